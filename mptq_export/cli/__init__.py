@@ -1,0 +1,1 @@
+"""Command-line entry points, one file a console script."""
