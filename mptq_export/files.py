@@ -49,6 +49,6 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise MptqError(f"cannot write {path}: {error.strerror or error}; free some space or choose another -o") from error
+        raise MptqError(f"cannot write {path}: {error.strerror or error}; free space or choose another -o") from error
     finally:
         temporary.unlink(missing_ok=True)
