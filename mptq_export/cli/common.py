@@ -1,0 +1,122 @@
+"""What every console script shares: one way to end, one way to show progress, examples in the help."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from mptq_export.errors import MptqError
+from mptq_export.files import check_writable, write_atomic
+
+EXIT_FAILED = 1
+"""The work was done and its result is negative: a mismatch, a matmul in float."""
+EXIT_BAD_INPUT = 2
+"""The input or the command line is wrong."""
+EXIT_INTERRUPTED = 130
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Item = TypeVar("Item")
+
+
+class MptqCommand(click.Command):
+    """A click command that ends in a status and, on a problem of the user's, in one line.
+
+    The function returns its exit status (None is 0). `MptqError` and a wrong command line become ``error: ...``
+    on stderr and status 2, without a traceback. Python warnings and log messages below errors are silenced while
+    the command runs. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        """`examples` are command lines that `--help` shows as they are; all else goes to click."""
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, one a line, not re-wrapped."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  {example}\n")
+        super().format_epilog(ctx, formatter)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command and leave the process with its status."""
+        kwargs["standalone_mode"] = False
+        silenced = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                status = super().main(*args, **kwargs)
+        except MptqError as error:
+            status = fail(str(error))
+        except click.UsageError as error:
+            name = error.ctx.command_path if error.ctx else self.name
+            status = fail(f"{error.format_message()} See `{name} --help`.")
+        except click.ClickException as error:
+            status = fail(error.format_message())
+        except (click.Abort, KeyboardInterrupt):
+            status = EXIT_INTERRUPTED
+            click.echo("interrupted", err=True)
+        finally:
+            logging.disable(silenced)
+        sys.exit(status or 0)
+
+
+def fail(message: str) -> int:
+    """Print ``error: message`` on one line of stderr and return the status for bad input."""
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return EXIT_BAD_INPUT
+
+
+def warn(message: str) -> None:
+    """Print ``warning: message`` on one line of stderr."""
+    click.echo("warning: " + " ".join(message.split()), err=True)
+
+
+def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Pass the items on and draw a bar on stderr; where stderr is not a terminal nothing is drawn.
+
+    Args:
+        items: what is worked through.
+        label: what the bar says.
+        total: number of items; taken from their length when left out.
+    """
+    console = Console(stderr=True)
+    yield from track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _checked(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        check_writable(value, force=True)
+    return value
+
+
+def json_option(function: Function) -> Function:
+    """Add ``--json FILE`` as the argument `json_path`; refused before any work if it cannot be written."""
+    return click.option(
+        "--json",
+        "json_path",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_checked,
+        help="Also write the whole report as JSON.",
+    )(function)
+
+
+def write_json(path: Path | None, report: dict[str, Any]) -> None:
+    """Write the report, if a file was asked for.
+
+    Raises:
+        MptqError: the file cannot be written.
+    """
+    if path is not None:
+        text = json.dumps(report, indent=2) + "\n"
+        write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)

@@ -1,0 +1,84 @@
+"""``mptq-eval``: how accurate is the exported file, alone and beside its float model?"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mptq_export.cli.common import MptqCommand, json_option, progress, warn, write_json
+from mptq_export.errors import MptqError
+
+
+def _kwargs(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise MptqError(f"--model-kwargs is not JSON ({error}): {text}") from error
+    if not isinstance(values, dict):
+        raise MptqError(f'--model-kwargs must be a JSON object such as {{"num_classes": 10}}, not {text}')
+    return values
+
+
+@click.command(
+    cls=MptqCommand,
+    examples=[
+        "mptq-eval model.mptq.onnx --data val/",
+        "mptq-eval model.mptq.onnx --data val/ --float model.pt",
+        "mptq-eval model.mptq.onnx --data val/ --float model.pt --arch deit_tiny_patch16_224 --limit 1000",
+    ],
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of images; its sorted subfolders are classes.",
+)
+@click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
+@click.option("--arch", help="timm architecture of --float, where the checkpoint does not name it.")
+@click.option("--model-kwargs", metavar="JSON", callback=_kwargs, help="Arguments for timm.create_model.")
+@click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
+@json_option
+def main(
+    *,
+    model: Path,
+    data: Path,
+    checkpoint: str | None,
+    arch: str | None,
+    model_kwargs: dict[str, Any],
+    limit: int | None,
+    batch: int,
+    json_path: Path | None,
+) -> None:
+    """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model."""
+    if checkpoint is None and (arch or model_kwargs):
+        raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
+    from rich.console import Console
+
+    from mptq_export.evaluate.pixels import open_images, preprocessing_of
+    from mptq_export.evaluate.run import evaluate, onnx_predictor
+    from mptq_export.evaluate.show import show_report
+    from mptq_export.verify.session import graph_input, load_onnx, open_session
+
+    preprocessing = preprocessing_of(load_onnx(model), model)
+    session = open_session(model)
+    size = graph_input(session).batch(batch)
+    folder = open_images(data, preprocessing, limit=limit, labels=True)
+    floating = None
+    if checkpoint is not None:
+        from mptq_export.evaluate.float_model import float_predictor
+        from mptq_export.load.model import load_model
+
+        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs)
+        floating = float_predictor(loaded.model, loaded.preprocessing)
+    batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
+    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing), floating)
+    write_json(json_path, report.to_json())
+    show_report(report, Console())
+    if folder.labels is not None and len(folder.classes) != report.classes:
+        warn(
+            f"{data} has {len(folder.classes)} class folders, the model {report.classes} logits: "
+            "folder number i was taken for logit i"
+        )

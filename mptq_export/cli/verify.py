@@ -1,0 +1,64 @@
+"""``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
+
+from pathlib import Path
+
+import click
+
+from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progress, write_json
+
+
+@click.command(
+    cls=MptqCommand,
+    examples=[
+        "mptq-verify model.mptq.onnx",
+        "mptq-verify model.mptq.onnx --images photos/ --limit 32",
+        "mptq-verify model.mptq.onnx --random 4 --threads 2 --json report.json",
+    ],
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of images to run; the default is --random.")
+@click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="At most N images of --images.")
+@click.option("--random", "random_count", type=click.IntRange(1), help="Run N seeded random inputs.  [default: 16]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of onnxruntime; the default is its own choice.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a batch.")
+@json_option
+def main(
+    *,
+    model: Path,
+    images: Path | None,
+    limit: int,
+    random_count: int | None,
+    threads: int | None,
+    batch: int,
+    json_path: Path | None,
+) -> int:
+    """Compare onnxruntime with kernels_ref on every tensor of MODEL and list the kernels that ran.
+
+    Exit status: 0 when no value differs and every matmul runs in integers; 1 when not; 2 when MODEL or the images
+    cannot be used.
+    """
+    if images and random_count:
+        raise click.UsageError("--images and --random exclude each other.")
+    from rich.console import Console
+
+    from mptq_export.verify.compare import verify_model
+    from mptq_export.verify.inputs import random_inputs
+    from mptq_export.verify.session import graph_input, load_onnx, open_session
+    from mptq_export.verify.show import show_report
+
+    document = load_onnx(model)
+    spec = graph_input(open_session(model))
+    size = spec.batch(batch)
+    if images:
+        from mptq_export.evaluate.pixels import image_inputs, open_images, preprocessing_of
+
+        preprocessing = preprocessing_of(document, model)
+        folder = open_images(images, preprocessing, limit=limit, labels=False)
+        inputs, count = image_inputs(folder, spec, preprocessing, size), len(folder)
+    else:
+        count = random_count or 16
+        inputs = random_inputs(spec, count, size)
+    report = verify_model(model, progress(inputs, "verifying", -(-count // size)), threads=threads or 0)
+    write_json(json_path, report.to_json())
+    show_report(report, Console())
+    return 0 if report.passed else EXIT_FAILED

@@ -1,0 +1,1 @@
+"""Accuracy of an exported file on a folder of images, alone and beside its float model."""

@@ -1,0 +1,49 @@
+"""Accuracy metrics of logits, as plain NumPy functions."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+
+def top_k(logits: Logits, labels: Labels, k: int) -> float:
+    """Share of the images whose label is among the `k` largest logits.
+
+    Equal logits rank by class index, as argmax does, so that ties cannot flatter: `k` = 1 is argmax. An image
+    with a NaN among its logits counts as wrong.
+
+    Args:
+        logits: (images, classes).
+        labels: (images,) class indices.
+        k: number of guesses, at least 1.
+    """
+    rows = np.arange(len(labels))
+    own = logits[rows, labels][:, None]
+    earlier = np.arange(logits.shape[1])[None, :] < labels[:, None]
+    rank = np.sum((logits > own) | ((logits == own) & earlier), axis=1)
+    return float(np.mean((rank < k) & ~np.isnan(logits).any(axis=1)))
+
+
+def agreement(first: Logits, second: Logits) -> float:
+    """Share of the images for which both (images, classes) logits name the same class."""
+    return float(np.mean(first.argmax(axis=1) == second.argmax(axis=1)))
+
+
+def mean_kl(reference: Logits, approximation: Logits) -> float:
+    """Mean Kullback-Leibler divergence KL(reference || approximation) of the softmax distributions, in nats.
+
+    Args:
+        reference: (images, classes) logits of the float model.
+        approximation: (images, classes) logits of the quantised model.
+    """
+    log_p, log_q = _log_softmax(reference), _log_softmax(approximation)
+    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
+
+
+def _log_softmax(logits: Logits) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    normalised: NDArray[np.float64] = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    return normalised

@@ -1,0 +1,135 @@
+"""Running an ONNX file, and its float model beside it, over a folder of labelled images."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.errors import MptqError
+from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
+from mptq_export.evaluate.pixels import to_graph_input
+from mptq_export.verify.session import graph_input, run_session
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
+"""(images, height, width, 3) uint8 pixels in, (images, classes) logits out."""
+
+_TOP5_CLASSES = 5
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of one model on labelled images, as shares of 1.
+
+    Attributes:
+        top1: share whose label is the largest logit; None without labels.
+        top5: share whose label is among the five largest; None without labels or with fewer than five classes.
+    """
+
+    top1: float | None
+    top5: float | None
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """One file on one folder of images.
+
+    Attributes:
+        images: number of images.
+        classes: number of logits.
+        quantised: accuracy of the file.
+        floating: accuracy of the float model; None where there was none.
+        agreement: share of the images for which both name the same class; None without a float model.
+        mean_kl: mean KL(float || quantised) of the softmax of the logits, in nats; None without a float model.
+    """
+
+    images: int
+    classes: int
+    quantised: Accuracy
+    floating: Accuracy | None
+    agreement: float | None
+    mean_kl: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+
+def onnx_predictor(session: ort.InferenceSession, preprocessing: Preprocessing) -> Predict:
+    """The session as a function from pixels to logits: its first output.
+
+    Raises:
+        MptqError: the graph has several inputs, or one of a type that is not supported.
+    """
+    spec = graph_input(session)
+    output = session.get_outputs()[0].name
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        feed = {spec.name: to_graph_input(pixels, spec, preprocessing)}
+        logits = run_session(session, [output], feed)[output]
+        if logits.ndim != 2 or logits.shape[0] != len(pixels) or not np.issubdtype(logits.dtype, np.floating):
+            raise MptqError(
+                f"output {output} is {logits.dtype} of shape {list(logits.shape)} for {len(pixels)} images, not "
+                "one row of logits an image; name a classifier"
+            )
+        return logits
+
+    return predict
+
+
+def evaluate(
+    batches: Iterable[NDArray[np.uint8]],
+    labels: NDArray[np.int64] | None,
+    quantised: Predict,
+    floating: Predict | None = None,
+) -> EvalReport:
+    """Run both models on the same pixels and measure.
+
+    Args:
+        batches: (batch, height, width, 3) uint8 pixels.
+        labels: class index of each image over all batches, in order; None where the images have none.
+        quantised: the file.
+        floating: the float model, if it is at hand.
+
+    Raises:
+        MptqError: there are no images, a label has no logit, or the two models differ in their classes.
+    """
+    ours: list[NDArray[np.floating[Any]]] = []
+    theirs: list[NDArray[np.floating[Any]]] = []
+    for pixels in batches:
+        ours.append(quantised(pixels))
+        if floating is not None:
+            theirs.append(floating(pixels))
+    if not ours:
+        raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
+    logits = np.concatenate(ours)
+    if labels is not None and labels.max() >= logits.shape[1]:
+        raise MptqError(
+            f"the folder has at least {labels.max() + 1} classes, the model {logits.shape[1]} logits; "
+            "name the folder that the model was trained for"
+        )
+    if floating is None:
+        return EvalReport(*logits.shape, _accuracy(logits, labels), None, None, None)
+    float_logits = np.concatenate(theirs)
+    if float_logits.shape != logits.shape:
+        raise MptqError(
+            f"the float model has {float_logits.shape[1]} logits, the ONNX file {logits.shape[1]}: "
+            "they are not the same model; name the checkpoint that was exported"
+        )
+    return EvalReport(
+        *logits.shape,
+        _accuracy(logits, labels),
+        _accuracy(float_logits, labels),
+        agreement(float_logits, logits),
+        mean_kl(float_logits, logits),
+    )
+
+
+def _accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64] | None) -> Accuracy:
+    if labels is None:
+        return Accuracy(None, None)
+    top5 = top_k(logits, labels, 5) if logits.shape[1] >= _TOP5_CLASSES else None
+    return Accuracy(top_k(logits, labels, 1), top5)

@@ -1,0 +1,25 @@
+"""An evaluation for people."""
+
+from rich.console import Console
+from rich.table import Table
+
+from mptq_export.evaluate.run import Accuracy, EvalReport
+
+
+def show_report(report: EvalReport, console: Console) -> None:
+    """Print the accuracies as a table and the distance to the float model below it."""
+    table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
+    table.add_row("quantised", *_cells(report.quantised))
+    if report.floating is not None:
+        table.add_row("float", *_cells(report.floating))
+    console.print(f"{report.images} images, {report.classes} classes")
+    console.print(table)
+    if report.agreement is not None and report.mean_kl is not None:
+        console.print(
+            f"agreement with float {report.agreement:.2%}, mean KL(float || quantised) {report.mean_kl:.5f} nats"
+        )
+
+
+def _cells(accuracy: Accuracy) -> tuple[str, str]:
+    top1, top5 = accuracy.top1, accuracy.top5
+    return ("-" if top1 is None else f"{top1:.2%}", "-" if top5 is None else f"{top5:.2%}")

@@ -1,0 +1,1 @@
+"""Runs onnxruntime and `kernels_ref` side by side on one file, and reads back which kernels really ran."""

@@ -1,0 +1,107 @@
+"""Every tensor of a file: onnxruntime against `kernels_ref`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from kernels_ref import Interpreter, InterpreterError
+from mptq_export.errors import MptqError
+from mptq_export.verify.difference import Difference, difference
+from mptq_export.verify.kernel_plan import kernel_plan
+from mptq_export.verify.report import TensorReport, VerifyReport
+from mptq_export.verify.runtime_graph import open_runtime_graph
+from mptq_export.verify.session import graph_input, load_onnx, one_line
+
+
+class Reference(Protocol):
+    """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
+
+    def run(self, feeds: dict[str, NDArray[Any]], *, trace: bool) -> dict[str, NDArray[Any]]:
+        """Every tensor of the graph by name, when `trace` is on."""
+
+
+def verify_model(
+    path: Path,
+    inputs: Iterable[NDArray[Any]],
+    *,
+    threads: int = 0,
+    reference: Reference | None = None,
+) -> VerifyReport:
+    """Run onnxruntime and the reference on the same inputs and compare every tensor.
+
+    One batch is held in memory at a time, with all its tensors, twice: keep the batches small.
+
+    Args:
+        path: the ONNX file.
+        inputs: batches in the type and shape of the graph's one input.
+        threads: onnxruntime's threads within an operator; 0 is its own choice.
+        reference: what to compare with; `kernels_ref` on the same file when left out.
+
+    Raises:
+        MptqError: the file is not ONNX, one of the two cannot run it, or there are no inputs.
+    """
+    original = load_onnx(path)
+    runtime = open_runtime_graph(path, threads=threads)
+    spec = graph_input(runtime.default)
+    producers = _producers(original)
+    folded = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in runtime.model.graph.initializer
+        if tensor.name in producers
+    }
+    made = {name for node in runtime.model.graph.node for name in node.output if name}
+    readable = set(runtime.readable)
+    outputs = [entry.name for entry in runtime.default.get_outputs()]
+
+    tensors = {name: Difference() for name in producers if name in readable or name in folded}
+    instrumented = dict.fromkeys(outputs, Difference())
+    default = dict.fromkeys(outputs, Difference())
+    count = 0
+    try:
+        reference = reference or Interpreter(path)
+        for batch in inputs:
+            feed = {spec.name: spec.convert(batch)}
+            expected = reference.run(feed, trace=True)
+            plain = runtime.run_default(feed)
+            got = folded | runtime.run_traced(feed)
+            for name in tensors:
+                tensors[name] += difference(got[name], _value(expected, name))
+            for name in outputs:
+                instrumented[name] += difference(plain[name], got[name])
+                default[name] += difference(plain[name], _value(expected, name))
+            count += batch.shape[0]
+    except InterpreterError as error:
+        raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
+    if not count:
+        raise MptqError(f"nothing to verify {path} on: there are no inputs; give at least one image")
+
+    def report(name: str, op: str) -> TensorReport:
+        if name in tensors:
+            return TensorReport(name, op, "folded" if name in folded else "compared", tensors[name])
+        return TensorReport(name, op, "unreadable" if name in made else "fused", Difference())
+
+    return VerifyReport(
+        model=str(path),
+        samples=count,
+        threads=threads,
+        tensors=tuple(report(name, op) for name, op in producers.items()),
+        runtime_made=tuple(sorted(made - producers.keys())),
+        outputs=default,
+        instrumented=instrumented,
+        plan=kernel_plan(runtime),
+    )
+
+
+def _producers(model: onnx.ModelProto) -> dict[str, str]:
+    """Op that makes each tensor, in graph order."""
+    return {name: node.op_type for node in model.graph.node for name in node.output if name}
+
+
+def _value(expected: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if name not in expected:
+        raise MptqError(f"kernels_ref gave no value for tensor {name}; please report this file")
+    return expected[name]

@@ -1,0 +1,114 @@
+"""What a verification found, as data."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import onnxruntime as ort
+
+from mptq_export.verify.difference import Difference
+from mptq_export.verify.kernel_plan import KernelPlan
+
+Status = Literal["compared", "folded", "fused", "unreadable"]
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor of the original graph.
+
+    Attributes:
+        name: the tensor's name.
+        op: the op that makes it.
+        status: ``compared`` at run time; ``folded`` into a constant at load, and that constant compared; ``fused``:
+            inside a fused kernel or optimised away, so that the runtime has no such tensor; ``unreadable``: of a
+            type that the runtime cannot hand out.
+        difference: how many values differ; empty unless compared.
+    """
+
+    name: str
+    op: str
+    status: Status
+    difference: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the difference's beside the name."""
+        return {"name": self.name, "op": self.op, "status": self.status, **self.difference.to_json()}
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """One file, onnxruntime against `kernels_ref`.
+
+    Attributes:
+        model: path of the file.
+        samples: number of inputs, over all batches.
+        threads: onnxruntime's threads within an operator; 0 is its own choice.
+        tensors: every tensor that a node of the original graph makes, in graph order.
+        runtime_made: tensors of onnxruntime's optimised graph that the file does not have.
+        outputs: the default session's outputs against the reference.
+        instrumented: the default session's outputs against those of the session whose tensors were compared; a
+            difference means that other kernels ran and the comparison says nothing.
+        plan: which kernel each matmul ran as.
+    """
+
+    model: str
+    samples: int
+    threads: int
+    tensors: tuple[TensorReport, ...]
+    runtime_made: tuple[str, ...]
+    outputs: dict[str, Difference]
+    instrumented: dict[str, Difference]
+    plan: KernelPlan
+
+    def count(self, status: Status) -> int:
+        """Number of tensors with this status."""
+        return sum(tensor.status == status for tensor in self.tensors)
+
+    @property
+    def diverging(self) -> tuple[TensorReport, ...]:
+        """The tensors that differ, in graph order: the first one is where to look."""
+        return tuple(tensor for tensor in self.tensors if tensor.difference.differing)
+
+    @property
+    def values(self) -> int:
+        """Number of values compared, over all tensors and inputs."""
+        return sum(tensor.difference.values for tensor in self.tensors)
+
+    @property
+    def differing(self) -> int:
+        """Number of values that differ from the reference, over all tensors and inputs; 0 is the promise."""
+        return sum(tensor.difference.differing for tensor in self.tensors)
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differs, neither inside nor at the default session's outputs."""
+        ends = [*self.outputs.values(), *self.instrumented.values()]
+        return self.differing == 0 and not any(end.differing for end in ends)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs and no matmul runs in float."""
+        return self.exact and not self.plan.floating
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values, totals first."""
+        return {
+            "model": self.model,
+            "onnxruntime": ort.__version__,
+            "passed": self.passed,
+            "exact": self.exact,
+            "samples": self.samples,
+            "threads": self.threads,
+            "values": self.values,
+            "differing": self.differing,
+            "first_diverging": self.diverging[0].name if self.diverging else None,
+            "tensors_compared": self.count("compared"),
+            "tensors_folded": self.count("folded"),
+            "tensors_fused": self.count("fused"),
+            "tensors_unreadable": self.count("unreadable"),
+            "tensors_runtime_made": len(self.runtime_made),
+            "outputs": {name: end.to_json() for name, end in self.outputs.items()},
+            "instrumented": {name: end.to_json() for name, end in self.instrumented.items()},
+            "tensors": [tensor.to_json() for tensor in self.tensors],
+            "runtime_made": list(self.runtime_made),
+            "plan": self.plan.to_json(),
+        }

@@ -1,0 +1,86 @@
+"""The graph that onnxruntime really runs, with every tensor in it made visible.
+
+Asking a default session for an inner tensor changes the result: a tensor that is a graph output cannot be fused
+away, so other kernels run. Instead the default session writes its *optimised* graph to a file, every tensor of that
+graph is made an output, and the result is run with all optimisations off: the fused nodes are in the file already,
+so the kernels are those of the default session. (The caller still checks that the outputs are the same.)
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mptq_export.verify.session import NUMPY_TYPES, load_onnx, open_session, run_session
+
+
+@dataclass(frozen=True)
+class RuntimeGraph:
+    """onnxruntime's optimised graph, ready to run.
+
+    Attributes:
+        model: the optimised graph.
+        default: the session with onnxruntime's default options.
+        instrumented: a session on `model` whose outputs are all tensors of the graph.
+        dtypes: NumPy's type name of each tensor; onnxruntime's own name where NumPy has no such type.
+    """
+
+    model: onnx.ModelProto
+    default: ort.InferenceSession
+    instrumented: ort.InferenceSession
+    dtypes: dict[str, str]
+
+    @property
+    def readable(self) -> list[str]:
+        """Names of the tensors that onnxruntime can hand out, in its order."""
+        return [entry.name for entry in self.instrumented.get_outputs() if entry.type in NUMPY_TYPES]
+
+    def run_default(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The default session's outputs by name."""
+        return run_session(self.default, [entry.name for entry in self.default.get_outputs()], feed)
+
+    def run_traced(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every readable tensor of the optimised graph by name."""
+        return run_session(self.instrumented, self.readable, feed)
+
+
+def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
+    """Optimise the file as a default session does and expose every tensor.
+
+    Args:
+        path: the ONNX file.
+        threads: threads within an operator; 0 is onnxruntime's own choice.
+
+    Raises:
+        MptqError: the file is not ONNX, or onnxruntime refuses it.
+    """
+    load_onnx(path)  # onnxruntime's own message about a damaged file says less
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = str(optimised)
+        default = open_session(path, options, threads=threads)
+        model = load_onnx(optimised)
+
+        exposed = onnx.ModelProto()
+        exposed.CopyFrom(model)
+        outputs = {entry.name for entry in exposed.graph.output}
+        for node in exposed.graph.node:
+            # onnxruntime infers the types, those of its own ops too; the onnx package could not.
+            exposed.graph.output.extend(
+                onnx.ValueInfoProto(name=name) for name in node.output if name and name not in outputs
+            )
+        onnx.save(exposed, optimised)
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        instrumented = open_session(optimised, options, threads=threads)
+
+    entries = [*instrumented.get_inputs(), *instrumented.get_outputs()]
+    dtypes = {entry.name: NUMPY_TYPES.get(entry.type, entry.type) for entry in entries}
+    constants = model.graph.initializer
+    dtypes |= {entry.name: onnx.helper.tensor_dtype_to_np_dtype(entry.data_type).name for entry in constants}
+    return RuntimeGraph(model, default, instrumented, dtypes)

@@ -1,0 +1,76 @@
+"""A verification for people: totals first, then only what is wrong."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan, MatmulKernel
+from mptq_export.verify.report import VerifyReport
+
+_ROWS = 12
+
+
+def show_report(report: VerifyReport, console: Console) -> None:
+    """Print totals, the tensors that differ, and the kernel plan."""
+    console.print(
+        f"{escape(report.model)}: {report.samples} inputs, {report.values:,} values in "
+        f"{report.count('compared') + report.count('folded')} tensors compared",
+        soft_wrap=True,
+    )
+    console.print(
+        f"  {report.count('compared')} at run time, {report.count('folded')} folded at load; not comparable: "
+        f"{report.count('fused')} inside a fused kernel, {report.count('unreadable')} unreadable; "
+        f"{len(report.runtime_made)} tensors made by the runtime",
+        soft_wrap=True,
+    )
+    if report.diverging:
+        _show_diverging(report, console)
+    for label, ends in (("kernels_ref", report.outputs), ("the session that was compared", report.instrumented)):
+        for name, end in ends.items():
+            if end.differing:
+                console.print(
+                    f"  default session's {escape(name)} against {label}: {end.differing:,} of {end.values:,} differ",
+                    soft_wrap=True,
+                )
+    show_plan(report.plan, console)
+    verdict = "[green]exact: 0 differing values[/]"
+    if not report.exact:
+        verdict = f"[red]NOT EXACT: {report.differing:,} of {report.values:,} values differ[/]"
+    console.print(verdict if report.passed or not report.exact else f"{verdict}, [red]but matmuls run in float[/]")
+
+
+def _show_diverging(report: VerifyReport, console: Console) -> None:
+    first = report.diverging[0]
+    console.print(f"  first diverging tensor: {escape(first.name)} (made by {first.op})", soft_wrap=True)
+    table = Table("tensor", "op", "differ", "values", "largest", "note", box=None, padding=(0, 2))
+    worst = sorted(report.diverging[1:], key=lambda tensor: -tensor.difference.differing)[: _ROWS - 1]
+    for tensor in (first, *worst):
+        found = tensor.difference
+        note = f"{found.zero_signs} signs of zero" if found.zero_signs else found.note
+        table.add_row(
+            escape(tensor.name), tensor.op, f"{found.differing:,}", f"{found.values:,}", f"{found.largest:.3g}", note
+        )
+    console.print(table)
+    if len(report.diverging) > _ROWS:
+        console.print(f"  ... and {len(report.diverging) - _ROWS} more (all in the --json file)")
+
+
+def show_plan(plan: KernelPlan, console: Console) -> None:
+    """Print how many matmuls run in integers, and name those that do not or that may saturate."""
+    ops: dict[str, int] = {}
+    for kernel in plan.matmuls:
+        ops[kernel.op] = ops.get(kernel.op, 0) + 1
+    listed = ", ".join(f"{count} {op}" for op, count in ops.items()) or "none"
+    console.print(f"matmuls: {len(plan.integer)} integer, {len(plan.floating)} float ({listed})")
+    _show_kernels("[red]runs in float[/]", plan.floating, console)
+    _show_kernels(f"may saturate without VNNI (pair sum over {PAIR_SUM_SAFE})", plan.may_saturate, console)
+
+
+def _show_kernels(label: str, kernels: tuple[MatmulKernel, ...], console: Console) -> None:
+    for kernel in kernels[:_ROWS]:
+        console.print(
+            f"  {label}: {escape(kernel.name)} ({kernel.op}, {kernel.inputs[0]} x {kernel.inputs[1]}, {kernel.weight})",
+            soft_wrap=True,
+        )
+    if len(kernels) > _ROWS:
+        console.print(f"  ... and {len(kernels) - _ROWS} more")
