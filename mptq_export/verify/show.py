@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan, MatmulKernel
+from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
 from mptq_export.verify.report import VerifyReport
 
 _ROWS = 12
@@ -62,15 +62,14 @@ def show_plan(plan: KernelPlan, console: Console) -> None:
         ops[kernel.op] = ops.get(kernel.op, 0) + 1
     listed = ", ".join(f"{count} {op}" for op, count in ops.items()) or "none"
     console.print(f"matmuls: {len(plan.integer)} integer, {len(plan.floating)} float ({listed})")
-    _show_kernels("[red]runs in float[/]", plan.floating, console)
-    _show_kernels(f"may saturate without VNNI (pair sum over {PAIR_SUM_SAFE})", plan.may_saturate, console)
-
-
-def _show_kernels(label: str, kernels: tuple[MatmulKernel, ...], console: Console) -> None:
-    for kernel in kernels[:_ROWS]:
+    for kernel in plan.floating[:_ROWS]:
+        operands = f"{kernel.inputs[0]} x {kernel.inputs[1]}, {kernel.weight}"
+        console.print(f"  [red]runs in float:[/] {escape(kernel.name)} ({kernel.op}, {operands})", soft_wrap=True)
+    if len(plan.floating) > _ROWS:
+        console.print(f"  ... and {len(plan.floating) - _ROWS} more")
+    if plan.may_saturate:
         console.print(
-            f"  {label}: {escape(kernel.name)} ({kernel.op}, {kernel.inputs[0]} x {kernel.inputs[1]}, {kernel.weight})",
+            f"  {len(plan.may_saturate)} have weights that saturate on x86 without VNNI if the activation uses all "
+            f"8 bits (a pair sum over {PAIR_SUM_SAFE}), first {escape(plan.may_saturate[0].name)}",
             soft_wrap=True,
         )
-    if len(kernels) > _ROWS:
-        console.print(f"  ... and {len(kernels) - _ROWS} more")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 SCALE_A = np.float32(0.02)
-SCALE_Y = np.float32(0.11)
+SCALE_Y = np.float32(0.01)
 K, N = 24, 10
 
 
