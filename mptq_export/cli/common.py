@@ -119,4 +119,8 @@ def write_json(path: Path | None, report: dict[str, Any]) -> None:
     """
     if path is not None:
         text = json.dumps(report, indent=2) + "\n"
-        write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+
+        write_atomic(path, write)

@@ -57,24 +57,25 @@ def main(
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
     from rich.console import Console
 
-    from mptq_export.evaluate.pixels import open_images, preprocessing_of
+    from mptq_export.data.images import ImageFolder
+    from mptq_export.data.preprocessing import Preprocessing
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_report
-    from mptq_export.verify.session import graph_input, load_onnx, open_session
+    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
 
-    preprocessing = preprocessing_of(load_onnx(model), model)
+    preprocessing = Preprocessing.from_metadata(metadata_of(load_onnx(model)))
     session = open_session(model)
     size = graph_input(session).batch(batch)
-    folder = open_images(data, preprocessing, limit=limit, labels=True)
+    folder = ImageFolder(data, preprocessing, limit=limit, labels=True)
     floating = None
     if checkpoint is not None:
         from mptq_export.evaluate.float_model import float_predictor
         from mptq_export.load.model import load_model
 
         loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs)
-        floating = float_predictor(loaded.model, loaded.preprocessing)
+        floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
     batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
-    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing), floating)
+    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
     write_json(json_path, report.to_json())
     show_report(report, Console())
     if folder.labels is not None and len(folder.classes) != report.classes:

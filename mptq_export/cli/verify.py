@@ -1,10 +1,15 @@
 """``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
+from numpy.typing import NDArray
 
 from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progress, write_json
+
+_COUNT = 16
 
 
 @click.command(
@@ -17,7 +22,7 @@ from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progre
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of images to run; the default is --random.")
-@click.option("--limit", type=click.IntRange(1), default=16, show_default=True, help="At most N images of --images.")
+@click.option("--limit", type=click.IntRange(1), help="At most N images of --images.  [default: 16]")
 @click.option("--random", "random_count", type=click.IntRange(1), help="Run N seeded random inputs.  [default: 16]")
 @click.option("--threads", type=click.IntRange(1), help="Threads of onnxruntime; the default is its own choice.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a batch.")
@@ -26,7 +31,7 @@ def main(
     *,
     model: Path,
     images: Path | None,
-    limit: int,
+    limit: int | None,
     random_count: int | None,
     threads: int | None,
     batch: int,
@@ -39,24 +44,30 @@ def main(
     """
     if images and random_count:
         raise click.UsageError("--images and --random exclude each other.")
+    if limit and not images:
+        raise click.UsageError("--limit goes with --images; --random takes a count itself.")
     from rich.console import Console
 
     from mptq_export.verify.compare import verify_model
     from mptq_export.verify.inputs import random_inputs
-    from mptq_export.verify.session import graph_input, load_onnx, open_session
+    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
     from mptq_export.verify.show import show_report
 
     document = load_onnx(model)
+    inputs: Iterable[NDArray[Any]]
     spec = graph_input(open_session(model))
     size = spec.batch(batch)
     if images:
-        from mptq_export.evaluate.pixels import image_inputs, open_images, preprocessing_of
+        from mptq_export.data.images import ImageFolder
+        from mptq_export.data.preprocessing import Preprocessing
+        from mptq_export.evaluate.pixels import to_graph_input
 
-        preprocessing = preprocessing_of(document, model)
-        folder = open_images(images, preprocessing, limit=limit, labels=False)
-        inputs, count = image_inputs(folder, spec, preprocessing, size), len(folder)
+        preprocessing = Preprocessing.from_metadata(metadata_of(document))
+        folder = ImageFolder(images, preprocessing, limit=limit or _COUNT, labels=False)
+        count = len(folder)
+        inputs = (to_graph_input(pixels, spec, preprocessing.normalize) for pixels in folder.batches(size))
     else:
-        count = random_count or 16
+        count = random_count or _COUNT
         inputs = random_inputs(spec, count, size)
     report = verify_model(model, progress(inputs, "verifying", -(-count // size)), threads=threads or 0)
     write_json(json_path, report.to_json())

@@ -1,28 +1,26 @@
 """The float checkpoint as a function from pixels to logits."""
 
-from typing import Any
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.evaluate.metrics import Logits
+from mptq_export.evaluate.pixels import Normalize, Pixels
 from mptq_export.evaluate.run import Predict
 
 
-def float_predictor(model: torch.nn.Module, preprocessing: Preprocessing) -> Predict:
+def float_predictor(model: torch.nn.Module, normalize: Normalize) -> Predict:
     """The model in evaluation mode, on the device that it lies on.
 
     Args:
         model: a classifier that takes (images, 3, height, width) float32.
-        preprocessing: how pixels become that.
+        normalize: how pixels become that.
     """
     model.eval()
     device = next(model.parameters()).device
 
-    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+    def predict(pixels: Pixels) -> Logits:
         with torch.inference_mode():
-            logits: NDArray[np.floating[Any]] = model(torch.from_numpy(preprocessing.normalize(pixels)).to(device))
-        return logits.float().cpu().numpy()
+            scores: torch.Tensor = model(torch.from_numpy(normalize(pixels)).to(device))
+        logits: Logits = scores.float().cpu().numpy()
+        return logits
 
     return predict

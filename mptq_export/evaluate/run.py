@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
-from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
-from mptq_export.evaluate.pixels import to_graph_input
+from mptq_export.evaluate.metrics import Labels, Logits, agreement, mean_kl, top_k
+from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.verify.session import graph_input, run_session
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
-"""(images, height, width, 3) uint8 pixels in, (images, classes) logits out."""
+Predict = Callable[[Pixels], Logits]
+"""Pixels in, (images, classes) logits out."""
 
 _TOP5_CLASSES = 5
 
@@ -58,7 +56,7 @@ class EvalReport:
         return asdict(self)
 
 
-def onnx_predictor(session: ort.InferenceSession, preprocessing: Preprocessing) -> Predict:
+def onnx_predictor(session: ort.InferenceSession, normalize: Normalize) -> Predict:
     """The session as a function from pixels to logits: its first output.
 
     Raises:
@@ -67,9 +65,9 @@ def onnx_predictor(session: ort.InferenceSession, preprocessing: Preprocessing) 
     spec = graph_input(session)
     output = session.get_outputs()[0].name
 
-    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        feed = {spec.name: to_graph_input(pixels, spec, preprocessing)}
-        logits = run_session(session, [output], feed)[output]
+    def predict(pixels: Pixels) -> Logits:
+        feed = {spec.name: to_graph_input(pixels, spec, normalize)}
+        logits: Logits = run_session(session, [output], feed)[output]
         if logits.ndim != 2 or logits.shape[0] != len(pixels) or not np.issubdtype(logits.dtype, np.floating):
             raise MptqError(
                 f"output {output} is {logits.dtype} of shape {list(logits.shape)} for {len(pixels)} images, not "
@@ -81,15 +79,15 @@ def onnx_predictor(session: ort.InferenceSession, preprocessing: Preprocessing) 
 
 
 def evaluate(
-    batches: Iterable[NDArray[np.uint8]],
-    labels: NDArray[np.int64] | None,
+    batches: Iterable[Pixels],
+    labels: Labels | None,
     quantised: Predict,
     floating: Predict | None = None,
 ) -> EvalReport:
     """Run both models on the same pixels and measure.
 
     Args:
-        batches: (batch, height, width, 3) uint8 pixels.
+        batches: the images.
         labels: class index of each image over all batches, in order; None where the images have none.
         quantised: the file.
         floating: the float model, if it is at hand.
@@ -97,8 +95,8 @@ def evaluate(
     Raises:
         MptqError: there are no images, a label has no logit, or the two models differ in their classes.
     """
-    ours: list[NDArray[np.floating[Any]]] = []
-    theirs: list[NDArray[np.floating[Any]]] = []
+    ours: list[Logits] = []
+    theirs: list[Logits] = []
     for pixels in batches:
         ours.append(quantised(pixels))
         if floating is not None:
@@ -111,24 +109,27 @@ def evaluate(
             f"the folder has at least {labels.max() + 1} classes, the model {logits.shape[1]} logits; "
             "name the folder that the model was trained for"
         )
+    images, classes = logits.shape
+    accuracy = _accuracy(logits, labels)
     if floating is None:
-        return EvalReport(*logits.shape, _accuracy(logits, labels), None, None, None)
+        return EvalReport(images, classes, accuracy, None, None, None)
     float_logits = np.concatenate(theirs)
     if float_logits.shape != logits.shape:
         raise MptqError(
-            f"the float model has {float_logits.shape[1]} logits, the ONNX file {logits.shape[1]}: "
+            f"the float model has {float_logits.shape[1]} logits, the ONNX file {classes}: "
             "they are not the same model; name the checkpoint that was exported"
         )
     return EvalReport(
-        *logits.shape,
-        _accuracy(logits, labels),
+        images,
+        classes,
+        accuracy,
         _accuracy(float_logits, labels),
         agreement(float_logits, logits),
         mean_kl(float_logits, logits),
     )
 
 
-def _accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64] | None) -> Accuracy:
+def _accuracy(logits: Logits, labels: Labels | None) -> Accuracy:
     if labels is None:
         return Accuracy(None, None)
     top5 = top_k(logits, labels, 5) if logits.shape[1] >= _TOP5_CLASSES else None

@@ -33,14 +33,19 @@ _FLOAT_OPS = {
     "FusedGemm",
     "FusedMatMul",
     "FusedMatMulActivation",
+    "GRU",
     "Gemm",
+    "GroupQueryAttention",
+    "LSTM",
     "MatMul",
+    "MatMulBnb4",
     "MatMulNBits",
     "MultiHeadAttention",
     "NhwcConv",
     "NhwcFusedConv",
     "PackedAttention",
     "PackedMultiHeadAttention",
+    "RNN",
 }
 _INTEGER_DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
 

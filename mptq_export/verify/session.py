@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
@@ -103,7 +103,7 @@ def run_session(
     """
     try:
         return dict(zip(names, session.run(names, feed), strict=True))
-    except (*RUNTIME_ERRORS, ValueError) as error:
+    except RUNTIME_ERRORS as error:
         raise MptqError(f"onnxruntime cannot run the model: {one_line(error)}; check the input's shape") from error
 
 

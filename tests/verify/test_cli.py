@@ -90,6 +90,7 @@ def test_images_need_metadata(good: Path, tmp_path: Path):
 def test_wrong_command_lines(good: Path, tmp_path: Path):
     assert_one_line_error(run(), "MODEL", "--help")
     assert_one_line_error(run(good, "--images", tmp_path, "--random", 3), "exclude each other")
+    assert_one_line_error(run(good, "--limit", 3), "--limit goes with --images")
     assert_one_line_error(run(good, "--threads", 0), "--threads")
     assert_one_line_error(run(good, "--json", tmp_path / "none" / "r.json"), "does not exist")
 
