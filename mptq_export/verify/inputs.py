@@ -36,8 +36,6 @@ def random_inputs(spec: GraphInput, count: int, batch: int) -> Iterator[NDArray[
     done = 0
     while done < count:
         size = spec.batch(min(batch, count - done))
-        if size < 1:
-            raise MptqError(f"input {spec.name} has a batch of {size}: export the model with a free batch size")
         shape = (size, *sizes)
         if dtype.kind == "f":
             yield generator.standard_normal(shape).astype(dtype)

@@ -122,8 +122,15 @@ class GraphInput:
     shape: tuple[int | str | None, ...]
 
     def batch(self, wanted: int) -> int:
-        """The batch size to run at: the graph's own where it is fixed, else `wanted`."""
-        return self.shape[0] if self.shape and isinstance(self.shape[0], int) else wanted
+        """The batch size to run at: the graph's own where it is fixed, else `wanted`.
+
+        Raises:
+            MptqError: the graph takes no batch, or a batch of none.
+        """
+        own = self.shape[0] if self.shape else 0
+        if own == 0:
+            raise MptqError(f"input {self.name} has shape {list(self.shape)}, which holds no batch of inputs")
+        return own if isinstance(own, int) else wanted
 
     def convert(self, array: NDArray[Any]) -> NDArray[Any]:
         """The array, if the graph takes its type.
