@@ -1,0 +1,92 @@
+"""Run every matmul form on adversarial codes and compare onnxruntime with plain integer arithmetic.
+
+Prints a table of form x output type: the kernel that ran, the values compared and how many differ. Exit status 1 if a
+form that must be safe differs or did not run as one integer kernel. The control line is not counted: it shows whether
+this CPU's kernels saturate at all. "largest" is the largest error, as a share of the output's range. Needs NumPy, onnx
+and onnxruntime.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from cpu import cpu_features
+from forms import FORMS, KERNELS, OUTPUTS, Case, Form, Size, make_case
+
+_K = (1, 2, 3, 17, 64, 192, 197, 771, 3072)
+_MN = ((1, 1), (1, 64), (1, 768), (3, 17), (17, 3), (17, 192), (8, 1000), (64, 197), (197, 64))
+_ROLLS = 12
+_ERRORS_ONLY = 3
+
+
+def run(case: Case, threads: int, optimized: Path) -> tuple[np.ndarray, set[str]]:
+    """The output of onnxruntime with its default options, and the op types that it ran."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    options.optimized_model_filepath = str(optimized)
+    session = ort.InferenceSession(case.model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, case.feed)[0], {node.op_type for node in onnx.load(optimized).graph.node}
+
+
+def check(form: Form, output: str, threads: int, rng: np.random.Generator) -> dict[str, object]:
+    """Run a form at every size with every pattern as A's row and B's column."""
+    values = differing = 0
+    largest = 0.0
+    kernels: set[str] = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for m, n in _MN:
+            for k in _K:
+                for roll in range(-(-_ROLLS // min(m, n, _ROLLS))):
+                    case = make_case(form, output, Size(m, k, n), roll, rng)
+                    got, ops = run(case, threads, Path(folder) / "optimized.onnx")
+                    kernels |= ops
+                    wrong = got != case.expected
+                    values += wrong.size
+                    differing += int(wrong.sum())
+                    error = np.abs(got.astype(np.float64) - case.expected.astype(np.float64))
+                    span = 255 if output == "uint8" else max(np.abs(case.expected).max(), 1e-6)
+                    largest = max(largest, float(error.max() / span))
+    return {
+        "form": form.name,
+        "safe": form.safe,
+        "output": output,
+        "kernels": sorted(kernels),
+        "fused": kernels == {KERNELS[form.op, output]},
+        "values": values,
+        "differing": differing,
+        "largest": largest,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    args = parser.parse_args()
+    print(f"onnxruntime {ort.__version__}, {args.threads} threads, CPU: {' '.join(cpu_features()) or 'unknown'}")
+    print(f"{'form':38} {'output':8} {'kernel':21} {'values':>9} {'differ':>9}  largest")
+    rows = []
+    for form in FORMS:
+        for output in OUTPUTS:
+            row = check(form, output, args.threads, np.random.default_rng(args.seed))
+            rows.append(row)
+            kernel = "+".join(map(str, row["kernels"]))
+            line = f"{form.name:38} {output:8} {kernel:21} {row['values']:9} {row['differing']:9}  {row['largest']:.3g}"
+            print(line, flush=True)
+    if args.json:
+        report = {"onnxruntime": ort.__version__, "cpu": cpu_features(), "threads": args.threads, "forms": rows}
+        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    failed = [row for row in rows if row["safe"] and (row["differing"] or not row["fused"])]
+    print(f"{len(failed)} of {sum(bool(row['safe']) for row in rows)} safe forms differ or are not one integer kernel")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

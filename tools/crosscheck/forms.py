@@ -1,0 +1,199 @@
+"""The matmul forms that the exporter emits, as small QDQ models, and their results in plain integer arithmetic.
+
+A form is a pair of operand types and ranges. Its model holds one matmul, written as the exporter writes it, so that
+onnxruntime fuses it into one integer kernel. Rows of A and columns of B each follow one adversarial pattern along K.
+Needs NumPy and onnx.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Codes = NDArray[Any]
+Rng = np.random.Generator
+
+_SCALE_A = np.float32(0.0173)
+_SCALE_B = np.float32(0.0041)
+_OPSET = 21
+
+
+class Size(NamedTuple):
+    """Rows of A, length of the sums, columns of B."""
+
+    m: int
+    k: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """One kind of integer matmul.
+
+    Attributes:
+        name: what the table calls it.
+        op: ``Gemm`` (constant B with a scale per column, int32 bias) or ``MatMul`` (two activations, two batch axes).
+        a: lowest code, highest code and zero point of A, which is uint8.
+        b: the same of B.
+        b_type: NumPy type of B.
+        pair_safe: B obeys |b[2i]| + |b[2i+1]| <= 128 along K.
+        safe: the exporter's claim; False for the control that must fail where int16 pair sums saturate.
+    """
+
+    name: str
+    op: str
+    a: tuple[int, int, int]
+    b: tuple[int, int, int]
+    b_type: type[np.integer[Any]]
+    pair_safe: bool = False
+    safe: bool = True
+
+
+FORMS = (
+    Form("Gemm u8 x s8 in [-64, 63]", "Gemm", (0, 255, 107), (-64, 63, 0), np.int8),
+    Form("Gemm u8 x s8 pair-safe", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, pair_safe=True),
+    Form("Gemm u8 x u8, zero point 128", "Gemm", (0, 255, 107), (0, 255, 128), np.uint8),
+    Form("Gemm u7 x s8", "Gemm", (0, 127, 64), (-128, 127, 0), np.int8),
+    Form("MatMul u8 (128) x u8 (128), as Q x K", "MatMul", (0, 255, 128), (0, 255, 128), np.uint8),
+    Form("MatMul u8 (0) x u8 (128), as P x V", "MatMul", (0, 255, 0), (0, 255, 128), np.uint8),
+    Form("control: Gemm u8 x s8, full range", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, safe=False),
+)
+OUTPUTS = ("float32", "uint8")
+
+
+def _extremes(k: int, lo: int, hi: int) -> list[Codes]:
+    """Vectors of the two extreme codes: constant, alternating, in pairs, one at an end, half and half."""
+    i = np.arange(k)
+    highs = [i >= 0, i < 0, i % 2 == 0, i % 2 == 1, i % 4 < 2, i % 4 >= 2, i == 0, i == k - 1, 2 * i < k]
+    return [np.where(high, hi, lo) for high in highs]
+
+
+def patterns(k: int, lo: int, hi: int, rng: Rng) -> Codes:
+    """Adversarial vectors of codes in [lo, hi]: (patterns, k) int64."""
+    random = [rng.integers(lo, hi + 1, k) for _ in range(2)]
+    return np.stack([*_extremes(k, lo, hi), *random, np.where(rng.random(k) < 0.5, lo, hi)])
+
+
+def pair_safe_patterns(k: int, rng: Rng) -> Codes:
+    """Vectors with |w[2i]| + |w[2i+1]| <= 128, most of them at that bound: (patterns, k) int64."""
+    corners = [(127, 1), (1, 127), (-128, 0), (0, -128), (64, 64), (-64, -64), (-127, -1), (64, -64), (127, -1)]
+    pairs = -(-k // 2)
+    constant = [np.tile(corner, pairs) for corner in corners]
+    first = rng.integers(-128, 128, pairs)
+    second = (128 - np.abs(first)) * rng.choice([-1, 1], pairs)
+    random = [np.stack(order, 1).ravel() for order in ((first, second), (second, first))]
+    mixed = np.array(corners)[rng.integers(0, len(corners), pairs)].ravel()
+    return np.clip(np.stack([*constant, *random, mixed]), -128, 127)[:, :k]
+
+
+def operands(form: Form, size: Size, roll: int, rng: Rng) -> tuple[Codes, Codes]:
+    """Codes of A and B: (m, k), (k, n) for Gemm; (2, 2, m, k), (2, 2, k, n) for MatMul.
+
+    Args:
+        form: the form.
+        size: of the matmul.
+        roll: the pattern of the first row and column; the next ones follow in turn.
+        rng: source of the random patterns.
+    """
+    m, k, n = size
+    rows = patterns(k, form.a[0], form.a[1], rng)
+    columns = pair_safe_patterns(k, rng) if form.pair_safe else patterns(k, form.b[0], form.b[1], rng)
+    batches = 1 if form.op == "Gemm" else 4
+    # The rows step through the patterns more slowly in each further batch, so that other pairs meet.
+    a = np.stack([rows[(roll * m + np.arange(m) + i) % len(rows)] for i in range(batches)])
+    b = np.stack([columns[(roll * n + np.arange(n) + 2 * i) % len(columns)].T for i in range(batches)])
+    shape = () if form.op == "Gemm" else (2, 2)
+    return a.reshape(*shape, m, k).astype(np.uint8), b.reshape(*shape, k, n).astype(form.b_type)
+
+
+def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, scale_y: np.float32) -> bytes:
+    """Serialise the form's model: input ``a`` (and ``b`` for MatMul), output ``y`` in float32 or uint8 codes.
+
+    Args:
+        form: the form.
+        output: ``float32`` or ``uint8``.
+        b: codes of B; they become an initializer for Gemm.
+        scale_b: float32 scale of B, (n,) for Gemm, () for MatMul.
+        bias: (n,) int32, for Gemm.
+        scale_y: scale of the uint8 output.
+    """
+    axis = {"axis": 1} if form.op == "Gemm" else {}
+    constants: dict[str, Codes] = {
+        "sa": np.asarray(_SCALE_A),
+        "za": np.asarray(form.a[2], np.uint8),
+        "sb": scale_b,
+        "zb": np.full(scale_b.shape, form.b[2], form.b_type),
+        "sy": np.asarray(scale_y),
+        "zy": np.asarray(128, np.uint8),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["a", "sa", "za"], ["af"]),
+        helper.make_node("DequantizeLinear", ["b", "sb", "zb"], ["bf"], **axis),
+    ]
+    inputs = [helper.make_tensor_value_info("a", TensorProto.UINT8, [None] * b.ndim)]
+    if form.op == "Gemm":
+        constants |= {"b": b, "c": bias, "sc": _SCALE_A * scale_b, "zc": np.zeros(bias.shape, np.int32)}
+        nodes.append(helper.make_node("DequantizeLinear", ["c", "sc", "zc"], ["cf"], axis=0))
+        nodes.append(helper.make_node("Gemm", ["af", "bf", "cf"], ["y_float"]))
+    else:
+        inputs.append(helper.make_tensor_value_info("b", TensorProto.UINT8, [None] * b.ndim))
+        nodes.append(helper.make_node("MatMul", ["af", "bf"], ["y_float"]))
+    if output == "uint8":
+        nodes.append(helper.make_node("QuantizeLinear", ["y_float", "sy", "zy"], ["y"]))
+        outputs = [helper.make_tensor_value_info("y", TensorProto.UINT8, [None] * b.ndim)]
+    else:
+        nodes[-1].output[0] = "y"
+        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * b.ndim)]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "form", inputs, outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, its inputs and what it must give.
+
+    Attributes:
+        model: serialised ONNX.
+        feed: inputs by name.
+        expected: the output of plain integer arithmetic and the float32 requantisation.
+    """
+
+    model: bytes
+    feed: dict[str, Codes]
+    expected: Codes
+
+
+def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
+    """Build a case; every product and sum of scales is float32, in onnxruntime's order.
+
+    ``acc = (a - za) @ (b - zb) + bias`` in exact integers; ``y = float32(acc) * (sa * sb)``, or as codes
+    ``clip(rint(float32(acc) * ((sa * sb) / sy)) + 128, 0, 255)``.
+    """
+    a, b = operands(form, size, roll, rng)
+    # float64 products and sums below 2**53 are exact, and fast.
+    acc = ((a.astype(np.float64) - form.a[2]) @ (b.astype(np.float64) - form.b[2])).astype(np.int64)
+    gemm = form.op == "Gemm"
+    scale_b = (_SCALE_B * rng.uniform(0.5, 2, size.n)).astype(np.float32) if gemm else np.asarray(_SCALE_B)
+    bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if gemm else np.zeros(size.n, np.int32)
+    acc = acc + bias
+    product = _SCALE_A * scale_b
+    # The largest value lands a little outside the uint8 range: both clips and the rounding are exercised.
+    scale_y = np.float32(max(float(np.abs(acc * product.astype(np.float64)).max()) / 140, 1e-6))
+    model = build(form, output, b, scale_b=scale_b, bias=bias, scale_y=scale_y)
+    scaled = acc.astype(np.float32) * (product if output == "float32" else product / scale_y)
+    expected = scaled if output == "float32" else np.clip(np.rint(scaled) + 128, 0, 255).astype(np.uint8)
+    return Case(model, {"a": a} if gemm else {"a": a, "b": b}, expected)
+
+
+KERNELS: dict[tuple[str, str], str] = {
+    ("Gemm", "float32"): "QGemm",
+    ("Gemm", "uint8"): "QGemm",
+    ("MatMul", "float32"): "MatMulIntegerToFloat",
+    ("MatMul", "uint8"): "QLinearMatMul",
+}
+"""The kernel that onnxruntime must pick for a form's op and output type."""
