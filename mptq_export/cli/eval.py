@@ -77,7 +77,7 @@ def main(
     batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
     write_json(json_path, report.to_json())
-    show_report(report, Console())
+    show_report(report, Console(highlight=False))
     if folder.labels is not None and len(folder.classes) != report.classes:
         warn(
             f"{data} has {len(folder.classes)} class folders, the model {report.classes} logits: "

@@ -71,5 +71,5 @@ def main(
         inputs = random_inputs(spec, count, size)
     report = verify_model(model, progress(inputs, "verifying", -(-count // size)), threads=threads or 0)
     write_json(json_path, report.to_json())
-    show_report(report, Console())
+    show_report(report, Console(highlight=False))
     return 0 if report.passed else EXIT_FAILED
