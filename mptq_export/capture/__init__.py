@@ -1,0 +1,1 @@
+"""timm model -> a small graph of canonical ops, named by module path."""

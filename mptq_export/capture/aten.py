@@ -1,0 +1,292 @@
+"""The table from ATen ops to canonical ops."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.graph import Shape
+from mptq_export.capture.trace import Handler, Tracer, module_path, shape_from, shape_of
+from mptq_export.errors import MptqError
+
+aten = torch.ops.aten
+
+
+def _name(node: fx.Node, op: str) -> str:
+    path = module_path(node)
+    return f"{path}.{op}" if path else op
+
+
+def _axis(axis: int, rank: int) -> int:
+    return axis % rank
+
+
+def _identity(tracer: Tracer, node: fx.Node) -> str:
+    return tracer.value(node.args[0])
+
+
+def _patch_embed(tracer: Tracer, node: fx.Node) -> str:
+    """Convolution whose windows tile the image: a linear layer over patches."""
+    args = [*node.args, *[None] * 7]
+    weight = tracer.constant(args[1])
+    kernel = list(weight.shape[2:])
+    stride = list(args[3] or [1, 1])  # type: ignore[call-overload]
+    if stride != kernel or any(args[4] or [0]) or (args[6] or 1) != 1:  # type: ignore[call-overload, union-attr]
+        raise MptqError(
+            f"{module_path(node)}: a convolution of kernel {kernel} and stride {stride} is not a patch embedding; "
+            "overlapping, padded or grouped convolutions are not supported"
+        )
+    out = shape_of(node).dims
+    height, width = tracer.shape(args[0]).dims[2:]
+    if out[2] * kernel[0] != height or out[3] * kernel[1] != width:
+        raise MptqError(f"{module_path(node)}: the image size {height}x{width} is not a multiple of the patch {kernel}")
+    bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
+    nhwc = tracer.add(
+        "patch_embed",
+        module_path(node),
+        (tracer.value(args[0]),),
+        Shape((1, out[2], out[3], out[1])),
+        {"patch": tuple(kernel)},
+        {"weight": weight, "bias": bias},
+    )
+    return tracer.add("permute", _name(node, "nchw"), (nhwc,), shape_of(node), {"perm": (0, 3, 1, 2)})
+
+
+def _linear(tracer: Tracer, node: fx.Node) -> str:
+    weight = tracer.constant(node.args[1])
+    bias = node.args[2] if len(node.args) > 2 else None
+    params = {"weight": weight, "bias": torch.zeros(weight.shape[0]) if bias is None else tracer.constant(bias)}
+    return tracer.add("linear", module_path(node), (tracer.value(node.args[0]),), shape_of(node), {}, params)
+
+
+def _layer_norm(tracer: Tracer, node: fx.Node) -> str:
+    args = [*node.args, *[None] * 5]
+    width = int(args[1][-1])  # type: ignore[index, arg-type]
+    if len(args[1]) != 1:  # type: ignore[arg-type]
+        raise MptqError(f"{module_path(node)}: layer norm over {args[1]} must be over the last axis only")
+    params = {
+        "weight": torch.ones(width) if args[2] is None else tracer.constant(args[2]),
+        "bias": torch.zeros(width) if args[3] is None else tracer.constant(args[3]),
+    }
+    eps = 1e-5 if args[4] is None else float(args[4])  # type: ignore[arg-type]
+    return tracer.add("layer_norm", module_path(node), (tracer.value(args[0]),), shape_of(node), {"eps": eps}, params)
+
+
+def _reshape_to(tracer: Tracer, node: fx.Node, source: str, shape: Shape) -> str:
+    return tracer.add("reshape", _name(node, "reshape"), (source,), shape)
+
+
+def _reshape(tracer: Tracer, node: fx.Node) -> str:
+    return _reshape_to(tracer, node, tracer.value(node.args[0]), shape_of(node))
+
+
+def _permute(tracer: Tracer, node: fx.Node) -> str:
+    rank = len(shape_of(node).dims)
+    perm = tuple(_axis(int(p), rank) for p in node.args[1])  # type: ignore[union-attr]
+    return tracer.add("permute", _name(node, "permute"), (tracer.value(node.args[0]),), shape_of(node), {"perm": perm})
+
+
+def _transpose(tracer: Tracer, node: fx.Node) -> str:
+    rank = len(shape_of(node).dims)
+    perm = list(range(rank))
+    first, second = (_axis(int(a), rank) for a in node.args[1:3])  # type: ignore[arg-type]
+    perm[first], perm[second] = perm[second], perm[first]
+    name = _name(node, "transpose")
+    return tracer.add("permute", name, (tracer.value(node.args[0]),), shape_of(node), {"perm": tuple(perm)})
+
+
+def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
+    if axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
+    dims = (*shape.dims[:axis], end - start, *shape.dims[axis + 1 :])
+    attrs = {"axis": axis, "start": start, "end": end}
+    return tracer.add("slice", _name(node, "slice"), (source,), Shape(dims, shape.batch_axis), attrs)
+
+
+def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
+    shape = tracer.shape(node.args[0])
+    index %= shape.dims[axis]
+    piece = _slice_axis(tracer, node, tracer.value(node.args[0]), shape, axis, index, index + 1)
+    return _reshape_to(tracer, node, piece, out)
+
+
+def _select(tracer: Tracer, node: fx.Node) -> str:
+    axis = _axis(int(node.args[1]), len(tracer.shape(node.args[0]).dims))  # type: ignore[arg-type]
+    return _select_at(tracer, node, axis, int(node.args[2]), shape_of(node))  # type: ignore[arg-type]
+
+
+def _unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
+    shape = tracer.shape(node.args[0])
+    axis = _axis(int(node.args[1]) if len(node.args) > 1 else 0, len(shape.dims))  # type: ignore[arg-type]
+    outs = [shape_from(v.shape) for v in node.meta["val"]]
+    return tuple(_select_at(tracer, node, axis, i, out) for i, out in enumerate(outs))
+
+
+def _slice(tracer: Tracer, node: fx.Node) -> str:
+    args = [*node.args, *[None] * 5]
+    shape = tracer.shape(args[0])
+    axis = _axis(int(args[1] or 0), len(shape.dims))  # type: ignore[call-overload]
+    if (args[4] or 1) != 1:
+        raise MptqError(f"{module_path(node)}: a slice with step {args[4]} is not supported")
+    size = shape.dims[axis]
+    start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))  # type: ignore[call-overload]
+    start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
+    if (start, end) == (0, size):
+        return tracer.value(args[0])
+    return _slice_axis(tracer, node, tracer.value(args[0]), shape, axis, start, end)
+
+
+def _split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
+    """split / chunk / split_with_sizes: the sizes are read from the results."""
+    shape = tracer.shape(node.args[0])
+    axis = _axis(int(node.args[2]) if len(node.args) > 2 else 0, len(shape.dims))  # type: ignore[arg-type]
+    pieces, start = [], 0
+    for result in node.meta["val"]:
+        end = start + int(result.shape[axis])
+        pieces.append(_slice_axis(tracer, node, tracer.value(node.args[0]), shape, axis, start, end))
+        start = end
+    return tuple(pieces)
+
+
+def _concat(tracer: Tracer, node: fx.Node) -> str:
+    axis = _axis(int(node.args[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))  # type: ignore[arg-type]
+    inputs = tuple(tracer.value(n) for n in node.args[0])  # type: ignore[union-attr]
+    return tracer.add("concat", _name(node, "concat"), inputs, shape_of(node), {"axis": axis})
+
+
+def _scalar_or_value(tracer: Tracer, node: fx.Node, arg: Any) -> str:
+    if isinstance(arg, (int, float)):
+        params = {"value": torch.tensor(float(arg))}
+        return tracer.add("constant", _name(node, "scalar"), (), Shape((), None), {}, params)
+    return tracer.value(arg)
+
+
+def _add(tracer: Tracer, node: fx.Node) -> str:
+    if node.kwargs.get("alpha", 1) != 1:
+        raise MptqError(f"{module_path(node)}: add with alpha is not supported")
+    pair = tuple(_scalar_or_value(tracer, node, a) for a in node.args[:2])
+    return tracer.add("add", _name(node, "add"), pair, shape_of(node))
+
+
+def _mul_const(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
+    params = {"value": factor.float()}
+    return tracer.add("mul", _name(node, "mul"), (tracer.value(source),), shape_of(node), {}, params)
+
+
+def _mul(tracer: Tracer, node: fx.Node) -> str:
+    """Multiplication by a constant (LayerScale, the scale of q)."""
+    first, second = node.args[:2]
+    for source, factor in ((first, second), (second, first)):
+        if isinstance(factor, (int, float)):
+            return _mul_const(tracer, node, source, torch.tensor(float(factor)))
+        if isinstance(factor, fx.Node) and tracer.is_constant(factor):
+            return _mul_const(tracer, node, source, tracer.constant(factor))
+    raise MptqError(f"{module_path(node)}: the product of two activations has no integer form here; not supported")
+
+
+def _div(tracer: Tracer, node: fx.Node) -> str:
+    divisor = node.args[1]
+    if not isinstance(divisor, (int, float)):
+        raise MptqError(f"{module_path(node)}: division by an activation is not supported")
+    return _mul_const(tracer, node, node.args[0], torch.tensor(1.0 / float(divisor)))
+
+
+def _matmul(tracer: Tracer, node: fx.Node) -> str:
+    pair = (tracer.value(node.args[0]), tracer.value(node.args[1]))
+    return tracer.add("matmul", _name(node, "matmul"), pair, shape_of(node), {"alpha": 1.0})
+
+
+def _softmax(tracer: Tracer, node: fx.Node) -> str:
+    if _axis(int(node.args[1]), len(shape_of(node).dims)) != len(shape_of(node).dims) - 1:  # type: ignore[arg-type]
+        raise MptqError(f"{module_path(node)}: softmax must be over the last axis")
+    return tracer.add("softmax", _name(node, "softmax"), (tracer.value(node.args[0]),), shape_of(node))
+
+
+def _attention(tracer: Tracer, node: fx.Node) -> str:
+    """scaled_dot_product_attention(q, k, v, mask) = softmax(scale q k^T + mask) v."""
+    q, k, v = node.args[:3]
+    mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
+    if (len(node.args) > 5 and node.args[5]) or node.kwargs.get("is_causal"):
+        raise MptqError(f"{module_path(node)}: causal attention is not supported")
+    q_shape, k_shape = tracer.shape(q), tracer.shape(k)
+    scale = node.kwargs.get("scale")
+    alpha = float(scale) if scale is not None else q_shape.dims[-1] ** -0.5  # type: ignore[arg-type]
+    k_t = Shape((*k_shape.dims[:-2], k_shape.dims[-1], k_shape.dims[-2]), k_shape.batch_axis)
+    rank = len(k_t.dims)
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    key = tracer.add("permute", _name(node, "k_transposed"), (tracer.value(k),), k_t, {"perm": perm})
+    scores = Shape((*q_shape.dims[:-1], k_shape.dims[-2]), q_shape.batch_axis)
+    value = tracer.add("matmul", _name(node, "scores"), (tracer.value(q), key), scores, {"alpha": alpha})
+    if mask is not None:
+        value = tracer.add("add", _name(node, "scores_masked"), (value, tracer.value(mask)), scores)
+    value = tracer.add("softmax", _name(node, "softmax"), (value,), scores)
+    return tracer.add("matmul", _name(node, "context"), (value, tracer.value(v)), shape_of(node), {"alpha": 1.0})
+
+
+def _gelu(tracer: Tracer, node: fx.Node) -> str:
+    kind = node.kwargs.get("approximate", "none")
+    source = tracer.value(node.args[0])
+    return tracer.add("gelu", _name(node, "gelu"), (source,), shape_of(node), {"approximate": kind})
+
+
+def _mean(tracer: Tracer, node: fx.Node) -> str:
+    shape = tracer.shape(node.args[0])
+    axes = tuple(_axis(int(a), len(shape.dims)) for a in node.args[1])  # type: ignore[union-attr]
+    if shape.batch_axis in axes or len(shape.dims) - 1 in axes:
+        raise MptqError(f"{module_path(node)}: a mean over the batch or the channels is not supported")
+    keep = bool(node.args[2]) if len(node.args) > 2 else False
+    source = tracer.value(node.args[0])
+    return tracer.add("mean", _name(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
+
+
+def _roll(tracer: Tracer, node: fx.Node) -> str:
+    shape = shape_of(node)
+    shifts = tuple(int(s) for s in node.args[1])  # type: ignore[union-attr]
+    axes = tuple(_axis(int(a), len(shape.dims)) for a in node.args[2])  # type: ignore[union-attr]
+    attrs = {"shifts": shifts, "axes": axes}
+    return tracer.add("roll", _name(node, "roll"), (tracer.value(node.args[0]),), shape, attrs)
+
+
+def _pad(tracer: Tracer, node: fx.Node) -> str:
+    if any(int(p) for p in node.args[1]):  # type: ignore[union-attr]
+        raise MptqError(
+            f"{module_path(node)}: padding {node.args[1]} is not supported; choose an image size that the windows divide"
+        )
+    return tracer.value(node.args[0])
+
+
+HANDLERS: dict[Any, Handler] = {
+    aten.add.Tensor: _add,
+    aten.add_.Tensor: _add,
+    aten.alias.default: _identity,
+    aten.cat.default: _concat,
+    aten.chunk.default: _split,
+    aten.clone.default: _identity,
+    aten.contiguous.default: _identity,
+    aten.conv2d.default: _patch_embed,
+    aten.detach.default: _identity,
+    aten.div.Tensor: _div,
+    aten.dropout.default: _identity,
+    aten.flatten.using_ints: _reshape,
+    aten.gelu.default: _gelu,
+    aten.layer_norm.default: _layer_norm,
+    aten.linear.default: _linear,
+    aten.matmul.default: _matmul,
+    aten.mean.dim: _mean,
+    aten.mul.Tensor: _mul,
+    aten.pad.default: _pad,
+    aten.permute.default: _permute,
+    aten.reshape.default: _reshape,
+    aten.roll.default: _roll,
+    aten.scaled_dot_product_attention.default: _attention,
+    aten.select.int: _select,
+    aten.slice.Tensor: _slice,
+    aten.softmax.int: _softmax,
+    aten.split.Tensor: _split,
+    aten.split_with_sizes.default: _split,
+    aten.squeeze.dim: _reshape,
+    aten.transpose.int: _transpose,
+    aten.unbind.int: _unbind,
+    aten.unsqueeze.default: _reshape,
+    aten.view.default: _reshape,
+}

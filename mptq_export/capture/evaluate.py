@@ -1,0 +1,109 @@
+"""Run the canonical graph in torch: the float meaning of every canonical op, one value at a time."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+
+from mptq_export.capture.graph import Graph, Node
+
+Observer = Callable[[Node, torch.Tensor], None]
+
+
+def evaluate(graph: Graph, images: torch.Tensor, observe: Observer | None = None) -> torch.Tensor:
+    """Compute the output; memory holds only the values that are still to be read.
+
+    Args:
+        graph: canonical graph.
+        images: input batch in the layout of the graph's input (float32).
+        observe: called with every node and its value, in order.
+
+    Returns:
+        The output value, float32.
+    """
+    last_use = {name: node.name for node in graph for name in node.inputs}
+    values: dict[str, torch.Tensor] = {}
+    for node in graph:
+        values[node.name] = images if node.op == "input" else compute(node, [values[name] for name in node.inputs])
+        if observe is not None:
+            observe(node, values[node.name])
+        for name in set(node.inputs):
+            if last_use[name] == node.name and name != graph.output:
+                del values[name]
+    return values[graph.output]
+
+
+def compute(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+    """The value of one node.
+
+    Args:
+        node: any canonical node but `input`.
+        inputs: values of `node.inputs`.
+
+    Returns:
+        A float32 tensor of shape `node.shape.at(batch)`.
+    """
+    if node.op == "constant":
+        return node.params["value"]
+    return _COMPUTE[node.op](node, *inputs)
+
+
+def patches(images: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
+    """Cut NCHW images into rows of patches: [B, gh, gw, ph * pw * C], pixels row by row, channels last."""
+    batch, channels, height, width = images.shape
+    ph, pw = patch
+    cut = images.reshape(batch, channels, height // ph, ph, width // pw, pw).permute(0, 2, 4, 3, 5, 1)
+    return cut.reshape(batch, height // ph, width // pw, ph * pw * channels)
+
+
+def patch_weight(node: Node) -> torch.Tensor:
+    """The weight of a patch embedding as a [D, ph * pw * C] matrix, in the order of `patches`."""
+    weight = node.params["weight"]
+    return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+
+
+def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
+    return F.linear(patches(x, node.attrs["patch"]), patch_weight(node), node.params["bias"])
+
+
+def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = node.params["weight"], node.params["bias"]
+    return F.layer_norm(x, (x.shape[-1],), weight, bias, node.attrs["eps"])
+
+
+def _reshape(node: Node, x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(node.shape.dynamic())
+
+
+def _slice(node: Node, x: torch.Tensor) -> torch.Tensor:
+    return x.narrow(node.attrs["axis"], node.attrs["start"], node.attrs["end"] - node.attrs["start"])
+
+
+def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
+    batch = max(part.shape[0] for part in parts)
+    wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
+    return torch.cat(wide, node.attrs["axis"])
+
+
+def _pad(node: Node, x: torch.Tensor) -> torch.Tensor:
+    after_axes = x.dim() - 1 - node.attrs["axis"]
+    return F.pad(x, [0, 0] * after_axes + [node.attrs["before"], node.attrs["after"]])
+
+
+_COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
+    "patch_embed": _patch_embed,
+    "linear": lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
+    "layer_norm": _layer_norm,
+    "matmul": lambda node, a, b: (a * node.attrs["alpha"]) @ b,
+    "softmax": lambda node, x: x.softmax(-1),
+    "gelu": lambda node, x: F.gelu(x, approximate=node.attrs["approximate"]),
+    "add": lambda node, a, b: a + b,
+    "mul": lambda node, x: x * node.params["value"],
+    "mean": lambda node, x: x.mean(node.attrs["axes"], node.attrs["keepdim"]),
+    "concat": _concat,
+    "pad": _pad,
+    "reshape": _reshape,
+    "permute": lambda node, x: x.permute(node.attrs["perm"]),
+    "slice": _slice,
+    "roll": lambda node, x: x.roll(node.attrs["shifts"], node.attrs["axes"]),
+}

@@ -1,0 +1,117 @@
+"""The canonical graph: what every later stage reads and rewrites.
+
+A node computes one value; a value is named after the module that computes it, so that layer names in recipes, errors
+and ONNX files are the names that users know from timm. Shapes are those for one image; `batch_axis` says which
+axis grows with the batch (an axis may hold several rows an image: Swin's windows).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+#: Ops that only move or select data: they commute with any element-wise quantizer.
+MOVEMENT = frozenset({"reshape", "permute", "slice", "roll"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a value for one image.
+
+    Attributes:
+        dims: size of every axis for a batch of one.
+        batch_axis: the axis whose size is multiplied by the batch, or None for a constant.
+    """
+
+    dims: tuple[int, ...]
+    batch_axis: int | None = 0
+
+    def at(self, batch: int) -> tuple[int, ...]:
+        """Sizes for `batch` images."""
+        return tuple(d * batch if i == self.batch_axis else d for i, d in enumerate(self.dims))
+
+    def dynamic(self) -> list[int]:
+        """Sizes with -1 on the batch axis, as a Reshape target."""
+        return [-1 if i == self.batch_axis else d for i, d in enumerate(self.dims)]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One canonical op.
+
+    Attributes:
+        op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `gelu`, `add`, `mul`,
+            `mean`, `concat`, `pad`, or one of `MOVEMENT`.
+        name: unique, and the name of the value that the node computes.
+        inputs: names of the values read.
+        shape: shape of the value.
+        attrs: plain numbers and strings (axis, eps, ...).
+        params: float32 tensors (weight, bias, value).
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    shape: Shape
+    attrs: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Graph:
+    """Canonical nodes in topological order, with one input and one output value."""
+
+    def __init__(self, nodes: Iterable[Node], output: str) -> None:
+        self.nodes: dict[str, Node] = {node.name: node for node in nodes}
+        self.output = output
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    @property
+    def input(self) -> Node:
+        """The image input."""
+        return next(node for node in self if node.op == "input")
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Readers of every value, in topological order."""
+        readers: dict[str, list[Node]] = {name: [] for name in self.nodes}
+        for node in self:
+            for name in dict.fromkeys(node.inputs):
+                readers[name].append(node)
+        return readers
+
+    def root(self, name: str) -> Node:
+        """The node that computes the numbers of `name`: its producer, seen through data movement."""
+        node = self.nodes[name]
+        while node.op in MOVEMENT:
+            node = self.nodes[node.inputs[0]]
+        return node
+
+    def updated(self, changes: dict[str, Node]) -> "Graph":
+        """A copy in which the nodes named in `changes` are replaced."""
+        return Graph((changes.get(node.name, node) for node in self), self.output)
+
+    def pruned(self) -> "Graph":
+        """A copy without the nodes that the output does not need (the input stays)."""
+        needed = {self.output}
+        for node in reversed(list(self)):
+            if node.name in needed:
+                needed.update(node.inputs)
+        return Graph((n for n in self if n.name in needed or n.op == "input"), self.output)
+
+    def bypassed(self, removed: dict[str, str]) -> "Graph":
+        """A copy in which every reader of a key of `removed` reads its value instead; the keys are gone."""
+
+        def final(name: str) -> str:
+            while name in removed:
+                name = removed[name]
+            return name
+
+        nodes = [
+            replace(node, inputs=tuple(final(name) for name in node.inputs)) for node in self if node.name not in removed
+        ]
+        return Graph(nodes, final(self.output))

@@ -1,0 +1,202 @@
+"""`torch.export` of a model, and its translation node by node into the canonical graph.
+
+What depends on weights alone (interpolated position tables, relative position bias) is computed here once and
+becomes a constant. Every remaining op must have a place in the table of `mptq_export.capture.aten`; an op without one stops
+the export with its name and its module.
+"""
+
+import logging
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.errors import MptqError
+
+Handler = Callable[["Tracer", fx.Node], "str | tuple[str, ...]"]
+
+
+def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
+    """Capture a timm model in eval mode as a canonical graph.
+
+    Args:
+        model: float32 model; maps [B, C, H, W] float32 to one tensor.
+        input_size: (C, H, W) in pixels.
+
+    Returns:
+        The graph before any transform; its values equal the model's.
+
+    Raises:
+        MptqError: `torch.export` cannot trace the model, or an op has no canonical form.
+    """
+    from mptq_export.capture.aten import HANDLERS
+
+    example = torch.zeros(2, *input_size)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch").setLevel(logging.ERROR)
+        try:
+            program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+        except Exception as error:  # noqa: BLE001 - torch.export raises many kinds; all mean "not traceable"
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise MptqError(
+                f"{type(model).__name__} cannot be captured by torch.export: {first}; the model's forward must be free "
+                "of data-dependent Python control flow"
+            ) from error
+    return Tracer(program, HANDLERS).run().pruned()
+
+
+class Tracer:
+    """Walks an exported program; handlers add canonical nodes through it."""
+
+    def __init__(self, program: torch.export.ExportedProgram, handlers: dict[Any, Handler]) -> None:
+        self.handlers = handlers
+        self.nodes: list[Node] = []
+        self.names: set[str] = set()
+        self.values: dict[fx.Node, Any] = {}  # fx node -> canonical value name(s), or an eager constant
+        self.fx_nodes = list(program.graph.nodes)
+        state = {**program.state_dict, **program.constants}
+        signature = program.graph_signature
+        self.bound = {
+            name: state[target].detach()
+            for table in (
+                signature.inputs_to_parameters,
+                signature.inputs_to_buffers,
+                signature.inputs_to_lifted_tensor_constants,
+            )
+            for name, target in table.items()
+        }
+
+    def run(self) -> Graph:
+        """Translate every node and return the graph."""
+        output = ""
+        for node in self.fx_nodes:
+            if node.op == "placeholder":
+                if node.name in self.bound:
+                    self.values[node] = self.bound[node.name].float() if _is_float(self.bound[node.name]) else self.bound[
+                        node.name
+                    ]
+                else:
+                    self.values[node] = self.add("input", "input", (), shape_of(node))
+            elif node.op == "output":
+                results = node.args[0]
+                if not isinstance(results, (tuple, list)) or len(results) != 1:
+                    raise MptqError("the model returns several tensors; only one output can be exported")
+                output = self.value(results[0])
+            elif node.op == "call_function":
+                self.values[node] = self.translate(node)
+        return Graph(self.nodes, output)
+
+    def translate(self, node: fx.Node) -> Any:
+        """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""
+        if node.target is operator.getitem:
+            return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
+        if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
+            return None  # symbolic sizes and assertions: shapes are read from the metadata instead
+        inputs = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (torch.Tensor, tuple, list))]
+        if all(isinstance(self.values[n], (torch.Tensor, tuple, list)) and self.is_constant(n) for n in inputs):
+            value = node.meta["val"]
+            if isinstance(value, torch.Tensor) and not is_dynamic(value.shape):
+                return self.evaluate(node)
+            if getattr(node.target, "__name__", "").startswith("expand"):
+                return self.values[inputs[0]]  # a constant repeated over the batch: broadcasting does that
+        handler = self.handlers.get(node.target)
+        if handler is None:
+            raise MptqError(
+                f"{module_path(node) or 'the model'} uses {node.target}, which has no place in an integer transformer "
+                "graph; this architecture is not supported"
+            )
+        return handler(self, node)
+
+    def is_constant(self, node: fx.Node) -> bool:
+        """Whether the value depends on weights alone."""
+        value = self.values[node]
+        return isinstance(value, torch.Tensor) or (
+            isinstance(value, (tuple, list)) and all(isinstance(v, torch.Tensor) for v in value)
+        )
+
+    def evaluate(self, node: fx.Node) -> Any:
+        """Run a node whose inputs are constants."""
+        args = fx.node.map_arg(node.args, lambda n: self.values[n])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+        with torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def value(self, node: Any) -> str:
+        """Canonical name of an fx node's value; constants get a node on first use."""
+        value = self.values[node]
+        if isinstance(value, torch.Tensor):
+            shape = Shape(tuple(value.shape), None)
+            value = self.add("constant", node.name, (), shape, params={"value": value.float().contiguous()})
+            self.values[node] = value
+        if not isinstance(value, str):
+            raise MptqError(f"{module_path(node)}: {node.target} gives several values where one is expected")
+        return value
+
+    def shape(self, node: Any) -> Shape:
+        """Shape of an fx node's value for one image."""
+        return shape_of(node)
+
+    def constant(self, node: Any) -> torch.Tensor:
+        """The tensor of a constant fx node (a weight, or computed from weights)."""
+        value = self.values[node]
+        if not isinstance(value, torch.Tensor):
+            raise MptqError(f"{module_path(node)}: {node.target} must depend on weights only")
+        return value.float()
+
+    def add(
+        self,
+        op: str,
+        name: str,
+        inputs: tuple[str, ...],
+        shape: Shape,
+        attrs: dict[str, Any] | None = None,
+        params: dict[str, torch.Tensor] | None = None,
+    ) -> str:
+        """Append a canonical node and return its (made unique) name."""
+        unique, count = name, 1
+        while unique in self.names:
+            count += 1
+            unique = f"{name}_{count}"
+        self.names.add(unique)
+        self.nodes.append(Node(op, unique, inputs, shape, attrs or {}, params or {}))
+        return unique
+
+
+def module_path(node: fx.Node) -> str:
+    """Dotted path of the module that ran the node, as timm names it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def is_dynamic(sizes: Any) -> bool:
+    """Whether any size depends on the batch."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def shape_of(node: fx.Node) -> Shape:
+    """Shape of an fx node for one image."""
+    return shape_from(node.meta["val"].shape)
+
+
+def shape_from(sizes: Any) -> Shape:
+    """Replace the symbolic batch by one and remember its axis."""
+    dims: list[int] = []
+    axis: int | None = None
+    for i, size in enumerate(sizes):
+        if isinstance(size, torch.SymInt):
+            expression = size.node.expr
+            dims.append(int(expression.subs(dict.fromkeys(expression.free_symbols, 1))))
+            axis = i
+        else:
+            dims.append(int(size))
+    return Shape(tuple(dims), axis)
+
+
+def _is_float(tensor: torch.Tensor) -> bool:
+    return tensor.dtype.is_floating_point

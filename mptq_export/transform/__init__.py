@@ -1,0 +1,55 @@
+"""Function-preserving rewrites of the canonical graph, one file a rewrite, applied in the order of `PASSES`.
+
+Every pass takes a graph and returns a graph that computes the same function (up to float32 rounding);
+`prepare` asserts it on real images.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph
+from mptq_export.errors import MptqError
+from mptq_export.transform.center_residual import center_residual
+from mptq_export.transform.fold_multipliers import fold_multipliers
+from mptq_export.transform.fold_prefix import fold_prefix
+from mptq_export.transform.hoist_slices import hoist_slices
+from mptq_export.transform.merge_movement import merge_movement
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_multipliers,
+    fold_prefix,
+    hoist_slices,
+    merge_movement,
+    center_residual,
+)
+
+#: Largest relative change of the output that float32 rounding may explain.
+TOLERANCE = 1e-4
+
+
+def prepare(graph: Graph, images: torch.Tensor) -> Graph:
+    """Apply all passes and assert after each that the function is unchanged.
+
+    Args:
+        graph: as captured.
+        images: a small float32 batch for the comparison.
+
+    Returns:
+        The graph that is calibrated and emitted.
+
+    Raises:
+        MptqError: a pass changed the function (a defect of this package; nothing is exported).
+    """
+    with torch.no_grad():
+        expected = evaluate(graph, images)
+        for rewrite in PASSES:
+            graph = rewrite(graph).pruned()
+            error = (evaluate(graph, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+            if not error <= TOLERANCE:
+                raise MptqError(
+                    f"the rewrite {rewrite.__name__} changed the output by {float(error):.1e} of its maximum; please "
+                    "report this model"
+                )
+    return graph

@@ -1,0 +1,86 @@
+"""Constant factors go into what is multiplied anyway.
+
+LayerScale and head averages: `c * (W x + b) = (c W) x + c b`. The scale of the queries: `(c q) k^T = c (q k^T)`, a
+factor of the scores that costs nothing because it becomes part of their quantization scale.
+"""
+
+from dataclasses import replace
+
+from mptq_export.capture.graph import MOVEMENT, Graph, Node
+
+
+def fold_multipliers(graph: Graph) -> Graph:
+    """Remove every `mul` whose factor a linear layer or a matmul can absorb.
+
+    Preserves: the output. A `mul` that nothing can absorb stays.
+    """
+    for node in list(graph):
+        if node.op != "mul":
+            continue
+        factor = node.params["value"]
+        folded = _into_producer(graph, graph[node.inputs[0]], node) or (
+            _into_readers(graph, node) if factor.numel() == 1 else None
+        )
+        if folded is not None:
+            graph = graph.updated({n.name: n for n in folded}).bypassed({node.name: node.inputs[0]})
+    return graph
+
+
+def _into_producer(graph: Graph, producer: Node, reader: Node) -> list[Node] | None:
+    """Scale what computes the value, if `reader` alone reads it."""
+    if [n.name for n in graph.consumers()[producer.name]] != [reader.name] or producer.name == graph.output:
+        return None
+    factor = reader.params["value"] if reader.op == "mul" else None
+    assert factor is not None
+    return _scaled(graph, producer, factor)
+
+
+def _scaled(graph: Graph, node: Node, factor: "object") -> list[Node] | None:
+    """Nodes that make `node` compute its value times `factor` (scalar, or one a channel for a linear layer)."""
+    import torch
+
+    assert isinstance(factor, torch.Tensor)
+    if node.op in ("linear", "patch_embed"):
+        width = node.params["weight"].shape[0]
+        if factor.numel() not in (1, width):
+            return None
+        column = factor.reshape(-1).expand(width)
+        weight = node.params["weight"]
+        weight = weight * column.reshape(-1, *[1] * (weight.dim() - 1))
+        return [replace(node, params={"weight": weight, "bias": node.params["bias"] * column})]
+    if factor.numel() != 1:
+        return None
+    if node.op == "matmul":
+        return [replace(node, attrs={**node.attrs, "alpha": node.attrs["alpha"] * float(factor)})]
+    if node.op == "add" or node.op in MOVEMENT:
+        parts: list[Node] = []
+        for name in node.inputs:
+            if [n.name for n in graph.consumers()[name]] != [node.name]:
+                return None
+            scaled = _scaled(graph, graph[name], factor)
+            if scaled is None:
+                return None
+            parts += scaled
+        return parts
+    return None
+
+
+def _into_readers(graph: Graph, node: Node) -> list[Node] | None:
+    """Scale the matmuls that read a scalar multiple, through data movement."""
+    factor = float(node.params["value"])
+    matmuls: dict[str, Node] = {}
+    pending = [node.name]
+    while pending:
+        name = pending.pop()
+        if name == graph.output:
+            return None
+        for reader in graph.consumers()[name]:
+            if reader.op in MOVEMENT:
+                pending.append(reader.name)
+            elif reader.op == "matmul" and reader.inputs.count(name) == 1:
+                before = matmuls.get(reader.name, reader)
+                alpha = before.attrs["alpha"] * factor
+                matmuls[reader.name] = replace(before, attrs={**before.attrs, "alpha": alpha})
+            else:
+                return None
+    return list(matmuls.values())
