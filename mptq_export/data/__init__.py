@@ -1,0 +1,1 @@
+"""Images, arrays and synthetic data as model inputs."""

@@ -1,0 +1,139 @@
+"""From an image to a model's input, as timm's evaluation transform does it, and its place in the ONNX metadata."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mptq_export.errors import MptqError
+
+_PREFIX = "preprocessing."
+_CROP_MODES = ("center", "squash", "border")
+_PIL_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to an image before the model sees it.
+
+    Attributes:
+        input_size: (channels, height, width) of the model's input.
+        mean: mean of each channel, of pixels in 0..1.
+        std: standard deviation of each channel, of pixels in 0..1.
+        interpolation: name of the resampling filter in PIL, such as ``bicubic``.
+        crop_pct: cropped size over resized size, in (0, 1].
+        crop_mode: ``center`` (resize the shorter side, crop), ``squash`` (resize both sides, crop) or ``border``
+            (resize the longer side, pad with the mean).
+
+    Raises:
+        MptqError: a value is outside what is described here.
+    """
+
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        channels = self.input_size[0] if len(self.input_size) == 3 else 0
+        if channels not in _PIL_MODES or min(self.input_size) < 1:
+            raise MptqError(f"preprocessing: input_size {self.input_size} is not (1 or 3 channels, height, width)")
+        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
+            raise MptqError(f"preprocessing: mean {self.mean} and std {self.std} do not fit {channels} channels")
+        if self.interpolation.upper() not in Image.Resampling.__members__:
+            known = ", ".join(name.lower() for name in Image.Resampling.__members__)
+            raise MptqError(f"preprocessing: unknown interpolation {self.interpolation!r}; one of {known}")
+        if not 0 < self.crop_pct <= 1:
+            raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 1]")
+        if self.crop_mode not in _CROP_MODES:
+            raise MptqError(f"preprocessing: unknown crop_mode {self.crop_mode!r}; one of {', '.join(_CROP_MODES)}")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Preprocessing":
+        """Take the values out of a resolved timm data configuration; other keys are ignored.
+
+        Raises:
+            MptqError: a value is missing or has the wrong type.
+        """
+        try:
+            channels, height, width = config["input_size"]
+            return cls(
+                input_size=(int(channels), int(height), int(width)),
+                mean=tuple(float(value) for value in config["mean"]),
+                std=tuple(float(value) for value in config["std"]),
+                interpolation=str(config["interpolation"]),
+                crop_pct=float(config["crop_pct"]),
+                crop_mode=str(config["crop_mode"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MptqError(f"preprocessing: {type(error).__name__} {error} in {dict(config)}") from error
+
+    def to_metadata(self) -> dict[str, str]:
+        """Key and JSON value of each field, for the ONNX file's `metadata_props`."""
+        return {_PREFIX + name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Preprocessing":
+        """Read back what `to_metadata` wrote; other keys are ignored.
+
+        Raises:
+            MptqError: a field is missing or malformed.
+        """
+        missing = [name for name in cls.__dataclass_fields__ if _PREFIX + name not in metadata]
+        if missing:
+            raise MptqError(
+                f"the file's metadata has no {_PREFIX}{missing[0]}: it does not say how images become its input; "
+                "use a file that mptq-export wrote"
+            )
+        try:
+            config = {name: json.loads(metadata[_PREFIX + name]) for name in cls.__dataclass_fields__}
+        except ValueError as error:
+            raise MptqError(f"the file's preprocessing metadata is not JSON ({error}); export it again") from error
+        return cls.from_config(config)
+
+    def transform_uint8(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop.
+
+        Args:
+            image: of any mode and size.
+
+        Returns:
+            (height, width, channels) pixels.
+        """
+        pixels = self._resize_and_crop(image.convert(_PIL_MODES[self.input_size[0]]))
+        return np.ascontiguousarray(np.asarray(pixels).transpose(1, 2, 0))
+
+    def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """``(x / 255 - mean) / std``, every step in float32: the bits of torchvision's ToTensor and Normalize.
+
+        Args:
+            pixels: (images, height, width, channels).
+
+        Returns:
+            (images, channels, height, width).
+        """
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+    @cached_property
+    def _resize_and_crop(self) -> Callable[[Image.Image], Any]:
+        from timm.data.transforms_factory import transforms_imagenet_eval
+
+        transform: Callable[[Image.Image], Any] = transforms_imagenet_eval(
+            img_size=self.input_size[1:],
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.std,
+            normalize=False,
+        )
+        return transform

@@ -1,0 +1,60 @@
+"""Which timm model a checkpoint belongs to."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+
+from mptq_export.errors import MptqError
+from mptq_export.load.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A timm model's name and arguments.
+
+    Attributes:
+        name: as `timm.create_model` takes it.
+        model_kwargs: its arguments.
+        source: where the name comes from, for people.
+    """
+
+    name: str
+    model_kwargs: dict[str, Any]
+    source: str
+
+
+def resolve_architecture(
+    checkpoint: Checkpoint, *, arch: str | None = None, model_kwargs: Mapping[str, Any] | None = None
+) -> Architecture:
+    """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
+
+    Args:
+        checkpoint: what was read.
+        arch: the user's choice.
+        model_kwargs: the user's arguments; each overrides the checkpoint's.
+
+    Raises:
+        MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
+    """
+    kwargs = {**checkpoint.model_kwargs, **(model_kwargs or {})}
+    if arch is not None:
+        return Architecture(check_name(arch), kwargs, "--arch")
+    if checkpoint.arch is not None:
+        return Architecture(check_name(checkpoint.arch), kwargs, "named by the checkpoint")
+    raise MptqError(f"{checkpoint.path} does not name its architecture; pass --arch NAME")
+
+
+def check_name(name: str) -> str:
+    """Return the name if timm knows it.
+
+    Raises:
+        MptqError: it does not; the nearest names are listed.
+    """
+    if timm.is_model(name):
+        return name
+    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+    raise MptqError(f"timm has no architecture {name!r}; {hint}")

@@ -1,0 +1,199 @@
+"""Reading a checkpoint file into named float32 tensors, without running what is in it."""
+
+import argparse
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from mptq_export.errors import MptqError
+
+_PICKLED = (".pt", ".pth", ".bin")
+_SAFETENSORS = ".safetensors"
+_STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.")
+_UNSAFE = re.compile(r"Unsupported (?:global|class|operand).*?(?:GLOBAL\s+)?([\w.]+) was not an allowed global")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file says.
+
+    Attributes:
+        path: the file.
+        state_dict: tensors by name, without the prefixes of DataParallel and torch.compile. Those of a float kind are
+            float32 and finite; others (integer buffers) are as stored.
+        arch: timm name of the architecture; None if the file does not name one.
+        model_kwargs: arguments for `timm.create_model` that the file holds.
+        module: the pickled module, if the file is one.
+        class_names: names of the logits, if the file holds them.
+        pretrained_cfg: the file's own preprocessing, in timm's terms; empty if it holds none.
+    """
+
+    path: Path
+    state_dict: dict[str, Tensor]
+    arch: str | None
+    model_kwargs: dict[str, Any]
+    module: nn.Module | None
+    class_names: tuple[str, ...] | None
+    pretrained_cfg: dict[str, Any]
+
+
+def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
+    """Read a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file.
+
+    The tensors are the file itself (a bare state dict) or stand under one of its keys. Averaged weights come first, as
+    in timm: `state_dict_ema`, `model_ema`, `state_dict`, `model`. The architecture is read from `arch` or
+    `args.model`, and `model_kwargs`, `class_names` and `pretrained_cfg` (or `preprocessing`) from keys of these names;
+    in safetensors from the metadata, where the latter are JSON.
+
+    Args:
+        path: the file.
+        trust: whether the file may run code while it is unpickled; needed for a pickled module.
+
+    Raises:
+        MptqError: the file is missing, of another kind, truncated or corrupt, would run code and `trust` is off, holds
+            no tensors, or holds NaN or Inf.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise MptqError(f"checkpoint {path} {what}; check the path, or write timm:NAME for pretrained weights")
+    if path.suffix == _SAFETENSORS:
+        content: Any = _read_safetensors(path)
+    elif path.suffix in _PICKLED:
+        content = _read_pickled(path, trust)
+    else:
+        known = ", ".join((*_PICKLED, _SAFETENSORS))
+        raise MptqError(f"{path} is no checkpoint that can be read; use one of {known}")
+
+    module = _find_module(content)
+    about = content if isinstance(content, Mapping) else {}
+    pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
+    return Checkpoint(
+        path=path,
+        state_dict=_clean(path, module.state_dict() if module is not None else _find_tensors(path, content)),
+        arch=_arch(about, module),
+        model_kwargs=_mapping(path, about, "model_kwargs"),
+        module=module,
+        class_names=_class_names(about, pretrained_cfg),
+        pretrained_cfg=pretrained_cfg,
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise MptqError(f"{path} cannot be read as safetensors ({error}); it is truncated or corrupt") from error
+    for key in ("model_kwargs", "pretrained_cfg", "preprocessing", "class_names", "args"):
+        if key in metadata:
+            try:
+                metadata[key] = json.loads(metadata[key])
+            except ValueError as error:
+                raise MptqError(
+                    f"{path}: the metadata's {key} is not JSON ({error}); write it with json.dumps"
+                ) from error
+    return {**metadata, "state_dict": tensors}
+
+
+def _read_pickled(path: Path, trust: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        unsafe = _UNSAFE.search(str(error))
+        if unsafe:
+            raise MptqError(
+                f"{path} would run code when it is opened (it needs {unsafe.group(1)}); save a state_dict instead, or "
+                "pass --trust only if you trust the file"
+            ) from error
+        raise MptqError(f"{path} cannot be read ({_first_line(error)}); it is truncated or corrupt") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise MptqError(f"{path} cannot be read ({_first_line(error)}); it is truncated or corrupt") from error
+    except (ImportError, AttributeError) as error:
+        raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _find_module(content: Any) -> nn.Module | None:
+    values = [content, *(content.get(key) for key in _STATE_KEYS)] if isinstance(content, Mapping) else [content]
+    return next((value for value in values if isinstance(value, nn.Module)), None)
+
+
+def _find_tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
+    if isinstance(content, Mapping):
+        for candidate in (*(content.get(key) for key in _STATE_KEYS), content):
+            if _is_state_dict(candidate):
+                return candidate
+    held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+    raise MptqError(
+        f"{path} holds no state dict (found: {held}); save one bare or under one of {', '.join(_STATE_KEYS)}"
+    )
+
+
+def _is_state_dict(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
+    )
+
+
+def _clean(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip the wrappers' prefixes, cast to float32, refuse NaN and Inf."""
+    named = dict(tensors)
+    while prefix := next((p for p in _WRAPPERS if all(name.startswith(p) for name in named)), None):
+        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    clean = {}
+    for name, stored in named.items():
+        tensor = stored.detach()
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float32)
+            bad = int(tensor.numel() - torch.isfinite(tensor).sum())
+            if bad:
+                raise MptqError(
+                    f"{path}: tensor {name} holds {bad} NaN or Inf in {tensor.numel()} values; training diverged or "
+                    "the file is damaged, use another checkpoint"
+                )
+        clean[name] = tensor
+    return clean
+
+
+def _arch(about: Mapping[str, Any], module: nn.Module | None) -> str | None:
+    args = about.get("args")
+    named = [about.get("arch"), args.get("model") if isinstance(args, Mapping) else getattr(args, "model", None)]
+    cfg = getattr(module, "pretrained_cfg", None)
+    if isinstance(cfg, Mapping):
+        named.append(cfg.get("architecture"))
+    return next((name for name in named if isinstance(name, str) and name), None)
+
+
+def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = about.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise MptqError(f"{path}: its {key} is a {type(value).__name__}, not a dict; save it as a dict")
+    return dict(value or {})
+
+
+def _class_names(about: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = about.get("class_names") or pretrained_cfg.get("label_names")
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return None

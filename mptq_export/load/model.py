@@ -1,0 +1,205 @@
+"""From what the user names to a float model that is ready to be captured."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data import resolve_data_config
+from timm.models import is_model_pretrained
+from torch import Tensor, nn
+
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.errors import MptqError
+from mptq_export.load.architecture import check_name, resolve_architecture
+from mptq_export.load.checkpoint import Checkpoint, read_checkpoint
+from mptq_export.load.fit import Shapes, fit, shapes_of
+
+_HUB = "timm:"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A float model and what is known about it.
+
+    Attributes:
+        model: in evaluation mode, float32, on the CPU.
+        arch: timm name.
+        model_kwargs: arguments that it was built with.
+        arch_source: where the name comes from, for people.
+        preprocessing: how an image becomes its input.
+        class_names: names of the logits, if known.
+        source: what the user named.
+        notes: what was inferred, a sentence each, for people.
+    """
+
+    model: nn.Module
+    arch: str
+    model_kwargs: dict[str, Any]
+    arch_source: str
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    source: str
+    notes: tuple[str, ...]
+
+
+def load_model(
+    spec: str | Path,
+    *,
+    arch: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """Load a checkpoint, or pretrained weights from timm's hub.
+
+    Every tensor of the model must come from the checkpoint, and every tensor of the checkpoint must have a place.
+    Names that do not match are converted as timm does it for the family, as long as no value is resampled.
+
+    Args:
+        spec: path of a checkpoint, or ``timm:NAME``.
+        arch: timm name; overrides the checkpoint's.
+        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes` and a square
+            `img_size` are inferred from the tensors where they are not given.
+        trust: whether the file may run code while it is unpickled.
+
+    Raises:
+        MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, or the hub
+            cannot be reached.
+    """
+    text = str(spec)
+    if text.startswith(_HUB):
+        return _from_hub(text, arch, model_kwargs or {})
+    checkpoint = read_checkpoint(Path(spec), trust=trust)
+    if checkpoint.module is not None and arch is None:
+        return _from_module(checkpoint, text)
+    architecture = resolve_architecture(checkpoint, arch=arch, model_kwargs=model_kwargs)
+    fitted = fit(architecture.name, shapes_of(checkpoint.state_dict), architecture.model_kwargs)
+    tensors = _place(checkpoint, fitted.model, architecture.name)
+    model: nn.Module = timm.create_model(architecture.name, **fitted.model_kwargs)
+    model.load_state_dict(tensors)
+    return LoadedModel(
+        model=_ready(model),
+        arch=architecture.name,
+        model_kwargs=fitted.model_kwargs,
+        arch_source=architecture.source,
+        preprocessing=preprocessing_of(model, checkpoint.pretrained_cfg),
+        class_names=checkpoint.class_names,
+        source=text,
+        notes=tuple(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred),
+    )
+
+
+def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None) -> Preprocessing:
+    """The model's preprocessing, for the image size that it was built with.
+
+    Args:
+        model: a timm model; one without `pretrained_cfg` gets timm's defaults.
+        override: values that take the place of those in `pretrained_cfg`.
+
+    Raises:
+        MptqError: the configuration does not make sense.
+    """
+    config = dict(resolve_data_config(pretrained_cfg={**getattr(model, "pretrained_cfg", {}), **(override or {})}))
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if size is not None:
+        config["input_size"] = (config["input_size"][0], *size)
+    return Preprocessing.from_config(config)
+
+
+def _from_hub(spec: str, arch: str | None, model_kwargs: Mapping[str, Any]) -> LoadedModel:
+    name = check_name(spec.removeprefix(_HUB))
+    if arch not in (None, name):
+        raise MptqError(f"{spec} names its architecture; leave --arch {arch} out")
+    if not is_model_pretrained(name):
+        raise MptqError(f"timm has no pretrained weights for {name}; give a checkpoint")
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True, **model_kwargs)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()
+        raise MptqError(
+            f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
+            "network, or download the checkpoint and give its path"
+        ) from error
+    return LoadedModel(
+        model=_ready(model),
+        arch=name,
+        model_kwargs=dict(model_kwargs),
+        arch_source="timm's hub",
+        preprocessing=preprocessing_of(model),
+        class_names=None,
+        source=spec,
+        notes=(),
+    )
+
+
+def _from_module(checkpoint: Checkpoint, source: str) -> LoadedModel:
+    module = checkpoint.module
+    assert module is not None
+    return LoadedModel(
+        model=_ready(module),
+        arch=checkpoint.arch or type(module).__name__,
+        model_kwargs=checkpoint.model_kwargs,
+        arch_source="the pickled module",
+        preprocessing=preprocessing_of(module, checkpoint.pretrained_cfg),
+        class_names=checkpoint.class_names,
+        source=source,
+        notes=(),
+    )
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    return model.float().cpu().eval().requires_grad_(False)
+
+
+def _place(checkpoint: Checkpoint, model: nn.Module, arch: str) -> dict[str, Tensor]:
+    """The tensors under the model's own names.
+
+    Raises:
+        MptqError: tensors are missing, have no place, or have another shape.
+    """
+    tensors, wanted = checkpoint.state_dict, shapes_of(model.state_dict())
+    if tensors.keys() != wanted.keys():
+        tensors = _convert(tensors, model)
+    stored = shapes_of(tensors)
+    problems = [
+        _list("missing", sorted(wanted.keys() - stored.keys())),
+        _list("unexpected", sorted(stored.keys() - wanted.keys())),
+        _list("misshapen", _misshapen(stored, wanted)),
+    ]
+    if any(problems):
+        raise MptqError(
+            f"{checkpoint.path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right --arch, or "
+            '--model-kwargs such as {"num_classes": 10}'
+        )
+    return tensors
+
+
+def _misshapen(stored: Shapes, wanted: Shapes) -> list[str]:
+    return [
+        f"{name} {list(stored[name])} instead of {list(shape)}"
+        for name, shape in wanted.items()
+        if name in stored and stored[name] != shape
+    ]
+
+
+def _convert(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Rename as timm does for checkpoints of other projects; unchanged where that fails or would resample."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return tensors
+    try:
+        converted: dict[str, Tensor] = convert(dict(tensors), model)
+    except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
+        return tensors
+    stored, new = shapes_of(tensors), shapes_of(converted)
+    return converted if all(new[name] == shape for name, shape in stored.items() if name in new) else tensors
+
+
+def _list(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{what} {', '.join(names[:_SHOWN])}{more}"
