@@ -1,9 +1,9 @@
 """Run every matmul form on adversarial codes and compare onnxruntime with plain integer arithmetic.
 
 Prints a table of form x output type: the kernel that ran, the values compared and how many differ. Exit status 1 if a
-form that must be safe differs or did not run as one integer kernel. The control line is not counted: it shows whether
-this CPU's kernels saturate at all. "largest" is the largest error, as a share of the output's range. Needs NumPy, onnx
-and onnxruntime.
+form that must be safe differs or did not run as one integer kernel. The control lines are not counted: they show
+whether this CPU's kernels overflow at all. "largest" is the largest error, as a share of the output's range. Needs
+NumPy, onnx and onnxruntime.
 """
 
 import argparse
