@@ -85,6 +85,11 @@ def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
     return torch.cat(wide, node.attrs["axis"])
 
 
+def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:
+    gain, offset = (torch.tensor(node.attrs[key], device=x.device).reshape(-1, 1, 1) for key in ("gain", "offset"))
+    return x * gain + offset
+
+
 def _pad(node: Node, x: torch.Tensor) -> torch.Tensor:
     after_axes = x.dim() - 1 - node.attrs["axis"]
     return F.pad(x, [0, 0] * after_axes + [node.attrs["before"], node.attrs["after"]])
@@ -102,6 +107,7 @@ _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "mean": lambda node, x: x.mean(node.attrs["axes"], node.attrs["keepdim"]),
     "concat": _concat,
     "pad": _pad,
+    "to_pixels": _to_pixels,
     "reshape": _reshape,
     "permute": lambda node, x: x.permute(node.attrs["perm"]),
     "slice": _slice,

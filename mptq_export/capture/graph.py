@@ -42,7 +42,7 @@ class Node:
 
     Attributes:
         op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `gelu`, `add`, `mul`,
-            `mean`, `concat`, `pad`, or one of `MOVEMENT`.
+            `mean`, `concat`, `pad`, `to_pixels`, or one of `MOVEMENT`.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBo
 
 _logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -62,7 +63,7 @@ class ImageFolder:
         self.skipped: list[Path] = []
         self._preprocessing = preprocessing
         found = _list_images(path)
-        self.files = found if limit is None else _spread(found, limit)
+        self.files = found if limit is None else spread(found, limit)
         if labels:
             self._label(found)
 
@@ -81,17 +82,21 @@ class ImageFolder:
         Raises:
             MptqError: every image is corrupt.
         """
-        images = self._readable(self._pixels)
+        images = self.images()
         while batch := list(islice(images, size)):
             yield np.stack(batch)
+
+    def images(self, start: int = 0) -> Iterator[Pixels]:
+        """As `batches`, one (height, width, channels) image at a time, from the one with index `start` on."""
+        return self._readable(self._pixels, start)
 
     def _pixels(self, file: Path) -> Pixels:
         with Image.open(file) as image:
             return self._preprocessing.transform_uint8(image)
 
-    def _readable(self, read: Callable[[Path], Result]) -> Iterator[Result]:
-        good = []
-        for file, result in _in_order(self.files, read):
+    def _readable(self, read: Callable[[Path], Result], start: int = 0) -> Iterator[Result]:
+        good = self.files[:start]
+        for file, result in _in_order(self.files[start:], read):
             try:
                 value = result.result()
             except _UNREADABLE as error:
@@ -151,7 +156,7 @@ def _list_images(path: Path) -> list[Path]:
 
     found = [
         Path(folder, name)
-        for folder, _, names in os.walk(path, onerror=refuse)
+        for folder, _, names in os.walk(path, onerror=refuse, followlinks=True)
         for name in names
         if name.lower().endswith(_EXTENSIONS) and not name.startswith(".")
     ]
@@ -160,7 +165,7 @@ def _list_images(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _spread(files: list[Path], limit: int) -> list[Path]:
-    """`limit` of the files at equal distances; all of them when there are not more."""
-    count = min(limit, len(files))
-    return [files[index * len(files) // count] for index in range(count)]
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """`limit` of the items at equal distances; all of them when there are not more."""
+    count = min(limit, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

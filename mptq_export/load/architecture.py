@@ -9,6 +9,8 @@ import timm
 
 from mptq_export.errors import MptqError
 from mptq_export.load.checkpoint import Checkpoint
+from mptq_export.load.fit import shapes_of
+from mptq_export.load.infer import fitting_models
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,26 @@ def resolve_architecture(
         return Architecture(check_name(arch), kwargs, "--arch")
     if checkpoint.arch is not None:
         return Architecture(check_name(checkpoint.arch), kwargs, "named by the checkpoint")
-    raise MptqError(f"{checkpoint.path} does not name its architecture; pass --arch NAME")
+    return _infer(checkpoint, kwargs)
+
+
+def _infer(checkpoint: Checkpoint, kwargs: dict[str, Any]) -> Architecture:
+    candidates = fitting_models(shapes_of(checkpoint.state_dict), kwargs, checkpoint.pretrained_cfg)
+    if not candidates:
+        raise MptqError(
+            f"{checkpoint.path} does not name its architecture, and its tensors fit no ViT, DeiT or Swin of timm; pass "
+            "--arch NAME, with --model-kwargs for a model of custom size"
+        )
+    if len(candidates) > 1:
+        functions = {candidate.function for candidate in candidates}
+        differ = "compute different things" if len(functions) > 1 else "prepare images differently"
+        raise MptqError(
+            f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
+            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}"
+        )
+    (found,) = candidates
+    also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""
+    return Architecture(found.name, kwargs, f"inferred from the tensors{also}")
 
 
 def check_name(name: str) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.data import resolve_data_config
 from timm.models import is_model_pretrained
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from mptq_export.errors import MptqError
 from mptq_export.load.architecture import check_name, resolve_architecture
 from mptq_export.load.checkpoint import Checkpoint, read_checkpoint
 from mptq_export.load.fit import Shapes, fit, shapes_of
+from mptq_export.load.preprocess import preprocessing_of
 
 _HUB = "timm:"
 _SHOWN = 3
@@ -90,23 +90,6 @@ def load_model(
         source=text,
         notes=tuple(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred),
     )
-
-
-def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None) -> Preprocessing:
-    """The model's preprocessing, for the image size that it was built with.
-
-    Args:
-        model: a timm model; one without `pretrained_cfg` gets timm's defaults.
-        override: values that take the place of those in `pretrained_cfg`.
-
-    Raises:
-        MptqError: the configuration does not make sense.
-    """
-    config = dict(resolve_data_config(pretrained_cfg={**getattr(model, "pretrained_cfg", {}), **(override or {})}))
-    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if size is not None:
-        config["input_size"] = (config["input_size"][0], *size)
-    return Preprocessing.from_config(config)
 
 
 def _from_hub(spec: str, arch: str | None, model_kwargs: Mapping[str, Any]) -> LoadedModel:

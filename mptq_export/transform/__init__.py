@@ -13,6 +13,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
 from mptq_export.transform.center_residual import center_residual
 from mptq_export.transform.fold_multipliers import fold_multipliers
+from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.fold_prefix import fold_prefix
 from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.merge_movement import merge_movement
@@ -29,12 +30,15 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
 TOLERANCE = 1e-4
 
 
-def prepare(graph: Graph, images: torch.Tensor) -> Graph:
+def prepare(
+    graph: Graph, images: torch.Tensor, normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+) -> Graph:
     """Apply all passes and assert after each that the function is unchanged.
 
     Args:
         graph: as captured.
         images: a small float32 batch for the comparison.
+        normalisation: (mean, std) of the inputs where they are normalised 8-bit pixels; None for other inputs.
 
     Returns:
         The graph that is calibrated and emitted.
@@ -45,11 +49,16 @@ def prepare(graph: Graph, images: torch.Tensor) -> Graph:
     with torch.no_grad():
         expected = evaluate(graph, images)
         for rewrite in PASSES:
-            graph = rewrite(graph).pruned()
-            error = (evaluate(graph, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
-            if not error <= TOLERANCE:
-                raise MptqError(
-                    f"the rewrite {rewrite.__name__} changed the output by {float(error):.1e} of its maximum; please "
-                    "report this model"
-                )
+            graph = _checked(rewrite.__name__, rewrite(graph).pruned(), images, expected)
+        if normalisation is not None:
+            graph = _checked("fold_normalisation", fold_normalisation(graph, *normalisation), images, expected)
+    return graph
+
+
+def _checked(name: str, graph: Graph, images: torch.Tensor, expected: torch.Tensor) -> Graph:
+    error = (evaluate(graph, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-6)
+    if not error <= TOLERANCE:
+        raise MptqError(
+            f"the rewrite {name} changed the output by {float(error):.1e} of its maximum; please report this model"
+        )
     return graph

@@ -1,4 +1,4 @@
-"""Chains of data movement become at most slice -> reshape -> permute -> reshape.
+"""Chains of data movement become at most slices -> reshape -> permute -> reshape.
 
 A chain without roll reads its source in mixed radix: the flat source index is `offset + sum(stride * digit)` over digits
 of the output index. Sorting the digits by stride gives the axes to split the source into, their order in the output
@@ -65,7 +65,7 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
 
 
 def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[Node]:
-    """The same movement in at most four nodes; the chain itself where it is not affine."""
+    """The same movement in as few nodes as possible; the chain itself where it is not affine."""
     start = shape.at(_BATCH)
     if shape.batch_axis != 0:
         return chain
@@ -78,15 +78,14 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
         return chain
     steps: list[Node] = []
     by_stride = sorted((d for axis in digits for d in axis), key=lambda d: -d.stride)
-    cut = _cut(by_stride, start, int(index.flatten()[0]))
-    if cut is None:
+    cuts = _cuts(by_stride, start, int(index.flatten()[0]))
+    if cuts is None or any(axis == shape.batch_axis for axis, _, _ in cuts):
         return chain
     inner = shape.dims
-    if cut != "whole":
-        axis, low, high = cut
-        inner = (*shape.dims[:axis], high - low, *shape.dims[axis + 1 :])
+    for axis, low, high in cuts:
+        inner = (*inner[:axis], high - low, *inner[axis + 1 :])
         attrs = {"axis": axis, "start": low, "end": high}
-        steps.append(Node("slice", f"{name}.slice", (source,), Shape(inner, 0), attrs))
+        steps.append(Node("slice", f"{name}.slice{axis}", (source,), Shape(inner, 0), attrs))
     order = [d for axis in digits for d in axis]
     groups = _grouped(order, by_stride)
     split = sorted(groups, key=lambda group: -group[0].stride)
@@ -102,8 +101,6 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
         inner = moved
     if inner != out.dims or (steps and steps[-1].shape != out):
         steps.append(Node("reshape", f"{name}.merge", (source,), out))
-    if len(steps) > len(chain):
-        return chain
     return steps
 
 
@@ -143,28 +140,26 @@ def _radix(line: list[int]) -> list[_Digit] | None:
     return digits
 
 
-def _cut(by_stride: list[_Digit], start: tuple[int, ...], offset: int) -> tuple[int, int, int] | str | None:
-    """The slice that selects the digits' range: "whole", (axis, start, end), or None where it is not one slice."""
-    expected = 1
-    gap: tuple[int, int] | None = None
-    for digit in reversed(by_stride):
-        if digit.stride != expected:
-            if gap is not None or digit.stride % expected:
-                return None
-            gap = (expected, digit.stride)
-        expected = digit.stride * digit.size
+def _cuts(by_stride: list[_Digit], start: tuple[int, ...], offset: int) -> list[tuple[int, int, int]] | None:
+    """The slices (axis, start, end) that select the digits' range, last axis first; None where slices cannot."""
+    cuts: list[tuple[int, int, int]] = []
+    expected = 1  # elements that one step of the next digit should skip
     total = int(torch.tensor(start).prod())
-    if expected != total:
-        return None
-    if gap is None:
-        return "whole" if offset == 0 else None
-    length, period = gap  # elements read of every `period` elements
-    inner = 1
-    for axis in reversed(range(len(start))):
-        if inner * start[axis] == period and length % inner == 0 and offset % inner == 0:
-            return (axis, offset // inner, (offset + length) // inner)
-        inner *= start[axis]
-    return None
+    for stride, size in [*((d.stride, d.size) for d in reversed(by_stride)), (total, 1)]:
+        while stride != expected:
+            axis = len(start)
+            period = 1
+            while period <= expected and axis > 0:
+                axis -= 1
+                period *= start[axis]
+            inner = period // start[axis]
+            if expected % inner or stride % period:
+                return None
+            low = offset % period // inner
+            cuts.append((axis, low, low + expected // inner))
+            expected = period
+        expected = stride * size
+    return cuts
 
 
 def _grouped(order: list[_Digit], by_stride: list[_Digit]) -> list[list[_Digit]]:

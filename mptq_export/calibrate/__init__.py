@@ -1,0 +1,1 @@
+"""Streaming statistics of what will be quantized."""

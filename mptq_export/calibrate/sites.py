@@ -1,0 +1,64 @@
+"""Where the graph is quantized: one site for every operand that becomes an 8-bit code."""
+
+from dataclasses import dataclass
+
+from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.errors import MptqError
+
+_OPERANDS = {"patch_embed": ("input",), "linear": ("input",), "gelu": ("input",), "matmul": ("a", "b")}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One quantized operand.
+
+    Attributes:
+        key: `layer.operand`, unique.
+        node: the reader.
+        value: name of the value that is quantized.
+        kind: `pixels`, `linear`, `gelu`, `scores`, `attention` (softmax codes) or `matmul`.
+    """
+
+    key: str
+    node: Node
+    value: str
+    kind: str
+
+
+def sites(graph: Graph) -> list[Site]:
+    """All sites in graph order."""
+    found: list[Site] = []
+    for node in graph:
+        if node.op == "softmax":
+            found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, "scores"))
+        for operand, value in zip(_OPERANDS.get(node.op, ()), node.inputs, strict=False):
+            kind = {"patch_embed": "pixels"}.get(node.op, node.op)
+            if node.op == "matmul" and operand == "a" and graph.root(value).op == "softmax":
+                kind = "attention"
+            found.append(Site(f"{node.name}.{operand}", node, value, kind))
+    return found
+
+
+def score_path(graph: Graph, softmax: Node) -> tuple[Node, list[Node]]:
+    """The matmul whose scores a softmax reads, and the steps between them (constant additions and movement).
+
+    Raises:
+        MptqError: the scores do not come from one matmul.
+    """
+    steps: list[Node] = []
+    node = graph[softmax.inputs[0]]
+    while node.op != "matmul":
+        if node.op == "add":
+            live = [name for name in node.inputs if graph[name].op != "constant"]
+            if len(live) != 1:
+                break
+            steps.insert(0, node)
+            node = graph[live[0]]
+        elif node.op in MOVEMENT:
+            steps.insert(0, node)
+            node = graph[node.inputs[0]]
+        else:
+            break
+    if node.op != "matmul":
+        raise MptqError(f"{softmax.name}: the softmax reads {node.op} {node.name}, not attention scores; not supported")
+    return node, steps

@@ -1,0 +1,84 @@
+"""Synthetic images with the statistics of natural ones: dead leaves.
+
+Disks that occlude each other, with radii of density r^-3, give images whose statistics do not depend on scale, as those
+of natural images do: a 1/f amplitude spectrum with sharp edges (Lee, Mumford, Huang, "Occlusion models for natural
+images", IJCV 2001). Each leaf has a colour of its own and a texture with a 1/f spectrum. Colours vary most in
+brightness, less from blue to yellow and least from red to green, like those of natural scenes (Ruderman, Cronin,
+Chiao, "Statistics of cone responses to natural images", JOSA A 1998).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAVES = 700
+_SMALLEST = 1 / 60
+_LARGEST = 1 / 2
+"""Radii, as shares of the image's side."""
+_TEXTURES = 16
+_BRIGHTNESS_STD = 0.24
+_OPPONENTS = np.array([[0.5, 0.5, -1.0], [1.0, -1.0, 0.0]], np.float32)
+"""Blue to yellow and red to green, in (red, green, blue)."""
+_OPPONENT_STD = np.array([0.09, 0.06], np.float32)
+
+
+def dead_leaves(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Draw `count` images, the same ones on every call.
+
+    Args:
+        count: number of images; image i does not depend on it.
+        size: height and width.
+        seed: of the random generator.
+
+    Returns:
+        (count, size, size, 3) pixels.
+    """
+    return np.stack(list(draw_leaves(count, size, seed)))
+
+
+def draw_leaves(count: int, size: int, seed: int = 0, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+    """Draw images `start` to `count` of `dead_leaves`, one at a time."""
+    textures = _textures(size, np.random.default_rng(seed))
+    for index in range(start, count):
+        yield _image(size, textures, np.random.default_rng([seed, index + 1]))
+
+
+def _image(size: int, textures: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.uint8]:
+    image = _colours(1, generator)[0] + 0.1 * textures[generator.integers(_TEXTURES), ..., None]
+    # The inverse of the distribution function of r^-3 between the smallest and the largest radius.
+    low, high = (_SMALLEST * size) ** -2.0, (_LARGEST * size) ** -2.0
+    radii = (low - generator.random(_LEAVES) * (low - high)) ** -0.5
+    centres = generator.random((_LEAVES, 2)) * size
+    colours = _colours(_LEAVES, generator)
+    contrasts = generator.gamma(1.5, 0.04, _LEAVES).astype(np.float32)
+    chosen = generator.integers(_TEXTURES, size=_LEAVES)
+    grid = np.arange(size, dtype=np.float32)
+    for (y, x), radius, colour, contrast, texture in zip(centres, radii, colours, contrasts, chosen, strict=True):
+        top, left = max(int(y - radius), 0), max(int(x - radius), 0)
+        bottom, right = int(y + radius) + 2, int(x + radius) + 2
+        inside = (grid[top:bottom, None] - y) ** 2 + (grid[None, left:right] - x) ** 2 <= radius * radius
+        leaf = textures[texture, top:bottom, left:right][inside]
+        image[top:bottom, left:right][inside] = colour + contrast * leaf[:, None]
+    # Scenes differ in light: a gain and an offset of their own.
+    lit = (image - 0.5) * generator.uniform(0.7, 1.6) + generator.normal(0.47, 0.12)
+    pixels: NDArray[np.uint8] = np.rint(np.clip(lit, 0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def _colours(count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(count, 3) colours around middle grey."""
+    brightness = 0.5 + _BRIGHTNESS_STD * generator.standard_normal((count, 1), np.float32)
+    opponent = _OPPONENT_STD * generator.standard_normal((count, 2), np.float32)
+    colours: NDArray[np.float32] = brightness + opponent @ _OPPONENTS
+    return colours
+
+
+def _textures(size: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(textures, size, size) noise of amplitude 1/f, mean 0 and standard deviation 1."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.rfft2(generator.standard_normal((_TEXTURES, size, size))) / frequency
+    noise = np.fft.irfft2(spectrum, (size, size))
+    textures: NDArray[np.float32] = (noise / noise.std(axis=(1, 2), keepdims=True)).astype(np.float32)
+    return textures

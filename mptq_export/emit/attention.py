@@ -1,0 +1,134 @@
+"""Attention with an unnormalised integer softmax.
+
+Scores are uint8 codes. Exp sees the difference to the row maximum (at most a few hundred integers times the score scale, all
+certified) and gives uint8 codes whose row maximum is the top code. Their row sum is an exact integer; the product
+with V is divided by it after the integer matmul, so every row has its own scale for free.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mptq_export.calibrate.sites import score_path
+from mptq_export.capture.graph import Node
+from mptq_export.emit.builder import FLOAT
+from mptq_export.emit.forms import Attention, Codes, Floats
+from mptq_export.emit.proof import FLOAT32_INTEGER, INT32
+from mptq_export.errors import MptqError
+from mptq_export.quantize.certify import MARGIN, margin
+from mptq_export.quantize.score_bias import bias_codes
+from mptq_export.recipe.schema import ActivationQuant
+
+if TYPE_CHECKING:
+    from mptq_export.emit.emitter import Emitter
+
+
+def emit_context(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
+    """Attention output as codes of what reads it."""
+    result = _context(emitter, node, 1.0 / quant.scale)
+    codes = emitter.onnx.quantize(result.tensor, 1.0, quant.zero_point, f"{name}.codes")
+    codes = emitter.clipped(codes, quant, f"{name}.codes")
+    return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat=False)
+
+
+def emit_context_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """Attention output as float32 in units of 2 ** -exponent."""
+    from dataclasses import replace
+
+    return replace(_context(emitter, node, 2.0**exponent), exponent=exponent)
+
+
+def _context(emitter: "Emitter", node: Node, gain: float) -> Floats:
+    """(u x V) / sum(u), times `gain`; a plain integer matmul where the operand is no softmax."""
+    onnx = emitter.onnx
+    v = emitter.full(emitter.codes(node, "b"), node.inputs[1])
+    assert isinstance(v, Codes)
+    inner = emitter.graph[node.inputs[1]].shape.dims[-2]
+    v_float = onnx.dequantize(v.tensor, v.scale * gain * node.attrs["alpha"], v.zero_point, f"{node.name}.v")
+    span = max(v.high - v.zero_point, v.zero_point - v.low)
+    if emitter.graph.root(node.inputs[0]).op != "softmax":
+        a = emitter.full(emitter.codes(node, "a"), node.inputs[0])
+        assert isinstance(a, Codes)
+        _prove_matmul(emitter, node, inner)
+        a_float = onnx.dequantize(a.tensor, a.scale, a.zero_point, f"{node.name}.a")
+        result = onnx.one("MatMul", [a_float, v_float], node.name)
+        bound = inner * 255.0 * span * a.scale * v.scale * gain
+        return Floats(result, 0, bound, integer=False, flat=False)
+    weights = _softmax(emitter, emitter.graph.root(node.inputs[0]), f"{node.name}.a")
+    if emitter.graph[node.inputs[0]].op != "softmax":
+        raise MptqError(f"{node.name}: attention weights are moved before they are used; this form is not supported")
+    _prove_matmul(emitter, node, inner)
+    u = onnx.dequantize(weights.codes, 1.0, 0, f"{node.name}.weights")
+    product = onnx.one("MatMul", [u, v_float], f"{node.name}.unnormalised")
+    result = onnx.one("Div", [product, weights.total], node.name)
+    return Floats(result, 0, span * v.scale * gain * 1.001, integer=False, flat=False)
+
+
+def _prove_matmul(emitter: "Emitter", node: Node, inner: int) -> None:
+    emitter.proof.at_most(node.name, "int32 accumulator", inner * 255.0 * 255.0, INT32, "the sequence is too long")
+
+
+def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
+    """Score codes -> difference to the row maximum -> Exp -> codes and their sum."""
+    onnx = emitter.onnx
+    scores, steps = score_path(emitter.graph, node)
+    quant = emitter.recipe.activations[f"{node.name}.input"]
+    high = emitter.recipe.activations[site].high
+    codes = _scores(emitter, scores, quant)
+    length = node.shape.dims[-1]
+    span = 255
+    if not steps:
+        peak = onnx.one("ReduceMax", [codes, onnx.shape([-1])], f"{node.name}.peak_codes", keepdims=1)
+        x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
+        top = onnx.dequantize(peak, quant.scale, quant.zero_point, f"{node.name}.peak")
+    else:
+        x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
+        for step in steps:
+            x, added = _score_step(emitter, x, step, quant.scale, high)
+            span += added
+        top = onnx.one("ReduceMax", [x, onnx.shape([-1])], f"{node.name}.peak", keepdims=1)
+    distance = onnx.one("Sub", [x, top], f"{node.name}.distance")
+    exact = np.exp(-np.arange(span + 1) * quant.scale) * high
+    advice = "quantize again: the recipe's scale is not certified"
+    emitter.proof.at_least(node.name, "Exp margin in steps", margin(exact, 0, high), MARGIN, advice)
+    emitter.proof.at_most(node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice)
+    power = onnx.one("Exp", [distance], f"{node.name}.exp")
+    u = onnx.quantize(power, float(np.float32(1.0 / high)), 0, f"{node.name}.codes")
+    emitter.proof.at_most(node.name, "float32 sum of attention codes", length * high, FLOAT32_INTEGER, "sequence too long")
+    total = onnx.one("Cast", [u], f"{node.name}.codes_f32", to=FLOAT)
+    total = onnx.one("ReduceSum", [total, onnx.shape([-1])], f"{node.name}.sum", keepdims=1)
+    return Attention(u, total, high, length)
+
+
+def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
+    """Q x K^T requantised to uint8; the factor alpha is part of the score scale."""
+    onnx = emitter.onnx
+    operands = [emitter.full(emitter.codes(node, key), node.inputs[i]) for i, key in enumerate("ab")]
+    _prove_matmul(emitter, node, emitter.graph[node.inputs[1]].shape.dims[-2])
+    floats = [
+        onnx.dequantize(c.tensor, c.scale, c.zero_point, f"{node.name}.{key}")  # type: ignore[union-attr]
+        for c, key in zip(operands, ("q", "k"), strict=True)
+    ]
+    product = onnx.one("MatMul", floats, f"{node.name}.product")
+    return onnx.quantize(product, quant.scale / node.attrs["alpha"], quant.zero_point, node.name)
+
+
+def _score_step(emitter: "Emitter", x: str, step: Node, scale: float, high: int) -> tuple[str, int]:
+    """One constant addition or reshape between scores and softmax; returns also how far it can spread a row."""
+    onnx = emitter.onnx
+    if step.op == "reshape":
+        return onnx.one("Reshape", [x, onnx.shape(step.shape.dynamic())], f"{step.name}.f32"), 0
+    if step.op != "add":
+        raise MptqError(f"{step.name}: {step.op} between scores and softmax is not supported")
+    constant = next(emitter.graph[n] for n in step.inputs if emitter.graph[n].op == "constant")
+    codes = bias_codes(constant.params["value"].numpy(), scale, high)
+    table = onnx.constant(f"{step.name}.bias", codes * np.float32(scale))
+    return onnx.one("Add", [x, table], f"{step.name}.f32"), int(codes.max() - codes.min())
+
+
+def _mantissa(scale: float) -> float:
+    """The odd integer m of scale = m * 2 ** e."""
+    numerator, _ = float(np.float32(scale)).as_integer_ratio()
+    while numerator % 2 == 0:
+        numerator //= 2
+    return float(numerator)

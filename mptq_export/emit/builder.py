@@ -1,0 +1,108 @@
+"""Collects ONNX nodes and initializers; the same node is never emitted twice."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 21
+
+
+class OnnxBuilder:
+    """An ONNX graph under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._results: dict[Any, str] = {}
+        self._names: set[str] = set()
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """An initializer; equal small tensors are stored once."""
+        value = np.ascontiguousarray(value)
+        key = ("constant", value.dtype.str, value.shape, value.tobytes())
+        if key not in self._results:
+            self._results[key] = self._unique(name)
+            self.initializers[self._results[key]] = numpy_helper.from_array(value, self._results[key])
+        return self._results[key]
+
+    def scalar(self, value: float, dtype: type = np.float32) -> str:
+        """A rank-0 initializer named after its value."""
+        array = np.array(value, dtype)
+        return self.constant(f"{array.dtype.name}_{array.item():.9g}", array)
+
+    def shape(self, dims: list[int]) -> str:
+        """An int64 vector for Reshape, Slice, Split and reductions."""
+        return self.constant("dims_" + "x".join(map(str, dims)), np.array(dims, np.int64))
+
+    def op(self, op_type: str, inputs: list[str], name: str, outputs: int = 1, **attrs: Any) -> list[str]:
+        """Append a node, or return the results of an equal one.
+
+        Args:
+            op_type: ONNX op.
+            inputs: tensor names.
+            name: name of the node and of its first result, by module path.
+            outputs: number of results.
+            **attrs: ONNX attributes.
+        """
+        key = (op_type, tuple(inputs), outputs, tuple(sorted((k, str(v)) for k, v in attrs.items())))
+        if key not in self._results:
+            names = [self._unique(name if i == 0 else f"{name}_{i}") for i in range(outputs)]
+            self.nodes.append(helper.make_node(op_type, inputs, names, name=names[0], **attrs))
+            self._results[key] = "\0".join(names)
+        return self._results[key].split("\0")
+
+    def one(self, op_type: str, inputs: list[str], name: str, **attrs: Any) -> str:
+        """`op` with one result."""
+        return self.op(op_type, inputs, name, **attrs)[0]
+
+    def quantize(self, x: str, scale: float, zero_point: int, name: str) -> str:
+        """QuantizeLinear to uint8."""
+        return self.one("QuantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, np.uint8)], name)
+
+    def dequantize(self, x: str, scale: float, zero_point: int, name: str) -> str:
+        """DequantizeLinear from uint8."""
+        return self.one("DequantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, np.uint8)], name)
+
+    def rename_output(self, tensor: str, name: str) -> None:
+        """Give a computed tensor its final name."""
+        for node in self.nodes:
+            for i, output in enumerate(node.output):
+                if output == tensor:
+                    node.output[i] = name
+            for i, source in enumerate(node.input):
+                if source == tensor:
+                    node.input[i] = name
+
+    def model(
+        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], metadata: dict[str, str], producer: str
+    ) -> onnx.ModelProto:
+        """The finished model, checked, with shapes inferred."""
+        graph = helper.make_graph(self.nodes, "mptq_export", inputs, outputs, list(self.initializers.values()))
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="mptq-export"
+        )
+        model.producer_version = producer
+        for key, value in metadata.items():
+            model.metadata_props.add(key=key, value=value)
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _unique(self, name: str) -> str:
+        unique, count = name, 1
+        while unique in self._names:
+            count += 1
+            unique = f"{name}_{count}"
+        self._names.add(unique)
+        return unique
+
+
+def value_info(name: str, dtype: int, dims: list[int]) -> onnx.ValueInfoProto:
+    """A graph input or output; -1 is the batch."""
+    return helper.make_tensor_value_info(name, dtype, ["batch" if d == -1 else d for d in dims])
+
+
+FLOAT, UINT8, DOUBLE = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.DOUBLE

@@ -1,0 +1,170 @@
+"""Walks the canonical graph backwards from what is asked for: codes by matmuls and tables, floats by sums and norms.
+
+A value is emitted in the form its reader needs, once a form. Data movement is applied to the form that is read,
+which is uint8 codes almost everywhere.
+"""
+
+from collections.abc import Callable
+
+import onnx
+
+from mptq_export.calibrate.sites import Site, sites
+from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.emit import attention, gelu, layer_norm, linear, movement, residual
+from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
+from mptq_export.emit.forms import Codes, Floats
+from mptq_export.emit.proof import Proof
+from mptq_export.errors import MptqError
+from mptq_export.recipe.schema import ActivationQuant, Recipe
+
+
+class Emitter:
+    """State of one emission."""
+
+    def __init__(self, graph: Graph, recipe: Recipe, input_type: str) -> None:
+        self.graph = graph
+        self.recipe = recipe
+        self.input_type = input_type
+        self.onnx = OnnxBuilder()
+        self.proof = Proof()
+        self.readers = graph.consumers()
+        self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
+        self._floats: dict[tuple[str, int | None], Floats] = {}
+
+    # -- what readers ask for -------------------------------------------------------------------------------------
+
+    def codes(self, node: Node, operand: str) -> Codes:
+        """The codes of one operand of `node`."""
+        key = f"{node.name}.{operand}"
+        value = node.inputs[1 if operand == "b" else 0]
+        quant = self.recipe.activations[key]
+        root, chain = self.path(value)
+        if root.op in ("linear", "patch_embed") and linear.gives_codes(self, root):
+            base = linear.emit_codes(self, root)
+        elif root.op == "gelu":
+            base = gelu.emit_codes(self, root, quant, key)
+        elif root.op == "matmul":
+            base = attention.emit_context(self, root, quant, key)
+        elif root.op == "layer_norm":
+            base = layer_norm.emit_codes(self, root, quant, key)
+        else:
+            base = self.quantized(self.floats(root.name, 0), quant, key)
+        moved = movement.apply(self, base, root, chain)
+        assert isinstance(moved, Codes)
+        return Codes(moved.tensor, quant.scale, quant.zero_point, quant.low, quant.high, moved.flat)
+
+    def floats(self, value: str, exponent: int | None) -> Floats:
+        """A value as float32 in units of 2 ** -exponent; None asks for the integers of its own grid."""
+        wanted = self.recipe.exponents.get(value, 0) if exponent is None else exponent
+        key = (value, exponent)
+        if key not in self._floats:
+            result = self._computed(value, wanted)
+            if exponent is None and not result.integer:
+                result = residual.snap(self, result, value)
+            self._floats[key] = result
+        return self._floats[key]
+
+    def path(self, value: str) -> tuple[Node, list[Node]]:
+        """The computing node of a value and the movement between them, in order."""
+        chain: list[Node] = []
+        node = self.graph[value]
+        while node.op in MOVEMENT:
+            chain.insert(0, node)
+            node = self.graph[node.inputs[0]]
+        return node, chain
+
+    def quantized(self, x: Floats, quant: ActivationQuant, name: str) -> Codes:
+        """QuantizeLinear of a float value, then the code range of its bit-width."""
+        scale = quant.scale * 2.0**x.exponent
+        tensor = self.onnx.quantize(x.tensor, scale, quant.zero_point, name)
+        return Codes(self.clipped(tensor, quant, name), quant.scale, quant.zero_point, quant.low, quant.high, x.flat)
+
+    def clipped(self, codes: str, quant: ActivationQuant, name: str) -> str:
+        """Restrict uint8 codes to [low, high]; uint8 itself ends at 0 and 255."""
+        if (quant.low, quant.high) == (0, 255):
+            return codes
+        import numpy as np
+
+        limits = [self.onnx.scalar(quant.low, np.uint8), self.onnx.scalar(quant.high, np.uint8)]
+        return self.onnx.one("Clip", [codes, *limits], f"{name}.clip")
+
+    # -- shapes ---------------------------------------------------------------------------------------------------
+
+    def flat(self, form: "Codes | Floats", node_name: str) -> "Codes | Floats":
+        """The form as [rows, channels]."""
+        from dataclasses import replace
+
+        if form.flat or len(self.graph[node_name].shape.dims) == 2:
+            return replace(form, flat=True)
+        width = self.graph[node_name].shape.dims[-1]
+        shape = self.onnx.shape([-1, width])
+        return replace(form, tensor=self.onnx.one("Reshape", [form.tensor, shape], f"{form.tensor}.rows"), flat=True)
+
+    def full(self, form: "Codes | Floats", node_name: str) -> "Codes | Floats":
+        """The form in the shape of its node."""
+        from dataclasses import replace
+
+        shape = self.graph[node_name].shape
+        if not form.flat or len(shape.dims) == 2:
+            return replace(form, flat=False)
+        dims = self.onnx.shape(shape.dynamic())
+        return replace(form, tensor=self.onnx.one("Reshape", [form.tensor, dims], f"{form.tensor}.full"), flat=False)
+
+    # -- computing nodes ------------------------------------------------------------------------------------------
+
+    def _computed(self, value: str, exponent: int) -> Floats:
+        root, chain = self.path(value)
+        emit = _FLOATS.get(root.op)
+        if emit is None:
+            raise MptqError(f"{root.name}: a {root.op} is read where float values are needed; this form is not supported")
+        result = movement.apply(self, emit(self, root, exponent), root, chain)
+        assert isinstance(result, Floats)
+        return result
+
+    def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
+        """Emit everything that the output needs and return the model."""
+        result = self.floats(self.graph.output, 0)
+        result = self.full(result, self.graph.output)  # type: ignore[assignment]
+        output = self.onnx.one("Identity", [result.tensor], "logits") if result.tensor == "input" else result.tensor
+        self.onnx.rename_output(output, "logits")
+        source = self.graph.input.shape.dynamic()
+        if self.input_type == "uint8":
+            dims, dtype = [source[0], source[2], source[3], source[1]], UINT8
+        else:
+            dims, dtype = source, FLOAT
+        inputs = [value_info("input", dtype, dims)]
+        outputs = [value_info("logits", FLOAT, self.graph[self.graph.output].shape.dynamic())]
+        return self.onnx.model(inputs, outputs, metadata, producer)
+
+
+_FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
+    "linear": linear.emit_floats,
+    "patch_embed": linear.emit_floats,
+    "layer_norm": layer_norm.emit_floats,
+    "add": residual.emit_add,
+    "pad": residual.emit_pad,
+    "mean": residual.emit_mean,
+    "matmul": attention.emit_context_floats,
+}
+
+
+def emit(graph: Graph, recipe: Recipe, *, input_type: str, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
+    """Emit a recipe as an ONNX model and fill the recipe's proof.
+
+    Args:
+        graph: the prepared graph that the recipe was made for.
+        recipe: all decisions.
+        input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels).
+        metadata: stored in the file's metadata_props.
+        producer: version of this program.
+
+    Returns:
+        A checked model with inferred shapes: input `input`, output `logits`, dynamic batch.
+
+    Raises:
+        MptqError: a layer cannot be proved exact, or an op has no integer form where it stands.
+    """
+    emitter = Emitter(graph, recipe, input_type)
+    model = emitter.finish(metadata, producer)
+    recipe.proof = emitter.proof.claims
+    return model

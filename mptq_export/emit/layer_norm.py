@@ -1,0 +1,67 @@
+"""Layer norm from exact integer sums.
+
+The input is a residual r of integers. Its sum of squares (and its sum, where the mean was not removed from what writes
+it) is exact in float64 in any order; what follows is element-wise IEEE arithmetic:
+`y = (r - mean) / sqrt(sum(r^2) - D mean^2 + D eps 4^e) * (sqrt(D) gamma) + beta`.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mptq_export.capture.graph import Node
+from mptq_export.emit.builder import DOUBLE, FLOAT
+from mptq_export.emit.forms import Codes, Floats
+from mptq_export.emit.proof import FLOAT64_INTEGER
+from mptq_export.recipe.schema import ActivationQuant
+
+if TYPE_CHECKING:
+    from mptq_export.emit.emitter import Emitter
+
+
+def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
+    """Layer norm followed by QuantizeLinear; the scale is folded into gamma and beta."""
+    result = _norm(emitter, node, 1.0 / quant.scale, name)
+    codes = emitter.onnx.quantize(result.tensor, 1.0, quant.zero_point, f"{name}.codes")
+    codes = emitter.clipped(codes, quant, f"{name}.codes")
+    return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, result.flat)
+
+
+def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """Layer norm in units of 2 ** -exponent."""
+    return _norm(emitter, node, 2.0**exponent, f"{node.name}.x{exponent}" if exponent else node.name, exponent)
+
+
+def _norm(emitter: "Emitter", node: Node, gain: float, name: str, exponent: int = 0) -> Floats:
+    onnx = emitter.onnx
+    source = emitter.floats(node.inputs[0], None)
+    width = node.shape.dims[-1]
+    advice = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
+    emitter.proof.at_most(node.name, "float64 sum of squares", width * source.bound**2, FLOAT64_INTEGER, advice)
+    wide = onnx.one("Cast", [source.tensor], f"{node.name}.f64", to=DOUBLE)
+    square = onnx.one("Mul", [wide, wide], f"{node.name}.square")
+    axes = onnx.shape([-1])
+    total = onnx.one("ReduceSum", [square, axes], f"{node.name}.sum_of_squares", keepdims=1)
+    centred = source.tensor
+    if not node.attrs.get("centered"):
+        summed = onnx.one("ReduceSum", [wide, axes], f"{node.name}.sum", keepdims=1)
+        mean = onnx.one("Mul", [summed, onnx.scalar(1.0 / width, np.float64)], f"{node.name}.mean")
+        excess = onnx.one("Mul", [summed, mean], f"{node.name}.mean_square")
+        total = onnx.one("Sub", [total, excess], f"{node.name}.variance")
+        mean32 = onnx.one("Cast", [mean], f"{node.name}.mean_f32", to=FLOAT)
+        centred = onnx.one("Sub", [source.tensor, mean32], f"{node.name}.centred")
+    eps = onnx.scalar(width * node.attrs["eps"] * 4.0**source.exponent, np.float64)
+    total = onnx.one("Add", [total, eps], f"{node.name}.plus_eps")
+    root = onnx.one("Sqrt", [total], f"{node.name}.sqrt")
+    deviation = onnx.one("Cast", [root], f"{node.name}.deviation", to=FLOAT)
+    unit = onnx.one("Div", [centred, deviation], f"{node.name}.unit")
+    weight = node.params["weight"].double().numpy() * (math.sqrt(width) * gain)
+    bias = node.params["bias"].double().numpy() * gain
+    gamma = onnx.constant(f"{name}.gamma", weight.astype(np.float32))
+    beta = onnx.constant(f"{name}.beta", bias.astype(np.float32))
+    scaled = onnx.one("Mul", [unit, gamma], f"{name}.scaled")
+    result = onnx.one("Add", [scaled, beta], name)
+    # |unit| <= 1 but for rounding, because |r_i| <= sqrt(sum r^2)
+    bound = float(np.abs(weight).max() * 1.001 + np.abs(bias).max())
+    return Floats(result, exponent, bound, integer=False, flat=source.flat)

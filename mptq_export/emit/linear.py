@@ -1,0 +1,147 @@
+"""Linear layers and patch embeddings as one QGemm each (DESIGN: rules 1 to 3 of docs/design.md)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.capture.evaluate import compute
+from mptq_export.capture.graph import MOVEMENT, Node
+from mptq_export.emit.forms import Codes, Floats
+from mptq_export.emit.proof import INT32
+from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
+
+if TYPE_CHECKING:
+    from mptq_export.calibrate.sites import Site
+    from mptq_export.emit.emitter import Emitter
+
+
+def gives_codes(emitter: "Emitter", node: Node) -> bool:
+    """Whether every reader of a linear layer's output wants codes with one zero point."""
+    return node.op == "linear" and bool(_code_readers(emitter, node))
+
+
+def emit_codes(emitter: "Emitter", node: Node) -> Codes:
+    """QGemm with uint8 output; the scales of all readers (q, k, v) are absorbed by per-channel weight scales."""
+    readers = _code_readers(emitter, node)
+    channel_scale = np.ones(node.params["weight"].shape[0], np.float64)
+    quant = emitter.recipe.activations[readers[0].key]
+    for site in readers:
+        channels = _channels(emitter, node, site)
+        channel_scale[channels] = emitter.recipe.activations[site.key].scale
+    real, _ = _gemm(emitter, node, 1.0 / channel_scale)
+    codes = emitter.onnx.quantize(real, 1.0, quant.zero_point, f"{node.name}.codes")
+    codes = emitter.clipped(codes, quant, f"{node.name}.codes")
+    return Codes(codes, 1.0, quant.zero_point, quant.low, quant.high, flat=True)
+
+
+def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """QGemm with float32 output in units of 2 ** -exponent."""
+    real, bound = _gemm(emitter, node, 2.0**exponent)
+    return Floats(real, exponent, bound, integer=False, flat=True)
+
+
+def _code_readers(emitter: "Emitter", node: Node) -> "list[Site]":
+    """The sites that read the output through movement; empty where any other reader exists."""
+    found: list[Site] = []
+    pending = [node.name]
+    while pending:
+        name = pending.pop()
+        if name == emitter.graph.output:
+            return []
+        for reader in emitter.readers[name]:
+            if reader.op in MOVEMENT:
+                pending.append(reader.name)
+                continue
+            keys = [k for k, s in emitter.sites.items() if s.node.name == reader.name and s.value == name]
+            if not keys or reader.op == "softmax":
+                return []
+            found += [emitter.sites[key] for key in keys]
+    quants = [emitter.recipe.activations[site.key] for site in found]
+    same = {(q.zero_point, q.low, q.high) for q in quants}
+    return found if len(same) == 1 else []
+
+
+def _channels(emitter: "Emitter", node: Node, site: "Site") -> NDArray[np.int64]:
+    """Output channels of `node` that a site reads: the movement is run on channel numbers."""
+    _, chain = emitter.path(site.value)
+    index = torch.arange(node.shape.dims[-1]).expand(node.shape.at(1)).contiguous()
+    for step in chain:
+        index = compute(step, [index])
+    return np.unique(index.numpy())
+
+
+def _gemm(emitter: "Emitter", node: Node, gain: "float | NDArray[np.float64]") -> tuple[str, float]:
+    """DQ, DQ, DQ -> Gemm; returns the float result (times `gain`) and its proved bound."""
+    onnx, quant = emitter.onnx, emitter.recipe.weights[node.name]
+    source = _input_rows(emitter, node)
+    scale = (quant.scale.astype(np.float64) * gain).astype(np.float32)
+    bias_scale = np.float32(source.scale) * scale
+    bias = np.rint(node.params["bias"].numpy().astype(np.float64) * gain / bias_scale)
+    bound = _prove(emitter, node, source, bias)
+    weight = onnx.constant(f"{node.name}.weight", quant.codes.T)
+    w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
+    w_zero = onnx.constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
+    b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))
+    b_scale = onnx.constant(f"{node.name}.bias_scale", bias_scale)
+    b_zero = onnx.constant(f"{node.name}.bias_zero_point", np.zeros(len(scale), np.int32))
+    dq = [
+        onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input"),
+        onnx.one("DequantizeLinear", [weight, w_scale, w_zero], f"{node.name}.weight.float", axis=1),
+        onnx.one("DequantizeLinear", [b, b_scale, b_zero], f"{node.name}.bias.float", axis=0),
+    ]
+    return onnx.one("Gemm", dq, node.name), float((bound * bias_scale.astype(np.float64)).max())
+
+
+def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bounds on every accumulator; returns the largest |acc| of each channel."""
+    quant = emitter.recipe.weights[node.name]
+    codes = quant.codes.astype(np.float64)
+    low, high = source.low - source.zero_point, source.high - source.zero_point
+    positive, negative = codes.clip(min=0).sum(1), codes.clip(max=0).sum(1)
+    top = high * positive + low * negative + bias
+    bottom = low * positive + high * negative + bias
+    # The kernels add raw u8 codes and correct for the zero point afterwards: both sums must fit.
+    raw = 255 * np.abs(codes).sum(1) + np.abs(bias)
+    advice = "its bias is too large for its scales; raise the weight bits of this layer or check the checkpoint"
+    emitter.proof.at_most(node.name, "int32 accumulator", float(raw.max()), INT32, advice)
+    pairs = float(pair_sums(quant.codes).max()) * source.high
+    emitter.proof.at_most(node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, "use pair-safe weights")
+    return np.maximum(np.abs(top), np.abs(bottom))
+
+
+def _input_rows(emitter: "Emitter", node: Node) -> Codes:
+    if node.op == "patch_embed":
+        return _patch_rows(emitter, node)
+    rows = emitter.flat(emitter.codes(node, "input"), node.inputs[0])
+    assert isinstance(rows, Codes)
+    return rows
+
+
+def _patch_rows(emitter: "Emitter", node: Node) -> Codes:
+    """Pixel codes cut into patches: [B * patches, ph * pw * C], channels last (the order of `patches`)."""
+    onnx = emitter.onnx
+    quant = emitter.recipe.activations[f"{node.name}.input"]
+    ph, pw = node.attrs["patch"]
+    _, gh, gw, _ = node.shape.dims
+    channels = emitter.graph[node.inputs[0]].shape.dims[1]
+    if emitter.input_type == "uint8":
+        tensor, split, perm = "input", [-1, gh, ph, gw, pw, channels], [0, 1, 3, 2, 4, 5]
+    else:
+        tensor = onnx.quantize(_pixels(emitter, node.inputs[0]), quant.scale, quant.zero_point, f"{node.name}.pixels")
+        split, perm = [-1, channels, gh, ph, gw, pw], [0, 2, 4, 3, 5, 1]
+    tensor = onnx.one("Reshape", [tensor, onnx.shape(split)], f"{node.name}.grid")
+    tensor = onnx.one("Transpose", [tensor], f"{node.name}.patches", perm=perm)
+    tensor = onnx.one("Reshape", [tensor, onnx.shape([-1, ph * pw * channels])], f"{node.name}.rows")
+    return Codes(tensor, quant.scale, quant.zero_point, quant.low, quant.high, flat=True)
+
+
+def _pixels(emitter: "Emitter", value: str) -> str:
+    """The float32 input, scaled back to pixels where it is normalised."""
+    node = emitter.graph[value]
+    if node.op != "to_pixels":
+        return "input"
+    gain, offset = (np.array(node.attrs[k], np.float32).reshape(1, -1, 1, 1) for k in ("gain", "offset"))
+    scaled = emitter.onnx.one("Mul", ["input", emitter.onnx.constant("pixels.gain", gain)], "pixels.scaled")
+    return emitter.onnx.one("Add", [scaled, emitter.onnx.constant("pixels.offset", offset)], "pixels")

@@ -1,0 +1,31 @@
+"""The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe."""
+
+from mptq_export.errors import MptqError
+from mptq_export.recipe.schema import Claim
+
+INT32 = float(2**31 - 1)
+FLOAT32_INTEGER = float(2**24)
+FLOAT64_INTEGER = float(2**53)
+
+
+class Proof:
+    """Collects claims; a claim that does not hold refuses the export."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+
+    def at_most(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:
+        """Claim `value <= limit`.
+
+        Raises:
+            MptqError: it does not hold; the message ends with `advice`.
+        """
+        if not value <= limit:
+            raise MptqError(f"{layer} cannot be proved exact: {what} can reach {value:.4g}, the limit is {limit:.4g}; {advice}")
+        self.claims.append(Claim(layer, what, float(value), float(limit)))
+
+    def at_least(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:
+        """Claim `value >= limit`."""
+        if not value >= limit:
+            raise MptqError(f"{layer} cannot be proved exact: {what} is {value:.4g}, below {limit:.4g}; {advice}")
+        self.claims.append(Claim(layer, what, float(value), float(limit)))

@@ -1,0 +1,85 @@
+"""Residual streams: sums on a power-of-two grid, so that they are exact in float32 in any order."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mptq_export.capture.graph import Node
+from mptq_export.emit.builder import DOUBLE, FLOAT
+from mptq_export.emit.forms import Floats
+from mptq_export.emit.proof import FLOAT32_INTEGER, FLOAT64_INTEGER
+
+if TYPE_CHECKING:
+    from mptq_export.emit.emitter import Emitter
+
+_ADVICE = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
+
+
+def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
+    """Round to the grid (half to even); the result is an exact float32 integer."""
+    tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
+    bound = float(np.floor(x.bound + 1))
+    emitter.proof.at_most(name, "residual in grid steps", bound, FLOAT32_INTEGER, _ADVICE)
+    return replace(x, tensor=tensor, bound=bound, integer=True)
+
+
+def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """Sum of two values; operands on the stream are integers already, what is added to them is not."""
+    parts: list[Floats] = []
+    owners: list[str] = []
+    constants: list[np.ndarray] = []
+    for name in node.inputs:
+        source = emitter.graph[name]
+        if source.op == "constant":
+            constants.append(source.params["value"].double().numpy() * 2.0**exponent)
+            continue
+        on_grid = emitter.recipe.exponents.get(name) == exponent and emitter.graph.root(name).op in ("add", "pad")
+        parts.append(emitter.floats(name, None if on_grid else exponent))
+        owners.append(name)
+    result = parts[0]
+    if len(parts) == 2:
+        if parts[0].flat != parts[1].flat:
+            parts = [emitter.flat(p, o) for p, o in zip(parts, owners, strict=True)]  # type: ignore[misc]
+        tensor = emitter.onnx.one("Add", [parts[0].tensor, parts[1].tensor], f"{node.name}.x{exponent}")
+        result = Floats(tensor, exponent, parts[0].bound + parts[1].bound, all(p.integer for p in parts), parts[0].flat)
+    for value in constants:
+        full = emitter.full(result, owners[0])
+        table = emitter.onnx.constant(f"{node.name}.constant", value.astype(np.float32))
+        tensor = emitter.onnx.one("Add", [full.tensor, table], f"{node.name}.plus_constant")
+        bound = result.bound + float(np.abs(value).max())
+        result = Floats(tensor, exponent, bound, integer=False, flat=False)
+    return result
+
+
+def emit_pad(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """Zero rows before and after the tokens."""
+    source = emitter.full(emitter.floats(node.inputs[0], exponent), node.inputs[0])
+    rank, axis = len(node.shape.dims), node.attrs["axis"]
+    pads = [0] * (2 * rank)
+    pads[axis], pads[rank + axis] = node.attrs["before"], node.attrs["after"]
+    tensor = emitter.onnx.one("Pad", [source.tensor, emitter.onnx.shape(pads)], f"{node.name}.x{exponent}")
+    return replace(source, tensor=tensor)  # type: ignore[return-value]
+
+
+def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """Exact sum over tokens, divided afterwards."""
+    onnx = emitter.onnx
+    source = emitter.full(emitter.floats(node.inputs[0], None), node.inputs[0])
+    assert isinstance(source, Floats)
+    dims = emitter.graph[node.inputs[0]].shape.dims
+    count = int(np.prod([dims[a] for a in node.attrs["axes"]]))
+    total = source.tensor
+    in_double = count * source.bound > FLOAT32_INTEGER
+    if in_double:
+        total = onnx.one("Cast", [total], f"{node.name}.f64", to=DOUBLE)
+        emitter.proof.at_most(node.name, "float64 sum of tokens", count * source.bound, FLOAT64_INTEGER, _ADVICE)
+    else:
+        emitter.proof.at_most(node.name, "float32 sum of tokens", count * source.bound, FLOAT32_INTEGER, _ADVICE)
+    axes = onnx.shape(list(node.attrs["axes"]))
+    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(node.attrs["keepdim"]))
+    if in_double:
+        total = onnx.one("Cast", [total], f"{node.name}.f32", to=FLOAT)
+    factor = 2.0 ** (exponent - source.exponent) / count
+    result = onnx.one("Mul", [total, onnx.scalar(factor)], node.name)
+    return Floats(result, exponent, source.bound * 2.0 ** (exponent - source.exponent) * 1.001, integer=False, flat=False)

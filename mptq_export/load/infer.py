@@ -1,0 +1,162 @@
+"""Which models of timm's ViT, DeiT and Swin families have exactly these tensors.
+
+The shapes decide. Where a model has the same tensors at another image size or number of classes, these are taken from
+the checkpoint (see `mptq_export.load.fit`). Two names count as one when they build the same function and prepare images
+in the same way: then it does not matter which is meant. The number of heads, the pooling or mean and std cannot be
+seen in the tensors, so that names that differ in them stay apart.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+from torch import nn
+
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.errors import MptqError
+from mptq_export.load.fit import Fit, Shapes, build_meta, fit
+from mptq_export.load.preprocess import preprocessing_of
+
+_FAMILIES = ("vision_transformer", "deit", "swin_transformer")
+_NOT_STORED = re.compile(r"\.(relative_position_index|attn_mask)$")
+_OLD_DOWNSAMPLE = "layers.0.downsample.reduction.weight"
+_INACTIVE = ("Dropout", "DropPath", "PatchDropout", "Identity")
+"""Modules that do nothing in evaluation mode."""
+_TRAINING_ONLY = ("weight_init_mode", "fix_init", "grad_checkpointing", "training", "dynamic_img_size")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A name that fits.
+
+    Attributes:
+        name: timm name.
+        model_kwargs: arguments with which it fits.
+        own_size: whether it fits at its own image size.
+        function: what it computes.
+        preprocessing: how it prepares images.
+        aliases: names that build the same function with the same preprocessing.
+    """
+
+    name: str
+    model_kwargs: dict[str, Any]
+    own_size: bool
+    function: tuple[Any, ...]
+    preprocessing: Preprocessing
+    aliases: tuple[str, ...] = ()
+
+
+def fitting_models(
+    shapes: Shapes, model_kwargs: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]
+) -> tuple[Candidate, ...]:
+    """All models that fit, one for each function and preprocessing.
+
+    Those that fit at their own image size are preferred: others are only listed where there are none.
+
+    Args:
+        shapes: of the checkpoint's tensors.
+        model_kwargs: arguments that are given.
+        pretrained_cfg: the checkpoint's own preprocessing, which overrides that of the models.
+    """
+    plain = _plain(shapes)
+    found = [
+        _candidate(name, fitted, pretrained_cfg)
+        for name in _plausible_names(plain, model_kwargs)
+        if (fitted := _fits(name, plain, model_kwargs)) is not None
+    ]
+    preferred = [candidate for candidate in found if candidate.own_size] or found
+    distinct: dict[Any, list[Candidate]] = {}
+    for candidate in preferred:
+        distinct.setdefault((candidate.function, candidate.preprocessing), []).append(candidate)
+    return tuple(_merge(same) for same in distinct.values())
+
+
+def _merge(same: list[Candidate]) -> Candidate:
+    first = same[0]
+    aliases = tuple(candidate.name for candidate in same[1:])
+    return Candidate(
+        first.name, first.model_kwargs, first.own_size, first.function, first.preprocessing, aliases=aliases
+    )
+
+
+def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        name=name,
+        model_kwargs=fitted.model_kwargs,
+        own_size="img_size" not in fitted.inferred,
+        function=_function(fitted.model),
+        preprocessing=preprocessing_of(fitted.model, pretrained_cfg),
+    )
+
+
+def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """The shapes under timm's present names: without buffers that it no longer stores, and Swin's old layout renamed."""
+    plain = {name: shape for name, shape in shapes.items() if not _NOT_STORED.search(name)}
+    if _OLD_DOWNSAMPLE in plain:
+        plain = {
+            re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name).replace(
+                "head.", "head.fc."
+            ): shape
+            for name, shape in plain.items()
+        }
+    return plain
+
+
+def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Iterator[str]:
+    """Names whose patch size, embedding and depth agree; full models are only built for these."""
+    patch = shapes.get("patch_embed.proj.weight", ())
+    depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
+    swin = any(name.startswith("layers.") for name in shapes)
+    for family in _FAMILIES:
+        if swin != (family == "swin_transformer"):
+            continue
+        for name in timm.list_models(module=family):
+            named_patch = re.search(r"patch(\d+)", name)
+            if named_patch and "patch_size" not in model_kwargs and patch and int(named_patch[1]) != patch[-1]:
+                continue
+            if swin or _skeleton_agrees(name, model_kwargs, patch, depth):
+                yield name
+
+
+def _skeleton_agrees(name: str, model_kwargs: Mapping[str, Any], patch: tuple[int, ...], depth: int) -> bool:
+    """Whether the model without the insides of its blocks, which builds in a millisecond, has this width and depth."""
+    try:
+        skeleton = build_meta(name, {**model_kwargs, "block_fn": _EmptyBlock})
+    except MptqError:
+        return False
+    embed, blocks = getattr(skeleton, "patch_embed", None), getattr(skeleton, "blocks", ())
+    projection = getattr(embed, "proj", None)
+    return len(blocks) == depth and projection is not None and tuple(projection.weight.shape) == patch
+
+
+class _EmptyBlock(nn.Module):
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+
+
+def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Fit | None:
+    try:
+        fitted = fit(name, shapes, model_kwargs)
+    except MptqError:
+        return None
+    wanted = {key: tuple(tensor.shape) for key, tensor in fitted.model.state_dict().items()}
+    return fitted if wanted == shapes else None
+
+
+def _function(model: nn.Module) -> tuple[Any, ...]:
+    """What the model computes, in a form that compares: its active modules with their settings."""
+    return tuple(
+        (path, type(module).__qualname__, tuple(sorted(_settings(module))))
+        for path, module in model.named_modules()
+        if type(module).__name__ not in _INACTIVE
+    )
+
+
+def _settings(module: nn.Module) -> Iterator[tuple[str, str]]:
+    for key, value in vars(module).items():
+        if key.startswith("_") or key in _TRAINING_ONLY or "drop" in key:
+            continue
+        if value is None or isinstance(value, bool | int | float | str | tuple):
+            yield key, repr(value)

@@ -1,0 +1,26 @@
+"""The preprocessing that belongs to a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from timm.data import resolve_data_config
+from torch import nn
+
+from mptq_export.data.preprocessing import Preprocessing
+
+
+def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None) -> Preprocessing:
+    """The model's preprocessing, for the image size that it was built with.
+
+    Args:
+        model: a timm model; one without `pretrained_cfg` gets timm's defaults.
+        override: values that take the place of those in `pretrained_cfg`.
+
+    Raises:
+        MptqError: the configuration does not make sense.
+    """
+    config = dict(resolve_data_config(pretrained_cfg={**getattr(model, "pretrained_cfg", {}), **(override or {})}))
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if size is not None:
+        config["input_size"] = (config["input_size"][0], *size)
+    return Preprocessing.from_config(config)

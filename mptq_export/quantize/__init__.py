@@ -1,0 +1,1 @@
+"""Statistics -> quantizers: scales, zero points, weight codes and certified tables."""

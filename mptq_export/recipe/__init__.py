@@ -1,0 +1,1 @@
+"""Everything that was decided about an export, in a form that can be stored, read and replayed."""
