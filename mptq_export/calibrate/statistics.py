@@ -80,7 +80,9 @@ def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = 
         seen = stats.values.setdefault(node.name, Range())
         seen.update(value, peaks=node.name in peaks)
         if not np.isfinite(seen.magnitude):
-            raise MptqError(f"{node.name}: calibration gives a value that is not finite; check the checkpoint and images")
+            raise MptqError(
+                f"{node.name}: calibration gives a value that is not finite; check the checkpoint and images"
+            )
         for key in by_value.get(node.name, ()):
             stats.sites[key] = seen
 

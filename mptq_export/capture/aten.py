@@ -1,6 +1,6 @@
 """The table from ATen ops to canonical ops."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx
@@ -10,6 +10,11 @@ from mptq_export.capture.trace import Handler, Tracer, module_path, shape_from, 
 from mptq_export.errors import MptqError
 
 aten = torch.ops.aten
+
+
+def _args(node: fx.Node) -> list[Any]:
+    """Positional arguments, padded with None for those left out."""
+    return [*node.args, *[None] * 8]
 
 
 def _name(node: fx.Node, op: str) -> str:
@@ -22,16 +27,16 @@ def _axis(axis: int, rank: int) -> int:
 
 
 def _identity(tracer: Tracer, node: fx.Node) -> str:
-    return tracer.value(node.args[0])
+    return tracer.value(_args(node)[0])
 
 
 def _patch_embed(tracer: Tracer, node: fx.Node) -> str:
     """Convolution whose windows tile the image: a linear layer over patches."""
-    args = [*node.args, *[None] * 7]
+    args = _args(node)
     weight = tracer.constant(args[1])
     kernel = list(weight.shape[2:])
-    stride = list(args[3] or [1, 1])  # type: ignore[call-overload]
-    if stride != kernel or any(args[4] or [0]) or (args[6] or 1) != 1:  # type: ignore[call-overload, union-attr]
+    stride = list(args[3] or [1, 1])
+    if stride != kernel or any(args[4] or [0]) or (args[6] or 1) != 1:
         raise MptqError(
             f"{module_path(node)}: a convolution of kernel {kernel} and stride {stride} is not a patch embedding; "
             "overlapping, padded or grouped convolutions are not supported"
@@ -39,7 +44,7 @@ def _patch_embed(tracer: Tracer, node: fx.Node) -> str:
     out = shape_of(node).dims
     height, width = tracer.shape(args[0]).dims[2:]
     if out[2] * kernel[0] != height or out[3] * kernel[1] != width:
-        raise MptqError(f"{module_path(node)}: the image size {height}x{width} is not a multiple of the patch {kernel}")
+        raise MptqError(f"{module_path(node)}: the {height}x{width} is no multiple of the patch {kernel}")
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
     nhwc = tracer.add(
         "patch_embed",
@@ -53,22 +58,22 @@ def _patch_embed(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _linear(tracer: Tracer, node: fx.Node) -> str:
-    weight = tracer.constant(node.args[1])
-    bias = node.args[2] if len(node.args) > 2 else None
+    weight = tracer.constant(_args(node)[1])
+    bias = _args(node)[2] if len(node.args) > 2 else None
     params = {"weight": weight, "bias": torch.zeros(weight.shape[0]) if bias is None else tracer.constant(bias)}
-    return tracer.add("linear", module_path(node), (tracer.value(node.args[0]),), shape_of(node), {}, params)
+    return tracer.add("linear", module_path(node), (tracer.value(_args(node)[0]),), shape_of(node), {}, params)
 
 
 def _layer_norm(tracer: Tracer, node: fx.Node) -> str:
-    args = [*node.args, *[None] * 5]
-    width = int(args[1][-1])  # type: ignore[index, arg-type]
-    if len(args[1]) != 1:  # type: ignore[arg-type]
+    args = _args(node)
+    width = int(args[1][-1])
+    if len(args[1]) != 1:
         raise MptqError(f"{module_path(node)}: layer norm over {args[1]} must be over the last axis only")
     params = {
         "weight": torch.ones(width) if args[2] is None else tracer.constant(args[2]),
         "bias": torch.zeros(width) if args[3] is None else tracer.constant(args[3]),
     }
-    eps = 1e-5 if args[4] is None else float(args[4])  # type: ignore[arg-type]
+    eps = 1e-5 if args[4] is None else float(args[4])
     return tracer.add("layer_norm", module_path(node), (tracer.value(args[0]),), shape_of(node), {"eps": eps}, params)
 
 
@@ -77,22 +82,24 @@ def _reshape_to(tracer: Tracer, node: fx.Node, source: str, shape: Shape) -> str
 
 
 def _reshape(tracer: Tracer, node: fx.Node) -> str:
-    return _reshape_to(tracer, node, tracer.value(node.args[0]), shape_of(node))
+    return _reshape_to(tracer, node, tracer.value(_args(node)[0]), shape_of(node))
 
 
 def _permute(tracer: Tracer, node: fx.Node) -> str:
     rank = len(shape_of(node).dims)
-    perm = tuple(_axis(int(p), rank) for p in node.args[1])  # type: ignore[union-attr]
-    return tracer.add("permute", _name(node, "permute"), (tracer.value(node.args[0]),), shape_of(node), {"perm": perm})
+    perm = tuple(_axis(int(p), rank) for p in _args(node)[1])
+    return tracer.add(
+        "permute", _name(node, "permute"), (tracer.value(_args(node)[0]),), shape_of(node), {"perm": perm}
+    )
 
 
 def _transpose(tracer: Tracer, node: fx.Node) -> str:
     rank = len(shape_of(node).dims)
     perm = list(range(rank))
-    first, second = (_axis(int(a), rank) for a in node.args[1:3])  # type: ignore[arg-type]
+    first, second = (_axis(int(a), rank) for a in _args(node)[1:3])
     perm[first], perm[second] = perm[second], perm[first]
     name = _name(node, "transpose")
-    return tracer.add("permute", name, (tracer.value(node.args[0]),), shape_of(node), {"perm": tuple(perm)})
+    return tracer.add("permute", name, (tracer.value(_args(node)[0]),), shape_of(node), {"perm": tuple(perm)})
 
 
 def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
@@ -104,32 +111,32 @@ def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: 
 
 
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
-    shape = tracer.shape(node.args[0])
+    shape = tracer.shape(_args(node)[0])
     index %= shape.dims[axis]
-    piece = _slice_axis(tracer, node, tracer.value(node.args[0]), shape, axis, index, index + 1)
+    piece = _slice_axis(tracer, node, tracer.value(_args(node)[0]), shape, axis, index, index + 1)
     return _reshape_to(tracer, node, piece, out)
 
 
 def _select(tracer: Tracer, node: fx.Node) -> str:
-    axis = _axis(int(node.args[1]), len(tracer.shape(node.args[0]).dims))  # type: ignore[arg-type]
-    return _select_at(tracer, node, axis, int(node.args[2]), shape_of(node))  # type: ignore[arg-type]
+    axis = _axis(int(_args(node)[1]), len(tracer.shape(_args(node)[0]).dims))
+    return _select_at(tracer, node, axis, int(_args(node)[2]), shape_of(node))
 
 
 def _unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
-    shape = tracer.shape(node.args[0])
-    axis = _axis(int(node.args[1]) if len(node.args) > 1 else 0, len(shape.dims))  # type: ignore[arg-type]
+    shape = tracer.shape(_args(node)[0])
+    axis = _axis(int(_args(node)[1]) if len(node.args) > 1 else 0, len(shape.dims))
     outs = [shape_from(v.shape) for v in node.meta["val"]]
     return tuple(_select_at(tracer, node, axis, i, out) for i, out in enumerate(outs))
 
 
 def _slice(tracer: Tracer, node: fx.Node) -> str:
-    args = [*node.args, *[None] * 5]
+    args = _args(node)
     shape = tracer.shape(args[0])
-    axis = _axis(int(args[1] or 0), len(shape.dims))  # type: ignore[call-overload]
+    axis = _axis(int(args[1] or 0), len(shape.dims))
     if (args[4] or 1) != 1:
         raise MptqError(f"{module_path(node)}: a slice with step {args[4]} is not supported")
     size = shape.dims[axis]
-    start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))  # type: ignore[call-overload]
+    start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
         return tracer.value(args[0])
@@ -137,20 +144,20 @@ def _slice(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
-    """split / chunk / split_with_sizes: the sizes are read from the results."""
-    shape = tracer.shape(node.args[0])
-    axis = _axis(int(node.args[2]) if len(node.args) > 2 else 0, len(shape.dims))  # type: ignore[arg-type]
+    """Split / chunk / split_with_sizes: the sizes are read from the results."""
+    shape = tracer.shape(_args(node)[0])
+    axis = _axis(int(_args(node)[2]) if len(node.args) > 2 else 0, len(shape.dims))
     pieces, start = [], 0
     for result in node.meta["val"]:
         end = start + int(result.shape[axis])
-        pieces.append(_slice_axis(tracer, node, tracer.value(node.args[0]), shape, axis, start, end))
+        pieces.append(_slice_axis(tracer, node, tracer.value(_args(node)[0]), shape, axis, start, end))
         start = end
     return tuple(pieces)
 
 
 def _concat(tracer: Tracer, node: fx.Node) -> str:
-    axis = _axis(int(node.args[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))  # type: ignore[arg-type]
-    inputs = tuple(tracer.value(n) for n in node.args[0])  # type: ignore[union-attr]
+    axis = _axis(int(_args(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
+    inputs = tuple(tracer.value(n) for n in _args(node)[0])
     return tracer.add("concat", _name(node, "concat"), inputs, shape_of(node), {"axis": axis})
 
 
@@ -164,7 +171,7 @@ def _scalar_or_value(tracer: Tracer, node: fx.Node, arg: Any) -> str:
 def _add(tracer: Tracer, node: fx.Node) -> str:
     if node.kwargs.get("alpha", 1) != 1:
         raise MptqError(f"{module_path(node)}: add with alpha is not supported")
-    pair = tuple(_scalar_or_value(tracer, node, a) for a in node.args[:2])
+    pair = tuple(_scalar_or_value(tracer, node, a) for a in _args(node)[:2])
     return tracer.add("add", _name(node, "add"), pair, shape_of(node))
 
 
@@ -175,7 +182,7 @@ def _mul_const(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor)
 
 def _mul(tracer: Tracer, node: fx.Node) -> str:
     """Multiplication by a constant (LayerScale, the scale of q)."""
-    first, second = node.args[:2]
+    first, second = _args(node)[:2]
     for source, factor in ((first, second), (second, first)):
         if isinstance(factor, (int, float)):
             return _mul_const(tracer, node, source, torch.tensor(float(factor)))
@@ -185,32 +192,32 @@ def _mul(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _div(tracer: Tracer, node: fx.Node) -> str:
-    divisor = node.args[1]
+    divisor = _args(node)[1]
     if not isinstance(divisor, (int, float)):
         raise MptqError(f"{module_path(node)}: division by an activation is not supported")
-    return _mul_const(tracer, node, node.args[0], torch.tensor(1.0 / float(divisor)))
+    return _mul_const(tracer, node, _args(node)[0], torch.tensor(1.0 / float(divisor)))
 
 
 def _matmul(tracer: Tracer, node: fx.Node) -> str:
-    pair = (tracer.value(node.args[0]), tracer.value(node.args[1]))
+    pair = (tracer.value(_args(node)[0]), tracer.value(_args(node)[1]))
     return tracer.add("matmul", _name(node, "matmul"), pair, shape_of(node), {"alpha": 1.0})
 
 
 def _softmax(tracer: Tracer, node: fx.Node) -> str:
-    if _axis(int(node.args[1]), len(shape_of(node).dims)) != len(shape_of(node).dims) - 1:  # type: ignore[arg-type]
+    if _axis(int(_args(node)[1]), len(shape_of(node).dims)) != len(shape_of(node).dims) - 1:
         raise MptqError(f"{module_path(node)}: softmax must be over the last axis")
-    return tracer.add("softmax", _name(node, "softmax"), (tracer.value(node.args[0]),), shape_of(node))
+    return tracer.add("softmax", _name(node, "softmax"), (tracer.value(_args(node)[0]),), shape_of(node))
 
 
 def _attention(tracer: Tracer, node: fx.Node) -> str:
     """scaled_dot_product_attention(q, k, v, mask) = softmax(scale q k^T + mask) v."""
-    q, k, v = node.args[:3]
-    mask = node.args[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
-    if (len(node.args) > 5 and node.args[5]) or node.kwargs.get("is_causal"):
+    q, k, v = _args(node)[:3]
+    mask = _args(node)[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
+    if (len(node.args) > 5 and _args(node)[5]) or node.kwargs.get("is_causal"):
         raise MptqError(f"{module_path(node)}: causal attention is not supported")
     q_shape, k_shape = tracer.shape(q), tracer.shape(k)
     scale = node.kwargs.get("scale")
-    alpha = float(scale) if scale is not None else q_shape.dims[-1] ** -0.5  # type: ignore[arg-type]
+    alpha = float(cast(float, scale)) if scale is not None else q_shape.dims[-1] ** -0.5
     k_t = Shape((*k_shape.dims[:-2], k_shape.dims[-1], k_shape.dims[-2]), k_shape.batch_axis)
     rank = len(k_t.dims)
     perm = (*range(rank - 2), rank - 1, rank - 2)
@@ -225,34 +232,32 @@ def _attention(tracer: Tracer, node: fx.Node) -> str:
 
 def _gelu(tracer: Tracer, node: fx.Node) -> str:
     kind = node.kwargs.get("approximate", "none")
-    source = tracer.value(node.args[0])
+    source = tracer.value(_args(node)[0])
     return tracer.add("gelu", _name(node, "gelu"), (source,), shape_of(node), {"approximate": kind})
 
 
 def _mean(tracer: Tracer, node: fx.Node) -> str:
-    shape = tracer.shape(node.args[0])
-    axes = tuple(_axis(int(a), len(shape.dims)) for a in node.args[1])  # type: ignore[union-attr]
+    shape = tracer.shape(_args(node)[0])
+    axes = tuple(_axis(int(a), len(shape.dims)) for a in _args(node)[1])
     if shape.batch_axis in axes or len(shape.dims) - 1 in axes:
         raise MptqError(f"{module_path(node)}: a mean over the batch or the channels is not supported")
-    keep = bool(node.args[2]) if len(node.args) > 2 else False
-    source = tracer.value(node.args[0])
+    keep = bool(_args(node)[2]) if len(node.args) > 2 else False
+    source = tracer.value(_args(node)[0])
     return tracer.add("mean", _name(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
 
 
 def _roll(tracer: Tracer, node: fx.Node) -> str:
     shape = shape_of(node)
-    shifts = tuple(int(s) for s in node.args[1])  # type: ignore[union-attr]
-    axes = tuple(_axis(int(a), len(shape.dims)) for a in node.args[2])  # type: ignore[union-attr]
+    shifts = tuple(int(s) for s in _args(node)[1])
+    axes = tuple(_axis(int(a), len(shape.dims)) for a in _args(node)[2])
     attrs = {"shifts": shifts, "axes": axes}
-    return tracer.add("roll", _name(node, "roll"), (tracer.value(node.args[0]),), shape, attrs)
+    return tracer.add("roll", _name(node, "roll"), (tracer.value(_args(node)[0]),), shape, attrs)
 
 
 def _pad(tracer: Tracer, node: fx.Node) -> str:
-    if any(int(p) for p in node.args[1]):  # type: ignore[union-attr]
-        raise MptqError(
-            f"{module_path(node)}: padding {node.args[1]} is not supported; choose an image size that the windows divide"
-        )
-    return tracer.value(node.args[0])
+    if any(int(p) for p in _args(node)[1]):
+        raise MptqError(f"{module_path(node)}: padding is not supported; choose an image size that the windows divide")
+    return tracer.value(_args(node)[0])
 
 
 HANDLERS: dict[Any, Handler] = {

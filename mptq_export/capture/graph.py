@@ -112,6 +112,8 @@ class Graph:
             return name
 
         nodes = [
-            replace(node, inputs=tuple(final(name) for name in node.inputs)) for node in self if node.name not in removed
+            replace(node, inputs=tuple(final(name) for name in node.inputs))
+            for node in self
+            if node.name not in removed
         ]
         return Graph(nodes, final(self.output))

@@ -1,8 +1,8 @@
 """`torch.export` of a model, and its translation node by node into the canonical graph.
 
 What depends on weights alone (interpolated position tables, relative position bias) is computed here once and
-becomes a constant. Every remaining op must have a place in the table of `mptq_export.capture.aten`; an op without one stops
-the export with its name and its module.
+becomes a constant. Every remaining op must have a place in the table of `mptq_export.capture.aten`; an op without
+one stops the export with its name and its module.
 """
 
 import logging
@@ -42,7 +42,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
         logging.getLogger("torch").setLevel(logging.ERROR)
         try:
             program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
-        except Exception as error:  # noqa: BLE001 - torch.export raises many kinds; all mean "not traceable"
+        except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise MptqError(
                 f"{type(model).__name__} cannot be captured by torch.export: {first}; the model's forward must be free "
@@ -78,9 +78,9 @@ class Tracer:
         for node in self.fx_nodes:
             if node.op == "placeholder":
                 if node.name in self.bound:
-                    self.values[node] = self.bound[node.name].float() if _is_float(self.bound[node.name]) else self.bound[
-                        node.name
-                    ]
+                    self.values[node] = (
+                        self.bound[node.name].float() if _is_float(self.bound[node.name]) else self.bound[node.name]
+                    )
                 else:
                     self.values[node] = self.add("input", "input", (), shape_of(node))
             elif node.op == "output":

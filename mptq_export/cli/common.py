@@ -93,6 +93,22 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
     yield from track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
+def parse_json_object(_context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:
+    """Callback of options that take a JSON object (``--model-kwargs``).
+
+    Raises:
+        MptqError: the text is not a JSON object.
+    """
+    name = parameter.opts[0]
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise MptqError(f"{name} is not JSON ({error}): {text}") from error
+    if not isinstance(values, dict):
+        raise MptqError(f'{name} must be a JSON object such as {{"num_classes": 10}}, not {text}')
+    return values
+
+
 def _checked(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         check_writable(value, force=True)

@@ -1,23 +1,11 @@
 """``mptq-eval``: how accurate is the exported file, alone and beside its float model?"""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mptq_export.cli.common import MptqCommand, json_option, progress, warn, write_json
-from mptq_export.errors import MptqError
-
-
-def _kwargs(_context: click.Context, _parameter: click.Parameter, text: str | None) -> dict[str, Any]:
-    try:
-        values = json.loads(text or "{}")
-    except ValueError as error:
-        raise MptqError(f"--model-kwargs is not JSON ({error}): {text}") from error
-    if not isinstance(values, dict):
-        raise MptqError(f'--model-kwargs must be a JSON object such as {{"num_classes": 10}}, not {text}')
-    return values
+from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
 
 
 @click.command(
@@ -37,7 +25,7 @@ def _kwargs(_context: click.Context, _parameter: click.Parameter, text: str | No
 )
 @click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
 @click.option("--arch", help="timm architecture of --float, where the checkpoint does not name it.")
-@click.option("--model-kwargs", metavar="JSON", callback=_kwargs, help="Arguments for timm.create_model.")
+@click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
 @click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
 @json_option

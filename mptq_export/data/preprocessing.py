@@ -46,7 +46,10 @@ class Preprocessing:
         if channels not in _PIL_MODES or min(self.input_size) < 1:
             raise MptqError(f"preprocessing: input_size {self.input_size} is not (1 or 3 channels, height, width)")
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
-            raise MptqError(f"preprocessing: mean {self.mean} and std {self.std} do not fit {channels} channels")
+            raise MptqError(
+                f"preprocessing: mean {self.mean} and std {self.std} do not fit {channels} channels; save the "
+                "checkpoint with a pretrained_cfg that holds the right ones"
+            )
         if self.interpolation.upper() not in Image.Resampling.__members__:
             known = ", ".join(name.lower() for name in Image.Resampling.__members__)
             raise MptqError(f"preprocessing: unknown interpolation {self.interpolation!r}; one of {known}")

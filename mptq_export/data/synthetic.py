@@ -70,8 +70,7 @@ def _colours(count: int, generator: np.random.Generator) -> NDArray[np.float32]:
     """(count, 3) colours around middle grey."""
     brightness = 0.5 + _BRIGHTNESS_STD * generator.standard_normal((count, 1), np.float32)
     opponent = _OPPONENT_STD * generator.standard_normal((count, 2), np.float32)
-    colours: NDArray[np.float32] = brightness + opponent @ _OPPONENTS
-    return colours
+    return np.asarray(brightness + opponent @ _OPPONENTS, np.float32)
 
 
 def _textures(size: int, generator: np.random.Generator) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Attention with an unnormalised integer softmax.
 
-Scores are uint8 codes. Exp sees the difference to the row maximum (at most a few hundred integers times the score scale, all
-certified) and gives uint8 codes whose row maximum is the top code. Their row sum is an exact integer; the product
+Scores are uint8 codes. Exp sees the difference to the row maximum (a few hundred integers times the score scale,
+all certified) and gives uint8 codes whose row maximum is the top code. Their row sum is an exact integer; the product
 with V is divided by it after the integer matmul, so every row has its own scale for free.
 """
 
@@ -91,10 +91,14 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     exact = np.exp(-np.arange(span + 1) * quant.scale) * high
     advice = "quantize again: the recipe's scale is not certified"
     emitter.proof.at_least(node.name, "Exp margin in steps", margin(exact, 0, high), MARGIN, advice)
-    emitter.proof.at_most(node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice)
+    emitter.proof.at_most(
+        node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice
+    )
     power = onnx.one("Exp", [distance], f"{node.name}.exp")
     u = onnx.quantize(power, float(np.float32(1.0 / high)), 0, f"{node.name}.codes")
-    emitter.proof.at_most(node.name, "float32 sum of attention codes", length * high, FLOAT32_INTEGER, "sequence too long")
+    emitter.proof.at_most(
+        node.name, "float32 sum of attention codes", length * high, FLOAT32_INTEGER, "sequence too long"
+    )
     total = onnx.one("Cast", [u], f"{node.name}.codes_f32", to=FLOAT)
     total = onnx.one("ReduceSum", [total, onnx.shape([-1])], f"{node.name}.sum", keepdims=1)
     return Attention(u, total, high, length)

@@ -30,7 +30,7 @@ class OnnxBuilder:
 
     def scalar(self, value: float, dtype: type = np.float32) -> str:
         """A rank-0 initializer named after its value."""
-        array = np.array(value, dtype)
+        array: NDArray[Any] = np.array(value, dtype)
         return self.constant(f"{array.dtype.name}_{array.item():.9g}", array)
 
     def shape(self, dims: list[int]) -> str:
@@ -77,7 +77,11 @@ class OnnxBuilder:
                     node.input[i] = name
 
     def model(
-        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], metadata: dict[str, str], producer: str
+        self,
+        inputs: list[onnx.ValueInfoProto],
+        outputs: list[onnx.ValueInfoProto],
+        metadata: dict[str, str],
+        producer: str,
     ) -> onnx.ModelProto:
         """The finished model, checked, with shapes inferred."""
         graph = helper.make_graph(self.nodes, "mptq_export", inputs, outputs, list(self.initializers.values()))

@@ -116,7 +116,9 @@ class Emitter:
         root, chain = self.path(value)
         emit = _FLOATS.get(root.op)
         if emit is None:
-            raise MptqError(f"{root.name}: a {root.op} is read where float values are needed; this form is not supported")
+            raise MptqError(
+                f"{root.name}: a {root.op} is read where float values are needed; this form is not supported"
+            )
         result = movement.apply(self, emit(self, root, exponent), root, chain)
         assert isinstance(result, Floats)
         return result

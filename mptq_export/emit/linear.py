@@ -106,9 +106,13 @@ def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float
     raw = 255 * np.abs(codes).sum(1) + np.abs(bias)
     advice = "its bias is too large for its scales; raise the weight bits of this layer or check the checkpoint"
     emitter.proof.at_most(node.name, "int32 accumulator", float(raw.max()), INT32, advice)
+    # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128).
+    emitter.proof.at_most(node.name, "int8 weight code magnitude", float(np.abs(codes).max()), 127.0, "use [-127, 127]")
     pairs = float(pair_sums(quant.codes).max()) * source.high
-    emitter.proof.at_most(node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, "use pair-safe weights")
-    return np.maximum(np.abs(top), np.abs(bottom))
+    emitter.proof.at_most(
+        node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, "use pair-safe weights"
+    )
+    return np.asarray(np.maximum(np.abs(top), np.abs(bottom)))
 
 
 def _input_rows(emitter: "Emitter", node: Node) -> Codes:

@@ -56,7 +56,11 @@ def _slice(emitter: "Emitter", tensor: str, before: Node, node: Node, name: str)
     axis, start, end = (node.attrs[key] for key in ("axis", "start", "end"))
     onnx_axis = axis - len(node.shape.dims)
     pieces = sorted(
-        {(n.attrs["start"], n.attrs["end"]) for n in emitter.readers[before.name] if n.op == "slice" and n.attrs["axis"] == axis}
+        {
+            (n.attrs["start"], n.attrs["end"])
+            for n in emitter.readers[before.name]
+            if n.op == "slice" and n.attrs["axis"] == axis
+        }
     )
     edges = [0, *(piece[1] for piece in pieces)]
     if len(pieces) > 1 and [piece[0] for piece in pieces] == edges[:-1] and edges[-1] == before.shape.dims[axis]:

@@ -21,7 +21,9 @@ class Proof:
             MptqError: it does not hold; the message ends with `advice`.
         """
         if not value <= limit:
-            raise MptqError(f"{layer} cannot be proved exact: {what} can reach {value:.4g}, the limit is {limit:.4g}; {advice}")
+            raise MptqError(
+                f"{layer} cannot be proved exact: {what} can reach {value:.4g}, the limit is {limit:.4g}; {advice}"
+            )
         self.claims.append(Claim(layer, what, float(value), float(limit)))
 
     def at_least(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:

@@ -82,4 +82,6 @@ def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
         total = onnx.one("Cast", [total], f"{node.name}.f32", to=FLOAT)
     factor = 2.0 ** (exponent - source.exponent) / count
     result = onnx.one("Mul", [total, onnx.scalar(factor)], node.name)
-    return Floats(result, exponent, source.bound * 2.0 ** (exponent - source.exponent) * 1.001, integer=False, flat=False)
+    return Floats(
+        result, exponent, source.bound * 2.0 ** (exponent - source.exponent) * 1.001, integer=False, flat=False
+    )

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pickle
+import pickletools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ _PICKLED = (".pt", ".pth", ".bin")
 _SAFETENSORS = ".safetensors"
 _STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.")
-_UNSAFE = re.compile(r"Unsupported (?:global|class|operand).*?(?:GLOBAL\s+)?([\w.]+) was not an allowed global")
+_NEEDED = re.compile(r"GLOBAL (\S+)")
+"""The name that torch reports when it refuses to look one up."""
 
 
 @dataclass(frozen=True)
@@ -109,32 +111,48 @@ def _read_pickled(path: Path, trust: bool) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        unsafe = _UNSAFE.search(str(error))
-        if unsafe:
-            raise MptqError(
-                f"{path} would run code when it is opened (it needs {unsafe.group(1)}); save a state_dict instead, or "
-                "pass --trust only if you trust the file"
-            ) from error
-        raise MptqError(f"{path} cannot be read ({_first_line(error)}); it is truncated or corrupt") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise MptqError(f"{path} cannot be read ({_first_line(error)}); it is truncated or corrupt") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
     except (ImportError, AttributeError) as error:
         raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
 
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as stream:
-        return stream.read(2) == b"PK"
+        return stream.read(4) == b"PK\x03\x04"
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _trouble(path: Path, message: str) -> str:
+    """What is wrong with a file that torch refuses, and what to do."""
+    if "TorchScript" in message:
+        return "is a TorchScript archive; save the state_dict of the module that it was made from"
+    needed = _NEEDED.search(message)
+    if needed or _is_plain_pickle(path):
+        what = f" (it needs {needed[1]})" if needed else ""
+        return (
+            f"would run code when it is opened{what}; save a state_dict instead, or pass --trust only if you trust "
+            "the file"
+        )
+    reason = (
+        "it is not in PyTorch's format" if message.startswith("Weights only") else message.split(". ", maxsplit=1)[0]
+    )
+    return f"cannot be read ({reason}); it is truncated or corrupt, get the file again"
+
+
+def _is_plain_pickle(path: Path) -> bool:
+    """Whether the file is a whole pickle that looks up names, from `pickle.dump` rather than `torch.save`."""
+    try:
+        with path.open("rb") as stream:
+            names = {opcode.name for opcode, _, _ in pickletools.genops(stream)}
+    except (ValueError, OSError, LookupError):
+        return False
+    return not names.isdisjoint({"GLOBAL", "STACK_GLOBAL", "INST"})
 
 
 def _find_module(content: Any) -> nn.Module | None:
     values = [content, *(content.get(key) for key in _STATE_KEYS)] if isinstance(content, Mapping) else [content]
-    return next((value for value in values if isinstance(value, nn.Module)), None)
+    module = next((value for value in values if isinstance(value, nn.Module)), None)
+    return module.module if isinstance(module, nn.DataParallel) else module
 
 
 def _find_tensors(path: Path, content: Any) -> Mapping[str, Tensor]:

@@ -92,7 +92,7 @@ def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Can
 
 
 def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The shapes under timm's present names: without buffers that it no longer stores, and Swin's old layout renamed."""
+    """The shapes under timm's present names: no buffers that it stores no longer, Swin's old layout renamed."""
     plain = {name: shape for name, shape in shapes.items() if not _NOT_STORED.search(name)}
     if _OLD_DOWNSAMPLE in plain:
         plain = {

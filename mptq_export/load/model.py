@@ -1,6 +1,7 @@
 """From what the user names to a float model that is ready to be captured."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_model(
         return _from_hub(text, arch, model_kwargs or {})
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
-        return _from_module(checkpoint, text)
+        return _from_module(checkpoint, text, model_kwargs or {})
     architecture = resolve_architecture(checkpoint, arch=arch, model_kwargs=model_kwargs)
     fitted = fit(architecture.name, shapes_of(checkpoint.state_dict), architecture.model_kwargs)
     tensors = _place(checkpoint, fitted.model, architecture.name)
@@ -118,9 +119,11 @@ def _from_hub(spec: str, arch: str | None, model_kwargs: Mapping[str, Any]) -> L
     )
 
 
-def _from_module(checkpoint: Checkpoint, source: str) -> LoadedModel:
+def _from_module(checkpoint: Checkpoint, source: str, model_kwargs: Mapping[str, Any]) -> LoadedModel:
     module = checkpoint.module
     assert module is not None
+    if model_kwargs:
+        raise MptqError(f"{source} is a pickled module, built already; leave --model-kwargs out or pass --arch")
     return LoadedModel(
         model=_ready(module),
         arch=checkpoint.arch or type(module).__name__,
@@ -177,8 +180,9 @@ def _convert(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         converted: dict[str, Tensor] = convert(dict(tensors), model)
     except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
         return tensors
-    stored, new = shapes_of(tensors), shapes_of(converted)
-    return converted if all(new[name] == shape for name, shape in stored.items() if name in new) else tensors
+    # Renaming and reshaping keep the number of values of every tensor; resampling to another size does not.
+    resampled = Counter(map(Tensor.numel, converted.values())) - Counter(map(Tensor.numel, tensors.values()))
+    return tensors if resampled else converted
 
 
 def _list(what: str, names: list[str]) -> str:

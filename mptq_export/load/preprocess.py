@@ -20,7 +20,11 @@ def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None
         MptqError: the configuration does not make sense.
     """
     config = dict(resolve_data_config(pretrained_cfg={**getattr(model, "pretrained_cfg", {}), **(override or {})}))
-    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if size is not None:
-        config["input_size"] = (config["input_size"][0], *size)
+    embed = getattr(model, "patch_embed", None)
+    if embed is not None:
+        channels, *size = config["input_size"]
+        projection = getattr(embed, "proj", None)
+        if projection is not None:
+            channels = projection.weight.shape[1]
+        config["input_size"] = (channels, *(getattr(embed, "img_size", None) or size))
     return Preprocessing.from_config(config)

@@ -53,8 +53,10 @@ def _quantizer(
     seen = stats.sites[site.key]
     if site.kind == "attention":
         high = 2**bits - 1
-        return ActivationQuant(1.0 / high, 0, 0, high, bits, "softmax without its division: the row maximum is the top code")
-    if site.kind == "pixels":
+        return ActivationQuant(
+            1.0 / high, 0, 0, high, bits, "softmax without its division: the row maximum is the top code"
+        )
+    if site.kind == "pixels" and graph[site.value].op == "to_pixels":
         return ActivationQuant(1.0, 0, 0, 255, 8, "the 256 values of a pixel; normalisation is folded into the weights")
     if site.kind == "scores":
         steps = score_path(graph, site.node)[1]
@@ -65,7 +67,7 @@ def _quantizer(
         scale = certify_exp(site.key, plain.scale, span, levels)
         reason = "from the score that still matters (6.3 below the lowest row maximum) to the largest; Exp certified"
         return ActivationQuant(scale, plain.zero_point, reason=reason)
-    if site.kind == "gelu":
+    if site.kind in ("gelu", "pixels"):
         return affine(seen, 8)
     root = graph.root(site.value)
     if site.kind == "matmul" and root.op == "linear":

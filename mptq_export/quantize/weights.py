@@ -49,7 +49,8 @@ def _pair_safe(weight: NDArray[np.float32]) -> WeightQuant:
 def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
     """`|w[2i]| + |w[2i+1]|` along K: [N, ceil(K / 2)]."""
     magnitude = np.abs(weight.astype(np.float64))
-    return np.pad(magnitude, ((0, 0), (0, weight.shape[1] % 2))).reshape(len(weight), -1, 2).sum(2)
+    padded: NDArray[np.float64] = np.pad(magnitude, ((0, 0), (0, weight.shape[1] % 2)))
+    return np.asarray(padded.reshape(len(weight), -1, 2).sum(2))
 
 
 def _positive(scale: NDArray[np.floating]) -> NDArray[np.float32]:

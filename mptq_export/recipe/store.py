@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
@@ -41,12 +42,17 @@ def write_recipe(recipe: Recipe, onnx_path: Path) -> None:
     from safetensors.numpy import save_file
 
     json_path, tensor_path = recipe_paths(onnx_path)
-    tensors = {}
+    tensors: dict[str, NDArray[Any]] = {}
     for name, quant in recipe.weights.items():
         tensors[f"{name}.codes"] = quant.codes
         tensors[f"{name}.scale"] = quant.scale
     write_atomic(tensor_path, lambda path: save_file(tensors, path))
-    write_atomic(json_path, lambda path: path.write_text(to_json(recipe), encoding="utf-8") and None)
+    text = to_json(recipe)
+
+    def write_text(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomic(json_path, write_text)
 
 
 def read_recipe(json_path: Path) -> Recipe:
@@ -62,7 +68,9 @@ def read_recipe(json_path: Path) -> Recipe:
     try:
         content = json.loads(json_path.read_text(encoding="utf-8"))
         if content.get("recipe_version") != VERSION:
-            raise MptqError(f"{json_path}: recipe version {content.get('recipe_version')}, but this program reads {VERSION}")
+            raise MptqError(
+                f"{json_path}: recipe version {content.get('recipe_version')}, but this program reads {VERSION}"
+            )
         tensors = load_file(tensor_path)
         weights = {
             name: WeightQuant(

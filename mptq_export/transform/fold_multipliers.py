@@ -6,6 +6,8 @@ factor of the scores that costs nothing because it becomes part of their quantiz
 
 from dataclasses import replace
 
+import torch
+
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
 
 
@@ -18,28 +20,18 @@ def fold_multipliers(graph: Graph) -> Graph:
         if node.op != "mul":
             continue
         factor = node.params["value"]
-        folded = _into_producer(graph, graph[node.inputs[0]], node) or (
-            _into_readers(graph, node) if factor.numel() == 1 else None
-        )
+        folded = None
+        if [reader.name for reader in graph.consumers()[node.inputs[0]]] == [node.name]:
+            folded = _scaled(graph, graph[node.inputs[0]], factor)
+        if folded is None and factor.numel() == 1:
+            folded = _into_readers(graph, node)
         if folded is not None:
             graph = graph.updated({n.name: n for n in folded}).bypassed({node.name: node.inputs[0]})
     return graph
 
 
-def _into_producer(graph: Graph, producer: Node, reader: Node) -> list[Node] | None:
-    """Scale what computes the value, if `reader` alone reads it."""
-    if [n.name for n in graph.consumers()[producer.name]] != [reader.name] or producer.name == graph.output:
-        return None
-    factor = reader.params["value"] if reader.op == "mul" else None
-    assert factor is not None
-    return _scaled(graph, producer, factor)
-
-
-def _scaled(graph: Graph, node: Node, factor: "object") -> list[Node] | None:
+def _scaled(graph: Graph, node: Node, factor: torch.Tensor) -> list[Node] | None:
     """Nodes that make `node` compute its value times `factor` (scalar, or one a channel for a linear layer)."""
-    import torch
-
-    assert isinstance(factor, torch.Tensor)
     if node.op in ("linear", "patch_embed"):
         width = node.params["weight"].shape[0]
         if factor.numel() not in (1, width):

@@ -42,8 +42,8 @@ def _padded(graph: Graph, node: Node) -> list[Node]:
 
 def _merged(graph: Graph) -> Graph:
     """`(x + c1) + c2 = x + (c1 + c2)` where nothing else reads the inner sum."""
-    for node in list(graph):
-        node = graph[node.name]
+    for name in list(graph.nodes):
+        node = graph[name]
         if node.op != "add":
             continue
         for inner_name, constant_name in (node.inputs, node.inputs[::-1]):

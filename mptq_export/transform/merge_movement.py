@@ -1,8 +1,8 @@
 """Chains of data movement become at most slices -> reshape -> permute -> reshape.
 
-A chain without roll reads its source in mixed radix: the flat source index is `offset + sum(stride * digit)` over digits
-of the output index. Sorting the digits by stride gives the axes to split the source into, their order in the output
-gives the permutation. A digit whose range is shorter than the distance to the next larger stride is a slice.
+A chain without roll reads its source in mixed radix: the flat source index is `offset + sum(stride * digit)` over
+digits of the output index. Sorting the digits by stride gives the axes to split the source into, their order in the
+output gives the permutation. A digit whose range is shorter than the distance to the next larger stride is a slice.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
     short = _shorten(chain, source, node.shape, name) if chain else []
     known = {(n.op, n.inputs, n.shape, tuple(n.attrs.items())): n.name for n in nodes if n.op in MOVEMENT}
     result = source
-    for step in short:
-        step = Node(step.op, step.name, (result,), step.shape, step.attrs)
+    for planned in short:
+        step = Node(planned.op, planned.name, (result,), planned.shape, planned.attrs)
         key = (step.op, step.inputs, step.shape, tuple(step.attrs.items()))
         if key not in known:
             nodes.append(step)

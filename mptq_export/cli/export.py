@@ -1,0 +1,99 @@
+"""``mptq-export``: a trained vision transformer in, one exact integer ONNX file out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.errors import MptqError
+
+
+def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
+    """`W/A`, both 2 to 8."""
+    match = re.fullmatch(r"([2-8])/([2-8])", text.strip())
+    if match is None:
+        raise MptqError(f"--bits {text} is not W/A with both widths from 2 to 8, for example --bits 8/8")
+    return int(match[1]), int(match[2])
+
+
+@click.command(
+    cls=MptqCommand,
+    examples=[
+        "mptq-export model.pt --calib images/",
+        "mptq-export model.pt --arch deit_tiny_patch16_224 --model-kwargs '{\"num_classes\": 10}' --calib images/",
+        "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
+        "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 6/6",
+    ],
+)
+@click.argument("model")
+@click.option("--arch", help="timm architecture, where the checkpoint does not name it.")
+@click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
+@click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
+@click.option(
+    "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
+)
+@click.option(
+    "--input",
+    "input_type",
+    type=click.Choice(["float32", "uint8"]),
+    default="float32",
+    show_default=True,
+    help="Normalised NCHW floats, or raw NHWC pixels.",
+)
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
+@click.option(
+    "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
+)
+@click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
+@click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@json_option
+def main(
+    *,
+    model: str,
+    arch: str | None,
+    model_kwargs: dict[str, Any],
+    calib: Path | None,
+    count: int,
+    bits: tuple[int, int],
+    input_type: str,
+    out: Path | None,
+    float_onnx: Path | None,
+    device: str | None,
+    trust: bool,
+    force: bool,
+    json_path: Path | None,
+) -> None:
+    """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
+    from mptq_export.pipeline import ExportRequest, export_model
+
+    request = ExportRequest(
+        model=model,
+        out=out or _default_output(model),
+        arch=arch,
+        model_kwargs=model_kwargs,
+        trust=trust,
+        calib=calib,
+        count=count,
+        bits=bits,
+        input_type=input_type,
+        float_onnx=float_onnx,
+        device=device,
+        force=force,
+    )
+    result = export_model(request, progress)
+    from mptq_export.summary import show_summary, summary_json
+
+    for note in (*result.loaded.notes, *result.source.warnings):
+        warn(note)
+    show_summary(result)
+    write_json(json_path, summary_json(result))
+
+
+def _default_output(model: str) -> Path:
+    if model.startswith("timm:"):
+        return Path(model.removeprefix("timm:").replace("/", "_") + ".mptq.onnx")
+    return Path(model).with_suffix(".mptq.onnx")

@@ -1,0 +1,67 @@
+"""The float companion: torch's own exporter, simplified, checked against torch before anything is quantized."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.errors import MptqError
+from mptq_export.files import write_atomic
+
+#: Largest difference of the logits, relative to the largest logit, that float32 reordering explains.
+TOLERANCE = 1e-3
+
+
+def write_float_onnx(model: torch.nn.Module, images: NDArray[np.float32], path: Path) -> None:
+    """Write the float model and compare onnxruntime with torch.
+
+    Args:
+        model: eval-mode float32 model.
+        images: float32 NCHW calibration images for the comparison.
+        path: the file to write; input `input`, output `logits`, dynamic batch.
+
+    Raises:
+        MptqError: the model cannot be exported or simplified, or the float file already differs from torch.
+    """
+    import onnxsim
+
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                model,
+                (torch.from_numpy(np.concatenate([images, images])[:2]),),
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: batch},),
+                dynamo=True,
+                verbose=False,
+            )
+        assert program is not None
+        simplified, valid = onnxsim.simplify(program.model_proto)
+    except Exception as error:
+        raise MptqError(f"the float model cannot be written to {path}: {str(error).splitlines()[0]}") from error
+    if not valid:
+        raise MptqError(f"the float model was not written to {path}: simplification changed its outputs")
+
+    def write(temporary: Path) -> None:
+        onnx.save(simplified, temporary)
+        _compare(model, images, temporary)
+
+    write_atomic(path, write)
+
+
+def _compare(model: torch.nn.Module, images: NDArray[np.float32], path: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    got = session.run(None, {"input": images})[0]
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images)).numpy()
+    error = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-6)
+    if not error <= TOLERANCE:
+        raise MptqError(
+            f"the float baseline is broken: onnxruntime and torch differ by {error:.1e} of the largest logit"
+        )
