@@ -1,0 +1,1 @@
+"""One function for each ONNX op that the interpreter computes."""
