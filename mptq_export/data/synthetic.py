@@ -45,7 +45,9 @@ def draw_leaves(count: int, size: int, seed: int = 0, start: int = 0) -> Iterato
 
 
 def _image(size: int, textures: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.uint8]:
-    image = _colours(1, generator)[0] + 0.1 * textures[generator.integers(_TEXTURES), ..., None]
+    image: NDArray[np.float32] = (
+        _colours(1, generator)[0] + np.float32(0.1) * textures[generator.integers(_TEXTURES), ..., None]
+    )
     # The inverse of the distribution function of r^-3 between the smallest and the largest radius.
     low, high = (_SMALLEST * size) ** -2.0, (_LARGEST * size) ** -2.0
     radii = (low - generator.random(_LEAVES) * (low - high)) ** -0.5
