@@ -1,0 +1,145 @@
+"""Image folders: order, limit, labels, corrupt files."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mptq_export.data.images import ImageFolder
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.errors import MptqError
+
+
+def brightness(images: ImageFolder, size: int = 3) -> list[int]:
+    return [round(float(image.mean()) / 10) for batch in images.batches(size) for image in batch]
+
+
+def test_sorted_and_in_batches(folder: Path, preprocessing: Preprocessing):
+    images = ImageFolder(folder, preprocessing, labels=False)
+    batches = list(images.batches(3))
+    assert [batch.shape for batch in batches] == [(3, 12, 12, 3), (3, 12, 12, 3), (2, 12, 12, 3)]
+    assert all(batch.dtype == np.uint8 for batch in batches)
+    assert brightness(images) == list(range(8))
+    assert len(images) == 8
+    assert (images.labels, images.classes, images.skipped) == (None, (), [])
+
+
+def test_more_images_than_are_read_ahead(tmp_path: Path, folder: Path, preprocessing: Preprocessing):
+    source = (folder / "cat" / "0.png").read_bytes()
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(50):
+        (many / f"{number:02d}.png").write_bytes(source)
+    images = ImageFolder(many, preprocessing, labels=False)
+    assert sum(len(batch) for batch in images.batches(7)) == 50
+    next(images.batches(2))
+    assert len(images) == 50
+
+
+def test_a_limit_covers_the_classes(folder: Path, preprocessing: Preprocessing):
+    images = ImageFolder(folder, preprocessing, limit=4, labels=True)
+    assert brightness(images) == [0, 2, 4, 6]
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 0, 1, 1]
+    assert len(ImageFolder(folder, preprocessing, limit=100, labels=False)) == 8
+
+
+def test_labels_are_the_sorted_class_folders(folder: Path, preprocessing: Preprocessing):
+    images = ImageFolder(folder, preprocessing, labels=True)
+    assert images.classes == ("cat", "dog")
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+
+
+def test_classes_do_not_depend_on_the_limit(folder: Path, preprocessing: Preprocessing):
+    assert ImageFolder(folder, preprocessing, limit=1, labels=True).classes == ("cat", "dog")
+
+
+def test_an_image_outside_the_classes(folder: Path, preprocessing: Preprocessing):
+    (folder / "cat" / "0.png").rename(folder / "stray.png")
+    assert len(ImageFolder(folder, preprocessing, labels=False)) == 8
+    with pytest.raises(MptqError, match=r"stray\.png lies in no class folder"):
+        ImageFolder(folder, preprocessing, labels=True)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def overwrite(file: Path) -> None:
+    file.write_text("not an image")
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, overwrite])
+@pytest.mark.parametrize("name", ["cat/1.jpg", "dog/u.png"])
+def test_a_corrupt_image_is_skipped(
+    folder: Path,
+    preprocessing: Preprocessing,
+    damage: Callable[[Path], None],
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+):
+    damage(folder / name)
+    images = ImageFolder(folder, preprocessing, labels=False)
+    bad = {"cat/1.jpg": 1, "dog/u.png": 7}[name]
+    good = [number for number in range(8) if number != bad]
+    assert brightness(images) == good
+    assert images.skipped == [folder / name]
+    assert len(images) == 7
+    assert name in caplog.text
+    assert brightness(images) == good
+    assert len(images.skipped) == 1
+
+
+def test_labels_leave_corrupt_images_out(folder: Path, preprocessing: Preprocessing):
+    empty(folder / "cat" / "1.jpg")
+    images = ImageFolder(folder, preprocessing, labels=True)
+    assert images.labels is not None
+    assert images.labels.tolist() == [0, 0, 1, 1, 1, 1, 1]
+    assert brightness(images) == [0, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_none_left(folder: Path, preprocessing: Preprocessing, labels: bool):
+    for file in folder.rglob("*.*"):
+        empty(file)
+    with pytest.raises(MptqError, match="none of the 8 images"):
+        list(ImageFolder(folder, preprocessing, labels=labels).batches(2))
+
+
+def test_missing_empty_or_no_folder(tmp_path: Path, preprocessing: Preprocessing):
+    with pytest.raises(MptqError, match="does not exist"):
+        ImageFolder(tmp_path / "none", preprocessing, labels=False)
+    with pytest.raises(MptqError, match="no images in"):
+        ImageFolder(tmp_path, preprocessing, labels=False)
+    file = tmp_path / "a.png"
+    empty(file)
+    with pytest.raises(MptqError, match="is not a folder"):
+        ImageFolder(file, preprocessing, labels=False)
+
+
+def test_unreadable(folder: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch):
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(MptqError, match=r"cannot read image folder .*sub: Permission denied"):
+        ImageFolder(folder, preprocessing, labels=False)
+
+
+def test_linked_class_folders_count(tmp_path: Path, folder: Path, preprocessing: Preprocessing):
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "cat").symlink_to(folder / "cat")
+    assert len(ImageFolder(linked, preprocessing, labels=True)) == 3
