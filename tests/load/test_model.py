@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
 from mptq_export.load.model import load_model
-from tests.conftest import REPO
 
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits_vit.pt"
 NAME = "vit_tiny_patch16_224"
 SMALL: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "num_classes": 5}
 
@@ -150,7 +150,7 @@ def test_names_that_the_hub_does_not_have():
 
 
 def test_the_demo_checkpoint():
-    loaded = load_model(REPO / "examples" / "digits" / "digits_vit.pt")
+    loaded = load_model(DEMO)
     assert loaded.arch == NAME
     assert loaded.preprocessing.crop_pct == 1.0
 
