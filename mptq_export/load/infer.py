@@ -86,7 +86,7 @@ def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Can
         name=name,
         model_kwargs=fitted.model_kwargs,
         own_size="img_size" not in fitted.inferred,
-        function=_function(fitted.model),
+        function=function_of(fitted.model),
         preprocessing=preprocessing_of(fitted.model, pretrained_cfg),
     )
 
@@ -145,8 +145,8 @@ def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Fit | N
     return fitted if wanted == shapes else None
 
 
-def _function(model: nn.Module) -> tuple[Any, ...]:
-    """What the model computes, in a form that compares: its active modules with their settings."""
+def function_of(model: nn.Module) -> tuple[Any, ...]:
+    """What the model computes in evaluation mode, in a form that compares: its active modules with their settings."""
     return tuple(
         (path, type(module).__qualname__, tuple(sorted(_settings(module))))
         for path, module in model.named_modules()
