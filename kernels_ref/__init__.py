@@ -1,0 +1,9 @@
+"""A NumPy interpreter for quantized ONNX files, bit for bit what onnxruntime's fused integer kernels compute.
+
+It reads nothing but the file: no option says how to compute.
+"""
+
+from kernels_ref.errors import InterpreterError
+from kernels_ref.interpreter import Interpreter
+
+__all__ = ["Interpreter", "InterpreterError"]

@@ -1,0 +1,218 @@
+"""Recognises the integer matrix products that a runtime fuses, and computes them.
+
+    DequantizeLinear(a), DequantizeLinear(w)[, DequantizeLinear(bias)] -> Gemm or MatMul [-> QuantizeLinear]
+
+with `acc = sum over K of (a - zero_a) (w - zero_w) + bias`, an exact int32. Every step is float32, in this order:
+
+    float output:  float32(acc) * (scale_a * scale_w)
+    codes:         clip(rint(float32(acc) * ((scale_a * scale_w) / scale_y)) + zero_y)
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kernels_ref.constants import Constants
+from kernels_ref.matmul import EXACT_F32, MAX_I32, centred, exact_product, fits_int32
+from kernels_ref.model import Graph, Node
+from kernels_ref.ops.quantize_linear import code_range
+from kernels_ref.ops.types import Array
+
+_EIGHT_BITS = (np.uint8, np.int8)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A factor of the product: its codes, float32 scale (scalar, or one for each output channel) and zero point."""
+
+    codes: str
+    scale: Array
+    zero: Array
+
+    @property
+    def greatest(self) -> int:
+        """Greatest |code - zero| that the type allows."""
+        low, high = code_range(self.zero.dtype)
+        zero = self.zero.astype(np.int64)
+        return int(max(np.abs(low - zero).max(), np.abs(high - zero).max()))
+
+
+@dataclass(frozen=True)
+class FusedMatmul:
+    """A fused product. `codes_node` is the QuantizeLinear that takes part in it, `bias` (N,) is int32."""
+
+    node: Node
+    a: Operand
+    w: Operand
+    weight: Array | None
+    bias: Array | None
+    codes_node: Node | None
+    scale_y: Array
+    zero_y: Array
+
+    @cached_property
+    def _scale(self) -> Array:
+        return np.asarray(self.a.scale * self.w.scale)
+
+    @cached_property
+    def _constant_weight(self) -> tuple[Array, float, Array | None, bool] | None:
+        """Weights without zero point, bound of sum |a| |w|, bias, and whether the accumulator may leave int32."""
+        if self.weight is None:
+            return None
+        weight = np.ascontiguousarray(self.weight)
+        bound = float(self.a.greatest * np.abs(weight).sum(axis=-2, dtype=np.float64).max(initial=0))
+        if self.bias is None:
+            bias, most = None, bound
+        else:
+            bias, most = (
+                self.bias.astype(np.float32),
+                bound + float(np.abs(self.bias.astype(np.float64)).max(initial=0)),
+            )
+            if (bias.astype(np.float64) != self.bias).any() or most > MAX_I32:
+                bias = self.bias.astype(np.float64)
+        if bound >= EXACT_F32:
+            weight = weight.astype(np.float64)
+        return weight, bound, bias, most > MAX_I32
+
+    def accumulate(self, a: Array, w: Array | None) -> Array:
+        """`float32(acc)`.
+
+        Args:
+            a: (..., M, K) codes without zero point, float32.
+            w: (..., K, N) likewise; None where the weights are constant.
+
+        Raises:
+            InterpreterError: the accumulator leaves int32.
+        """
+        bias: Array | None = None
+        if self._constant_weight is None:
+            assert w is not None
+            bound = float(a.shape[-1] * self.a.greatest * self.w.greatest)
+            may_overflow = bound > MAX_I32
+            if bound >= EXACT_F32:
+                acc = exact_product(a, w)
+            else:
+                acc = exact_product(a, w, bound)
+        else:
+            w, bound, bias, may_overflow = self._constant_weight
+            acc = exact_product(a, w, bound)
+        if bias is not None:
+            # One rounding of an exact sum: the same as converting the int32 sum.
+            acc = acc + bias if bias.dtype != acc.dtype else np.add(acc, bias, out=acc)
+        if may_overflow:
+            fits_int32(acc)
+        return np.asarray(acc.astype(np.float32, copy=False))
+
+    def to_float(self, acc: Array) -> Array:
+        """The float output of an accumulator, in new memory."""
+        return np.asarray(acc * self._scale)
+
+    def to_float_in_place(self, acc: Array) -> Array:
+        """The same in the accumulator's memory."""
+        return np.multiply(acc, self._scale, out=acc)
+
+    def to_codes(self, acc: Array) -> Array:
+        """The codes of an accumulator, whose memory is overwritten."""
+        low, high = code_range(self.zero_y.dtype)
+        np.multiply(acc, self._scale / self.scale_y, out=acc)
+        np.rint(acc, out=acc)
+        if self.zero_y:
+            np.add(acc, self.zero_y.astype(np.float32), out=acc)
+        return np.asarray(np.clip(acc, low, high, out=acc).astype(self.zero_y.dtype))
+
+
+def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:
+    """Every fused product of a graph, by the name of the tensor that its Gemm or MatMul makes."""
+    producers = {name: node for node in graph.nodes for name in node.outputs if name}
+    consumers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in filter(None, node.inputs):
+            consumers.setdefault(name, []).append(node)
+    fusions = {}
+    for node in graph.nodes:
+        output = node.outputs[0] if node.outputs else ""
+        if node.op not in ("Gemm", "MatMul") or output in constants:
+            continue
+        reader = consumers.get(output, [])
+        sole = reader[0] if len(reader) == 1 and output not in graph.outputs else None
+        fused = _fuse(node, sole, producers, constants)
+        if fused is not None:
+            fusions[output] = fused
+    return fusions
+
+
+def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants: Constants) -> FusedMatmul | None:
+    attributes, is_gemm = node.attributes, node.op == "Gemm"
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
+        return None
+    if len(node.inputs) < 2:
+        return None
+    transposed = bool(attributes.get("transB", 0))
+    a = _operand(node.inputs[0], None, producers, constants)
+    w = _operand(node.inputs[1], 0 if transposed else 1, producers, constants)
+    if a is None or w is None or (is_gemm and w.codes not in constants):
+        return None
+    bias = None
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = _bias(node.inputs[2], producers, constants)
+        if bias is None:
+            return None
+    codes_node, scale_y, zero_y = None, np.float32(1), np.uint8(0)
+    if reader is not None and reader.op == "QuantizeLinear" and reader.inputs[0] == node.outputs[0]:
+        quantization = _scalar_codes(reader, constants)
+        if quantization is None:
+            # A runtime that cannot give these codes from the integer kernel keeps the whole product in float.
+            return None
+        codes_node, (scale_y, zero_y) = reader, quantization
+    weight = None
+    if w.codes in constants:
+        codes = constants[w.codes]
+        weight = centred(codes.T if transposed else codes, w.zero)
+    return FusedMatmul(node, a, w, weight, bias, codes_node, np.asarray(scale_y), np.asarray(zero_y))
+
+
+def _operand(name: str, channel_axis: int | None, producers: dict[str, Node], constants: Constants) -> Operand | None:
+    """The factor behind a DequantizeLinear with an explicit zero point; None where it is not one that fuses."""
+    node = producers.get(name)
+    if node is None or node.op != "DequantizeLinear" or len(node.inputs) < 3 or node.attributes.get("block_size", 0):
+        return None
+    codes, scale_name, zero_name = node.inputs
+    if scale_name not in constants or zero_name not in constants:
+        return None
+    scale, zero = constants[scale_name], constants[zero_name]
+    if scale.dtype != np.float32 or zero.dtype not in _EIGHT_BITS:
+        return None
+    if scale.size == 1 and zero.size == 1:
+        return Operand(codes, scale.reshape(()), zero.reshape(()))
+    if channel_axis is None or codes not in constants:
+        return None
+    shape, axis = constants[codes].shape, node.attributes.get("axis", 1)
+    if (
+        len(shape) != 2
+        or axis % 2 != channel_axis
+        or scale.shape != (shape[channel_axis],)
+        or zero.shape != scale.shape
+    ):
+        return None
+    return Operand(codes, scale, zero)
+
+
+def _bias(name: str, producers: dict[str, Node], constants: Constants) -> Array | None:
+    """The int32 codes behind a bias's DequantizeLinear. A kernel adds them as they are, whatever their scale says."""
+    node = producers.get(name)
+    if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
+        return None
+    codes = constants[node.inputs[0]]
+    return codes if codes.dtype == np.int32 and codes.ndim == 1 else None
+
+
+def _scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None:
+    """Scale and zero point of a QuantizeLinear that gives 8-bit codes on one scale."""
+    if any(name and name not in constants for name in node.inputs[1:]) or node.attributes.get("output_dtype", 0):
+        return None
+    scale = constants[node.inputs[1]]
+    zero = constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else np.asarray(np.uint8(0))
+    if scale.size != 1 or scale.dtype != np.float32 or zero.size != 1 or zero.dtype not in _EIGHT_BITS:
+        return None
+    return scale.reshape(()), zero.reshape(())

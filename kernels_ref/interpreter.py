@@ -1,0 +1,198 @@
+"""Runs a graph: compiled once to a list of steps, in file order."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kernels_ref.constants import Constants
+from kernels_ref.errors import InterpreterError
+from kernels_ref.fusion import FusedMatmul, find_fusions
+from kernels_ref.matmul import centred
+from kernels_ref.model import Graph, Node, TensorSpec, read_graph
+from kernels_ref.ops.table import OPS
+from kernels_ref.ops.types import Array
+
+
+@dataclass(frozen=True)
+class Step:
+    """One computation: `compute` takes the values of `inputs` and returns those of `outputs` ('' where not wanted)."""
+
+    label: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    compute: Callable[..., tuple[Array, ...]]
+
+
+class Interpreter:
+    """A quantized ONNX model in NumPy.
+
+    Args:
+        source: the file, or the model in memory.
+
+    Raises:
+        InterpreterError: the model cannot be read or run; see `kernels_ref.model.read_graph`.
+    """
+
+    def __init__(self, source: str | Path | onnx.ModelProto) -> None:
+        self._graph = read_graph(source, OPS.keys())
+        self._constants = Constants(self._graph, _evaluate)
+        with np.errstate(all="ignore"):
+            self._fusions = find_fusions(self._graph, self._constants)
+            self._steps = _needed(self._compile(trace=False), self._graph.outputs)
+            self._used = {
+                name: self._constants[name]
+                for name in [*(name for step in self._steps for name in step.inputs), *self._graph.outputs]
+                if name and name in self._constants
+            }
+        self._expiring = _last_uses(self._steps, keep={*self._used, *self._graph.outputs})
+
+    def run(self, feeds: Mapping[str, Array], *, trace: bool = False) -> dict[str, Array]:
+        """Compute the graph.
+
+        Args:
+            feeds: one array for each graph input.
+            trace: return every tensor that a node makes, not only the outputs. A tensor inside a fused product has the
+                value that it would have outside of it.
+
+        Raises:
+            InterpreterError: the feeds do not fit the graph's inputs, or an op refuses its inputs.
+        """
+        _check_feeds(feeds, self._graph.inputs)
+        with np.errstate(all="ignore"):
+            if trace:
+                return self._trace(feeds)
+            values = {**self._used, **{name: np.asarray(feed) for name, feed in feeds.items()}}
+            for step, expired in zip(self._steps, self._expiring, strict=True):
+                _perform(step, values)
+                for name in expired:
+                    values.pop(name, None)
+        return {name: values[name] for name in self._graph.outputs}
+
+    def _trace(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        values = {name: np.asarray(feed) for name, feed in feeds.items()}
+        values |= {name: self._constants[name] for name in (*self._graph.initializers, *self._constants.computed)}
+        for step in self._compile(trace=True):
+            _perform(step, values)
+        made = [name for node in self._graph.nodes for name in node.outputs if name]
+        return {name: values[name] for name in [*made, *self._graph.outputs]}
+
+    def _compile(self, *, trace: bool) -> list[Step]:
+        """The steps of all that is not constant, in file order."""
+        steps: list[Step] = []
+        centres: set[str] = set()
+        inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
+        for node in self._graph.nodes:
+            if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
+                continue
+            fusion = self._fusions.get(node.outputs[0])
+            if fusion is None:
+                steps.append(Step(node.label, node.inputs, node.outputs, _op(node)))
+                continue
+            factors = [fusion.a] if fusion.weight is not None else [fusion.a, fusion.w]
+            names = tuple(_centred_name(factor.codes, factor.zero) for factor in factors)
+            for factor, name in zip(factors, names, strict=True):
+                if name not in centres:
+                    centres.add(name)
+                    steps.append(Step(node.label, (factor.codes,), (name,), _centre(factor.zero)))
+            steps.append(_product(fusion, names, trace=trace))
+        return steps
+
+
+def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> Step:
+    node, codes_node = fusion.node, fusion.codes_node
+    outputs = (node.outputs[0], codes_node.outputs[0]) if codes_node else (node.outputs[0],)
+
+    def compute(a: Array, w: Array | None = None) -> tuple[Array, ...]:
+        acc = fusion.accumulate(a, w)
+        if codes_node is None:
+            return (fusion.to_float_in_place(acc),)
+        if trace:
+            return fusion.to_float(acc), fusion.to_codes(acc)
+        return (fusion.to_codes(acc),)
+
+    return Step(node.label, factors, outputs if trace else outputs[-1:], compute)
+
+
+def _centred_name(codes: str, zero: Array) -> str:
+    # No ONNX tensor of the graph can have this name: the separator is no text.
+    return f"{codes}\0minus {int(zero)}"
+
+
+def _centre(zero: Array) -> Callable[..., tuple[Array, ...]]:
+    return lambda codes: (centred(codes, zero),)
+
+
+def _op(node: Node) -> Callable[..., tuple[Array, ...]]:
+    op, attributes = OPS[node.op], node.attributes
+    return lambda *inputs: op(inputs, attributes)
+
+
+def _evaluate(node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:
+    return _call(node.label, _op(node), inputs)
+
+
+def _call(label: str, compute: Callable[..., tuple[Array, ...]], inputs: Iterable[Array | None]) -> tuple[Array, ...]:
+    try:
+        return compute(*inputs)
+    except InterpreterError as error:
+        raise InterpreterError(f"{label}: {error}") from error
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        raise InterpreterError(f"{label} cannot be computed: {' '.join(str(error).split())}") from error
+
+
+def _perform(step: Step, values: dict[str, Array]) -> None:
+    outputs = _call(step.label, step.compute, (values[name] if name else None for name in step.inputs))
+    if len(outputs) < len(step.outputs):
+        raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(step.outputs)}")
+    for name, value in zip(step.outputs, outputs, strict=False):
+        if name:
+            values[name] = value
+
+
+def _needed(steps: list[Step], outputs: tuple[str, ...]) -> list[Step]:
+    """The steps that the outputs depend on, in their order."""
+    wanted, kept = set(outputs), []
+    for step in reversed(steps):
+        if wanted.intersection(filter(None, step.outputs)):
+            kept.append(step)
+            wanted.update(step.inputs)
+    return kept[::-1]
+
+
+def _last_uses(steps: list[Step], keep: set[str]) -> list[tuple[str, ...]]:
+    """For each step, the tensors that nothing needs once it is done."""
+    seen, expiring = set(keep), []
+    for step in reversed(steps):
+        last = {name for name in (*step.inputs, *step.outputs) if name and name not in seen}
+        seen |= last
+        expiring.append(tuple(last))
+    return expiring[::-1]
+
+
+def _first(names: Iterable[str]) -> str:
+    return next(filter(None, names), "")
+
+
+def _check_feeds(feeds: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> None:
+    expected = ", ".join(specs) or "none"
+    for name in specs:
+        if name not in feeds:
+            raise InterpreterError(f"no feed for graph input {name}; expected are {expected}")
+    for name, feed in feeds.items():
+        if name not in specs:
+            raise InterpreterError(f"{name} is not a graph input; expected are {expected}")
+        spec, array = specs[name], np.asarray(feed)
+        if array.dtype != spec.dtype:
+            raise InterpreterError(f"feed {name} is {array.dtype}; the graph input is {spec.dtype}")
+        if spec.shape is None:
+            continue
+        fits = len(spec.shape) == array.ndim and all(
+            size in (None, got) for size, got in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = " x ".join("?" if size is None else str(size) for size in spec.shape)
+            raise InterpreterError(f"feed {name} has shape {array.shape}; the graph input is {wanted}")

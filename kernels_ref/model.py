@@ -1,0 +1,183 @@
+"""Reads an ONNX file into a plain graph, and refuses what the interpreter cannot run."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, helper, numpy_helper
+
+from kernels_ref.errors import InterpreterError
+from kernels_ref.ops.types import Array
+
+OLDEST_OPSET = 13
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type and shape of a graph input; None stands for a size that is not fixed."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One ONNX node. `label` names it in errors; omitted inputs and outputs are ''."""
+
+    op: str
+    label: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX graph in plain Python: every name is made once, before it is read."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: tuple[str, ...]
+    initializers: dict[str, Array]
+    nodes: tuple[Node, ...]
+
+
+def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Graph:
+    """Read and check a model.
+
+    Args:
+        source: the file, or the model in memory.
+        ops: names of the ops that exist.
+
+    Raises:
+        InterpreterError: the file is not an ONNX model, its opset is older than 13, its graph is cyclic or unsorted, it
+            holds an op that does not exist or data outside its folder.
+    """
+    model = source if isinstance(source, onnx.ModelProto) else _load(Path(source))
+    if not model.graph.output:
+        raise InterpreterError("the model has no graph output; it is not ONNX, or cut short")
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if opset < OLDEST_OPSET:
+        raise InterpreterError(f"opset {opset} is too old; export with opset {OLDEST_OPSET} or newer")
+    if model.graph.sparse_initializer:
+        raise InterpreterError("sparse initializers are not supported")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in ops:
+            name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            raise InterpreterError(f"{_label(node)}: unknown op {name}; known are {', '.join(sorted(ops))}")
+    initializers = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+    graph = Graph(
+        inputs={entry.name: _spec(entry) for entry in model.graph.input if entry.name not in initializers},
+        outputs=tuple(entry.name for entry in model.graph.output),
+        initializers=initializers,
+        nodes=tuple(_node(node) for node in model.graph.node),
+    )
+    _check_order(graph)
+    return graph
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise InterpreterError(f"cannot read {path}: {error.strerror}") from error
+    except (DecodeError, ValueError) as error:
+        raise InterpreterError(f"{path} is not an ONNX file, or cut short") from error
+    external = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
+    for tensor in external:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        _check_location(tensor.name, location, path.parent)
+        try:
+            external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            reason = " ".join(str(error).split())
+            raise InterpreterError(f"cannot read the data of tensor {tensor.name}: {reason}") from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+    return model
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            yield from attribute.tensors
+
+
+def _check_location(name: str, location: str, folder: Path) -> None:
+    """A file must not make its reader open anything outside of its own folder."""
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    outside = posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in (*posix.parts, *windows.parts)
+    if not location or outside or not (folder / location).resolve().is_relative_to(folder.resolve()):
+        raise InterpreterError(f"tensor {name} keeps its data in {location!r}, outside the model's folder")
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    if external_data_helper.uses_external_data(tensor):
+        raise InterpreterError(f"tensor {tensor.name} keeps its data in another file; give the model's path")
+    try:
+        return np.asarray(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        raise InterpreterError(f"tensor {tensor.name} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _spec(entry: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = entry.type.tensor_type
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except (KeyError, ValueError, TypeError) as error:
+        raise InterpreterError(f"graph input {entry.name} is not a tensor of a known type") from error
+    if not tensor.HasField("shape"):
+        return TensorSpec(dtype, None)
+    return TensorSpec(dtype, tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim))
+
+
+def _label(node: onnx.NodeProto) -> str:
+    name = node.name or next(filter(None, node.output), "")
+    return f"{node.op_type} node {name}"
+
+
+def _node(node: onnx.NodeProto) -> Node:
+    attributes = {attribute.name: _attribute(attribute, _label(node)) for attribute in node.attribute}
+    attributes["n_outputs"] = len(node.output)
+    return Node(node.op_type, _label(node), tuple(node.input), tuple(node.output), attributes)
+
+
+def _attribute(attribute: onnx.AttributeProto, label: str) -> Any:
+    try:
+        value = helper.get_attribute_value(attribute)
+    except ValueError as error:
+        raise InterpreterError(f"{label}: attribute {attribute.name} cannot be read") from error
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, onnx.TensorProto):
+        return _array(value)
+    if isinstance(value, (int, float)):
+        return value
+    if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return list(value)
+    if attribute.type == onnx.AttributeProto.STRINGS:
+        return [text.decode(errors="replace") for text in value]
+    raise InterpreterError(f"{label}: attribute {attribute.name} has a type that is not supported")
+
+
+def _check_order(graph: Graph) -> None:
+    made = {*graph.inputs, *graph.initializers}
+    every = made.union(*(node.outputs for node in graph.nodes))
+    for node in graph.nodes:
+        for name in filter(None, node.inputs):
+            if name not in every:
+                raise InterpreterError(f"{node.label} reads {name}, which nothing makes")
+            if name not in made:
+                raise InterpreterError(f"{node.label} reads {name} before it is made: the graph is cyclic or unsorted")
+        for name in filter(None, node.outputs):
+            if name in made:
+                raise InterpreterError(f"{node.label} makes {name} a second time")
+            made.add(name)
+    for name in graph.outputs:
+        if name not in made:
+            raise InterpreterError(f"nothing makes the graph output {name}")

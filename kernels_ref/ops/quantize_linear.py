@@ -1,0 +1,61 @@
+"""QuantizeLinear: float32 to codes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kernels_ref.errors import InterpreterError
+from kernels_ref.ops.per_axis import along_axis
+from kernels_ref.ops.types import Array
+
+# NumPy's iinfo does not know the 4-bit types that onnx brings.
+_FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
+
+
+def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Least and greatest code of an integer type.
+
+    Raises:
+        InterpreterError: the type is not an integer type.
+    """
+    if dtype.name in _FOUR_BITS:
+        return _FOUR_BITS[dtype.name]
+    if dtype.kind not in "iu":
+        raise InterpreterError(f"codes of type {dtype} are not supported")
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """`saturate(rint(x / scale) + zero_point)`, every step float32, halves to even.
+
+    Args:
+        inputs: x (float32), scale (float32, one or one for each index of `axis`), zero point (optional; its type is the
+            type of the codes, uint8 when left out).
+        attributes: `axis` (1), `output_dtype` (only without a zero point).
+
+    Raises:
+        InterpreterError: x or scale is not float32, or the quantization is blocked.
+    """
+    x, scale = inputs[0], inputs[1]
+    zero = inputs[2] if len(inputs) > 2 else None
+    if x is None or scale is None or x.dtype != np.float32 or scale.dtype != np.float32:
+        raise InterpreterError("x and scale must be float32")
+    if attributes.get("block_size", 0):
+        raise InterpreterError("blocked quantization is not supported")
+    axis = attributes.get("axis", 1)
+    if zero is None:
+        output_dtype = attributes.get("output_dtype", 0) or onnx.TensorProto.UINT8
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(output_dtype))
+    else:
+        dtype = zero.dtype
+    low, high = code_range(dtype)
+    scale = along_axis(scale, x, axis)
+    rounded = np.asarray(np.rint(x) if scale.size == 1 and scale == 1 else x / scale)
+    np.rint(rounded, out=rounded)
+    if zero is not None and zero.astype(np.int64).any():
+        rounded += along_axis(zero.astype(np.float32), x, axis)
+    # float32 holds every code of up to 16 bits, and what it cannot hold lies far outside of them.
+    return (np.asarray(np.clip(rounded, low, high, out=rounded).astype(dtype)),)
