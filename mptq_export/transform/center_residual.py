@@ -49,7 +49,7 @@ def _stream(graph: Graph, value: str, readers: dict[str, list[Node]]) -> tuple[s
         seen.add(name)
         node = graph[name]
         if node.op in _LINEAR_IN_CHANNELS:
-            if not _keeps_channels(graph, node):
+            if not _keeps_channels(graph, node, readers[name]):
                 return None
             pending += node.inputs
         elif node.op in ("linear", "patch_embed") or (node.op == "constant" and node.shape.dims[-1:] != (1,)):
@@ -68,17 +68,28 @@ def _stream(graph: Graph, value: str, readers: dict[str, list[Node]]) -> tuple[s
     return writers, norms
 
 
-def _keeps_channels(graph: Graph, node: Node) -> bool:
-    """Whether the last axis of the result is made of whole last axes of the input (so that mean 0 stays mean 0)."""
+def _keeps_channels(graph: Graph, node: Node, readers: list[Node]) -> bool:
+    """Whether the last axis of the result is the last axis of its source, so that both have the same means.
+
+    Within a chain of movement channels may be merged with other axes; only its end is read and has to keep them. A
+    patch merging does not: its norm removes the mean of four tokens together, not that of each.
+    """
     if node.op not in MOVEMENT:
         return all(graph[n].shape.dims[-1] == node.shape.dims[-1] for n in node.inputs)
-    source = graph[node.inputs[0]].shape
-    width = source.dims[-1]
-    if node.shape.dims[-1] % width or source.batch_axis is None:
+    if all(reader.op in MOVEMENT for reader in readers):
+        return True
+    chain: list[Node] = []
+    source = node
+    while source.op in MOVEMENT:
+        chain.insert(0, source)
+        source = graph[source.inputs[0]]
+    width = source.shape.dims[-1]
+    if node.shape.dims[-1] != width or source.shape.batch_axis is None:
         return False
-    channel = torch.arange(width).expand(source.at(1)).contiguous()
-    moved = compute(node, [channel]).reshape(-1, node.shape.dims[-1])
-    return torch.equal(moved, torch.arange(width).repeat(node.shape.dims[-1] // width).expand_as(moved))
+    channel = torch.arange(width).expand(source.shape.at(1)).contiguous()
+    for step in chain:
+        channel = compute(step, [channel])
+    return torch.equal(channel, torch.arange(width).expand_as(channel))
 
 
 def _centered(node: Node) -> dict[str, torch.Tensor]:
