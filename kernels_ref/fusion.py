@@ -51,6 +51,9 @@ class FusedMatmul:
     scale_y: Array
     zero_y: Array
 
+    def __post_init__(self) -> None:
+        _ = self._constant_weight  # prepared once, before the first run
+
     @cached_property
     def _scale(self) -> Array:
         return np.asarray(self.a.scale * self.w.scale)
@@ -90,10 +93,8 @@ class FusedMatmul:
             assert w is not None
             bound = float(a.shape[-1] * self.a.greatest * self.w.greatest)
             may_overflow = bound > MAX_I32
-            if bound >= EXACT_F32:
-                acc = exact_product(a, w)
-            else:
-                acc = exact_product(a, w, bound)
+            # The bound of the types may be far above that of the values: look at them before resorting to float64.
+            acc = exact_product(a, w, bound if bound < EXACT_F32 else None)
         else:
             w, bound, bias, may_overflow = self._constant_weight
             acc = exact_product(a, w, bound)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +11,7 @@ from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
 from kernels_ref.matmul import centred
-from kernels_ref.model import Graph, Node, TensorSpec, read_graph
+from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import OPS
 from kernels_ref.ops.types import Array
 
