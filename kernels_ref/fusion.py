@@ -159,7 +159,7 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
         bias = _bias(node.inputs[2], producers, constants)
         if bias is None:
             return None
-    codes_node, scale_y, zero_y = None, np.float32(1), np.uint8(0)
+    codes_node, scale_y, zero_y = None, np.asarray(np.float32(1)), np.asarray(np.uint8(0))
     if reader is not None and reader.op == "QuantizeLinear" and reader.inputs[0] == node.outputs[0]:
         quantization = _scalar_codes(reader, constants)
         if quantization is None:
@@ -170,7 +170,7 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
     if w.codes in constants:
         codes = constants[w.codes]
         weight = centred(codes.T if transposed else codes, w.zero)
-    return FusedMatmul(node, a, w, weight, bias, codes_node, np.asarray(scale_y), np.asarray(zero_y))
+    return FusedMatmul(node, a, w, weight, bias, codes_node, scale_y, zero_y)
 
 
 def _operand(name: str, channel_axis: int | None, producers: dict[str, Node], constants: Constants) -> Operand | None:

@@ -20,12 +20,12 @@ def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
     Raises:
         InterpreterError: the type is not an integer type.
     """
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return int(limits.min), int(limits.max)
     if dtype.name in _FOUR_BITS:
         return _FOUR_BITS[dtype.name]
-    if dtype.kind not in "iu":
-        raise InterpreterError(f"codes of type {dtype} are not supported")
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)
+    raise InterpreterError(f"codes of type {dtype} are not supported")
 
 
 def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:

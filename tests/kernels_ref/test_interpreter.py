@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from integer_models import assert_same_bits, model, node
 from onnx import TensorProto
 
 from kernels_ref import Interpreter, InterpreterError
-
-from .integer_models import assert_same_bits, model, node
 
 X = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
 

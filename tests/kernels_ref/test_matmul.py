@@ -3,12 +3,11 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from integer_models import Array, assert_same_bits, model, node
 from onnx import TensorProto
 
 from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.matmul import exact_product
-
-from .integer_models import Array, assert_same_bits, model, node
 
 RNG = np.random.default_rng(0)
 SCALE_A, ZERO_A = np.float32(0.0371), np.uint8(117)
