@@ -28,6 +28,12 @@ class OnnxBuilder:
             self.initializers[self._results[key]] = numpy_helper.from_array(value, self._results[key])
         return self._results[key]
 
+    def initializer(self, tensor: onnx.TensorProto) -> str:
+        """An initializer that NumPy has no type for (INT4)."""
+        tensor.name = self._unique(tensor.name)
+        self.initializers[tensor.name] = tensor
+        return tensor.name
+
     def scalar(self, value: float, dtype: type = np.float32) -> str:
         """A rank-0 initializer named after its value."""
         array: NDArray[Any] = np.array(value, dtype)

@@ -21,14 +21,16 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe
 class Emitter:
     """State of one emission."""
 
-    def __init__(self, graph: Graph, recipe: Recipe, input_type: str) -> None:
+    def __init__(self, graph: Graph, recipe: Recipe, input_type: str, storage: str) -> None:
         self.graph = graph
         self.recipe = recipe
         self.input_type = input_type
+        self.storage = storage
         self.onnx = OnnxBuilder()
         self.proof = Proof()
         self.readers = graph.consumers()
         self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
+        self._linear_codes: dict[str, Codes] = {}
         self._floats: dict[tuple[str, int | None], Floats] = {}
 
     # -- what readers ask for -------------------------------------------------------------------------------------
@@ -40,7 +42,9 @@ class Emitter:
         quant = self.recipe.activations[key]
         root, chain = self.path(value)
         if root.op in ("linear", "patch_embed") and linear.gives_codes(self, root):
-            base = linear.emit_codes(self, root)
+            if root.name not in self._linear_codes:  # q, k and v read one Gemm
+                self._linear_codes[root.name] = linear.emit_codes(self, root)
+            base = self._linear_codes[root.name]
         elif root.op == "gelu":
             base = gelu.emit_codes(self, root, quant, key)
         elif root.op == "matmul":
@@ -150,7 +154,15 @@ _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
 }
 
 
-def emit(graph: Graph, recipe: Recipe, *, input_type: str, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
+def emit(
+    graph: Graph,
+    recipe: Recipe,
+    *,
+    input_type: str,
+    metadata: dict[str, str],
+    producer: str,
+    storage: str = "packed",
+) -> onnx.ModelProto:
     """Emit a recipe as an ONNX model and fill the recipe's proof.
 
     Args:
@@ -159,6 +171,7 @@ def emit(graph: Graph, recipe: Recipe, *, input_type: str, metadata: dict[str, s
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels).
         metadata: stored in the file's metadata_props.
         producer: version of this program.
+        storage: `packed` (codes at their own width) or `int8`.
 
     Returns:
         A checked model with inferred shapes: input `input`, output `logits`, dynamic batch.
@@ -166,7 +179,7 @@ def emit(graph: Graph, recipe: Recipe, *, input_type: str, metadata: dict[str, s
     Raises:
         MptqError: a layer cannot be proved exact, or an op has no integer form where it stands.
     """
-    emitter = Emitter(graph, recipe, input_type)
+    emitter = Emitter(graph, recipe, input_type, storage)
     model = emitter.finish(metadata, producer)
     recipe.proof = emitter.proof.claims
     return model

@@ -10,6 +10,7 @@ from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import MOVEMENT, Node
 from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import INT32
+from mptq_export.emit.weight_storage import store_weight
 from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _gemm(emitter: "Emitter", node: Node, gain: "float | NDArray[np.float64]") -
     bias_scale = np.float32(source.scale) * scale
     bias = np.rint(node.params["bias"].numpy().astype(np.float64) * gain / bias_scale)
     bound = _prove(emitter, node, source, bias)
-    weight = onnx.constant(f"{node.name}.weight", quant.codes.T)
+    weight = store_weight(onnx, f"{node.name}.weight", np.ascontiguousarray(quant.codes.T), quant.bits, emitter.storage)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
     w_zero = onnx.constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
     b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))

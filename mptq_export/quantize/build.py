@@ -1,5 +1,7 @@
 """Statistics and bit-widths -> recipe."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from mptq_export.calibrate.sites import Site, score_path, sites
@@ -11,6 +13,9 @@ from mptq_export.quantize.grids import grid_exponents
 from mptq_export.quantize.score_bias import bias_span
 from mptq_export.quantize.weights import quantize_weight
 from mptq_export.recipe.schema import ActivationQuant, Recipe
+
+#: Where a mask is added, Exp falls to code 0 within this many score steps: so many codes can still be certified.
+MASKED_STEPS = 400
 
 #: Scores this far below a row's maximum give attention code 0 at 8 bits: exp(-6.3) * 255 < 1/2.
 SCORE_DEPTH = 6.3
@@ -63,6 +68,10 @@ def _quantizer(
         deepest = max(seen.low, seen.lowest_peak - SCORE_DEPTH)
         plain = affine(Range(deepest, max(seen.high, deepest + 1e-3)), 8)
         levels = 2**bits - 1
+        if any(step.op == "add" for step in steps):
+            finest = math.log(4 * levels) / MASKED_STEPS
+            scale = max(plain.scale, finest)
+            plain = replace(plain, scale=scale, zero_point=round(plain.zero_point * plain.scale / scale))
         span = 255 + bias_span(graph, steps, plain.scale, levels) + 2
         scale = certify_exp(site.key, plain.scale, span, levels)
         reason = "from the score that still matters (6.3 below the lowest row maximum) to the largest; Exp certified"
