@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from integer_models import Array, assert_same_bits, model, node
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.matmul import exact_product
@@ -147,3 +147,23 @@ def test_a_sum_beyond_int32_is_an_error():
     proto = gemm_model(a, w, np.int8(127), per_channel=False, bias=False, codes=None)
     with pytest.raises(InterpreterError, match=r"Gemm node y.*int32"):
         Interpreter(proto).run({"a": a})
+
+
+@pytest.mark.parametrize("codes", [np.uint8, np.int8, np.int16])
+@pytest.mark.parametrize("op", ["Gemm", "MatMul"])
+@pytest.mark.parametrize("a_type", [np.uint8, np.int8])
+def test_codes_of_another_type_than_the_activation(op: str, a_type: type, codes: type):
+    """An output of another type than the activation's keeps the product in float: here its sums are exact too."""
+    a, w = RNG.integers(0, 100, (4, 33)).astype(a_type), RNG.integers(-64, 64, (33, 7), np.int8)
+    constants = {"sa": np.float32(0.5), "za": a_type(5), "w": w, "sw": np.float32(0.25), "zw": np.int8(0)}
+    constants |= {"sy": np.float32(3), "zy": codes(5)}
+    nodes = [
+        node("DequantizeLinear", "a sa za", "af"),
+        node("DequantizeLinear", "w sw zw", "wf"),
+        node(op, "af wf", "y"),
+        node("QuantizeLinear", "y sy zy", "q"),
+    ]
+    proto = model(nodes, {"a": a}, {"q": helper.np_dtype_to_tensor_dtype(np.dtype(codes))}, constants)
+    trace = assert_same_bits(proto, {"a": a})
+    exact = ((a.astype(np.int64) - 5) @ w.astype(np.int64)).astype(np.float32)
+    assert (trace["y"] == exact * np.float32(0.125)).all()
