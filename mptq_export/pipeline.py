@@ -46,6 +46,7 @@ class ExportRequest:
         count: largest number of calibration images.
         bits: (weights, activations).
         input_type: `float32` or `uint8`.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`.
         float_onnx: also write the float model here.
         device: torch device for calibration; None takes a GPU where there is one.
         force: replace existing files.
@@ -60,6 +61,7 @@ class ExportRequest:
     count: int = 128
     bits: tuple[int, int] = (8, 8)
     input_type: str = "float32"
+    weight_storage: str = "packed"
     float_onnx: Path | None = None
     device: str | None = None
     force: bool = False
@@ -172,6 +174,7 @@ def _recipe(
     settings = {
         "bits": "{}/{}".format(*request.bits),
         "input": request.input_type,
+        "weight_storage": request.weight_storage,
         "calibration": source.description,
         "calibration_images": stats.images,
         "preprocessing": loaded.preprocessing.to_metadata(),
@@ -188,7 +191,14 @@ def _write_onnx(request: ExportRequest, loaded: "LoadedModel", graph: "Graph", r
     from mptq_export.recipe.store import to_json
     from mptq_export.verify.compare import verify_model
 
-    model = emit(graph, recipe, input_type=request.input_type, metadata={}, producer=__version__)
+    model = emit(
+        graph,
+        recipe,
+        input_type=request.input_type,
+        metadata={},
+        producer=__version__,
+        storage=request.weight_storage,
+    )
     metadata = {
         **loaded.preprocessing.to_metadata(),
         "mptq.arch": loaded.arch,

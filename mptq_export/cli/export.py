@@ -43,6 +43,13 @@ def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) 
     show_default=True,
     help="Normalised NCHW floats, or raw NHWC pixels.",
 )
+@click.option(
+    "--weight-storage",
+    type=click.Choice(["packed", "int8"]),
+    default="packed",
+    show_default=True,
+    help="Codes below 8 bits at their own width, or a byte each (larger file, quicker to load).",
+)
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
@@ -60,6 +67,7 @@ def main(
     count: int,
     bits: tuple[int, int],
     input_type: str,
+    weight_storage: str,
     out: Path | None,
     float_onnx: Path | None,
     device: str | None,
@@ -80,6 +88,7 @@ def main(
         count=count,
         bits=bits,
         input_type=input_type,
+        weight_storage=weight_storage,
         float_onnx=float_onnx,
         device=device,
         force=force,

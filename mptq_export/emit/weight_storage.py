@@ -28,13 +28,9 @@ def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits:
     if storage == "int8" or bits == 8:
         return builder.constant(name, codes)
     if bits == 4:
-        packed = onnx.helper.make_tensor(
-            f"{name}.int4",
-            onnx.TensorProto.INT4,
-            codes.shape,
-            pack_bits(codes.ravel().astype(np.uint8) & 15, 4, interleaved=True).tobytes(),
-            raw=True,
-        )
+        nibbles = (codes.ravel() & np.int8(15)).astype(np.uint8)
+        raw = pack_bits(nibbles, 4, interleaved=True).tobytes()
+        packed = onnx.helper.make_tensor(f"{name}.int4", onnx.TensorProto.INT4, codes.shape, raw, raw=True)
         return builder.one("Cast", [builder.initializer(packed)], name, to=onnx.TensorProto.INT8)
     offset = 2 ** (bits - 1)
     unsigned = (codes.astype(np.int16) + offset).astype(np.uint8).ravel()
