@@ -7,8 +7,9 @@ with `acc = sum over K of (a - zero_a) (w - zero_w) + bias`, an exact int32. Eve
     float output:  float32(acc) * (scale_a * scale_w)
     codes:         clip(rint(float32(acc) * ((scale_a * scale_w) / scale_y)) + zero_y)
 
-Fused are (as onnxruntime 1.32 does on x86, measured): zero points written out; weights on one scale or one for each output
-channel; the bias int32 codes of an initializer; codes of the activation's type. All else is computed op by op.
+Fused are, as measured with onnxruntime 1.32 on x86: weights on one scale or one for each output channel; a bias of
+constant int32 codes; output codes of the activation's type; zero points written out (the runtime asks this of Gemm
+only, but a file that leaves them out of a MatMul is computed op by op here). All else is computed op by op.
 """
 
 from dataclasses import dataclass
