@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
+from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.report import TensorReport, VerifyReport
@@ -55,6 +56,7 @@ def verify_model(
     }
     made = {name for node in runtime.model.graph.node for name in node.output if name}
     readable = set(runtime.readable)
+    tables = certified_tables(original)
     outputs = [entry.name for entry in runtime.default.get_outputs()]
 
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
@@ -69,7 +71,11 @@ def verify_model(
             plain = runtime.run_default(feed)
             got = folded | runtime.run_traced(feed)
             for name in tensors:
-                tensors[name] += difference(got[name], _value(expected, name))
+                value = _value(expected, name)
+                step = tables.get(name)
+                tensors[name] += (
+                    difference(got[name], value) if step is None else table_difference(got[name], value, step)
+                )
             for name in outputs:
                 instrumented[name] += difference(plain[name], got[name])
                 default[name] += difference(plain[name], _value(expected, name))
@@ -80,6 +86,8 @@ def verify_model(
         raise MptqError(f"nothing to verify {path} on: there are no inputs; give at least one image")
 
     def report(name: str, op: str) -> TensorReport:
+        if name in tables and name in tensors:
+            return TensorReport(name, op, "certified", tensors[name])
         if name in tensors:
             return TensorReport(name, op, "folded" if name in folded else "compared", tensors[name])
         return TensorReport(name, op, "unreadable" if name in made else "fused", Difference())

@@ -1,6 +1,7 @@
 """What a verification found, as data."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import onnxruntime as ort
@@ -8,7 +9,7 @@ import onnxruntime as ort
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.kernel_plan import KernelPlan
 
-Status = Literal["compared", "folded", "fused", "unreadable"]
+Status = Literal["compared", "folded", "certified", "fused", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,12 @@ class TensorReport:
     Attributes:
         name: the tensor's name.
         op: the op that makes it.
-        status: ``compared`` at run time; ``folded`` into a constant at load, and that constant compared; ``fused``:
+        status: ``compared`` at run time; ``folded`` into a constant at load, and that constant compared; ``certified``:
+            the float result of Exp or Gelu before it becomes a code, held to its margin (see `certified`); ``fused``:
             inside a fused kernel or optimised away, so that the runtime has no such tensor; ``unreadable``: of a
             type that the runtime cannot hand out.
-        difference: how many values differ; empty unless compared.
+        difference: how many values differ; empty unless compared. For ``certified`` it counts the values outside the
+            margin, and `largest` is in steps.
     """
 
     name: str
@@ -70,8 +73,13 @@ class VerifyReport:
 
     @property
     def values(self) -> int:
-        """Number of values compared, over all tensors and inputs."""
-        return sum(tensor.difference.values for tensor in self.tensors)
+        """Number of values compared bit by bit, over all tensors and inputs."""
+        return sum(tensor.difference.values for tensor in self.tensors if tensor.status != "certified")
+
+    @property
+    def table_deviation(self) -> float:
+        """Largest deviation of a certified table from the reference, in steps; the margin is 1e-3."""
+        return max((t.difference.largest for t in self.tensors if t.status == "certified"), default=0.0)
 
     @property
     def differing(self) -> int:
@@ -103,6 +111,8 @@ class VerifyReport:
             "first_diverging": self.diverging[0].name if self.diverging else None,
             "tensors_compared": self.count("compared"),
             "tensors_folded": self.count("folded"),
+            "tensors_certified": self.count("certified"),
+            "table_deviation": self.table_deviation if isfinite(self.table_deviation) else None,
             "tensors_fused": self.count("fused"),
             "tensors_unreadable": self.count("unreadable"),
             "tensors_runtime_made": len(self.runtime_made),

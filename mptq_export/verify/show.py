@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mptq_export.verify.certified import MARGIN
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
 from mptq_export.verify.report import VerifyReport
 
@@ -23,6 +24,12 @@ def show_report(report: VerifyReport, console: Console) -> None:
         f"{len(report.runtime_made)} tensors made by the runtime",
         soft_wrap=True,
     )
+    if report.count("certified"):
+        console.print(
+            f"  {report.count('certified')} float results of Exp and Gelu are held to their margin: largest deviation "
+            f"{report.table_deviation:.1e} of a step, margin {MARGIN:.0e}; the codes behind them are compared",
+            soft_wrap=True,
+        )
     if report.diverging:
         _show_diverging(report, console)
     for label, ends in (("kernels_ref", report.outputs), ("the session that was compared", report.instrumented)):
