@@ -1,18 +1,122 @@
 """The ops that exist, by their ONNX name."""
 
+from kernels_ref.ops.abs import abs_
+from kernels_ref.ops.add import add
+from kernels_ref.ops.bit_shift import bit_shift
+from kernels_ref.ops.bitwise_and import bitwise_and
+from kernels_ref.ops.bitwise_or import bitwise_or
+from kernels_ref.ops.bitwise_xor import bitwise_xor
+from kernels_ref.ops.cast import cast
+from kernels_ref.ops.clip import clip
+from kernels_ref.ops.concat import concat
+from kernels_ref.ops.constant import constant
+from kernels_ref.ops.constant_of_shape import constant_of_shape
+from kernels_ref.ops.conv import conv
 from kernels_ref.ops.dequantize_linear import dequantize_linear
-from kernels_ref.ops.elementwise_table import TABLE
+from kernels_ref.ops.div import div
+from kernels_ref.ops.equal import equal
+from kernels_ref.ops.erf import erf
+from kernels_ref.ops.exp import exp
+from kernels_ref.ops.expand import expand
+from kernels_ref.ops.flatten import flatten
+from kernels_ref.ops.floor import floor
+from kernels_ref.ops.gather import gather
+from kernels_ref.ops.gelu import gelu
 from kernels_ref.ops.gemm import gemm
+from kernels_ref.ops.greater import greater
+from kernels_ref.ops.identity import identity
+from kernels_ref.ops.layer_normalization import layer_normalization
+from kernels_ref.ops.less import less
 from kernels_ref.ops.mat_mul import mat_mul
 from kernels_ref.ops.mat_mul_integer import mat_mul_integer
+from kernels_ref.ops.max import max_
+from kernels_ref.ops.min import min_
+from kernels_ref.ops.mod import mod
+from kernels_ref.ops.mul import mul
+from kernels_ref.ops.neg import neg
+from kernels_ref.ops.pad import pad
+from kernels_ref.ops.pow import pow_
 from kernels_ref.ops.quantize_linear import quantize_linear
+from kernels_ref.ops.range import range_
+from kernels_ref.ops.reciprocal import reciprocal
+from kernels_ref.ops.reduce_max import reduce_max
+from kernels_ref.ops.reduce_mean import reduce_mean
+from kernels_ref.ops.reduce_min import reduce_min
+from kernels_ref.ops.reduce_sum import reduce_sum
+from kernels_ref.ops.reshape import reshape
+from kernels_ref.ops.round import round_
+from kernels_ref.ops.shape import shape
+from kernels_ref.ops.sigmoid import sigmoid
+from kernels_ref.ops.slice import slice_
+from kernels_ref.ops.softmax import softmax
+from kernels_ref.ops.split import split
+from kernels_ref.ops.sqrt import sqrt
+from kernels_ref.ops.squeeze import squeeze
+from kernels_ref.ops.sub import sub
+from kernels_ref.ops.tanh import tanh
+from kernels_ref.ops.tile import tile
+from kernels_ref.ops.transpose import transpose
 from kernels_ref.ops.types import Op
+from kernels_ref.ops.unsqueeze import unsqueeze
+from kernels_ref.ops.where import where
 
 OPS: dict[str, Op] = {
-    **TABLE,
+    "Abs": abs_,
+    "Add": add,
+    "BitShift": bit_shift,
+    "BitwiseAnd": bitwise_and,
+    "BitwiseOr": bitwise_or,
+    "BitwiseXor": bitwise_xor,
+    "Cast": cast,
+    "Clip": clip,
+    "Concat": concat,
+    "Constant": constant,
+    "ConstantOfShape": constant_of_shape,
+    "Conv": conv,
     "DequantizeLinear": dequantize_linear,
+    "Div": div,
+    "Equal": equal,
+    "Erf": erf,
+    "Exp": exp,
+    "Expand": expand,
+    "Flatten": flatten,
+    "Floor": floor,
+    "Gather": gather,
+    "Gelu": gelu,
     "Gemm": gemm,
+    "Greater": greater,
+    "Identity": identity,
+    "LayerNormalization": layer_normalization,
+    "Less": less,
     "MatMul": mat_mul,
     "MatMulInteger": mat_mul_integer,
+    "Max": max_,
+    "Min": min_,
+    "Mod": mod,
+    "Mul": mul,
+    "Neg": neg,
+    "Pad": pad,
+    "Pow": pow_,
     "QuantizeLinear": quantize_linear,
+    "Range": range_,
+    "Reciprocal": reciprocal,
+    "ReduceMax": reduce_max,
+    "ReduceMean": reduce_mean,
+    "ReduceMin": reduce_min,
+    "ReduceSum": reduce_sum,
+    "Reshape": reshape,
+    "Round": round_,
+    "Shape": shape,
+    "Sigmoid": sigmoid,
+    "Slice": slice_,
+    "Softmax": softmax,
+    "Split": split,
+    "Sqrt": sqrt,
+    "Squeeze": squeeze,
+    "Sub": sub,
+    "Tanh": tanh,
+    "Tile": tile,
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
+    "Where": where,
 }

@@ -1,0 +1,33 @@
+"""Cast: another type."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kernels_ref.errors import InterpreterError
+from kernels_ref.ops.arguments import required
+from kernels_ref.ops.types import Array
+
+
+def cast(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """The elements in the type `to`: floats towards 0, integers modulo their new width, and true where not 0 for bool.
+
+    What a float outside of the new integer type gives is left open by ONNX.
+
+    Args:
+        inputs: a tensor.
+        attributes: `to` (an ONNX type).
+
+    Raises:
+        InterpreterError: the type is missing or not a number type.
+    """
+    (x,) = required(inputs, 1)
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attributes.get("to", 0)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InterpreterError(f"there is no type {attributes.get('to', 0)}") from error
+    if x.dtype.kind in "OSU" or dtype.kind in "OSU":
+        raise InterpreterError("strings are not supported")
+    return (np.asarray(x.astype(dtype, copy=False)),)

@@ -1,0 +1,30 @@
+"""Erf: the error function."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.ops.arguments import same_type
+from kernels_ref.ops.few_values import on_distinct_values
+from kernels_ref.ops.types import Array
+
+
+def erf(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """The error function, in float64 and rounded once: a runtime's own may be an ulp or more away.
+
+    Args:
+        inputs: a float tensor.
+        attributes: none.
+
+    Raises:
+        InterpreterError: the input is missing, or not a float tensor.
+    """
+    (x,) = same_type(inputs, 1, kinds="f")
+    return (on_distinct_values(_erf, x),)
+
+
+def _erf(x: Array) -> Array:
+    # NumPy has none; the C library's is good to the last bit or so of a float64.
+    return np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, x.size).reshape(x.shape)

@@ -1,0 +1,23 @@
+"""Less: where the first tensor is the lesser."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.ops.arguments import same_type
+from kernels_ref.ops.types import Array
+
+
+def less(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """`A < B`; false where either is NaN.
+
+    Args:
+        inputs: A and B, of one number type; they broadcast.
+        attributes: none.
+
+    Raises:
+        InterpreterError: an input is missing, or the types differ.
+    """
+    a, b = same_type(inputs, 2)
+    return (np.asarray(a < b),)

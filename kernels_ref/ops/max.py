@@ -1,0 +1,23 @@
+"""Max: the greatest of several tensors, element by element."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.ops.arguments import same_type
+from kernels_ref.ops.types import Array
+
+
+def max_(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """The greatest of the inputs; NaN where one is.
+
+    Args:
+        inputs: one tensor or more, of one number type; they broadcast.
+        attributes: none.
+
+    Raises:
+        InterpreterError: there is no input, or the types differ.
+    """
+    return (np.asarray(reduce(np.maximum, same_type(inputs))),)

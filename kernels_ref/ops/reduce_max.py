@@ -1,0 +1,23 @@
+"""ReduceMax: the greatest element along axes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kernels_ref.ops.reduction import reduction
+from kernels_ref.ops.types import Array
+
+
+def reduce_max(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
+    """The maximum, NaN where there is one.
+
+    Args:
+        inputs: x; the axes (optional; an attribute in older opsets; all axes when left out).
+        attributes: `axes`, `keepdims` (1), `noop_with_empty_axes` (0).
+
+    Raises:
+        InterpreterError: an axis does not exist, or is named twice.
+    """
+    x, axes, keepdims = reduction(inputs, attributes)
+    return (np.asarray(np.max(x, axis=axes, keepdims=keepdims)),)
