@@ -27,6 +27,10 @@ from kernels_ref.ops.greater import greater
 from kernels_ref.ops.identity import identity
 from kernels_ref.ops.layer_normalization import layer_normalization
 from kernels_ref.ops.less import less
+from kernels_ref.ops.log import log
+from kernels_ref.ops.logical_and import logical_and
+from kernels_ref.ops.logical_not import logical_not
+from kernels_ref.ops.logical_or import logical_or
 from kernels_ref.ops.mat_mul import mat_mul
 from kernels_ref.ops.mat_mul_integer import mat_mul_integer
 from kernels_ref.ops.max import max_
@@ -43,6 +47,7 @@ from kernels_ref.ops.reduce_max import reduce_max
 from kernels_ref.ops.reduce_mean import reduce_mean
 from kernels_ref.ops.reduce_min import reduce_min
 from kernels_ref.ops.reduce_sum import reduce_sum
+from kernels_ref.ops.relu import relu
 from kernels_ref.ops.reshape import reshape
 from kernels_ref.ops.round import round_
 from kernels_ref.ops.shape import shape
@@ -63,6 +68,7 @@ from kernels_ref.ops.where import where
 OPS: dict[str, Op] = {
     "Abs": abs_,
     "Add": add,
+    "And": logical_and,
     "BitShift": bit_shift,
     "BitwiseAnd": bitwise_and,
     "BitwiseOr": bitwise_or,
@@ -88,6 +94,7 @@ OPS: dict[str, Op] = {
     "Identity": identity,
     "LayerNormalization": layer_normalization,
     "Less": less,
+    "Log": log,
     "MatMul": mat_mul,
     "MatMulInteger": mat_mul_integer,
     "Max": max_,
@@ -95,6 +102,8 @@ OPS: dict[str, Op] = {
     "Mod": mod,
     "Mul": mul,
     "Neg": neg,
+    "Not": logical_not,
+    "Or": logical_or,
     "Pad": pad,
     "Pow": pow_,
     "QuantizeLinear": quantize_linear,
@@ -104,6 +113,7 @@ OPS: dict[str, Op] = {
     "ReduceMean": reduce_mean,
     "ReduceMin": reduce_min,
     "ReduceSum": reduce_sum,
+    "Relu": relu,
     "Reshape": reshape,
     "Round": round_,
     "Shape": shape,

@@ -48,6 +48,10 @@ EXACT = {
     "BitwiseAnd": [(U8, U8[:1])],
     "BitwiseOr": [(U8, U8[:1])],
     "BitwiseXor": [(U8, U8[:1])],
+    "And": [(X > 0, Y > 0)],
+    "Or": [(X > 0, Y > 0)],
+    "Not": [(X > 0,)],
+    "Relu": [(X,), (I32,)],
     "Sqrt": [(np.abs(X),), (np.abs(LONG),), (np.abs(LONG).astype(np.float64),)],
     "Reciprocal": [(X,), (LONG,)],
     "Floor": [(X,)],
@@ -161,6 +165,7 @@ def test_split(inputs: tuple[Array, ...], outputs: int, attributes: dict[str, in
 
 CLOSE: list[tuple[str, tuple[Array, ...], dict[str, Any]]] = [
     ("Exp", (LONG,), {}),
+    ("Log", (np.abs(LONG),), {}),
     ("Erf", (LONG,), {}),
     ("Erf", (np.rint(LONG * 8) / np.float32(8),), {}),
     ("Tanh", (LONG,), {}),

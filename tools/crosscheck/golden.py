@@ -32,7 +32,6 @@ def image_inputs(model: Path, spec: GraphInput, images: Path, limit: int) -> Ite
     """The images, one a batch, as the model's own metadata preprocesses them."""
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
-
     from mptq_export.evaluate.pixels import to_graph_input
 
     preprocessing = Preprocessing.from_metadata(metadata_of(load_onnx(model)))
