@@ -86,13 +86,15 @@ class FusedMatmul:
         """`float32(acc)`.
 
         Args:
-            a: (..., M, K) codes without zero point, float32.
+            a: (..., M, K) codes without zero point, float32; (K, M) where the Gemm transposes it.
             w: (..., K, N) likewise; None where the weights are constant.
 
         Raises:
             InterpreterError: the accumulator leaves int32.
         """
         bias: Array | None = None
+        if self.node.attributes.get("transA", 0):
+            a = a.T
         if self._constant_weight is None:
             assert w is not None
             bound = float(a.shape[-1] * self.a.greatest * self.w.greatest)
@@ -149,7 +151,7 @@ def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:
 
 def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants: Constants) -> FusedMatmul | None:
     attributes, is_gemm = node.attributes, node.op == "Gemm"
-    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
+    if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
         return None
     if len(node.inputs) < 2:
         return None

@@ -5,6 +5,7 @@ all certified) and gives uint8 codes whose row maximum is the top code. Their ro
 with V is divided by it after the integer matmul, so every row has its own scale for free.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +34,6 @@ def emit_context(emitter: "Emitter", node: Node, quant: ActivationQuant, name: s
 
 def emit_context_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """Attention output as float32 in units of 2 ** -exponent."""
-    from dataclasses import replace
-
     return replace(_context(emitter, node, 2.0**exponent), exponent=exponent)
 
 
@@ -42,13 +41,11 @@ def _context(emitter: "Emitter", node: Node, gain: float) -> Floats:
     """(u x V) / sum(u), times `gain`; a plain integer matmul where the operand is no softmax."""
     onnx = emitter.onnx
     v = emitter.full(emitter.codes(node, "b"), node.inputs[1])
-    assert isinstance(v, Codes)
     inner = emitter.graph[node.inputs[1]].shape.dims[-2]
     v_float = onnx.dequantize(v.tensor, v.scale * gain * node.attrs["alpha"], v.zero_point, f"{node.name}.v")
     span = max(v.high - v.zero_point, v.zero_point - v.low)
     if emitter.graph.root(node.inputs[0]).op != "softmax":
         a = emitter.full(emitter.codes(node, "a"), node.inputs[0])
-        assert isinstance(a, Codes)
         _prove_matmul(emitter, node, inner)
         a_float = onnx.dequantize(a.tensor, a.scale, a.zero_point, f"{node.name}.a")
         result = onnx.one("MatMul", [a_float, v_float], node.name)
@@ -110,7 +107,7 @@ def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
     operands = [emitter.full(emitter.codes(node, key), node.inputs[i]) for i, key in enumerate("ab")]
     _prove_matmul(emitter, node, emitter.graph[node.inputs[1]].shape.dims[-2])
     floats = [
-        onnx.dequantize(c.tensor, c.scale, c.zero_point, f"{node.name}.{key}")  # type: ignore[union-attr]
+        onnx.dequantize(c.tensor, c.scale, c.zero_point, f"{node.name}.{key}")
         for c, key in zip(operands, ("q", "k"), strict=True)
     ]
     product = onnx.one("MatMul", floats, f"{node.name}.product")

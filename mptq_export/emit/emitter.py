@@ -5,14 +5,16 @@ which is uint8 codes almost everywhere.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import onnx
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
 from mptq_export.emit import attention, gelu, layer_norm, linear, movement, residual
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
-from mptq_export.emit.forms import Codes, Floats
+from mptq_export.emit.forms import Codes, Floats, Form
 from mptq_export.emit.proof import Proof
 from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import ActivationQuant, Recipe
@@ -54,7 +56,6 @@ class Emitter:
         else:
             base = self.quantized(self.floats(root.name, 0), quant, key)
         moved = movement.apply(self, base, root, chain)
-        assert isinstance(moved, Codes)
         return Codes(moved.tensor, quant.scale, quant.zero_point, quant.low, quant.high, moved.flat)
 
     def floats(self, value: str, exponent: int | None) -> Floats:
@@ -87,27 +88,21 @@ class Emitter:
         """Restrict uint8 codes to [low, high]; uint8 itself ends at 0 and 255."""
         if (quant.low, quant.high) == (0, 255):
             return codes
-        import numpy as np
-
         limits = [self.onnx.scalar(quant.low, np.uint8), self.onnx.scalar(quant.high, np.uint8)]
         return self.onnx.one("Clip", [codes, *limits], f"{name}.clip")
 
     # -- shapes ---------------------------------------------------------------------------------------------------
 
-    def flat(self, form: "Codes | Floats", node_name: str) -> "Codes | Floats":
+    def flat(self, form: Form, node_name: str) -> Form:
         """The form as [rows, channels]."""
-        from dataclasses import replace
-
         if form.flat or len(self.graph[node_name].shape.dims) == 2:
             return replace(form, flat=True)
         width = self.graph[node_name].shape.dims[-1]
         shape = self.onnx.shape([-1, width])
         return replace(form, tensor=self.onnx.one("Reshape", [form.tensor, shape], f"{form.tensor}.rows"), flat=True)
 
-    def full(self, form: "Codes | Floats", node_name: str) -> "Codes | Floats":
+    def full(self, form: Form, node_name: str) -> Form:
         """The form in the shape of its node."""
-        from dataclasses import replace
-
         shape = self.graph[node_name].shape
         if not form.flat or len(shape.dims) == 2:
             return replace(form, flat=False)
@@ -124,13 +119,12 @@ class Emitter:
                 f"{root.name}: a {root.op} is read where float values are needed; this form is not supported"
             )
         result = movement.apply(self, emit(self, root, exponent), root, chain)
-        assert isinstance(result, Floats)
         return result
 
     def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
         """Emit everything that the output needs and return the model."""
         result = self.floats(self.graph.output, 0)
-        result = self.full(result, self.graph.output)  # type: ignore[assignment]
+        result = self.full(result, self.graph.output)
         output = self.onnx.one("Identity", [result.tensor], "logits") if result.tensor == "input" else result.tensor
         self.onnx.rename_output(output, "logits")
         source = self.graph.input.shape.dynamic()

@@ -1,6 +1,7 @@
 """How a value is represented in the emitted graph."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Floats:
     bound: float
     integer: bool
     flat: bool
+
+
+#: Data movement and changes of shape keep the kind of form.
+Form = TypeVar("Form", Codes, Floats)
 
 
 @dataclass(frozen=True)

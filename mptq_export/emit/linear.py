@@ -119,9 +119,7 @@ def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float
 def _input_rows(emitter: "Emitter", node: Node) -> Codes:
     if node.op == "patch_embed":
         return _patch_rows(emitter, node)
-    rows = emitter.flat(emitter.codes(node, "input"), node.inputs[0])
-    assert isinstance(rows, Codes)
-    return rows
+    return emitter.flat(emitter.codes(node, "input"), node.inputs[0])
 
 
 def _patch_rows(emitter: "Emitter", node: Node) -> Codes:

@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mptq_export.capture.graph import Node
-from mptq_export.emit.forms import Codes, Floats
+from mptq_export.emit.forms import Codes, Form
 
 if TYPE_CHECKING:
     from mptq_export.emit.emitter import Emitter
 
 
-def apply(emitter: "Emitter", form: Codes | Floats, root: Node, chain: list[Node]) -> Codes | Floats:
+def apply(emitter: "Emitter", form: Form, root: Node, chain: list[Node]) -> Form:
     """Move a form through a chain of movement nodes.
 
     Args:
@@ -29,7 +29,7 @@ def apply(emitter: "Emitter", form: Codes | Floats, root: Node, chain: list[Node
     return form
 
 
-def _step(emitter: "Emitter", form: Codes | Floats, before: Node, node: Node) -> Codes | Floats:
+def _step(emitter: "Emitter", form: Form, before: Node, node: Node) -> Form:
     onnx = emitter.onnx
     name = f"{node.name}.{'u8' if isinstance(form, Codes) else 'f32'}"
     if node.op == "slice":

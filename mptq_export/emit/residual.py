@@ -40,7 +40,7 @@ def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     result = parts[0]
     if len(parts) == 2:
         if parts[0].flat != parts[1].flat:
-            parts = [emitter.flat(p, o) for p, o in zip(parts, owners, strict=True)]  # type: ignore[misc]
+            parts = [emitter.flat(p, o) for p, o in zip(parts, owners, strict=True)]
         tensor = emitter.onnx.one("Add", [parts[0].tensor, parts[1].tensor], f"{node.name}.x{exponent}")
         result = Floats(tensor, exponent, parts[0].bound + parts[1].bound, all(p.integer for p in parts), parts[0].flat)
     for value in constants:
@@ -59,14 +59,13 @@ def emit_pad(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     pads = [0] * (2 * rank)
     pads[axis], pads[rank + axis] = node.attrs["before"], node.attrs["after"]
     tensor = emitter.onnx.one("Pad", [source.tensor, emitter.onnx.shape(pads)], f"{node.name}.x{exponent}")
-    return replace(source, tensor=tensor)  # type: ignore[return-value]
+    return replace(source, tensor=tensor)
 
 
 def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """Exact sum over tokens, divided afterwards."""
     onnx = emitter.onnx
     source = emitter.full(emitter.floats(node.inputs[0], None), node.inputs[0])
-    assert isinstance(source, Floats)
     dims = emitter.graph[node.inputs[0]].shape.dims
     count = int(np.prod([dims[a] for a in node.attrs["axes"]]))
     total = source.tensor

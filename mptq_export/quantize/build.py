@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from mptq_export.calibrate.sites import Site, score_path, sites
 from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture.evaluate import patch_weight
@@ -103,6 +105,4 @@ def symmetric(seen: Range, bits: int) -> ActivationQuant:
 
 
 def _float32(value: float) -> float:
-    import numpy as np
-
     return float(np.float32(value))
