@@ -30,4 +30,6 @@ def cast(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
         raise InterpreterError(f"there is no type {attributes.get('to', 0)}") from error
     if x.dtype.kind in "OSU" or dtype.kind in "OSU":
         raise InterpreterError("strings are not supported")
+    if x.dtype != dtype and {x.dtype.name, dtype.name} <= {"int4", "uint4"}:
+        x = x.astype(np.int8)  # the 4-bit types know no cast to each other
     return (np.asarray(x.astype(dtype, copy=False)),)

@@ -146,6 +146,25 @@ def test_same_bits_with_attributes(op: str, inputs: tuple[Array | None, ...], at
     assert_same_bits(*one(op, *inputs, **attributes))
 
 
+FOUR_BITS = [
+    ([-8, -1, 0, 7], TensorProto.INT4, TensorProto.INT8, [-8, -1, 0, 7]),
+    ([-8, -1, 0, 7], TensorProto.INT4, TensorProto.FLOAT, [-8, -1, 0, 7]),
+    ([-8, -1, 0, 7], TensorProto.INT4, TensorProto.UINT4, [8, 15, 0, 7]),
+    ([0, 8, 15], TensorProto.UINT4, TensorProto.INT4, [0, -8, -1]),
+    ([0, 8, 15], TensorProto.UINT4, TensorProto.FLOAT, [0, 8, 15]),
+    ([-7.6, 3.7, 0.5], TensorProto.FLOAT, TensorProto.INT4, [-7, 3, 0]),
+    ([15.9, 3.7, 0.5], TensorProto.FLOAT, TensorProto.UINT4, [15, 3, 0]),
+]
+
+
+@pytest.mark.parametrize(("values", "source", "to", "expected"), FOUR_BITS)
+def test_cast_of_four_bits(values: list[float], source: int, to: int, expected: list[int]):
+    x = np.asarray(values).astype(helper.tensor_dtype_to_np_dtype(source))
+    (y,) = OPS["Cast"]([x], {"to": to})
+    assert y.dtype == helper.tensor_dtype_to_np_dtype(to)
+    assert y.astype(np.float32).tolist() == expected
+
+
 @pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "ReduceMean"])
 def test_axes_as_an_attribute_of_older_opsets(op: str):
     assert_same_bits(*one(op, np.rint(LONG[:, :512]), opset=13, axes=[-1], keepdims=0))
@@ -211,6 +230,27 @@ def test_few_values_give_what_each_value_alone_gives(op: str):
     table = (np.arange(256, dtype=np.float32) - np.float32(129)) * np.float32(0.0862616226)
     (whole,), (alone,) = OPS[op]([x], {}), OPS[op]([table], {})
     assert (whole == alone[codes]).all()
+
+
+SPREAD = RNG.integers(-128, 128, (70, 90)).astype(np.float32) * np.float32(0.03)
+MISLEADING = {
+    "one value": np.full((70, 90), 0.3, np.float32),
+    "not contiguous": SPREAD.T[::-1],
+    "both zeros": np.where(SPREAD < 0, np.float32(-0.0), SPREAD),
+    "a value off the grid": np.where(np.arange(6300).reshape(70, 90) == 6298, np.float32(0.0301), SPREAD),
+    "no grid": np.resize(LONG, (70, 90)),
+    "not finite": np.where(SPREAD > 3, np.float32(np.inf), np.where(SPREAD < -3, np.float32(np.nan), SPREAD)),
+    "far apart": np.where(SPREAD > 3, np.float32(3e38), np.float32(-3e38)),
+}
+
+
+@pytest.mark.parametrize("op", ["Gelu", "Tanh"])
+@pytest.mark.parametrize("x", MISLEADING.values(), ids=MISLEADING.keys())
+def test_the_table_of_few_values_is_not_misled(op: str, x: Array):
+    with np.errstate(all="ignore"):
+        (whole,) = OPS[op]([x], {})
+        alone = np.concatenate([OPS[op]([part], {})[0] for part in x.ravel().reshape(-1, 90)]).reshape(x.shape)
+    assert whole.tobytes() == alone.tobytes()
 
 
 def test_every_op_has_its_own_function():
