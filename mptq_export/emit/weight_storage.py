@@ -14,6 +14,14 @@ from mptq_export.emit.builder import OnnxBuilder
 #: Bit-widths of the fields that add up to a code of so many bits.
 _FIELDS = {2: (2,), 3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
 
+#: Bytes that one unpacking node takes in the file, names included.
+_NODE_BYTES = 160
+
+
+def _unpack_nodes(bits: int) -> int:
+    """Number of nodes that unpack a weight: a small weight is smaller without them."""
+    return 1 if bits == 4 else 4 + sum(2 * (8 // width) + 2 for width in _FIELDS[bits])
+
 
 def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, storage: str) -> str:
     """Emit weight codes and return the name of an int8 tensor of the same shape.
@@ -25,7 +33,7 @@ def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits:
         bits: 2 to 8.
         storage: `packed` or `int8`.
     """
-    if storage == "int8" or bits == 8:
+    if storage == "int8" or bits == 8 or codes.size * (8 - bits) // 8 < _NODE_BYTES * _unpack_nodes(bits):
         return builder.constant(name, codes)
     if bits == 4:
         nibbles = (codes.ravel() & np.int8(15)).astype(np.uint8)

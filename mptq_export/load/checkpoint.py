@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -107,9 +108,18 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return {**metadata, "state_dict": tensors}
 
 
+#: Plain data that training scripts store beside the weights; none of it can run code.
+_PLAIN_DATA: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    *{type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)},
+]
+
+
 def _read_pickled(path: Path, trust: bool) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_PLAIN_DATA):
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
         raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
