@@ -1,0 +1,143 @@
+"""The captured graph is the model, under timm's names."""
+
+import pytest
+import timm
+import torch
+from tiny_models import KINDS, captured, images, tiny
+from torch import nn
+
+from mptq_export.calibrate.sites import score_path
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.trace import capture
+from mptq_export.errors import MptqError
+
+SIZE = (3, 16, 16)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_the_graph_computes_what_the_model_computes_at_any_batch(kind: str, batch: int):
+    x = images(kind, batch, seed=5)
+    with torch.no_grad():
+        expected, got = tiny(kind)(x), evaluate(captured(kind), x)
+    assert got.shape == expected.shape
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_value_has_the_shape_that_its_node_says(kind: str):
+    wrong = []
+
+    def observe(node, value):
+        expected = node.shape.at(3) if node.shape.batch_axis is not None else node.shape.dims
+        if tuple(value.shape) != expected:
+            wrong.append((node.name, tuple(value.shape), expected))
+
+    with torch.no_grad():
+        evaluate(captured(kind), images(kind, 3), observe)
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_linears_and_norms_are_named_by_module_path(kind: str):
+    modules = dict(tiny(kind).named_modules())
+    wanted = {
+        "linear": {name for name, module in modules.items() if isinstance(module, nn.Linear)},
+        "layer_norm": {name for name, module in modules.items() if isinstance(module, nn.LayerNorm)},
+        "patch_embed": {name for name, module in modules.items() if isinstance(module, nn.Conv2d)},
+    }
+    for op, names in wanted.items():
+        assert {node.name for node in captured(kind) if node.op == op} == names
+
+
+def test_the_rest_of_an_attention_is_named_after_its_module():
+    names = {node.name for node in captured("vit")}
+    assert {"blocks.0.attn.scores", "blocks.0.attn.softmax", "blocks.0.attn.context", "blocks.1.mlp.act.gelu"} <= names
+
+
+def test_position_bias_and_window_mask_become_constants_on_the_score_path():
+    graph = captured("swin")
+    assert [node.op for node in graph].count("roll") == 2  # one block of stage 0 is shifted, there and back
+    added = {}
+    for softmax in (node for node in graph if node.op == "softmax"):
+        steps = [step for step in score_path(graph, softmax)[1] if step.op == "add"]
+        constants = [graph[name] for step in steps for name in step.inputs if graph[name].op == "constant"]
+        added[softmax.name] = [float(node.params["value"].min()) for node in constants]
+    plain, shifted, *rest = added.values()
+    assert [len(values) for values in (plain, shifted, *rest)] == [1, 2, 1, 1]
+    assert min(plain) > -10
+    assert min(shifted) == -100  # timm's mask of windows that wrap around
+
+
+def test_layer_scale_is_a_product_with_a_constant():
+    factors = [node for node in captured("dinov2") if node.op == "mul" and ".ls" in node.name]
+    assert len(factors) == 4
+    assert torch.equal(factors[0].params["value"].flatten(), tiny("dinov2").blocks[0].ls1.gamma)
+
+
+class Wrapped(nn.Module):
+    """A module `inner` that runs one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.inner = Inner(function)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class Inner(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda m, x: torch.sinh(x), ("inner", "sinh")),
+        (lambda m, x: torch.cumsum(x, 2), ("inner", "cumsum")),
+        (lambda m, x: m.conv(x), ("inner.conv", "convolution", "patch embedding")),
+        (lambda m, x: x * x, ("inner", "product of two activations")),
+        (lambda m, x: x.softmax(1), ("inner", "softmax must be over the last axis")),
+        (lambda m, x: x.mean((1, 3)), ("inner", "mean over the batch or the channels")),
+        (lambda m, x: x[:, :, ::2], ("inner", "step 2")),
+        (lambda m, x: nn.functional.pad(x, (1, 1)), ("inner", "padding")),
+        (lambda m, x: x / x.sum(), ("inner", "not supported")),
+    ],
+)
+def test_an_op_without_a_place_is_named_with_its_module(function, words: tuple[str, ...]):
+    with pytest.raises(MptqError) as caught:
+        capture(Wrapped(function).eval(), SIZE)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_supported_op_of_the_same_shape_is_captured():
+    graph = capture(Wrapped(lambda m, x: (x * 2.0).transpose(1, 3) + 1.0).eval(), SIZE)
+    x = torch.randn(3, *SIZE)
+    assert torch.allclose(evaluate(graph, x), (x * 2).transpose(1, 3) + 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda m, x: (x, x), "several tensors"),
+        (lambda m, x: x if x.sum() > 0 else -x, "cannot be captured"),
+    ],
+)
+def test_what_cannot_be_one_graph_is_refused(function, words: str):
+    with pytest.raises(MptqError, match=words):
+        capture(Wrapped(function).eval(), SIZE)
+
+
+def test_a_real_model_with_a_convolution_inside_is_refused_by_its_module():
+    model = timm.create_model("resnet18", num_classes=3).eval()
+    with pytest.raises(MptqError, match=r"^conv1: a convolution"):
+        capture(model, (3, 32, 32))

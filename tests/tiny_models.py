@@ -1,0 +1,106 @@
+"""Tiny timm models of every supported kind: random weights in which no bias, norm or LayerScale is trivial."""
+
+from functools import cache
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from mptq_export.calibrate.statistics import collect
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.trace import capture
+from mptq_export.quantize.build import build_recipe
+from mptq_export.recipe.schema import Recipe
+from mptq_export.transform import prepare
+
+CLASSES = 7
+MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.2, 0.3)
+_VIT: dict[str, Any] = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 32,
+    "depth": 2,
+    "num_heads": 2,
+    "num_classes": CLASSES,
+}
+#: timm name and arguments of each kind.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "vit": ("vit_tiny_patch16_224", _VIT),
+    "deit_distilled": ("deit_tiny_distilled_patch16_224", _VIT),
+    "gap": ("vit_tiny_patch16_224", {**_VIT, "global_pool": "avg", "class_token": False}),
+    "dinov2": ("vit_small_patch14_dinov2", {**_VIT, "patch_size": 16, "img_size": 64}),
+    "dinov2_reg": ("vit_small_patch14_reg4_dinov2", {**_VIT, "patch_size": 16, "img_size": 64}),
+    "swin": (
+        "swin_tiny_patch4_window7_224",
+        {
+            "img_size": 32,
+            "window_size": 4,
+            "embed_dim": 16,
+            "depths": (2, 2),
+            "num_heads": (2, 4),
+            "num_classes": CLASSES,
+        },
+    ),
+}
+
+
+@cache
+def tiny(kind: str) -> nn.Module:
+    """The model of one kind, in evaluation mode."""
+    name, kwargs = KINDS[kind]
+    torch.manual_seed(0)
+    model: nn.Module = timm.create_model(name, **kwargs).eval().requires_grad_(False)
+    for path, parameter in model.named_parameters():
+        noise = torch.randn_like(parameter)
+        if path.endswith("gamma") or ("norm" in path and path.endswith("weight")):
+            parameter.copy_(1 + 0.2 * noise)
+        elif parameter.dim() == 2 and "table" not in path:
+            parameter.copy_(noise * parameter.shape[1] ** -0.5)
+        elif path.startswith("patch_embed") and parameter.dim() == 4:
+            parameter.copy_(noise * parameter[0].numel() ** -0.5)
+        else:
+            parameter.copy_(0.2 * noise)
+    return model
+
+
+def size(kind: str) -> tuple[int, int, int]:
+    """(C, H, W) of the model's input."""
+    edge = KINDS[kind][1]["img_size"]
+    return 3, edge, edge
+
+
+def pixels(kind: str, count: int, seed: int = 0) -> torch.Tensor:
+    """Random 8-bit pixels, uint8 NHWC: smooth patches, so that images differ in more than noise."""
+    generator = torch.Generator().manual_seed(seed)
+    channels, height, width = size(kind)
+    coarse = torch.rand(count, channels, 4, 4, generator=generator)
+    fine = torch.rand(count, channels, height, width, generator=generator)
+    image = 0.7 * nn.functional.interpolate(coarse, (height, width), mode="bilinear") + 0.3 * fine
+    return (image * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def images(kind: str, count: int, seed: int = 0) -> torch.Tensor:
+    """The same pixels, normalised: float32 NCHW."""
+    raw = pixels(kind, count, seed).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (MEAN, STD))
+    return ((raw - mean) / std).contiguous()
+
+
+@cache
+def captured(kind: str) -> Graph:
+    """The graph as captured."""
+    return capture(tiny(kind), size(kind))
+
+
+@cache
+def prepared(kind: str) -> Graph:
+    """The graph after all transforms, its input being pixels."""
+    return prepare(captured(kind), images(kind, 2), (MEAN, STD))
+
+
+def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:
+    """A recipe from 16 images."""
+    graph = prepared(kind)
+    stats = collect(graph, [images(kind, 8, seed).numpy() for seed in (1, 2)])
+    return build_recipe(graph, stats, bits, {"arch": kind}, {"bits": f"{bits[0]}/{bits[1]}"})
