@@ -29,10 +29,13 @@ class OnnxBuilder:
         return self._results[key]
 
     def initializer(self, tensor: onnx.TensorProto) -> str:
-        """An initializer that NumPy has no type for (INT4)."""
-        tensor.name = self._unique(tensor.name)
-        self.initializers[tensor.name] = tensor
-        return tensor.name
+        """An initializer that NumPy has no type for (INT4), its values in `raw_data`; equal ones are stored once."""
+        key = ("initializer", tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        if key not in self._results:
+            tensor.name = self._unique(tensor.name)
+            self.initializers[tensor.name] = tensor
+            self._results[key] = tensor.name
+        return self._results[key]
 
     def scalar(self, value: float, dtype: type = np.float32) -> str:
         """A rank-0 initializer named after its value."""
