@@ -1,0 +1,29 @@
+"""Emitted files, made once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from tiny_models import prepared, recipe
+
+from mptq_export.emit.emitter import emit
+from mptq_export.recipe.schema import Recipe
+
+Emitted = Callable[..., tuple[Path, Recipe]]
+
+
+@pytest.fixture(scope="session")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
+    """A function of (kind, bits, input_type) that gives the file and its recipe."""
+    folder = tmp_path_factory.mktemp("emitted")
+    made: dict[Path, Recipe] = {}
+
+    def make(kind: str, bits: int, input_type: str = "float32") -> tuple[Path, Recipe]:
+        path = folder / f"{kind}.{bits}.{input_type}.onnx"
+        if path not in made:
+            made[path] = recipe(kind, (bits, bits))
+            onnx.save(emit(prepared(kind), made[path], input_type=input_type, metadata={"a": "b"}, producer="1"), path)
+        return path, made[path]
+
+    return make

@@ -1,0 +1,169 @@
+"""What cannot be proved exact is refused by the name of its layer; what is proved is written down."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import KINDS, prepared, recipe
+
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.emit.emitter import emit
+from mptq_export.emit.proof import Proof
+from mptq_export.errors import MptqError
+from mptq_export.quantize.certify import MARGIN
+from mptq_export.recipe.schema import ActivationQuant, Recipe
+
+from .conftest import Emitted
+
+LAYER = "blocks.1.mlp.fc1"
+
+
+def refusal(graph: Graph, made: Recipe) -> str:
+    with pytest.raises(MptqError) as caught:
+        emit(graph, made, input_type="float32", metadata={}, producer="1")
+    assert not made.proof
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def with_codes(change: Callable[[np.ndarray], None]) -> Recipe:
+    made = recipe("vit")
+    codes = made.weights[LAYER].codes.copy()
+    change(codes)
+    made.weights[LAYER] = replace(made.weights[LAYER], codes=codes)
+    return made
+
+
+def with_scale(key: str, wanted: Callable[[float], bool]) -> Recipe:
+    """A recipe whose quantizer has the nearest scale that a claim should refuse."""
+    made = recipe("vit")
+    quant = made.activations[key]
+    for n in range(1, 20_000):
+        scale = float(np.float32(quant.scale * (1 + 1e-6 * n)))
+        if wanted(scale):
+            made.activations[key] = replace(quant, scale=scale)
+            return made
+    raise AssertionError(f"no such scale near {quant.scale}")
+
+
+def test_a_weight_code_of_minus_128_is_refused():
+    def change(codes: np.ndarray) -> None:
+        codes[3, 4:6] = -128, 0
+
+    message = refusal(prepared("vit"), with_codes(change))
+    assert message.startswith(f"{LAYER} cannot be proved exact: int8 weight code magnitude can reach 128")
+
+
+def test_minus_127_beside_1_is_the_last_that_is_proved():
+    def change(codes: np.ndarray) -> None:
+        codes[3, 4:6] = -127, 1
+
+    made = with_codes(change)
+    emit(prepared("vit"), made, input_type="float32", metadata={}, producer="1")
+    assert made.proof
+
+
+def test_a_pair_that_can_saturate_is_refused():
+    def change(codes: np.ndarray) -> None:
+        codes[3, 4:6] = -127, 2
+
+    message = refusal(prepared("vit"), with_codes(change))
+    assert message.startswith(f"{LAYER} cannot be proved exact: int16 pair sum")
+
+
+def test_an_accumulator_that_overflows_is_refused():
+    graph = prepared("vit")
+    bias = graph[LAYER].params["bias"].clone()
+    bias[2] = -1e9
+    huge = replace(graph[LAYER], params={**graph[LAYER].params, "bias": bias})
+    message = refusal(graph.updated({LAYER: huge}), recipe("vit"))
+    assert message.startswith(f"{LAYER} cannot be proved exact: int32 accumulator can reach")
+    assert "the limit is 2.147e+09" in message
+
+
+def test_a_residual_beyond_2_to_the_24_is_refused():
+    made = recipe("vit")
+    made.exponents = {name: exponent + 12 for name, exponent in made.exponents.items()}
+    message = refusal(prepared("vit"), made)
+    assert "cannot be proved exact: residual in grid steps can reach" in message
+    assert "the limit is 1.678e+07" in message
+    assert message.split(" ")[0] in prepared("vit").nodes
+
+
+def test_an_exp_scale_without_margin_is_refused():
+    def unsafe(scale: float) -> bool:
+        steps = np.exp(-np.arange(256) * scale) * 255
+        return bool(np.abs(steps - np.floor(steps) - 0.5).min() < MARGIN / 2)
+
+    message = refusal(prepared("vit"), with_scale("blocks.0.attn.softmax.input", unsafe))
+    assert message.startswith("blocks.0.attn.softmax cannot be proved exact: Exp margin in steps is ")
+
+
+def test_an_exp_scale_with_a_long_mantissa_is_refused():
+    def long_but_safe(scale: float) -> bool:
+        steps = np.exp(-np.arange(256) * scale) * 255
+        numerator, _ = scale.as_integer_ratio()
+        return numerator > 2**22 and bool(np.abs(steps - np.floor(steps) - 0.5).min() > 1.5 * MARGIN)
+
+    message = refusal(prepared("vit"), with_scale("blocks.0.attn.softmax.input", long_but_safe))
+    assert message.startswith("blocks.0.attn.softmax cannot be proved exact: score codes times mantissa")
+
+
+def test_a_gelu_scale_without_margin_is_refused():
+    key, source = "blocks.0.mlp.fc2.input", recipe("vit").activations["blocks.0.mlp.act.gelu.input"]
+    target = recipe("vit").activations[key]
+    x = torch.tensor([(code - source.zero_point) * np.float32(source.scale) for code in range(256)]).double()
+    y = torch.nn.functional.gelu(x).numpy()
+
+    def unsafe(scale: float) -> bool:
+        steps = y / scale + target.zero_point
+        inside = steps[(steps > 0) & (steps < 255)]
+        return bool(np.abs(inside - np.floor(inside) - 0.5).min() < MARGIN / 2)
+
+    message = refusal(prepared("vit"), with_scale(key, unsafe))
+    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: Gelu margin in steps is ")
+
+
+@pytest.mark.parametrize("op", ["gelu", "softmax"])
+def test_a_form_that_has_no_integer_kernel_is_refused_by_name(op: str):
+    nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node(op, "act", ("input",), Shape((1, 4, 8)))]
+    made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {})
+    if op == "softmax":
+        with pytest.raises(MptqError, match="act: the softmax reads"):
+            emit(Graph(nodes, "act"), made, input_type="float32", metadata={}, producer="1")
+    else:
+        assert refusal(Graph(nodes, "act"), made).startswith("act: a gelu is read where float values are needed")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bits: int):
+    claims, graph = emitted(kind, bits)[1].proof, prepared(kind)
+    for claim in claims:
+        margin = "margin" in claim.what
+        assert claim.value >= claim.limit if margin else claim.value <= claim.limit
+        assert claim.layer in graph.nodes
+    proved = {(claim.layer, claim.what) for claim in claims}
+    wanted = {
+        "linear": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        "patch_embed": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        "matmul": ("int32 accumulator",),
+        "softmax": ("Exp margin in steps", "score codes times mantissa", "float32 sum of attention codes"),
+        "gelu": ("Gelu margin in steps",),
+        "layer_norm": ("float64 sum of squares",),
+    }
+    for node in graph:
+        assert proved >= {(node.name, what) for what in wanted.get(node.op, ())}, node.name
+
+
+def test_a_claim_at_its_limit_holds_and_nan_never_does():
+    proof = Proof()
+    proof.at_most("layer", "sum", 5.0, 5.0, "do this")
+    proof.at_least("layer", "margin", 5.0, 5.0, "do this")
+    assert [(claim.value, claim.limit) for claim in proof.claims] == [(5.0, 5.0)] * 2
+    for check in (proof.at_most, proof.at_least):
+        with pytest.raises(MptqError, match=r"^layer cannot be proved exact: sum .*; do this$"):
+            check("layer", "sum", float("nan"), 5.0, "do this")
+    assert len(proof.claims) == 2
