@@ -44,10 +44,16 @@ def prepare(
         The graph that is calibrated and emitted.
 
     Raises:
-        MptqError: a pass changed the function (a defect of this package; nothing is exported).
+        MptqError: the captured model's output is not finite, or a pass changed the function (a defect of this package;
+            nothing is exported).
     """
     with torch.no_grad():
         expected = evaluate(graph, images)
+        if not torch.isfinite(expected).all():
+            raise MptqError(
+                "the float model's output on the first calibration images is not finite; check the checkpoint for "
+                "extreme weights, and the images"
+            )
         for rewrite in PASSES:
             graph = _checked(rewrite.__name__, rewrite(graph).pruned(), images, expected)
         if normalisation is not None:
