@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mptq_export.errors import MptqError
@@ -42,13 +43,37 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         MptqError: the disk is full, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    write_together({path: write})
+
+
+def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
+    """Write several files that belong together: none appears before all of them are complete.
+
+    Args:
+        writers: for every final path, what `write_atomic` takes.
+
+    Raises:
+        MptqError: the disk is full, or a folder cannot be written.
+    """
+    temporaries = {path: path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in writers}
     try:
-        write(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        for path, write in writers.items():
+            with _named(path):
+                write(temporaries[path])
+                with temporaries[path].open("rb+") as stream:
+                    os.fsync(stream.fileno())
+        for path, temporary in temporaries.items():
+            with _named(path):
+                temporary.replace(path)
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn a failure of the system into one line with the path."""
+    try:
+        yield
     except OSError as error:
         raise MptqError(f"cannot write {path}: {error.strerror or error}; free space or choose another -o") from error
-    finally:
-        temporary.unlink(missing_ok=True)

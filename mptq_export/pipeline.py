@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mptq_export import __version__
 from mptq_export.errors import MptqError
-from mptq_export.files import check_writable, write_atomic
+from mptq_export.files import check_writable, write_together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,10 +107,8 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
     Raises:
         MptqError: any problem that the user can act on; nothing is left half written.
     """
-    from mptq_export.recipe.store import recipe_paths, write_recipe
-
-    for path in (request.out, *recipe_paths(request.out), *([request.float_onnx] if request.float_onnx else [])):
-        check_writable(path, force=request.force)
+    _check_outputs(request)
+    device = _device(request.device)
     from mptq_export.data.source import open_calibration
     from mptq_export.load.model import load_model
 
@@ -120,16 +118,45 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
         from mptq_export.emit.float_onnx import write_float_onnx
 
         write_float_onnx(loaded.model, next(iter(source.batches(2))), request.float_onnx)
-    graph, stats = _calibrated(request, loaded, source, track)
+    graph, stats = _calibrated(request, loaded, source, device, track)
     recipe = _recipe(request, loaded, source, graph, stats)
-    report = _write_onnx(request, loaded, graph, recipe)
-    write_recipe(recipe, request.out)
+    report = _write(request, loaded, graph, recipe)
     weights = sum(p.numel() for p in loaded.model.parameters()) * 4
     return ExportResult(request, loaded, source, recipe, report, weights, request.out.stat().st_size)
 
 
+def _check_outputs(request: ExportRequest) -> None:
+    """Refuse outputs that cannot be written, are the checkpoint itself, or are one file twice."""
+    from mptq_export.recipe.store import recipe_paths
+
+    outputs = [request.out, *recipe_paths(request.out), *([request.float_onnx] if request.float_onnx else [])]
+    taken = {Path(request.model).resolve()}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise MptqError(f"cannot write {path}: the checkpoint or another output has that name; choose another -o")
+        taken.add(path.resolve())
+        check_writable(path, force=request.force)
+
+
+def _device(name: str | None) -> str:
+    """The torch device for calibration.
+
+    Raises:
+        MptqError: torch does not know it, or it is not there.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MptqError(f"--device {name} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from error
+    return name
+
+
 def _calibrated(
-    request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource", track: Track
+    request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource", device: str, track: Track
 ) -> "tuple[Graph, Statistics]":
     """Capture, prepare and run the calibration inputs."""
     import torch
@@ -140,7 +167,6 @@ def _calibrated(
 
     preprocessing = loaded.preprocessing
     captured = capture(loaded.model, preprocessing.input_size)
-    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
     probe = torch.from_numpy(next(iter(source.batches(2))))
     steps = -(-source.count // BATCH)
 
@@ -183,12 +209,12 @@ def _recipe(
     return build_recipe(graph, stats, request.bits, model, settings)
 
 
-def _write_onnx(request: ExportRequest, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "VerifyReport":
-    """Emit, prove, compare with the reference, and only then let the file appear."""
+def _write(request: ExportRequest, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "VerifyReport":
+    """Emit, prove, compare with the reference, and only then let the file and its recipe appear."""
     import onnx
 
     from mptq_export.emit.emitter import emit
-    from mptq_export.recipe.store import to_json
+    from mptq_export.recipe.store import recipe_writers, to_json
     from mptq_export.verify.compare import verify_model
 
     model = emit(
@@ -220,7 +246,7 @@ def _write_onnx(request: ExportRequest, loaded: "LoadedModel", graph: "Graph", r
             )
         reports.append(report)
 
-    write_atomic(request.out, write)
+    write_together({request.out: write, **recipe_writers(recipe, request.out)})
     return reports[0]
 
 

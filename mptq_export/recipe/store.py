@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.errors import MptqError
-from mptq_export.files import write_atomic
 from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, WeightQuant
 
 
@@ -37,8 +37,8 @@ def to_json(recipe: Recipe) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def write_recipe(recipe: Recipe, onnx_path: Path) -> None:
-    """Write both files atomically."""
+def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
+    """Both files and what writes each, for `write_together`."""
     from safetensors.numpy import save_file
 
     json_path, tensor_path = recipe_paths(onnx_path)
@@ -46,13 +46,12 @@ def write_recipe(recipe: Recipe, onnx_path: Path) -> None:
     for name, quant in recipe.weights.items():
         tensors[f"{name}.codes"] = quant.codes
         tensors[f"{name}.scale"] = quant.scale
-    write_atomic(tensor_path, lambda path: save_file(tensors, path))
     text = to_json(recipe)
 
     def write_text(path: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
-    write_atomic(json_path, write_text)
+    return {tensor_path: lambda path: save_file(tensors, path), json_path: write_text}
 
 
 def read_recipe(json_path: Path) -> Recipe:

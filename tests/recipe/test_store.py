@@ -11,8 +11,9 @@ from tiny_models import prepared, recipe
 
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
+from mptq_export.files import write_together
 from mptq_export.recipe.schema import VERSION, Claim, Recipe
-from mptq_export.recipe.store import read_recipe, recipe_paths, to_json, write_recipe
+from mptq_export.recipe.store import read_recipe, recipe_paths, recipe_writers, to_json
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def made() -> Recipe:
 
 @pytest.fixture
 def written(made: Recipe, tmp_path: Path) -> Path:
-    write_recipe(made, tmp_path / "m.onnx")
+    write_together(recipe_writers(made, tmp_path / "m.onnx"))
     return tmp_path / "m.recipe.json"
 
 
@@ -66,7 +67,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path):
     files = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        write_recipe(recipe("swin"), tmp_path / name / "m.onnx")
+        write_together(recipe_writers(recipe("swin"), tmp_path / name / "m.onnx"))
         files.append([path.read_bytes() for path in recipe_paths(tmp_path / name / "m.onnx")])
     assert files[0] == files[1]
 
@@ -82,7 +83,7 @@ def test_the_json_is_for_people_and_holds_no_codes(made: Recipe, written: Path):
 
 def test_an_existing_recipe_is_replaced_as_a_whole(made: Recipe, written: Path):
     made.exponents = {"x": 3}
-    write_recipe(made, written.parent / "m.onnx")
+    write_together(recipe_writers(made, written.parent / "m.onnx"))
     assert read_recipe(written).exponents == {"x": 3}
 
 
