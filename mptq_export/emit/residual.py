@@ -13,13 +13,24 @@ from mptq_export.emit.proof import FLOAT32_INTEGER, FLOAT64_INTEGER
 if TYPE_CHECKING:
     from mptq_export.emit.emitter import Emitter
 
+#: Grid steps that a residual keeps where its worst case has to be cut.
+CLIP = float(2**20)
+
 _ADVICE = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
 
 
 def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
-    """Round to the grid (half to even); the result is an exact float32 integer."""
+    """Round to the grid (half to even); the result is an exact float32 integer.
+
+    Where the worst case of all layers so far is too large for an exact sum of squares, the residual is clipped to
+    `CLIP` steps: 32 times the calibrated range, which no image is meant to reach.
+    """
     tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
     bound = float(np.floor(x.bound + 1))
+    if emitter.graph[name].shape.dims[-1] * bound**2 > FLOAT64_INTEGER:
+        limits = [emitter.onnx.scalar(limit) for limit in (-CLIP, CLIP)]
+        tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
+        bound = CLIP
     emitter.proof.at_most(name, "residual in grid steps", bound, FLOAT32_INTEGER, _ADVICE)
     return replace(x, tensor=tensor, bound=bound, integer=True)
 
