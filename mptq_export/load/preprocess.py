@@ -23,8 +23,8 @@ def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None
     embed = getattr(model, "patch_embed", None)
     if embed is not None:
         channels, *size = config["input_size"]
-        projection = getattr(embed, "proj", None)
-        if projection is not None:
-            channels = projection.weight.shape[1]
+        first = next((module for module in embed.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None:
+            channels = first.in_channels
         config["input_size"] = (channels, *(getattr(embed, "img_size", None) or size))
     return Preprocessing.from_config(config)
