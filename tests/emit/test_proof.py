@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from tiny_models import KINDS, prepared, recipe
+from tiny_models import KINDS, images, prepared, recipe
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.emitter import Emitter, emit
+from mptq_export.emit.forms import Floats
 from mptq_export.emit.proof import Proof
+from mptq_export.emit.residual import snap
 from mptq_export.errors import MptqError
 from mptq_export.quantize.certify import MARGIN
 from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.verify.compare import verify_model
 
 from .conftest import Emitted
 
@@ -84,12 +89,26 @@ def test_an_accumulator_that_overflows_is_refused():
 
 
 def test_a_residual_beyond_2_to_the_24_is_refused():
+    name = "layers.0.blocks.0.add"
+    emitter = Emitter(prepared("swin"), recipe("swin"), "float32", "packed")
+    residual = Floats("x", 0, 2.0**24 - 2, integer=False, flat=False)
+    assert snap(emitter, residual, name).bound == 2**24 - 1
+    with pytest.raises(MptqError, match=rf"^{name} cannot be proved exact: residual in grid steps .* is 1.678e\+07"):
+        snap(emitter, replace(residual, bound=1.8e7), name)  # 16 channels: the sum of squares alone would be exact
+
+
+@pytest.mark.parametrize(("finer", "clipped"), [(0, False), (6, True), (9, True)])
+def test_a_residual_whose_squares_could_be_inexact_is_clipped(tmp_path: Path, finer: int, clipped: bool):
     made = recipe("vit")
-    made.exponents = {name: exponent + 12 for name, exponent in made.exponents.items()}
-    message = refusal(prepared("vit"), made)
-    assert "cannot be proved exact: residual in grid steps can reach" in message
-    assert "the limit is 1.678e+07" in message
-    assert message.split(" ")[0] in prepared("vit").nodes
+    made.exponents = {name: exponent + finer for name, exponent in made.exponents.items()}
+    model = emit(prepared("vit"), made, input_type="float32", metadata={}, producer="1")
+    assert any(node.name.endswith(".clipped") for node in model.graph.node) == clipped
+    squares = [claim for claim in made.proof if claim.what == "float64 sum of squares"]
+    assert len(squares) == 5
+    assert all(claim.value <= 2**53 for claim in squares)
+    onnx.save(model, tmp_path / "m.onnx")
+    extreme = [images("vit", 1).numpy() * gain for gain in (1, 1e4, -1e4)]
+    assert verify_model(tmp_path / "m.onnx", extreme, threads=1).passed
 
 
 def test_an_exp_scale_without_margin_is_refused():
