@@ -51,12 +51,18 @@ def _cut(shape: Shape, attrs: dict[str, int]) -> Shape:
 
 
 def _slice(graph: Graph, source: str, axis: int, start: int, end: int) -> Node:
-    """A slice of `source`; the one that exists already where there is one."""
+    """A slice of `source`; the one that exists already where there is one. That of a constant is a constant."""
+    name = f"{source}.rows{axis}_{start}_{end}"
+    if name in graph.nodes:
+        return graph[name]
+    if graph[source].op == "constant":
+        value = graph[source].params["value"].narrow(axis, start, end - start).contiguous()
+        return Node("constant", name, (), Shape(tuple(value.shape), None), {}, {"value": value})
     attrs = {"axis": axis, "start": start, "end": end}
     for node in graph:
         if node.op == "slice" and node.inputs == (source,) and node.attrs == attrs:
             return node
-    return Node("slice", f"{source}.rows{axis}_{start}_{end}", (source,), _cut(graph[source].shape, attrs), attrs)
+    return Node("slice", name, (source,), _cut(graph[source].shape, attrs), attrs)
 
 
 def _sliced_inputs(graph: Graph, node: Node, attrs: dict[str, int]) -> list[Node] | None:

@@ -194,6 +194,18 @@ def test_a_slice_stops_where_all_rows_are_needed():
     assert [node.op for node in graph] == ["input", "slice", "layer_norm"]
 
 
+def test_rows_of_a_constant_are_a_constant():
+    table = Node("constant", "table", (), Shape((1, 6, 8), None), {}, {"value": torch.randn(1, 6, 8)})
+    cut = Node("slice", "cut", ("sum",), Shape((1, 1, 8)), {"axis": 1, "start": 2, "end": 3})
+    added = Node("add", "sum", ("input", "table"), Shape((1, 6, 8)))
+    graph = Graph([Node("input", "input", (), Shape((1, 6, 8))), table, added, cut], "cut")
+    hoisted = hoist_slices(graph)
+    assert sorted(node.op for node in hoisted) == ["add", "constant", "input", "slice"]
+    assert ops(hoisted, "constant")[0].params["value"].shape == (1, 1, 8)
+    x = torch.randn(3, 6, 8)
+    assert torch.equal(evaluate(hoisted, x), evaluate(graph, x))
+
+
 # -- merge_movement ----------------------------------------------------------------------------------------------------
 
 
