@@ -1,0 +1,42 @@
+"""A working folder, and what a refusal must look like."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_models import pixels
+
+from .helpers import KIND, files, run, save
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with a checkpoint and calibration images."""
+    save(tmp_path / "m.pt")
+    for i, image in enumerate(pixels(KIND, 6).numpy()):
+        folder = tmp_path / "calib" / f"class{i % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def refused(work: Path) -> Callable[..., str]:
+    """A function that runs the command, checks how a refusal must look, and gives its line."""
+
+    def check(*arguments: object, words: tuple[str, ...]) -> str:
+        before = files(work)
+        result = run(*arguments)
+        assert result.exit_code == 2, (result.output, result.exception)
+        assert isinstance(result.exception, SystemExit)
+        assert result.stdout == ""
+        assert result.stderr.startswith("error: ")
+        assert result.stderr.count("\n") == 1
+        assert "Traceback" not in result.stderr
+        for word in words:
+            assert word in result.stderr
+        assert files(work) == before  # nothing left behind, nothing changed
+        return result.stderr
+
+    return check
