@@ -50,6 +50,7 @@ class ExportRequest:
         float_onnx: also write the float model here.
         device: torch device for calibration; None takes a GPU where there is one.
         force: replace existing files.
+        report: a file that the caller writes afterwards; it must not be one of the outputs.
     """
 
     model: str
@@ -65,6 +66,7 @@ class ExportRequest:
     float_onnx: Path | None = None
     device: str | None = None
     force: bool = False
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,8 @@ def _check_outputs(request: ExportRequest) -> None:
             raise MptqError(f"cannot write {path}: the checkpoint or another output has that name; choose another -o")
         taken.add(path.resolve())
         check_writable(path, force=request.force)
+    if request.report is not None and request.report.resolve() in taken:
+        raise MptqError(f"--json {request.report} names the checkpoint or an output; choose another file")
 
 
 def _device(name: str | None) -> str:

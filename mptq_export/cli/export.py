@@ -92,6 +92,7 @@ def main(
         float_onnx=float_onnx,
         device=device,
         force=force,
+        report=json_path,
     )
     result = export_model(request, progress)
     from mptq_export.summary import show_summary, summary_json

@@ -42,7 +42,8 @@ def write_float_onnx(model: torch.nn.Module, images: NDArray[np.float32], path: 
         assert program is not None
         simplified, valid = onnxsim.simplify(program.model_proto)
     except Exception as error:
-        raise MptqError(f"the float model cannot be written to {path}: {str(error).splitlines()[0]}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MptqError(f"the float model cannot be written to {path}: {reason}") from error
     if not valid:
         raise MptqError(f"the float model was not written to {path}: simplification changed its outputs")
 

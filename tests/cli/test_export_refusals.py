@@ -148,3 +148,9 @@ def test_two_outputs_of_one_name(work: Path, refused: Callable[..., str]):
     refused(
         work / "m.pt", "--calib", work / "calib", "-o", path, "--float-onnx", path, words=("x.onnx", "another output")
     )
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.mptq.onnx", "m.mptq.recipe.json"])
+def test_the_summary_is_never_an_output(work: Path, refused: Callable[..., str], name: str):
+    path = work / name
+    refused(work / "m.pt", "--calib", work / "calib", "--json", path, words=(name, "choose another file"))
