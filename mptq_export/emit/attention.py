@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 def emit_context(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
     """Attention output as codes of what reads it."""
     result = _context(emitter, node, 1.0 / quant.scale)
-    codes = emitter.onnx.quantize(result.tensor, 1.0, quant.zero_point, f"{name}.codes")
-    codes = emitter.clipped(codes, quant, f"{name}.codes")
-    return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat=False)
+    return emitter.coded(result.tensor, 1.0, quant, f"{name}.codes", flat=False)
 
 
 def emit_context_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
@@ -98,7 +96,7 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     )
     total = onnx.one("Cast", [u], f"{node.name}.codes_f32", to=FLOAT)
     total = onnx.one("ReduceSum", [total, onnx.shape([-1])], f"{node.name}.sum", keepdims=1)
-    return Attention(u, total, high, length)
+    return Attention(u, total)
 
 
 def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:

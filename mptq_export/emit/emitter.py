@@ -80,9 +80,12 @@ class Emitter:
 
     def quantized(self, x: Floats, quant: ActivationQuant, name: str) -> Codes:
         """QuantizeLinear of a float value, then the code range of its bit-width."""
-        scale = quant.scale * 2.0**x.exponent
-        tensor = self.onnx.quantize(x.tensor, scale, quant.zero_point, name)
-        return Codes(self.clipped(tensor, quant, name), quant.scale, quant.zero_point, quant.low, quant.high, x.flat)
+        return self.coded(x.tensor, quant.scale * 2.0**x.exponent, quant, name, x.flat)
+
+    def coded(self, tensor: str, step: float, quant: ActivationQuant, name: str, flat: bool) -> Codes:
+        """QuantizeLinear of a float tensor in which one code is `step`, then the code range of its bit-width."""
+        codes = self.clipped(self.onnx.quantize(tensor, step, quant.zero_point, name), quant, name)
+        return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat)
 
     def clipped(self, codes: str, quant: ActivationQuant, name: str) -> str:
         """Restrict uint8 codes to [low, high]; uint8 itself ends at 0 and 255."""

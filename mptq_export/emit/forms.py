@@ -55,11 +55,7 @@ class Attention:
     Attributes:
         codes: ONNX name, uint8, the row maximum is the top code.
         total: ONNX name, float32, sum of the codes of a row (keepdims).
-        high: the top code.
-        rows: length of a row.
     """
 
     codes: str
     total: str
-    high: int
-    rows: int

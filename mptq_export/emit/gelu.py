@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes
-from mptq_export.quantize.certify import MARGIN, gelu, margin
+from mptq_export.quantize.certify import MARGIN, gelu_results, margin
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
@@ -17,12 +15,10 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
     """DQ -> Gelu -> Q, with its margin proved."""
     onnx = emitter.onnx
     source = emitter.codes(node, "input")
-    argument = np.arange(source.low, source.high + 1) - source.zero_point
-    exact = gelu((argument.astype(np.float32) * np.float32(source.scale)).astype(np.float64), node.attrs["approximate"])
+    exact = gelu_results(emitter.recipe.activations[f"{node.name}.input"], node.attrs["approximate"])
     found = margin(exact / quant.scale + quant.zero_point, quant.low, quant.high)
     advice = "quantize again: the recipe's scale is not certified"
     emitter.proof.at_least(node.name, "Gelu margin in steps", found, MARGIN, advice)
     x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")
     y = onnx.one("Gelu", [x], node.name, approximate=node.attrs["approximate"])
-    codes = emitter.clipped(onnx.quantize(y, quant.scale, quant.zero_point, f"{name}.codes"), quant, f"{name}.codes")
-    return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, source.flat)
+    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat)

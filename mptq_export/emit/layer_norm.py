@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
     """Layer norm followed by QuantizeLinear; the scale is folded into gamma and beta."""
     result = _norm(emitter, node, 1.0 / quant.scale, name)
-    codes = emitter.onnx.quantize(result.tensor, 1.0, quant.zero_point, f"{name}.codes")
-    codes = emitter.clipped(codes, quant, f"{name}.codes")
-    return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, result.flat)
+    return emitter.coded(result.tensor, 1.0, quant, f"{name}.codes", result.flat)
 
 
 def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Linear layers and patch embeddings as one QGemm each (DESIGN: rules 1 to 3 of docs/design.md)."""
+"""Linear layers and patch embeddings as one QGemm each (rule 1 of docs/design.md)."""
 
 from typing import TYPE_CHECKING
 
@@ -32,9 +32,7 @@ def emit_codes(emitter: "Emitter", node: Node) -> Codes:
         channels = _channels(emitter, node, site)
         channel_scale[channels] = emitter.recipe.activations[site.key].scale
     real, _ = _gemm(emitter, node, 1.0 / channel_scale)
-    codes = emitter.onnx.quantize(real, 1.0, quant.zero_point, f"{node.name}.codes")
-    codes = emitter.clipped(codes, quant, f"{node.name}.codes")
-    return Codes(codes, 1.0, quant.zero_point, quant.low, quant.high, flat=True)
+    return emitter.coded(real, 1.0, quant, f"{node.name}.codes", flat=True)
 
 
 def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:

@@ -30,6 +30,12 @@ def gelu(x: NDArray[np.float64], approximate: str) -> NDArray[np.float64]:
     return np.asarray([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x.tolist()])
 
 
+def gelu_results(source: ActivationQuant, approximate: str) -> NDArray[np.float64]:
+    """GELU of every argument that the codes of `source` can give, in code order."""
+    argument = (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32)
+    return gelu((argument * np.float32(source.scale)).astype(np.float64), approximate)
+
+
 def margin(steps: NDArray[np.float64], low: int, high: int) -> float:
     """Smallest distance of code values to a rounding boundary between two codes in [low, high]."""
     boundary = np.clip(np.floor(steps) + 0.5, low + 0.5, high - 0.5)
@@ -51,8 +57,7 @@ def certify_gelu(layer: str, source: ActivationQuant, target: ActivationQuant, a
     Raises:
         MptqError: no nearby scale has the margin.
     """
-    argument = (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32)
-    exact = gelu((argument * np.float32(source.scale)).astype(np.float64), approximate)
+    exact = gelu_results(source, approximate)
 
     def value(scale: np.float32) -> NDArray[np.float64]:
         return exact / float(scale) + target.zero_point

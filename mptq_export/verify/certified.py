@@ -11,10 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from mptq_export.quantize.certify import MARGIN
 from mptq_export.verify.difference import Difference
-
-#: The margin that files are certified with, in steps of the QuantizeLinear behind.
-MARGIN = 1e-3
 
 _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
 
