@@ -8,23 +8,28 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from mptq_export.capture.graph import Graph, Node
 
 Observer = Callable[[Node, torch.Tensor], None]
+Compute = Callable[[Node, list[torch.Tensor]], torch.Tensor]
 
 
-def evaluate(graph: Graph, images: torch.Tensor, observe: Observer | None = None) -> torch.Tensor:
+def evaluate(
+    graph: Graph, images: torch.Tensor, observe: Observer | None = None, compute_node: Compute | None = None
+) -> torch.Tensor:
     """Compute the output; memory holds only the values that are still to be read.
 
     Args:
         graph: canonical graph.
         images: input batch in the layout of the graph's input (float32).
         observe: called with every node and its value, in order.
+        compute_node: gives the value of a node; the float meaning (`compute`) by default.
 
     Returns:
         The output value, float32.
     """
+    compute_node = compute_node or compute
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, torch.Tensor] = {}
     for node in graph:
-        values[node.name] = images if node.op == "input" else compute(node, [values[name] for name in node.inputs])
+        values[node.name] = images if node.op == "input" else compute_node(node, [values[n] for n in node.inputs])
         if observe is not None:
             observe(node, values[node.name])
         for name in set(node.inputs):

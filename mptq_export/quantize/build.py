@@ -1,108 +1,211 @@
-"""Statistics and bit-widths -> recipe."""
+"""Images and bit-widths -> recipe, in one walk through the graph with all calibration images at once.
 
-import math
-from dataclasses import replace
+Every layer is quantized with the inputs that the quantized layers before it give, towards the outputs of the float
+model, so that later layers correct what earlier ones got wrong. Memory holds the values that are still to be read,
+of all images.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import torch
 
-from mptq_export.calibrate.sites import Site, score_path, sites
-from mptq_export.calibrate.statistics import Range, Statistics
-from mptq_export.capture.evaluate import patch_weight
-from mptq_export.capture.graph import Graph
-from mptq_export.quantize.certify import certify_exp, certify_gelu
+from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture.evaluate import compute, patch_weight, patches
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.errors import MptqError
+from mptq_export.quantize.activations import choose_activation, sample_rows
+from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
-from mptq_export.quantize.score_bias import bias_span
-from mptq_export.quantize.weights import quantize_weight
-from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.moments import Moments
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.smoothing import choose_smoothing
+from mptq_export.quantize.weights import CodeRange, dequantized, quantize_weight
+from mptq_export.recipe.schema import ActivationQuant, Recipe, Smoothing, WeightQuant
+from mptq_export.transform.balance import balance_attention
+from mptq_export.transform.smooth import smooth, smoothed_readers
 
-#: Where a mask is added, Exp falls to code 0 within this many score steps: so many codes can still be certified.
-MASKED_STEPS = 400
+Widths = Callable[[str], tuple[int, int]]
+"""(weights, activations) of a layer, by the name of its node: linear layers, patch embeddings and matmuls."""
 
-#: Scores this far below a row's maximum give attention code 0 at 8 bits: exp(-6.3) * 255 < 1/2.
-SCORE_DEPTH = 6.3
+Tick = Callable[[Node], None]
+
+#: Largest relative change of a layer's float output that a transform may cause.
+TOLERANCE = 1e-4
 
 
 def build_recipe(
-    graph: Graph, stats: Statistics, bits: tuple[int, int], model: dict[str, Any], settings: dict[str, Any]
-) -> Recipe:
-    """Choose every quantizer at one uniform bit-width.
+    graph: Graph,
+    stats: Statistics,
+    images: torch.Tensor,
+    widths: Widths,
+    method: Method,
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    tick: Tick | None = None,
+) -> tuple[Graph, Recipe]:
+    """Choose every quantizer.
 
     Args:
-        graph: prepared canonical graph.
-        stats: calibration statistics of that graph.
-        bits: (weights, activations); what no matmul reads, and the pixels, stay at 8.
+        graph: prepared canonical graph, on the device that computes.
+        stats: calibration statistics of that graph; they give the residual grids.
+        images: float32 calibration inputs, all of them, on the same device.
+        widths: bit-widths of every layer; what no matmul reads, and the pixels, stay at 8.
+        method: which techniques are used.
         model: identity of the model, stored in the recipe.
         settings: how the export was asked for, stored in the recipe.
+        tick: called after every node.
 
     Returns:
-        A recipe without its proof.
+        The graph with its transforms applied, and a recipe without its proof.
 
     Raises:
-        MptqError: a table cannot be certified.
+        MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    weight_bits, activation_bits = bits
-    weights = {}
-    for node in graph:
-        if node.op == "linear":
-            weights[node.name] = quantize_weight(node.params["weight"].numpy(), weight_bits)
-        elif node.op == "patch_embed":
-            weights[node.name] = quantize_weight(patch_weight(node).numpy(), weight_bits)
-    activations: dict[str, ActivationQuant] = {}
-    for site in sites(graph):
-        activations[site.key] = _quantizer(graph, site, stats, activation_bits, activations)
-    return Recipe(model, settings, activations, weights, grid_exponents(graph, stats))
+    builder = _Builder(graph, widths, method)
+    with torch.no_grad():
+        builder.run(images, tick or (lambda _node: None))
+    activations = builder.simulator.activations
+    recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, grid_exponents(graph, stats))
+    return builder.graph, recipe
 
 
-def _quantizer(
-    graph: Graph, site: Site, stats: Statistics, bits: int, known: dict[str, ActivationQuant]
-) -> ActivationQuant:
-    seen = stats.sites[site.key]
-    if site.kind == "attention":
-        high = 2**bits - 1
-        return ActivationQuant(
-            1.0 / high, 0, 0, high, bits, "softmax without its division: the row maximum is the top code"
-        )
-    if site.kind == "pixels" and graph[site.value].op == "to_pixels":
-        return ActivationQuant(1.0, 0, 0, 255, 8, "the 256 values of a pixel; normalisation is folded into the weights")
-    if site.kind == "scores":
-        steps = score_path(graph, site.node)[1]
-        deepest = max(seen.low, seen.lowest_peak - SCORE_DEPTH)
-        plain = affine(Range(deepest, max(seen.high, deepest + 1e-3)), 8)
-        levels = 2**bits - 1
-        if any(step.op == "add" for step in steps):
-            finest = math.log(4 * levels) / MASKED_STEPS
-            scale = max(plain.scale, finest)
-            plain = replace(plain, scale=scale, zero_point=round(plain.zero_point * plain.scale / scale))
-        span = 255 + bias_span(graph, steps, plain.scale, levels) + 2
-        scale = certify_exp(site.key, plain.scale, span, levels)
-        reason = "from the score that still matters (6.3 below the lowest row maximum) to the largest; Exp certified"
-        return ActivationQuant(scale, plain.zero_point, reason=reason)
-    if site.kind in ("gelu", "pixels"):
-        return affine(seen, 8)
-    root = graph.root(site.value)
-    if site.kind == "matmul" and root.op == "linear":
-        return symmetric(seen, bits)
-    quant = affine(seen, bits)
-    if root.op == "gelu":
-        return certify_gelu(site.key, known[f"{root.name}.input"], quant, root.attrs["approximate"])
-    return quant
+class _Builder:
+    """The walk: values of the float model and of the quantized model side by side."""
+
+    def __init__(self, graph: Graph, widths: Widths, method: Method) -> None:
+        self.graph = graph
+        self.widths = widths
+        self.method = method
+        self.simulator = Simulator(graph)
+        self.weights: dict[str, WeightQuant] = {}
+        self.smoothing: dict[str, Smoothing] = {}
+        self._floats: dict[str, torch.Tensor] = {}
+        self._values: dict[str, torch.Tensor] = {}
+        self._chosen: dict[tuple[str, int], ActivationQuant] = {}
+        self._images = 0
+
+    def run(self, images: torch.Tensor, tick: Tick) -> None:
+        last_use = {name: node.name for node in self.graph for name in node.inputs}
+        self._images = len(images)
+        for name in list(self.graph.nodes):
+            node = self.graph[name]
+            if node.op == "input":
+                self._floats[name] = self._values[name] = images
+            elif node.op in ("linear", "patch_embed"):
+                self._linear(node)
+            else:
+                self._other(node)
+            for used in set(node.inputs):
+                if last_use[used] == name and used != self.graph.output:
+                    del self._floats[used], self._values[used]
+            tick(node)
+
+    def _other(self, node: Node) -> None:
+        for site in self.simulator.sites.get(node.name, ()):
+            if site.kind != "scores":
+                self._choose(site, self._values[site.value])
+        self._floats[node.name] = compute(node, [self._floats[name] for name in node.inputs])
+        value = self.simulator.compute(node, [self._values[name] for name in node.inputs])
+        scores = self.simulator.scores.get(node.name)
+        if scores is not None:
+            value = fake_quantize(value, self._choose(scores, value))
+        self._values[node.name] = value
+        if node.op == "layer_norm" and self.method.smoothing != "off":
+            self._smooth(node)
+
+    def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
+        bits = self._bits(site)
+        known = self.simulator.activations
+        if site.kind == "linear":  # layers that read the same value share its codes
+            if (site.value, bits) not in self._chosen:
+                quant = choose_activation(self.graph, site, value, bits, known, self.method)
+                self._chosen[site.value, bits] = quant
+            known[site.key] = self._chosen[site.value, bits]
+        else:
+            known[site.key] = choose_activation(self.graph, site, value, bits, known, self.method)
+        return known[site.key]
+
+    def _bits(self, site: Site) -> int:
+        """Activation bits of a site; those of scores are the bits of the attention codes they become."""
+        name = site.node.name
+        if site.kind == "scores":
+            name = next((node.name for node in self.graph.consumers()[name] if node.op == "matmul"), name)
+        return self.widths(name)[1]
+
+    def _smooth(self, norm: Node) -> None:
+        readers = smoothed_readers(self.graph, norm)
+        if not readers:
+            return
+        weight = torch.cat([reader.params["weight"] for reader in readers])
+        rows = sample_rows(self._values[norm.name])
+        choice = choose_smoothing(rows, weight, self.widths(readers[0].name), self.method)
+        self.smoothing[norm.name] = choice
+        before = {reader.name: reader for reader in readers}
+        self.graph = smooth(self.graph, norm, choice)
+        shift, scale = (torch.from_numpy(part).to(rows) for part in (choice.shift, choice.scale))
+        for reader in smoothed_readers(self.graph, self.graph[norm.name]):
+            exact = compute(before[reader.name], [rows])
+            _assert_same(f"SQ-b at {norm.name}", compute(reader, [(rows - shift) / scale]), exact)
+        for values in (self._floats, self._values):
+            values[norm.name] = (values[norm.name] - shift) / scale
+
+    def _linear(self, node: Node) -> None:
+        source = self._values[node.inputs[0]]
+        if self.method.balance and node.op == "linear":
+            outputs = compute(node, [sample_rows(source)])
+            self.graph = balance_attention(self.graph, node, outputs)
+            node = self.graph[node.name]
+        self._floats[node.name] = compute(node, [self._floats[node.inputs[0]]])
+        site = self.simulator.sites[node.name][0]
+        x = fake_quantize(source, self._choose(site, source))
+        if node.op == "patch_embed":
+            x = patches(x, node.attrs["patch"])
+        rows = x.reshape(-1, x.shape[-1])
+        quant = self._weights(node, rows)
+        self.weights[node.name] = quant
+        self.simulator.set_weight(node.name, quant, x.device)
+        self._values[node.name] = torch.nn.functional.linear(x, *self.simulator.weights[node.name])
+
+    def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
+        weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
+        bias, bits, method = node.params["bias"], self.widths(node.name)[0], self.method
+        reasons = ["scales by error" if method.weight_scale else "min/max scales"]
+        hessian = moments = None
+        if method.measures_inputs:
+            target = self._target(node)
+            moments = Moments.of(rows, target.reshape(len(rows), -1), weight, bias, self._images)
+            hessian = moments.hessian(centred=method.bias)
+            if method.correction:
+                weight = moments.corrected()
+                reasons.append("refitted to the quantized inputs")
+        codes, scale = quantize_weight(weight, bits, hessian, search=method.weight_scale, compensate=method.rounding)
+        if method.rounding:
+            reasons.append("error-compensated rounding")
+        if method.bias and moments is not None:
+            bias = moments.bias_for(dequantized(codes, scale))
+            reasons.append("bias cancels the mean error")
+        stored = codes.to(torch.int8).cpu().numpy()
+        form = CodeRange.of(bits).form
+        return WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, "; ".join(reasons))
+
+    def _target(self, node: Node) -> torch.Tensor:
+        """The float output; where it is added to a residual, also what that residual lacks already."""
+        target = self._floats[node.name]
+        name, readers = node.name, self.graph.consumers()
+        while len(readers[name]) == 1 and readers[name][0].op == "reshape":
+            name = readers[name][0].name
+        if not self.method.residual or len(readers[name]) != 1 or readers[name][0].op != "add":
+            return target
+        other = next((n for n in readers[name][0].inputs if n != name), name)
+        if other not in self._values or self._values[other].numel() != target.numel():
+            return target
+        return target + (self._floats[other] - self._values[other]).reshape(target.shape)
 
 
-def affine(seen: Range, bits: int) -> ActivationQuant:
-    """Min/max quantizer with a zero point; 0 is always representable."""
-    high = 2**bits - 1
-    low_value, high_value = min(seen.low, 0.0), max(seen.high, 0.0)
-    scale = _float32((high_value - low_value) / high) or 1.0
-    return ActivationQuant(scale, round(-low_value / scale), 0, high, bits, "min/max of the calibration images")
-
-
-def symmetric(seen: Range, bits: int) -> ActivationQuant:
-    """Min/max quantizer around the middle code, so that q, k and v can share one integer Gemm."""
-    middle = 2 ** (bits - 1)
-    scale = _float32(seen.magnitude / (middle - 1 if bits > 1 else 1)) or 1.0
-    return ActivationQuant(scale, middle, 0, 2**bits - 1, bits, "largest magnitude of the calibration images")
-
-
-def _float32(value: float) -> float:
-    return float(np.float32(value))
+def _assert_same(what: str, found: torch.Tensor, expected: torch.Tensor) -> None:
+    error = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-6))
+    if not error <= TOLERANCE:
+        raise MptqError(f"{what} changed the float output by {error:.1e} of its maximum; please report this model")

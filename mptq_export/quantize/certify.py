@@ -8,12 +8,13 @@ until this holds.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.errors import MptqError
-from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.recipe.schema import ActivationQuant, Region
 
 #: Smallest distance to a rounding boundary, in steps. Float32 Exp and Gelu are good to 1e-4 of a step at 8 bits.
 MARGIN = 1e-3
@@ -42,6 +43,22 @@ def margin(steps: NDArray[np.float64], low: int, high: int) -> float:
     return float(np.abs(steps - boundary).min())
 
 
+def region_margin(steps: NDArray[np.float64], quant: ActivationQuant) -> float:
+    """Smallest distance of `x / scale` to a rounding boundary of any region, in steps of that region.
+
+    Args:
+        steps: `x / quant.scale`.
+        quant: the quantizer; without regions it has one.
+    """
+    start, smallest = quant.low, math.inf
+    for region in quant.regions or (Region(0, quant.high),):
+        unit = 1 << region.shift
+        first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
+        smallest = min(smallest, margin(steps / unit, first, last))
+        start = region.last
+    return smallest
+
+
 def certify_gelu(layer: str, source: ActivationQuant, target: ActivationQuant, approximate: str) -> ActivationQuant:
     """Nudge the output scale of a GELU until all codes are certain.
 
@@ -58,38 +75,38 @@ def certify_gelu(layer: str, source: ActivationQuant, target: ActivationQuant, a
         MptqError: no nearby scale has the margin.
     """
     exact = gelu_results(source, approximate)
-
-    def value(scale: np.float32) -> NDArray[np.float64]:
-        return exact / float(scale) + target.zero_point
-
-    scale = _search(layer, "Gelu", target.scale, lambda s: margin(value(s), target.low, target.high))
-    return ActivationQuant(float(scale), target.zero_point, target.low, target.high, target.bits, target.reason)
+    scale = _search(layer, "Gelu", target.scale, lambda s: region_margin(exact / float(s), target))
+    return replace(target, scale=float(scale))
 
 
-def certify_exp(layer: str, scale: float, span: int, levels: int) -> float:
-    """Nudge the score scale so that `exp(-k * scale) * levels` is certain for k = 0 .. span.
+def short_scale(scale: float, span: int) -> float:
+    """The score scale with so few mantissa bits that `k * scale` and their differences are exact in float32.
 
-    The scale keeps so few mantissa bits that `k * scale` and differences of such products are exact in float32.
+    Args:
+        scale: wanted score scale.
+        span: largest difference of a score to its row maximum, in codes.
+    """
+    return _short_mantissa(scale, 24 - max(span, 255).bit_length())
+
+
+def certify_attention(layer: str, target: ActivationQuant, score_scale: float, span: int) -> ActivationQuant:
+    """Nudge the scale of the attention codes until `exp(-k * score_scale)` is certain for k = 0 .. span.
 
     Args:
         layer: name for errors.
-        scale: wanted score scale.
+        target: wanted quantizer.
+        score_scale: scale of the scores.
         span: largest difference of a score to its row maximum, in codes.
-        levels: largest attention code (255 at 8 bits).
 
     Returns:
-        The nudged scale.
+        `target` with a scale that differs by at most 2 %.
 
     Raises:
         MptqError: no nearby scale has the margin.
     """
-    bits = 24 - max(span, 255).bit_length()
-    k = np.arange(span + 1, dtype=np.float64)
-
-    def distance(candidate: np.float32) -> float:
-        return margin(np.exp(-k * float(candidate)) * levels, 0, levels)
-
-    return float(_search(layer, "Exp", scale, distance, lambda s: _short_mantissa(s, bits)))
+    exact = np.exp(-np.arange(span + 1, dtype=np.float64) * score_scale)
+    scale = _search(layer, "Exp", target.scale, lambda s: region_margin(exact / float(s), target))
+    return replace(target, scale=float(scale))
 
 
 def _short_mantissa(value: float, bits: int) -> float:
@@ -102,12 +119,11 @@ def _search(
     op: str,
     scale: float,
     distance: Callable[[np.float32], float],
-    shorten: Callable[[float], float] = float,
 ) -> np.float32:
     """The scale nearest to the wanted one (larger first) whose codes have the margin."""
     best = 0.0
     for nudge in (0.0, *(sign * n for n in _NUDGES for sign in (1, -1))):
-        candidate = np.float32(shorten(scale * (1 + nudge)))
+        candidate = np.float32(scale * (1 + nudge))
         best = max(best, found := distance(candidate))
         if found >= MARGIN:
             return candidate

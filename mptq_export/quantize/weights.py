@@ -4,46 +4,91 @@ AVX2 without VNNI adds two u8 x s8 products in int16. 255 * (|w[2i]| + |w[2i+1]|
 8-bit codes whose neighbours along K sum to at most 128; the second has up to twice the resolution.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from mptq_export.recipe.schema import WeightQuant
+from mptq_export.errors import MptqError
+from mptq_export.quantize.rounding import compensated
 
 #: Largest |w[2i]| + |w[2i+1]| for activations of 8 bits.
 PAIR_LIMIT = 128
 
+#: Parts of the min/max scale that a search tries; at 8 bits only the first few.
+_PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
-def quantize_weight(weight: NDArray[np.float32], bits: int) -> WeightQuant:
+
+@dataclass(frozen=True)
+class CodeRange:
+    """Which codes a bit-width allows.
+
+    Attributes:
+        low: smallest code.
+        high: largest code.
+        pair_limit: largest |w[2i]| + |w[2i+1]|; None where no pair can saturate.
+    """
+
+    low: int
+    high: int
+    pair_limit: int | None
+
+    @staticmethod
+    def of(bits: int) -> "CodeRange":
+        """The range of a bit-width from 2 to 8; -128 is never used (arm64 kernels overflow on it)."""
+        return (
+            CodeRange(-127, 127, PAIR_LIMIT) if bits == 8 else CodeRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None)
+        )
+
+    @property
+    def form(self) -> str:
+        """Name of the weight form in recipes."""
+        return "narrow" if self.pair_limit is None else "pair_safe"
+
+
+def quantize_weight(
+    weight: torch.Tensor,
+    bits: int,
+    hessian: torch.Tensor | None = None,
+    *,
+    search: bool = False,
+    compensate: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Round a weight matrix to codes.
 
     Args:
         weight: float32 [N, K].
         bits: 2 to 8.
+        hessian: E[x x^T] of what the layer reads, float64 [K, K]; `search` and `compensate` need it.
+        search: choose every channel's scale by the error of its output instead of min/max.
+        compensate: move rounding errors to other columns instead of rounding to nearest.
 
     Returns:
-        Codes and scales; a channel of zeros gets scale 1.
+        Codes, whole numbers as float32 [N, K], and scales, float32 [N]; a channel of zeros gets scale 1.
     """
-    if bits == 8:
-        return _pair_safe(weight)
-    high = 2 ** (bits - 1) - 1
-    scale = _positive(np.abs(weight).max(1) / high)
-    codes = np.clip(np.rint(weight / scale[:, None]), -high - 1, high).astype(np.int8)
-    return WeightQuant(codes, scale, bits, "narrow", "per-channel min/max")
+    if hessian is None and (search or compensate):
+        raise MptqError("weights can be searched or compensated only with the second moments of their inputs")
+    span = CodeRange.of(bits)
+    parts = _PARTS[: 4 if bits == 8 else None] if search else _PARTS[:1]
+    widest = _widest(weight, span)
+    scales = torch.cat([_positive(widest * part) for part in parts])
+    rows = weight.repeat(len(parts), 1)
+    if compensate and hessian is not None:
+        codes = compensated(rows, scales, hessian, span.low, span.high, span.pair_limit)
+    else:
+        codes = _nearest(rows, scales, span)
+    if len(parts) > 1 and hessian is not None:
+        gap = (rows - codes * scales[:, None]).double()
+        error = ((gap @ hessian) * gap).sum(1).reshape(len(parts), -1)
+        best = error.argmin(0) * len(weight) + torch.arange(len(weight), device=weight.device)
+        codes, scales = codes[best], scales[best]
+    return codes, scales
 
 
-def _pair_safe(weight: NDArray[np.float32]) -> WeightQuant:
-    pairs = pair_sums(weight)
-    scale = _positive(np.maximum(pairs.max(1) / PAIR_LIMIT, np.abs(weight).max(1) / 127))
-    codes = np.clip(np.rint(weight / scale[:, None]), -127, 127)
-    # Rounding can lift a pair one above the limit: take that one off the larger of the two.
-    padded = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2))).reshape(len(codes), -1, 2)
-    excess = np.abs(padded).sum(2) > PAIR_LIMIT
-    larger = np.abs(padded[..., 1]) > np.abs(padded[..., 0])
-    for column, chosen in ((0, ~larger), (1, larger)):
-        fix = excess & chosen
-        padded[..., column] = np.where(fix, padded[..., column] - np.sign(padded[..., column]), padded[..., column])
-    codes = padded.reshape(len(codes), -1)[:, : weight.shape[1]].astype(np.int8)
-    return WeightQuant(codes, scale, 8, "pair_safe", "per-channel min/max over neighbouring pairs")
+def dequantized(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """`codes * scale` of every channel, float32 [N, K]."""
+    return codes.float() * scale[:, None]
 
 
 def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -53,7 +98,33 @@ def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(padded.reshape(len(weight), -1, 2).sum(2))
 
 
-def _positive(scale: NDArray[np.floating]) -> NDArray[np.float32]:
+def _widest(weight: torch.Tensor, span: CodeRange) -> torch.Tensor:
+    """The scales of min/max."""
+    scale = weight.abs().amax(1) / span.high
+    if span.pair_limit is not None:
+        scale = torch.maximum(scale, _pairs(weight.abs()).sum(2).amax(1) / span.pair_limit)
+    return scale
+
+
+def _pairs(weight: torch.Tensor) -> torch.Tensor:
+    """Neighbours along K: [N, ceil(K / 2), 2]."""
+    return torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
+
+
+def _nearest(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange) -> torch.Tensor:
+    codes = (weight / scale[:, None]).round_().clamp_(span.low, span.high)
+    if span.pair_limit is None:
+        return codes
+    # Rounding can lift a pair one above the limit: take that one off the larger of the two.
+    pairs = _pairs(codes)
+    excess = pairs.abs().sum(2) > span.pair_limit
+    larger = pairs[..., 1].abs() > pairs[..., 0].abs()
+    for column, chosen in ((0, ~larger), (1, larger)):
+        pairs[..., column] -= pairs[..., column].sign() * (excess & chosen)
+    return pairs.reshape(len(codes), -1)[:, : weight.shape[1]].contiguous()
+
+
+def _positive(scale: torch.Tensor) -> torch.Tensor:
     """Scales as float32; channels that are all zero (or too small for float32) get 1."""
-    result = scale.astype(np.float32)
-    return np.where(result > np.finfo(np.float32).tiny * 2**24, result, np.float32(1))
+    scale = scale.float()
+    return torch.where(scale > torch.finfo(torch.float32).tiny * 2**24, scale, torch.ones_like(scale))

@@ -7,12 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Raised when a stored recipe changes its meaning.
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Region:
+    """A run of levels `zero_point + (k << shift)`; it starts where the region before it ends.
+
+    Attributes:
+        shift: m of the scale ratio `2 ** m` to the finest region.
+        last: its last level, a code of the fine grid.
+    """
+
+    shift: int
+    last: int
 
 
 @dataclass(frozen=True)
 class ActivationQuant:
-    """Uniform quantizer of one matmul operand or table input, `x = (code - zero_point) * scale`.
+    """Quantizer of one matmul operand or table input, `x = (code - zero_point) * scale`.
 
     Attributes:
         scale: float32 value, > 0.
@@ -21,6 +34,7 @@ class ActivationQuant:
         high: largest code used.
         bits: bit-width of the code range.
         reason: why these numbers.
+        regions: OPT-m: the levels between `low` and `high`, in order; empty where every code is a level.
     """
 
     scale: float
@@ -29,6 +43,7 @@ class ActivationQuant:
     high: int = 255
     bits: int = 8
     reason: str = ""
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class WeightQuant:
     Attributes:
         codes: int8 [N, K].
         scale: float32 [N]; weight = codes * scale.
+        bias: float32 [N].
         bits: bit-width of the codes.
         form: `pair_safe` (8 bits, |w[2i]| + |w[2i+1]| <= 128) or `narrow` (7 bits or fewer); see docs/design.md.
         reason: why these numbers.
@@ -45,8 +61,26 @@ class WeightQuant:
 
     codes: NDArray[np.int8]
     scale: NDArray[np.float32]
+    bias: NDArray[np.float32]
     bits: int
     form: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """SQ-b of one layer norm: its readers see `(x - shift) / scale`.
+
+    Attributes:
+        shift: b, float64 [D], in units of the layer norm's output.
+        scale: s, float64 [D], > 0.
+        strength: exponent a of the activation range; 0 where smoothing is off.
+        reason: the errors that decided.
+    """
+
+    shift: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    strength: float
     reason: str = ""
 
 
@@ -69,6 +103,7 @@ class Recipe:
         settings: bits, input type, preprocessing, calibration, versions.
         activations: quantizer of every site `layer.operand`.
         weights: codes of every linear layer and patch embedding.
+        smoothing: SQ-b of every layer norm that only linear layers read.
         exponents: grid of every residual value: its float is an integer times `2 ** -exponent`.
         proof: filled when the ONNX file is emitted.
     """
@@ -77,5 +112,6 @@ class Recipe:
     settings: dict[str, Any]
     activations: dict[str, ActivationQuant]
     weights: dict[str, WeightQuant]
+    smoothing: dict[str, Smoothing]
     exponents: dict[str, int]
     proof: list[Claim] = field(default_factory=list)

@@ -1,0 +1,131 @@
+"""OPT-m: the levels of post-GELU activations, found by the error of the layer's output.
+
+A quantizer has `2 ** bits` levels. The scales of its regions differ by powers of two, and every level is a multiple of its
+region's scale, so that a code is the integer `k << m` on the finest grid and one 8-bit matmul reads them all.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.quantize.certify import gelu_results
+from mptq_export.quantize.fake import fake_quantize
+from mptq_export.recipe.schema import ActivationQuant, Region
+
+#: Largest m that is tried.
+MAX_SHIFT = 5
+
+#: Regions above zero that are tried: three where codes are few, two where they would be too many to search.
+_FEW_STEPS = 31
+
+#: Parts of the largest value that the top level is tried at.
+_PARTS = np.geomspace(0.12, 1.0, 18)
+
+#: Layouts whose true output error is measured, best estimate first.
+_MEASURED = 6
+
+Layout = tuple[int, tuple[Region, ...]]
+"""Zero point and regions; codes start at 0."""
+
+
+@cache
+def layouts(steps: int) -> tuple[Layout, ...]:
+    """All layouts of `steps` levels besides the lowest: a negative lobe of up to a third, then growing scales.
+
+    The lobe has the finest scale or up to four times it. The plain uniform layouts are among them.
+    """
+    found: list[Layout] = []
+    most = 3 if steps <= _FEW_STEPS else 2
+    for lobe in range(steps // 3 + 1):
+        for shift in range(3 if lobe else 1):
+            zero = lobe << shift
+            for upper in _upper(steps - lobe, 0, 0, most if shift == 0 else most - 1):
+                if upper[-1].last + zero > 255:
+                    continue
+                regions = tuple(Region(r.shift, r.last + zero) for r in upper)
+                found.append((zero, regions if shift == 0 else (Region(shift, zero), *regions)))
+    return tuple(found)
+
+
+def _upper(steps: int, start: int, shift: int, most: int) -> Iterator[tuple[Region, ...]]:
+    if start + (steps << shift) <= 255:
+        yield (Region(shift, start + (steps << shift)),)
+    if most == 1:
+        return
+    for count in range(1, steps):
+        last = start + (count << shift)
+        if last > 255:
+            return
+        for coarser in range(shift + 1, MAX_SHIFT + 1):
+            if last % (1 << coarser) == 0:
+                for rest in _upper(steps - count, last, coarser, most - 1):
+                    yield (Region(shift, last), *rest)
+
+
+def gelu_levels(
+    sample: torch.Tensor, weight: torch.Tensor, source: ActivationQuant, approximate: str, bits: int, *, regions: bool
+) -> ActivationQuant:
+    """The levels after a GELU with the smallest error of the linear layer that reads them.
+
+    GELU sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256 values, each
+    weighted by the squares of the weights that read it; the best few are then measured on the layer's output.
+
+    Args:
+        sample: float32 [rows, K], values after GELU.
+        weight: float32 [N, K], of what reads them.
+        source: quantizer of the GELU's argument.
+        approximate: `none` or `tanh`.
+        bits: 2 to 8.
+        regions: whether other layouts than uniform ones are allowed.
+    """
+    values, counts = _histogram(sample, weight.square().sum(0), gelu_results(source, approximate))
+    top = max(float(values[counts > 0].max()), 1e-6)
+    ranked: list[tuple[float, ActivationQuant]] = []
+    for zero, layout in layouts(2**bits - 1):
+        uniform = len(layout) == 1 and layout[0].shift == 0
+        if not (regions or uniform):
+            continue
+        scales = (top * _PARTS / (layout[-1].last - zero)).astype(np.float32)
+        error = _errors(values, counts, scales.astype(np.float64), zero, layout)
+        best = int(error.argmin())
+        reason = "OPT-m: levels with the smallest output error" if regions else "range with the smallest output error"
+        quant = ActivationQuant(float(scales[best]), zero, 0, layout[-1].last, bits, reason, () if uniform else layout)
+        ranked.append((float(error[best]), quant))
+    ranked.sort(key=lambda entry: entry[0])
+
+    def measured(quant: ActivationQuant) -> float:
+        return float(((sample - fake_quantize(sample, quant)) @ weight.T).square().sum())
+
+    return min((quant for _, quant in ranked[:_MEASURED]), key=measured)
+
+
+def _histogram(
+    sample: torch.Tensor, importance: torch.Tensor, results: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The values that occur and the summed importance of each."""
+    ordered = torch.from_numpy(np.sort(results).astype(np.float32)).to(sample.device)
+    nearest = torch.bucketize(sample.contiguous(), (ordered[1:] + ordered[:-1]) / 2)
+    weights = importance.expand_as(sample).reshape(-1).double()
+    counts = torch.bincount(nearest.reshape(-1), weights=weights, minlength=len(results))
+    return ordered.double().cpu().numpy(), counts.cpu().numpy()
+
+
+def _errors(
+    values: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    zero: int,
+    layout: tuple[Region, ...],
+) -> NDArray[np.float64]:
+    """Weighted squared error of one layout at every scale."""
+    steps = values / scales[:, None]
+    total = np.full_like(steps, -zero)
+    start = -zero
+    for region in layout:
+        unit, last = 1 << region.shift, region.last - zero
+        total += (np.clip(np.rint(steps / unit), start // unit, last // unit) - start // unit) * unit
+        start = last
+    return np.asarray((((total - steps) * scales[:, None]) ** 2 * counts).sum(1))
