@@ -10,7 +10,8 @@ from torch import nn
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
-from mptq_export.quantize.build import build_recipe
+from mptq_export.quantize.build import Widths, build_recipe
+from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.recipe.schema import Recipe
 from mptq_export.transform import prepare
 
@@ -99,8 +100,14 @@ def prepared(kind: str) -> Graph:
     return prepare(captured(kind), images(kind, 2), (MEAN, STD))
 
 
-def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:
-    """A recipe from 16 images."""
+def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+    """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
     graph = prepared(kind)
-    stats = collect(graph, [images(kind, 8, seed).numpy() for seed in (1, 2)])
-    return build_recipe(graph, stats, bits, {"arch": kind}, {"bits": f"{bits[0]}/{bits[1]}"})
+    seen = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
+    widths: Widths = bits if callable(bits) else lambda _layer: bits
+    return build_recipe(graph, collect(graph, [seen.numpy()]), seen, widths, method, {"arch": kind}, {"bits": "4/8"})
+
+
+def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:
+    """A recipe of plain min/max rounding: it transforms nothing, so that it is one of the prepared graph."""
+    return quantized(kind, bits, MINMAX)[1]

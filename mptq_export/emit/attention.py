@@ -16,7 +16,7 @@ from mptq_export.emit.builder import FLOAT
 from mptq_export.emit.forms import Attention, Codes, Floats
 from mptq_export.emit.proof import FLOAT32_INTEGER, INT32
 from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import MARGIN, margin
+from mptq_export.quantize.certify import MARGIN, region_margin
 from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -68,7 +68,7 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     onnx = emitter.onnx
     scores, steps = score_path(emitter.graph, node)
     quant = emitter.recipe.activations[f"{node.name}.input"]
-    high = emitter.recipe.activations[site].high
+    target = emitter.recipe.activations[site]
     codes = _scores(emitter, scores, quant)
     length = node.shape.dims[-1]
     span = 255
@@ -79,20 +79,22 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     else:
         x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
         for step in steps:
-            x, added = _score_step(emitter, x, step, quant.scale, high)
+            x, added = _score_step(emitter, x, step, quant.scale, target.high)
             span += added
         top = onnx.one("ReduceMax", [x, onnx.shape([-1])], f"{node.name}.peak", keepdims=1)
     distance = onnx.one("Sub", [x, top], f"{node.name}.distance")
-    exact = np.exp(-np.arange(span + 1) * quant.scale) * high
+    exact = np.exp(-np.arange(span + 1) * quant.scale) / target.scale
     advice = "quantize again: the recipe's scale is not certified"
-    emitter.proof.at_least(node.name, "Exp margin in steps", margin(exact, 0, high), MARGIN, advice)
+    emitter.proof.at_least(node.name, "Exp margin in steps", region_margin(exact, target), MARGIN, advice)
+    emitter.proof.at_least(node.name, "attention code of a row's maximum", float(np.rint(exact[0])), 1.0, advice)
+    emitter.proof.at_most(node.name, "zero point of attention codes", target.zero_point, 0.0, advice)
     emitter.proof.at_most(
         node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice
     )
     power = onnx.one("Exp", [distance], f"{node.name}.exp")
-    u = onnx.quantize(power, float(np.float32(1.0 / high)), 0, f"{node.name}.codes")
+    u = emitter.coded(power, target.scale, target, f"{node.name}.codes", flat=False).tensor
     emitter.proof.at_most(
-        node.name, "float32 sum of attention codes", length * high, FLOAT32_INTEGER, "sequence too long"
+        node.name, "float32 sum of attention codes", length * target.high, FLOAT32_INTEGER, "sequence too long"
     )
     total = onnx.one("Cast", [u], f"{node.name}.codes_f32", to=FLOAT)
     total = onnx.one("ReduceSum", [total, onnx.shape([-1])], f"{node.name}.sum", keepdims=1)

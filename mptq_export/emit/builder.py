@@ -18,6 +18,7 @@ class OnnxBuilder:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._results: dict[Any, str] = {}
         self._names: set[str] = set()
+        self._producers: dict[str, str] = {}
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
@@ -61,11 +62,16 @@ class OnnxBuilder:
             names = [self._unique(name if i == 0 else f"{name}_{i}") for i in range(outputs)]
             self.nodes.append(helper.make_node(op_type, inputs, names, name=names[0], **attrs))
             self._results[key] = "\0".join(names)
+            self._producers.update(dict.fromkeys(names, op_type))
         return self._results[key].split("\0")
 
     def one(self, op_type: str, inputs: list[str], name: str, **attrs: Any) -> str:
         """`op` with one result."""
         return self.op(op_type, inputs, name, **attrs)[0]
+
+    def producer(self, tensor: str) -> str:
+        """Op that computes a tensor; empty for inputs and initializers."""
+        return self._producers.get(tensor, "")
 
     def quantize(self, x: str, scale: float, zero_point: int, name: str) -> str:
         """QuantizeLinear to uint8."""

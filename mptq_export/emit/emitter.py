@@ -7,12 +7,11 @@ which is uint8 codes almost everywhere.
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import onnx
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
-from mptq_export.emit import attention, gelu, layer_norm, linear, movement, residual
+from mptq_export.emit import attention, gelu, layer_norm, linear, movement, quantizer, residual
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
 from mptq_export.emit.proof import Proof
@@ -54,9 +53,14 @@ class Emitter:
         elif root.op == "layer_norm":
             base = layer_norm.emit_codes(self, root, quant, key)
         else:
-            base = self.quantized(self.floats(root.name, 0), quant, key)
+            x = self.floats(root.name, 0)
+            step = quant.scale * 2.0**x.exponent
+            base = self.coded(x.tensor, step, quant, key, x.flat, fused=False)
         moved = movement.apply(self, base, root, chain)
-        return Codes(moved.tensor, quant.scale, quant.zero_point, quant.low, quant.high, moved.flat)
+        tensor = moved.tensor
+        if (moved.low, moved.high) != (quant.low, quant.high):  # one Gemm whose readers have several widths
+            tensor = quantizer.clip(self.onnx, tensor, quant.low, quant.high, f"{key}.codes")
+        return Codes(tensor, quant.scale, quant.zero_point, quant.low, quant.high, moved.flat)
 
     def floats(self, value: str, exponent: int | None) -> Floats:
         """A value as float32 in units of 2 ** -exponent; None asks for the integers of its own grid."""
@@ -78,21 +82,19 @@ class Emitter:
             node = self.graph[node.inputs[0]]
         return node, chain
 
-    def quantized(self, x: Floats, quant: ActivationQuant, name: str) -> Codes:
-        """QuantizeLinear of a float value, then the code range of its bit-width."""
-        return self.coded(x.tensor, quant.scale * 2.0**x.exponent, quant, name, x.flat)
+    def coded(
+        self, tensor: str, step: float, quant: ActivationQuant, name: str, flat: bool, *, fused: bool = True
+    ) -> Codes:
+        """The codes of a float tensor in which one code is `step`.
 
-    def coded(self, tensor: str, step: float, quant: ActivationQuant, name: str, flat: bool) -> Codes:
-        """QuantizeLinear of a float tensor in which one code is `step`, then the code range of its bit-width."""
-        codes = self.clipped(self.onnx.quantize(tensor, step, quant.zero_point, name), quant, name)
+        onnxruntime makes an integer kernel of a matmul whose result is read by one QuantizeLinear, or by none. Where
+        there can be more (`fused` is false, or regions), a product with a power of two stands between.
+        """
+        producer = self.onnx.producer(tensor)
+        if producer in ("Gemm", "MatMul") and (quant.regions or not fused):
+            tensor, step = self.onnx.one("Mul", [tensor, self.onnx.scalar(0.5)], f"{name}.half"), step / 2
+        codes = quantizer.quantize(self.onnx, tensor, step, quant, name)
         return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat)
-
-    def clipped(self, codes: str, quant: ActivationQuant, name: str) -> str:
-        """Restrict uint8 codes to [low, high]; uint8 itself ends at 0 and 255."""
-        if (quant.low, quant.high) == (0, 255):
-            return codes
-        limits = [self.onnx.scalar(quant.low, np.uint8), self.onnx.scalar(quant.high, np.uint8)]
-        return self.onnx.one("Clip", [codes, *limits], f"{name}.clip")
 
     # -- shapes ---------------------------------------------------------------------------------------------------
 
@@ -177,6 +179,8 @@ def emit(
         MptqError: a layer cannot be proved exact, or an op has no integer form where it stands.
     """
     emitter = Emitter(graph, recipe, input_type, storage)
+    for key, site in emitter.sites.items():
+        quantizer.prove_quantizer(emitter.proof, site.node.name, key, recipe.activations[key])
     model = emitter.finish(metadata, producer)
     recipe.proof = emitter.proof.claims
     return model

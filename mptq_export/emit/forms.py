@@ -53,7 +53,7 @@ class Attention:
     """Unnormalised attention weights: uint8 codes and their exact row sums.
 
     Attributes:
-        codes: ONNX name, uint8, the row maximum is the top code.
+        codes: ONNX name, uint8, at most 1 / scale: the code of a row's maximum.
         total: ONNX name, float32, sum of the codes of a row (keepdims).
     """
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes
-from mptq_export.quantize.certify import MARGIN, gelu_results, margin
+from mptq_export.quantize.certify import MARGIN, gelu_results, region_margin
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
-    """DQ -> Gelu -> Q, with its margin proved."""
+    """DQ -> Gelu -> Q (of every region), with its margin proved."""
     onnx = emitter.onnx
     source = emitter.codes(node, "input")
     exact = gelu_results(emitter.recipe.activations[f"{node.name}.input"], node.attrs["approximate"])
-    found = margin(exact / quant.scale + quant.zero_point, quant.low, quant.high)
+    found = region_margin(exact / quant.scale, quant)
     advice = "quantize again: the recipe's scale is not certified"
     emitter.proof.at_least(node.name, "Gelu margin in steps", found, MARGIN, advice)
     x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")

@@ -12,6 +12,7 @@ from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import INT32
 from mptq_export.emit.weight_storage import store_weight
 from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
+from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
     from mptq_export.calibrate.sites import Site
@@ -19,20 +20,29 @@ if TYPE_CHECKING:
 
 
 def gives_codes(emitter: "Emitter", node: Node) -> bool:
-    """Whether every reader of a linear layer's output wants codes with one zero point."""
-    return node.op == "linear" and bool(_code_readers(emitter, node))
+    """Whether every reader of a linear layer's output wants codes, and no channel has to have two."""
+    return node.op == "linear" and _agree(emitter, node, _code_readers(emitter, node))
 
 
 def emit_codes(emitter: "Emitter", node: Node) -> Codes:
-    """QGemm with uint8 output; the scales of all readers (q, k, v) are absorbed by per-channel weight scales."""
+    """QGemm with uint8 output; the scales of all readers (q, k, v) are absorbed by per-channel weight scales.
+
+    Readers of several widths have several zero points: those are added through the bias, and each reader clips its own
+    channels after the movement.
+    """
     readers = _code_readers(emitter, node)
-    channel_scale = np.ones(node.params["weight"].shape[0], np.float64)
-    quant = emitter.recipe.activations[readers[0].key]
-    for site in readers:
+    width = node.params["weight"].shape[0]
+    scale, zero_point = np.ones(width, np.float64), np.zeros(width, np.float64)
+    quants = [emitter.recipe.activations[site.key] for site in readers]
+    for site, quant in zip(readers, quants, strict=True):
         channels = _channels(emitter, node, site)
-        channel_scale[channels] = emitter.recipe.activations[site.key].scale
-    real, _ = _gemm(emitter, node, 1.0 / channel_scale)
-    return emitter.coded(real, 1.0, quant, f"{node.name}.codes", flat=True)
+        scale[channels], zero_point[channels] = quant.scale, quant.zero_point
+    name = f"{node.name}.codes"
+    if len({_levels(quant) for quant in quants}) == 1:
+        real, _ = _gemm(emitter, node, 1.0 / scale)
+        return emitter.coded(real, 1.0, quants[0], name, flat=True)
+    real, _ = _gemm(emitter, node, 1.0 / scale, zero_point)
+    return Codes(emitter.onnx.quantize(real, 1.0, 0, name), 1.0, 0, 0, 255, flat=True)
 
 
 def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
@@ -57,9 +67,25 @@ def _code_readers(emitter: "Emitter", node: Node) -> "list[Site]":
             if not keys or reader.op == "softmax":
                 return []
             found += [emitter.sites[key] for key in keys]
-    quants = [emitter.recipe.activations[site.key] for site in found]
-    same = {(q.zero_point, q.low, q.high) for q in quants}
-    return found if len(same) == 1 else []
+    return found
+
+
+def _agree(emitter: "Emitter", node: Node, readers: "list[Site]") -> bool:
+    """Whether one uint8 tensor can serve all readers."""
+    quants = [emitter.recipe.activations[site.key] for site in readers]
+    if any(quant.regions for quant in quants) and len({_levels(quant) for quant in quants}) > 1:
+        return False
+    chosen: dict[int, tuple[float, int]] = {}
+    return bool(readers) and all(
+        chosen.setdefault(channel, (quant.scale, quant.zero_point)) == (quant.scale, quant.zero_point)
+        for site, quant in zip(readers, quants, strict=True)
+        for channel in _channels(emitter, node, site).tolist()
+    )
+
+
+def _levels(quant: ActivationQuant) -> tuple[object, ...]:
+    """What is left of a quantizer when its scale is folded into the weights."""
+    return quant.zero_point, quant.low, quant.high, quant.regions
 
 
 def _channels(emitter: "Emitter", node: Node, site: "Site") -> NDArray[np.int64]:
@@ -71,13 +97,15 @@ def _channels(emitter: "Emitter", node: Node, site: "Site") -> NDArray[np.int64]
     return np.unique(index.numpy())
 
 
-def _gemm(emitter: "Emitter", node: Node, gain: "float | NDArray[np.float64]") -> tuple[str, float]:
-    """DQ, DQ, DQ -> Gemm; returns the float result (times `gain`) and its proved bound."""
+def _gemm(
+    emitter: "Emitter", node: Node, gain: "float | NDArray[np.float64]", shift: "float | NDArray[np.float64]" = 0.0
+) -> tuple[str, float]:
+    """DQ, DQ, DQ -> Gemm; returns the float result (times `gain`, plus `shift`) and its proved bound."""
     onnx, quant = emitter.onnx, emitter.recipe.weights[node.name]
     source = _input_rows(emitter, node)
     scale = (quant.scale.astype(np.float64) * gain).astype(np.float32)
     bias_scale = np.float32(source.scale) * scale
-    bias = np.rint(node.params["bias"].numpy().astype(np.float64) * gain / bias_scale)
+    bias = np.rint((quant.bias.astype(np.float64) * gain + shift) / bias_scale)
     bound = _prove(emitter, node, source, bias)
     weight = store_weight(onnx, f"{node.name}.weight", np.ascontiguousarray(quant.codes.T), quant.bits, emitter.storage)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tiny_models import prepared, recipe
+from tiny_models import quantized
 
 from mptq_export.emit.emitter import emit
 from mptq_export.recipe.schema import Recipe
@@ -22,8 +22,8 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
     def make(kind: str, bits: int, input_type: str = "float32") -> tuple[Path, Recipe]:
         path = folder / f"{kind}.{bits}.{input_type}.onnx"
         if path not in made:
-            made[path] = recipe(kind, (bits, bits))
-            onnx.save(emit(prepared(kind), made[path], input_type=input_type, metadata={"a": "b"}, producer="1"), path)
+            graph, made[path] = quantized(kind, (bits, bits))
+            onnx.save(emit(graph, made[path], input_type=input_type, metadata={"a": "b"}, producer="1"), path)
         return path, made[path]
 
     return make
