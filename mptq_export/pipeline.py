@@ -1,7 +1,6 @@
-"""Checkpoint and images in, one exact ONNX file and its recipe out: the stages in order."""
+"""Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mptq_export import __version__
 from mptq_export.errors import MptqError
-from mptq_export.files import check_writable, write_together
+from mptq_export.files import check_writable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    import torch
 
     from mptq_export.calibrate.statistics import Statistics
     from mptq_export.capture.graph import Graph
@@ -42,11 +40,13 @@ class ExportRequest:
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
+        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `method` and `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
         bits: (weights, activations).
-        input_type: `float32` or `uint8`.
-        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`.
+        method: one of `quantize.method.METHODS`.
+        input_type: `float32` or `uint8`; None: float32, or the recipe's.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
         float_onnx: also write the float model here.
         device: torch device for calibration; None takes a GPU where there is one.
         force: replace existing files.
@@ -58,11 +58,13 @@ class ExportRequest:
     arch: str | None = None
     model_kwargs: dict[str, Any] | None = None
     trust: bool = False
+    recipe: Path | None = None
     calib: Path | None = None
     count: int = 128
     bits: tuple[int, int] = (8, 8)
-    input_type: str = "float32"
-    weight_storage: str = "packed"
+    method: str = "best"
+    input_type: str | None = None
+    weight_storage: str | None = None
     float_onnx: Path | None = None
     device: str | None = None
     force: bool = False
@@ -76,20 +78,22 @@ class ExportResult:
     Attributes:
         request: what was asked for.
         loaded: the model that was read.
-        source: the calibration inputs.
+        warnings: what the user should know about the model and the calibration inputs, a sentence each.
         recipe: all decisions and the proof.
         report: onnxruntime against `kernels_ref` on one random input, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
+        load_ms: time that onnxruntime needs to make a session of the file.
     """
 
     request: ExportRequest
     loaded: "LoadedModel"
-    source: "CalibrationSource"
+    warnings: tuple[str, ...]
     recipe: "Recipe"
     report: "VerifyReport"
     float_bytes: int
     onnx_bytes: int
+    load_ms: float
 
 
 def _untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
@@ -110,36 +114,84 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
         MptqError: any problem that the user can act on; nothing is left half written.
     """
     _check_outputs(request)
-    device = _device(request.device)
-    from mptq_export.data.source import open_calibration
-    from mptq_export.load.model import load_model
+    loaded, warnings, graph, recipe = _replayed(request) if request.recipe else _quantized(request, track)
+    from mptq_export.write import load_milliseconds, write_export
 
-    loaded = load_model(request.model, arch=request.arch, model_kwargs=request.model_kwargs, trust=request.trust)
-    source = open_calibration(request.calib, loaded.preprocessing, count=request.count)
-    if request.float_onnx is not None:
-        from mptq_export.emit.float_onnx import write_float_onnx
-
-        write_float_onnx(loaded.model, next(iter(source.batches(2))), request.float_onnx)
-    graph, stats = _calibrated(request, loaded, source, device, track)
-    recipe = _recipe(request, loaded, source, graph, stats)
-    report = _write(request, loaded, graph, recipe)
+    report = write_export(request.out, loaded, graph, recipe)
     weights = sum(p.numel() for p in loaded.model.parameters()) * 4
-    return ExportResult(request, loaded, source, recipe, report, weights, request.out.stat().st_size)
+    load_ms = load_milliseconds(request.out)
+    size = request.out.stat().st_size
+    return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
 
 
 def _check_outputs(request: ExportRequest) -> None:
-    """Refuse outputs that cannot be written, are the checkpoint itself, or are one file twice."""
-    from mptq_export.recipe.store import recipe_paths
+    """Refuse outputs that cannot be written, are an input, or are one file twice."""
+    from mptq_export.recipe.store import recipe_paths, tensors_path
 
-    outputs = [request.out, *recipe_paths(request.out), *([request.float_onnx] if request.float_onnx else [])]
-    taken = {Path(request.model).resolve()}
-    for path in outputs:
-        if path.resolve() in taken:
-            raise MptqError(f"cannot write {path}: the checkpoint or another output has that name; choose another -o")
+    inputs = {Path(request.model).resolve()}
+    replayed = {path.resolve() for path in (request.recipe, tensors_path(request.recipe))} if request.recipe else set()
+    taken: set[Path] = set()
+    for path in [request.out, *([request.float_onnx] if request.float_onnx else [])]:
+        if path.resolve() in inputs | replayed | taken:
+            raise MptqError(
+                f"cannot write {path}: the checkpoint, the recipe or another output has that name; choose another -o"
+            )
         taken.add(path.resolve())
         check_writable(path, force=request.force)
-    if request.report is not None and request.report.resolve() in taken:
-        raise MptqError(f"--json {request.report} names the checkpoint or an output; choose another file")
+    for path in recipe_paths(request.out):  # a replayed recipe may be written over itself
+        if path.resolve() in inputs | taken:
+            raise MptqError(
+                f"cannot write {path}: the checkpoint, the recipe or another output has that name; choose another -o"
+            )
+        taken.add(path.resolve())
+        check_writable(path, force=request.force)
+    if request.report is not None and request.report.resolve() in inputs | replayed | taken:
+        raise MptqError(f"--json {request.report} names the checkpoint, the recipe or an output; choose another file")
+
+
+def _load(request: ExportRequest) -> "LoadedModel":
+    from mptq_export.load.model import load_model
+
+    return load_model(request.model, arch=request.arch, model_kwargs=request.model_kwargs, trust=request.trust)
+
+
+def _probe(request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource") -> "torch.Tensor":
+    """Two inputs on which every rewrite of the model is checked, and the float companion, if it is asked for."""
+    import torch
+
+    inputs = next(iter(source.batches(2)))
+    if request.float_onnx is not None:
+        from mptq_export.emit.float_onnx import write_float_onnx
+
+        write_float_onnx(loaded.model, inputs, request.float_onnx)
+    return torch.from_numpy(inputs)
+
+
+def _replayed(request: ExportRequest) -> "tuple[LoadedModel, tuple[str, ...], Graph, Recipe]":
+    """Model and graph of a recipe; synthetic images are only the probe of the rewrites."""
+    from mptq_export.data.source import open_calibration
+    from mptq_export.recipe.store import read_recipe
+    from mptq_export.replay import check_model, replay_graph, replay_settings
+
+    assert request.recipe is not None
+    recipe = read_recipe(request.recipe)
+    recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage)
+    loaded = _load(request)
+    check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
+    probe = _probe(request, loaded, open_calibration(None, loaded.preprocessing, count=2))
+    return loaded, (), replay_graph(request.recipe, recipe, loaded, probe), recipe
+
+
+def _quantized(request: ExportRequest, track: Track) -> "tuple[LoadedModel, tuple[str, ...], Graph, Recipe]":
+    """Model, graph and recipe from calibration inputs."""
+    from mptq_export.data.source import open_calibration
+
+    device = _device(request.device)
+    loaded = _load(request)
+    source = open_calibration(request.calib, loaded.preprocessing, count=request.count)
+    prepared, stats, pixels = _calibrated(request, loaded, source, device, track)
+    graph, recipe = _built(request, loaded, source, prepared, stats, pixels, device, track)
+    return loaded, source.warnings, graph, recipe
 
 
 def _device(name: str | None) -> str:
@@ -161,17 +213,15 @@ def _device(name: str | None) -> str:
 
 def _calibrated(
     request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource", device: str, track: Track
-) -> "tuple[Graph, Statistics]":
-    """Capture, prepare and run the calibration inputs."""
-    import torch
-
+) -> "tuple[Graph, Statistics, bool]":
+    """Capture, prepare and run the calibration inputs; also whether these are 8-bit pixels, normalised."""
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.trace import capture
     from mptq_export.transform import prepare
 
     preprocessing = loaded.preprocessing
+    probe = _probe(request, loaded, source)
     captured = capture(loaded.model, preprocessing.input_size)
-    probe = torch.from_numpy(next(iter(source.batches(2))))
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, Statistics]":
@@ -181,88 +231,66 @@ def _calibrated(
     graph, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")
     if seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK):
-        return graph, stats
+        return graph, stats, True
     if request.input_type == "uint8":
         raise MptqError(
             f"{request.calib}: the calibration inputs are not 8-bit pixels normalised with mean {preprocessing.mean} "
             f"and std {preprocessing.std}; --input uint8 needs such inputs"
         )
-    return run(None)
+    return *run(None), False
 
 
-def _recipe(
-    request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource", graph: "Graph", stats: "Statistics"
-) -> "Recipe":
+def _built(
+    request: ExportRequest,
+    loaded: "LoadedModel",
+    source: "CalibrationSource",
+    prepared: "Graph",
+    stats: "Statistics",
+    pixel_inputs: bool,
+    device: str,
+    track: Track,
+) -> "tuple[Graph, Recipe]":
+    """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
+    import torch
+
     from mptq_export.quantize.build import build_recipe
+    from mptq_export.quantize.method import METHODS
 
-    model = {
-        "arch": loaded.arch,
-        "model_kwargs": loaded.model_kwargs,
-        "arch_source": loaded.arch_source,
-        "weights_sha256": weights_digest(loaded.model.state_dict()),
-    }
     settings = {
         "bits": "{}/{}".format(*request.bits),
-        "input": request.input_type,
-        "weight_storage": request.weight_storage,
+        "method": request.method,
+        "input": request.input_type or "float32",
+        "weight_storage": request.weight_storage or "packed",
+        "pixel_inputs": pixel_inputs,
         "calibration": source.description,
         "calibration_images": stats.images,
         "preprocessing": loaded.preprocessing.to_metadata(),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
-    return build_recipe(graph, stats, request.bits, model, settings)
-
-
-def _write(request: ExportRequest, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "VerifyReport":
-    """Emit, prove, compare with the reference, and only then let the file and its recipe appear."""
-    import onnx
-
-    from mptq_export.emit.emitter import emit
-    from mptq_export.recipe.store import recipe_writers, to_json
-    from mptq_export.verify.compare import verify_model
-
-    model = emit(
-        graph,
-        recipe,
-        input_type=request.input_type,
-        metadata={},
-        producer=__version__,
-        storage=request.weight_storage,
+    images = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+    bar = track(prepared, "quantizing", len(prepared.nodes))
+    next(bar, None)
+    graph, recipe = build_recipe(
+        prepared.to(device),
+        stats,
+        images,
+        lambda _layer: request.bits,
+        METHODS[request.method],
+        identity_of(loaded),
+        settings,
+        lambda _node: next(bar, None),
     )
-    metadata = {
-        **loaded.preprocessing.to_metadata(),
-        "mptq.arch": loaded.arch,
-        "mptq.bits": recipe.settings["bits"],
-        "mptq.recipe_sha256": hashlib.sha256(to_json(recipe).encode()).hexdigest(),
+    return graph.to("cpu"), recipe
+
+
+def identity_of(loaded: "LoadedModel") -> dict[str, Any]:
+    """Architecture, arguments and weights of a model, as recipes store them."""
+    return {
+        "arch": loaded.arch,
+        "model_kwargs": loaded.model_kwargs,
+        "arch_source": loaded.arch_source,
+        "weights_sha256": weights_digest(loaded.model.state_dict()),
     }
-    if loaded.class_names:
-        metadata["mptq.class_names"] = json.dumps(loaded.class_names)
-    onnx.helper.set_model_props(model, metadata)
-    reports: list[VerifyReport] = []
-
-    def write(path: Path) -> None:
-        onnx.save(model, path)
-        report = verify_model(path, [_random_image(request.input_type, loaded.preprocessing.input_size)])
-        if not report.passed:
-            raise MptqError(
-                f"{request.out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
-                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
-            )
-        reports.append(report)
-
-    write_together({request.out: write, **recipe_writers(recipe, request.out)})
-    return reports[0]
-
-
-def _random_image(input_type: str, size: tuple[int, int, int]) -> "NDArray[np.generic]":
-    """One deterministic input of the file's own type."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    channels, height, width = size
-    if input_type == "uint8":
-        return generator.integers(0, 256, (1, height, width, channels), dtype=np.uint8)
-    return generator.standard_normal((1, channels, height, width), dtype=np.float32)
 
 
 def weights_digest(state: dict[str, Any]) -> str:

@@ -16,11 +16,14 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "output": str(result.request.out),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
-        "calibration": result.source.description,
+        "recipe": None if result.request.recipe is None else str(result.request.recipe),
+        "calibration": result.recipe.settings["calibration"],
+        "method": result.recipe.settings["method"],
         "bits": result.recipe.settings["bits"],
         "layers": len(result.recipe.weights),
         "onnx_bytes": result.onnx_bytes,
         "float32_bytes": result.float_bytes,
+        "load_ms": round(result.load_ms, 1),
         "kernels": dict(Counter(m.op for m in plan.matmuls)),
         "float_matmuls": len(plan.floating),
         "claims": len(result.recipe.proof),
@@ -37,10 +40,12 @@ def show_summary(result: ExportResult) -> None:
     ratio = data["onnx_bytes"] / data["float32_bytes"]
     rows = {
         "model": f"{data['arch']} ({data['arch_source']})",
-        "calibration": data["calibration"],
+        "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
+        "method": data["method"],
         "bits": f"{data['bits']} (weights/activations) in {data['layers']} layers; scores, GELU inputs and pixels 8, "
         "residual 16",
         "size": f"{data['onnx_bytes'] / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
+        "load": f"{data['load_ms']:.0f} ms until onnxruntime has a session",
         "kernels": f"{kernels}; {data['float_matmuls']} matmuls in float",
         "proved": f"{data['claims']} bounds and margins, the smallest margin {data['smallest_margin']:.2g} of a step",
         "checked": f"{data['differing_values']} of {data['compared_values']:,} values differ between onnxruntime and "

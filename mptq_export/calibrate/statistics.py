@@ -86,10 +86,7 @@ def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = 
         for key in by_value.get(node.name, ()):
             stats.sites[key] = seen
 
-    moved = Graph(
-        (Node(n.op, n.name, n.inputs, n.shape, n.attrs, {k: v.to(device) for k, v in n.params.items()}) for n in graph),
-        graph.output,
-    )
+    moved = graph.to(device)
     with torch.no_grad():
         for batch in batches:
             evaluate(moved, torch.from_numpy(batch).to(device), observe)

@@ -91,6 +91,11 @@ class Graph:
             node = self.nodes[node.inputs[0]]
         return node
 
+    def to(self, device: torch.device | str) -> "Graph":
+        """A copy whose tensors are on a device."""
+        moved = (replace(node, params={k: v.to(device) for k, v in node.params.items()}) for node in self)
+        return Graph(moved, self.output)
+
     def updated(self, changes: dict[str, Node]) -> "Graph":
         """A copy in which the nodes named in `changes` are replaced."""
         return Graph((changes.get(node.name, node) for node in self), self.output)

@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
 from mptq_export.errors import MptqError
+from mptq_export.quantize.method import METHODS
+
+#: What a recipe has decided already: parameter and its option.
+_DECIDED = {"calib": "--calib", "count": "--count", "bits": "--bits", "method": "--method", "device": "--device"}
 
 
 def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
@@ -24,7 +29,8 @@ def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) 
         "mptq-export model.pt --calib images/",
         "mptq-export model.pt --arch deit_tiny_patch16_224 --model-kwargs '{\"num_classes\": 10}' --calib images/",
         "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
-        "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 6/6",
+        "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
+        "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
     ],
 )
 @click.argument("model")
@@ -36,19 +42,28 @@ def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) 
     "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
 )
 @click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    default="best",
+    show_default=True,
+    help="paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
+)
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="Replay a .recipe.json of this model instead of calibrating: the same bytes.",
+)
+@click.option(
     "--input",
     "input_type",
     type=click.Choice(["float32", "uint8"]),
-    default="float32",
-    show_default=True,
-    help="Normalised NCHW floats, or raw NHWC pixels.",
+    help="Normalised NCHW floats, or raw NHWC pixels. Default: float32, or the recipe's.",
 )
 @click.option(
     "--weight-storage",
     type=click.Choice(["packed", "int8"]),
-    default="packed",
-    show_default=True,
-    help="Codes below 8 bits at their own width, or a byte each (larger file, quicker to load).",
+    help="Codes below 8 bits at their own width, or a byte each (larger file, quicker to load). Default: packed, or "
+    "the recipe's.",
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
@@ -66,8 +81,10 @@ def main(
     calib: Path | None,
     count: int,
     bits: tuple[int, int],
-    input_type: str,
-    weight_storage: str,
+    method: str,
+    recipe: Path | None,
+    input_type: str | None,
+    weight_storage: str | None,
     out: Path | None,
     float_onnx: Path | None,
     device: str | None,
@@ -76,6 +93,7 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
+    _check_recipe_alone(recipe)
     from mptq_export.pipeline import ExportRequest, export_model
 
     request = ExportRequest(
@@ -84,9 +102,11 @@ def main(
         arch=arch,
         model_kwargs=model_kwargs,
         trust=trust,
+        recipe=recipe,
         calib=calib,
         count=count,
         bits=bits,
+        method=method,
         input_type=input_type,
         weight_storage=weight_storage,
         float_onnx=float_onnx,
@@ -97,10 +117,25 @@ def main(
     result = export_model(request, progress)
     from mptq_export.summary import show_summary, summary_json
 
-    for note in (*result.loaded.notes, *result.source.warnings):
+    for note in result.warnings:
         warn(note)
     show_summary(result)
     write_json(json_path, summary_json(result))
+
+
+def _check_recipe_alone(recipe: Path | None) -> None:
+    """Refuse options that a recipe answers already.
+
+    Raises:
+        MptqError: one was given on the command line.
+    """
+    source = click.get_current_context().get_parameter_source
+    given = [option for name, option in _DECIDED.items() if source(name) is ParameterSource.COMMANDLINE]
+    if recipe is not None and given:
+        raise MptqError(
+            f"--recipe {recipe} and {given[0]} exclude each other: a recipe holds the finished codes, nothing is "
+            f"calibrated or chosen again; leave {given[0]} out, or leave --recipe out to quantize anew"
+        )
 
 
 def _default_output(model: str) -> Path:

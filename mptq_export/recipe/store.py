@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.errors import MptqError
-from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, WeightQuant
+from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region, Smoothing, WeightQuant
 
 
 def recipe_paths(onnx_path: Path) -> tuple[Path, Path]:
@@ -19,22 +20,52 @@ def recipe_paths(onnx_path: Path) -> tuple[Path, Path]:
     return onnx_path.with_suffix(".recipe.json"), onnx_path.with_suffix(".recipe.safetensors")
 
 
+def tensors_path(json_path: Path) -> Path:
+    """The file with the codes of a recipe."""
+    return json_path.with_suffix(".safetensors")
+
+
 def to_json(recipe: Recipe) -> str:
-    """The readable part; the same recipe gives the same text, byte for byte."""
+    """The readable part, a line for every layer; the same recipe gives the same text, byte for byte."""
     weights = {
-        name: {"bits": w.bits, "form": w.form, "reason": w.reason, "shape": list(w.codes.shape), "sha256": _digest(w)}
+        name: {
+            "bits": w.bits,
+            "form": w.form,
+            "shape": list(w.codes.shape),
+            "reason": w.reason,
+            "sha256": _weight_digest(w),
+        }
         for name, w in recipe.weights.items()
     }
-    content: dict[str, Any] = {
-        "recipe_version": VERSION,
-        "model": recipe.model,
-        "settings": recipe.settings,
-        "activations": {name: asdict(quant) for name, quant in recipe.activations.items()},
-        "weights": weights,
-        "exponents": recipe.exponents,
-        "proof": [asdict(claim) for claim in recipe.proof],
+    smoothing = {
+        name: {"strength": s.strength, "reason": s.reason, "sha256": _smoothing_digest(s)}
+        for name, s in recipe.smoothing.items()
     }
-    return json.dumps(content, indent=1) + "\n"
+    return _text(
+        {
+            "recipe_version": VERSION,
+            "model": recipe.model,
+            "settings": recipe.settings,
+            "bits": layer_bits(recipe),
+            "activations": {name: _activation_entry(quant) for name, quant in recipe.activations.items()},
+            "weights": weights,
+            "smoothing": smoothing,
+            "exponents": recipe.exponents,
+            "proof": [asdict(claim) for claim in recipe.proof],
+        }
+    )
+
+
+def layer_bits(recipe: Recipe) -> dict[str, str]:
+    """`W/A` of every layer that has a quantizer, `-` for no weights; operands of different widths as `A,B`."""
+    operands: dict[str, list[int]] = {}
+    for key, quant in recipe.activations.items():
+        operands.setdefault(key.rsplit(".", 1)[0], []).append(quant.bits)
+    table = {}
+    for layer, bits in operands.items():
+        weight = recipe.weights.get(layer)
+        table[layer] = f"{weight.bits if weight else '-'}/{','.join(str(b) for b in dict.fromkeys(bits))}"
+    return table
 
 
 def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
@@ -44,8 +75,10 @@ def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path
     json_path, tensor_path = recipe_paths(onnx_path)
     tensors: dict[str, NDArray[Any]] = {}
     for name, quant in recipe.weights.items():
-        tensors[f"{name}.codes"] = quant.codes
-        tensors[f"{name}.scale"] = quant.scale
+        tensors |= {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale, f"{name}.bias": quant.bias}
+    for name, entry in recipe.smoothing.items():
+        tensors |= {f"{name}.smoothing.shift": entry.shift, f"{name}.smoothing.scale": entry.scale}
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     text = to_json(recipe)
 
     def write_text(path: Path) -> None:
@@ -58,37 +91,152 @@ def read_recipe(json_path: Path) -> Recipe:
     """Read a recipe with its tensors.
 
     Raises:
-        MptqError: a file is missing or damaged, or the version is another one.
+        MptqError: a file is missing or damaged, the version is another one, or the bit-widths were edited.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    tensor_path = json_path.with_suffix(".safetensors")
+    tensor_path = tensors_path(json_path)
     try:
         content = json.loads(json_path.read_text(encoding="utf-8"))
-        if content.get("recipe_version") != VERSION:
+        _check_version(json_path, content.get("recipe_version"))
+        if not tensor_path.is_file():
             raise MptqError(
-                f"{json_path}: recipe version {content.get('recipe_version')}, but this program reads {VERSION}"
+                f"{tensor_path} does not exist: it holds the codes of {json_path.name}; keep the two files together, "
+                "or export again"
             )
-        tensors = load_file(tensor_path)
-        weights = {
-            name: WeightQuant(
-                tensors[f"{name}.codes"], tensors[f"{name}.scale"], entry["bits"], entry["form"], entry["reason"]
-            )
-            for name, entry in content["weights"].items()
-        }
-        for name, quant in weights.items():
-            if _digest(quant) != content["weights"][name]["sha256"]:
-                raise MptqError(f"{tensor_path}: the codes of {name} are not those that {json_path.name} names")
-        activations = {name: ActivationQuant(**entry) for name, entry in content["activations"].items()}
-        claims = [Claim(**entry) for entry in content["proof"]]
-        return Recipe(content["model"], content["settings"], activations, weights, content["exponents"], claims)
+        recipe = _recipe(content, load_file(tensor_path))
     except OSError as error:
-        raise MptqError(f"cannot read the recipe {error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise MptqError(f"{json_path} is not a recipe of this program ({error}); export again") from error
+        raise MptqError(f"cannot read the recipe {json_path}: {error.strerror or error}; check the path") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, SafetensorError) as error:
+        raise MptqError(
+            f"{json_path} is not a recipe of this program, or it is damaged ({type(error).__name__}: {error}); "
+            "export again"
+        ) from error
+    _check_unchanged(json_path, content, recipe)
+    return recipe
 
 
-def _digest(quant: WeightQuant) -> str:
-    data = np.ascontiguousarray(quant.codes).tobytes() + np.ascontiguousarray(quant.scale).tobytes()
-    return hashlib.sha256(data).hexdigest()
+def _check_version(json_path: Path, version: object) -> None:
+    if version != VERSION:
+        raise MptqError(
+            f"{json_path}: recipe version {version}, but this program reads {VERSION}; export again from the "
+            "checkpoint, or replay with the mptq-export that wrote it"
+        )
+
+
+def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe:
+    weights = {
+        name: WeightQuant(
+            codes=tensors[f"{name}.codes"],
+            scale=tensors[f"{name}.scale"],
+            bias=tensors[f"{name}.bias"],
+            bits=int(entry["bits"]),
+            form=entry["form"],
+            reason=entry["reason"],
+        )
+        for name, entry in content["weights"].items()
+    }
+    smoothing = {
+        name: Smoothing(
+            shift=tensors[f"{name}.smoothing.shift"],
+            scale=tensors[f"{name}.smoothing.scale"],
+            strength=float(entry["strength"]),
+            reason=entry["reason"],
+        )
+        for name, entry in content["smoothing"].items()
+    }
+    return Recipe(
+        model=dict(content["model"]),
+        settings=dict(content["settings"]),
+        activations={name: _activation(entry) for name, entry in content["activations"].items()},
+        weights=weights,
+        smoothing=smoothing,
+        exponents={name: int(exponent) for name, exponent in content["exponents"].items()},
+        proof=[Claim(**entry) for entry in content["proof"]],
+    )
+
+
+def _activation_entry(quant: ActivationQuant) -> dict[str, Any]:
+    """Fields as they are; a region is [shift, last]."""
+    return {**asdict(quant), "regions": [[region.shift, region.last] for region in quant.regions]}
+
+
+def _activation(entry: dict[str, Any]) -> ActivationQuant:
+    """The opposite of `_activation_entry`, with the ranges of the numbers checked."""
+    regions = tuple(Region(int(shift), int(last)) for shift, last in entry["regions"])
+    quant = ActivationQuant(**{**entry, "scale": float(entry["scale"]), "regions": regions})
+    codes = (quant.zero_point, quant.low, quant.high, quant.bits)
+    if not all(isinstance(code, int) and 0 <= code <= 255 for code in codes) or quant.low > quant.high:
+        raise ValueError(f"zero point, range or bits {codes}")
+    if not (quant.scale > 0 and math.isfinite(quant.scale)):
+        raise ValueError(f"scale {quant.scale}")
+    return quant
+
+
+def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: Recipe) -> None:
+    """The codes and the bit-widths are those that were written together."""
+    advice = (
+        "codes cannot be given other bits without quantizing again: export again with other --bits, or restore the file"
+    )
+    for name, quant in recipe.weights.items():
+        if _weight_digest(quant) != content["weights"][name].get("sha256"):
+            raise MptqError(f"{json_path}: the bits or codes of {name} are not those of its sha256; {advice}")
+    for name, entry in recipe.smoothing.items():
+        if _smoothing_digest(entry) != content["smoothing"][name].get("sha256"):
+            raise MptqError(
+                f"{json_path}: the smoothing of {name} is not that of its sha256; its codes were made for it: restore "
+                "the file, or export again"
+            )
+    for key, activation in recipe.activations.items():
+        if _levels(activation) > 2**activation.bits:
+            raise MptqError(f"{json_path}: {key} has more than 2^{activation.bits} levels; {advice}")
+    expected, table = layer_bits(recipe), content.get("bits")
+    for layer, bits in expected.items():
+        if not isinstance(table, dict) or table.get(layer) != bits:
+            raise MptqError(f"{json_path}: the bits of {layer} are {bits} by its weights and activations; {advice}")
+
+
+def _levels(quant: ActivationQuant) -> int:
+    """How many codes a quantizer can give."""
+    if not quant.regions:
+        return quant.high - quant.low + 1
+    count, start = 1, quant.low
+    for region in quant.regions:
+        count, start = count + ((region.last - start) >> region.shift), region.last
+    return count
+
+
+def _weight_digest(quant: WeightQuant) -> str:
+    """SHA-256 of bits, form, codes, scale and bias."""
+    return _digest(f"{quant.bits} {quant.form}", quant.codes, quant.scale, quant.bias)
+
+
+def _smoothing_digest(smoothing: Smoothing) -> str:
+    """SHA-256 of strength, shift and scale."""
+    return _digest(repr(smoothing.strength), smoothing.shift, smoothing.scale)
+
+
+def _digest(label: str, *arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256(label.encode())
+    for array in arrays:
+        digest.update(f" {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _text(content: dict[str, Any]) -> str:
+    """JSON with a line for every entry of every section."""
+    sections = []
+    for name, value in content.items():
+        if isinstance(value, dict):
+            opening, closing = "{", "}"
+            rows = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()]
+        elif isinstance(value, list):
+            opening, closing = "[", "]"
+            rows = [f"  {json.dumps(entry)}" for entry in value]
+        else:
+            sections.append(f" {json.dumps(name)}: {json.dumps(value)}")
+            continue
+        sections.append(f" {json.dumps(name)}: {opening}\n" + ",\n".join(rows) + f"\n {closing}")
+    return "{\n" + ",\n".join(sections) + "\n}\n"

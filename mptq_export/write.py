@@ -1,0 +1,94 @@
+"""The last stage: emit, prove, compare with the reference, and only then let the file and its recipe appear."""
+
+import hashlib
+import json
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mptq_export import __version__
+from mptq_export.errors import MptqError
+from mptq_export.files import write_together
+
+if TYPE_CHECKING:
+    from mptq_export.capture.graph import Graph
+    from mptq_export.load.model import LoadedModel
+    from mptq_export.recipe.schema import Recipe
+    from mptq_export.verify.report import VerifyReport
+
+
+def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "VerifyReport":
+    """Write the ONNX file and its recipe.
+
+    Args:
+        out: the ONNX file.
+        loaded: the float model; its preprocessing and class names go into the file.
+        graph: prepared graph with the recipe's transforms.
+        recipe: all decisions; its proof is filled.
+
+    Returns:
+        onnxruntime against `kernels_ref` on one random input.
+
+    Raises:
+        MptqError: a layer cannot be proved exact, the two differ, or the disk is full; nothing is written.
+    """
+    import onnx
+
+    from mptq_export.emit.emitter import emit
+    from mptq_export.recipe.store import recipe_writers, to_json
+    from mptq_export.verify.compare import verify_model
+
+    settings = recipe.settings
+    model = emit(
+        graph,
+        recipe,
+        input_type=settings["input"],
+        metadata={},
+        producer=__version__,
+        storage=settings["weight_storage"],
+    )
+    metadata = {
+        **loaded.preprocessing.to_metadata(),
+        "mptq.arch": loaded.arch,
+        "mptq.bits": settings["bits"],
+        "mptq.method": settings["method"],
+        "mptq.recipe_sha256": hashlib.sha256(to_json(recipe).encode()).hexdigest(),
+    }
+    if loaded.class_names:
+        metadata["mptq.class_names"] = json.dumps(loaded.class_names)
+    onnx.helper.set_model_props(model, metadata)
+    reports: list[VerifyReport] = []
+
+    def write(path: Path) -> None:
+        onnx.save(model, path)
+        report = verify_model(path, [_random_image(settings["input"], loaded.preprocessing.input_size)])
+        if not report.passed:
+            raise MptqError(
+                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
+                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
+            )
+        reports.append(report)
+
+    write_together({out: write, **recipe_writers(recipe, out)})
+    return reports[0]
+
+
+def load_milliseconds(path: Path) -> float:
+    """Time that onnxruntime needs to make a session of a file: read, optimise, unpack the weights."""
+    from mptq_export.verify.session import open_session
+
+    start = perf_counter()
+    open_session(path)
+    return (perf_counter() - start) * 1e3
+
+
+def _random_image(input_type: str, size: tuple[int, int, int]) -> NDArray[np.generic]:
+    """One deterministic input of the file's own type."""
+    generator = np.random.default_rng(0)
+    channels, height, width = size
+    if input_type == "uint8":
+        return generator.integers(0, 256, (1, height, width, channels), dtype=np.uint8)
+    return generator.standard_normal((1, channels, height, width), dtype=np.float32)
