@@ -106,6 +106,7 @@ def read_recipe(json_path: Path) -> Recipe:
                 "or export again"
             )
         recipe = _recipe(content, load_file(tensor_path))
+        _check_unchanged(json_path, content, recipe)
     except OSError as error:
         raise MptqError(f"cannot read the recipe {json_path}: {error.strerror or error}; check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, SafetensorError) as error:
@@ -113,7 +114,6 @@ def read_recipe(json_path: Path) -> Recipe:
             f"{json_path} is not a recipe of this program, or it is damaged ({type(error).__name__}: {error}); "
             "export again"
         ) from error
-    _check_unchanged(json_path, content, recipe)
     return recipe
 
 
@@ -180,10 +180,10 @@ def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: Recipe) -
         "codes cannot be given other bits without quantizing again: export again with other --bits, or restore the file"
     )
     for name, quant in recipe.weights.items():
-        if _weight_digest(quant) != content["weights"][name].get("sha256"):
+        if _weight_digest(quant) != content["weights"][name]["sha256"]:
             raise MptqError(f"{json_path}: the bits or codes of {name} are not those of its sha256; {advice}")
     for name, entry in recipe.smoothing.items():
-        if _smoothing_digest(entry) != content["smoothing"][name].get("sha256"):
+        if _smoothing_digest(entry) != content["smoothing"][name]["sha256"]:
             raise MptqError(
                 f"{json_path}: the smoothing of {name} is not that of its sha256; its codes were made for it: restore "
                 "the file, or export again"
@@ -191,9 +191,9 @@ def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: Recipe) -
     for key, activation in recipe.activations.items():
         if _levels(activation) > 2**activation.bits:
             raise MptqError(f"{json_path}: {key} has more than 2^{activation.bits} levels; {advice}")
-    expected, table = layer_bits(recipe), content.get("bits")
+    expected, table = layer_bits(recipe), content["bits"]
     for layer, bits in expected.items():
-        if not isinstance(table, dict) or table.get(layer) != bits:
+        if table[layer] != bits:
             raise MptqError(f"{json_path}: the bits of {layer} are {bits} by its weights and activations; {advice}")
 
 

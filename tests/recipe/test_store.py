@@ -1,24 +1,35 @@
 """Recipes on disk: what is written is read back; what is damaged is refused."""
 
 import json
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tiny_models import prepared, recipe
+from tiny_models import quantized, recipe
 
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
-from mptq_export.recipe.schema import VERSION, Claim, Recipe
-from mptq_export.recipe.store import read_recipe, recipe_paths, recipe_writers, to_json
+from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region
+from mptq_export.recipe.store import layer_bits, read_recipe, recipe_paths, recipe_writers, to_json
+
+QKV = "blocks.0.attn.qkv"
+
+
+@cache
+def _made() -> Recipe:
+    """With all techniques, and different widths in different layers."""
+    return quantized("vit", lambda layer: (3, 5) if layer.endswith("fc2") else (4, 8))[1]
 
 
 @pytest.fixture
 def made() -> Recipe:
-    result = recipe("vit", (4, 8))
+    result = deepcopy(_made())
     result.proof = [Claim("blocks.0.attn.qkv", "int32 accumulator", 12345.0, 2.0**31 - 1)]
     return result
 
@@ -53,14 +64,36 @@ def test_what_is_read_is_what_was_written(made: Recipe, written: Path):
         assert back.scale.dtype == np.float32
         assert np.array_equal(back.codes, quant.codes)
         assert np.array_equal(back.scale, quant.scale)
+        assert back.bias.dtype == np.float32
+        assert back.bias.tobytes() == quant.bias.tobytes()
+    assert made.smoothing
+    assert got.smoothing.keys() == made.smoothing.keys()
+    for name, entry in made.smoothing.items():
+        again = got.smoothing[name]
+        assert (again.strength, again.reason) == (entry.strength, entry.reason)
+        assert again.shift.dtype == again.scale.dtype == np.float64
+        assert again.shift.tobytes() == entry.shift.tobytes()
+        assert again.scale.tobytes() == entry.scale.tobytes()
     assert sorted(path.name for path in written.parent.iterdir()) == ["m.recipe.json", "m.recipe.safetensors"]
 
 
-def test_a_recipe_that_was_read_emits_the_same_bytes(made: Recipe, written: Path):
-    back = read_recipe(written)
-    models = [emit(prepared("vit"), r, input_type="uint8", metadata={}, producer="1") for r in (made, back)]
-    assert models[0].SerializeToString() == models[1].SerializeToString()
-    assert to_json(made) == to_json(back)
+def test_regions_come_back(made: Recipe, tmp_path: Path):
+    levels = ActivationQuant(0.1, 4, 0, 124, 4, "OPT-m", (Region(1, 4), Region(3, 20), Region(3, 124)))
+    made.activations["blocks.0.mlp.fc2.input"] = replace(levels, bits=5)
+    write_together(recipe_writers(made, tmp_path / "m.onnx"))
+    content = json.loads((tmp_path / "m.recipe.json").read_text())
+    assert content["activations"]["blocks.0.mlp.fc2.input"]["regions"] == [[1, 4], [3, 20], [3, 124]]
+    assert read_recipe(tmp_path / "m.recipe.json").activations == made.activations
+
+
+def test_a_recipe_that_was_read_emits_the_same_bytes(tmp_path: Path):
+    graph, first = quantized("vit", (4, 8))
+    model = emit(graph, first, input_type="uint8", metadata={}, producer="1")
+    write_together(recipe_writers(first, tmp_path / "m.onnx"))
+    back = read_recipe(tmp_path / "m.recipe.json")
+    assert to_json(first) == to_json(back)
+    again = emit(graph, back, input_type="uint8", metadata={}, producer="1")
+    assert again.SerializeToString() == model.SerializeToString()
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path):
@@ -73,12 +106,23 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path):
 
 
 def test_the_json_is_for_people_and_holds_no_codes(made: Recipe, written: Path):
-    content = json.loads(written.read_text())
+    text = written.read_text()
+    content = json.loads(text)
     assert content["recipe_version"] == VERSION
-    qkv = content["weights"]["blocks.0.attn.qkv"]
+    qkv = content["weights"][QKV]
     assert (qkv["bits"], qkv["form"], qkv["shape"]) == (4, "narrow", [96, 32])
-    assert content["activations"]["head.input"] == asdict(made.activations["head.input"])
-    assert "codes" not in qkv
+    assert qkv.keys() == {"bits", "form", "shape", "reason", "sha256"}
+    assert content["activations"]["head.input"] == {**asdict(made.activations["head.input"]), "regions": []}
+    assert content["smoothing"]["blocks.0.norm1"].keys() == {"strength", "reason", "sha256"}
+    assert f'  "{QKV}": "4/8",\n' in text  # a line for every layer
+    assert max(map(len, text.splitlines())) < 400
+
+
+def test_the_bits_of_every_layer_stand_in_one_table(made: Recipe, written: Path):
+    table = json.loads(written.read_text())["bits"]
+    assert table == layer_bits(made)
+    assert (table[QKV], table["blocks.1.mlp.fc2"], table["patch_embed.proj"]) == ("4/8", "3/5", "4/8")
+    assert {layer for layer, bits in table.items() if not bits.startswith("-/")} == made.weights.keys()
 
 
 def test_an_existing_recipe_is_replaced_as_a_whole(made: Recipe, written: Path):
@@ -87,10 +131,14 @@ def test_an_existing_recipe_is_replaced_as_a_whole(made: Recipe, written: Path):
     assert read_recipe(written).exponents == {"x": 3}
 
 
-@pytest.mark.parametrize("name", ["m.recipe.json", "m.recipe.safetensors"])
-def test_a_missing_file_is_refused(written: Path, name: str):
-    (written.parent / name).unlink()
-    assert name.rsplit(".", maxsplit=1)[-1] in refusal(written) or "recipe" in refusal(written)
+def test_a_missing_file_is_refused(written: Path):
+    tensors = written.with_suffix(".safetensors")
+    tensors.unlink()
+    message = refusal(written)
+    assert f"{tensors} does not exist" in message
+    assert "export again" in message
+    written.unlink()
+    assert f"cannot read the recipe {written}" in refusal(written)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 0.5, 0.99])
@@ -102,37 +150,79 @@ def test_a_truncated_file_is_refused(written: Path, name: str, keep: float):
     assert "export again" in refusal(written)
 
 
-@pytest.mark.parametrize("version", [0, VERSION + 1, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, VERSION + 1, None, "2"])
 def test_another_version_is_refused(written: Path, version: object):
     content = json.loads(written.read_text())
     content["recipe_version"] = version
     written.write_text(json.dumps(content))
-    assert f"recipe version {version}, but this program reads {VERSION}" in refusal(written)
+    assert f"recipe version {version}, but this program reads {VERSION}; export again" in refusal(written)
 
 
-@pytest.mark.parametrize("part", ["codes", "scale"])
+@pytest.mark.parametrize("part", ["codes", "scale", "bias"])
 def test_tensors_of_another_recipe_are_refused_by_layer(written: Path, part: str):
     path = written.with_suffix(".safetensors")
     tensors = {name: value.copy() for name, value in load_file(path).items()}
     tensors[f"blocks.1.mlp.fc2.{part}"].flat[7] += 1
     save_file(tensors, path)
-    assert "the codes of blocks.1.mlp.fc2 are not those" in refusal(written)
+    assert "codes of blocks.1.mlp.fc2 are not those" in refusal(written)
+
+
+@pytest.mark.parametrize("part", ["shift", "scale"])
+def test_smoothing_of_another_recipe_is_refused_by_layer(written: Path, part: str):
+    path = written.with_suffix(".safetensors")
+    tensors = {name: value.copy() for name, value in load_file(path).items()}
+    value = tensors[f"blocks.1.norm2.smoothing.{part}"]
+    value[3] = np.nextafter(value[3], np.inf)
+    save_file(tensors, path)
+    assert "the smoothing of blocks.1.norm2 is not that of its sha256" in refusal(written)
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "field", "value", "named"),
+    [
+        ("weights", QKV, "bits", 6, QKV),
+        ("weights", QKV, "form", "pair_safe", QKV),
+        ("activations", f"{QKV}.input", "bits", 4, QKV),
+        ("bits", QKV, None, "6/8", QKV),
+        ("smoothing", "blocks.0.norm1", "strength", 2.5, "blocks.0.norm1"),
+    ],
+)
+def test_edited_bits_need_a_new_export(
+    written: Path, section: str, entry: str, field: str | None, value: object, named: str
+):
+    content = json.loads(written.read_text())
+    target = content[section] if field is None else content[section][entry]
+    target[field or entry] = value
+    written.write_text(json.dumps(content))
+    message = refusal(written)
+    assert named in message
+    assert "export again" in message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"scale": 0.0}, {"scale": -1.0}, {"scale": "x"}, {"zero_point": 300}, {"low": 1.5}, {"regions": [[1]]}]
+)
+def test_numbers_that_no_quantizer_has_are_refused(written: Path, changes: dict[str, Any]):
+    content = json.loads(written.read_text())
+    content["activations"][f"{QKV}.input"].update(changes)
+    written.write_text(json.dumps(content))
+    assert "is not a recipe of this program" in refusal(written)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "3", "null", "{}", "not json", '{"recipe_version": 1}', '{"recipe_version": 1, "weights": 3}', "\xff"],
+    ["[]", "3", "null", "{}", "not json", '{"recipe_version": 2}', '{"recipe_version": 2, "weights": 3}', "\xff"],
 )
 def test_what_is_no_recipe_is_refused(written: Path, text: str):
     written.write_text(text, encoding="latin-1")
     assert str(written) in refusal(written)
 
 
-@pytest.mark.parametrize("section", ["activations", "proof", "weights"])
+@pytest.mark.parametrize("section", ["activations", "proof", "weights", "smoothing"])
 def test_an_entry_with_other_fields_is_refused(written: Path, section: str):
     content = json.loads(written.read_text())
     entries = content[section]
     entry = entries[0] if section == "proof" else next(iter(entries.values()))
-    entry.pop("sha256" if section == "weights" else next(iter(entry)))
+    entry.pop("sha256" if section in ("weights", "smoothing") else next(iter(entry)))
     written.write_text(json.dumps(content))
     assert "is not a recipe of this program" in refusal(written)
