@@ -1,7 +1,7 @@
 """OPT-m: the levels of post-GELU activations, found by the error of the layer's output.
 
-A quantizer has `2 ** bits` levels. The scales of its regions differ by powers of two, and every level is a multiple of its
-region's scale, so that a code is the integer `k << m` on the finest grid and one 8-bit matmul reads them all.
+A quantizer has `2 ** bits` levels. The scales of its regions differ by powers of two, and every level is a multiple of
+its region's scale, so that a code is the integer `k << m` on the finest grid and one 8-bit matmul reads them all.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mptq_export.quantize.certify import gelu_results
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.quantize.ranges import affine, observed
 from mptq_export.recipe.schema import ActivationQuant, Region
 
 #: Largest m that is tried.
@@ -82,7 +83,7 @@ def gelu_levels(
         regions: whether other layouts than uniform ones are allowed.
     """
     values, counts = _histogram(sample, weight.square().sum(0), gelu_results(source, approximate))
-    top = max(float(values[counts > 0].max()), 1e-6)
+    top = float(values[counts > 0].max(initial=1e-6))  # no value counts where all weights are zero
     ranked: list[tuple[float, ActivationQuant]] = []
     for zero, layout in layouts(2**bits - 1):
         uniform = len(layout) == 1 and layout[0].shift == 0
@@ -99,7 +100,8 @@ def gelu_levels(
     def measured(quant: ActivationQuant) -> float:
         return float(((sample - fake_quantize(sample, quant)) @ weight.T).square().sum())
 
-    return min((quant for _, quant in ranked[:_MEASURED]), key=measured)
+    plain = affine(observed(sample), bits)
+    return min((plain, *(quant for _, quant in ranked[:_MEASURED])), key=measured)
 
 
 def _histogram(
