@@ -26,6 +26,10 @@ def test_a_good_run_writes_three_files_and_a_summary(work: Path):
         f"{ARCH} (named by the checkpoint)",
         "6 images of",
         "8/8 (weights/activations) in 10 layers",
+        "method       best\n",
+        "scores, GELU inputs and pixels 8, residual 16",
+        " of the float32 weights\n",
+        " ms until onnxruntime has a session\n",
         "0 matmuls in float",
         "0 of ",
         "m.mptq.onnx",
@@ -33,7 +37,7 @@ def test_a_good_run_writes_three_files_and_a_summary(work: Path):
         assert words in result.stdout, result.stdout
     model = onnx.load(work / "m.mptq.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    assert (metadata["mptq.arch"], metadata["mptq.bits"]) == (ARCH, "8/8")
+    assert [metadata[f"mptq.{key}"] for key in ("arch", "bits", "method")] == [ARCH, "8/8", "best"]
     made = read_recipe(work / "m.mptq.recipe.json")
     assert made.model["arch"] == ARCH
     assert made.settings["calibration_images"] == 6
@@ -75,12 +79,29 @@ def test_options_reach_the_file(work: Path):
     assert result.exit_code == 0, result.output
     content = json.loads(report.read_text())
     assert (content["bits"], content["layers"], content["float_matmuls"]) == ("4/6", 10, 0)
-    assert content["differing_values"] == 0
+    assert (content["method"], content["recipe"], content["differing_values"]) == ("best", None, 0)
+    assert content["load_ms"] > 0
     assert content["compared_values"] > 0
     assert content["onnx_bytes"] == out.stat().st_size
     made = read_recipe(work / "other.recipe.json")
     assert (made.settings["bits"], made.settings["input"], made.settings["calibration_images"]) == ("4/6", "uint8", 3)
     assert open_session(out).run(None, {"input": pixels(KIND, 2).numpy()})[0].shape == (2, 7)
+
+
+def test_the_paper_is_a_method(work: Path):
+    result = run(work / "m.pt", "--calib", work / "calib", "--method", "paper", "--bits", "4/4")
+    assert result.exit_code == 0, result.output
+    assert "method       paper\n" in result.stdout
+    made = read_recipe(work / "m.mptq.recipe.json")
+    assert (made.settings["method"], made.settings["bits"], made.settings["pixel_inputs"]) == ("paper", "4/4", True)
+    assert all(quant.reason == "min/max scales" for quant in made.weights.values())
+    assert made.smoothing
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_images_are_enough(work: Path, count: int):
+    result = run(work / "m.pt", "--calib", work / "calib", "--count", count)
+    assert result.exit_code == 0, (result.output, result.exception)
 
 
 def test_an_array_of_inputs_calibrates_too(work: Path):

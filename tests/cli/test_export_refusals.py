@@ -67,6 +67,7 @@ def test_wrong_bits(work: Path, refused: Callable[..., str], bits: str):
         (("--model-kwargs", '{"depth": "two"}'), (ARCH, "'depth': 'two'", "--model-kwargs")),
         (("--count", "0"), ("--count",)),
         (("--input", "int8"), ("--input",)),
+        (("--method", "worst"), ("--method", "paper", "best")),
         (("--weight-storage", "zip"), ("--weight-storage",)),
         (("--frobnicate",), ("--frobnicate", "--help")),
         (("--device", "warp9"), ("--device warp9 cannot be used", "--device cpu")),

@@ -1,0 +1,223 @@
+"""mptq-export --recipe: the same bytes without calibration images, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from tiny_models import KINDS, images, pixels, tiny
+
+from mptq_export.files import write_together
+from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.store import read_recipe, recipe_writers
+from mptq_export.verify.session import open_session
+
+from .helpers import ARCH, KIND, KWARGS, run, save
+
+
+@pytest.fixture
+def recipe(work: Path) -> Path:
+    """A recipe of m.pt; the calibration images are gone."""
+    result = run(work / "m.pt", "--calib", work / "calib", "--bits", "4/5")
+    assert result.exit_code == 0, (result.output, result.exception)
+    (work / "calib").rename(work / "hidden")
+    return work / "m.mptq.recipe.json"
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def rewrite(path: Path, change: Callable[[Recipe], object]) -> None:
+    """Change a recipe with all its digests, as no editor would."""
+    made = read_recipe(path)
+    change(made)
+    write_together(recipe_writers(made, path.with_name(path.name.removesuffix(".recipe.json") + ".onnx")))
+
+
+# -- good runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path):
+    out = work / "again.onnx"
+    result = run(work / "m.pt", "--recipe", recipe, "-o", out)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.stderr == ""
+    assert f"6 images of {work / 'calib'}, replayed from {recipe}" in result.stdout
+    assert "4/5 (weights/activations) in 10 layers" in result.stdout
+    for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
+        assert (work / f"again.{suffix}").read_bytes() == (work / f"m.mptq.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["paper", "best"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_model_replays(tmp_path: Path, kind: str, method: str):
+    path = save(tmp_path / "m.pt", kind)
+    options = ("--input", "uint8", "--weight-storage", "int8")
+    result = run(path, "--count", 8, "--bits", "6/4", "--method", method, *options)
+    assert result.exit_code == 0, (result.output, result.exception)
+    result = run(path, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "b.onnx")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "m.mptq.onnx").read_bytes()
+
+
+def test_inputs_that_are_no_pixels_replay(work: Path, refused: Callable[..., str]):
+    np.save(work / "far.npy", images(KIND, 8).numpy() * 50)
+    assert run(work / "m.pt", "--calib", work / "far.npy").exit_code == 0
+    recipe = work / "m.mptq.recipe.json"
+    assert not read_recipe(recipe).settings["pixel_inputs"]
+    assert run(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx").exit_code == 0
+    assert (work / "b.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
+    arguments = (work / "m.pt", "--recipe", recipe, "--input", "uint8", "-o", work / "c.onnx")
+    refused(*arguments, words=(str(recipe), "--input uint8", "not 8-bit pixels"))
+
+
+def test_input_type_and_storage_may_change(work: Path, recipe: Path):
+    out = work / "pixels.onnx"
+    options = ("--input", "uint8", "--weight-storage", "int8", "-o", out)
+    assert run(work / "m.pt", "--recipe", recipe, *options).exit_code == 0
+    x = pixels(KIND, 2).numpy()
+    floats = images(KIND, 2).numpy()
+    settings = read_recipe(work / "pixels.recipe.json").settings
+    assert (settings["input"], settings["weight_storage"]) == ("uint8", "int8")
+    got = open_session(out).run(None, {"input": x})[0]
+    mean, std = (np.array(json.loads(settings["preprocessing"][f"preprocessing.{key}"])) for key in ("mean", "std"))
+    floats = ((x / 255 - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
+    expected = open_session(work / "m.mptq.onnx").run(None, {"input": floats})[0]
+    assert np.array_equal(got, expected)
+
+
+def test_a_recipe_may_be_replayed_over_itself(work: Path, recipe: Path, refused: Callable[..., str]):
+    before = {path.name: path.read_bytes() for path in work.glob("m.mptq.*")}
+    refused(work / "m.pt", "--recipe", recipe, words=("exists already", "--force"))
+    assert run(work / "m.pt", "--recipe", recipe, "--force").exit_code == 0
+    assert {path.name: path.read_bytes() for path in work.glob("m.mptq.*")} == before
+
+
+def test_the_float_companion_needs_no_images_either(work: Path, recipe: Path):
+    path = work / "float.onnx"
+    assert run(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", "--float-onnx", path).exit_code == 0
+    assert open_session(path).run(None, {"input": images(KIND, 2).numpy()})[0].shape == (2, 7)
+
+
+# -- refusals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--calib", "x"), ("--count", "128"), ("--bits", "8/8"), ("--method", "best"), ("--device", "cpu")],
+)
+def test_what_a_recipe_has_decided(work: Path, recipe: Path, refused: Callable[..., str], option: tuple[str, str]):
+    refused(work / "m.pt", "--recipe", recipe, *option, words=("--recipe", option[0], "exclude each other", "leave"))
+
+
+def test_a_recipe_that_is_not_there(work: Path, refused: Callable[..., str]):
+    refused(work / "m.pt", "--recipe", work / "no.recipe.json", words=("no.recipe.json", "cannot read the recipe"))
+    refused(work / "m.pt", "--recipe", work / "m.pt", words=("m.pt", "is not a recipe"))
+
+
+def test_a_recipe_of_another_version(work: Path, recipe: Path, refused: Callable[..., str]):
+    edit(recipe, lambda content: content.update(recipe_version=1))
+    words = (str(recipe), "recipe version 1", "export again")
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
+
+
+def test_edited_bits(work: Path, recipe: Path, refused: Callable[..., str]):
+    edit(recipe, lambda content: content["weights"]["head"].update(bits=3))
+    words = (str(recipe), "head", "without quantizing again", "--bits")
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
+
+
+def test_a_recipe_without_a_setting(work: Path, recipe: Path, refused: Callable[..., str]):
+    edit(recipe, lambda content: content["settings"].pop("pixel_inputs"))
+    words = (str(recipe), "lack pixel_inputs", "export again")
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
+
+
+def other_weights() -> dict[str, Any]:
+    state = dict(tiny(KIND).state_dict())
+    return {"state_dict": {**state, "head.bias": state["head.bias"] + 1e-3}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (other_weights, ("weights_sha256",)),
+        (lambda: {"arch": "vit_small_patch16_224"}, ("architecture", ARCH, "vit_small_patch16_224")),
+        (lambda: {"model_kwargs": {**KWARGS, "drop_rate": 0.1}}, ("model arguments", "drop_rate")),
+        (lambda: {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5]}}, ("preprocessing",)),
+    ],
+)
+def test_the_recipe_of_another_model(
+    work: Path,
+    recipe: Path,
+    refused: Callable[..., str],
+    changes: Callable[[], dict[str, Any]],
+    words: tuple[str, ...],
+):
+    save(work / "other.pt", **changes())
+    refused(work / "other.pt", "--recipe", recipe, words=(str(recipe), "another model", *words, "--calib"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda made: made.weights.pop("head"), ("weights lacks head", "the model has")),
+        (lambda made: made.weights.update(x=made.weights["head"]), ("weights names x", "does not have")),
+        (lambda made: made.activations.pop("head.input"), ("activations lacks head.input",)),
+        (
+            lambda made: made.smoothing.update(head=made.smoothing["blocks.0.norm1"]),
+            ("smoothing names head", "no layer norm"),
+        ),
+        (lambda made: made.exponents.popitem(), ("exponents lacks",)),
+        (
+            lambda made: made.weights.update(head=made.weights["blocks.0.mlp.fc1"]),
+            ("codes of head", "shape [128, 32]", "[7, 32]"),
+        ),
+    ],
+)
+def test_layers_that_do_not_fit(
+    work: Path,
+    recipe: Path,
+    refused: Callable[..., str],
+    change: Callable[[Recipe], object],
+    words: tuple[str, ...],
+):
+    rewrite(recipe, change)
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=(str(recipe), *words, "export again"))
+
+
+def test_tensors_of_another_recipe(work: Path, recipe: Path, refused: Callable[..., str]):
+    path = recipe.with_suffix(".safetensors")
+    tensors = {name: value.copy() for name, value in load_file(path).items()}
+    tensors["head.bias"][0] += 1
+    save_file(tensors, path)
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=(str(recipe), "head", "sha256"))
+    path.unlink()
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=(path.name, "does not exist"))
+
+
+def test_the_recipe_is_never_another_output(work: Path, recipe: Path, refused: Callable[..., str]):
+    words = (recipe.name, "the recipe", "another")
+    refused(work / "m.pt", "--recipe", recipe, "-o", recipe, "--force", words=words)
+    refused(work / "m.pt", "--recipe", recipe, "--json", recipe, "-o", work / "b.onnx", words=words)
+
+
+def test_an_edited_scale_that_is_not_certified(work: Path, recipe: Path, refused: Callable[..., str]):
+    keys = [key for key in read_recipe(recipe).activations if "softmax" in key and key.endswith(".input")]
+    edit(recipe, lambda content: content["activations"][keys[0]].update(scale=0.0123456789))
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("cannot be proved exact",))
+
+
+def test_a_pickled_module_replays(work: Path):
+    torch.save(tiny(KIND), work / "whole.pt")
+    assert run(work / "whole.pt", "--trust", "--count", 6).exit_code == 0
+    recipe = work / "whole.mptq.recipe.json"
+    assert run(work / "whole.pt", "--trust", "--recipe", recipe, "-o", work / "b.onnx").exit_code == 0
+    assert (work / "b.onnx").read_bytes() == (work / "whole.mptq.onnx").read_bytes()
