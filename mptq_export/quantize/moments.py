@@ -19,21 +19,23 @@ _CHUNK = 16384
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over rows: their number, x, d, x x^T and d x^T; float64."""
+    """Weighted sums over rows: 1, x, d, x x^T and d x^T; float64."""
 
     rows: int
+    weight: float
     x: torch.Tensor
     d: torch.Tensor
     xx: torch.Tensor
     dx: torch.Tensor
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        return _Sums(self.rows + other.rows, self.x + other.x, self.d + other.d, self.xx + other.xx, self.dx + other.dx)
+        rows, weight = self.rows + other.rows, self.weight + other.weight
+        return _Sums(rows, weight, self.x + other.x, self.d + other.d, self.xx + other.xx, self.dx + other.dx)
 
     def centred(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Covariance of x, [K, K], and of d with x, [N, K]."""
-        x, d = self.x / self.rows, self.d / self.rows
-        return self.xx / self.rows - x[:, None] * x, self.dx / self.rows - d[:, None] * x
+        x, d = self.x / self.weight, self.d / self.weight
+        return self.xx / self.weight - x[:, None] * x, self.dx / self.weight - d[:, None] * x
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,14 @@ class Moments:
     bias: torch.Tensor
 
     @staticmethod
-    def of(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, images: int) -> "Moments":
+    def of(
+        x: torch.Tensor,
+        target: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        images: int,
+        importance: torch.Tensor | None = None,
+    ) -> "Moments":
         """Measure.
 
         Args:
@@ -60,10 +69,15 @@ class Moments:
             weight: float32 [N, K].
             bias: float32 [N].
             images: number of images in the rows.
+            importance: float32 [rows], how much every row counts; alike by default.
         """
+        if importance is None:
+            importance = torch.ones_like(x[:, 0])
         each = max(1, len(x) // images)
         odd = torch.arange(len(x), device=x.device).div(each, rounding_mode="floor") % 2
-        first, second = (_sums(x[odd == side], target[odd == side], weight, bias) for side in (0, 1))
+        first, second = (
+            _sums(x[odd == side], target[odd == side], weight, bias, importance[odd == side]) for side in (0, 1)
+        )
         return Moments((first, second), weight, bias)
 
     @cached_property
@@ -73,12 +87,14 @@ class Moments:
     def hessian(self, *, centred: bool) -> torch.Tensor:
         """E[x x^T] or the covariance of x, float64 [K, K], drawn to its diagonal where there are few rows."""
         total = self._all
-        full = total.centred()[0] if centred else total.xx / total.rows
+        full = total.centred()[0] if centred else total.xx / total.weight
         share = len(full) / (len(full) + total.rows)
         return (1 - share) * full + share * torch.diag(full.diagonal())
 
     def corrected(self) -> torch.Tensor:
         """The weight that fits the target best, float32 [N, K]; the weight itself where no correction generalises."""
+        if not self.halves[1].rows:  # one image: nothing to hold back
+            return self.weight
         first, second = (half.centred() for half in self.halves)
         gains = {
             ridge: sum(_gain(_fit(*fit, ridge), *held) for fit, held in ((first, second), (second, first)))
@@ -93,18 +109,22 @@ class Moments:
         """The bias with which `weight` gives the mean of the target, float32 [N]."""
         total = self._all
         missing = (self.weight.double() - weight.double()) @ total.x + total.d
-        return (self.bias.double() + missing / total.rows).float()
+        return (self.bias.double() + missing / total.weight).float()
 
 
-def _sums(x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> _Sums:
+def _sums(
+    x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, importance: torch.Tensor
+) -> _Sums:
     keys, width = x.shape[1], weight.shape[0]
     zeros = [torch.zeros(shape, dtype=torch.float64, device=x.device) for shape in ((keys, keys), (width, keys))]
-    total = _Sums(0, x.new_zeros(keys).double(), x.new_zeros(width).double(), *zeros)
+    total = _Sums(0, 0.0, x.new_zeros(keys).double(), x.new_zeros(width).double(), *zeros)
     for start in range(0, len(x), _CHUNK):
         part = x[start : start + _CHUNK]
         lacking = target[start : start + _CHUNK] - part @ weight.T - bias
-        sums = (part.double().sum(0), lacking.double().sum(0), (part.T @ part).double(), (lacking.T @ part).double())
-        total = total + _Sums(len(part), *sums)
+        factor = importance[start : start + _CHUNK, None]
+        weighted = part * factor
+        sums = ((factor * lacking).double().sum(0), (weighted.T @ part).double(), (lacking.T @ weighted).double())
+        total = total + _Sums(len(part), float(factor.double().sum()), weighted.double().sum(0), *sums)
     return total
 
 
