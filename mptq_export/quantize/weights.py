@@ -115,12 +115,12 @@ def _nearest(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange) -> torc
     codes = (weight / scale[:, None]).round_().clamp_(span.low, span.high)
     if span.pair_limit is None:
         return codes
-    # Rounding can lift a pair one above the limit: take that one off the larger of the two.
+    # Rounding can lift a pair one above the limit, a scale below min/max further: take half off each of the two.
     pairs = _pairs(codes)
-    excess = pairs.abs().sum(2) > span.pair_limit
+    half = (pairs.abs().sum(2) - span.pair_limit).clamp_min_(0) / 2
     larger = pairs[..., 1].abs() > pairs[..., 0].abs()
     for column, chosen in ((0, ~larger), (1, larger)):
-        pairs[..., column] -= pairs[..., column].sign() * (excess & chosen)
+        pairs[..., column] -= pairs[..., column].sign() * torch.where(chosen, half.ceil(), half.floor())
     return pairs.reshape(len(codes), -1)[:, : weight.shape[1]].contiguous()
 
 
