@@ -37,7 +37,7 @@ def choose_smoothing(rows: torch.Tensor, weight: torch.Tensor, bits: tuple[int, 
     Returns:
         The smoothing with the smallest error.
     """
-    fit, held = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    fit, held = rows[: max(1, len(rows) // 2)], rows[len(rows) // 2 :]
     if method.smoothing == "range":
         low, high = rows.amin(0).double(), rows.amax(0).double()
         shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
