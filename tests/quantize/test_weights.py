@@ -2,16 +2,22 @@
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums, quantize_weight
+from mptq_export.errors import MptqError
+from mptq_export.quantize.weights import PAIR_LIMIT, CodeRange, dequantized, pair_sums, quantize_weight
+
+from .helpers import correlated, hessian_error, second_moment
 
 
-def matrices() -> dict[str, np.ndarray]:
+def matrices() -> dict[str, torch.Tensor]:
     rng = np.random.default_rng(0)
     normal = rng.standard_normal((24, 64)).astype(np.float32)
     spiky = normal.copy()
     spiky[:, 5] = 40
-    return {
+    made = {
         "normal": normal,
         "odd width": normal[:, :63],
         "one column": normal[:, :1],
@@ -24,67 +30,153 @@ def matrices() -> dict[str, np.ndarray]:
         "large": normal * np.float32(1e30),
         "small": normal * np.float32(1e-25),
     }
+    return {name: torch.from_numpy(matrix.copy()) for name, matrix in made.items()}
+
+
+MODES = [
+    {"search": False, "compensate": False},
+    {"search": True, "compensate": False},
+    {"search": False, "compensate": True},
+    {"search": True, "compensate": True},
+]
+
+
+def pairs(values: torch.Tensor) -> torch.Tensor:
+    """`|w[2i]|, |w[2i+1]|`: [N, ceil(K / 2), 2]."""
+    return torch.nn.functional.pad(values.abs(), (0, values.shape[1] % 2)).reshape(len(values), -1, 2)
 
 
 @pytest.mark.parametrize("name", matrices())
 def test_pair_safe_codes_hold_the_limit_and_the_error_is_half_a_step(name: str):
     weight = matrices()[name]
-    quant = quantize_weight(weight, 8)
-    codes = quant.codes.astype(np.int64)
-    assert (quant.form, quant.bits, quant.codes.dtype, quant.scale.dtype) == ("pair_safe", 8, np.int8, np.float32)
-    assert quant.codes.shape == weight.shape
-    assert np.abs(codes).max() <= 127
-    padded = np.abs(np.pad(codes, ((0, 0), (0, weight.shape[1] % 2))))
-    assert (padded[:, 0::2] + padded[:, 1::2]).max() <= PAIR_LIMIT == 128
+    codes, scale = quantize_weight(weight, 8)
+    assert (codes.shape, codes.dtype, scale.dtype) == (weight.shape, torch.float32, torch.float32)
+    assert codes.abs().max() <= 127
+    sums = pairs(codes).sum(2)
+    assert sums.max() <= PAIR_LIMIT == 128
     assert 255 * PAIR_LIMIT < 2**15
-    steps = np.abs(codes - weight.astype(np.float64) / quant.scale[:, None].astype(np.float64))
-    moved = padded.sum() and (padded[:, 0::2] + padded[:, 1::2] == PAIR_LIMIT)
+    steps = (codes - weight.double() / scale[:, None].double()).abs()
     assert steps.max() <= 1.5 + 1e-4  # a pair that rounding lifts above the limit gives one step back
-    pairs = np.pad(steps, ((0, 0), (0, weight.shape[1] % 2)), constant_values=0)
-    pairs = np.maximum(pairs[:, 0::2], pairs[:, 1::2])
-    assert pairs[~moved].max(initial=0) <= 0.5 + 1e-4  # and only such a pair
+    assert pairs(steps).amax(2)[sums < PAIR_LIMIT].max() <= 0.5 + 1e-4 if (sums < PAIR_LIMIT).any() else True
 
 
 @pytest.mark.parametrize("name", matrices())
 def test_the_pair_scale_is_never_coarser_than_7_bits(name: str):
     weight = matrices()[name]
-    assert (quantize_weight(weight, 8).scale <= np.abs(weight).max(1) / 63 * 1.0001).all()
+    assert (quantize_weight(weight, 8)[1] <= weight.abs().amax(1) / 63 * 1.0001).all()
 
 
 def test_a_pair_at_the_limit_uses_it():
-    weight = np.array([[1.0, 1.0], [1.0, 0.0], [1.0, -0.5]], np.float32)
-    assert np.abs(quantize_weight(weight, 8).codes).tolist() == [[64, 64], [127, 0], [85, 43]]
+    weight = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, -0.5]])
+    assert quantize_weight(weight, 8)[0].abs().tolist() == [[64, 64], [127, 0], [85, 43]]
 
 
 @pytest.mark.parametrize("bits", range(2, 8))
 @pytest.mark.parametrize("name", matrices())
 def test_narrow_codes_fill_their_range_with_half_a_step_of_error(name: str, bits: int):
     weight = matrices()[name]
-    quant = quantize_weight(weight, bits)
+    codes, scale = quantize_weight(weight, bits)
     high = 2 ** (bits - 1) - 1
-    assert (quant.form, quant.bits) == ("narrow", bits)
-    assert np.abs(quant.codes.astype(int)).max(1).tolist() == [high] * len(weight)
-    steps = np.abs(quant.codes - weight.astype(np.float64) / quant.scale[:, None].astype(np.float64))
-    assert steps.max() <= 0.5 + 1e-4
-    if bits < 8:
-        assert pair_sums(quant.codes).max() <= PAIR_LIMIT
+    assert codes.abs().amax(1).tolist() == [high] * len(weight)
+    assert (codes - weight.double() / scale[:, None].double()).abs().max() <= 0.5 + 1e-4
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.integers(2, 8),
+    st.integers(1, 70),
+    st.integers(0, 2**16),
+    st.sampled_from(MODES),
+    st.sampled_from([1.0, 4.0, 1e-20]),
+)
+def test_no_mode_leaves_the_range_or_the_pair_limit(bits: int, width: int, seed: int, mode: dict, size: float):
+    weight = size * torch.randn(5, width, generator=torch.Generator().manual_seed(seed)) ** 3
+    codes, scale = quantize_weight(weight, bits, second_moment(correlated(40, width, seed)), **mode)
+    span = CodeRange.of(bits)
+    assert codes.shape == weight.shape
+    assert scale.shape == (5,)
+    assert (scale > 0).all()
+    assert torch.equal(codes, codes.round())
+    assert -128 < span.low <= codes.min()
+    assert codes.max() <= span.high
+    assert pair_sums(codes.numpy()).max() <= PAIR_LIMIT  # at fewer bits no pair can pass it
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
+def test_the_code_range_is_that_of_its_width(bits: int):
+    span = CodeRange.of(bits)
+    assert span.high == 2 ** (bits - 1) - 1
+    assert span.low in (-span.high, -span.high - 1)
+    assert span.low > -128
+    assert (span.pair_limit is None) == (bits < 8)
+    assert span.form == ("pair_safe" if bits == 8 else "narrow")
+    if span.pair_limit is None:
+        assert 2 * max(-span.low, span.high) <= PAIR_LIMIT
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("value", [0.0, 1e-44])
-def test_a_channel_of_zeros_gets_zeros_and_scale_one(bits: int, value: float):
-    weight = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+def test_a_channel_of_zeros_gets_zeros_and_scale_one(bits: int, value: float, mode: dict):
+    weight = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32))
     weight[1] = value
-    quant = quantize_weight(weight, bits)
-    assert not quant.codes[1].any()
-    assert quant.scale[1] == 1
-    assert (quant.scale[[0, 2]] < 1).all() or bits == 2
-    assert np.isfinite(quant.scale).all()
+    codes, scale = quantize_weight(weight, bits, second_moment(correlated(40, 8)), **mode)
+    assert not codes[1].any()
+    assert scale[1] == 1
+    assert torch.isfinite(scale).all()
+    assert codes[0].any()
+    assert codes[2].any()
 
 
-def test_the_weight_itself_is_not_changed():
-    weight = matrices()["uniform"]
-    before = weight.copy()
-    for bits in range(2, 9):
-        quantize_weight(weight, bits)
-    assert np.array_equal(weight, before)
+@pytest.mark.parametrize("compensate", [False, True])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_searched_scale_is_never_worse_in_any_channel(bits: int, compensate: bool):
+    weight = matrices()["odd width"] ** 3
+    hessian = second_moment(correlated(300, 63))
+    errors = []
+    for search in (True, False):
+        codes, scale = quantize_weight(weight, bits, hessian, search=search, compensate=compensate)
+        errors.append(hessian_error(weight - dequantized(codes, scale), hessian))
+    assert (errors[0] <= errors[1] * (1 + 1e-3)).all()
+    assert bits > 4 or errors[0].sum() < 0.9 * errors[1].sum()
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_compensated_codes_have_the_smaller_output_error(bits: int):
+    weight, hessian = matrices()["odd width"], second_moment(correlated(300, 63))
+    error = {}
+    for compensate in (True, False):
+        codes, scale = quantize_weight(weight, bits, hessian, compensate=compensate)
+        error[compensate] = float(hessian_error(weight - dequantized(codes, scale), hessian).sum())
+    assert error[True] < error[False]
+
+
+@pytest.mark.parametrize("mode", MODES[1:], ids=str)
+def test_without_moments_there_is_nothing_to_search_by(mode: dict):
+    with pytest.raises(MptqError, match="second moments of their inputs"):
+        quantize_weight(torch.randn(3, 4), 4, **mode)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_weight_itself_is_not_changed(mode: dict):
+    weight, hessian = matrices()["uniform"], second_moment(correlated(200, 128))
+    before = weight.clone(), hessian.clone()
+    for bits in (2, 5, 8):
+        quantize_weight(weight, bits, hessian, **mode)
+    assert torch.equal(weight, before[0])
+    assert torch.equal(hessian, before[1])
+
+
+def test_a_narrower_scale_takes_what_is_too_much_off_both_halves():
+    # Only the second channel wants less than its min/max scale; its pairs then pass the limit by more than one.
+    weight = torch.tensor([[1.0, 1.0, 0.0, 0.1], [1.0, 0.9, 0.013, 0.5]])
+    hessian = torch.diag(torch.tensor([1e-6, 1e-6, 1.0, 1.0], dtype=torch.float64))
+    codes, scale = quantize_weight(weight, 8, hessian, search=True)
+    assert scale[1] < weight[1, :2].sum() / PAIR_LIMIT * 0.99
+    assert pairs(codes).sum(2)[1, 0] == PAIR_LIMIT
+    wanted = weight[1, :2] / scale[1]
+    assert (wanted - codes[1, :2]).abs().diff().abs() <= 1  # shared alike
+
+
+def test_pair_sums_by_hand():
+    assert pair_sums(np.array([[1, -2, 3], [-128, 0, 7]], np.int8)).tolist() == [[3, 3], [128, 7]]
