@@ -22,7 +22,7 @@ class OnnxBuilder:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")  # ascontiguousarray would give a scalar an axis
         key = ("constant", value.dtype.str, value.shape, value.tobytes())
         if key not in self._results:
             self._results[key] = self._unique(name)

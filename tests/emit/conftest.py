@@ -8,6 +8,7 @@ import pytest
 from tiny_models import quantized
 
 from mptq_export.emit.emitter import emit
+from mptq_export.quantize.method import BEST, Method
 from mptq_export.recipe.schema import Recipe
 
 Emitted = Callable[..., tuple[Path, Recipe]]
@@ -15,14 +16,14 @@ Emitted = Callable[..., tuple[Path, Recipe]]
 
 @pytest.fixture(scope="session")
 def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
-    """A function of (kind, bits, input_type) that gives the file and its recipe."""
+    """A function of (kind, bits, input_type, method) that gives the file and its recipe."""
     folder = tmp_path_factory.mktemp("emitted")
     made: dict[Path, Recipe] = {}
 
-    def make(kind: str, bits: int, input_type: str = "float32") -> tuple[Path, Recipe]:
-        path = folder / f"{kind}.{bits}.{input_type}.onnx"
+    def make(kind: str, bits: int, input_type: str = "float32", method: Method = BEST) -> tuple[Path, Recipe]:
+        path = folder / f"{kind}.{bits}.{input_type}.{method is BEST}.onnx"
         if path not in made:
-            graph, made[path] = quantized(kind, (bits, bits))
+            graph, made[path] = quantized(kind, (bits, bits), method)
             onnx.save(emit(graph, made[path], input_type=input_type, metadata={"a": "b"}, producer="1"), path)
         return path, made[path]
 
