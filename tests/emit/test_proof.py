@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_models import KINDS, images, prepared, recipe
+from tiny_models import KINDS, images, prepared, quantized, recipe
 
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.emit.emitter import Emitter, emit
@@ -16,7 +16,7 @@ from mptq_export.emit.forms import Floats
 from mptq_export.emit.proof import Proof
 from mptq_export.emit.residual import snap
 from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import MARGIN
+from mptq_export.quantize.certify import MARGIN, gelu_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
@@ -118,6 +118,42 @@ def test_an_exp_scale_without_margin_is_refused():
 
     message = refusal(prepared("vit"), with_scale("blocks.0.attn.softmax.input", unsafe))
     assert message.startswith("blocks.0.attn.softmax cannot be proved exact: Exp margin in steps is ")
+
+
+def test_a_scale_of_attention_codes_without_margin_is_refused():
+    exact = np.exp(-np.arange(256) * recipe("vit").activations["blocks.0.attn.softmax.input"].scale)
+
+    def unsafe(scale: float) -> bool:
+        inside = exact[exact / scale < 254.5] / scale
+        return bool(np.abs(inside - np.floor(inside) - 0.5).min() < MARGIN / 2)
+
+    message = refusal(prepared("vit"), with_scale("blocks.0.attn.context.a", unsafe))
+    assert message.startswith("blocks.0.attn.softmax cannot be proved exact: Exp margin in steps is ")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [({"scale": 4.0}, "attention code of a row's maximum is 0"), ({"zero_point": 1}, "zero point of attention codes")],
+)
+def test_attention_codes_that_could_sum_to_nothing_are_refused(change: dict[str, float], what: str):
+    made = recipe("vit")
+    key = "blocks.0.attn.context.a"
+    made.activations[key] = replace(made.activations[key], **change)  # type: ignore[arg-type]
+    assert refusal(prepared("vit"), made).startswith(f"blocks.0.attn.softmax cannot be proved exact: {what}")
+
+
+def test_a_region_boundary_without_margin_is_refused():
+    graph, made = quantized("vit", (4, 4))
+    key, source = "blocks.0.mlp.fc2.input", made.activations["blocks.0.mlp.act.gelu.input"]
+    quant = made.activations[key]
+    assert len(quant.regions) > 1
+    top = gelu_results(source, "none")
+    last, unit = quant.regions[-1], 1 << quant.regions[-1].shift
+    boundary = last.last - quant.zero_point - unit / 2  # between the two highest levels
+    value = top[np.abs(top / quant.scale - boundary).argmin()]
+    made.activations[key] = replace(quant, scale=float(np.float32(value / boundary)))
+    message = refusal(graph, made)
+    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: Gelu margin in steps is ")
 
 
 def test_an_exp_scale_with_a_long_mantissa_is_refused():
