@@ -13,6 +13,9 @@ import torch
 #: Ridge strengths that are tried, as parts of the mean diagonal of H.
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
+#: Part of the mean square that is added to variances: what float32 products leave of a constant may be negative.
+_ROUNDING = 1e-5
+
 #: Rows that are multiplied in float32 before their sum is kept in float64.
 _CHUNK = 16384
 
@@ -35,7 +38,9 @@ class _Sums:
     def centred(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Covariance of x, [K, K], and of d with x, [N, K]."""
         x, d = self.x / self.weight, self.d / self.weight
-        return self.xx / self.weight - x[:, None] * x, self.dx / self.weight - d[:, None] * x
+        covariance = self.xx / self.weight - x[:, None] * x
+        covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
+        return covariance, self.dx / self.weight - d[:, None] * x
 
 
 @dataclass(frozen=True)
