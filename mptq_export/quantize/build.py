@@ -131,6 +131,8 @@ class _Builder:
     def _bits(self, site: Site) -> int:
         """Activation bits of a site; those of scores are the bits of the attention codes they become."""
         name = site.node.name
+        if site.kind == "gelu":
+            return 8
         if site.kind == "scores":
             name = next((node.name for node in self.graph.consumers()[name] if node.op == "matmul"), name)
         return self.widths(name)[1]
