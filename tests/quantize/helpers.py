@@ -1,4 +1,4 @@
-"""Recipes of tiny models, and the digits model: a real trained checkpoint with real images."""
+"""Random matrices as activations are, and the digits model: a real trained checkpoint with real images."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_models import images, prepared
 
 from mptq_export.calibrate.statistics import Statistics, collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
 from mptq_export.data.images import ImageFolder
 from mptq_export.load.model import load_model
-from mptq_export.quantize.build import Widths, build_recipe
+from mptq_export.quantize.build import build_recipe
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.transform import prepare
@@ -47,21 +46,6 @@ def levels_of(quant: ActivationQuant) -> list[int]:
         while found[-1] < region.last:
             found.append(found[-1] + 2**region.shift)
     return found
-
-
-@cache
-def statistics(kind: str) -> Statistics:
-    return collect(prepared(kind), [images(kind, 8, seed).numpy() for seed in (1, 2)])
-
-
-def calibration(kind: str, count: int = 16) -> torch.Tensor:
-    return torch.cat([images(kind, 8, seed) for seed in (1, 2)])[:count]
-
-
-def build(kind: str, bits: tuple[int, int] | Widths, method: Method, count: int = 16) -> tuple[Graph, Recipe]:
-    """Graph and recipe of a tiny model."""
-    widths = bits if callable(bits) else lambda _name: bits
-    return build_recipe(prepared(kind), statistics(kind), calibration(kind, count), widths, method, {}, {})
 
 
 @dataclass(frozen=True)
