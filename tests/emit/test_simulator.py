@@ -1,0 +1,95 @@
+"""The torch simulation and the file give the same codes, so that searching in torch is honest."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny_models import KINDS, images, quantized
+
+from kernels_ref import Interpreter
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.emit.emitter import Emitter, emit
+from mptq_export.emit.forms import Codes
+from mptq_export.quantize.build import Widths
+from mptq_export.quantize.fake import codes
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.schema import Recipe
+from mptq_export.verify.session import open_session
+
+BITS = [(8, 8), (4, 4), (2, 2), (3, 5), (8, 3)]
+
+
+class Recorder(Emitter):
+    """An emitter that notes the tensor of every site's codes, in the shape of its value."""
+
+    def __init__(self, graph: Graph, made: Recipe) -> None:
+        super().__init__(graph, made, "float32", "packed")
+        self.tensors: dict[str, str] = {}
+
+    def codes(self, node: Node, operand: str) -> Codes:
+        found = super().codes(node, operand)
+        self.tensors[f"{node.name}.{operand}"] = self.full(found, node.inputs[operand == "b"]).tensor
+        return found
+
+
+def emitted_codes(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> dict[str, NDArray[np.generic]]:
+    recorder = Recorder(graph, made)
+    onnx.save(recorder.finish({}, "1"), path)
+    tensors = Interpreter(path).run({"input": x.numpy()}, trace=True)
+    return {key: tensors[name] for key, name in recorder.tensors.items()}
+
+
+def simulated_codes(graph: Graph, made: Recipe, x: torch.Tensor) -> dict[str, NDArray[np.generic]]:
+    simulator, found = Simulator.of(graph, made), {}
+
+    def compute(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        for site in simulator.sites.get(node.name, ()):
+            if site.kind != "scores":
+                operand = inputs[1 if site.key.endswith(".b") else 0]
+                found[site.key] = codes(operand, made.activations[site.key]).numpy()
+        return simulator.compute(node, inputs)
+
+    with torch.no_grad():
+        evaluate(graph, x, compute_node=compute)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bits", BITS)
+def test_codes_are_the_same_until_one_lies_on_a_boundary(tmp_path: Path, kind: str, bits: tuple[int, int]):
+    graph, made = quantized(kind, bits)
+    x = images(kind, 4, 9)
+    got, expected = emitted_codes(graph, made, x, tmp_path / "m.onnx"), simulated_codes(graph, made, x)
+    assert len(got) > 10
+    for key, simulated in ((k, v) for k, v in expected.items() if k in got):
+        differing = (got[key].astype(np.float32) != simulated).mean()
+        assert differing < 5e-3, key
+        if differing:  # one code on a boundary; what follows from it is another calculation
+            break
+
+
+def logits(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the file and of the simulation."""
+    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    with torch.no_grad():
+        simulated = Simulator.of(graph, made).logits(graph, x).numpy()
+    return open_session(path, threads=1).run(None, {"input": x.numpy()})[0], simulated
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "swin"])  # 16 times the codes: some always flip
+@pytest.mark.parametrize("bits", BITS)
+def test_logits_are_nearly_those_of_the_simulation(tmp_path: Path, kind: str, bits: tuple[int, int]):
+    got, expected = logits(*quantized(kind, bits), images(kind, 32, 9), tmp_path / "m.onnx")
+    gap = np.abs(got - expected).max(1) / np.ptp(expected)
+    assert np.median(gap) < 1e-3
+
+
+def test_readers_of_several_widths_are_simulated_too(tmp_path: Path):
+    widths: Widths = lambda layer: (6, {"scores": 4, "context": 7}.get(layer.rsplit(".", 1)[-1], 6))  # noqa: E731
+    got, expected = logits(*quantized("vit", widths), images("vit", 32, 9), tmp_path / "m.onnx")
+    gap = np.abs(got - expected).max(1) / np.ptp(expected)
+    assert np.median(gap) < 0.02  # zero points in the bias are rounded with it
