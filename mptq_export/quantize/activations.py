@@ -9,6 +9,7 @@ from mptq_export.calibrate.sites import Site, score_path
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
 from mptq_export.quantize.certify import certify_attention, certify_gelu, short_scale
+from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.levels import gelu_levels
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.ranges import (
@@ -17,7 +18,6 @@ from mptq_export.quantize.ranges import (
     best_gelu_input,
     best_symmetric,
     observed,
-    output_error,
     symmetric,
 )
 from mptq_export.quantize.score_bias import bias_span
@@ -30,15 +30,33 @@ MASKED_STEPS = 400
 SAMPLE_ROWS = 2048
 
 
-def sample_rows(value: torch.Tensor) -> torch.Tensor:
-    """At most `SAMPLE_ROWS` rows (last axis) of a value, the same ones every time: float32 [rows, channels]."""
+def sample_rows(value: torch.Tensor, importance: torch.Tensor | None = None) -> torch.Tensor:
+    """Draw rows (last axis) of a value, the same ones every time.
+
+    Args:
+        value: float32 [..., channels].
+        importance: float32 [rows]; rows are drawn in proportion to it.
+
+    Returns:
+        float32 [rows, channels], `SAMPLE_ROWS` of them, or all where there are fewer and none is more important.
+    """
     rows = value.reshape(-1, value.shape[-1])
-    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:SAMPLE_ROWS]
+    generator = torch.Generator().manual_seed(0)
+    if importance is None:
+        chosen = torch.randperm(len(rows), generator=generator)[:SAMPLE_ROWS]
+    else:
+        chosen = torch.multinomial(importance.cpu(), SAMPLE_ROWS, replacement=True, generator=generator)
     return rows[chosen.to(rows.device)]
 
 
 def choose_activation(
-    graph: Graph, site: Site, value: torch.Tensor, bits: int, known: dict[str, ActivationQuant], method: Method
+    graph: Graph,
+    site: Site,
+    value: torch.Tensor,
+    bits: int,
+    known: dict[str, ActivationQuant],
+    method: Method,
+    importance: torch.Tensor | None,
 ) -> ActivationQuant:
     """Choose scale, zero point and levels of one site.
 
@@ -49,6 +67,7 @@ def choose_activation(
         bits: width of matmul operands; pixels, scores and GELU arguments keep 8.
         known: the quantizers of all sites before this one.
         method: which techniques are used.
+        importance: float32 [rows], weights of the rows of the linear layer that reads the value, if there is one.
 
     Raises:
         MptqError: a table cannot be certified.
@@ -67,18 +86,18 @@ def choose_activation(
         if not method.clipping:
             return affine(observed(value), 8)
         readers = reading_weights(graph, site.node.name)
-        importance = readers.square().sum(0) if readers is not None else torch.ones_like(value[..., :1])
-        return best_gelu_input(sample_rows(value), importance, site.node.attrs["approximate"])
+        columns = readers.square().sum(0) if readers is not None else torch.ones_like(value[..., :1])
+        return best_gelu_input(sample_rows(value, importance), observed(value), columns, site.node.attrs["approximate"])
     if site.kind == "matmul" and root.op == "linear":
         return (
-            best_symmetric(sample_rows(value), bits) if method.clipping else symmetric(observed(value).magnitude, bits)
+            best_symmetric(Histogram.of(value), bits) if method.clipping else symmetric(observed(value).magnitude, bits)
         )
     weight = reading_weights(graph, site.value)
     if root.op == "gelu":
-        return _after_gelu(site, root, value, weight, bits, known, method)
+        return _after_gelu(site, root, value, weight, bits, known, method, importance)
     if weight is None or not method.clipping:
         return affine(observed(value), bits)
-    return best_affine(sample_rows(value), bits, output_error(weight))
+    return best_affine(Histogram.of(value, weight.square().sum(0), importance), bits)
 
 
 def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
@@ -104,11 +123,13 @@ def _after_gelu(
     bits: int,
     known: dict[str, ActivationQuant],
     method: Method,
+    importance: torch.Tensor | None,
 ) -> ActivationQuant:
     source, approximate = known[f"{gelu.name}.input"], gelu.attrs["approximate"]
     quant = affine(observed(value), bits)
     if weight is not None and (method.regions or method.clipping):
-        quant = gelu_levels(sample_rows(value), weight, source, approximate, bits, regions=method.regions)
+        seen, sample = Histogram.of(value, weight.square().sum(0), importance), sample_rows(value, importance)
+        quant = gelu_levels(seen, sample, weight, source, approximate, bits, regions=method.regions)
     return certify_gelu(site.key, source, quant, approximate)
 
 

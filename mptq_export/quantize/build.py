@@ -18,6 +18,7 @@ from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation, sample_rows
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
+from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.moments import Moments
 from mptq_export.quantize.simulate import Simulator
@@ -31,6 +32,9 @@ Widths = Callable[[str], tuple[int, int]]
 """(weights, activations) of a layer, by the name of its node: linear layers, patch embeddings and matmuls."""
 
 Tick = Callable[[Node], None]
+
+#: Images of one backward pass.
+_BATCH = 8
 
 #: Largest relative change of a layer's float output that a transform may cause.
 TOLERANCE = 1e-4
@@ -64,7 +68,8 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    builder = _Builder(graph, widths, method)
+    importance = row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
+    builder = _Builder(graph, widths, method, importance)
     with torch.no_grad():
         builder.run(images, tick or (lambda _node: None))
     activations = builder.simulator.activations
@@ -75,10 +80,11 @@ def build_recipe(
 class _Builder:
     """The walk: values of the float model and of the quantized model side by side."""
 
-    def __init__(self, graph: Graph, widths: Widths, method: Method) -> None:
+    def __init__(self, graph: Graph, widths: Widths, method: Method, importance: dict[str, torch.Tensor]) -> None:
         self.graph = graph
         self.widths = widths
         self.method = method
+        self.importance = importance
         self.simulator = Simulator(graph)
         self.weights: dict[str, WeightQuant] = {}
         self.smoothing: dict[str, Smoothing] = {}
@@ -119,14 +125,22 @@ class _Builder:
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
         bits = self._bits(site)
         known = self.simulator.activations
+        importance = self._importance(site.node.name)
         if site.kind == "linear":  # layers that read the same value share its codes
             if (site.value, bits) not in self._chosen:
-                quant = choose_activation(self.graph, site, value, bits, known, self.method)
+                quant = choose_activation(self.graph, site, value, bits, known, self.method, importance)
                 self._chosen[site.value, bits] = quant
             known[site.key] = self._chosen[site.value, bits]
         else:
-            known[site.key] = choose_activation(self.graph, site, value, bits, known, self.method)
+            known[site.key] = choose_activation(self.graph, site, value, bits, known, self.method, importance)
         return known[site.key]
+
+    def _importance(self, name: str) -> torch.Tensor | None:
+        """Row weights of a linear layer, or of the linear layer that reads a GELU."""
+        if name in self.importance:
+            return self.importance[name]
+        readers = self.graph.consumers()[name]
+        return self.importance.get(readers[0].name) if self.graph[name].op == "gelu" and readers else None
 
     def _bits(self, site: Site) -> int:
         """Activation bits of a site; those of scores are the bits of the attention codes they become."""
@@ -142,7 +156,7 @@ class _Builder:
         if not readers:
             return
         weight = torch.cat([reader.params["weight"] for reader in readers])
-        rows = sample_rows(self._values[norm.name])
+        rows = sample_rows(self._values[norm.name], self._importance(readers[0].name))
         choice = choose_smoothing(rows, weight, self.widths(readers[0].name), self.method)
         self.smoothing[norm.name] = choice
         before = {reader.name: reader for reader in readers}
@@ -178,7 +192,8 @@ class _Builder:
         hessian = moments = None
         if method.measures_inputs:
             target = self._target(node)
-            moments = Moments.of(rows, target.reshape(len(rows), -1), weight, bias, self._images)
+            target = target.reshape(len(rows), -1)
+            moments = Moments.of(rows, target, weight, bias, self._images, self._importance(node.name))
             hessian = moments.hessian(centred=method.bias)
             if method.correction:
                 weight = moments.corrected()

@@ -13,8 +13,8 @@ def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
         quant: its quantizer.
 
     Returns:
-        Whole numbers in [quant.low, quant.high] as float32, same shape: the nearest level of every element. In a region of
-        scale ratio `2 ** m` the levels are `zero_point + (k << m)`.
+        Whole numbers in [quant.low, quant.high] as float32, same shape: the nearest level of every element. In a region
+        of scale ratio `2 ** m` the levels are `zero_point + (k << m)`.
     """
     steps = x / quant.scale
     if not quant.regions:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mptq_export.quantize.certify import gelu_results
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.ranges import affine, observed
 from mptq_export.recipe.schema import ActivationQuant, Region
 
@@ -67,22 +68,30 @@ def _upper(steps: int, start: int, shift: int, most: int) -> Iterator[tuple[Regi
 
 
 def gelu_levels(
-    sample: torch.Tensor, weight: torch.Tensor, source: ActivationQuant, approximate: str, bits: int, *, regions: bool
+    seen: Histogram,
+    sample: torch.Tensor,
+    weight: torch.Tensor,
+    source: ActivationQuant,
+    approximate: str,
+    bits: int,
+    *,
+    regions: bool,
 ) -> ActivationQuant:
     """The levels after a GELU with the smallest error of the linear layer that reads them.
 
-    GELU sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256 values, each
-    weighted by the squares of the weights that read it; the best few are then measured on the layer's output.
+    GELU sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256 values; the
+    best few are then measured on the layer's output.
 
     Args:
-        sample: float32 [rows, K], values after GELU.
+        seen: all values, each counted as much as its error matters.
+        sample: float32 [rows, K], some rows of them.
         weight: float32 [N, K], of what reads them.
         source: quantizer of the GELU's argument.
         approximate: `none` or `tanh`.
         bits: 2 to 8.
         regions: whether other layouts than uniform ones are allowed.
     """
-    values, counts = _histogram(sample, weight.square().sum(0), gelu_results(source, approximate))
+    values, counts = _on_results(seen, gelu_results(source, approximate))
     top = float(values[counts > 0].max(initial=1e-6))  # no value counts where all weights are zero
     ranked: list[tuple[float, ActivationQuant]] = []
     for zero, layout in layouts(2**bits - 1):
@@ -104,15 +113,11 @@ def gelu_levels(
     return min((plain, *(quant for _, quant in ranked[:_MEASURED])), key=measured)
 
 
-def _histogram(
-    sample: torch.Tensor, importance: torch.Tensor, results: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The values that occur and the summed importance of each."""
-    ordered = torch.from_numpy(np.sort(results).astype(np.float32)).to(sample.device)
-    nearest = torch.bucketize(sample.contiguous(), (ordered[1:] + ordered[:-1]) / 2)
-    weights = importance.expand_as(sample).reshape(-1).double()
-    counts = torch.bincount(nearest.reshape(-1), weights=weights, minlength=len(results))
-    return ordered.double().cpu().numpy(), counts.cpu().numpy()
+def _on_results(seen: Histogram, results: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The histogram on the values that can occur."""
+    ordered = np.sort(results)
+    nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, seen.values)
+    return ordered, np.bincount(nearest, weights=seen.counts, minlength=len(ordered))
 
 
 def _errors(

@@ -18,6 +18,7 @@ class Method:
         correction: weights refitted to the quantized inputs (ridge regression).
         bias: biases that cancel the mean error of every channel.
         residual: layers that write the residual also correct the error it has already.
+        importance: rows count by how much the logits depend on them, instead of alike.
     """
 
     smoothing: str = "off"
@@ -29,6 +30,7 @@ class Method:
     correction: bool = False
     bias: bool = False
     residual: bool = False
+    importance: bool = False
 
     @property
     def measures_inputs(self) -> bool:
@@ -51,6 +53,7 @@ BEST = Method(
     correction=True,
     bias=True,
     residual=True,
+    importance=True,
 )
 
 METHODS = {"paper": PAPER, "best": BEST}

@@ -1,13 +1,12 @@
 """Uniform activation quantizers: by the range of the calibration images, or by the error of what reads them."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.quantize.histogram import Histogram
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Parts of the full range that are tried.
@@ -18,9 +17,6 @@ _GELU_FLOORS = (-2.0, -2.5, -3.0, -3.5, -4.0, -5.0)
 
 _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest output error"
-
-Error = Callable[[torch.Tensor], float]
-"""Error of what is read, given the error of an operand (float32 [rows, channels])."""
 
 
 def observed(value: torch.Tensor) -> Range:
@@ -44,65 +40,52 @@ def symmetric(magnitude: float, bits: int, reason: str = _BY_RANGE) -> Activatio
     return ActivationQuant(scale, middle, 0, 2**bits - 1, bits, reason)
 
 
-def best_affine(sample: torch.Tensor, bits: int, error: Error) -> ActivationQuant:
-    """The range with the smallest error: both ends moved towards the middle, or the upper end alone.
+def best_affine(seen: Histogram, bits: int) -> ActivationQuant:
+    """The range with the smallest error: both ends moved towards the middle, or the upper end of a long tail alone.
 
     Args:
-        sample: float32 [rows, channels].
+        seen: all values, each counted as much as its error matters.
         bits: 2 to 8.
-        error: of what reads the sample.
     """
-    seen = observed(sample)
     middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2
     ranges = [Range(middle - part * half, middle + part * half) for part in _PARTS]
-    if seen.low > -0.5 * seen.high:  # a long tail on one side
+    if seen.low > -0.5 * seen.high:
         ranges = [Range(seen.low, seen.high * part) for part in _PARTS]
-    return _best(sample, [affine(r, bits, _BY_ERROR) for r in ranges], error)
+    return _best(seen, [affine(r, bits, _BY_ERROR) for r in ranges])
 
 
-def best_symmetric(sample: torch.Tensor, bits: int) -> ActivationQuant:
-    """The symmetric range with the smallest squared error."""
-    largest = float(sample.abs().max())
-    candidates = [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS]
-    return _best(sample, candidates, lambda gap: float(gap.square().sum()))
+def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
+    """The symmetric range with the smallest error."""
+    largest = max(-seen.low, seen.high)
+    return _best(seen, [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS])
 
 
-def best_gelu_input(sample: torch.Tensor, importance: torch.Tensor, approximate: str) -> ActivationQuant:
-    """The 8-bit range of a GELU's argument with the smallest error of its result.
+def best_gelu_input(sample: torch.Tensor, seen: Range, columns: torch.Tensor, approximate: str) -> ActivationQuant:
+    """The 8-bit range of a GELU's argument with the smallest error of its result; only its lower end is cut.
 
     Args:
         sample: float32 [rows, K], arguments.
-        importance: float32 [K], sum of the squares of the weights that read each result.
+        seen: range of all arguments.
+        columns: float32 [K], sum of the squares of the weights that read each result.
         approximate: `none` or `tanh`.
     """
-    seen = observed(sample)
     floors = [seen.low, *(floor for floor in _GELU_FLOORS if floor > seen.low)]
-    candidates = [
-        affine(Range(floor, seen.high * part), 8, _BY_ERROR)
-        for floor in floors
-        for part in _PARTS[:10:3]
-        if seen.high * part > floor
-    ]
+    candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
     exact = F.gelu(sample, approximate=approximate)
 
     def error(quant: ActivationQuant) -> float:
         gap = F.gelu(fake_quantize(sample, quant), approximate=approximate) - exact
-        return float((gap.square() * importance).sum())
+        return float((gap.square() * columns).sum())
 
     return min(candidates, key=error)
 
 
-def output_error(weight: torch.Tensor) -> Error:
-    """Squared error of `x W^T`, given the error of x."""
-    width, keys = weight.shape
-    if keys > width:
-        return lambda gap: float((gap @ weight.T).square().sum())
-    gram = weight.T @ weight
-    return lambda gap: float(((gap @ gram) * gap).sum())
+def _best(seen: Histogram, candidates: list[ActivationQuant]) -> ActivationQuant:
+    def error(quant: ActivationQuant) -> float:
+        codes = np.clip(np.rint(seen.values / quant.scale) + quant.zero_point, quant.low, quant.high)
+        return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * seen.counts).sum())
 
-
-def _best(sample: torch.Tensor, candidates: list[ActivationQuant], error: Error) -> ActivationQuant:
-    return min(candidates, key=lambda quant: error(sample - fake_quantize(sample, quant)))
+    return min(candidates, key=error)
 
 
 def _float32(value: float) -> float:

@@ -1,0 +1,54 @@
+"""How much the logits depend on every row (token) of every layer: weights for errors.
+
+An error e of a layer's output changes the KL divergence of the logits by about `(g . e)^2 / 2` with g the gradient of
+`v . logits` and v drawn with covariance `diag(p) - p p^T`, the Hessian of the KL divergence (Gauss-Newton). A row
+counts as `|g|^2`, mixed with an equal share for all rows, because one draw an image is a noisy estimate.
+"""
+
+from collections.abc import Iterable
+
+import torch
+
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph, Node
+
+#: Share of the weight that all rows get alike.
+_EQUAL = 0.5
+
+_LAYERS = frozenset({"linear", "patch_embed"})
+
+
+def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the rows of every linear layer and patch embedding.
+
+    Args:
+        graph: prepared canonical graph, on the device of the batches.
+        batches: float32 calibration inputs, in order.
+
+    Returns:
+        For each layer by name: float32 [rows], mean 1, rows in the order of the batches.
+    """
+    squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if node.op in _LAYERS}
+    generator = torch.Generator().manual_seed(0)
+    for images in batches:
+        tracked: dict[str, torch.Tensor] = {}
+
+        def observe(node: Node, value: torch.Tensor, tracked: dict[str, torch.Tensor] = tracked) -> None:
+            if node.op in _LAYERS:
+                tracked[node.name] = value
+
+        with torch.enable_grad():
+            logits = evaluate(graph, images.requires_grad_(), observe)
+            probability = logits.detach().softmax(-1)
+            draw = torch.randn(logits.shape, generator=generator).to(logits)
+            root = probability.sqrt()
+            vector = root * draw - probability * (root * draw).sum(-1, keepdim=True)
+            gradients = torch.autograd.grad((vector * logits).sum(), list(tracked.values()))
+        for name, gradient in zip(tracked, gradients, strict=True):
+            squares[name].append(gradient.square().sum(-1).reshape(-1))
+    return {name: _mixed(torch.cat(parts)) for name, parts in squares.items()}
+
+
+def _mixed(square: torch.Tensor) -> torch.Tensor:
+    mean = square.mean()
+    return _EQUAL + (1 - _EQUAL) * square / mean if float(mean) > 0 else torch.ones_like(square)
