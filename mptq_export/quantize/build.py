@@ -156,7 +156,8 @@ class _Builder:
         if not readers:
             return
         weight = torch.cat([reader.params["weight"] for reader in readers])
-        rows = sample_rows(self._values[norm.name], self._importance(readers[0].name))
+        direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
+        rows = sample_rows(self._values[norm.name], self.importance.get(direct))
         choice = choose_smoothing(rows, weight, self.widths(readers[0].name), self.method)
         self.smoothing[norm.name] = choice
         before = {reader.name: reader for reader in readers}

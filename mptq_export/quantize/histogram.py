@@ -55,5 +55,5 @@ class Histogram:
             bins = ((part - low) * factor).to(torch.int32).clamp_(0, _BINS - 1)
             weights = importance[start : start + step, None] * columns
             counts += torch.bincount(bins.reshape(-1), weights.reshape(-1), minlength=_BINS)
-        values = low + (np.arange(_BINS) + 0.5) / factor
+        values: NDArray[np.float64] = low + (np.arange(_BINS, dtype=np.float64) + 0.5) / factor
         return Histogram(values, counts.cpu().numpy(), low, high)
