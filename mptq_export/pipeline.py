@@ -96,6 +96,27 @@ class ExportResult:
     load_ms: float
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A model that is ready to be quantized.
+
+    Attributes:
+        loaded: the model as read.
+        source: the calibration inputs.
+        graph: prepared canonical graph, on the device of the calibration.
+        stats: ranges of its values.
+        images: float32 calibration inputs, all of them, on that device.
+        pixel_inputs: whether they are normalised 8-bit pixels.
+    """
+
+    loaded: "LoadedModel"
+    source: "CalibrationSource"
+    graph: "Graph"
+    stats: "Statistics"
+    images: "torch.Tensor"
+    pixel_inputs: bool
+
+
 def _untracked(items: Iterable[Any], _label: str, _total: int) -> Iterator[Any]:
     return iter(items)
 
@@ -184,14 +205,9 @@ def _replayed(request: ExportRequest) -> "tuple[LoadedModel, tuple[str, ...], Gr
 
 def _quantized(request: ExportRequest, track: Track) -> "tuple[LoadedModel, tuple[str, ...], Graph, Recipe]":
     """Model, graph and recipe from calibration inputs."""
-    from mptq_export.data.source import open_calibration
-
-    device = _device(request.device)
-    loaded = _load(request)
-    source = open_calibration(request.calib, loaded.preprocessing, count=request.count)
-    prepared, stats, pixels = _calibrated(request, loaded, source, device, track)
-    graph, recipe = _built(request, loaded, source, prepared, stats, pixels, device, track)
-    return loaded, source.warnings, graph, recipe
+    calibrated = calibrate_model(request, track)
+    graph, recipe = _built(request, calibrated, track)
+    return calibrated.loaded, calibrated.source.warnings, graph, recipe
 
 
 def _device(name: str | None) -> str:
@@ -211,14 +227,22 @@ def _device(name: str | None) -> str:
     return name
 
 
-def _calibrated(
-    request: ExportRequest, loaded: "LoadedModel", source: "CalibrationSource", device: str, track: Track
-) -> "tuple[Graph, Statistics, bool]":
-    """Capture, prepare and run the calibration inputs; also whether these are 8-bit pixels, normalised."""
+def calibrate_model(request: ExportRequest, track: Track = _untracked) -> Calibrated:
+    """Load, capture, prepare and run the calibration inputs.
+
+    Raises:
+        MptqError: the model or the images cannot be used, or they are no pixels and `input_type` is `uint8`.
+    """
+    import torch
+
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.trace import capture
+    from mptq_export.data.source import open_calibration
     from mptq_export.transform import prepare
 
+    device = _device(request.device)
+    loaded = _load(request)
+    source = open_calibration(request.calib, loaded.preprocessing, count=request.count)
     preprocessing = loaded.preprocessing
     probe = _probe(request, loaded, source)
     captured = capture(loaded.model, preprocessing.input_size)
@@ -230,50 +254,41 @@ def _calibrated(
 
     graph, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")
-    if seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK):
-        return graph, stats, True
-    if request.input_type == "uint8":
-        raise MptqError(
-            f"{request.calib}: the calibration inputs are not 8-bit pixels normalised with mean {preprocessing.mean} "
-            f"and std {preprocessing.std}; --input uint8 needs such inputs"
-        )
-    return *run(None), False
+    pixel_inputs = seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK)
+    if not pixel_inputs:
+        if request.input_type == "uint8":
+            raise MptqError(
+                f"{request.calib}: the calibration inputs are not 8-bit pixels normalised with mean "
+                f"{preprocessing.mean} and std {preprocessing.std}; --input uint8 needs such inputs"
+            )
+        graph, stats = run(None)
+    images = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+    return Calibrated(loaded, source, graph.to(device), stats, images, pixel_inputs)
 
 
-def _built(
-    request: ExportRequest,
-    loaded: "LoadedModel",
-    source: "CalibrationSource",
-    prepared: "Graph",
-    stats: "Statistics",
-    pixel_inputs: bool,
-    device: str,
-    track: Track,
-) -> "tuple[Graph, Recipe]":
+def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
     """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
-    import torch
-
     from mptq_export.quantize.build import build_recipe
     from mptq_export.quantize.method import METHODS
 
+    loaded, prepared = calibrated.loaded, calibrated.graph
     settings = {
         "bits": "{}/{}".format(*request.bits),
         "method": request.method,
         "input": request.input_type or "float32",
         "weight_storage": request.weight_storage or "packed",
-        "pixel_inputs": pixel_inputs,
-        "calibration": source.description,
-        "calibration_images": stats.images,
+        "pixel_inputs": calibrated.pixel_inputs,
+        "calibration": calibrated.source.description,
+        "calibration_images": calibrated.stats.images,
         "preprocessing": loaded.preprocessing.to_metadata(),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
-    images = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
     graph, recipe = build_recipe(
-        prepared.to(device),
-        stats,
-        images,
+        prepared,
+        calibrated.stats,
+        calibrated.images,
         lambda _layer: request.bits,
         METHODS[request.method],
         identity_of(loaded),

@@ -16,7 +16,16 @@ _DECIDED = {"calib": "--calib", "count": "--count", "bits": "--bits", "method": 
 
 
 def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
-    """`W/A`, both 2 to 8."""
+    """Click callback of `--bits`."""
+    return bits_from(text)
+
+
+def bits_from(text: str) -> tuple[int, int]:
+    """Two widths from `W/A`.
+
+    Raises:
+        MptqError: it is something else, or a width is not from 2 to 8.
+    """
     match = re.fullmatch(r"([2-8])/([2-8])", text.strip())
     if match is None:
         raise MptqError(f"--bits {text} is not W/A with both widths from 2 to 8, for example --bits 8/8")

@@ -117,7 +117,7 @@ def _on_results(seen: Histogram, results: NDArray[np.float64]) -> tuple[NDArray[
     """The histogram on the values that can occur."""
     ordered = np.sort(results)
     nearest = np.searchsorted((ordered[1:] + ordered[:-1]) / 2, seen.values)
-    counts: NDArray[np.float64] = np.bincount(nearest, weights=seen.counts, minlength=len(ordered))
+    counts: NDArray[np.float64] = np.bincount(nearest, weights=seen.counts, minlength=len(ordered)).astype(np.float64)
     return ordered, counts
 
 

@@ -32,7 +32,7 @@ class Simulator:
                 self.scores[site.value] = site
 
     @staticmethod
-    def of(graph: Graph, recipe: Recipe, device: str = "cpu") -> "Simulator":
+    def of(graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> "Simulator":
         """The simulator of a finished recipe; `graph` has the recipe's transforms."""
         simulator = Simulator(graph)
         simulator.activations = dict(recipe.activations)
