@@ -73,6 +73,8 @@ def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
     weight, bias = node.params["weight"], node.params["bias"]
+    if node.attrs.get("centered"):  # so computes the file: what rounding leaves of the mean stays
+        return F.rms_norm(x, (x.shape[-1],), weight, node.attrs["eps"]) + bias
     return F.layer_norm(x, (x.shape[-1],), weight, bias, node.attrs["eps"])
 
 

@@ -69,23 +69,31 @@ def build_recipe(
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
     importance = row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
-    builder = _Builder(graph, widths, method, importance)
+    exponents = grid_exponents(graph, stats)
+    builder = _Builder(graph, widths, method, importance, exponents)
     with torch.no_grad():
         builder.run(images, tick or (lambda _node: None))
     activations = builder.simulator.activations
-    recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, grid_exponents(graph, stats))
+    recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, exponents)
     return builder.graph, recipe
 
 
 class _Builder:
     """The walk: values of the float model and of the quantized model side by side."""
 
-    def __init__(self, graph: Graph, widths: Widths, method: Method, importance: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        widths: Widths,
+        method: Method,
+        importance: dict[str, torch.Tensor],
+        exponents: dict[str, int],
+    ) -> None:
         self.graph = graph
         self.widths = widths
         self.method = method
         self.importance = importance
-        self.simulator = Simulator(graph)
+        self.simulator = Simulator(graph, exponents)
         self.weights: dict[str, WeightQuant] = {}
         self.smoothing: dict[str, Smoothing] = {}
         self._floats: dict[str, torch.Tensor] = {}
@@ -205,6 +213,9 @@ class _Builder:
         if method.bias and moments is not None:
             bias = moments.bias_for(dequantized(codes, scale))
             reasons.append("bias cancels the mean error")
+        # The file adds biases as whole steps of the int32 accumulator.
+        step = self.simulator.activations[f"{node.name}.input"].scale * scale.double()
+        bias = ((bias / step).round() * step).float()
         stored = codes.to(torch.int8).cpu().numpy()
         form = CodeRange.of(bits).form
         return WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, "; ".join(reasons))

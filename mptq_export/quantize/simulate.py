@@ -1,12 +1,18 @@
-"""The quantized model in torch: the numbers of the emitted graph, up to the rounding of float32 sums."""
+"""The quantized model in torch: the numbers of the emitted graph.
 
+Where the file rounds, this rounds too: operands, weights, biases, residual grids, constants of scores. A code can
+differ only where a float32 result lies within rounding errors of a boundary.
+"""
+
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
-from mptq_export.calibrate.sites import Site, sites
+from mptq_export.calibrate.sites import Site, score_path, sites
 from mptq_export.capture.evaluate import compute, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.fake import codes, fake_quantize
+from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.quantize.weights import dequantized
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
@@ -19,9 +25,11 @@ class Simulator:
         scores: the site of every matmul whose product is quantized before a softmax, by the matmul's name.
         activations: quantizers by site key; they may grow while a recipe is built.
         weights: dequantized weight and bias of every linear layer and patch embedding, by node name.
+        grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
+        constants: (operand, key of the scores) of every constant that is added to scores, by the sum's name.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
         self.sites: dict[str, list[Site]] = {}
         self.scores: dict[str, Site] = {}
         self.activations: dict[str, ActivationQuant] = {}
@@ -30,11 +38,18 @@ class Simulator:
             self.sites.setdefault(site.node.name, []).append(site)
             if site.kind == "scores":
                 self.scores[site.value] = site
+        self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
+        self.constants: dict[str, tuple[int, str]] = {}
+        for softmax in (node for node in graph if node.op == "softmax"):
+            for step in score_path(graph, softmax)[1]:
+                for position, name in enumerate(step.inputs):
+                    if graph[name].op == "constant":
+                        self.constants[step.name] = (position, f"{softmax.name}.input")
 
     @staticmethod
     def of(graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> "Simulator":
         """The simulator of a finished recipe; `graph` has the recipe's transforms."""
-        simulator = Simulator(graph)
+        simulator = Simulator(graph, recipe.exponents)
         simulator.activations = dict(recipe.activations)
         for name, quant in recipe.weights.items():
             simulator.set_weight(name, quant, torch.device(device))
@@ -62,6 +77,11 @@ class Simulator:
             return F.linear(patches(x, node.attrs["patch"]), *self.weights[node.name])
         total = None
         inputs = list(inputs)
+        for position, exponent in self.grids[node.name]:
+            inputs[position] = (inputs[position] * 2.0**exponent).round_().mul_(2.0**-exponent)
+        if node.name in self.constants:
+            position, key = self.constants[node.name]
+            inputs[position] = _whole_steps(inputs[position], self.activations[key].scale)
         for site in self.sites.get(node.name, ()):
             quant = self.activations[site.key]
             if site.kind == "attention":
@@ -78,3 +98,19 @@ class Simulator:
         if node.name in self.scores and self.scores[node.name].key in self.activations:
             result = fake_quantize(result, self.activations[self.scores[node.name].key])
         return result
+
+
+def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
+    """Operands that the file rounds to the residual's grid: those of norms and means, and the stream in a sum."""
+    if node.op in ("layer_norm", "mean"):
+        return [(0, exponents[node.inputs[0]])]
+    return [
+        (position, exponents[name])
+        for position, name in enumerate(node.inputs)
+        if node.op == "add" and name in exponents and graph.root(name).op in ("add", "pad")
+    ]
+
+
+def _whole_steps(constant: torch.Tensor, scale: float) -> torch.Tensor:
+    """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
+    return torch.from_numpy(bias_codes(constant.cpu().numpy(), scale, 255) * np.float32(scale)).to(constant)
