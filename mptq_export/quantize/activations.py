@@ -20,33 +20,12 @@ from mptq_export.quantize.ranges import (
     observed,
     symmetric,
 )
+from mptq_export.quantize.sample import Sample
 from mptq_export.quantize.score_bias import bias_span
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Where a mask is added, Exp falls to code 0 within this many score steps: so many codes can still be certified.
 MASKED_STEPS = 400
-
-#: Rows on which the error of a candidate is measured.
-SAMPLE_ROWS = 2048
-
-
-def sample_rows(value: torch.Tensor, importance: torch.Tensor | None = None) -> torch.Tensor:
-    """Draw rows (last axis) of a value, the same ones every time.
-
-    Args:
-        value: float32 [..., channels].
-        importance: float32 [rows]; rows are drawn in proportion to it.
-
-    Returns:
-        float32 [rows, channels], `SAMPLE_ROWS` of them, or all where there are fewer and none is more important.
-    """
-    rows = value.reshape(-1, value.shape[-1])
-    generator = torch.Generator().manual_seed(0)
-    if importance is None:
-        chosen = torch.randperm(len(rows), generator=generator)[:SAMPLE_ROWS]
-    else:
-        chosen = torch.multinomial(importance.cpu(), SAMPLE_ROWS, replacement=True, generator=generator)
-    return rows[chosen.to(rows.device)]
 
 
 def choose_activation(
@@ -87,7 +66,7 @@ def choose_activation(
             return affine(observed(value), 8)
         readers = reading_weights(graph, site.node.name)
         columns = readers.square().sum(0) if readers is not None else torch.ones_like(value[..., :1])
-        return best_gelu_input(sample_rows(value, importance), observed(value), columns, site.node.attrs["approximate"])
+        return best_gelu_input(Sample.of(value, importance), observed(value), columns, site.node.attrs["approximate"])
     if site.kind == "matmul" and root.op == "linear":
         return (
             best_symmetric(Histogram.of(value), bits) if method.clipping else symmetric(observed(value).magnitude, bits)
@@ -97,7 +76,7 @@ def choose_activation(
         return _after_gelu(site, root, value, weight, bits, known, method, importance)
     if weight is None or not method.clipping:
         return affine(observed(value), bits)
-    return best_affine(Histogram.of(value, weight.square().sum(0), importance), bits)
+    return best_affine(Sample.of(value, importance), observed(value), bits, weight)
 
 
 def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
@@ -128,7 +107,7 @@ def _after_gelu(
     source, approximate = known[f"{gelu.name}.input"], gelu.attrs["approximate"]
     quant = affine(observed(value), bits)
     if weight is not None and (method.regions or method.clipping):
-        seen, sample = Histogram.of(value, weight.square().sum(0), importance), sample_rows(value, importance)
+        seen, sample = Histogram.of(value, weight.square().sum(0), importance), Sample.of(value, importance)
         quant = gelu_levels(seen, sample, weight, source, approximate, bits, regions=method.regions)
     return certify_gelu(site.key, source, quant, approximate)
 

@@ -15,12 +15,13 @@ from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.evaluate import compute, patch_weight, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.errors import MptqError
-from mptq_export.quantize.activations import choose_activation, sample_rows
+from mptq_export.quantize.activations import choose_activation
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
 from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.moments import Moments
+from mptq_export.quantize.sample import drawn_rows
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.quantize.smoothing import choose_smoothing
 from mptq_export.quantize.weights import CodeRange, dequantized, quantize_weight
@@ -165,8 +166,10 @@ class _Builder:
             return
         weight = torch.cat([reader.params["weight"] for reader in readers])
         direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
-        rows = sample_rows(self._values[norm.name], self.importance.get(direct))
-        choice = choose_smoothing(rows, weight, self.widths(readers[0].name), self.method)
+        value = self._values[norm.name]
+        widths = self.widths(readers[0].name)
+        choice = choose_smoothing(value, weight, widths, self.method, self.importance.get(direct))
+        rows = drawn_rows(value)
         self.smoothing[norm.name] = choice
         before = {reader.name: reader for reader in readers}
         self.graph = smooth(self.graph, norm, choice)
@@ -180,7 +183,7 @@ class _Builder:
     def _linear(self, node: Node) -> None:
         source = self._values[node.inputs[0]]
         if self.method.balance and node.op == "linear":
-            outputs = compute(node, [sample_rows(source)])
+            outputs = compute(node, [drawn_rows(source)])
             self.graph = balance_attention(self.graph, node, outputs)
             node = self.graph[node.name]
         self._floats[node.name] = compute(node, [self._floats[node.inputs[0]]])

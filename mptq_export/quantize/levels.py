@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.certify import gelu_results
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.histogram import Histogram
-from mptq_export.quantize.ranges import affine, observed
+from mptq_export.quantize.ranges import affine
+from mptq_export.quantize.sample import Sample
 from mptq_export.recipe.schema import ActivationQuant, Region
 
 #: Largest m that is tried.
@@ -69,7 +71,7 @@ def _upper(steps: int, start: int, shift: int, most: int) -> Iterator[tuple[Regi
 
 def gelu_levels(
     seen: Histogram,
-    sample: torch.Tensor,
+    sample: Sample,
     weight: torch.Tensor,
     source: ActivationQuant,
     approximate: str,
@@ -84,7 +86,7 @@ def gelu_levels(
 
     Args:
         seen: all values, each counted as much as its error matters.
-        sample: float32 [rows, K], some rows of them.
+        sample: some rows of them.
         weight: float32 [N, K], of what reads them.
         source: quantizer of the GELU's argument.
         approximate: `none` or `tanh`.
@@ -107,9 +109,9 @@ def gelu_levels(
     ranked.sort(key=lambda entry: entry[0])
 
     def measured(quant: ActivationQuant) -> float:
-        return float(((sample - fake_quantize(sample, quant)) @ weight.T).square().sum())
+        return sample.squared_error(fake_quantize(sample.rows, quant) - sample.rows, weight)
 
-    plain = affine(observed(sample), bits)
+    plain = affine(Range(seen.low, seen.high), bits)
     return min((plain, *(quant for _, quant in ranked[:_MEASURED])), key=measured)
 
 

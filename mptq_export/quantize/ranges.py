@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.histogram import Histogram
+from mptq_export.quantize.sample import Sample
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Parts of the full range that are tried.
@@ -40,18 +41,21 @@ def symmetric(magnitude: float, bits: int, reason: str = _BY_RANGE) -> Activatio
     return ActivationQuant(scale, middle, 0, 2**bits - 1, bits, reason)
 
 
-def best_affine(seen: Histogram, bits: int) -> ActivationQuant:
-    """The range with the smallest error: both ends moved towards the middle, or the upper end of a long tail alone.
+def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:
+    """The range with the smallest output error: both ends moved to the middle, or the upper end of a long tail alone.
 
     Args:
-        seen: all values, each counted as much as its error matters.
+        sample: rows of the value.
+        seen: range of the whole value.
         bits: 2 to 8.
+        weight: float32 [N, K], of what reads the value.
     """
     middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2
     ranges = [Range(middle - part * half, middle + part * half) for part in _PARTS]
     if seen.low > -0.5 * seen.high:
         ranges = [Range(seen.low, seen.high * part) for part in _PARTS]
-    return _best(seen, [affine(r, bits, _BY_ERROR) for r in ranges])
+    candidates = [affine(r, bits, _BY_ERROR) for r in ranges]
+    return min(candidates, key=lambda q: sample.squared_error(fake_quantize(sample.rows, q) - sample.rows, weight))
 
 
 def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
@@ -60,22 +64,22 @@ def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
     return _best(seen, [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS])
 
 
-def best_gelu_input(sample: torch.Tensor, seen: Range, columns: torch.Tensor, approximate: str) -> ActivationQuant:
+def best_gelu_input(sample: Sample, seen: Range, columns: torch.Tensor, approximate: str) -> ActivationQuant:
     """The 8-bit range of a GELU's argument with the smallest error of its result; only its lower end is cut.
 
     Args:
-        sample: float32 [rows, K], arguments.
+        sample: rows of the arguments.
         seen: range of all arguments.
         columns: float32 [K], sum of the squares of the weights that read each result.
         approximate: `none` or `tanh`.
     """
     floors = [seen.low, *(floor for floor in _GELU_FLOORS if floor > seen.low)]
     candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
-    exact = F.gelu(sample, approximate=approximate)
+    exact = F.gelu(sample.rows, approximate=approximate)
 
     def error(quant: ActivationQuant) -> float:
-        gap = F.gelu(fake_quantize(sample, quant), approximate=approximate) - exact
-        return float((gap.square() * columns).sum())
+        gap = F.gelu(fake_quantize(sample.rows, quant), approximate=approximate) - exact
+        return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     return min(candidates, key=error)
 

@@ -5,7 +5,8 @@ import torch
 from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.ranges import affine
+from mptq_export.quantize.ranges import affine, observed
+from mptq_export.quantize.sample import Sample, drawn_rows
 from mptq_export.quantize.weights import dequantized, quantize_weight
 from mptq_export.recipe.schema import Smoothing
 
@@ -22,27 +23,37 @@ _PARTS = (1.0, 0.85, 0.7, 0.55)
 _CHANNELS = 384
 
 
-def choose_smoothing(rows: torch.Tensor, weight: torch.Tensor, bits: tuple[int, int], method: Method) -> Smoothing:
+def choose_smoothing(
+    value: torch.Tensor,
+    weight: torch.Tensor,
+    bits: tuple[int, int],
+    method: Method,
+    importance: torch.Tensor | None = None,
+) -> Smoothing:
     """Search the strength on held-back rows.
 
     The candidates are `s = range^a / max|W|^(1-a)` for every strength a (the paper's formula), and "off". Each is
-    measured by the error of the quantized layer's output, its weights rounded with the first half of the rows.
+    measured on the odd rows by the error of the quantized layer's output, its weights rounded with the even rows.
 
     Args:
-        rows: float32 [rows, D], outputs of the layer norm.
+        value: float32 [..., D], outputs of the layer norm.
         weight: float32 [N, D], of all layers that read them.
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
+        importance: float32 [rows], how much every row counts.
 
     Returns:
         The smoothing with the smallest error.
     """
-    fit, held = rows[: max(1, len(rows) // 2)], rows[len(rows) // 2 :]
+    rows = value.reshape(-1, value.shape[-1])
+    weights = torch.ones_like(rows[:, 0]) if importance is None else importance
+    fit = drawn_rows(rows[::2], weights[::2])
+    held = Sample.of(rows[1::2], weights[1::2]) if len(rows) > 1 else Sample.of(rows, weights)
     if method.smoothing == "range":
         low, high = rows.amin(0).double(), rows.amax(0).double()
         shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
     else:
-        shift, span = channel_ranges(rows, bits[1])
+        shift, span = channel_ranges(fit, bits[1])
     largest = weight.abs().amax(0).double().clamp_min(1e-8)
     chosen = weight[:: max(1, len(weight) // _CHANNELS)]
     options = {0.0: (torch.zeros_like(shift), torch.ones_like(span))}
@@ -50,8 +61,8 @@ def choose_smoothing(rows: torch.Tensor, weight: torch.Tensor, bits: tuple[int, 
     errors = {a: _error(fit, held, chosen, *options[a], bits, method) for a in options}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
-    reason = f"relative output error on held-back rows by strength: {listed}"
-    chosen_shift, chosen_scale = (value.cpu().numpy() for value in options[best])
+    reason = f"mean squared output error on held-back rows by strength: {listed}"
+    chosen_shift, chosen_scale = (part.cpu().numpy() for part in options[best])
     return Smoothing(chosen_shift, chosen_scale, best, reason)
 
 
@@ -83,24 +94,24 @@ def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.T
 
 def _error(
     fit: torch.Tensor,
-    held: torch.Tensor,
+    held: Sample,
     weight: torch.Tensor,
     shift: torch.Tensor,
     scale: torch.Tensor,
     bits: tuple[int, int],
     method: Method,
 ) -> float:
-    fit, held = ((part - shift.float()) / scale.float() for part in (fit, held))
+    fit, rows = ((part - shift.float()) / scale.float() for part in (fit, held.rows))
     weight = weight * scale.float()
     hessian = (fit.T @ fit / len(fit)).double() if method.rounding else None
     codes, weight_scale = quantize_weight(weight, bits[0], hessian, compensate=method.rounding)
     rounded = dequantized(codes, weight_scale)
-    exact = held @ weight.T
-    low, high = (float(v) for v in torch.aminmax(torch.cat([fit, held])))
+    exact = rows @ weight.T
+    seen = observed(torch.cat([fit, rows]))
     errors = []
     for part in _PARTS if method.clipping else _PARTS[:1]:
-        middle, half = (low + high) / 2, (high - low) / 2 * part
+        middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * part
         quant = affine(Range(middle - half, middle + half), bits[1])
-        gap = fake_quantize(held, quant) @ rounded.T - exact
-        errors.append(float(gap.square().mean() / exact.var().clamp_min(1e-20)))
+        gap = fake_quantize(rows, quant) @ rounded.T - exact
+        errors.append(float(gap.square().mean(1) @ held.counts / held.counts.sum()))
     return min(errors)
