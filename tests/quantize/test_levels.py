@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from mptq_export.quantize.certify import gelu_results
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.levels import MAX_SHIFT, gelu_levels, layouts
 from mptq_export.quantize.ranges import affine, observed
+from mptq_export.quantize.sample import Sample
 from mptq_export.recipe.schema import ActivationQuant
 
 from .helpers import levels_of
@@ -18,16 +20,21 @@ from .helpers import levels_of
 SOURCE = ActivationQuant(0.05, 90)
 
 
-def after_gelu(rows: int = 512, width: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
+def after_gelu(count: int = 512, width: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
     """GELU outputs with a few large channels, and a weight that reads them."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(rows, width, generator=generator) * 0.8 - 0.4
+    x = torch.randn(count, width, generator=generator) * 0.8 - 0.4
     x[:, ::11] = x[:, ::11] * 3 + 2
     return F.gelu(fake_quantize(x, SOURCE)), torch.randn(10, width, generator=generator)
 
 
-def output_error(sample: torch.Tensor, weight: torch.Tensor, quant: ActivationQuant) -> float:
-    return float(((sample - fake_quantize(sample, quant)) @ weight.T).square().sum())
+def output_error(rows: torch.Tensor, weight: torch.Tensor, quant: ActivationQuant) -> float:
+    return float(((rows - fake_quantize(rows, quant)) @ weight.T).square().sum())
+
+
+def choose(rows: torch.Tensor, weight: torch.Tensor, approximate: str, bits: int, *, regions: bool) -> ActivationQuant:
+    seen = Histogram.of(rows, weight.square().sum(0))
+    return gelu_levels(seen, Sample.of(rows), weight, SOURCE, approximate, bits, regions=regions)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -59,20 +66,20 @@ def test_few_bits_have_layouts_with_regions(bits: int):
 
 @pytest.mark.parametrize("bits", [3, 4, 5])
 def test_regions_beat_uniform_levels_on_a_long_tail(bits: int):
-    sample, weight = after_gelu()
-    regions = gelu_levels(sample, weight, SOURCE, "none", bits, regions=True)
-    uniform = gelu_levels(sample, weight, SOURCE, "none", bits, regions=False)
-    plain = affine(observed(sample), bits)
+    rows, weight = after_gelu()
+    regions = choose(rows, weight, "none", bits, regions=True)
+    uniform = choose(rows, weight, "none", bits, regions=False)
+    plain = affine(observed(rows), bits)
     assert regions.regions
-    assert output_error(sample, weight, regions) < 0.8 * output_error(sample, weight, uniform)
-    assert output_error(sample, weight, uniform) < output_error(sample, weight, plain)
+    assert output_error(rows, weight, regions) < 0.8 * output_error(rows, weight, uniform)
+    assert output_error(rows, weight, uniform) < output_error(rows, weight, plain)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("regions", [True, False])
 def test_the_quantizer_is_complete(bits: int, regions: bool):
-    sample, weight = after_gelu()
-    quant = gelu_levels(sample, weight, SOURCE, "tanh", bits, regions=regions)
+    rows, weight = after_gelu()
+    quant = choose(rows, weight, "tanh", bits, regions=regions)
     assert (quant.bits, quant.low) == (bits, 0)
     assert 0 <= quant.zero_point <= quant.high <= 255
     assert quant.scale > 0
@@ -87,10 +94,10 @@ def test_the_quantizer_is_complete(bits: int, regions: bool):
 
 def test_channels_that_weigh_more_decide():
     # Channel 0 holds large values, channel 1 small ones: the levels go where the weights look.
-    sample = torch.stack([torch.linspace(0, 8, 400), torch.linspace(0, 0.4, 400)], 1)
+    rows = torch.stack([torch.linspace(0, 8, 400), torch.linspace(0, 0.4, 400)], 1)
     for large, small in ((1.0, 1e-3), (1e-3, 1.0)):
         weight = torch.tensor([[large, small]])
-        quant = gelu_levels(sample, weight, SOURCE, "none", 3, regions=False)
+        quant = choose(rows, weight, "none", 3, regions=False)
         top = (quant.high - quant.zero_point) * quant.scale
         assert (top > 4) == (large > small)
 
@@ -100,15 +107,15 @@ def test_channels_that_weigh_more_decide():
 def test_the_choice_is_never_worse_than_the_full_range(bits: int, seed: int, approximate: str):
     generator = torch.Generator().manual_seed(seed)
     table = torch.from_numpy(gelu_results(SOURCE, approximate)).float()
-    sample = table[torch.randint(60, 256, (200, 6), generator=generator)]
+    rows = table[torch.randint(60, 256, (200, 6), generator=generator)]
     weight = torch.randn(5, 6, generator=generator)
-    plain = affine(observed(sample), bits)
+    plain = affine(observed(rows), bits)
     for regions in (True, False):
-        chosen = gelu_levels(sample, weight, SOURCE, approximate, bits, regions=regions)
-        assert output_error(sample, weight, chosen) <= output_error(sample, weight, plain)
+        chosen = choose(rows, weight, approximate, bits, regions=regions)
+        assert output_error(rows, weight, chosen) <= output_error(rows, weight, plain)
 
 
 def test_a_layer_whose_weights_are_all_zero_still_gets_levels():
-    sample, weight = after_gelu()
-    quant = gelu_levels(sample, torch.zeros_like(weight), SOURCE, "none", 4, regions=True)
+    rows, weight = after_gelu()
+    quant = choose(rows, torch.zeros_like(weight), "none", 4, regions=True)
     assert quant.scale > 0
