@@ -51,7 +51,7 @@ def test_8_bits_lose_nothing(method: str):
 @pytest.mark.parametrize("other", ["minmax", "paper"])
 @pytest.mark.parametrize("bits", [(3, 3), (4, 4)])
 def test_best_is_far_better_than_the_others(bits: tuple[int, int], other: str):
-    assert divergence("best", bits) < 0.7 * divergence(other, bits)
+    assert divergence("best", bits) < 0.8 * divergence(other, bits)
     assert squared_error("best", bits) < 0.7 * squared_error(other, bits)
 
 
