@@ -40,11 +40,13 @@ class ExportRequest:
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
-        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `method` and `device` are not read.
+        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `method`, `reconstruct` and
+            `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
         bits: (weights, activations).
         method: one of `quantize.method.METHODS`.
+        reconstruct: afterwards learn the weight codes of every block by gradient descent.
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
         float_onnx: also write the float model here.
@@ -63,6 +65,7 @@ class ExportRequest:
     count: int = 128
     bits: tuple[int, int] = (8, 8)
     method: str = "best"
+    reconstruct: bool = False
     input_type: str | None = None
     weight_storage: str | None = None
     float_onnx: Path | None = None
@@ -275,6 +278,7 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
     settings = {
         "bits": "{}/{}".format(*request.bits),
         "method": request.method,
+        "reconstruct": request.reconstruct,
         "input": request.input_type or "float32",
         "weight_storage": request.weight_storage or "packed",
         "pixel_inputs": calibrated.pixel_inputs,
@@ -295,6 +299,14 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
         settings,
         lambda _node: next(bar, None),
     )
+    if request.reconstruct:
+        from mptq_export.capture.blocks import split_blocks
+        from mptq_export.quantize.reconstruct import reconstruct
+
+        blocks = split_blocks(graph)
+        bar = track(blocks, "learning", len(blocks))
+        next(bar, None)
+        recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: next(bar, None))
     return graph.to("cpu"), recipe
 
 

@@ -49,7 +49,11 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
     Raises:
         MptqError: a setting is missing, or pixels are asked for and the recipe is for other inputs.
     """
-    missing = [k for k in ("input", "weight_storage", "pixel_inputs", "bits", "method") if k not in recipe.settings]
+    missing = [
+        k
+        for k in ("input", "weight_storage", "pixel_inputs", "bits", "method", "reconstruct")
+        if k not in recipe.settings
+    ]
     if missing:
         raise MptqError(f"{path}: the settings lack {missing[0]}; restore the file, or export again")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:

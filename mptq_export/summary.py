@@ -19,6 +19,7 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "recipe": None if result.request.recipe is None else str(result.request.recipe),
         "calibration": result.recipe.settings["calibration"],
         "method": result.recipe.settings["method"],
+        "reconstruct": result.recipe.settings["reconstruct"],
         "bits": result.recipe.settings["bits"],
         "layers": len(result.recipe.weights),
         "onnx_bytes": result.onnx_bytes,
@@ -41,7 +42,7 @@ def show_summary(result: ExportResult) -> None:
     rows = {
         "model": f"{data['arch']} ({data['arch_source']})",
         "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
-        "method": data["method"],
+        "method": data["method"] + (", then learned block by block" if data["reconstruct"] else ""),
         "bits": f"{data['bits']} (weights/activations) in {data['layers']} layers; scores, GELU inputs and pixels 8, "
         "residual 16",
         "size": f"{data['onnx_bytes'] / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",

@@ -12,7 +12,14 @@ from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 
 #: What a recipe has decided already: parameter and its option.
-_DECIDED = {"calib": "--calib", "count": "--count", "bits": "--bits", "method": "--method", "device": "--device"}
+_DECIDED = {
+    "calib": "--calib",
+    "count": "--count",
+    "bits": "--bits",
+    "method": "--method",
+    "reconstruct": "--reconstruct",
+    "device": "--device",
+}
 
 
 def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
@@ -58,6 +65,11 @@ def bits_from(text: str) -> tuple[int, int]:
     help="paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
 )
 @click.option(
+    "--reconstruct",
+    is_flag=True,
+    help="Then learn the weight codes of every block by gradient descent: minutes on a GPU, an hour on a CPU.",
+)
+@click.option(
     "--recipe",
     type=click.Path(path_type=Path),
     help="Replay a .recipe.json of this model instead of calibrating: the same bytes.",
@@ -91,6 +103,7 @@ def main(
     count: int,
     bits: tuple[int, int],
     method: str,
+    reconstruct: bool,
     recipe: Path | None,
     input_type: str | None,
     weight_storage: str | None,
@@ -116,6 +129,7 @@ def main(
         count=count,
         bits=bits,
         method=method,
+        reconstruct=reconstruct,
         input_type=input_type,
         weight_storage=weight_storage,
         float_onnx=float_onnx,

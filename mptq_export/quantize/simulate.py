@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from mptq_export.calibrate.sites import Site, score_path, sites
 from mptq_export.capture.evaluate import compute, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.fake import codes, fake_quantize
+from mptq_export.quantize.fake import codes
 from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.quantize.weights import dequantized
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
@@ -64,6 +64,18 @@ class Simulator:
         """Output of the quantized model for a float32 batch in the layout of the graph's input."""
         return evaluate(graph, images, compute_node=self.compute)
 
+    def codes(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """Codes of an operand."""
+        return codes(x, quant)
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Whole numbers, half to even."""
+        return x.round()
+
+    def quantized(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """What a matmul sees of an operand."""
+        return (self.codes(x, quant) - quant.zero_point) * quant.scale
+
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
 
@@ -73,30 +85,30 @@ class Simulator:
         if node.op == "softmax":
             return (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
         if node.op == "patch_embed":
-            x = fake_quantize(inputs[0], self.activations[f"{node.name}.input"])
+            x = self.quantized(inputs[0], self.activations[f"{node.name}.input"])
             return F.linear(patches(x, node.attrs["patch"]), *self.weights[node.name])
         total = None
         inputs = list(inputs)
         for position, exponent in self.grids[node.name]:
-            inputs[position] = (inputs[position] * 2.0**exponent).round_().mul_(2.0**-exponent)
+            inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
         if node.name in self.constants:
             position, key = self.constants[node.name]
             inputs[position] = _whole_steps(inputs[position], self.activations[key].scale)
         for site in self.sites.get(node.name, ()):
             quant = self.activations[site.key]
             if site.kind == "attention":
-                inputs[0] = codes(inputs[0], quant)
+                inputs[0] = self.codes(inputs[0], quant)
                 total = inputs[0].sum(-1, keepdim=True)
             else:
                 position = 1 if site.key.endswith(".b") else 0
-                inputs[position] = fake_quantize(inputs[position], quant)
+                inputs[position] = self.quantized(inputs[position], quant)
         if node.op == "linear":
             return F.linear(inputs[0], *self.weights[node.name])
         result = compute(node, inputs)
         if total is not None:
             result = result / total
         if node.name in self.scores and self.scores[node.name].key in self.activations:
-            result = fake_quantize(result, self.activations[self.scores[node.name].key])
+            result = self.quantized(result, self.activations[self.scores[node.name].key])
         return result
 
 

@@ -1,0 +1,56 @@
+"""Cuts a graph where a single value carries everything: after every residual sum of a transformer."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mptq_export.capture.evaluate import Compute
+from mptq_export.capture.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive nodes that read one computed value and compute one that later blocks read.
+
+    Attributes:
+        source: name of the value that it reads (the graph's input for the first block).
+        nodes: in graph order, with the constants that they read.
+        result: name of the value that it computes.
+    """
+
+    source: str
+    nodes: tuple[Node, ...]
+    result: str
+
+    def run(self, value: torch.Tensor, compute_node: Compute) -> torch.Tensor:
+        """Compute `result` from `source`."""
+        values = {self.source: value}
+        for node in self.nodes:
+            values[node.name] = compute_node(node, [values[name] for name in node.inputs])
+        return values[self.result]
+
+
+def split_blocks(graph: Graph) -> list[Block]:
+    """All blocks in graph order.
+
+    A block ends at every value of which, of all values so far, alone something is read later; movement alone makes
+    no block.
+    """
+    last_use = {name: node.name for node in graph for name in node.inputs}
+    order = {node.name: position for position, node in enumerate(graph)}
+    blocks: list[Block] = []
+    pending: list[Node] = []
+    source = graph.input.name
+    live: set[str] = {source}
+    constants = {node.name: node for node in graph if node.op == "constant"}
+    for node in graph:
+        if node.op in ("input", "constant"):
+            continue
+        pending.append(node)
+        live.add(node.name)
+        live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
+        if live == {node.name} and any(n.op in ("linear", "patch_embed", "matmul") for n in pending):
+            read = {name: constants[name] for n in pending for name in n.inputs if name in constants}
+            blocks.append(Block(source, (*read.values(), *pending), node.name))
+            source, pending = node.name, []
+    return blocks
