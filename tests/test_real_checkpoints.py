@@ -4,13 +4,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement
-from mptq_export.load.model import load_model
+from mptq_export.load.model import LoadedModel, load_model
 from mptq_export.pipeline import ExportRequest, export_model
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.store import read_recipe, recipe_paths
+from mptq_export.replay import replay_graph
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.session import open_session
+
+BATCH = 8
+
+
+def validation(assets: Path, loaded: LoadedModel, count: int) -> list[NDArray[np.float32]]:
+    """The first validation images, normalised: float32 NCHW, a batch each."""
+    folder = ImageFolder(assets / "imagenette" / "val", loaded.preprocessing, limit=count, labels=True)
+    return [loaded.preprocessing.normalize(pixels) for pixels in folder.batches(BATCH)]
+
+
+def float_logits(loaded: LoadedModel, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    with torch.no_grad():
+        return np.concatenate([loaded.model(torch.from_numpy(batch)).numpy() for batch in inputs])
+
+
+def file_logits(path: Path, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    session = open_session(path)
+    return np.concatenate([session.run(["logits"], {"input": batch})[0] for batch in inputs])
+
+
+def simulated_logits(path: Path, loaded: LoadedModel, inputs: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What the search computed with: the recipe beside the file, in torch."""
+    where = recipe_paths(path)[0]
+    recipe = read_recipe(where)
+    graph = replay_graph(where, recipe, loaded, torch.from_numpy(inputs[0][:2]))
+    simulator = Simulator.of(graph, recipe)
+    with torch.no_grad():
+        return np.concatenate([simulator.logits(graph, torch.from_numpy(batch)).numpy() for batch in inputs])
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_imagenette", "vit_small_imagenette"])
@@ -19,17 +52,32 @@ def test_a_real_checkpoint_is_exact_and_accurate(assets: Path, tmp_path: Path, n
     checkpoint = str(assets / f"{name}.pt")
     export_model(ExportRequest(model=checkpoint, out=out, calib=assets / "imagenette" / "calib", count=16))
     loaded = load_model(checkpoint)
-    folder = ImageFolder(assets / "imagenette" / "val", loaded.preprocessing, limit=24, labels=True)
-    inputs = [loaded.preprocessing.normalize(pixels) for pixels in folder.batches(8)]
+    inputs = validation(assets, loaded, 24)
 
     report = verify_model(out, [inputs[0][:2]])
     assert report.passed
     assert len(report.plan.integer) == 74
+    assert agreement(file_logits(out, inputs), float_logits(loaded, inputs)) >= 0.95
 
-    import torch
 
-    session = open_session(out)
-    got = np.concatenate([session.run(["logits"], {"input": batch})[0] for batch in inputs])
-    with torch.no_grad():
-        expected = np.concatenate([loaded.model(torch.from_numpy(batch)).numpy() for batch in inputs])
-    assert agreement(got, expected) >= 0.95
+@pytest.mark.slow
+def test_4_bits_are_exact_small_accurate_and_what_the_simulation_says(assets: Path, tmp_path: Path):
+    out = tmp_path / "m.onnx"
+    checkpoint = str(assets / "deit_tiny_imagenette.pt")
+    calib = assets / "imagenette" / "calib"
+    result = export_model(
+        ExportRequest(model=checkpoint, out=out, calib=calib, count=32, bits=(4, 4), method="best", device="cpu")
+    )
+    assert result.onnx_bytes <= 0.17 * result.float_bytes
+
+    loaded = load_model(checkpoint)
+    inputs = validation(assets, loaded, 200)
+    report = verify_model(out, [inputs[0][:2]])
+    assert report.passed
+    assert report.differing == 0
+    assert not report.plan.floating
+    assert len(report.plan.integer) == 74
+
+    got = file_logits(out, inputs)
+    assert agreement(got, float_logits(loaded, inputs)) >= 0.9
+    assert agreement(got, simulated_logits(out, loaded, inputs)) >= 0.97
