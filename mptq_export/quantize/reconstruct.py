@@ -25,7 +25,7 @@ STEPS = 300
 _BATCH = 16
 
 #: Step size of the codes, in codes; a code changes when it has moved by half.
-_CODE_RATE = 0.02
+_CODE_RATE = 0.03
 
 #: Step size of a bias, in accumulator steps of a weight code times the standard deviation of the targets.
 _BIAS_RATE = 2e-3

@@ -4,6 +4,8 @@ Where the file rounds, this rounds too: operands, weights, biases, residual grid
 differ only where a float32 result lies within rounding errors of a boundary.
 """
 
+from typing import Self
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -46,10 +48,10 @@ class Simulator:
                     if graph[name].op == "constant":
                         self.constants[step.name] = (position, f"{softmax.name}.input")
 
-    @staticmethod
-    def of(graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> "Simulator":
+    @classmethod
+    def of(cls, graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> Self:
         """The simulator of a finished recipe; `graph` has the recipe's transforms."""
-        simulator = Simulator(graph, recipe.exponents)
+        simulator = cls(graph, recipe.exponents)
         simulator.activations = dict(recipe.activations)
         for name, quant in recipe.weights.items():
             simulator.set_weight(name, quant, torch.device(device))

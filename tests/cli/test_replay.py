@@ -111,7 +111,14 @@ def test_the_float_companion_needs_no_images_either(work: Path, recipe: Path):
 
 @pytest.mark.parametrize(
     "option",
-    [("--calib", "x"), ("--count", "128"), ("--bits", "8/8"), ("--method", "best"), ("--device", "cpu")],
+    [
+        ("--calib", "x"),
+        ("--count", "128"),
+        ("--bits", "8/8"),
+        ("--method", "best"),
+        ("--reconstruct",),
+        ("--device", "cpu"),
+    ],
 )
 def test_what_a_recipe_has_decided(work: Path, recipe: Path, refused: Callable[..., str], option: tuple[str, str]):
     refused(work / "m.pt", "--recipe", recipe, *option, words=("--recipe", option[0], "exclude each other", "leave"))
