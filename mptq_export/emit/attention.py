@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 def emit_context(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
     """Attention output as codes of what reads it."""
-    result = _context(emitter, node, 1.0 / quant.scale)
-    return emitter.coded(result.tensor, 1.0, quant, f"{name}.codes", flat=False)
+    # Scaled by v's scale alone, then divided: attention picks whole multiples of it, and their ratio to this scale is
+    # often simple, so that values lie exactly between two codes. The simulation must round them the same way.
+    result = _context(emitter, node, 1.0)
+    return emitter.coded(result.tensor, quant.scale, quant, f"{name}.codes", flat=False)
 
 
 def emit_context_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:

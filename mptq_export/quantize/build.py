@@ -195,7 +195,7 @@ class _Builder:
         quant = self._weights(node, rows)
         self.weights[node.name] = quant
         self.simulator.set_weight(node.name, quant, x.device)
-        self._values[node.name] = torch.nn.functional.linear(x, *self.simulator.weights[node.name])
+        self._values[node.name] = self.simulator.compute(node, [source])
 
     def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
         weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]

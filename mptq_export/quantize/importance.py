@@ -38,7 +38,7 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
                 tracked[node.name] = value
 
         with torch.enable_grad():
-            logits = evaluate(graph, images.requires_grad_(), observe)
+            logits = evaluate(graph, images.detach().requires_grad_(), observe)
             probability = logits.detach().softmax(-1)
             draw = torch.randn(logits.shape, generator=generator).to(logits)
             root = probability.sqrt()

@@ -103,7 +103,7 @@ def _learned(
     fit = (~held).nonzero()[:, 0]
     if len(fit) == 0 or not bool(held.any()):
         return {}
-    scales = {n: torch.from_numpy(weights[n].scale).to(device)[:, None] for n in names}
+    scales = {n: torch.from_numpy(weights[n].scale).to(device) for n in names}
     codes = {n: torch.from_numpy(weights[n].codes).to(device).float().requires_grad_() for n in names}
     biases = {n: torch.from_numpy(weights[n].bias).to(device).clone().requires_grad_() for n in names}
 
@@ -111,7 +111,7 @@ def _learned(
         for name in names:
             span = CodeRange.of(weights[name].bits)
             inside = codes[name].clamp(span.low, span.high)
-            simulator.weights[name] = (simulator.rounded(inside) * scales[name], biases[name])
+            simulator.weights[name] = (simulator.rounded(inside), scales[name], biases[name])
 
     def held_error() -> float:
         with torch.no_grad():

@@ -15,7 +15,6 @@ from mptq_export.capture.evaluate import compute, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.fake import codes
 from mptq_export.quantize.score_bias import bias_codes
-from mptq_export.quantize.weights import dequantized
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
 
@@ -26,7 +25,7 @@ class Simulator:
         sites: the sites of every node, by its name.
         scores: the site of every matmul whose product is quantized before a softmax, by the matmul's name.
         activations: quantizers by site key; they may grow while a recipe is built.
-        weights: dequantized weight and bias of every linear layer and patch embedding, by node name.
+        weights: codes [N, K], scales [N] and bias [N] of every linear layer and patch embedding, float32, by node name.
         grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
         constants: (operand, key of the scores) of every constant that is added to scores, by the sum's name.
     """
@@ -35,7 +34,7 @@ class Simulator:
         self.sites: dict[str, list[Site]] = {}
         self.scores: dict[str, Site] = {}
         self.activations: dict[str, ActivationQuant] = {}
-        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         for site in sites(graph):
             self.sites.setdefault(site.node.name, []).append(site)
             if site.kind == "scores":
@@ -60,7 +59,7 @@ class Simulator:
     def set_weight(self, name: str, quant: WeightQuant, device: torch.device) -> None:
         """Use the codes of one layer."""
         codes, scale, bias = (torch.from_numpy(part).to(device) for part in (quant.codes, quant.scale, quant.bias))
-        self.weights[name] = (dequantized(codes, scale), bias)
+        self.weights[name] = (codes.float(), scale, bias)
 
     def logits(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
         """Output of the quantized model for a float32 batch in the layout of the graph's input."""
@@ -78,6 +77,21 @@ class Simulator:
         """What a matmul sees of an operand."""
         return (self.codes(x, quant) - quant.zero_point) * quant.scale
 
+    def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """A linear layer from its float input.
+
+        The accumulator is whole, bias and all, and scaled once, as in the file: sums of scaled values would round
+        differently, and ratios of scales are often simple enough that values lie exactly between two codes.
+        """
+        quant = self.activations[f"{name}.input"]
+        return self.accumulated(name, self.codes(x, quant) - quant.zero_point, quant)
+
+    def accumulated(self, name: str, steps: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """The same from whole steps of the quantized input."""
+        weight, scale, bias = self.weights[name]
+        unit = scale * quant.scale
+        return F.linear(steps, weight, self.rounded(bias.double() / unit.double()).float()) * unit
+
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
 
@@ -87,9 +101,12 @@ class Simulator:
         if node.op == "softmax":
             return (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
         if node.op == "patch_embed":
-            x = self.quantized(inputs[0], self.activations[f"{node.name}.input"])
-            return F.linear(patches(x, node.attrs["patch"]), *self.weights[node.name])
-        total = None
+            quant = self.activations[f"{node.name}.input"]
+            steps = self.codes(inputs[0], quant) - quant.zero_point
+            return self.accumulated(node.name, patches(steps, node.attrs["patch"]), quant)
+        if node.op == "linear":
+            return self.linear(node.name, inputs[0])
+        total, unit = None, 1.0
         inputs = list(inputs)
         for position, exponent in self.grids[node.name]:
             inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
@@ -101,14 +118,15 @@ class Simulator:
             if site.kind == "attention":
                 inputs[0] = self.codes(inputs[0], quant)
                 total = inputs[0].sum(-1, keepdim=True)
+            elif total is not None:  # v beside attention codes: an integer matmul, scaled afterwards
+                inputs[1] = self.codes(inputs[1], quant) - quant.zero_point
+                unit = quant.scale
             else:
                 position = 1 if site.key.endswith(".b") else 0
                 inputs[position] = self.quantized(inputs[position], quant)
-        if node.op == "linear":
-            return F.linear(inputs[0], *self.weights[node.name])
         result = compute(node, inputs)
         if total is not None:
-            result = result / total
+            result = result * unit / total
         if node.name in self.scores and self.scores[node.name].key in self.activations:
             result = self.quantized(result, self.activations[self.scores[node.name].key])
         return result
