@@ -137,8 +137,15 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
     Raises:
         MptqError: any problem that the user can act on; nothing is left half written.
     """
-    _check_outputs(request)
+    check_outputs(request)
     loaded, warnings, graph, recipe = _replayed(request) if request.recipe else _quantized(request, track)
+    return written(request, loaded, warnings, graph, recipe)
+
+
+def written(
+    request: ExportRequest, loaded: "LoadedModel", warnings: tuple[str, ...], graph: "Graph", recipe: "Recipe"
+) -> ExportResult:
+    """Write a finished recipe, proved and compared with the reference."""
     from mptq_export.write import load_milliseconds, write_export
 
     report = write_export(request.out, loaded, graph, recipe)
@@ -148,7 +155,7 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
 
 
-def _check_outputs(request: ExportRequest) -> None:
+def check_outputs(request: ExportRequest) -> None:
     """Refuse outputs that cannot be written, are an input, or are one file twice."""
     from mptq_export.recipe.store import recipe_paths, tensors_path
 
@@ -274,19 +281,8 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
     from mptq_export.quantize.build import build_recipe
     from mptq_export.quantize.method import METHODS
 
-    loaded, prepared = calibrated.loaded, calibrated.graph
-    settings = {
-        "bits": "{}/{}".format(*request.bits),
-        "method": request.method,
-        "reconstruct": request.reconstruct,
-        "input": request.input_type or "float32",
-        "weight_storage": request.weight_storage or "packed",
-        "pixel_inputs": calibrated.pixel_inputs,
-        "calibration": calibrated.source.description,
-        "calibration_images": calibrated.stats.images,
-        "preprocessing": loaded.preprocessing.to_metadata(),
-        "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
-    }
+    prepared = calibrated.graph
+    settings = recipe_settings(request, calibrated, "{}/{}".format(*request.bits))
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
     graph, recipe = build_recipe(
@@ -295,10 +291,33 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
         calibrated.images,
         lambda _layer: request.bits,
         METHODS[request.method],
-        identity_of(loaded),
+        identity_of(calibrated.loaded),
         settings,
         lambda _node: next(bar, None),
     )
+    return learned(request, calibrated, graph, recipe, track)
+
+
+def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
+    """How an export was asked for, as recipes store it."""
+    return {
+        "bits": bits,
+        "method": request.method,
+        "reconstruct": request.reconstruct,
+        "input": request.input_type or "float32",
+        "weight_storage": request.weight_storage or "packed",
+        "pixel_inputs": calibrated.pixel_inputs,
+        "calibration": calibrated.source.description,
+        "calibration_images": calibrated.stats.images,
+        "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
+        "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+    }
+
+
+def learned(
+    request: ExportRequest, calibrated: Calibrated, graph: "Graph", recipe: "Recipe", track: Track
+) -> "tuple[Graph, Recipe]":
+    """The recipe with learned codes where they are asked for, and its graph on the CPU."""
     if request.reconstruct:
         from mptq_export.capture.blocks import split_blocks
         from mptq_export.quantize.reconstruct import reconstruct

@@ -22,12 +22,45 @@ _DECIDED = {
 }
 
 
+#: Options of the search.
+_SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "pins": "--pin", "resume": "--resume"}
+
+
+def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
+    """Click callback of `--mixed-range`: `LO-HI`, both 2 to 8.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    match = re.fullmatch(r"([2-8])-([2-8])", text.strip())
+    if match is None or int(match[1]) >= int(match[2]):
+        raise MptqError(f"--mixed-range {text} is not LO-HI with 2 <= LO < HI <= 8, for example 3-8")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def parse_pins(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, tuple[int, int]]:
+    """Click callback of `--pin`: `PATTERN=W/A`.
+
+    Raises:
+        MptqError: one is something else.
+    """
+    pins: dict[str, tuple[int, int]] = {}
+    for text in texts:
+        pattern, found, widths = text.rpartition("=")
+        if not found or not pattern:
+            raise MptqError(f"--pin {text} is not PATTERN=W/A, for example --pin 'blocks.0.*=8/8'")
+        pins[pattern] = bits_from(widths, "--pin")
+    return pins
+
+
 def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
     """Click callback of `--bits`."""
     return bits_from(text)
 
 
-def bits_from(text: str) -> tuple[int, int]:
+def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
     """Two widths from `W/A`.
 
     Raises:
@@ -35,7 +68,7 @@ def bits_from(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([2-8])/([2-8])", text.strip())
     if match is None:
-        raise MptqError(f"--bits {text} is not W/A with both widths from 2 to 8, for example --bits 8/8")
+        raise MptqError(f"{option} {text} is not W/A with both widths from 2 to 8, for example 8/8")
     return int(match[1]), int(match[2])
 
 
@@ -46,6 +79,7 @@ def bits_from(text: str) -> tuple[int, int]:
         "mptq-export model.pt --arch deit_tiny_patch16_224 --model-kwargs '{\"num_classes\": 10}' --calib images/",
         "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
         "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
+        "mptq-export model.pt --calib images/ --mixed 4.5 --pin 'head=8/8'",
         "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
     ],
 )
@@ -74,6 +108,20 @@ def bits_from(text: str) -> tuple[int, int]:
     type=click.Path(path_type=Path),
     help="Replay a .recipe.json of this model instead of calibrating: the same bytes.",
 )
+@click.option(
+    "--mixed",
+    multiple=True,
+    metavar="BUDGET",
+    help="Search a width for every layer: a mean bit-width (4.5) or a file size (12MB). Several give several files.",
+)
+@click.option(
+    "--mixed-range", default="3-8", show_default=True, metavar="LO-HI", callback=parse_range, help="Widths to try."
+)
+@click.option("--tied", is_flag=True, help="Weights and activations of a layer move together, as in the paper.")
+@click.option(
+    "--pin", "pins", multiple=True, metavar="PATTERN=W/A", callback=parse_pins, help="Layers that keep these widths."
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(
     "--input",
     "input_type",
@@ -105,6 +153,11 @@ def main(
     method: str,
     reconstruct: bool,
     recipe: Path | None,
+    mixed: tuple[str, ...],
+    mixed_range: range,
+    tied: bool,
+    pins: dict[str, tuple[int, int]],
+    resume: bool,
     input_type: str | None,
     weight_storage: str | None,
     out: Path | None,
@@ -116,6 +169,7 @@ def main(
 ) -> None:
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
     _check_recipe_alone(recipe)
+    _check_mixed(bool(mixed))
     from mptq_export.pipeline import ExportRequest, export_model
 
     request = ExportRequest(
@@ -137,13 +191,25 @@ def main(
         force=force,
         report=json_path,
     )
-    result = export_model(request, progress)
+    if mixed:
+        from mptq_export.allocate.budget import Budget
+        from mptq_export.allocate.search import MixedSettings
+        from mptq_export.cli.search_bar import SearchBar
+        from mptq_export.mixed import export_mixed
+
+        settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
+        with SearchBar(min(b.mean_bits or mixed_range[0] for b in settings.budgets), mixed_range[-1]) as bar:
+            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick)
+    else:
+        results = [export_model(request, progress)]
     from mptq_export.summary import show_summary, summary_json
 
-    for note in result.warnings:
+    for note in results[0].warnings:
         warn(note)
-    show_summary(result)
-    write_json(json_path, summary_json(result))
+    for result in results:
+        show_summary(result)
+    summaries = [summary_json(result) for result in results]
+    write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
 
 
 def _check_recipe_alone(recipe: Path | None) -> None:
@@ -159,6 +225,21 @@ def _check_recipe_alone(recipe: Path | None) -> None:
             f"--recipe {recipe} and {given[0]} exclude each other: a recipe holds the finished codes, nothing is "
             f"calibrated or chosen again; leave {given[0]} out, or leave --recipe out to quantize anew"
         )
+
+
+def _check_mixed(mixed: bool) -> None:
+    """Refuse options of the search without it, and options that it answers.
+
+    Raises:
+        MptqError: one was given on the command line.
+    """
+    source = click.get_current_context().get_parameter_source
+    others = {"bits": "--bits", "recipe": "--recipe"} if mixed else _SEARCH
+    given = [option for name, option in others.items() if source(name) is ParameterSource.COMMANDLINE]
+    if given and mixed:
+        raise MptqError(f"--mixed and {given[0]} exclude each other: the search decides the widths; leave one out")
+    if given:
+        raise MptqError(f"{given[0]} belongs to --mixed BUDGET, which is missing")
 
 
 def _default_output(model: str) -> Path:

@@ -6,6 +6,7 @@ of all images.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ def build_recipe(
     """
     importance = row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
     exponents = grid_exponents(graph, stats)
-    builder = _Builder(graph, widths, method, importance, exponents)
+    builder = Builder(graph, widths, method, importance, exponents)
     with torch.no_grad():
         builder.run(images, tick or (lambda _node: None))
     activations = builder.simulator.activations
@@ -79,7 +80,17 @@ def build_recipe(
     return builder.graph, recipe
 
 
-class _Builder:
+@dataclass(frozen=True)
+class _Fitted:
+    """A weight before rounding, and what its rounding is measured with."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    moments: Moments | None
+    hessian: torch.Tensor | None
+
+
+class Builder:
     """The walk: values of the float model and of the quantized model side by side."""
 
     def __init__(
@@ -103,6 +114,7 @@ class _Builder:
         self._images = 0
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
+        """Choose everything; `tick` is called after every node."""
         last_use = {name: node.name for node in self.graph for name in node.inputs}
         self._images = len(images)
         for name in list(self.graph.nodes):
@@ -152,13 +164,8 @@ class _Builder:
         return self.importance.get(readers[0].name) if self.graph[name].op == "gelu" and readers else None
 
     def _bits(self, site: Site) -> int:
-        """Activation bits of a site; those of scores are the bits of the attention codes they become."""
-        name = site.node.name
-        if site.kind == "gelu":
-            return 8
-        if site.kind == "scores":
-            name = next((node.name for node in self.graph.consumers()[name] if node.op == "matmul"), name)
-        return self.widths(name)[1]
+        layer = deciding_layer(self.graph, site)
+        return 8 if layer is None else self.widths(layer)[1]
 
     def _smooth(self, norm: Node) -> None:
         readers = smoothed_readers(self.graph, norm)
@@ -198,23 +205,31 @@ class _Builder:
         self._values[node.name] = self.simulator.compute(node, [source])
 
     def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
+        return self._rounded(node, self._fitted(node, rows), self.widths(node.name)[0])
+
+    def _fitted(self, node: Node, rows: torch.Tensor) -> _Fitted:
+        """What is rounded, at any width: the weight, drawn to the quantized inputs where that is asked for."""
         weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
-        bias, bits, method = node.params["bias"], self.widths(node.name)[0], self.method
+        bias, method = node.params["bias"], self.method
+        if not method.measures_inputs:
+            return _Fitted(weight, bias, None, None)
+        target = self._target(node).reshape(len(rows), -1)
+        moments = Moments.of(rows, target, weight, bias, self._images, self._importance(node.name))
+        weight = moments.corrected() if method.correction else weight
+        return _Fitted(weight, bias, moments, moments.hessian(centred=method.bias))
+
+    def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
+        method, bias = self.method, fitted.bias
         reasons = ["scales by error" if method.weight_scale else "min/max scales"]
-        hessian = moments = None
-        if method.measures_inputs:
-            target = self._target(node)
-            target = target.reshape(len(rows), -1)
-            moments = Moments.of(rows, target, weight, bias, self._images, self._importance(node.name))
-            hessian = moments.hessian(centred=method.bias)
-            if method.correction:
-                weight = moments.corrected()
-                reasons.append("refitted to the quantized inputs")
-        codes, scale = quantize_weight(weight, bits, hessian, search=method.weight_scale, compensate=method.rounding)
+        codes, scale = quantize_weight(
+            fitted.weight, bits, fitted.hessian, search=method.weight_scale, compensate=method.rounding
+        )
+        if method.correction:
+            reasons.append("refitted to the quantized inputs")
         if method.rounding:
             reasons.append("error-compensated rounding")
-        if method.bias and moments is not None:
-            bias = moments.bias_for(dequantized(codes, scale))
+        if method.bias and fitted.moments is not None:
+            bias = fitted.moments.bias_for(dequantized(codes, scale))
             reasons.append("bias cancels the mean error")
         # The file adds biases as whole steps of the int32 accumulator.
         step = self.simulator.activations[f"{node.name}.input"].scale * scale.double()
@@ -235,6 +250,19 @@ class _Builder:
         if other not in self._values or self._values[other].numel() != target.numel():
             return target
         return target + (self._floats[other] - self._values[other]).reshape(target.shape)
+
+
+def deciding_layer(graph: Graph, site: Site) -> str | None:
+    """The layer whose activation width a site has; None where it is 8 bits anyway.
+
+    Scores have the width of the attention codes that they become: it decides which of them matter.
+    """
+    if site.kind in ("gelu", "pixels"):
+        return None
+    if site.kind == "scores":
+        readers = graph.consumers()[site.node.name]
+        return next((node.name for node in readers if node.op == "matmul"), None)
+    return site.node.name
 
 
 def _assert_same(what: str, found: torch.Tensor, expected: torch.Tensor) -> None:

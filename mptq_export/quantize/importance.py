@@ -39,14 +39,17 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
 
         with torch.enable_grad():
             logits = evaluate(graph, images.detach().requires_grad_(), observe)
-            probability = logits.detach().softmax(-1)
-            draw = torch.randn(logits.shape, generator=generator).to(logits)
-            root = probability.sqrt()
-            vector = root * draw - probability * (root * draw).sum(-1, keepdim=True)
-            gradients = torch.autograd.grad((vector * logits).sum(), list(tracked.values()))
+            gradients = torch.autograd.grad((hessian_draw(logits, generator) * logits).sum(), list(tracked.values()))
         for name, gradient in zip(tracked, gradients, strict=True):
             squares[name].append(gradient.square().sum(-1).reshape(-1))
     return {name: _mixed(torch.cat(parts)) for name, parts in squares.items()}
+
+
+def hessian_draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A random vector for every row of logits, with covariance `diag(p) - p p^T`."""
+    probability = logits.detach().softmax(-1)
+    scaled = probability.sqrt() * torch.randn(logits.shape, generator=generator).to(logits)
+    return scaled - probability * scaled.sum(-1, keepdim=True)
 
 
 def _mixed(square: torch.Tensor) -> torch.Tensor:

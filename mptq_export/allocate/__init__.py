@@ -1,0 +1,1 @@
+"""Greedy MP: a bit-width for every layer, under a budget."""

@@ -1,0 +1,104 @@
+"""Quantizers of every width for every layer, from one walk at the highest width."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.activations import choose_activation
+from mptq_export.quantize.build import Builder, deciding_layer
+from mptq_export.quantize.grids import grid_exponents
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.schema import ActivationQuant, WeightQuant
+
+
+@dataclass
+class Catalogue:
+    """What the search composes candidates of.
+
+    Attributes:
+        weights: codes by (layer, bits).
+        activations: quantizers by (site key, bits).
+        decides: for every site key the layer whose activation width it has; absent where it is always 8 bits.
+        exponents: residual grids.
+    """
+
+    weights: dict[tuple[str, int], WeightQuant] = field(default_factory=dict)
+    activations: dict[tuple[str, int], ActivationQuant] = field(default_factory=dict)
+    decides: dict[str, str] = field(default_factory=dict)
+    exponents: dict[str, int] = field(default_factory=dict)
+
+    def install(self, simulator: Simulator, layer: str, widths: tuple[int, int], device: torch.device) -> None:
+        """Give a layer of a simulator its widths."""
+        if (layer, widths[0]) in self.weights:
+            simulator.set_weight(layer, self.weights[layer, widths[0]], device)
+        for key, decider in self.decides.items():
+            if decider == layer:
+                simulator.activations[key] = self.activations[key, widths[1]]
+
+
+class _Collector(Builder):
+    """A walk that also records the other widths of everything it chooses."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        method: Method,
+        importance: dict[str, torch.Tensor],
+        exponents: dict[str, int],
+        bits: range,
+    ) -> None:
+        high = bits[-1]
+        super().__init__(graph, lambda _layer: (high, high), method, importance, exponents)
+        self.catalogue = Catalogue(exponents=exponents)
+        self._range = bits
+
+    def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
+        chosen = super()._choose(site, value)
+        layer = deciding_layer(self.graph, site)
+        if layer is not None:
+            self.catalogue.decides[site.key] = layer
+            known, importance = self.simulator.activations, self._importance(site.node.name)
+            for bits in self._range:
+                self.catalogue.activations[site.key, bits] = (
+                    chosen
+                    if bits == self._range[-1]
+                    else choose_activation(self.graph, site, value, bits, known, self.method, importance)
+                )
+        return chosen
+
+    def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
+        fitted = self._fitted(node, rows)
+        for bits in self._range:
+            self.catalogue.weights[node.name, bits] = self._rounded(node, fitted, bits)
+        return self.catalogue.weights[node.name, self._range[-1]]
+
+
+def collect_catalogue(
+    graph: Graph,
+    stats: Statistics,
+    images: torch.Tensor,
+    method: Method,
+    importance: dict[str, torch.Tensor],
+    bits: range,
+) -> tuple[Catalogue, dict[str, ActivationQuant]]:
+    """Choose all quantizers.
+
+    Args:
+        graph: the graph whose transforms stand (the method must not ask for others).
+        stats: calibration statistics.
+        images: float32 calibration inputs.
+        method: which techniques are used, without smoothing and balance.
+        importance: row weights of the layers.
+        bits: the widths, rising.
+
+    Returns:
+        The catalogue, and all activation quantizers at the highest width.
+    """
+    collector = _Collector(graph, method, importance, grid_exponents(graph, stats), bits)
+    with torch.no_grad():
+        collector.run(images, lambda _node: None)
+    return collector.catalogue, dict(collector.simulator.activations)

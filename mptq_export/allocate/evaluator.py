@@ -1,0 +1,65 @@
+"""The true metric of a candidate: mean KL divergence of the logits from the float model's.
+
+Activations are kept at block boundaries, so that a candidate costs only the blocks from its layer on.
+"""
+
+import torch
+
+from mptq_export.allocate.catalogue import Catalogue
+from mptq_export.allocate.units import Widths
+from mptq_export.capture.blocks import split_blocks
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.schema import ActivationQuant
+
+
+class Evaluator:
+    """Measures widths one after another.
+
+    Attributes:
+        evaluations: how many candidates were measured.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        catalogue: Catalogue,
+        activations: dict[str, ActivationQuant],
+        images: torch.Tensor,
+    ) -> None:
+        """Measure the float model.
+
+        Args:
+            graph: the graph of the catalogue.
+            catalogue: quantizers of every width.
+            activations: the quantizers that do not depend on a width, by site key.
+            images: float32 inputs.
+        """
+        self.evaluations = 0
+        self._graph, self._catalogue, self._images = graph, catalogue, images
+        self._simulator = Simulator(graph, catalogue.exponents)
+        self._simulator.activations = dict(activations)
+        self._blocks = split_blocks(graph)
+        self._block_of = {n.name: index for index, block in enumerate(self._blocks) for n in block.nodes}
+        self._inputs: list[torch.Tensor] = [images]
+        self._widths: Widths = {}
+        with torch.no_grad():
+            self._float = torch.cat([evaluate(graph, part) for part in torch.split(images, 16)]).log_softmax(-1)
+
+    def divergence(self, widths: Widths) -> float:
+        """Mean KL divergence of a set of widths; blocks before its first change from the last call are reused."""
+        changed = [layer for layer, pair in widths.items() if self._widths.get(layer) != pair]
+        first = min((self._block_of[layer] for layer in changed), default=len(self._blocks))
+        first = min(first, len(self._inputs) - 1)
+        for layer in changed:
+            self._catalogue.install(self._simulator, layer, widths[layer], self._images.device)
+        self._widths = dict(widths)
+        del self._inputs[first + 1 :]
+        self.evaluations += 1
+        with torch.no_grad():
+            for block in self._blocks[first:]:
+                parts = torch.split(self._inputs[-1], 16)
+                self._inputs.append(torch.cat([block.run(part, self._simulator.compute) for part in parts]))
+            found = self._inputs[-1].log_softmax(-1)
+            return float((self._float.exp() * (self._float - found)).sum(-1).mean())

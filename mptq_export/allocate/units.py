@@ -1,0 +1,119 @@
+"""What moves in the search: the weights of a layer, or the operands of a matmul, each with its own width."""
+
+import fnmatch
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.errors import MptqError
+
+Widths = dict[str, tuple[int, int]]
+"""(weights, activations) of every layer by name."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing that has a width.
+
+    Attributes:
+        layer: name of the linear layer, patch embedding or matmul.
+        part: `weights`, `activations`, or `both`.
+        parameters: how many weights it has; 0 for activations alone.
+        macs: multiply-accumulates an image that read its activations; 0 for weights alone.
+    """
+
+    layer: str
+    part: str
+    parameters: int
+    macs: int
+
+    @property
+    def key(self) -> str:
+        """Unique name."""
+        return f"{self.layer}:{self.part}"
+
+    def applied(self, widths: Widths, bits: int) -> Widths:
+        """A copy of the widths in which this unit has another one."""
+        weights, activations = widths[self.layer]
+        changed = (bits if self.part != "activations" else weights, bits if self.part != "weights" else activations)
+        return {**widths, self.layer: changed}
+
+    def bits(self, widths: Widths) -> int:
+        """The unit's width."""
+        return widths[self.layer][1 if self.part == "activations" else 0]
+
+
+def layers(graph: Graph) -> list[Node]:
+    """Everything that has widths, in graph order."""
+    return [node for node in graph if node.op in ("linear", "patch_embed", "matmul")]
+
+
+def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]:
+    """All units that may move.
+
+    A patch embedding reads pixels, which stay at 8 bits, so that only its weights move; a matmul has only activations.
+
+    Args:
+        graph: prepared canonical graph.
+        tied: weights and activations of a linear layer move together.
+        pinned: layers that do not move.
+    """
+    found: list[Unit] = []
+    still = set(pinned)
+    for node in layers(graph):
+        if node.name in still:
+            continue
+        macs = multiplications(graph, node)
+        parameters = node.params["weight"].numel() if "weight" in node.params else 0
+        if node.op == "matmul":
+            found.append(Unit(node.name, "activations", 0, macs))
+        elif node.op == "patch_embed":
+            found.append(Unit(node.name, "weights", parameters, 0))
+        elif tied:
+            found.append(Unit(node.name, "both", parameters, macs))
+        else:
+            found += [Unit(node.name, "weights", parameters, 0), Unit(node.name, "activations", 0, macs)]
+    return found
+
+
+def multiplications(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of a layer for one image."""
+    outputs = math.prod(node.shape.at(1))
+    if node.op == "matmul":
+        return outputs * graph[node.inputs[0]].shape.dims[-1]
+    return outputs * math.prod(node.params["weight"].shape[1:])
+
+
+def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:
+    """Widths of the layers that match a pattern of `--pin`.
+
+    Args:
+        graph: prepared canonical graph.
+        pins: (weights, activations) by shell pattern of layer names; later patterns win.
+
+    Raises:
+        MptqError: a pattern matches no layer.
+    """
+    names = [node.name for node in layers(graph)]
+    found: Widths = {}
+    for pattern, widths in pins.items():
+        matched = fnmatch.filter(names, pattern)
+        if not matched:
+            raise MptqError(f"--pin {pattern} matches no layer; layers are named like {names[1]} or {names[-1]}")
+        found.update(dict.fromkeys(matched, widths))
+    return found
+
+
+def mean_bits(graph: Graph, widths: Widths) -> tuple[float, float]:
+    """Mean width of weights, weighted by parameters, and of activations, weighted by multiply-accumulates."""
+    totals = [0, 0, 0, 0]
+    for node in layers(graph):
+        weights, activations = widths[node.name]
+        if "weight" in node.params:
+            totals[0] += node.params["weight"].numel() * weights
+            totals[1] += node.params["weight"].numel()
+        if node.op != "patch_embed":
+            totals[2] += multiplications(graph, node) * activations
+            totals[3] += multiplications(graph, node)
+    return totals[0] / totals[1], totals[2] / totals[3]

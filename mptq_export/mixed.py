@@ -1,0 +1,116 @@
+"""Mixed precision: calibrate, search once, and write one ONNX file a budget."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mptq_export.errors import MptqError
+from mptq_export.files import check_writable, write_atomic
+from mptq_export.pipeline import (
+    ExportRequest,
+    ExportResult,
+    Track,
+    calibrate_model,
+    check_outputs,
+    identity_of,
+    learned,
+    recipe_settings,
+    written,
+)
+
+if TYPE_CHECKING:
+    from mptq_export.allocate.greedy import Step
+    from mptq_export.allocate.search import Found, MixedSettings, Search
+
+
+def mixed_outputs(out: Path, budgets: tuple[str, ...]) -> list[Path]:
+    """The ONNX files of a search: `out` for one budget, `NAME.BUDGET.onnx` for several."""
+    if len(budgets) == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}.{text}{out.suffix}") for text in budgets]
+
+
+def export_mixed(
+    request: ExportRequest,
+    mixed: "MixedSettings",
+    *,
+    resume: bool,
+    track: Track,
+    tick: "Callable[[Step, float, float], None] | None" = None,
+) -> list[ExportResult]:
+    """Search widths under every budget and export each result.
+
+    Beside the ONNX files it writes NAME.search.json (the trade-off: every accepted step) and keeps
+    NAME.search.jsonl (the journal of measurements) until all files are written.
+
+    Args:
+        request: what to export; `bits` and `recipe` are not read.
+        mixed: budgets, range, pins.
+        resume: go on with the journal of an interrupted search.
+        track: wraps an iterable with a progress bar.
+        tick: called after every accepted step with the mean widths of weights and activations.
+
+    Raises:
+        MptqError: any problem that the user can act on.
+    """
+    from mptq_export.allocate.search import search
+    from mptq_export.quantize.method import METHODS
+
+    outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
+    if len(set(outputs)) != len(outputs):
+        raise MptqError("--mixed names a budget twice; each gives one file")
+    if request.weight_storage == "int8" and any(budget.file_bytes is not None for budget in mixed.budgets):
+        raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
+    for path in outputs:
+        check_outputs(replace(request, out=path))
+    journal, front = request.out.with_suffix(".search.jsonl"), request.out.with_suffix(".search.json")
+    check_writable(front, force=request.force)
+    if resume and not journal.exists():
+        raise MptqError(f"--resume: there is no journal {journal}; start the search without --resume")
+    if not resume:
+        check_writable(journal, force=request.force)
+    calibrated = calibrate_model(request, track)
+    result = search(
+        calibrated.graph,
+        calibrated.stats,
+        calibrated.images,
+        METHODS[request.method],
+        mixed,
+        journal,
+        resume=resume,
+        tick=tick,
+    )
+    exported: list[ExportResult] = []
+    for path, found in zip(outputs, result.found, strict=True):
+        one = replace(request, out=path)
+        settings = recipe_settings(one, calibrated, result.bits_text(found))
+        settings["search"] = _evidence(result, found, mixed)
+        identity = identity_of(calibrated.loaded)
+        graph, recipe = result.final(found, calibrated.stats, calibrated.images, identity, settings)
+        graph, recipe = learned(one, calibrated, graph, recipe, track)
+        exported.append(written(one, calibrated.loaded, calibrated.source.warnings, graph, recipe))
+    text = json.dumps(result.front, indent=1) + "\n"
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomic(front, write)
+    journal.unlink()
+    return exported
+
+
+def _evidence(result: "Search", found: "Found", mixed: "MixedSettings") -> dict[str, Any]:
+    """Why the layers have their widths: kept in the recipe."""
+    return {
+        "budget": found.budget.text,
+        "range": [mixed.bits[0], mixed.bits[-1]],
+        "tied": mixed.tied,
+        "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in mixed.pins.items()},
+        "solver": found.solver,
+        "divergence": found.compared,
+        "evaluations": result.evaluations,
+        "widths": {layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
+        "estimated_divergence_alone": result.estimates(found),
+    }
