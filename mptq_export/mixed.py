@@ -1,6 +1,7 @@
 """Mixed precision: calibrate, search once, and write one ONNX file a budget."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def _evidence(result: "Search", found: "Found", mixed: "MixedSettings") -> dict[
         "tied": mixed.tied,
         "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in mixed.pins.items()},
         "solver": found.solver,
-        "divergence": found.compared,
+        "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
         "evaluations": result.evaluations,
         "widths": {layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
         "estimated_divergence_alone": result.estimates(found),

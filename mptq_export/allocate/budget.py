@@ -22,6 +22,16 @@ class Budget:
     mean_bits: float | None = None
     file_bytes: float | None = None
 
+    @property
+    def bits(self) -> float:
+        """The mean width, 0 for a size."""
+        return self.mean_bits or 0.0
+
+    @property
+    def size(self) -> float:
+        """What orders budgets of one kind: the widest is met first."""
+        return self.bits or self.file_bytes or 0.0
+
     @staticmethod
     def parse(text: str) -> "Budget":
         """Read `4.5` (mean bits) or `12MB` (file size).

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ import torch
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.catalogue import collect_catalogue
+from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
-from mptq_export.allocate.greedy import Limit, Step, greedy
+from mptq_export.allocate.greedy import Step, greedy
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.sensitivity import sensitivity_table
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.units import Unit, Widths, layers, mean_bits, multiplications, pinned_widths, units
+from mptq_export.allocate.units import Unit, Widths, layers, pinned_widths, units
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
@@ -27,9 +29,6 @@ from mptq_export.recipe.schema import Recipe
 
 #: Calibration images on which the divergence is measured.
 IMAGES = 64
-
-#: How much larger than measured on one file the part that is not weight codes may be on another.
-_SLACK = 0.05
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Search:
 
     def bits_text(self, found: Found) -> str:
         """The widths of one result in a few words."""
-        weights, activations = mean_bits(self.graph, found.widths)
+        weights, activations = Costs.of(self.graph).mean_bits(found.widths)
         return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}"
 
     def estimates(self, found: Found) -> dict[str, float]:
@@ -141,137 +140,59 @@ def search(
     moving = units(graph, tied=settings.tied, pinned=fixed)
     high, low = settings.bits[-1], settings.bits[0]
     start = {node.name: (high, high) for node in layers(graph)} | fixed
-    order = sorted(range(len(settings.budgets)), key=lambda i: -_size(settings.budgets[i]))
-    bottom = dict.fromkeys(start, (low, low)) | fixed
     middle = (low + high) // 2
     shared, recipe = build_recipe(graph, stats, images, lambda _: (middle, middle), method, {}, {})
-    sized = any(budget.file_bytes is not None for budget in settings.budgets)
-    other = _other_bytes(shared, recipe) if sized else 0.0
-    limits = [_limit(graph, budget, other) for budget in settings.budgets]
-    for budget, limit in zip(settings.budgets, limits, strict=True):
-        if not limit.met(bottom):
-            raise MptqError(
-                f"--mixed {budget.text} cannot be met: with all layers at {low} bits (pins stand) the export "
-                f"has {_describe(graph, bottom, other)}; raise the budget, or lower --mixed-range"
-            )
+    costs = Costs.of(shared, recipe if any(b.file_bytes is not None for b in settings.budgets) else None)
+    _check_possible(settings, costs, dict.fromkeys(start, (low, low)) | fixed)
     alone = replace(method, smoothing="off", balance=False)
     importance = row_importance(shared, torch.split(images, 8)) if alone.importance else {}
     catalogue, activations = collect_catalogue(shared, stats, images, alone, importance, settings.bits)
     chosen = images[:: max(1, len(images) // IMAGES)][:IMAGES]
     table = sensitivity_table(shared, catalogue, activations, chosen, moving, start, settings.bits)
     evaluator = Evaluator(shared, catalogue, activations, chosen)
-    identity = _identity(settings, method, images, recipe)
-    with Journal.open(journal, identity, resume=resume) as kept:
+    front: list[dict[str, Any]] = []
+    found: dict[int, Found] = {}
+    order = sorted(range(len(settings.budgets)), key=lambda i: -settings.budgets[i].size)
+    with Journal.open(journal, _identity(settings, method, images, recipe), resume=resume) as kept:
 
         def measure(widths: Widths) -> float:
             return kept.value(widths, lambda: evaluator.divergence(widths))
 
-        front: list[dict[str, Any]] = []
-        found: dict[int, Found] = {}
-        position = 0
         widths, divergence = start, measure(start)
-        for step in greedy(moving, table, measure, start, low, [limits[i] for i in order]):
+        limits = [costs.limit(settings.budgets[i]) for i in order]
+        for step in greedy(moving, table, measure, start, low, limits):
             if step is None:
-                index = order[position]
-                found[index] = _better(
-                    shared, moving, table, start, settings, settings.budgets[index], other, widths, divergence, measure
-                )
-                position += 1
+                index = order[len(found)]
+                budget = settings.budgets[index]
+                programme = solve(moving, table, start, settings.bits, costs.rows(budget, moving, start))
+                summed = measure(programme) if costs.limit(budget).met(programme) else math.inf
+                found[index] = _better(budget, (widths, divergence), (programme, summed))
                 continue
             widths, divergence = step.widths, step.divergence
-            weights, acts = mean_bits(graph, widths)
-            front.append(
-                {
-                    "unit": step.unit,
-                    "bits": step.bits,
-                    "mean_weight_bits": weights,
-                    "mean_activation_bits": acts,
-                    "weight_bytes": code_bytes(graph, widths),
-                    "divergence": divergence,
-                }
-            )
+            weights, acts = costs.mean_bits(widths)
+            point = {"unit": step.unit, "bits": step.bits, "mean_weight_bits": weights, "mean_activation_bits": acts}
+            front.append({**point, "weight_bytes": costs.weight_bytes(widths), "divergence": divergence})
             if tick:
                 tick(step, weights, acts)
     results = [found[i] for i in range(len(settings.budgets))]
     return Search(shared, recipe, results, front, kept.count, alone, table, moving)
 
 
-def code_bytes(graph: Graph, widths: Widths) -> float:
-    """Bytes of all weight codes at their own widths."""
-    return sum(n.params["weight"].numel() * widths[n.name][0] / 8 for n in layers(graph) if "weight" in n.params)
+def _check_possible(settings: MixedSettings, costs: Costs, bottom: Widths) -> None:
+    for budget in settings.budgets:
+        if not costs.limit(budget).met(bottom):
+            raise MptqError(
+                f"--mixed {budget.text} cannot be met: with all layers at {settings.bits[0]} bits (pins stand) it "
+                f"has {costs.describe(bottom)}; raise the budget, or lower --mixed-range"
+            )
 
 
-def _other_bytes(graph: Graph, recipe: Recipe) -> float:
-    """Bytes of a file that are not weight codes, measured on the file of one recipe, and a little for its nodes."""
-    from mptq_export.emit.emitter import emit
-
-    model = emit(graph.to("cpu"), replace(recipe), input_type="float32", metadata={}, producer="")
-    codes = sum(quant.codes.size * quant.bits / 8 for quant in recipe.weights.values())
-    return float(model.ByteSize() - codes) * (1 + _SLACK)
-
-
-def _limit(graph: Graph, budget: Budget, other: float) -> Limit:
-    parameters = sum(node.params["weight"].numel() for node in layers(graph) if "weight" in node.params)
-    macs = sum(multiplications(graph, node) for node in layers(graph) if node.op != "patch_embed")
-    if budget.file_bytes is not None:
-        most = budget.file_bytes
-        return Limit(
-            lambda unit, _widths: unit.parameters / parameters, lambda widths: code_bytes(graph, widths) + other <= most
-        )
-    mean = budget.mean_bits or 0.0
-
-    def gain(unit: Unit, widths: Widths) -> float:
-        weights, activations = mean_bits(graph, widths)
-        share = unit.parameters / parameters if weights > mean else 0.0
-        return share + (unit.macs / macs if activations > mean else 0.0)
-
-    return Limit(gain, lambda widths: max(mean_bits(graph, widths)) <= mean + 1e-9)
-
-
-def _size(budget: Budget) -> float:
-    return budget.mean_bits or (budget.file_bytes or 0.0)
-
-
-def _describe(graph: Graph, widths: Widths, other: float) -> str:
-    weights, activations = mean_bits(graph, widths)
-    size = f" and about {(code_bytes(graph, widths) + other) / 1e6:.2f} MB" if other else ""
-    return f"mean widths {weights:.2f}/{activations:.2f}{size}"
-
-
-def _better(
-    graph: Graph,
-    moving: list[Unit],
-    table: dict[tuple[str, int], float],
-    start: Widths,
-    settings: MixedSettings,
-    budget: Budget,
-    other: float,
-    widths: Widths,
-    divergence: float,
-    measure: Callable[[Widths], float],
-) -> Found:
+def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widths, float]) -> Found:
     """Greedy's result, or that of the integer programme, whichever diverges less."""
-    rows: list[tuple[list[float], float]] = []
-    moved = {unit.layer for unit in moving}
-    nodes = layers(graph)
-    weighted = [n for n in nodes if "weight" in n.params]
-    still_w = sum(start[n.name][0] * n.params["weight"].numel() for n in weighted if n.name not in moved)
-    if budget.file_bytes is not None:
-        rows.append(([float(u.parameters) for u in moving], (budget.file_bytes - other) * 8 - still_w))
-    else:
-        mean = budget.mean_bits or 0.0
-        parameters = sum(n.params["weight"].numel() for n in weighted)
-        read = [n for n in nodes if n.op != "patch_embed"]
-        macs = sum(multiplications(graph, n) for n in read)
-        still_a = sum(start[n.name][1] * multiplications(graph, n) for n in read if n.name not in moved)
-        rows.append(([float(u.parameters) for u in moving], mean * parameters - still_w))
-        rows.append(([float(u.macs) for u in moving], mean * macs - still_a))
-    programme = solve(moving, table, start, settings.bits, rows)
-    summed = measure(programme) if _limit(graph, budget, other).met(programme) else float("inf")
-    compared = {"greedy": divergence, "integer programme": summed}
-    if summed < divergence:
-        return Found(budget, programme, summed, "integer programme", compared)
-    return Found(budget, widths, divergence, "greedy", compared)
+    compared = {"greedy": stepped[1], "integer programme": programme[1]}
+    if programme[1] < stepped[1]:
+        return Found(budget, *programme, "integer programme", compared)
+    return Found(budget, *stepped, "greedy", compared)
 
 
 def _identity(settings: MixedSettings, method: Method, images: torch.Tensor, recipe: Recipe) -> str:

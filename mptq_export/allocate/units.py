@@ -103,17 +103,3 @@ def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:
             raise MptqError(f"--pin {pattern} matches no layer; layers are named like {names[1]} or {names[-1]}")
         found.update(dict.fromkeys(matched, widths))
     return found
-
-
-def mean_bits(graph: Graph, widths: Widths) -> tuple[float, float]:
-    """Mean width of weights, weighted by parameters, and of activations, weighted by multiply-accumulates."""
-    totals = [0, 0, 0, 0]
-    for node in layers(graph):
-        weights, activations = widths[node.name]
-        if "weight" in node.params:
-            totals[0] += node.params["weight"].numel() * weights
-            totals[1] += node.params["weight"].numel()
-        if node.op != "patch_embed":
-            totals[2] += multiplications(graph, node) * activations
-            totals[3] += multiplications(graph, node)
-    return totals[0] / totals[1], totals[2] / totals[3]
