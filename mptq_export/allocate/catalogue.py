@@ -1,9 +1,11 @@
 """Quantizers of every width for every layer, from one walk at the highest width."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
+from mptq_export.allocate.units import Widths
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph, Node
@@ -50,11 +52,16 @@ class _Collector(Builder):
         importance: dict[str, torch.Tensor],
         exponents: dict[str, int],
         bits: range,
+        pinned: Widths,
     ) -> None:
-        high = bits[-1]
-        super().__init__(graph, lambda _layer: (high, high), method, importance, exponents)
+        highest = (bits[-1], bits[-1])
+        super().__init__(graph, lambda layer: pinned.get(layer, highest), method, importance, exponents)
         self.catalogue = Catalogue(exponents=exponents)
-        self._range = bits
+        self._range, self._pinned = bits, pinned
+
+    def _tried(self, layer: str, part: int) -> Iterable[int]:
+        """Widths of a layer's weights (0) or activations (1): a pinned one may be outside the range."""
+        return (self._pinned[layer][part],) if layer in self._pinned else self._range
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
         chosen = super()._choose(site, value)
@@ -62,19 +69,19 @@ class _Collector(Builder):
         if layer is not None:
             self.catalogue.decides[site.key] = layer
             known, importance = self.simulator.activations, self._importance(site.node.name)
-            for bits in self._range:
+            for bits in self._tried(layer, 1):
                 self.catalogue.activations[site.key, bits] = (
                     chosen
-                    if bits == self._range[-1]
+                    if bits == self.widths(layer)[1]
                     else choose_activation(self.graph, site, value, bits, known, self.method, importance)
                 )
         return chosen
 
     def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
         fitted = self._fitted(node, rows)
-        for bits in self._range:
+        for bits in self._tried(node.name, 0):
             self.catalogue.weights[node.name, bits] = self._rounded(node, fitted, bits)
-        return self.catalogue.weights[node.name, self._range[-1]]
+        return self.catalogue.weights[node.name, self.widths(node.name)[0]]
 
 
 def collect_catalogue(
@@ -84,6 +91,7 @@ def collect_catalogue(
     method: Method,
     importance: dict[str, torch.Tensor],
     bits: range,
+    pinned: Widths,
 ) -> tuple[Catalogue, dict[str, ActivationQuant]]:
     """Choose all quantizers.
 
@@ -94,11 +102,12 @@ def collect_catalogue(
         method: which techniques are used, without smoothing and balance.
         importance: row weights of the layers.
         bits: the widths, rising.
+        pinned: layers that have one width each, inside the range or not.
 
     Returns:
         The catalogue, and all activation quantizers at the highest width.
     """
-    collector = _Collector(graph, method, importance, grid_exponents(graph, stats), bits)
+    collector = _Collector(graph, method, importance, grid_exponents(graph, stats), bits, pinned)
     with torch.no_grad():
         collector.run(images, lambda _node: None)
     return collector.catalogue, dict(collector.simulator.activations)

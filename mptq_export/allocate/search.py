@@ -146,7 +146,7 @@ def search(
     _check_possible(settings, costs, dict.fromkeys(start, (low, low)) | fixed)
     alone = replace(method, smoothing="off", balance=False)
     importance = row_importance(shared, torch.split(images, 8)) if alone.importance else {}
-    catalogue, activations = collect_catalogue(shared, stats, images, alone, importance, settings.bits)
+    catalogue, activations = collect_catalogue(shared, stats, images, alone, importance, settings.bits, fixed)
     chosen = images[:: max(1, len(images) // IMAGES)][:IMAGES]
     table = sensitivity_table(shared, catalogue, activations, chosen, moving, start, settings.bits)
     evaluator = Evaluator(shared, catalogue, activations, chosen)
