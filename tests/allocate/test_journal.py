@@ -1,0 +1,113 @@
+"""Measurements survive an interruption, and only for the search that made them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mptq_export.allocate.journal import Journal
+from mptq_export.allocate.units import Widths
+from mptq_export.errors import MptqError
+
+FIRST: Widths = {"a": (8, 8), "b": (8, 8)}
+SECOND: Widths = {"a": (8, 7), "b": (8, 8)}
+THIRD: Widths = {"a": (8, 8), "b": (7, 8)}
+
+
+class Counted:
+    """A measurement that knows how often it was made."""
+
+    def __init__(self, value: float) -> None:
+        self.value, self.calls = value, 0
+
+    def __call__(self) -> float:
+        self.calls += 1
+        return self.value
+
+
+def never() -> float:
+    raise AssertionError("measured again")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A journal with two measurements."""
+    path = tmp_path / "x.search.jsonl"
+    with Journal.open(path, "one", resume=False) as journal:
+        assert journal.value(FIRST, lambda: 0.1 + 0.2) == 0.1 + 0.2
+        assert journal.value(SECOND, lambda: 1e-17) == 1e-17
+    return path
+
+
+def test_what_is_known_is_not_measured_again(path: Path):
+    with Journal.open(path, "one", resume=True) as journal:
+        assert journal.value(FIRST, never) == 0.1 + 0.2  # to the last bit
+        assert journal.value(SECOND, never) == 1e-17
+        assert journal.value(THIRD, lambda: 3.0) == 3.0
+        assert journal.value(THIRD, never) == 3.0
+        assert journal.count == 4
+    with Journal.open(path, "one", resume=True) as journal:
+        assert journal.value(THIRD, never) == 3.0
+
+
+def test_every_measurement_is_on_disk_at_once(path: Path):
+    with Journal.open(path, "one", resume=True) as journal:
+        journal.value(THIRD, lambda: 3.0)
+        assert json.loads(path.read_text().splitlines()[-1])["divergence"] == 3.0
+
+
+def test_without_resume_it_starts_again(path: Path):
+    measure = Counted(5.0)
+    with Journal.open(path, "one", resume=False) as journal:
+        assert journal.value(FIRST, measure) == 5.0
+    assert measure.calls == 1
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5, 20])
+def test_a_cut_last_line_is_measured_again(path: Path, lost: int):
+    path.write_bytes(path.read_bytes()[:-lost])
+    measure = Counted(1e-17)
+    with Journal.open(path, "one", resume=True) as journal:
+        assert journal.value(FIRST, never) == 0.1 + 0.2
+        assert journal.value(SECOND, measure) == 1e-17
+        journal.value(THIRD, lambda: 3.0)
+    assert measure.calls == (lost > 1)  # without its line end a line is still whole
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["divergence"] for line in lines[1:]] == [0.1 + 0.2, 1e-17, 3.0]
+
+
+def test_the_journal_of_another_search(path: Path):
+    before = path.read_bytes()
+    with pytest.raises(MptqError, match="the journal of another search") as raised:
+        Journal.open(path, "two", resume=True)
+    assert str(path) in str(raised.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\n",
+        b"no journal\n",
+        b"\x89PNG\xff\xfe\n",
+        b"[1, 2]\n",
+        b'{"search": "one"}\n[1, 2]\n',
+        b'{"search": "one"}\n{}\n',
+    ],
+)
+def test_what_is_no_journal(tmp_path: Path, content: bytes):
+    path = tmp_path / "x.search.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(MptqError, match="start again without --resume") as raised:
+        Journal.open(path, "one", resume=True)
+    assert str(path) in str(raised.value)
+    assert path.read_bytes() == content
+
+
+def test_a_journal_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(MptqError, match="cannot use the journal"):
+        Journal.open(tmp_path / "no folder" / "x.jsonl", "one", resume=False)
+    with pytest.raises(MptqError, match="cannot use the journal"):
+        Journal.open(tmp_path / "missing.jsonl", "one", resume=True)

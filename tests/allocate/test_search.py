@@ -1,0 +1,209 @@
+"""Whole searches on the digits model: within every budget, better than one width for all, and what was asked for."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from quantize.helpers import digits
+
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.greedy import Step
+from mptq_export.allocate.search import MixedSettings, Search, search
+from mptq_export.allocate.units import layers
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph
+from mptq_export.errors import MptqError
+from mptq_export.quantize.method import BEST, PAPER, Method
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.schema import Recipe
+
+#: Narrow first: results come in the order of the budgets, whatever order the search meets them in.
+BUDGETS = ("4", "5")
+PINS = {"head": (8, 8), "blocks.0.attn.*": (6, 5), "blocks.0.attn.proj": (7, 7)}
+
+
+def settings(*budgets: str, bits: range, tied: bool = False, pins: dict[str, tuple[int, int]] | None = None):
+    return MixedSettings(tuple(Budget.parse(text) for text in budgets), bits, tied, pins or {})
+
+
+def found_with(made: MixedSettings, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]) -> Search:
+    calib = digits().calib
+    return search(
+        digits().graph,
+        digits().stats,
+        calib,
+        method,
+        made,
+        journal,
+        resume=False,
+        tick=lambda *args: ticks.append(args),
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    search: Search
+    ticks: list[tuple[Step, float, float]]
+    journal: Path
+
+
+@pytest.fixture(scope="module")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """All techniques, two budgets."""
+    ticks: list[tuple[Step, float, float]] = []
+    journal = tmp_path_factory.mktemp("untied") / "x.search.jsonl"
+    return Run(found_with(settings(*BUDGETS, bits=range(3, 7)), BEST, journal, ticks), ticks, journal)
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The paper's techniques and its steps, with pins, two of which are outside the range."""
+    ticks: list[tuple[Step, float, float]] = []
+    journal = tmp_path_factory.mktemp("tied") / "x.search.jsonl"
+    made = settings("5", bits=range(4, 7), tied=True, pins=PINS)
+    return Run(found_with(made, PAPER, journal, ticks), ticks, journal)
+
+
+def divergence(graph: Graph, recipe: Recipe) -> float:
+    """Mean KL divergence from the float model on images that nothing was chosen with."""
+    with torch.no_grad():
+        p = evaluate(digits().graph, digits().val).log_softmax(-1)
+        q = Simulator.of(graph, recipe).logits(graph, digits().val).log_softmax(-1)
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+@cache
+def uniform() -> float:
+    return divergence(*digits().build((4, 4), BEST))
+
+
+def test_every_result_is_within_its_budget(untied: Run):
+    assert [found.budget.text for found in untied.search.found] == list(BUDGETS)
+    for found in untied.search.found:
+        weights, activations = Costs.of(digits().graph).mean_bits(found.widths)
+        assert found.budget.bits - 0.3 < max(weights, activations) <= found.budget.bits + 1e-9
+        assert all(3 <= bits <= 6 for pair in found.widths.values() for bits in pair)
+
+
+def test_widths_differ(untied: Run):
+    """The search decides: between layers, and between weights and activations of a layer."""
+    widths = untied.search.found[0].widths
+    assert len({weights for weights, _ in widths.values()}) > 1
+    assert len({activations for _, activations in widths.values()}) > 1
+    assert any(weights != activations for weights, activations in widths.values())
+
+
+def test_mixed_is_better_than_uniform(untied: Run):
+    graph, recipe = untied.search.final(untied.search.found[0], digits().stats, digits().calib, {}, {})
+    assert divergence(graph, recipe) < 0.85 * uniform()
+
+
+def test_the_final_recipe_has_the_widths(untied: Run):
+    found = untied.search.found[1]
+    _, recipe = untied.search.final(found, digits().stats, digits().calib, {"arch": "x"}, {"bits": "y"})
+    assert (recipe.model, recipe.settings) == ({"arch": "x"}, {"bits": "y"})
+    for name, quant in recipe.weights.items():
+        assert quant.bits == found.widths[name][0]
+    for node in layers(digits().graph):
+        operands = [q.bits for key, q in recipe.activations.items() if key.rsplit(".", 1)[0] == node.name]
+        assert set(operands) == ({8} if node.op == "patch_embed" else {found.widths[node.name][1]})
+
+
+@pytest.mark.parametrize("run", ["untied", "tied"])
+def test_the_better_solver_is_taken(run: str, request: pytest.FixtureRequest):
+    for found in request.getfixturevalue(run).search.found:
+        assert set(found.compared) == {"greedy", "integer programme"}
+        assert found.divergence == min(found.compared.values()) == found.compared[found.solver]
+        assert 0 < found.divergence < 1
+
+
+def test_both_solvers_are_about_as_good(untied: Run):
+    """The programme meets every budget too, and an additive estimate is a fair guide."""
+    for found in untied.search.found:
+        stepped, summed = found.compared["greedy"], found.compared["integer programme"]
+        assert 0.3 < stepped / summed < 3
+
+
+@pytest.mark.parametrize("run", ["untied", "tied"])
+def test_the_front_falls(run: str, request: pytest.FixtureRequest):
+    made: Run = request.getfixturevalue(run)
+    front = made.search.front
+    for key in ("mean_weight_bits", "mean_activation_bits", "weight_bytes"):
+        values = [point[key] for point in front]
+        assert values == sorted(values, reverse=True), key
+    last = min(found.budget.bits for found in made.search.found)
+    assert max(front[-1]["mean_weight_bits"], front[-1]["mean_activation_bits"]) <= last + 1e-9
+    assert all(point["divergence"] > 0 for point in front)
+    assert json.loads(json.dumps(front)) == front
+    ticks = [(step.unit, step.bits, step.divergence, weights, acts) for step, weights, acts in made.ticks]
+    keys = ("unit", "bits", "divergence", "mean_weight_bits", "mean_activation_bits")
+    assert ticks == [tuple(point[key] for key in keys) for point in front]
+
+
+def test_what_is_saved_is_paid_for(untied: Run):
+    few, many = untied.search.found
+    assert few.divergence > many.divergence
+    assert untied.search.front[-1]["divergence"] > 3 * untied.search.front[0]["divergence"]
+
+
+def test_few_measurements(untied: Run):
+    """Far fewer than every unit before every step; all of them are in the journal."""
+    made = untied.search
+    assert len(made.front) < made.evaluations < 0.15 * len(made.front) * len(made.units)
+    assert len(untied.journal.read_text().splitlines()) - 1 <= made.evaluations
+
+
+def test_estimates_are_those_of_the_widths(untied: Run):
+    made = untied.search
+    few, many = (made.estimates(found) for found in made.found)
+    assert set(few) == {unit.key for unit in made.units}
+    assert 0 < sum(many.values()) < sum(few.values())
+    assert made.bits_text(made.found[0]).startswith("mixed 4: mean ")
+
+
+def test_tied_parts_stay_together(tied: Run):
+    (found,) = tied.search.found
+    free = [n for n in layers(digits().graph) if n.op == "linear" and n.name not in PINS]
+    moved = [n for n in free if not n.name.startswith("blocks.0.attn.")]
+    assert len(moved) > 8
+    assert all(found.widths[n.name][0] == found.widths[n.name][1] for n in moved)
+    assert len({found.widths[n.name] for n in moved}) > 1
+    assert max(Costs.of(digits().graph).mean_bits(found.widths)) <= 5
+
+
+def test_pinned_layers_keep_their_widths(tied: Run):
+    widths = tied.search.found[0].widths
+    assert widths["head"] == (8, 8)
+    assert widths["blocks.0.attn.proj"] == (7, 7)  # the later pin
+    attention = [name for name in widths if name.startswith("blocks.0.attn.") and not name.endswith(".proj")]
+    assert len(attention) == 3
+    assert all(widths[name] == (6, 5) for name in attention)
+    assert not {unit.layer for unit in tied.search.units} & {"head", "blocks.0.attn.proj", *attention}
+    _, recipe = tied.search.final(tied.search.found[0], digits().stats, digits().calib, {}, {})
+    assert recipe.weights["head"].bits == recipe.activations["head.input"].bits == 8
+
+
+@pytest.mark.parametrize(
+    ("budget", "pins", "words"),
+    [
+        ("3.9", {}, ("--mixed 3.9 cannot be met", "at 4 bits", "4.00/4.00", "--mixed-range")),
+        ("5", {"blocks.*": (8, 8)}, ("--mixed 5 cannot be met", "pins stand", "7.")),
+        ("20kB", {}, ("--mixed 20kB cannot be met", "4.00/4.00", "MB")),
+    ],
+)
+def test_an_impossible_budget(tmp_path: Path, budget: str, pins: dict[str, tuple[int, int]], words: tuple[str, ...]):
+    journal = tmp_path / "x.jsonl"
+    with pytest.raises(MptqError) as raised:
+        found_with(settings("9", budget, bits=range(4, 7), pins=pins), Method(), journal, [])
+    for word in words:
+        assert word in str(raised.value)
+    assert not journal.exists()
+
+
+def test_a_pin_that_matches_nothing(tmp_path: Path):
+    with pytest.raises(MptqError, match="--pin head2 matches no layer"):
+        found_with(settings("5", bits=range(4, 7), pins={"head2": (8, 8)}), Method(), tmp_path / "x.jsonl", [])
