@@ -70,8 +70,11 @@ def export_mixed(
     check_writable(front, force=request.force)
     if resume and not journal.exists():
         raise MptqError(f"--resume: there is no journal {journal}; start the search without --resume")
-    if not resume:
-        check_writable(journal, force=request.force)
+    if not resume and not request.force and journal.exists():
+        raise MptqError(f"{journal} is of an interrupted search: go on with --resume, or start again with --force")
+    check_writable(journal, force=True)
+    if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
+        raise MptqError(f"--json {request.report} names an output of the search; choose another file")
     calibrated = calibrate_model(request, track)
     result = search(
         calibrated.graph,

@@ -39,7 +39,8 @@ class Budget:
         Raises:
             MptqError: it is neither.
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)?", text.strip())
+        text = text.strip()
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)?", text)
         if match is None or not float(match[1]) > 0:
             raise MptqError(f"--mixed {text} is neither a mean bit-width such as 4.5 nor a file size such as 12MB")
         if match[2]:

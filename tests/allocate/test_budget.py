@@ -9,7 +9,7 @@ from mptq_export.errors import MptqError
 @pytest.mark.parametrize(("text", "bits"), [("5", 5.0), ("4.5", 4.5), (" 3.25 ", 3.25)])
 def test_mean_bits(text: str, bits: float):
     budget = Budget.parse(text)
-    assert (budget.text, budget.mean_bits, budget.file_bytes) == (text, bits, None)
+    assert (budget.text, budget.mean_bits, budget.file_bytes) == (text.strip(), bits, None)
     assert budget.size == budget.bits == bits
 
 
