@@ -84,12 +84,37 @@ class Graph:
                 readers[name].append(node)
         return readers
 
-    def root(self, name: str) -> Node:
-        """The node that computes the numbers of `name`: its producer, seen through data movement."""
+    def path(self, name: str) -> tuple[Node, list[Node]]:
+        """The node that computes the numbers of a value, and the movement from it to the value, in order."""
+        chain: list[Node] = []
         node = self.nodes[name]
         while node.op in MOVEMENT:
+            chain.insert(0, node)
             node = self.nodes[node.inputs[0]]
-        return node
+        return node, chain
+
+    def root(self, name: str) -> Node:
+        """The node that computes the numbers of `name`: its producer, seen through data movement."""
+        return self.path(name)[0]
+
+    def final_readers(self, name: str) -> list[tuple[Node, str]] | None:
+        """The computing nodes that read a value through data movement, each with the name of what it reads.
+
+        None where the value, moved or not, is the graph's output.
+        """
+        readers = self.consumers()
+        found: list[tuple[Node, str]] = []
+        pending = [name]
+        while pending:
+            value = pending.pop()
+            if value == self.output:
+                return None
+            for reader in readers[value]:
+                if reader.op in MOVEMENT:
+                    pending.append(reader.name)
+                else:
+                    found.append((reader, value))
+        return found
 
     def to(self, device: torch.device | str) -> "Graph":
         """A copy whose tensors are on a device."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import onnx
 
 from mptq_export.calibrate.sites import Site, sites
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.emit import attention, gelu, layer_norm, linear, movement, quantizer, residual
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
@@ -41,7 +41,7 @@ class Emitter:
         key = f"{node.name}.{operand}"
         value = node.inputs[1 if operand == "b" else 0]
         quant = self.recipe.activations[key]
-        root, chain = self.path(value)
+        root, chain = self.graph.path(value)
         if root.op in ("linear", "patch_embed") and linear.gives_codes(self, root):
             if root.name not in self._linear_codes:  # q, k and v read one Gemm
                 self._linear_codes[root.name] = linear.emit_codes(self, root)
@@ -72,15 +72,6 @@ class Emitter:
                 result = residual.snap(self, result, value)
             self._floats[key] = result
         return self._floats[key]
-
-    def path(self, value: str) -> tuple[Node, list[Node]]:
-        """The computing node of a value and the movement between them, in order."""
-        chain: list[Node] = []
-        node = self.graph[value]
-        while node.op in MOVEMENT:
-            chain.insert(0, node)
-            node = self.graph[node.inputs[0]]
-        return node, chain
 
     def coded(
         self, tensor: str, step: float, quant: ActivationQuant, name: str, flat: bool, *, fused: bool = True
@@ -117,7 +108,7 @@ class Emitter:
     # -- computing nodes ------------------------------------------------------------------------------------------
 
     def _computed(self, value: str, exponent: int) -> Floats:
-        root, chain = self.path(value)
+        root, chain = self.graph.path(value)
         emit = _FLOATS.get(root.op)
         if emit is None:
             raise MptqError(

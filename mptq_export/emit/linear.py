@@ -3,16 +3,15 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Node
+from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import INT32
 from mptq_export.emit.weight_storage import store_weight
 from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
 from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.transform.channels import channel_numbers
 
 if TYPE_CHECKING:
     from mptq_export.calibrate.sites import Site
@@ -35,7 +34,7 @@ def emit_codes(emitter: "Emitter", node: Node) -> Codes:
     scale, zero_point = np.ones(width, np.float64), np.zeros(width, np.float64)
     quants = [emitter.recipe.activations[site.key] for site in readers]
     for site, quant in zip(readers, quants, strict=True):
-        channels = _channels(emitter, node, site)
+        channels = _channels(emitter, site)
         scale[channels], zero_point[channels] = quant.scale, quant.zero_point
     name = f"{node.name}.codes"
     if len({_levels(quant) for quant in quants}) == 1:
@@ -54,19 +53,11 @@ def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
 def _code_readers(emitter: "Emitter", node: Node) -> "list[Site]":
     """The sites that read the output through movement; empty where any other reader exists."""
     found: list[Site] = []
-    pending = [node.name]
-    while pending:
-        name = pending.pop()
-        if name == emitter.graph.output:
+    for reader, name in emitter.graph.final_readers(node.name) or ():
+        keys = [k for k, s in emitter.sites.items() if s.node.name == reader.name and s.value == name]
+        if not keys or reader.op == "softmax":
             return []
-        for reader in emitter.readers[name]:
-            if reader.op in MOVEMENT:
-                pending.append(reader.name)
-                continue
-            keys = [k for k, s in emitter.sites.items() if s.node.name == reader.name and s.value == name]
-            if not keys or reader.op == "softmax":
-                return []
-            found += [emitter.sites[key] for key in keys]
+        found += [emitter.sites[key] for key in keys]
     return found
 
 
@@ -79,7 +70,7 @@ def _agree(emitter: "Emitter", node: Node, readers: "list[Site]") -> bool:
     return bool(readers) and all(
         chosen.setdefault(channel, (quant.scale, quant.zero_point)) == (quant.scale, quant.zero_point)
         for site, quant in zip(readers, quants, strict=True)
-        for channel in _channels(emitter, node, site).tolist()
+        for channel in _channels(emitter, site).tolist()
     )
 
 
@@ -88,13 +79,9 @@ def _levels(quant: ActivationQuant) -> tuple[object, ...]:
     return quant.zero_point, quant.low, quant.high, quant.regions
 
 
-def _channels(emitter: "Emitter", node: Node, site: "Site") -> NDArray[np.int64]:
-    """Output channels of `node` that a site reads: the movement is run on channel numbers."""
-    _, chain = emitter.path(site.value)
-    index = torch.arange(node.shape.dims[-1]).expand(node.shape.at(1)).contiguous()
-    for step in chain:
-        index = compute(step, [index])
-    return np.unique(index.numpy())
+def _channels(emitter: "Emitter", site: "Site") -> NDArray[np.int64]:
+    """Output channels of `node` that a site reads."""
+    return np.unique(channel_numbers(emitter.graph, site.value).numpy())
 
 
 def _gemm(

@@ -7,7 +7,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site, score_path
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.certify import certify_attention, certify_gelu, short_scale
 from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.levels import gelu_levels
@@ -81,16 +81,9 @@ def choose_activation(
 
 def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
     """The weights of all linear layers that read a value, through movement that keeps its channels: [N, K]."""
-    readers = graph.consumers()
-    found: list[torch.Tensor] = []
-    pending = [value]
     width = graph[value].shape.dims[-1]
-    while pending:
-        for reader in readers[pending.pop()]:
-            if reader.op == "linear" and reader.params["weight"].shape[1] == width:
-                found.append(reader.params["weight"])
-            elif reader.op in MOVEMENT and reader.shape.dims[-1] == width:
-                pending.append(reader.name)
+    readers = [reader for reader, _ in graph.final_readers(value) or () if reader.op == "linear"]
+    found = [reader.params["weight"] for reader in readers if reader.params["weight"].shape[1] == width]
     return torch.cat(found) if found else None
 
 

@@ -111,21 +111,8 @@ def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tenso
 
 def _only_matmuls(graph: Graph, linear: Node) -> list[Node]:
     """The matmuls that read a linear layer; empty where anything else reads it."""
-    readers = graph.consumers()
-    found: dict[str, Node] = {}
-    pending = [linear.name]
-    while pending:
-        name = pending.pop()
-        if name == graph.output:
-            return []
-        for reader in readers[name]:
-            if reader.op in MOVEMENT:
-                pending.append(reader.name)
-            elif reader.op == "matmul":
-                found[reader.name] = reader
-            else:
-                return []
-    return list(found.values())
+    readers = {reader.name: reader for reader, _ in graph.final_readers(linear.name) or ()}
+    return list(readers.values()) if all(reader.op == "matmul" for reader in readers.values()) else []
 
 
 def _softmax_only(graph: Graph, matmul: Node) -> bool:

@@ -3,17 +3,7 @@
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
-
-
-def movement_path(graph: Graph, value: str) -> tuple[Node, list[Node]]:
-    """The computing node of a value and the movement between them, in order."""
-    chain: list[Node] = []
-    node = graph[value]
-    while node.op in MOVEMENT:
-        chain.insert(0, node)
-        node = graph[node.inputs[0]]
-    return node, chain
+from mptq_export.capture.graph import Graph
 
 
 def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
@@ -22,7 +12,7 @@ def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
     Returns:
         int64, the shape of `value` for one image.
     """
-    root, chain = movement_path(graph, value)
+    root, chain = graph.path(value)
     index = torch.arange(root.shape.dims[-1]).expand(root.shape.at(1)).contiguous()
     for step in chain:
         index = compute(step, [index])

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.recipe.schema import Smoothing
 from mptq_export.transform.channels import channel_numbers, constant_along
 
@@ -16,20 +16,12 @@ from mptq_export.transform.channels import channel_numbers, constant_along
 def smoothed_readers(graph: Graph, norm: Node) -> list[Node]:
     """The linear layers that read a layer norm, all channels in order; empty where anything else reads it."""
     found: list[Node] = []
-    readers = graph.consumers()
-    pending = [norm.name]
-    while pending:
-        name = pending.pop()
-        if name == graph.output:
+    channels = torch.arange(norm.shape.dims[-1])
+    for reader, value in graph.final_readers(norm.name) or ():
+        order = constant_along(channel_numbers(graph, value), -1) if reader.op == "linear" else None
+        if order is None or not torch.equal(order, channels):
             return []
-        for reader in readers[name]:
-            if reader.op in MOVEMENT:
-                pending.append(reader.name)
-                continue
-            order = constant_along(channel_numbers(graph, name), -1) if reader.op == "linear" else None
-            if order is None or not torch.equal(order, torch.arange(norm.shape.dims[-1])):
-                return []
-            found.append(reader)
+        found.append(reader)
     return found
 
 

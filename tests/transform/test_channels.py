@@ -4,7 +4,7 @@ import torch
 from tiny_models import prepared
 
 from mptq_export.capture.graph import MOVEMENT
-from mptq_export.transform.channels import channel_numbers, constant_along, movement_path
+from mptq_export.transform.channels import channel_numbers, constant_along
 
 
 def test_the_channels_of_q_k_and_v_are_thirds_of_their_layer():
@@ -24,12 +24,12 @@ def test_the_channels_of_q_k_and_v_are_thirds_of_their_layer():
 def test_a_movement_path_runs_from_what_computes_to_the_value():
     graph = prepared("vit")
     value = graph["blocks.0.attn.scores"].inputs[1]
-    root, chain = movement_path(graph, value)
+    root, chain = graph.path(value)
     assert root.name == "blocks.0.attn.qkv"
     assert [node.op in MOVEMENT for node in chain] == [True] * len(chain)
     assert chain[0].inputs[0] == root.name
     assert chain[-1].name == value
-    assert movement_path(graph, root.name) == (root, [])
+    assert graph.path(root.name) == (root, [])
 
 
 def test_constant_along_an_axis():
@@ -41,3 +41,12 @@ def test_constant_along_an_axis():
     found = constant_along(rows.T, 0)
     assert found is not None
     assert found.tolist() == [3, 1, 2]
+
+
+def test_final_readers_look_through_movement():
+    graph = prepared("vit")
+    readers = graph.final_readers("blocks.0.attn.qkv")
+    assert readers is not None
+    assert {reader.name for reader, _ in readers} == {"blocks.0.attn.scores", "blocks.0.attn.context"}
+    assert all(value in reader.inputs for reader, value in readers)
+    assert graph.final_readers(graph.output) is None
