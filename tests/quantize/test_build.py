@@ -109,14 +109,14 @@ def test_the_graph_that_was_given_is_left_as_it_was(method: str):
 
 
 def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeypatch: pytest.MonkeyPatch):
-    made: list[module._Builder] = []
-    start = module._Builder.run
+    made: list[module.Builder] = []
+    start = module.Builder.run
 
-    def run(builder: module._Builder, *args: object) -> None:
+    def run(builder: module.Builder, *args: object) -> None:
         made.append(builder)
         start(builder, *args)
 
-    monkeypatch.setattr(module._Builder, "run", run)
+    monkeypatch.setattr(module.Builder, "run", run)
     graph, ticked, held = prepared("vit"), [], []
 
     def tick(node: Node) -> None:
