@@ -28,13 +28,13 @@ def test_at_8_bits_it_is_close_to_float(kind: str, method: str):
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_it_gives_what_the_search_saw(kind: str, method: str, monkeypatch: pytest.MonkeyPatch):
     seen: list[torch.Tensor] = []
-    start = module._Builder.run
+    start = module.Builder.run
 
-    def run(builder: module._Builder, *args: object) -> None:
+    def run(builder: module.Builder, *args: object) -> None:
         start(builder, *args)
         seen.append(builder._values[builder.graph.output])
 
-    monkeypatch.setattr(module._Builder, "run", run)
+    monkeypatch.setattr(module.Builder, "run", run)
     graph, recipe = quantized(kind, (8, 8), ALL[method])
     x = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
     with torch.no_grad():
