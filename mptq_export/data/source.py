@@ -103,8 +103,8 @@ def _synthetic(preprocessing: Preprocessing, count: int, seed: int) -> Calibrati
         count=count,
         description=f"{count} synthetic images (dead leaves, seed {seed})",
         warnings=(
-            "calibrated on synthetic images, so accuracy can suffer: by 0 to 0.4 points of top-1 on three measured "
-            "models (docs/benchmarks.md), perhaps by more on yours; give real ones with --calib DIR (a hundred do)",
+            "calibrated on synthetic images, so accuracy suffers: little at 8 bits, by points at few bits "
+            "(docs/benchmarks.md); give real ones with --calib DIR (a hundred do)",
         ),
         read=_reader(preprocessing, list(islice(draw(), _CACHED)), draw),
     )
