@@ -13,7 +13,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import compute, patch_weight, patches
+from mptq_export.capture.evaluate import compute, evaluate, patch_weight, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation
@@ -75,6 +75,7 @@ def build_recipe(
     builder = Builder(graph, widths, method, importance, exponents)
     with torch.no_grad():
         builder.run(images, tick or (lambda _node: None))
+        _assert_same("SQ-b with balanced attention", *(evaluate(g, images[:2]) for g in (builder.graph, graph)))
     activations = builder.simulator.activations
     recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, exponents)
     return builder.graph, recipe
