@@ -68,12 +68,34 @@ class Costs:
         """Size of the ONNX file; rather too large than too small. Only where a budget is a size."""
         return self.other_bytes + sum(self.stored[name, widths[name][0]] for name in self.parameters)
 
-    def limit(self, budget: Budget) -> Limit:
-        """The budget as the search asks for it."""
+    def lowest(self, budget: Budget, start: Widths, units: list[Unit], bits: range) -> Widths:
+        """The widths that cost least: a small weight may take less of a file at a width at which it is packed."""
+        widths = start
+        for unit in units:
+            sized = budget.file_bytes is not None and unit.parameters
+            widths = unit.applied(widths, min(bits, key=lambda b: self.stored[unit.layer, b]) if sized else bits[0])
+        return widths
+
+    def limit(self, budget: Budget, lowest: int) -> Limit:
+        """The budget as the search asks for it.
+
+        Args:
+            budget: any budget.
+            lowest: no unit goes below this width.
+        """
         parameters, macs = sum(self.parameters.values()), sum(self.macs.values())
         if budget.file_bytes is not None:
             most = budget.file_bytes
-            return Limit(lambda unit, _: unit.parameters / parameters, lambda widths: self.file_bytes(widths) <= most)
+
+            def saved(unit: Unit, widths: Widths) -> float:
+                """Bytes a bit, of the best width below: one step may save nothing, and the next one much."""
+                if not unit.parameters:
+                    return 0.0
+                bits, sizes = unit.bits(widths), self.stored
+                gains = ((sizes[unit.layer, bits] - sizes[unit.layer, b]) / (bits - b) for b in range(lowest, bits))
+                return max(gains, default=0.0)
+
+            return Limit(saved, lambda widths: self.file_bytes(widths) <= most)
         mean = budget.bits
 
         def gain(unit: Unit, widths: Widths) -> float:

@@ -143,7 +143,7 @@ def search(
     middle = (low + high) // 2
     shared, recipe = build_recipe(graph, stats, images, lambda _: (middle, middle), method, {}, {})
     costs = Costs.of(shared, recipe if any(b.file_bytes is not None for b in settings.budgets) else None)
-    _check_possible(settings, costs, dict.fromkeys(start, (low, low)) | fixed)
+    _check_possible(settings, costs, start, moving)
     alone = replace(method, smoothing="off", balance=False)
     importance = row_importance(shared, torch.split(images, 8)) if alone.importance else {}
     catalogue, activations = collect_catalogue(shared, stats, images, alone, importance, settings.bits, fixed)
@@ -159,13 +159,13 @@ def search(
             return kept.value(widths, lambda: evaluator.divergence(widths))
 
         widths, divergence = start, measure(start)
-        limits = [costs.limit(settings.budgets[i]) for i in order]
+        limits = [costs.limit(settings.budgets[i], low) for i in order]
         for step in greedy(moving, table, measure, start, low, limits):
             if step is None:
                 index = order[len(found)]
                 budget = settings.budgets[index]
                 programme = solve(moving, table, start, settings.bits, costs.rows(budget, moving, start))
-                summed = measure(programme) if costs.limit(budget).met(programme) else math.inf
+                summed = measure(programme) if costs.limit(budget, low).met(programme) else math.inf
                 found[index] = _better(budget, (widths, divergence), (programme, summed))
                 continue
             widths, divergence = step.widths, step.divergence
@@ -178,12 +178,13 @@ def search(
     return Search(shared, recipe, results, front, kept.count, alone, table, moving)
 
 
-def _check_possible(settings: MixedSettings, costs: Costs, bottom: Widths) -> None:
+def _check_possible(settings: MixedSettings, costs: Costs, start: Widths, moving: list[Unit]) -> None:
     for budget in settings.budgets:
-        if not costs.limit(budget).met(bottom):
+        bottom = costs.lowest(budget, start, moving, settings.bits)
+        if not costs.limit(budget, settings.bits[0]).met(bottom):
             raise MptqError(
-                f"--mixed {budget.text} cannot be met: with all layers at {settings.bits[0]} bits (pins stand) it "
-                f"has {costs.describe(bottom)}; raise the budget, or lower --mixed-range"
+                f"--mixed {budget.text} cannot be met: at the lowest widths of {settings.bits[0]}-{settings.bits[-1]} "
+                f"(pins stand) it has {costs.describe(bottom)}; raise the budget, or lower --mixed-range"
             )
 
 

@@ -30,14 +30,14 @@ def test_weights_of_a_matmul_and_pixels_do_not_count():
 
 
 def test_both_means_must_be_within_the_budget():
-    limit = SMALL.limit(Budget.parse("5.5"))
+    limit = SMALL.limit(Budget.parse("5.5"), 3)
     assert limit.met(WIDTHS)
-    assert not SMALL.limit(Budget.parse("5.4")).met(WIDTHS)
-    assert not SMALL.limit(Budget.parse("4.9")).met({**WIDTHS, "a": (8, 2)})
+    assert not SMALL.limit(Budget.parse("5.4"), 3).met(WIDTHS)
+    assert not SMALL.limit(Budget.parse("4.9"), 3).met({**WIDTHS, "a": (8, 2)})
 
 
 def test_only_what_is_over_the_budget_gains():
-    limit = SMALL.limit(Budget.parse("5"))  # the weights are within it, the activations are not
+    limit = SMALL.limit(Budget.parse("5"), 3)  # the weights are within it, the activations are not
     assert limit.gain(Unit("a", "weights", 100, 0), WIDTHS) == 0
     assert limit.gain(Unit("m", "activations", 0, 500), WIDTHS) == 0.25
     assert limit.gain(Unit("a", "both", 100, 1000), WIDTHS) == 0.5
@@ -48,11 +48,22 @@ def test_a_size_counts_weights_alone():
     stored = {(name, bits): count * bits // 8 for name, count in SMALL.parameters.items() for bits in range(2, 9)}
     costs = Costs(SMALL.parameters, SMALL.macs, 50.0, stored)
     assert costs.file_bytes(WIDTHS) == 300
-    limit = costs.limit(Budget.parse("0.3kB"))
+    limit = costs.limit(Budget.parse("0.3kB"), 3)
     assert limit.met(WIDTHS)
     assert not limit.met({**WIDTHS, "a": (8, 4), "b": (5, 2)})
     assert limit.gain(Unit("m", "activations", 0, 500), WIDTHS) == 0
-    assert limit.gain(Unit("b", "weights", 300, 0), WIDTHS) == 0.75
+    assert limit.gain(Unit("b", "weights", 300, 0), WIDTHS) == 150 - 112
+
+
+def test_small_weights_stop_where_they_are_smallest():
+    """A weight that is packed at 4 bits alone: steps towards it count, steps below it do not."""
+    sizes = {3: 100, 4: 60, 5: 100, 6: 100}
+    costs = Costs({"a": 100}, {"a": 1}, 0.0, {("a", bits): size for bits, size in sizes.items()})
+    unit, budget = Unit("a", "weights", 100, 0), Budget.parse("0.06kB")
+    limit = costs.limit(budget, 3)
+    assert [limit.gain(unit, {"a": (bits, 8)}) > 0 for bits in sizes] == [False, False, True, True]
+    assert costs.lowest(budget, {"a": (6, 6)}, [unit], range(3, 7)) == {"a": (4, 6)}
+    assert costs.lowest(Budget.parse("3"), {"a": (6, 6)}, [unit], range(3, 7)) == {"a": (3, 6)}
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -69,7 +80,7 @@ def test_inequalities_say_the_same_as_the_limit(tied: bool):
         within = all(
             sum(c * u.bits(widths) for c, u in zip(one, moving, strict=True)) <= most + 1e-6 for one, most in rows
         )
-        assert within == costs.limit(budget).met(widths)
+        assert within == costs.limit(budget, 3).met(widths)
         answers.add(within)
     assert answers == {True, False}
 

@@ -190,7 +190,7 @@ def test_pinned_layers_keep_their_widths(tied: Run):
 @pytest.mark.parametrize(
     ("budget", "pins", "words"),
     [
-        ("3.9", {}, ("--mixed 3.9 cannot be met", "at 4 bits", "4.00/4.00", "--mixed-range")),
+        ("3.9", {}, ("--mixed 3.9 cannot be met", "widths of 4-6", "4.00/4.00", "--mixed-range")),
         ("5", {"blocks.*": (8, 8)}, ("--mixed 5 cannot be met", "pins stand", "7.")),
         ("20kB", {}, ("--mixed 20kB cannot be met", "4.00/4.00", "MB")),
     ],
