@@ -39,7 +39,7 @@ Tick = Callable[[Node], None]
 _BATCH = 8
 
 #: Largest relative change of a layer's float output that a transform may cause.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 
 
 def build_recipe(
