@@ -62,6 +62,13 @@ def export_mixed(
     outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
     if len(set(outputs)) != len(outputs):
         raise MptqError("--mixed names a budget twice; each gives one file")
+    if len({budget.file_bytes is None for budget in mixed.budgets}) > 1:
+        raise MptqError("--mixed takes mean widths or file sizes, not both in one search; run it twice")
+    for budget in mixed.budgets:
+        if budget.bits > mixed.bits[-1]:
+            raise MptqError(
+                f"--mixed {budget.text} is above --mixed-range, which ends at {mixed.bits[-1]}; ask for less"
+            )
     if request.weight_storage == "int8" and any(budget.file_bytes is not None for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
     for path in outputs:

@@ -11,6 +11,7 @@ from typing import IO, Self
 
 from mptq_export.allocate.units import Widths
 from mptq_export.errors import MptqError
+from mptq_export.files import write_atomic
 
 
 class Journal:
@@ -51,11 +52,14 @@ class Journal:
                     except ValueError:
                         break  # the line that an interruption cut
                     kept[entry["widths"]] = entry["divergence"]
-            file = path.open("w", encoding="utf-8")
-            file.write(json.dumps({"search": identity}) + "\n")
-            for key, value in kept.items():
-                file.write(json.dumps({"widths": key, "divergence": value}) + "\n")
-            file.flush()
+            entries = [{"search": identity}, *({"widths": key, "divergence": value} for key, value in kept.items())]
+            text = "".join(json.dumps(entry) + "\n" for entry in entries)
+
+            def write(temporary: Path) -> None:
+                temporary.write_text(text, encoding="utf-8")
+
+            write_atomic(path, write)
+            file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise MptqError(f"cannot use the journal {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
