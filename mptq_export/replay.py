@@ -102,9 +102,7 @@ def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
     norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
-    foreign = [name for name in recipe.smoothing if name not in norms]
-    if foreign:
-        raise MptqError(f"{path}: smoothing names {foreign[0]}, which is no layer norm that can be smoothed; {_ADVICE}")
+    _check_same(path, "smoothing", recipe.smoothing, norms)
 
 
 _ADVICE = "give the model that the recipe was made for, restore the file, or export again"

@@ -9,7 +9,7 @@ from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import INT32
 from mptq_export.emit.weight_storage import store_weight
-from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
+from mptq_export.quantize.weights import PAIR_LIMIT, CodeRange, pair_sums
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.transform.channels import channel_numbers
 
@@ -120,8 +120,13 @@ def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float
     raw = 255 * np.abs(codes).sum(1) + np.abs(bias)
     advice = "its bias is too large for its scales; raise the weight bits of this layer or check the checkpoint"
     emitter.proof.at_most(node.name, "int32 accumulator", float(raw.max()), INT32, advice)
-    # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128).
-    emitter.proof.at_most(node.name, "int8 weight code magnitude", float(np.abs(codes).max()), 127.0, "use [-127, 127]")
+    # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128); below 8
+    # bits codes must fit their own width, else packing would change them.
+    span = CodeRange.of(quant.bits)
+    beyond = float(max(codes.max() - span.high, span.low - codes.min())) + span.high
+    emitter.proof.at_most(
+        node.name, "int8 weight code magnitude", beyond, float(span.high), "quantize this layer again"
+    )
     pairs = float(pair_sums(quant.codes).max()) * source.high
     emitter.proof.at_most(
         node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, "use pair-safe weights"

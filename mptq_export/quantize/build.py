@@ -225,7 +225,7 @@ class Builder:
         codes, scale = quantize_weight(
             fitted.weight, bits, fitted.hessian, search=method.weight_scale, compensate=method.rounding
         )
-        if method.correction:
+        if fitted.moments is not None and fitted.weight is not fitted.moments.weight:
             reasons.append("refitted to the quantized inputs")
         if method.rounding:
             reasons.append("error-compensated rounding")

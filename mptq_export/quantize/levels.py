@@ -103,7 +103,7 @@ def gelu_levels(
         scales = (top * _PARTS / (layout[-1].last - zero)).astype(np.float32)
         error = _errors(values, counts, scales.astype(np.float64), zero, layout)
         best = int(error.argmin())
-        reason = "OPT-m: levels with the smallest output error" if regions else "range with the smallest output error"
+        reason = "range with the smallest output error" if uniform else "OPT-m: levels with the smallest output error"
         quant = ActivationQuant(float(scales[best]), zero, 0, layout[-1].last, bits, reason, () if uniform else layout)
         ranked.append((float(error[best]), quant))
     ranked.sort(key=lambda entry: entry[0])

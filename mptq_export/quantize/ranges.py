@@ -37,7 +37,7 @@ def affine(seen: Range, bits: int, reason: str = _BY_RANGE) -> ActivationQuant:
 def symmetric(magnitude: float, bits: int, reason: str = _BY_RANGE) -> ActivationQuant:
     """Quantizer around the middle code, so that q, k and v can share one integer Gemm."""
     middle = 2 ** (bits - 1)
-    scale = _float32(magnitude / (middle - 1 if bits > 1 else 1)) or 1.0
+    scale = _float32(magnitude / (middle - 1)) or 1.0
     return ActivationQuant(scale, middle, 0, 2**bits - 1, bits, reason)
 
 

@@ -27,7 +27,7 @@ _BATCH = 16
 #: Step size of the codes, in codes; a code changes when it has moved by half.
 _CODE_RATE = 0.03
 
-#: Step size of a bias, in accumulator steps of a weight code times the standard deviation of the targets.
+#: Step size of a bias, in standard deviations of the block's target.
 _BIAS_RATE = 2e-3
 
 #: One image of so many is held back.

@@ -33,10 +33,11 @@ def choose_smoothing(
     """Search the strength on held-back rows.
 
     The candidates are `s = range^a / max|W|^(1-a)` for every strength a (the paper's formula), and "off". Each is
-    measured on the odd rows by the error of the quantized layer's output, its weights rounded with the even rows.
+    measured on every second image by the error of the quantized layer's output; its weights are rounded with the other
+    images.
 
     Args:
-        value: float32 [..., D], outputs of the layer norm.
+        value: float32 [images, ..., D], outputs of the layer norm.
         weight: float32 [N, D], of all layers that read them.
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
@@ -46,9 +47,10 @@ def choose_smoothing(
         The smoothing with the smallest error.
     """
     rows = value.reshape(-1, value.shape[-1])
-    weights = torch.ones_like(rows[:, 0]) if importance is None else importance
-    fit = drawn_rows(rows[::2], weights[::2])
-    held = Sample.of(rows[1::2], weights[1::2]) if len(rows) > 1 else Sample.of(rows, weights)
+    weights = (torch.ones_like(rows[:, 0]) if importance is None else importance).reshape(value.shape[:-1])
+    fit = drawn_rows(value[::2], weights[::2].reshape(-1))
+    odd = slice(1 if len(value) > 1 else 0, None, 2)
+    held = Sample.of(value[odd], weights[odd].reshape(-1))
     if method.smoothing == "range":
         low, high = rows.amin(0).double(), rows.amax(0).double()
         shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
