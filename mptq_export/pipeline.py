@@ -162,15 +162,10 @@ def check_outputs(request: ExportRequest) -> None:
     inputs = {Path(request.model).resolve()}
     replayed = {path.resolve() for path in (request.recipe, tensors_path(request.recipe))} if request.recipe else set()
     taken: set[Path] = set()
-    for path in [request.out, *([request.float_onnx] if request.float_onnx else [])]:
-        if path.resolve() in inputs | replayed | taken:
-            raise MptqError(
-                f"cannot write {path}: the checkpoint, the recipe or another output has that name; choose another -o"
-            )
-        taken.add(path.resolve())
-        check_writable(path, force=request.force)
-    for path in recipe_paths(request.out):  # a replayed recipe may be written over itself
-        if path.resolve() in inputs | taken:
+    models = [request.out, *([request.float_onnx] if request.float_onnx else [])]
+    for path in [*models, *recipe_paths(request.out)]:
+        # A replayed recipe may be written over itself.
+        if path.resolve() in inputs | taken | (replayed if path in models else set()):
             raise MptqError(
                 f"cannot write {path}: the checkpoint, the recipe or another output has that name; choose another -o"
             )
