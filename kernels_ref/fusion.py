@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from kernels_ref.constants import Constants
-from kernels_ref.matmul import EXACT_F32, MAX_I32, centred, exact_product, fits_int32
+from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32, weight_slices
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range
 from kernels_ref.ops.types import Array
@@ -35,11 +35,17 @@ class Operand:
     zero: Array
 
     @property
-    def greatest(self) -> int:
-        """Greatest |code - zero| that the type allows."""
+    def span(self) -> tuple[int, int]:
+        """Least and greatest `code - zero` that the type allows."""
         low, high = code_range(self.zero.dtype)
         zero = self.zero.astype(np.int64)
-        return int(max(np.abs(low - zero).max(), np.abs(high - zero).max()))
+        return int(low - zero.max()), int(high - zero.min())
+
+    @property
+    def greatest(self) -> int:
+        """Greatest |code - zero| that the type allows."""
+        low, high = self.span
+        return max(-low, high)
 
 
 @dataclass(frozen=True)
@@ -63,24 +69,22 @@ class FusedMatmul:
         return np.asarray(self.a.scale * self.w.scale)
 
     @cached_property
-    def _constant_weight(self) -> tuple[Array, float, Array | None, bool] | None:
-        """Weights without zero point, bound of sum |a| |w|, bias, and whether the accumulator may leave int32."""
+    def _factor(self) -> Array:
+        return np.asarray(self._scale / self.scale_y)
+
+    @cached_property
+    def _constant_weight(self) -> tuple[Array, list[slice], Array | None, bool] | None:
+        """Centred weights, slices of K with exact sums, bias, and whether the accumulator may leave int32."""
         if self.weight is None:
             return None
-        weight = np.ascontiguousarray(self.weight)
-        bound = float(self.a.greatest * np.abs(weight).sum(axis=-2, dtype=np.float64).max(initial=0))
-        if self.bias is None:
-            bias, most = None, bound
-        else:
-            bias, most = (
-                self.bias.astype(np.float32),
-                bound + float(np.abs(self.bias.astype(np.float64)).max(initial=0)),
-            )
+        slices, most = weight_slices(self.weight, *self.a.span)
+        bias = None
+        if self.bias is not None:
+            bias = self.bias.astype(np.float32)
+            most += float(np.abs(self.bias.astype(np.float64)).max(initial=0))
             if (bias.astype(np.float64) != self.bias).any() or most > MAX_I32:
                 bias = self.bias.astype(np.float64)
-        if bound >= EXACT_F32:
-            weight = weight.astype(np.float64)
-        return weight, bound, bias, most > MAX_I32
+        return self.weight, slices, bias, most > MAX_I32
 
     def accumulate(self, a: Array, w: Array | None) -> Array:
         """`float32(acc)`.
@@ -97,16 +101,15 @@ class FusedMatmul:
             a = a.T
         if self._constant_weight is None:
             assert w is not None
-            bound = float(a.shape[-1] * self.a.greatest * self.w.greatest)
-            may_overflow = bound > MAX_I32
-            # The bound of the types may be far above that of the values: look at them before resorting to float64.
-            acc = exact_product(a, w, bound if bound < EXACT_F32 else None)
+            greatest = self.a.greatest * self.w.greatest
+            may_overflow = a.shape[-1] * greatest > MAX_I32
+            acc = exact_product(a, w, factor_slices(a.shape[-1], greatest))
         else:
-            w, bound, bias, may_overflow = self._constant_weight
-            acc = exact_product(a, w, bound)
+            w, slices, bias, may_overflow = self._constant_weight
+            acc = exact_product(a, w, slices)
         if bias is not None:
             # One rounding of an exact sum: the same as converting the int32 sum.
-            acc = acc + bias if bias.dtype != acc.dtype else np.add(acc, bias, out=acc)
+            acc = np.add(acc, bias, out=acc if acc.dtype == np.result_type(acc, bias) else None)
         if may_overflow:
             fits_int32(acc)
         return np.asarray(acc.astype(np.float32, copy=False))
@@ -122,7 +125,7 @@ class FusedMatmul:
     def to_codes(self, acc: Array) -> Array:
         """The codes of an accumulator, whose memory is overwritten."""
         low, high = code_range(self.zero_y.dtype)
-        np.multiply(acc, self._scale / self.scale_y, out=acc)
+        np.multiply(acc, self._factor, out=acc)
         np.rint(acc, out=acc)
         if self.zero_y:
             np.add(acc, self.zero_y.astype(np.float32), out=acc)
@@ -177,7 +180,7 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
     weight = None
     if w.codes in constants:
         codes = constants[w.codes]
-        weight = centred(codes.T if transposed else codes, w.zero)
+        weight = np.ascontiguousarray(centred(codes.T if transposed else codes, w.zero))
     return FusedMatmul(node, a, w, weight, bias, codes_node, scale_y, zero_y)
 
 

@@ -41,11 +41,12 @@ def same_type(inputs: Sequence[Array | None], count: int | None = None, *, kinds
     arrays = required(inputs, len(inputs) if count is None else count)
     if not arrays:
         raise InterpreterError("an input is required")
-    types = sorted({x.dtype.name for x in arrays})
-    if len(types) > 1:
+    dtype = arrays[0].dtype
+    if any(x.dtype != dtype for x in arrays[1:]):
+        types = sorted({x.dtype.name for x in arrays})
         raise InterpreterError(f"the inputs have different types: {', '.join(types)}")
-    if kinds and arrays[0].dtype.kind not in kinds:
-        raise InterpreterError(f"inputs of type {types[0]} are not supported")
+    if kinds and dtype.kind not in kinds:
+        raise InterpreterError(f"inputs of type {dtype.name} are not supported")
     return arrays
 
 
