@@ -10,6 +10,7 @@ import onnx
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
+from kernels_ref.lookup import find_lookups
 from kernels_ref.matmul import centred
 from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import OPS
@@ -41,6 +42,7 @@ class Interpreter:
         self._constants = Constants(self._graph, _evaluate)
         with np.errstate(all="ignore"):
             self._fusions = find_fusions(self._graph, self._constants)
+            self._lookups = find_lookups(self._graph, self._constants, _evaluate)
             self._steps = _needed(self._compile(trace=False), self._graph.outputs)
             self._used = {
                 name: self._constants[name]
@@ -87,7 +89,10 @@ class Interpreter:
         for node in self._graph.nodes:
             if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
                 continue
-            fusion = self._fusions.get(node.outputs[0])
+            fusion, lookup = self._fusions.get(node.outputs[0]), self._lookups.get(node.outputs[0])
+            if lookup is not None and not trace:
+                steps.append(Step(node.label, lookup.inputs, node.outputs, lookup))
+                continue
             if fusion is None:
                 steps.append(Step(node.label, node.inputs, node.outputs, _op(node)))
                 continue

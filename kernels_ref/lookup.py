@@ -1,0 +1,185 @@
+"""Element-wise functions of codes, looked up instead of computed.
+
+    codes -> DequantizeLinear -> Gelu -> QuantizeLinear                 table[code]
+    codes, peak = ReduceMax(codes) -> ... Sub -> Exp -> QuantizeLinear  table[peak - code]
+
+An element's result depends on its code alone, so the graph's own ops, run once on all 256 codes, give every result that
+there can be. The second form is taken only where all pairs with code <= peak, tried one by one, give what their
+distance gives: so it is where scale times code is exact. Only results that are 8-bit codes themselves are looked up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import helper
+
+from kernels_ref.constants import Constants
+from kernels_ref.errors import InterpreterError
+from kernels_ref.model import Graph, Node
+from kernels_ref.ops.types import Array
+
+_EIGHT_BITS = (np.dtype(np.uint8), np.dtype(np.int8))
+#: Element by element, of inputs that broadcast: constants must have no axis, so that they add none.
+_ELEMENT_WISE = frozenset(
+    "Abs Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Cast Div Equal Erf Exp Floor Gelu Greater Identity Less Log "
+    "Max Min Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sqrt Sub Tanh Where".split()
+)
+#: The same, where the inputs after the first are parameters: of one element, whatever their axes.
+_WITH_PARAMETERS = frozenset({"Clip", "DequantizeLinear", "QuantizeLinear"})
+#: The type of the first input is that of the outputs.
+_KEEP_THE_TYPE = frozenset(
+    "Clip Concat Expand Flatten Gather Identity Max Min Pad ReduceMax ReduceMin Reshape Slice Split Squeeze Tile "
+    "Transpose Unsqueeze".split()
+)
+
+Evaluate = Callable[[Node, list[Array | None]], tuple[Array, ...]]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """`table[codes]`, or `table[peak - codes]` where the codes' maximum takes part.
+
+    Args:
+        codes: name of the 8-bit tensor.
+        peak: name of its ReduceMax, or ''.
+        table: 256 bytes, the results by the bits of the code or by the distance.
+        dtype: the type of the results.
+    """
+
+    codes: str
+    peak: str
+    table: bytes
+    dtype: np.dtype[np.uint8] | np.dtype[np.int8]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that `__call__` takes."""
+        return (self.codes, self.peak) if self.peak else (self.codes,)
+
+    def __call__(self, codes: Array, peak: Array | None = None) -> tuple[Array, ...]:
+        """The results, in the shape of the codes; read only."""
+        # The distance is at most 255, and so right as the 8 bits of a difference that may wrap around.
+        index = codes if peak is None else np.subtract(peak, codes)
+        # A byte each: bytes.translate takes half the time of numpy.take, which widens its indices to 64 bits.
+        return (np.frombuffer(index.tobytes().translate(self.table), self.dtype).reshape(index.shape),)
+
+
+def find_lookups(graph: Graph, constants: Constants, evaluate: Evaluate) -> dict[str, Lookup]:
+    """Every 8-bit tensor that two nodes or more compute, element by element, from one other 8-bit tensor."""
+    types = _eight_bit_tensors(graph, constants)
+    peaks = {
+        node.outputs[0]: node.inputs[0]
+        for node in graph.nodes
+        if node.op == "ReduceMax" and node.attributes.get("keepdims", 1) and node.inputs[0] in types
+    }
+    roots = {*peaks, *peaks.values()}  # what a maximum is taken of is not followed further back
+    functions: dict[str, _Function] = {}
+    lookups = {}
+    for node in graph.nodes:
+        function = _function(node, types, peaks, roots, functions, constants)
+        if function is None:
+            continue
+        output = node.outputs[0]
+        functions[output] = function
+        if output in types and len(function.nodes) > 1:
+            lookup = _tabulate(function, types, constants, evaluate)
+            if lookup is not None:
+                lookups[output] = lookup
+    return lookups
+
+
+@dataclass(frozen=True)
+class _Function:
+    """What makes a tensor from `codes`, or from `codes` and their `peak`: nodes in their order."""
+
+    codes: str
+    peak: str
+    nodes: tuple[Node, ...]
+
+
+def _eight_bit_tensors(graph: Graph, constants: Constants) -> dict[str, np.dtype[np.uint8] | np.dtype[np.int8]]:
+    types = {name: spec.dtype for name, spec in graph.inputs.items() if spec.dtype in _EIGHT_BITS}
+    for node in graph.nodes:
+        dtype = None
+        if node.op == "QuantizeLinear":
+            zero = node.inputs[2] if len(node.inputs) > 2 else ""
+            if zero in constants:
+                dtype = constants[zero].dtype
+            elif not zero and not node.attributes.get("output_dtype", 0):
+                dtype = np.dtype(np.uint8)
+        elif node.op == "Cast" and node.attributes.get("to") in map(helper.np_dtype_to_tensor_dtype, _EIGHT_BITS):
+            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
+        elif node.op in _KEEP_THE_TYPE and node.inputs:
+            dtype = types.get(node.inputs[0])
+        if dtype in _EIGHT_BITS:
+            types |= {name: dtype for name in node.outputs if name and name not in constants}
+    return types
+
+
+def _function(
+    node: Node,
+    types: dict[str, np.dtype[np.uint8] | np.dtype[np.int8]],
+    peaks: dict[str, str],
+    roots: set[str],
+    functions: dict[str, _Function],
+    constants: Constants,
+) -> _Function | None:
+    if node.op not in _ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
+        return None
+    sources: set[str] = set()
+    nodes: dict[str, Node] = {}
+    for index, name in enumerate(node.inputs):
+        if not name:
+            continue
+        if name in constants:
+            value = constants[name]
+            parameter = node.op in _WITH_PARAMETERS and index > 0
+            if value.size != 1 or (value.ndim and not parameter):
+                return None
+        elif name in functions and name not in roots:
+            made = functions[name]
+            sources |= {made.codes, made.peak}
+            nodes |= {each.outputs[0]: each for each in made.nodes}
+        elif name in types:
+            sources.add(name)
+        else:
+            return None
+    sources.discard("")
+    peak = next((name for name in sources if peaks.get(name) in sources), "")
+    if len(sources) != (2 if peak else 1):
+        return None
+    (codes,) = sources - {peak}
+    return _Function(codes, peak, (*nodes.values(), node))
+
+
+def _tabulate(
+    function: _Function,
+    types: dict[str, np.dtype[np.uint8] | np.dtype[np.int8]],
+    constants: Constants,
+    evaluate: Evaluate,
+) -> Lookup | None:
+    """The table of a function; None where the ops refuse a code, or where more than the distance decides."""
+    every = np.arange(256, dtype=np.uint8).view(types[function.codes])
+    values: dict[str, Array] = {function.codes: every[None, :]}
+    if function.peak:
+        values[function.peak] = every[:, None]
+    for node in function.nodes:
+        inputs = [values[name] if name in values else constants[name] if name else None for name in node.inputs]
+        try:
+            (values[node.outputs[0]],) = evaluate(node, inputs)
+        except InterpreterError:
+            return None
+    results = values[function.nodes[-1].outputs[0]]
+    if results.dtype != types[function.nodes[-1].outputs[0]]:
+        return None
+    if function.peak:
+        ascending = np.argsort(every)
+        pairs = np.broadcast_to(results, (256, 256))[ascending][:, ascending]
+        table = pairs[-1, ::-1]  # the greatest peak has every distance
+        distance = np.arange(256)[:, None] - np.arange(256)
+        if not np.array_equal(np.where(distance >= 0, pairs, 0), np.where(distance >= 0, table[distance], 0)):
+            return None
+    else:
+        table = results[0]
+    return Lookup(function.codes, function.peak, table.tobytes(), results.dtype)
