@@ -18,10 +18,11 @@ from functools import cached_property
 import numpy as np
 
 from kernels_ref.constants import Constants
-from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32, weight_slices
+from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range
 from kernels_ref.ops.types import Array
+from kernels_ref.weight import ConstantWeight, constant_weight
 
 _EIGHT_BITS = (np.uint8, np.int8)
 
@@ -35,34 +36,24 @@ class Operand:
     zero: Array
 
     @property
-    def span(self) -> tuple[int, int]:
-        """Least and greatest `code - zero` that the type allows."""
-        low, high = code_range(self.zero.dtype)
-        zero = self.zero.astype(np.int64)
-        return int(low - zero.max()), int(high - zero.min())
-
-    @property
     def greatest(self) -> int:
         """Greatest |code - zero| that the type allows."""
-        low, high = self.span
-        return max(-low, high)
+        low, high = code_range(self.zero.dtype)
+        zero = self.zero.astype(np.int64)
+        return int(max(np.abs(low - zero).max(), np.abs(high - zero).max()))
 
 
 @dataclass(frozen=True)
 class FusedMatmul:
-    """A fused product. `codes_node` is the QuantizeLinear that takes part in it, `bias` (N,) is int32."""
+    """A fused product. `codes_node` is the QuantizeLinear that takes part in it, `weight` holds the bias too."""
 
     node: Node
     a: Operand
     w: Operand
-    weight: Array | None
-    bias: Array | None
+    weight: ConstantWeight | None
     codes_node: Node | None
     scale_y: Array
     zero_y: Array
-
-    def __post_init__(self) -> None:
-        _ = self._constant_weight  # prepared once, before the first run
 
     @cached_property
     def _scale(self) -> Array:
@@ -72,45 +63,27 @@ class FusedMatmul:
     def _factor(self) -> Array:
         return np.asarray(self._scale / self.scale_y)
 
-    @cached_property
-    def _constant_weight(self) -> tuple[Array, list[slice], Array | None, bool] | None:
-        """Centred weights, slices of K with exact sums, bias, and whether the accumulator may leave int32."""
-        if self.weight is None:
-            return None
-        slices, most = weight_slices(self.weight, *self.a.span)
-        bias = None
-        if self.bias is not None:
-            bias = self.bias.astype(np.float32)
-            most += float(np.abs(self.bias.astype(np.float64)).max(initial=0))
-            if (bias.astype(np.float64) != self.bias).any() or most > MAX_I32:
-                bias = self.bias.astype(np.float64)
-        return self.weight, slices, bias, most > MAX_I32
+    @property
+    def transposed(self) -> bool:
+        """Whether the activation comes as (K, M)."""
+        return bool(self.node.attributes.get("transA", 0))
 
     def accumulate(self, a: Array, w: Array | None) -> Array:
         """`float32(acc)`.
 
         Args:
-            a: (..., M, K) codes without zero point, float32; (K, M) where the Gemm transposes it.
+            a: (..., M, K) codes without zero point, float32; as `weight` asks where there is one.
             w: (..., K, N) likewise; None where the weights are constant.
 
         Raises:
             InterpreterError: the accumulator leaves int32.
         """
-        bias: Array | None = None
-        if self.node.attributes.get("transA", 0):
-            a = a.T
-        if self._constant_weight is None:
-            assert w is not None
-            greatest = self.a.greatest * self.w.greatest
-            may_overflow = a.shape[-1] * greatest > MAX_I32
-            acc = exact_product(a, w, factor_slices(a.shape[-1], greatest))
-        else:
-            w, slices, bias, may_overflow = self._constant_weight
-            acc = exact_product(a, w, slices)
-        if bias is not None:
-            # One rounding of an exact sum: the same as converting the int32 sum.
-            acc = np.add(acc, bias, out=acc if acc.dtype == np.result_type(acc, bias) else None)
-        if may_overflow:
+        if self.weight is not None:
+            return self.weight.accumulate(a)
+        assert w is not None
+        greatest = self.a.greatest * self.w.greatest
+        acc = exact_product(a, w, factor_slices(a.shape[-1], greatest))
+        if a.shape[-1] * greatest > MAX_I32:
             fits_int32(acc)
         return np.asarray(acc.astype(np.float32, copy=False))
 
@@ -180,8 +153,9 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
     weight = None
     if w.codes in constants:
         codes = constants[w.codes]
-        weight = np.ascontiguousarray(centred(codes.T if transposed else codes, w.zero))
-    return FusedMatmul(node, a, w, weight, bias, codes_node, scale_y, zero_y)
+        matrix = centred(codes.T if transposed else codes, w.zero)
+        weight = constant_weight(matrix, code_range(a.zero.dtype), int(a.zero), bias)
+    return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y)
 
 
 def _operand(name: str, channel_axis: int | None, producers: dict[str, Node], constants: Constants) -> Operand | None:

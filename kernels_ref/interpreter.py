@@ -1,6 +1,6 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
 from kernels_ref.lookup import find_lookups
-from kernels_ref.matmul import centred
+from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import OPS
 from kernels_ref.ops.types import Array
@@ -84,7 +84,7 @@ class Interpreter:
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""
         steps: list[Step] = []
-        centres: set[str] = set()
+        prepared: set[str] = set()
         inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
         for node in self._graph.nodes:
             if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
@@ -96,13 +96,13 @@ class Interpreter:
             if fusion is None:
                 steps.append(Step(node.label, node.inputs, node.outputs, _op(node)))
                 continue
-            factors = [fusion.a] if fusion.weight is not None else [fusion.a, fusion.w]
-            names = tuple(_centred_name(factor.codes, factor.zero) for factor in factors)
-            for factor, name in zip(factors, names, strict=True):
-                if name not in centres:
-                    centres.add(name)
-                    steps.append(Step(node.label, (factor.codes,), (name,), _centre(factor.zero)))
-            steps.append(_product(fusion, names, trace=trace))
+            names = []
+            for codes, name, prepare in _factors(fusion):
+                names.append(name)
+                if name not in prepared:
+                    prepared.add(name)
+                    steps.append(Step(node.label, (codes,), (name,), prepare))
+            steps.append(_product(fusion, tuple(names), trace=trace))
         return steps
 
 
@@ -121,13 +121,21 @@ def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> S
     return Step(node.label, factors, outputs if trace else outputs[-1:], compute)
 
 
-def _centred_name(codes: str, zero: Array) -> str:
-    # No ONNX tensor of the graph can have this name: the separator is no text.
-    return f"{codes}\0minus {int(zero)}"
+def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], tuple[Array, ...]]]]:
+    """For each factor that varies: its codes, the name of what the product takes of them, and how that is made."""
+    a, w, weight = fusion.a, fusion.w, fusion.weight
+    # No ONNX tensor of the graph can have these names: the separator is no text.
+    turned = "\0turned" if fusion.transposed else ""
 
+    def turn(codes: Array) -> Array:
+        return codes.T if fusion.transposed else codes
 
-def _centre(zero: Array) -> Callable[..., tuple[Array, ...]]:
-    return lambda codes: (centred(codes, zero),)
+    if weight is not None and weight.with_ones:
+        yield a.codes, f"{a.codes}{turned}\0with ones", lambda codes: (with_ones(turn(codes)),)
+    else:
+        yield a.codes, f"{a.codes}{turned}\0minus {int(a.zero)}", lambda codes: (centred(turn(codes), a.zero),)
+    if weight is None:
+        yield w.codes, f"{w.codes}\0minus {int(w.zero)}", lambda codes: (centred(codes, w.zero),)
 
 
 def _op(node: Node) -> Callable[..., tuple[Array, ...]]:

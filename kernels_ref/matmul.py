@@ -24,6 +24,14 @@ def centred(codes: Array, zero: Array | None) -> Array:
     return values
 
 
+def with_ones(codes: Array) -> Array:
+    """Codes (..., M, K) of up to 16 bits as float32, and a column of ones: (..., M, K + 1)."""
+    values = np.empty((*codes.shape[:-1], codes.shape[-1] + 1), np.float32)
+    values[..., :-1] = codes
+    values[..., -1] = 1
+    return values
+
+
 def weight_slices(w: Array, low: int, high: int) -> tuple[list[slice], float]:
     """Slices of K in which float32 sums are exact, for constant weights and every activation in [low, high].
 
