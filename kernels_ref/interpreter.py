@@ -10,11 +10,16 @@ import onnx
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
-from kernels_ref.lookup import find_lookups
+from kernels_ref.known import eight_bit_tensors, whole_tensors
+from kernels_ref.lookup import Lookup, find_lookups
 from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import OPS
 from kernels_ref.ops.types import Array
+from kernels_ref.sums import LastAxisSum, find_sums
+
+#: Tensors by their name; None under '', the name of what is left out.
+Values = dict[str, Array | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,12 @@ class Interpreter:
         self._constants = Constants(self._graph, _evaluate)
         with np.errstate(all="ignore"):
             self._fusions = find_fusions(self._graph, self._constants)
-            self._lookups = find_lookups(self._graph, self._constants, _evaluate)
+            self._codes = eight_bit_tensors(self._graph, self._constants)
+            whole = whole_tensors(self._graph)
+            self._shortcuts: dict[str, Lookup | LastAxisSum] = {
+                **find_lookups(self._graph, self._constants, self._codes, _evaluate),
+                **find_sums(self._graph, self._constants, self._codes, whole),
+            }
             self._steps = _needed(self._compile(trace=False), self._graph.outputs)
             self._used = {
                 name: self._constants[name]
@@ -66,20 +76,20 @@ class Interpreter:
         with np.errstate(all="ignore"):
             if trace:
                 return self._trace(feeds)
-            values = {**self._used, **{name: np.asarray(feed) for name, feed in feeds.items()}}
+            values: Values = {"": None, **self._used} | {name: np.asarray(feed) for name, feed in feeds.items()}
             for step, expired in zip(self._steps, self._expiring, strict=True):
                 _perform(step, values)
                 for name in expired:
-                    values.pop(name, None)
-        return {name: values[name] for name in self._graph.outputs}
+                    del values[name]
+        return _present(values, self._graph.outputs)
 
     def _trace(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        values = {name: np.asarray(feed) for name, feed in feeds.items()}
+        values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
         values |= {name: self._constants[name] for name in (*self._graph.initializers, *self._constants.computed)}
         for step in self._compile(trace=True):
             _perform(step, values)
         made = [name for node in self._graph.nodes for name in node.outputs if name]
-        return {name: values[name] for name in [*made, *self._graph.outputs]}
+        return _present(values, [*made, *self._graph.outputs])
 
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""
@@ -89,9 +99,9 @@ class Interpreter:
         for node in self._graph.nodes:
             if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
                 continue
-            fusion, lookup = self._fusions.get(node.outputs[0]), self._lookups.get(node.outputs[0])
-            if lookup is not None and not trace:
-                steps.append(Step(node.label, lookup.inputs, node.outputs, lookup))
+            fusion, shortcut = self._fusions.get(node.outputs[0]), self._shortcuts.get(node.outputs[0])
+            if shortcut is not None and not trace:
+                steps.append(Step(node.label, shortcut.inputs, node.outputs, shortcut))
                 continue
             if fusion is None:
                 steps.append(Step(node.label, node.inputs, node.outputs, _op(node)))
@@ -156,13 +166,17 @@ def _call(label: str, compute: Callable[..., tuple[Array, ...]], inputs: Iterabl
         raise InterpreterError(f"{label} cannot be computed: {' '.join(str(error).split())}") from error
 
 
-def _perform(step: Step, values: dict[str, Array]) -> None:
-    outputs = _call(step.label, step.compute, (values[name] if name else None for name in step.inputs))
+def _perform(step: Step, values: Values) -> None:
+    outputs = _call(step.label, step.compute, [values[name] for name in step.inputs])
     if len(outputs) < len(step.outputs):
         raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(step.outputs)}")
     for name, value in zip(step.outputs, outputs, strict=False):
         if name:
             values[name] = value
+
+
+def _present(values: Values, names: Iterable[str]) -> dict[str, Array]:
+    return {name: value for name in names if (value := values[name]) is not None}
 
 
 def _needed(steps: list[Step], outputs: tuple[str, ...]) -> list[Step]:

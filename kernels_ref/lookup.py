@@ -10,29 +10,56 @@ distance gives: so it is where scale times code is exact. Only results that are 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from onnx import helper
 
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.types import Array
 
-_EIGHT_BITS = (np.dtype(np.uint8), np.dtype(np.int8))
 #: Element by element, of inputs that broadcast: constants must have no axis, so that they add none.
 _ELEMENT_WISE = frozenset(
-    "Abs Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Cast Div Equal Erf Exp Floor Gelu Greater Identity Less Log "
-    "Max Min Mod Mul Neg Not Or Pow Reciprocal Relu Round Sigmoid Sqrt Sub Tanh Where".split()
+    {
+        "Abs",
+        "Add",
+        "And",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Cast",
+        "Div",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "Greater",
+        "Identity",
+        "Less",
+        "Log",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Sigmoid",
+        "Sqrt",
+        "Sub",
+        "Tanh",
+        "Where",
+    }
 )
 #: The same, where the inputs after the first are parameters: of one element, whatever their axes.
 _WITH_PARAMETERS = frozenset({"Clip", "DequantizeLinear", "QuantizeLinear"})
-#: The type of the first input is that of the outputs.
-_KEEP_THE_TYPE = frozenset(
-    "Clip Concat Expand Flatten Gather Identity Max Min Pad ReduceMax ReduceMin Reshape Slice Split Squeeze Tile "
-    "Transpose Unsqueeze".split()
-)
-
 Evaluate = Callable[[Node, list[Array | None]], tuple[Array, ...]]
 
 
@@ -50,7 +77,7 @@ class Lookup:
     codes: str
     peak: str
     table: bytes
-    dtype: np.dtype[np.uint8] | np.dtype[np.int8]
+    dtype: np.dtype[Any]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -65,9 +92,17 @@ class Lookup:
         return (np.frombuffer(index.tobytes().translate(self.table), self.dtype).reshape(index.shape),)
 
 
-def find_lookups(graph: Graph, constants: Constants, evaluate: Evaluate) -> dict[str, Lookup]:
-    """Every 8-bit tensor that two nodes or more compute, element by element, from one other 8-bit tensor."""
-    types = _eight_bit_tensors(graph, constants)
+def find_lookups(
+    graph: Graph, constants: Constants, types: dict[str, np.dtype[Any]], evaluate: Evaluate
+) -> dict[str, Lookup]:
+    """Every 8-bit tensor that two nodes or more compute, element by element, from one other 8-bit tensor.
+
+    Args:
+        graph: the graph.
+        constants: its constants.
+        types: the tensors that hold 8-bit codes.
+        evaluate: computes one node.
+    """
     peaks = {
         node.outputs[0]: node.inputs[0]
         for node in graph.nodes
@@ -98,28 +133,9 @@ class _Function:
     nodes: tuple[Node, ...]
 
 
-def _eight_bit_tensors(graph: Graph, constants: Constants) -> dict[str, np.dtype[np.uint8] | np.dtype[np.int8]]:
-    types = {name: spec.dtype for name, spec in graph.inputs.items() if spec.dtype in _EIGHT_BITS}
-    for node in graph.nodes:
-        dtype = None
-        if node.op == "QuantizeLinear":
-            zero = node.inputs[2] if len(node.inputs) > 2 else ""
-            if zero in constants:
-                dtype = constants[zero].dtype
-            elif not zero and not node.attributes.get("output_dtype", 0):
-                dtype = np.dtype(np.uint8)
-        elif node.op == "Cast" and node.attributes.get("to") in map(helper.np_dtype_to_tensor_dtype, _EIGHT_BITS):
-            dtype = np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
-        elif node.op in _KEEP_THE_TYPE and node.inputs:
-            dtype = types.get(node.inputs[0])
-        if dtype in _EIGHT_BITS:
-            types |= {name: dtype for name in node.outputs if name and name not in constants}
-    return types
-
-
 def _function(
     node: Node,
-    types: dict[str, np.dtype[np.uint8] | np.dtype[np.int8]],
+    types: dict[str, np.dtype[Any]],
     peaks: dict[str, str],
     roots: set[str],
     functions: dict[str, _Function],
@@ -155,7 +171,7 @@ def _function(
 
 def _tabulate(
     function: _Function,
-    types: dict[str, np.dtype[np.uint8] | np.dtype[np.int8]],
+    types: dict[str, np.dtype[Any]],
     constants: Constants,
     evaluate: Evaluate,
 ) -> Lookup | None:

@@ -71,10 +71,10 @@ def constant_weight(w: Array, code_span: tuple[int, int], zero: int, bias: Array
         matrix[..., :-1, :], matrix[..., -1:, :] = w, constants
         return ConstantWeight(matrix, True, [], None, False)
     slices, most = weight_slices(w, low - zero, high - zero)
-    narrow = None
+    addend: Array | None = None
     if bias is not None:
         most += float(np.abs(wide).max(initial=0))
-        narrow = bias.astype(np.float32)
-        if (narrow != wide).any() or most > MAX_I32:
-            narrow = wide
-    return ConstantWeight(np.ascontiguousarray(w), False, slices, narrow, most > MAX_I32)
+        addend = bias.astype(np.float32)
+        if (addend != wide).any() or most > MAX_I32:
+            addend = wide
+    return ConstantWeight(np.ascontiguousarray(w), False, slices, addend, most > MAX_I32)

@@ -1,6 +1,7 @@
 """Cast: another type."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,19 @@ def cast(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
         InterpreterError: the type is missing or not a number type.
     """
     (x,) = required(inputs, 1)
-    try:
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(attributes.get("to", 0)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InterpreterError(f"there is no type {attributes.get('to', 0)}") from error
+    dtype = _type(attributes.get("to", 0))
     if x.dtype.kind in "OSU" or dtype.kind in "OSU":
         raise InterpreterError("strings are not supported")
-    if x.dtype != dtype and {x.dtype.name, dtype.name} <= {"int4", "uint4"}:
+    if x.dtype == dtype:
+        return (x,)
+    if x.dtype.isbuiltin == dtype.isbuiltin == 2 and {x.dtype.name, dtype.name} == {"int4", "uint4"}:
         x = x.astype(np.int8)  # the 4-bit types know no cast to each other
-    return (np.asarray(x.astype(dtype, copy=False)),)
+    return (np.asarray(x.astype(dtype)),)
+
+
+@cache
+def _type(to: int) -> np.dtype[Any]:
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(to))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InterpreterError(f"there is no type {to}") from error

@@ -33,7 +33,7 @@ def dequantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, A
         raise InterpreterError(f"x is {x.dtype} and its zero point {zero.dtype}")
     axis = attributes.get("axis", 1)
     y = np.asarray(x.astype(np.float32))
-    if zero is not None and zero.astype(np.int64).any():
+    if zero is not None and zero.any():
         if x.dtype.itemsize > 2:
             raise InterpreterError(f"the zero point of {x.dtype} codes must be 0")
         y -= along_axis(zero.astype(np.float32), x, axis)

@@ -1,6 +1,7 @@
 """QuantizeLinear: float32 to codes."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from kernels_ref.ops.types import Array
 _FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 
 
+@cache
 def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
     """Least and greatest code of an integer type.
 
@@ -53,9 +55,12 @@ def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any
         dtype = zero.dtype
     low, high = code_range(dtype)
     scale = along_axis(scale, x, axis)
-    rounded = np.asarray(np.rint(x) if scale.size == 1 and scale == 1 else x / scale)
-    np.rint(rounded, out=rounded)
-    if zero is not None and zero.astype(np.int64).any():
+    if scale.size == 1 and scale == 1:
+        rounded = np.asarray(np.rint(x))
+    else:
+        rounded = np.asarray(x / scale)
+        np.rint(rounded, out=rounded)
+    if zero is not None and zero.any():
         rounded += along_axis(zero.astype(np.float32), x, axis)
     # float32 holds every code of up to 16 bits, and what it cannot hold lies far outside of them.
-    return (np.asarray(np.clip(rounded, low, high, out=rounded).astype(dtype)),)
+    return (np.asarray(rounded.clip(low, high, out=rounded).astype(dtype)),)

@@ -1,9 +1,8 @@
 """Split: a tensor in pieces."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
-
-import numpy as np
 
 from kernels_ref.errors import InterpreterError
 from kernels_ref.ops.arguments import axis_of, integers, optional, required
@@ -31,4 +30,6 @@ def split(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tupl
         sizes = [max(0, min(size, length - index * size)) for index in range(count)]
     if sum(sizes) != length or min(sizes, default=0) < 0 or len(sizes) != attributes["n_outputs"]:
         raise InterpreterError(f"{length} elements cannot be split into {attributes['n_outputs']} pieces of {sizes}")
-    return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis))
+    before = (slice(None),) * axis
+    ends = list(accumulate(sizes))
+    return tuple(x[(*before, slice(end - size, end))] for size, end in zip(sizes, ends, strict=True))
