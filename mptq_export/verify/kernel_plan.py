@@ -47,6 +47,9 @@ _FLOAT_OPS = {
     "PackedMultiHeadAttention",
     "RNN",
 }
+MATMUL_OPS = frozenset({*_INTEGER_OPERANDS, *_FLOAT_OPS})
+"""Every op of onnxruntime that multiplies matrices or convolves."""
+
 _INTEGER_DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
 
 PAIR_SUM_SAFE = 128

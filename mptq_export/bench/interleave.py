@@ -1,0 +1,68 @@
+"""Timing several models in turn, so that whatever else the machine does falls on all of them."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+Seconds = NDArray[np.float64]
+"""(rounds,) wall-clock seconds."""
+
+Track = Callable[[Iterable[int], str, int], Iterator[int]]
+
+
+def untracked(rounds: Iterable[int], _label: str, _total: int) -> Iterator[int]:
+    """No progress bar."""
+    return iter(rounds)
+
+
+@dataclass(frozen=True)
+class Quartiles:
+    """Spread of one figure over the rounds.
+
+    Attributes:
+        low: 25 % of the rounds are below.
+        median: half of the rounds are below.
+        high: 75 % of the rounds are below.
+    """
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Seconds) -> "Quartiles":
+        """The quartiles of (rounds,) values."""
+        low, median, high = (float(value) for value in np.percentile(values, [25, 50, 75]))
+        return cls(low, median, high)
+
+
+def interleave(
+    runners: Mapping[str, Callable[[], object]], rounds: int, track: Track = untracked
+) -> dict[str, Seconds]:
+    """Time every runner once a round, in an order that rotates from round to round.
+
+    Each turn starts with one run that is not timed: it brings the model's weights back into the caches, and the
+    threads of the model before it stop spinning. What is timed is a model that serves one request after another.
+
+    Args:
+        runners: what to run, by name.
+        rounds: number of timed runs of each.
+        track: wraps the rounds with a progress bar: (rounds, label, number).
+
+    Returns:
+        The times of each runner; equal indices are of one round, so that ratios can be taken.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    names = list(runners)
+    for number in track(range(rounds), "timing", rounds):
+        for name in islice(cycle(names), number % len(names), number % len(names) + len(names)):
+            run = runners[name]
+            run()
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(times) for name, times in seconds.items()}

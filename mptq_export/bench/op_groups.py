@@ -1,0 +1,48 @@
+"""What kind of work an op does."""
+
+from typing import Literal
+
+from mptq_export.verify.kernel_plan import MATMUL_OPS
+
+Group = Literal["matmul", "element-wise", "data movement"]
+GROUPS: tuple[Group, ...] = ("matmul", "element-wise", "data movement")
+
+_MOVEMENT = {
+    "Compress",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Identity",
+    "MemcpyFromHost",
+    "MemcpyToHost",
+    "Pad",
+    "ReorderInput",
+    "ReorderOutput",
+    "Reshape",
+    "ScatterElements",
+    "ScatterND",
+    "Shape",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
+
+
+def group_of(op: str) -> Group:
+    """The group of an op of onnxruntime's optimised graph.
+
+    Matmuls and convolutions are ``matmul``, with all that is fused into them; what only moves or names values is
+    ``data movement``; all else reads and writes values one after another, reductions and normalisations too, and
+    is ``element-wise``.
+    """
+    if op in MATMUL_OPS:
+        return "matmul"
+    return "data movement" if op in _MOVEMENT else "element-wise"

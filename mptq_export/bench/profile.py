@@ -1,0 +1,121 @@
+"""Time of each op, from onnxruntime's own profiler."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mptq_export.bench.op_groups import GROUPS, group_of
+from mptq_export.verify.session import open_session, run_session
+
+_WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """All nodes of one op.
+
+    Attributes:
+        op: the op of the optimised graph, such as ``QGemm``.
+        group: ``matmul``, ``element-wise`` or ``data movement``.
+        nodes: how many ran.
+        milliseconds: what they took together in one run.
+    """
+
+    op: str
+    group: str
+    nodes: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One run of a model, op by op.
+
+    Attributes:
+        ops: the ops, the slowest first.
+        run_ms: the whole run as the profiler saw it, nodes and what lies between them. Recording makes it longer than
+            a plain run, by some microseconds a node.
+    """
+
+    ops: tuple[OpTime, ...]
+    run_ms: float
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes that ran."""
+        return sum(op.nodes for op in self.ops)
+
+    @property
+    def groups(self) -> dict[str, float]:
+        """Milliseconds of each group."""
+        sums: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
+        for op in self.ops:
+            sums[op.group] += op.milliseconds
+        return sums
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile as plain JSON values."""
+        return {
+            "run_ms": self.run_ms,
+            "nodes": self.nodes,
+            "groups_ms": self.groups,
+            "ops": [vars(op) for op in self.ops],
+        }
+
+
+def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> Profile:
+    """Run a file under the profiler and read the run of median length.
+
+    Args:
+        path: the ONNX file.
+        feed: its inputs.
+        threads: threads within an operator.
+        runs: number of profiled runs, after two that are thrown away.
+        folder: where onnxruntime may write its trace; the trace is removed.
+
+    Raises:
+        MptqError: onnxruntime cannot load or run the file.
+    """
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "trace")
+    session = open_session(path, options, threads=threads)
+    names = [entry.name for entry in session.get_outputs()]
+    for _ in range(_WARM_UP + runs):
+        run_session(session, names, feed)
+    trace = Path(session.end_profiling())
+    events: list[dict[str, Any]] = json.loads(trace.read_text(encoding="utf-8"))
+    trace.unlink()
+    return read_profile(events, skip=_WARM_UP)
+
+
+def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
+    """The run of median length in a trace.
+
+    Args:
+        events: onnxruntime's trace: the nodes of a run, then its ``model_run``.
+        skip: number of runs at the beginning that do not count.
+    """
+    runs: list[tuple[int, list[dict[str, Any]]]] = []
+    nodes: list[dict[str, Any]] = []
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            nodes.append(event)
+        elif event["name"] == "model_run":
+            runs.append((event["dur"], nodes))
+            nodes = []
+    counted = sorted(runs[skip:], key=lambda run: run[0])
+    micros, nodes = counted[len(counted) // 2]
+    time: Counter[str] = Counter()
+    count: Counter[str] = Counter()
+    for event in nodes:
+        op = event["args"]["op_name"]
+        time[op] += event["dur"]
+        count[op] += 1
+    ops = (OpTime(op, group_of(op), count[op], micro / 1e3) for op, micro in time.most_common())
+    return Profile(tuple(ops), micros / 1e3)

@@ -1,0 +1,75 @@
+"""What a benchmark found, as data."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnxruntime as ort
+
+from mptq_export.bench.alone import Alone
+from mptq_export.bench.instruction_set import Cpu
+from mptq_export.bench.interleave import Quartiles
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One file, run by onnxruntime or by `kernels_ref`.
+
+    Attributes:
+        name: what the tables call it.
+        model: path of the file.
+        runner: ``onnxruntime`` or ``kernels_ref``.
+        latency_ms: one run of the whole batch.
+        ratio: its time over that of the first model in the same round.
+        file_bytes: size of the file.
+        alone: load time, memory and profile; None for `kernels_ref`.
+    """
+
+    name: str
+    model: str
+    runner: str
+    latency_ms: Quartiles
+    ratio: Quartiles
+    file_bytes: int
+    alone: Alone | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as plain JSON values."""
+        values = asdict(self)
+        del values["alone"]
+        if self.alone is None:
+            return values
+        memory = {"idle_bytes": self.alone.idle_bytes, "peak_bytes": self.alone.peak_bytes}
+        return {**values, "load_ms": self.alone.load_ms, **memory, "profile": self.alone.profile.to_json()}
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Several models, timed in turn.
+
+    Attributes:
+        cpu: what they ran on.
+        threads: onnxruntime's threads within an operator.
+        batch: inputs a run.
+        rounds: timed runs of each.
+        models: the models; the first is what the ratios are taken to.
+        left_out: why `kernels_ref` did not run a file, a sentence each.
+    """
+
+    cpu: Cpu
+    threads: int
+    batch: int
+    rounds: int
+    models: tuple[ModelReport, ...]
+    left_out: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "cpu": asdict(self.cpu),
+            "onnxruntime": ort.__version__,
+            "threads": self.threads,
+            "batch": self.batch,
+            "rounds": self.rounds,
+            "left_out": list(self.left_out),
+            "models": [model.to_json() for model in self.models],
+        }

@@ -1,0 +1,81 @@
+"""A benchmark for people."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mptq_export.bench.alone import Alone
+from mptq_export.bench.interleave import Quartiles
+from mptq_export.bench.op_groups import GROUPS
+from mptq_export.bench.profile import Profile
+from mptq_export.bench.report import BenchReport
+
+_OPS = 12
+_MB = 1e6
+
+Profiles = list[tuple[str, Profile]]
+
+
+def show_report(report: BenchReport, console: Console) -> None:
+    """Print the models, where their time goes, and their slowest ops."""
+    console.print(
+        f"{escape(report.cpu.description)}; threads {report.threads}, batch {report.batch}, {report.rounds} rounds",
+        soft_wrap=True,
+    )
+    _show_models(report, console)
+    profiles = [(model.name, model.alone.profile) for model in report.models if model.alone is not None]
+    _show_groups(profiles, console)
+    _show_ops(profiles, console)
+    for reason in report.left_out:
+        console.print(f"left out: {escape(reason)}", soft_wrap=True)
+
+
+def spread(quartiles: Quartiles) -> str:
+    """``low-high`` of a ratio."""
+    return f"{quartiles.low:.2f}-{quartiles.high:.2f}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    table.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _show_models(report: BenchReport, console: Console) -> None:
+    table = _table("model", "median ms", "ratio", "quartiles", "load ms", "peak MB", "file MB")
+    for model in report.models:
+        load, peak = (f"{model.alone.load_ms:.0f}", _memory(model.alone)) if model.alone else ("", "")
+        latency, ratio, quartiles = f"{model.latency_ms.median:.2f}", f"{model.ratio.median:.2f}", spread(model.ratio)
+        table.add_row(escape(model.name), latency, ratio, quartiles, load, peak, f"{model.file_bytes / _MB:.2f}")
+    console.print(table)
+    console.print("ratio: to the first model, of the same round; peak: of a process that runs it (of it the model)")
+
+
+def _memory(alone: Alone) -> str:
+    if alone.peak_bytes is None or alone.idle_bytes is None:
+        return "unknown"
+    return f"{alone.peak_bytes / _MB:.0f} ({(alone.peak_bytes - alone.idle_bytes) / _MB:.0f})"
+
+
+def _show_groups(profiles: Profiles, console: Console) -> None:
+    console.print("\nwhere the time goes, ms (share) of one run under onnxruntime's profiler:")
+    table = _table("model", "nodes", *GROUPS)
+    for name, profile in profiles:
+        total = sum(profile.groups.values()) or 1.0
+        cells = (f"{value:.2f} ({value / total:.0%})" for value in profile.groups.values())
+        table.add_row(escape(name), str(profile.nodes), *cells)
+    console.print(table)
+
+
+def _show_ops(profiles: Profiles, console: Console) -> None:
+    ops = {op.op: op.group for _, profile in profiles for op in profile.ops}
+    by_model = [{op.op: op for op in profile.ops} for _, profile in profiles]
+    slowest = sorted(ops, key=lambda name: -max(found[name].milliseconds for found in by_model if name in found))
+    console.print(f"\nthe {min(_OPS, len(slowest))} slowest ops, ms (nodes):")
+    table = _table("op", "group", *(escape(name) for name, _ in profiles))
+    for name in slowest[:_OPS]:
+        cells = (f"{found[name].milliseconds:.2f} ({found[name].nodes})" if name in found else "" for found in by_model)
+        table.add_row(name, ops[name], *cells)
+    console.print(table)

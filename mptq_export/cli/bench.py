@@ -1,0 +1,51 @@
+"""``mptq-bench``: how fast are these files beside each other, and where does the time go?"""
+
+from pathlib import Path
+
+import click
+
+from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
+
+
+@click.command(
+    cls=MptqCommand,
+    examples=[
+        "mptq-bench float.onnx model.mptq.onnx",
+        "mptq-bench float.onnx model.mptq.onnx --threads 4 --batch 8 --json report.json",
+        "OMP_NUM_THREADS=1 mptq-bench model.mptq.onnx --reference",
+    ],
+)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of onnxruntime within an operator."
+)
+@click.option("--batch", type=click.IntRange(1), help="Inputs a run.  [default: what the files fix, else 1]")
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Timed runs of each model.")
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="Also time kernels_ref, on the files that it can run; OMP_NUM_THREADS sets its threads.",
+)
+@json_option
+def main(
+    *,
+    models: tuple[Path, ...],
+    threads: int,
+    batch: int | None,
+    rounds: int,
+    reference: bool,
+    json_path: Path | None,
+) -> None:
+    """Time ONNX files in turn and compare each with the first.
+
+    Each MODEL has one float32 or uint8 input; it runs on random values in onnxruntime's default session. Load time,
+    peak memory and the time of each op are measured in a process of its own for each file.
+    """
+    from rich.console import Console
+
+    from mptq_export.bench.run import bench
+    from mptq_export.bench.show import show_report
+
+    report = bench(models, threads=threads, batch=batch, rounds=rounds, reference=reference, track=progress)
+    write_json(json_path, report.to_json())
+    show_report(report, Console(highlight=False))

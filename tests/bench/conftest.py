@@ -1,0 +1,38 @@
+"""Small files to time, and the scripts of tools/bench, which travel without a package."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import KINDS, images, tiny
+
+from mptq_export.emit.float_onnx import write_float_onnx
+from mptq_export.pipeline import ExportRequest, export_model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint in the form that training scripts write."""
+    path = tmp_path_factory.mktemp("bench") / "tiny.pt"
+    arch, kwargs = KINDS["vit"]
+    torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": dict(tiny("vit").state_dict())}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path) -> Path:
+    """The exact integer file of that checkpoint; its batch is free."""
+    path = checkpoint.with_name("exact.onnx")
+    export_model(ExportRequest(str(checkpoint), path, count=4))
+    return path
+
+
+@pytest.fixture(scope="session")
+def companion(checkpoint: Path) -> Path:
+    """Its float file."""
+    path = checkpoint.with_name("float.onnx")
+    write_float_onnx(tiny("vit"), images("vit", 2).numpy(), path)
+    return path

@@ -1,0 +1,50 @@
+"""Where the time goes, from traces that are known."""
+
+from typing import Any
+
+import pytest
+
+from mptq_export.bench.op_groups import group_of
+from mptq_export.bench.profile import OpTime, read_profile
+
+
+def node(op: str, micros: int) -> dict[str, Any]:
+    return {"cat": "Node", "name": f"{op}_kernel_time", "dur": micros, "args": {"op_name": op}}
+
+
+def run(micros: int) -> dict[str, Any]:
+    return {"cat": "Session", "name": "model_run", "dur": micros}
+
+
+@pytest.mark.parametrize(
+    ("op", "group"),
+    [
+        ("QGemm", "matmul"),
+        ("QLinearMatMul", "matmul"),
+        ("MatMulIntegerToFloat", "matmul"),
+        ("FusedMatMul", "matmul"),
+        ("Conv", "matmul"),
+        ("Transpose", "data movement"),
+        ("Split", "data movement"),
+        ("QuantizeLinear", "element-wise"),
+        ("ReduceSum", "element-wise"),
+        ("LayerNormalization", "element-wise"),
+        ("SomethingNew", "element-wise"),
+    ],
+)
+def test_groups(op: str, group: str):
+    assert group_of(op) == group
+
+
+def test_the_run_of_median_length_counts():
+    events = [
+        {"cat": "Session", "name": "session_initialization", "dur": 7},
+        *(node("Add", 999), run(9999)),  # warm-up
+        *(node("Add", 1), node("QGemm", 90), node("Add", 2), run(100)),
+        *(node("Add", 50), node("QGemm", 800), node("Add", 50), run(1000)),
+        *(node("Add", 3), node("QGemm", 40), node("Reshape", 5), node("Add", 4), run(60)),
+    ]
+    found = read_profile(events, skip=1)
+    assert found.ops == (OpTime("QGemm", "matmul", 1, 0.09), OpTime("Add", "element-wise", 2, 0.003))
+    assert (found.run_ms, found.nodes) == (0.1, 3)
+    assert found.groups == {"matmul": 0.09, "element-wise": 0.003, "data movement": 0.0}
