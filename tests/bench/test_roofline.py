@@ -1,0 +1,44 @@
+"""The matmuls of a file alone."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from roofline import measure, single
+
+from mptq_export.bench.inputs import feed_of, read_spec
+from mptq_export.errors import MptqError
+from mptq_export.verify.runtime_graph import open_runtime_graph
+from mptq_export.verify.session import open_session, run_session
+
+
+def test_a_matmul_alone_gives_the_codes_that_it_gives_in_the_model(exported: Path, tmp_path: Path):
+    runtime = open_runtime_graph(exported)
+    feed = feed_of(read_spec(exported), 2)
+    values = runtime.run_traced(feed) | feed
+    ops = set()
+    for node in runtime.model.graph.node:
+        if node.op_type not in {"QGemm", "QLinearMatMul", "MatMulIntegerToFloat"} or node.op_type in ops:
+            continue
+        ops.add(node.op_type)
+        model, feeds = single(node, runtime, values)
+        onnx.save(model, tmp_path / "m.onnx")
+        (name,) = node.output
+        got = run_session(open_session(tmp_path / "m.onnx"), [name], feeds)[name]
+        assert len(model.graph.node) == 1
+        assert np.array_equal(got, values[name])
+    assert ops == {"QGemm", "QLinearMatMul", "MatMulIntegerToFloat"}
+
+
+def test_every_integer_matmul_is_in_the_floor(exported: Path):
+    found, batch = measure(exported, threads=1, batch=2, rounds=2)
+    assert batch == 2
+    assert sum(shape.count for shape in found.shapes) == 14  # 4 linears and attention's 2 in 2 blocks, patches, head
+    assert found.float_matmuls == 0
+    assert found.floor_ms.median > 0 and found.whole_ms.median > 0
+
+
+def test_a_float_file_has_no_floor(companion: Path):
+    with pytest.raises(MptqError, match="no integer matmul"):
+        measure(companion, threads=1, batch=1, rounds=1)
