@@ -20,7 +20,7 @@ import numpy as np
 from kernels_ref.constants import Constants
 from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32
 from kernels_ref.model import Graph, Node
-from kernels_ref.ops.quantize_linear import code_range
+from kernels_ref.ops.quantize_linear import code_range, to_codes
 from kernels_ref.ops.types import Array
 from kernels_ref.weight import ConstantWeight, constant_weight
 
@@ -97,12 +97,7 @@ class FusedMatmul:
 
     def to_codes(self, acc: Array) -> Array:
         """The codes of an accumulator, whose memory is overwritten."""
-        low, high = code_range(self.zero_y.dtype)
-        np.multiply(acc, self._factor, out=acc)
-        np.rint(acc, out=acc)
-        if self.zero_y:
-            np.add(acc, self.zero_y.astype(np.float32), out=acc)
-        return np.asarray(np.clip(acc, low, high, out=acc).astype(self.zero_y.dtype))
+        return to_codes(np.multiply(acc, self._factor, out=acc), self.zero_y, in_place=True)
 
 
 def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:

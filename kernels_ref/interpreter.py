@@ -1,12 +1,12 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from kernels_ref.bound import op_of
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
@@ -16,20 +16,8 @@ from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import OPS
 from kernels_ref.ops.types import Array
+from kernels_ref.steps import REFUSALS, Step, Values, last_uses, needed, perform, refusal
 from kernels_ref.sums import LastAxisSum, find_sums
-
-#: Tensors by their name; None under '', the name of what is left out.
-Values = dict[str, Array | None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One computation: `compute` takes the values of `inputs` and returns those of `outputs` ('' where not wanted)."""
-
-    label: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    compute: Callable[..., tuple[Array, ...]]
 
 
 class Interpreter:
@@ -53,13 +41,13 @@ class Interpreter:
                 **find_lookups(self._graph, self._constants, self._codes, _evaluate),
                 **find_sums(self._graph, self._constants, self._codes, whole),
             }
-            self._steps = _needed(self._compile(trace=False), self._graph.outputs)
+            self._steps = needed(self._compile(trace=False), self._graph.outputs)
             self._used = {
                 name: self._constants[name]
                 for name in [*(name for step in self._steps for name in step.inputs), *self._graph.outputs]
                 if name and name in self._constants
             }
-        self._expiring = _last_uses(self._steps, keep={*self._used, *self._graph.outputs})
+        self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
 
     def run(self, feeds: Mapping[str, Array], *, trace: bool = False) -> dict[str, Array]:
         """Compute the graph.
@@ -77,17 +65,14 @@ class Interpreter:
             if trace:
                 return self._trace(feeds)
             values: Values = {"": None, **self._used} | {name: np.asarray(feed) for name, feed in feeds.items()}
-            for step, expired in zip(self._steps, self._expiring, strict=True):
-                _perform(step, values)
-                for name in expired:
-                    del values[name]
+            perform(self._steps, values, self._expiring)
         return _present(values, self._graph.outputs)
 
     def _trace(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
         values |= {name: self._constants[name] for name in (*self._graph.initializers, *self._constants.computed)}
-        for step in self._compile(trace=True):
-            _perform(step, values)
+        steps = self._compile(trace=True)
+        perform(steps, values, [()] * len(steps))
         made = [name for node in self._graph.nodes for name in node.outputs if name]
         return _present(values, [*made, *self._graph.outputs])
 
@@ -104,7 +89,8 @@ class Interpreter:
                 steps.append(Step(node.label, shortcut.inputs, node.outputs, shortcut))
                 continue
             if fusion is None:
-                steps.append(Step(node.label, node.inputs, node.outputs, _op(node)))
+                compute, inputs = op_of(node, self._constants)
+                steps.append(Step(node.label, inputs, node.outputs, compute))
                 continue
             names = []
             for codes, name, prepare in _factors(fusion):
@@ -148,55 +134,15 @@ def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], 
         yield w.codes, f"{w.codes}\0minus {int(w.zero)}", lambda codes: (centred(codes, w.zero),)
 
 
-def _op(node: Node) -> Callable[..., tuple[Array, ...]]:
-    op, attributes = OPS[node.op], node.attributes
-    return lambda *inputs: op(inputs, attributes)
-
-
 def _evaluate(node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:
-    return _call(node.label, _op(node), inputs)
-
-
-def _call(label: str, compute: Callable[..., tuple[Array, ...]], inputs: Iterable[Array | None]) -> tuple[Array, ...]:
     try:
-        return compute(*inputs)
-    except InterpreterError as error:
-        raise InterpreterError(f"{label}: {error}") from error
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
-        raise InterpreterError(f"{label} cannot be computed: {' '.join(str(error).split())}") from error
-
-
-def _perform(step: Step, values: Values) -> None:
-    outputs = _call(step.label, step.compute, [values[name] for name in step.inputs])
-    if len(outputs) < len(step.outputs):
-        raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(step.outputs)}")
-    for name, value in zip(step.outputs, outputs, strict=False):
-        if name:
-            values[name] = value
+        return OPS[node.op](inputs, node.attributes)
+    except REFUSALS as error:
+        raise refusal(node.label, error) from error
 
 
 def _present(values: Values, names: Iterable[str]) -> dict[str, Array]:
     return {name: value for name in names if (value := values[name]) is not None}
-
-
-def _needed(steps: list[Step], outputs: tuple[str, ...]) -> list[Step]:
-    """The steps that the outputs depend on, in their order."""
-    wanted, kept = set(outputs), []
-    for step in reversed(steps):
-        if wanted.intersection(filter(None, step.outputs)):
-            kept.append(step)
-            wanted.update(step.inputs)
-    return kept[::-1]
-
-
-def _last_uses(steps: list[Step], keep: set[str]) -> list[tuple[str, ...]]:
-    """For each step, the tensors that nothing needs once it is done."""
-    seen, expiring = set(keep), []
-    for step in reversed(steps):
-        last = {name for name in (*step.inputs, *step.outputs) if name and name not in seen}
-        seen |= last
-        expiring.append(tuple(last))
-    return expiring[::-1]
 
 
 def _first(names: Iterable[str]) -> str:

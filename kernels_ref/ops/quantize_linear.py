@@ -14,6 +14,8 @@ from kernels_ref.ops.types import Array
 # NumPy's iinfo does not know the 4-bit types that onnx brings.
 _FOUR_BITS = {"int4": (-8, 7), "uint4": (0, 15)}
 
+_ROUNDER = np.float32(1.5 * 2**23)
+
 
 @cache
 def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -55,12 +57,33 @@ def quantize_linear(inputs: Sequence[Array | None], attributes: Mapping[str, Any
         dtype = zero.dtype
     low, high = code_range(dtype)
     scale = along_axis(scale, x, axis)
-    if scale.size == 1 and scale == 1:
-        rounded = np.asarray(np.rint(x))
-    else:
-        rounded = np.asarray(x / scale)
-        np.rint(rounded, out=rounded)
-    if zero is not None and zero.any():
-        rounded += along_axis(zero.astype(np.float32), x, axis)
+    unscaled = scale.size == 1 and scale == 1
+    y = x if unscaled else np.asarray(x / scale)
+    if zero is None or zero.size == 1:
+        return (to_codes(y, np.zeros((), dtype) if zero is None else zero.reshape(()), in_place=not unscaled),)
+    rounded = np.rint(y)
+    rounded += along_axis(zero.astype(np.float32), x, axis)
     # float32 holds every code of up to 16 bits, and what it cannot hold lies far outside of them.
-    return (np.asarray(rounded.clip(low, high, out=rounded).astype(dtype)),)
+    return (np.asarray(rounded.clip(low, high).astype(dtype)),)
+
+
+def to_codes(x: Array, zero: Array, *, in_place: bool = False) -> Array:
+    """`saturate(rint(x) + zero)`, halves to even.
+
+    Args:
+        x: float32.
+        zero: one element; its type is that of the codes.
+        in_place: whether the memory of x may be overwritten.
+    """
+    low, high = code_range(zero.dtype)
+    # The limits are whole numbers, so that limiting before rounding is the same as after it.
+    y = x.clip(low - int(zero), high - int(zero), out=x if in_place and x.ndim else None)
+    if zero.dtype.itemsize > 1 or zero.dtype.isbuiltin != 1:
+        return np.asarray((np.rint(y) + zero.astype(np.float32)).astype(zero.dtype))
+    # Floats from 2^23 to 2^24 are 1 apart: the sum is rounded to a whole number, halves to even, and its last bits are
+    # those of the number. The zero point is added to the last 8, modulo 256.
+    y += _ROUNDER
+    codes = y.view(np.int32).astype(zero.dtype)
+    if zero:
+        codes += zero
+    return np.asarray(codes)
