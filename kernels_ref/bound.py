@@ -53,13 +53,17 @@ def _transpose(parameters: Sequence[Array], attributes: Mapping[str, Any], plain
 def _split(parameters: Sequence[Array], attributes: Mapping[str, Any], plain: Compute) -> Compute | None:
     sizes = integers(parameters[0], "split") if parameters else [-1]
     axis = attributes.get("axis", 0)
-    if axis < 0 or min(sizes, default=-1) < 0 or len(sizes) != attributes["n_outputs"]:
+    if min(sizes, default=-1) < 0 or len(sizes) != attributes["n_outputs"]:
         return None
+    before = (slice(None),) * axis if axis >= 0 else (...,)
+    after = () if axis >= 0 else (slice(None),) * (-axis - 1)
     ends = list(accumulate(sizes))
-    pieces = [(*(slice(None),) * axis, slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    pieces = [(*before, slice(end - size, end), *after) for size, end in zip(sizes, ends, strict=True)]
 
     def split(x: Array) -> tuple[Array, ...]:
-        return tuple(x[piece] for piece in pieces) if axis < x.ndim and x.shape[axis] == ends[-1] else plain(x)
+        if not -x.ndim <= axis < x.ndim or x.shape[axis] != ends[-1]:
+            return plain(x)
+        return tuple([x[piece] for piece in pieces])
 
     return split
 

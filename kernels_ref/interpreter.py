@@ -79,7 +79,7 @@ class Interpreter:
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""
         steps: list[Step] = []
-        prepared: set[str] = set()
+        prepared: dict[str, str] = {}
         inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
         for node in self._graph.nodes:
             if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
@@ -91,14 +91,19 @@ class Interpreter:
             if fusion is None:
                 compute, inputs = op_of(node, self._constants)
                 steps.append(Step(node.label, inputs, node.outputs, compute))
+                if (
+                    node.op == "Cast"
+                    and node.attributes["to"] == onnx.TensorProto.FLOAT
+                    and node.inputs[0] in self._codes
+                ):
+                    prepared[_centred_name(node.inputs[0], 0)] = node.outputs[0]  # the same numbers
                 continue
-            names = []
-            for codes, name, prepare in _factors(fusion):
-                names.append(name)
+            factors = list(_factors(fusion))
+            for codes, name, prepare in factors:
                 if name not in prepared:
-                    prepared.add(name)
+                    prepared[name] = name
                     steps.append(Step(node.label, (codes,), (name,), prepare))
-            steps.append(_product(fusion, tuple(names), trace=trace))
+            steps.append(_product(fusion, tuple(prepared[name] for _, name, _ in factors), trace=trace))
         return steps
 
 
@@ -120,18 +125,23 @@ def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> S
 def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], tuple[Array, ...]]]]:
     """For each factor that varies: its codes, the name of what the product takes of them, and how that is made."""
     a, w, weight = fusion.a, fusion.w, fusion.weight
-    # No ONNX tensor of the graph can have these names: the separator is no text.
-    turned = "\0turned" if fusion.transposed else ""
 
     def turn(codes: Array) -> Array:
         return codes.T if fusion.transposed else codes
 
+    turned = "\0turned" if fusion.transposed else ""
     if weight is not None and weight.with_ones:
-        yield a.codes, f"{a.codes}{turned}\0with ones", lambda codes: (with_ones(turn(codes)),)
+        yield a.codes, f"{a.codes}\0with ones{turned}", lambda codes: (with_ones(turn(codes)),)
     else:
-        yield a.codes, f"{a.codes}{turned}\0minus {int(a.zero)}", lambda codes: (centred(turn(codes), a.zero),)
+        name = _centred_name(a.codes, int(a.zero)) + turned
+        yield a.codes, name, lambda codes: (centred(turn(codes), a.zero),)
     if weight is None:
-        yield w.codes, f"{w.codes}\0minus {int(w.zero)}", lambda codes: (centred(codes, w.zero),)
+        yield w.codes, _centred_name(w.codes, int(w.zero)), lambda codes: (centred(codes, w.zero),)
+
+
+def _centred_name(codes: str, zero: int) -> str:
+    # No ONNX tensor of the graph can have this name: the separator is no text.
+    return f"{codes}\0minus {zero}"
 
 
 def _evaluate(node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:
