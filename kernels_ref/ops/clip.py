@@ -21,10 +21,13 @@ def clip(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
         InterpreterError: x is missing, or a limit has another type or more than one element.
     """
     (x,) = required(inputs, 1)
-    limits = [optional(inputs, index) for index in (1, 2)]
-    for limit in limits:
+    low, high = optional(inputs, 1), optional(inputs, 2)
+    for limit in (low, high):
         if limit is not None and (limit.size != 1 or limit.dtype != x.dtype):
             raise InterpreterError(f"a limit must be one {x.dtype}; it is {limit.dtype} of shape {limit.shape}")
-    low, high = (None if limit is None else limit.reshape(()) for limit in limits)
-    # Much faster than NumPy's maximum and minimum, and high wins here too.
-    return (x if low is None and high is None else np.asarray(x.clip(low, high)),)
+    if low is None and high is None:
+        return (x,)
+    # Much faster than NumPy's maximum and minimum; here too, high wins.
+    return (
+        np.asarray(np.clip(x, low if low is None else low.reshape(()), high if high is None else high.reshape(()))),
+    )
