@@ -1,0 +1,54 @@
+"""The same float model through onnxruntime's own quantizer, as its documentation advises."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from peer import Peer, onnx_peer
+
+#: Types of (activations, weights).
+VARIANTS = {
+    "u8s8": (QuantType.QUInt8, QuantType.QInt8),
+    "u8u8": (QuantType.QUInt8, QuantType.QUInt8),
+    "s8s8": (QuantType.QInt8, QuantType.QInt8),
+}
+
+
+class _Reader(CalibrationDataReader):
+    """Calibration inputs, one image at a time."""
+
+    def __init__(self, inputs: Iterable[np.ndarray]) -> None:
+        self._inputs: Iterator[np.ndarray] = iter(inputs)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next feed; None at the end."""
+        batch = next(self._inputs, None)
+        return None if batch is None else {"input": batch}
+
+
+def static_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> list[Peer]:
+    """Quantize a float file in every variant: QDQ, weights per channel, min/max ranges.
+
+    Args:
+        floating: the float ONNX file; its input is named `input`.
+        inputs: calibration inputs, (1, 3, height, width) each.
+        folder: where the files go.
+    """
+    prepared = folder / "float.prepared.onnx"
+    quant_pre_process(floating, prepared)
+    peers = []
+    for name, (activation, weight) in VARIANTS.items():
+        path = folder / f"static.{name}.onnx"
+        quantize_static(
+            prepared,
+            path,
+            _Reader(inputs),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=activation,
+            weight_type=weight,
+        )
+        peers.append(onnx_peer(f"ORT static {name}", path))
+    return peers
