@@ -208,9 +208,9 @@ def show(report: dict[str, Any], console: Console) -> None:
         table.add_row(row["name"], latency, *cells, megabytes, accuracy)
     console.print(table)
     console.print(
-        f"\nOf {rows[0]['stability']['logits']} logits of {CHECKED_IMAGES} images, on this CPU, so many change with the "
-        "batch (1, then all), with 2 threads, with onnxruntime's optimiser off, in kernels_ref; for ours, all values of "
-        "the graph against kernels_ref; matmuls that run in float:",
+        f"\nOf {rows[0]['stability']['logits']} logits of {CHECKED_IMAGES} images, on this CPU, so many change with "
+        "the batch (1, then all), with 2 threads, with onnxruntime's optimiser off, in kernels_ref; for ours, all "
+        "values of the graph against kernels_ref; matmuls that run in float:",
         soft_wrap=True,
     )
     changes = ("batch", "threads", "optimiser", "kernels_ref")
