@@ -35,5 +35,8 @@ def pad(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[
         kept[axis] = slice(max(-before, 0), x.shape[axis] - max(-after, 0))
     if mode != "constant":
         return (np.pad(x[tuple(kept)], widths, mode=mode),)
-    value = np.zeros((), x.dtype) if constant is None else constant.reshape(())
-    return (np.pad(x[tuple(kept)], widths, constant_values=value),)
+    inner = x[tuple(kept)]
+    sizes = [size + before + after for size, (before, after) in zip(inner.shape, widths, strict=True)]
+    y = np.full(sizes, 0 if constant is None else constant.reshape(()), x.dtype)
+    y[tuple(slice(before, before + size) for size, (before, _) in zip(inner.shape, widths, strict=True))] = inner
+    return (y,)
