@@ -93,10 +93,10 @@ class Interpreter:
                 steps.append(Step(node.label, inputs, node.outputs, compute))
                 if (
                     node.op == "Cast"
-                    and node.attributes["to"] == onnx.TensorProto.FLOAT
-                    and node.inputs[0] in self._codes
+                    and node.attributes.get("to") == onnx.TensorProto.FLOAT
+                    and inputs[0] in self._codes
                 ):
-                    prepared[_centred_name(node.inputs[0], 0)] = node.outputs[0]  # the same numbers
+                    prepared[_centred_name(inputs[0], 0)] = node.outputs[0]  # the same numbers
                 continue
             factors = list(_factors(fusion))
             for codes, name, prepare in factors:
