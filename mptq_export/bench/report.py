@@ -20,7 +20,7 @@ class ModelReport:
         runner: ``onnxruntime`` or ``kernels_ref``.
         latency_ms: one run of the whole batch.
         ratio: its time over that of the first model in the same round.
-        file_bytes: size of the file.
+        file_bytes: size of the file, weights beside it included.
         alone: load time, memory and profile; None for `kernels_ref`.
     """
 

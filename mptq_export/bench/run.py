@@ -8,6 +8,7 @@ from mptq_export.bench.inputs import common_batch, feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, Track, interleave, untracked
 from mptq_export.bench.report import BenchReport, ModelReport
+from mptq_export.bench.size import file_bytes
 from mptq_export.errors import MptqError
 from mptq_export.verify.reference import open_reference
 from mptq_export.verify.session import GraphInput, open_session, run_session
@@ -55,7 +56,7 @@ def bench(
         times = seconds[name]
         runner = "onnxruntime" if name in names else "kernels_ref"
         latency, ratio = Quartiles.of(times * 1e3), Quartiles.of(times / base)
-        return ModelReport(name, str(file), runner, latency, ratio, file.stat().st_size, alone.get(name))
+        return ModelReport(name, str(file), runner, latency, ratio, file_bytes(file), alone.get(name))
 
     return BenchReport(detect_cpu(), threads, size, rounds, tuple(report(name) for name in seconds), left_out)
 
