@@ -127,7 +127,7 @@ def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], 
     a, w, weight = fusion.a, fusion.w, fusion.weight
 
     def turn(codes: Array) -> Array:
-        return codes.T if fusion.transposed else codes
+        return _of_type(codes.T if fusion.transposed else codes, a.zero)
 
     turned = "\0turned" if fusion.transposed else ""
     if weight is not None and weight.with_ones:
@@ -136,7 +136,14 @@ def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], 
         name = _centred_name(a.codes, int(a.zero)) + turned
         yield a.codes, name, lambda codes: (centred(turn(codes), a.zero),)
     if weight is None:
-        yield w.codes, _centred_name(w.codes, int(w.zero)), lambda codes: (centred(codes, w.zero),)
+        yield w.codes, _centred_name(w.codes, int(w.zero)), lambda codes: (centred(_of_type(codes, w.zero), w.zero),)
+
+
+def _of_type(codes: Array, zero: Array) -> Array:
+    # The bounds of sums rest on the type of the codes.
+    if codes.dtype != zero.dtype:
+        raise InterpreterError(f"the codes are {codes.dtype} and their zero point {zero.dtype}")
+    return codes
 
 
 def _centred_name(codes: str, zero: int) -> str:

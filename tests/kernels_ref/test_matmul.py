@@ -167,3 +167,19 @@ def test_codes_of_another_type_than_the_activation(op: str, a_type: type, codes:
     trace = assert_same_bits(proto, {"a": a})
     exact = ((a.astype(np.int64) - 5) @ w.astype(np.int64)).astype(np.float32)
     assert (trace["y"] == exact * np.float32(0.125)).all()
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_codes_of_another_type_than_their_zero_point_are_refused(constant: bool):
+    """The type bounds the codes, and with them the sums."""
+    a, w = np.full((2, 8), 2**20, np.int32), np.ones((8, 3), np.int8)
+    constants = {"sa": SCALE_A, "za": np.uint8(5), "sw": np.float32(0.25), "zw": np.int8(0)}
+    nodes = [
+        node("DequantizeLinear", "a sa za", "af"),
+        node("DequantizeLinear", "w sw zw", "wf"),
+        node("MatMul", "af wf", "y"),
+    ]
+    feeds = {"a": a} if constant else {"a": a, "w": w}
+    proto = model(nodes, feeds, {"y": FLOAT}, constants | ({"w": w} if constant else {}))
+    with pytest.raises(InterpreterError, match=r"MatMul node y: the codes are int32 and their zero point uint8"):
+        Interpreter(proto).run(feeds)
