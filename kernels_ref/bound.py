@@ -27,6 +27,8 @@ def op_of(node: Node, constants: Constants) -> tuple[Compute, tuple[str, ...]]:
     def plain(*inputs: Array | None) -> tuple[Array, ...]:
         return op(inputs, attributes)
 
+    if node.op in _UFUNCS and all(node.inputs) and len(node.inputs) == _UFUNCS[node.op].nin:
+        return _element_wise(_UFUNCS[node.op], "f" if node.op in _OF_FLOATS else "fiu", plain), node.inputs
     bind = _BINDINGS.get(node.op)
     if bind is None or not node.inputs or not all(name in constants for name in node.inputs[1:]):
         return plain, node.inputs
@@ -36,6 +38,16 @@ def op_of(node: Node, constants: Constants) -> tuple[Compute, tuple[str, ...]]:
     except InterpreterError:
         bound = None  # the op itself says what is wrong, when it runs
     return (plain, node.inputs) if bound is None else (bound, node.inputs[:1])
+
+
+def _element_wise(ufunc: np.ufunc, kinds: str, plain: Compute) -> Compute:
+    def unary(x: Array) -> tuple[Array, ...]:
+        return (ufunc(x),) if x.ndim and x.dtype.kind in kinds else plain(x)
+
+    def binary(a: Array, b: Array) -> tuple[Array, ...]:
+        return (ufunc(a, b),) if a.ndim and a.dtype is b.dtype and a.dtype.kind in kinds else plain(a, b)
+
+    return unary if ufunc.nin == 1 else binary
 
 
 def _reshape(parameters: Sequence[Array], attributes: Mapping[str, Any], plain: Compute) -> Compute | None:
@@ -83,6 +95,15 @@ def _quantize(parameters: Sequence[Array], attributes: Mapping[str, Any], plain:
     return quantize
 
 
+_UFUNCS = {
+    "Add": np.add,
+    "Div": np.divide,
+    "Mul": np.multiply,
+    "Round": np.rint,
+    "Sqrt": np.sqrt,
+    "Sub": np.subtract,
+}
+_OF_FLOATS = ("Div", "Round", "Sqrt")
 _BINDINGS = {
     "QuantizeLinear": _quantize,
     "Reshape": _reshape,

@@ -82,7 +82,7 @@ class Interpreter:
         prepared: dict[str, str] = {}
         inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
         for node in self._graph.nodes:
-            if not node.outputs or node.outputs[0] in inside or _first(node.outputs) in self._constants:
+            if not any(node.outputs) or node.outputs[0] in inside or _first(node.outputs) in self._constants:
                 continue
             fusion, shortcut = self._fusions.get(node.outputs[0]), self._shortcuts.get(node.outputs[0])
             if shortcut is not None and not trace:

@@ -15,7 +15,10 @@ REFUSALS = (ValueError, TypeError, IndexError, KeyError, AttributeError, Overflo
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One computation: `compute` takes the values of `inputs` and returns those of `outputs` ('' where not wanted)."""
+    """One computation: `compute` takes the values of `inputs` and returns those of `outputs`.
+
+    An output that is not wanted is '', unless it is the only one.
+    """
 
     label: str
     inputs: tuple[str, ...]
@@ -40,11 +43,13 @@ def perform(steps: Sequence[Step], values: Values, expiring: Sequence[Sequence[s
             outputs = step.compute(*inputs)
         except REFUSALS as error:
             raise refusal(step.label, error) from error
-        if len(outputs) < len(step.outputs):
-            raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(step.outputs)}")
-        for name, value in zip(step.outputs, outputs, strict=False):
-            if name:
-                values[name] = value
+        names = step.outputs
+        if len(names) == 1 and outputs:
+            values[names[0]] = outputs[0]
+        else:
+            if len(outputs) < len(names):
+                raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(names)}")
+            values.update((name, value) for name, value in zip(names, outputs, strict=False) if name)
         for name in expired:
             del values[name]
 
