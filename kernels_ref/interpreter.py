@@ -19,6 +19,9 @@ from kernels_ref.ops.types import Array
 from kernels_ref.steps import REFUSALS, Step, Values, last_uses, needed, perform, refusal
 from kernels_ref.sums import LastAxisSum, find_sums
 
+Prepare = Callable[[Array], tuple[Array, ...]]
+_MOVES = ("Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
+
 
 class Interpreter:
     """A quantized ONNX model in NumPy.
@@ -35,6 +38,7 @@ class Interpreter:
         self._constants = Constants(self._graph, _evaluate)
         with np.errstate(all="ignore"):
             self._fusions = find_fusions(self._graph, self._constants)
+            self._producers = {name: node for node in self._graph.nodes for name in node.outputs if name}
             self._codes = eight_bit_tensors(self._graph, self._constants)
             whole = whole_tensors(self._graph)
             self._shortcuts: dict[str, Lookup | LastAxisSum] = {
@@ -100,11 +104,36 @@ class Interpreter:
                 continue
             factors = list(_factors(fusion))
             for codes, name, prepare in factors:
-                if name not in prepared:
+                if fusion.weight is None and not trace:
+                    self._centre_before_moving(node.label, codes, name, prepare, steps, prepared)
+                elif name not in prepared:
                     prepared[name] = name
                     steps.append(Step(node.label, (codes,), (name,), prepare))
             steps.append(_product(fusion, tuple(prepared[name] for _, name, _ in factors), trace=trace))
         return steps
+
+    def _centre_before_moving(
+        self, label: str, codes: str, name: str, prepare: Prepare, steps: list[Step], prepared: dict[str, str]
+    ) -> None:
+        """Steps that make what a product takes of codes; of codes that were only moved, by moving floats instead.
+
+        Element by element it is the same. Queries, keys and values that are cut from one tensor become floats at once,
+        where they still lie in one piece; the steps that move the codes fall away where nothing else needs them.
+        """
+        if name in prepared:
+            return
+        prepared[name] = name
+        node = self._producers.get(codes)
+        if node is None or node.op not in _MOVES or not all(other in self._constants for other in node.inputs[1:]):
+            steps.append(Step(label, (codes,), (name,), prepare))
+            return
+        suffix = name.removeprefix(codes)
+        source = node.inputs[0] + suffix
+        self._centre_before_moving(label, node.inputs[0], source, prepare, steps, prepared)
+        compute, inputs = op_of(node, self._constants)
+        outputs = tuple(output + suffix for output in node.outputs)
+        steps.append(Step(node.label, (prepared[source], *inputs[1:]), outputs, compute))
+        prepared.update((output, output) for output in outputs)
 
 
 def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> Step:
@@ -122,7 +151,7 @@ def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> S
     return Step(node.label, factors, outputs if trace else outputs[-1:], compute)
 
 
-def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Callable[[Array], tuple[Array, ...]]]]:
+def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Prepare]]:
     """For each factor that varies: its codes, the name of what the product takes of them, and how that is made."""
     a, w, weight = fusion.a, fusion.w, fusion.weight
 

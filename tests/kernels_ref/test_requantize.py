@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from integer_models import Array, assert_same_bits, model, node
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from kernels_ref import Interpreter
+from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.ops.quantize_linear import to_codes
 from kernels_ref.weight import constant_weight
 
@@ -110,3 +111,48 @@ def test_a_cast_of_codes_serves_the_product_as_well():
     proto = model(nodes, {"a": a, "b": b}, {"sum": TensorProto.FLOAT, "y": TensorProto.FLOAT}, constants)
     assert_same_bits(proto, {"a": a, "b": b})
     assert sum("\0" in name for step in Interpreter(proto)._steps for name in step.outputs) == 1
+
+
+def attention(read_codes: bool) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """q k^T of two cuts of one tensor; k's codes are an output as well where asked for."""
+    x = RNG.integers(0, 256, (2, 5, 24), np.uint8)
+    nodes = [
+        helper.make_node("Split", ["x", "sizes"], ["q", "k"], "cut", axis=-1),
+        node("Reshape", "q heads", "qh"),
+        node("Transpose", "qh", "qt", perm=[0, 2, 1, 3]),
+        node("Transpose", "k", "kt", perm=[0, 2, 1]),
+        node("Reshape", "kt columns", "kh"),
+        node("DequantizeLinear", "qt s z", "qf"),
+        node("DequantizeLinear", "kh s z", "kf"),
+        node("MatMul", "qf kf", "y"),
+    ]
+    constants = {"sizes": np.asarray([12, 12], np.int64), "heads": np.asarray([-1, 5, 3, 4], np.int64)}
+    constants |= {"columns": np.asarray([-1, 3, 4, 5], np.int64), "s": np.float32(0.25), "z": np.uint8(128)}
+    outputs = {"y": TensorProto.FLOAT} | ({"kh": TensorProto.UINT8} if read_codes else {})
+    return model(nodes, {"x": x}, outputs, constants), {"x": x}
+
+
+@pytest.mark.parametrize("read_codes", [False, True])
+def test_codes_become_floats_before_they_are_moved(read_codes: bool):
+    proto, feeds = attention(read_codes)
+    trace = assert_same_bits(proto, feeds)
+    q, k = (trace[name].astype(np.int64) - 128 for name in ("qt", "kh"))
+    assert (trace["y"] == (q @ k).astype(np.float32) * np.float32(0.0625)).all()
+    made = [name for step in Interpreter(proto)._steps for name in step.outputs]
+    assert made.count("kh") == read_codes
+    assert sum(name.startswith("x\0") for name in made) == 1  # the whole tensor, once for both
+
+
+def test_two_zero_points_for_one_tensor():
+    proto, feeds = attention(read_codes=False)
+    proto.graph.node[6].input[2] = "other"
+    proto.graph.initializer.append(numpy_helper.from_array(np.asarray(np.uint8(7)), "other"))
+    assert_same_bits(proto, feeds)
+
+
+def test_a_shape_that_does_not_fit_is_the_moving_node_s_error():
+    proto, feeds = attention(read_codes=False)
+    with pytest.raises(InterpreterError, match="Reshape node qh cannot be computed"):
+        Interpreter(proto).run({"x": feeds["x"][:, :4]})
+    with pytest.raises(InterpreterError, match="Split node cut: 20 elements cannot be split"):
+        Interpreter(proto).run({"x": feeds["x"][..., :20]})
