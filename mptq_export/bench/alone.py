@@ -33,7 +33,7 @@ class Alone:
         idle_bytes: peak memory of the process before it loaded the model.
         peak_bytes: peak memory after it loaded and ran the model; None, as `idle_bytes`, where the system does not
             say.
-        profile: one run, op by op.
+        profile: where the time of a run goes, op by op.
     """
 
     load_ms: float

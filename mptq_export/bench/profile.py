@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import onnxruntime as ort
@@ -34,7 +35,7 @@ class OpTime:
 
 @dataclass(frozen=True)
 class Profile:
-    """One run of a model, op by op.
+    """Where the time of one run goes, op by op.
 
     Attributes:
         ops: the ops, the slowest first.
@@ -69,7 +70,7 @@ class Profile:
 
 
 def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> Profile:
-    """Run a file under the profiler and read the run of median length.
+    """Run a file under the profiler; see `read_profile`.
 
     Args:
         path: the ONNX file.
@@ -95,27 +96,30 @@ def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: in
 
 
 def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
-    """The run of median length in a trace.
+    """The median over the runs of a trace, node by node.
+
+    Where another process takes the core away, one node of one run seems to last milliseconds; a median of whole runs
+    would keep such nodes.
 
     Args:
-        events: onnxruntime's trace: the nodes of a run, then its ``model_run``.
+        events: onnxruntime's trace: the nodes of a run, then its ``model_run``; the same nodes in every run.
         skip: number of runs at the beginning that do not count.
     """
-    runs: list[tuple[int, list[dict[str, Any]]]] = []
+    runs: list[list[dict[str, Any]]] = []
+    lengths: list[int] = []
     nodes: list[dict[str, Any]] = []
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             nodes.append(event)
         elif event["name"] == "model_run":
-            runs.append((event["dur"], nodes))
+            runs.append(nodes)
+            lengths.append(event["dur"])
             nodes = []
-    counted = sorted(runs[skip:], key=lambda run: run[0])
-    micros, nodes = counted[len(counted) // 2]
     time: Counter[str] = Counter()
     count: Counter[str] = Counter()
-    for event in nodes:
-        op = event["args"]["op_name"]
-        time[op] += event["dur"]
+    for same in zip(*runs[skip:], strict=True):
+        op = same[0]["args"]["op_name"]
+        time[op] += median(event["dur"] for event in same)
         count[op] += 1
     ops = (OpTime(op, group_of(op), count[op], micro / 1e3) for op, micro in time.most_common())
-    return Profile(tuple(ops), micros / 1e3)
+    return Profile(tuple(ops), median(lengths[skip:]) / 1e3)

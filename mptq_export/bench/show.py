@@ -37,20 +37,24 @@ def spread(quartiles: Quartiles) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1))
-    table.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
+    for column in columns:
+        name = column in {"model", "op"}
+        table.add_column(column, justify="left" if name else "right", overflow="fold", no_wrap=not name)
     return table
 
 
 def _show_models(report: BenchReport, console: Console) -> None:
-    table = _table("model", "median ms", "ratio", "quartiles", "load ms", "peak MB", "file MB")
-    for model in report.models:
+    table = _table("", "model", "median ms", "ratio", "quartiles", "load ms", "peak MB", "file MB")
+    for number, model in enumerate(report.models, 1):
         load, peak = (f"{model.alone.load_ms:.0f}", _memory(model.alone)) if model.alone else ("", "")
         latency, ratio, quartiles = f"{model.latency_ms.median:.2f}", f"{model.ratio.median:.2f}", spread(model.ratio)
-        table.add_row(escape(model.name), latency, ratio, quartiles, load, peak, f"{model.file_bytes / _MB:.2f}")
+        size = f"{model.file_bytes / _MB:.2f}"
+        table.add_row(str(number), escape(model.name), latency, ratio, quartiles, load, peak, size)
     console.print(table)
-    console.print("ratio: to the first model, of the same round; peak: of a process that runs it (of it the model)")
+    console.print(
+        "ratio: to the first model, of the same round; peak: of a process that runs the model (of it the model)",
+        soft_wrap=True,
+    )
 
 
 def _memory(alone: Alone) -> str:
@@ -60,22 +64,24 @@ def _memory(alone: Alone) -> str:
 
 
 def _show_groups(profiles: Profiles, console: Console) -> None:
-    console.print("\nwhere the time goes, ms (share) of one run under onnxruntime's profiler:")
-    table = _table("model", "nodes", *GROUPS)
-    for name, profile in profiles:
+    console.print("\nwhere the time goes, ms (share) of one run under onnxruntime's profiler:", soft_wrap=True)
+    table = _table("", "model", "nodes", *GROUPS)
+    for number, (name, profile) in enumerate(profiles, 1):
         total = sum(profile.groups.values()) or 1.0
         cells = (f"{value:.2f} ({value / total:.0%})" for value in profile.groups.values())
-        table.add_row(escape(name), str(profile.nodes), *cells)
+        table.add_row(str(number), escape(name), str(profile.nodes), *cells)
     console.print(table)
 
 
 def _show_ops(profiles: Profiles, console: Console) -> None:
-    ops = {op.op: op.group for _, profile in profiles for op in profile.ops}
     by_model = [{op.op: op for op in profile.ops} for _, profile in profiles]
-    slowest = sorted(ops, key=lambda name: -max(found[name].milliseconds for found in by_model if name in found))
-    console.print(f"\nthe {min(_OPS, len(slowest))} slowest ops, ms (nodes):")
-    table = _table("op", "group", *(escape(name) for name, _ in profiles))
-    for name in slowest[:_OPS]:
-        cells = (f"{found[name].milliseconds:.2f} ({found[name].nodes})" if name in found else "" for found in by_model)
-        table.add_row(name, ops[name], *cells)
+    groups = {op.op: op.group for _, profile in profiles for op in profile.ops}
+    slowest = sorted(groups, key=lambda name: -max(ops[name].milliseconds for ops in by_model if name in ops))[:_OPS]
+    console.print(f"\nthe {len(slowest)} slowest ops, ms (nodes):")
+    table = _table("op", *(str(number) for number in range(1, len(profiles) + 1)))
+    for group in GROUPS:
+        table.add_row(group)
+        for name in (name for name in slowest if groups[name] == group):
+            cells = (f"{ops[name].milliseconds:.2f} ({ops[name].nodes})" if name in ops else "" for ops in by_model)
+            table.add_row("  " + name, *cells)
     console.print(table)

@@ -50,7 +50,7 @@ class Shape:
         op: onnxruntime's op.
         shape: ``left x right`` of its operands.
         count: how many the graph has.
-        milliseconds: what they take together, median over the rounds.
+        milliseconds: the sum of their medians over the rounds; it need not add up to the floor of a round.
         gops: billions of multiplications and additions a second; None where one takes no longer than a call.
     """
 
@@ -222,7 +222,7 @@ def _by_shape(
         work[key] += 2.0 * values[node.output[0]].size * sizes[0][-1]
     rows = []
     for (op, shape), numbers in together.items():
-        taken = float(np.median(seconds[:, numbers].sum(axis=1)))
+        taken = float(np.median(seconds[:, numbers], axis=0).sum())
         gops = work[op, shape] / taken / 1e9 if taken > _SHORT * len(numbers) else None
         rows.append(Shape(op, shape, len(numbers), taken * 1e3, gops))
     return tuple(sorted(rows, key=lambda row: -row.milliseconds))
