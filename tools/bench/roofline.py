@@ -5,8 +5,9 @@
 Every integer matmul of the graph that onnxruntime really runs (QGemm, QLinearMatMul, MatMulIntegerToFloat, ...) is put
 into a file of its own: same shapes, types, weights and scales, nothing else, fed with the codes that it sees in the
 model. Each round runs the whole model, then each of these files in the order of the graph, so that weights come from
-where they come from in the model; outputs go into memory that is there already. The floor of a round is the sum of
-these runs, less one call into onnxruntime each (the time of a file that does nothing): the model pays that once.
+where they come from in the model; outputs go into memory that is there already. The floor is the sum of these runs,
+less one call into onnxruntime each (the time of a file that does nothing): the model pays that once. The fastest round
+counts, for the whole model and for each file: a floor is a minimum, and whatever else the machine does only adds.
 """
 
 import json
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from mptq_export.bench.inputs import common_batch, feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
-from mptq_export.bench.interleave import Quartiles, interleave
+from mptq_export.bench.interleave import interleave
 from mptq_export.bench.run import session_runner
 from mptq_export.cli.common import MptqCommand
 from mptq_export.errors import MptqError
@@ -50,7 +51,7 @@ class Shape:
         op: onnxruntime's op.
         shape: ``left x right`` of its operands.
         count: how many the graph has.
-        milliseconds: the sum of their medians over the rounds; it need not add up to the floor of a round.
+        milliseconds: what they take together.
         gops: billions of multiplications and additions a second; None where one takes no longer than a call.
     """
 
@@ -68,18 +69,19 @@ class Roofline:
     Attributes:
         whole_ms: the whole model.
         floor_ms: its integer matmuls alone.
-        ratio: whole over floor, of the same round.
-        above: share of the model's time that is above the floor.
         float_matmuls: matmuls that run in float; they are not in the floor.
         shapes: the floor by op and shape, the slowest first.
     """
 
-    whole_ms: Quartiles
-    floor_ms: Quartiles
-    ratio: Quartiles
-    above: Quartiles
+    whole_ms: float
+    floor_ms: float
     float_matmuls: int
     shapes: tuple[Shape, ...]
+
+    @property
+    def ratio(self) -> float:
+        """The whole model over its floor."""
+        return self.whole_ms / self.floor_ms
 
 
 @click.command(cls=MptqCommand, help=__doc__)
@@ -99,14 +101,13 @@ def main(model: Path, threads: int, batch: int | None, rounds: int, json_path: P
         table.add_row(shape.op, shape.shape, str(shape.count), f"{shape.milliseconds:.2f}", gops)
     console.print(table)
     console.print(
-        f"integer matmuls alone {found.floor_ms.median:.2f} ms, whole model {found.whole_ms.median:.2f} ms: "
-        f"{found.ratio.median:.2f} times the floor ({found.ratio.low:.2f} to {found.ratio.high:.2f}), "
-        f"{found.above.median:.0%} of the time is above it; {found.float_matmuls} matmuls in float",
+        f"integer matmuls alone {found.floor_ms:.2f} ms, whole model {found.whole_ms:.2f} ms: {found.ratio:.2f} times "
+        f"the floor, {1 - 1 / found.ratio:.0%} of the time is above it; {found.float_matmuls} matmuls in float",
         soft_wrap=True,
     )
     if json_path:
         report = {"model": model.name, "cpu": asdict(cpu), "threads": threads, "batch": size, "rounds": rounds}
-        json_path.write_text(json.dumps({**report, **asdict(found)}, indent=1) + "\n")
+        json_path.write_text(json.dumps({**report, **asdict(found), "ratio": found.ratio}, indent=1) + "\n")
 
 
 def measure(path: Path, *, threads: int, batch: int | None, rounds: int) -> tuple[Roofline, int]:
@@ -145,16 +146,10 @@ def measure(path: Path, *, threads: int, batch: int | None, rounds: int) -> tupl
         timed.append(row)
 
     whole = interleave({"whole": session_runner(path, spec, size, threads), "alone": all_matmuls}, rounds)["whole"]
-    each = np.array(timed[1::2])  # the turn's first run warms up
-    each = np.maximum(each[:, 1:] - np.median(each[:, 0]), 0)
-    floor = each.sum(axis=1)
-    above = Quartiles.of(1 - floor / whole)
-    ratio = Quartiles.of(whole / floor)
+    fastest = np.array(timed).min(axis=0)
+    each = np.maximum(fastest[1:] - fastest[0], 0)
     shapes = _by_shape(nodes, values, runtime, each)
-    return (
-        Roofline(Quartiles.of(whole * 1e3), Quartiles.of(floor * 1e3), ratio, above, len(plan.floating), shapes),
-        size,
-    )
+    return Roofline(whole.min() * 1e3, each.sum() * 1e3, len(plan.floating), shapes), size
 
 
 def single(node: onnx.NodeProto, runtime: RuntimeGraph, values: Arrays) -> tuple[onnx.ModelProto, Arrays]:
@@ -210,7 +205,7 @@ def _bound(path: Path, feeds: Arrays, outputs: Arrays, threads: int) -> Callable
 def _by_shape(
     nodes: list[onnx.NodeProto], values: Arrays, runtime: RuntimeGraph, seconds: np.ndarray
 ) -> tuple[Shape, ...]:
-    """The matmuls by op and shape; `seconds` is (rounds, matmuls)."""
+    """The matmuls by op and shape; `seconds` holds one time for each."""
     constants = {tensor.name: tuple(tensor.dims) for tensor in runtime.model.graph.initializer}
     together: dict[tuple[str, str], list[int]] = defaultdict(list)
     work: dict[tuple[str, str], float] = defaultdict(float)
@@ -222,7 +217,7 @@ def _by_shape(
         work[key] += 2.0 * values[node.output[0]].size * sizes[0][-1]
     rows = []
     for (op, shape), numbers in together.items():
-        taken = float(np.median(seconds[:, numbers], axis=0).sum())
+        taken = float(seconds[numbers].sum())
         gops = work[op, shape] / taken / 1e9 if taken > _SHORT * len(numbers) else None
         rows.append(Shape(op, shape, len(numbers), taken * 1e3, gops))
     return tuple(sorted(rows, key=lambda row: -row.milliseconds))
