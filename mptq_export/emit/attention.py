@@ -62,7 +62,8 @@ def _context(emitter: "Emitter", node: Node, gain: float) -> Floats:
 
 
 def _prove_matmul(emitter: "Emitter", node: Node, inner: int) -> None:
-    emitter.proof.at_most(node.name, "int32 accumulator", inner * 255.0 * 255.0, INT32, "the sequence is too long")
+    advice = "the sequence is too long: use a smaller image"
+    emitter.proof.at_most(node.name, "int32 accumulator", inner * 255.0 * 255.0, INT32, advice)
 
 
 def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
@@ -86,7 +87,7 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
         top = onnx.one("ReduceMax", [x, onnx.shape([-1])], f"{node.name}.peak", keepdims=1)
     distance = onnx.one("Sub", [x, top], f"{node.name}.distance")
     exact = np.exp(-np.arange(span + 1) * quant.scale) / target.scale
-    advice = "quantize again: the recipe's scale is not certified"
+    advice = "the recipe is not certified for this layer: export again without --recipe"
     emitter.proof.at_least(node.name, "Exp margin in steps", region_margin(exact, target), MARGIN, advice)
     emitter.proof.at_least(node.name, "attention code of a row's maximum", float(np.rint(exact[0])), 1.0, advice)
     emitter.proof.at_most(node.name, "zero point of attention codes", target.zero_point, 0.0, advice)
@@ -120,7 +121,7 @@ def _score_step(emitter: "Emitter", x: str, step: Node, scale: float, high: int)
     """One constant addition or reshape between scores and softmax; returns also how far it can spread a row."""
     onnx = emitter.onnx
     if step.op == "reshape":
-        return onnx.one("Reshape", [x, onnx.shape(step.shape.dynamic())], f"{step.name}.f32"), 0
+        return onnx.reshape(x, step.shape.dynamic(), f"{step.name}.f32"), 0
     if step.op != "add":
         raise MptqError(f"{step.name}: {step.op} between scores and softmax is not supported")
     constant = next(emitter.graph[n] for n in step.inputs if emitter.graph[n].op == "constant")

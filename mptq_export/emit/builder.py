@@ -19,6 +19,7 @@ class OnnxBuilder:
         self._results: dict[Any, str] = {}
         self._names: set[str] = set()
         self._producers: dict[str, str] = {}
+        self._unshaped: dict[str, str] = {}
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
@@ -69,6 +70,17 @@ class OnnxBuilder:
         """`op` with one result."""
         return self.op(op_type, inputs, name, **attrs)[0]
 
+    def reshape(self, x: str, dims: list[int], name: str) -> str:
+        """Reshape to `dims`; of what was reshaped already, its source is."""
+        source = self.unshaped(x)
+        result = self.one("Reshape", [source, self.shape(dims)], name)
+        self._unshaped[result] = source
+        return result
+
+    def unshaped(self, tensor: str) -> str:
+        """What a tensor is a Reshape of: itself where it is none."""
+        return self._unshaped.get(tensor, tensor)
+
     def producer(self, tensor: str) -> str:
         """Op that computes a tensor; empty for inputs and initializers."""
         return self._producers.get(tensor, "")
@@ -98,8 +110,14 @@ class OnnxBuilder:
         metadata: dict[str, str],
         producer: str,
     ) -> onnx.ModelProto:
-        """The finished model, checked, with shapes inferred."""
-        graph = helper.make_graph(self.nodes, "mptq_export", inputs, outputs, list(self.initializers.values()))
+        """The finished model without what no output needs, checked, with shapes inferred."""
+        needed = {output.name for output in outputs}
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+        nodes = [node for node in self.nodes if needed.intersection(node.output)]
+        constants = [tensor for name, tensor in self.initializers.items() if name in needed]
+        graph = helper.make_graph(nodes, "mptq_export", inputs, outputs, constants)
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="mptq-export"
         )

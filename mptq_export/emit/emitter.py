@@ -94,16 +94,15 @@ class Emitter:
         if form.flat or len(self.graph[node_name].shape.dims) == 2:
             return replace(form, flat=True)
         width = self.graph[node_name].shape.dims[-1]
-        shape = self.onnx.shape([-1, width])
-        return replace(form, tensor=self.onnx.one("Reshape", [form.tensor, shape], f"{form.tensor}.rows"), flat=True)
+        return replace(form, tensor=self.onnx.reshape(form.tensor, [-1, width], f"{form.tensor}.rows"), flat=True)
 
     def full(self, form: Form, node_name: str) -> Form:
         """The form in the shape of its node."""
         shape = self.graph[node_name].shape
         if not form.flat or len(shape.dims) == 2:
             return replace(form, flat=False)
-        dims = self.onnx.shape(shape.dynamic())
-        return replace(form, tensor=self.onnx.one("Reshape", [form.tensor, dims], f"{form.tensor}.full"), flat=False)
+        tensor = self.onnx.reshape(form.tensor, shape.dynamic(), f"{form.tensor}.full")
+        return replace(form, tensor=tensor, flat=False)
 
     # -- computing nodes ------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
     source = emitter.codes(node, "input")
     exact = gelu_results(emitter.recipe.activations[f"{node.name}.input"], node.attrs["approximate"])
     found = region_margin(exact / quant.scale, quant)
-    advice = "quantize again: the recipe's scale is not certified"
+    advice = "the recipe is not certified for this layer: export again without --recipe"
     emitter.proof.at_least(node.name, "Gelu margin in steps", found, MARGIN, advice)
     x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")
     y = onnx.one("Gelu", [x], node.name, approximate=node.attrs["approximate"])

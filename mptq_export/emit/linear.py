@@ -118,19 +118,18 @@ def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float
     bottom = low * positive + high * negative + bias
     # The kernels add raw u8 codes and correct for the zero point afterwards: both sums must fit.
     raw = 255 * np.abs(codes).sum(1) + np.abs(bias)
-    advice = "its bias is too large for its scales; raise the weight bits of this layer or check the checkpoint"
+    advice = (
+        "its bias is too large for its steps: fewer bits make them coarser (--pin 'NAME=W/A'), or check the checkpoint"
+    )
     emitter.proof.at_most(node.name, "int32 accumulator", float(raw.max()), INT32, advice)
     # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128); below 8
     # bits codes must fit their own width, else packing would change them.
     span = CodeRange.of(quant.bits)
     beyond = float(max(codes.max() - span.high, span.low - codes.min())) + span.high
-    emitter.proof.at_most(
-        node.name, "int8 weight code magnitude", beyond, float(span.high), "quantize this layer again"
-    )
+    advice = "the recipe's codes are too large: export again without --recipe"
+    emitter.proof.at_most(node.name, "int8 weight code magnitude", beyond, float(span.high), advice)
     pairs = float(pair_sums(quant.codes).max()) * source.high
-    emitter.proof.at_most(
-        node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, "use pair-safe weights"
-    )
+    emitter.proof.at_most(node.name, "int16 pair sum of u8 x s8 kernels", pairs, 255.0 * PAIR_LIMIT, advice)
     return np.asarray(np.maximum(np.abs(top), np.abs(bottom)))
 
 
@@ -153,9 +152,9 @@ def _patch_rows(emitter: "Emitter", node: Node) -> Codes:
         tensor = onnx.quantize(_pixels(emitter, node.inputs[0]), quant.scale, quant.zero_point, f"{node.name}.pixels")
         if channels > 1:  # one swap of six axes takes eight times as long as these two moves
             tensor = onnx.one("Transpose", [tensor], f"{node.name}.channels_last", perm=[0, 2, 3, 1])
-    tensor = onnx.one("Reshape", [tensor, onnx.shape([-1, gh, ph, gw, pw * channels])], f"{node.name}.grid")
+    tensor = onnx.reshape(tensor, [-1, gh, ph, gw, pw * channels], f"{node.name}.grid")
     tensor = onnx.one("Transpose", [tensor], f"{node.name}.patches", perm=[0, 1, 3, 2, 4])
-    tensor = onnx.one("Reshape", [tensor, onnx.shape([-1, ph * pw * channels])], f"{node.name}.rows")
+    tensor = onnx.reshape(tensor, [-1, ph * pw * channels], f"{node.name}.rows")
     return Codes(tensor, quant.scale, quant.zero_point, quant.low, quant.high, flat=True)
 
 

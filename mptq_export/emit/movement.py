@@ -40,8 +40,7 @@ def _step(emitter: "Emitter", form: Form, before: Node, node: Node) -> Form:
     if node.op == "reshape":
         if form.flat and before.shape.dims[-1] == node.shape.dims[-1]:
             return form  # rows stay rows
-        dims = onnx.shape(node.shape.dynamic())
-        return replace(form, tensor=onnx.one("Reshape", [form.tensor, dims], name), flat=False)
+        return replace(form, tensor=onnx.reshape(form.tensor, node.shape.dynamic(), name), flat=False)
     form = emitter.full(form, before.name)
     if node.op == "permute":
         return replace(form, tensor=onnx.one("Transpose", [form.tensor], name, perm=list(node.attrs["perm"])))

@@ -71,7 +71,7 @@ def prove_quantizer(proof: Proof, layer: str, key: str, quant: ActivationQuant) 
     Raises:
         MptqError: they do not; the recipe was not made by this program or was edited.
     """
-    advice = "use fewer bits or smaller regions for this layer"
+    advice = "the recipe's regions are too wide for 8 bits: export again without --recipe"
     proof.at_most(layer, f"activation code of {key}", quant.high, 255.0, advice)
     start = quant.low
     whole = 0 <= quant.low <= quant.high and 0 <= quant.zero_point <= 255
@@ -83,7 +83,7 @@ def prove_quantizer(proof: Proof, layer: str, key: str, quant: ActivationQuant) 
         start = region.last
     whole = whole and start == (quant.high if quant.regions else quant.low)
     if not (whole and 0 < quant.scale < np.inf):
-        raise MptqError(f"{layer}: the quantizer of {key} has no valid levels; quantize this layer again")
+        raise MptqError(f"{layer}: the quantizer of {key} has no valid levels; export again without --recipe")
 
 
 def _span(quant: ActivationQuant, start: int, region: Region) -> tuple[int, int]:

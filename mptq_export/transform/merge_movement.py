@@ -1,4 +1,4 @@
-"""Chains of data movement become at most slices -> reshape -> permute -> reshape.
+"""Chains of data movement become slices -> reshape -> permute -> reshape, or reshape -> slice -> permute -> reshape.
 
 A chain without roll reads its source in mixed radix: the flat source index is `offset + sum(stride * digit)` over
 digits of the output index. Sorting the digits by stride gives the axes to split the source into, their order in the
@@ -78,9 +78,13 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
         return chain
     steps: list[Node] = []
     by_stride = sorted((d for axis in digits for d in axis), key=lambda d: -d.stride)
-    cuts = _cuts(by_stride, start, int(index.flatten()[0]))
+    offset = int(index.flatten()[0])
+    cuts = _cuts(by_stride, start, offset)
     if cuts is None or any(axis == shape.batch_axis for axis, _, _ in cuts):
         return chain
+    heads = _heads(by_stride, start, offset, cuts)
+    if heads is not None:
+        return _split_first(digits, by_stride, heads, start, offset, out, source, name)
     inner = shape.dims
     for axis, low, high in cuts:
         inner = (*inner[:axis], high - low, *inner[axis + 1 :])
@@ -102,6 +106,44 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
     if inner != out.dims or (steps and steps[-1].shape != out):
         steps.append(Node("reshape", f"{name}.merge", (source,), out))
     return steps
+
+
+def _heads(
+    by_stride: list[_Digit], start: tuple[int, ...], offset: int, cuts: list[tuple[int, int, int]]
+) -> int | None:
+    """Position of the digit that counts heads, where the one slice takes whole heads from the last axis."""
+    if len(cuts) != 1 or cuts[0][0] != len(start) - 1 or len(by_stride) < 3:
+        return None
+    heads = by_stride[-2]
+    whole = heads.stride > 1 and by_stride[-1].stride == 1 and heads.size * heads.stride == cuts[0][2] - cuts[0][1]
+    return len(by_stride) - 2 if whole and offset % heads.stride == 0 and start[-1] % heads.stride == 0 else None
+
+
+def _split_first(
+    digits: list[list[_Digit]],
+    by_stride: list[_Digit],
+    heads: int,
+    start: tuple[int, ...],
+    offset: int,
+    out: Shape,
+    source: str,
+    name: str,
+) -> list[Node]:
+    """Reshape -> slice of whole heads -> permute -> reshape: q, k and v read one reshape and tile one axis of it."""
+    every = [d.size for d in by_stride]
+    every[0] //= _BATCH
+    every[heads] = start[-1] // by_stride[heads].stride
+    first = offset // by_stride[heads].stride
+    attrs = {"axis": heads, "start": first, "end": first + by_stride[heads].size}
+    dims = (*every[:heads], by_stride[heads].size, *every[heads + 1 :])
+    perm = tuple(by_stride.index(d) for axis in digits for d in axis)
+    moved = Shape(tuple(dims[p] for p in perm), perm.index(0))
+    steps = [
+        Node("reshape", f"{name}.split", (source,), Shape(tuple(every), 0)),
+        Node("slice", f"{name}.heads", (source,), Shape(dims, 0), attrs),
+        Node("permute", f"{name}.permute", (source,), moved, {"perm": perm}),
+    ]
+    return steps if moved == out else [*steps, Node("reshape", f"{name}.merge", (source,), out)]
 
 
 def _digits(index: torch.Tensor) -> list[list[_Digit]] | None:

@@ -24,15 +24,16 @@ BITS = [(8, 8), (4, 4), (2, 2), (3, 5), (8, 3)]
 
 
 class Recorder(Emitter):
-    """An emitter that notes the tensor of every site's codes, in the shape of its value."""
+    """An emitter that notes the tensor of every site's codes and the shape of its value, a batch of -1."""
 
     def __init__(self, graph: Graph, made: Recipe) -> None:
         super().__init__(graph, made, "float32", "packed")
-        self.tensors: dict[str, str] = {}
+        self.tensors: dict[str, tuple[str, list[int]]] = {}
 
     def codes(self, node: Node, operand: str) -> Codes:
         found = super().codes(node, operand)
-        self.tensors[f"{node.name}.{operand}"] = self.full(found, node.inputs[operand == "b"]).tensor
+        shape = self.graph[node.inputs[operand == "b"]].shape
+        self.tensors[f"{node.name}.{operand}"] = self.onnx.unshaped(found.tensor), shape.dynamic()
         return found
 
 
@@ -40,7 +41,7 @@ def emitted_codes(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> di
     recorder = Recorder(graph, made)
     onnx.save(recorder.finish({}, "1"), path)
     tensors = Interpreter(path).run({"input": x.numpy()}, trace=True)
-    return {key: tensors[name] for key, name in recorder.tensors.items()}
+    return {key: tensors[name].reshape(shape) for key, (name, shape) in recorder.tensors.items()}
 
 
 def simulated_codes(graph: Graph, made: Recipe, x: torch.Tensor) -> dict[str, NDArray[np.generic]]:
