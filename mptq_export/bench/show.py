@@ -39,7 +39,13 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1))
     for column in columns:
         name = column in {"model", "op"}
-        table.add_column(column, justify="left" if name else "right", overflow="fold", no_wrap=not name)
+        table.add_column(
+            column,
+            justify="left" if name else "right",
+            overflow="fold",
+            no_wrap=not name,
+            min_width=20 if column == "op" else None,
+        )
     return table
 
 
@@ -77,11 +83,11 @@ def _show_ops(profiles: Profiles, console: Console) -> None:
     by_model = [{op.op: op for op in profile.ops} for _, profile in profiles]
     groups = {op.op: op.group for _, profile in profiles for op in profile.ops}
     slowest = sorted(groups, key=lambda name: -max(ops[name].milliseconds for ops in by_model if name in ops))[:_OPS]
-    console.print(f"\nthe {len(slowest)} slowest ops, ms (nodes):")
+    console.print(f"\nthe {len(slowest)} slowest ops, ms:")
     table = _table("op", *(str(number) for number in range(1, len(profiles) + 1)))
     for group in GROUPS:
         table.add_row(group)
         for name in (name for name in slowest if groups[name] == group):
-            cells = (f"{ops[name].milliseconds:.2f} ({ops[name].nodes})" if name in ops else "" for ops in by_model)
+            cells = (f"{ops[name].milliseconds:.2f}" if name in ops else "" for ops in by_model)
             table.add_row("  " + name, *cells)
     console.print(table)
