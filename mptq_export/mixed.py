@@ -23,7 +23,8 @@ from mptq_export.pipeline import (
 
 if TYPE_CHECKING:
     from mptq_export.allocate.greedy import Step
-    from mptq_export.allocate.search import Found, MixedSettings, Search
+    from mptq_export.allocate.search import Found, Search
+    from mptq_export.allocate.space import MixedSettings
 
 
 def mixed_outputs(out: Path, budgets: tuple[str, ...]) -> list[Path]:
@@ -62,14 +63,14 @@ def export_mixed(
     outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
     if len(set(outputs)) != len(outputs):
         raise MptqError("--mixed names a budget twice; each gives one file")
-    if len({budget.file_bytes is None for budget in mixed.budgets}) > 1:
-        raise MptqError("--mixed takes mean widths or file sizes, not both in one search; run it twice")
+    if len({budget.kind for budget in mixed.budgets}) > 1:
+        raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
     for budget in mixed.budgets:
-        if budget.bits > mixed.bits[-1]:
+        if budget.kind == "bits" and budget.most > mixed.bits[-1]:
             raise MptqError(
                 f"--mixed {budget.text} is above --mixed-range, which ends at {mixed.bits[-1]}; ask for less"
             )
-    if request.weight_storage == "int8" and any(budget.file_bytes is not None for budget in mixed.budgets):
+    if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
     for path in outputs:
         check_outputs(replace(request, out=path))
@@ -118,7 +119,6 @@ def _evidence(result: "Search", found: "Found", mixed: "MixedSettings") -> dict[
         "budget": found.budget.text,
         "range": [mixed.bits[0], mixed.bits[-1]],
         "tied": mixed.tied,
-        "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in mixed.pins.items()},
         "solver": found.solver,
         "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
         "evaluations": result.evaluations,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +40,12 @@ class ExportRequest:
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
-        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `method`, `reconstruct` and
-            `device` are not read.
+        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `pins`, `method`,
+            `reconstruct` and `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
         bits: (weights, activations).
+        pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: one of `quantize.method.METHODS`.
         reconstruct: afterwards learn the weight codes of every block by gradient descent.
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
@@ -64,6 +65,7 @@ class ExportRequest:
     calib: Path | None = None
     count: int = 128
     bits: tuple[int, int] = (8, 8)
+    pins: dict[str, tuple[int, int]] = field(default_factory=dict)
     method: str = "best"
     reconstruct: bool = False
     input_type: str | None = None
@@ -273,18 +275,21 @@ def calibrate_model(request: ExportRequest, track: Track = _untracked) -> Calibr
 
 def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
     """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
+    from mptq_export.allocate.units import pinned_widths
     from mptq_export.quantize.build import build_recipe
     from mptq_export.quantize.method import METHODS
 
     prepared = calibrated.graph
-    settings = recipe_settings(request, calibrated, "{}/{}".format(*request.bits))
+    pinned = pinned_widths(prepared, request.pins)
+    text = "{}/{}".format(*request.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
+    settings = recipe_settings(request, calibrated, text)
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
     graph, recipe = build_recipe(
         prepared,
         calibrated.stats,
         calibrated.images,
-        lambda _layer: request.bits,
+        lambda layer: pinned.get(layer, request.bits),
         METHODS[request.method],
         identity_of(calibrated.loaded),
         settings,
@@ -297,6 +302,7 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
     """How an export was asked for, as recipes store it."""
     return {
         "bits": bits,
+        "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in request.pins.items()},
         "method": request.method,
         "reconstruct": request.reconstruct,
         "input": request.input_type or "float32",

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from mptq_export.errors import MptqError
 
-_UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
+#: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds) one is.
+_UNITS = {
+    "": ("bits", 1.0),
+    "kB": ("bytes", 1e3),
+    "MB": ("bytes", 1e6),
+    "GB": ("bytes", 1e9),
+    "us": ("latency", 1e-3),
+    "ms": ("latency", 1.0),
+    "s": ("latency", 1e3),
+}
 
 
 @dataclass(frozen=True)
@@ -14,35 +23,28 @@ class Budget:
 
     Attributes:
         text: as the user wrote it.
-        mean_bits: largest mean width of weights and of activations; None for a size.
-        file_bytes: largest size of the ONNX file; None for a mean width.
+        kind: `bits` (mean width of weights, and of activations), `bytes` (of the ONNX file) or `latency` (of one image
+            in onnxruntime on this machine, milliseconds).
+        most: the largest value.
     """
 
     text: str
-    mean_bits: float | None = None
-    file_bytes: float | None = None
-
-    @property
-    def bits(self) -> float:
-        """The mean width, 0 for a size."""
-        return self.mean_bits or 0.0
-
-    @property
-    def size(self) -> float:
-        """What orders budgets of one kind: the widest is met first."""
-        return self.bits or self.file_bytes or 0.0
+    kind: str
+    most: float
 
     @staticmethod
     def parse(text: str) -> "Budget":
-        """Read `4.5` (mean bits) or `12MB` (file size).
+        """Read `4.5` (mean bits), `12MB` (file size) or `15ms` (latency).
 
         Raises:
-            MptqError: it is neither.
+            MptqError: it is none of them.
         """
         text = text.strip()
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)?", text)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB|us|ms|s|)", text)
         if match is None or not float(match[1]) > 0:
-            raise MptqError(f"--mixed {text} is neither a mean bit-width such as 4.5 nor a file size such as 12MB")
-        if match[2]:
-            return Budget(text, file_bytes=float(match[1]) * _UNITS[match[2]])
-        return Budget(text, mean_bits=float(match[1]))
+            raise MptqError(
+                f"--mixed {text} is neither a mean bit-width such as 4.5, nor a file size such as 12MB, nor a latency "
+                "such as 15ms"
+            )
+        kind, size = _UNITS[match[2]]
+        return Budget(text, kind, float(match[1]) * size)

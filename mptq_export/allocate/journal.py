@@ -1,14 +1,15 @@
 """Every measurement of a search, on disk as it happens: an interrupted search replays them and goes on.
 
-The search is deterministic, so that the same measurements lead to the same steps.
+The search is deterministic, so that the same measurements (of divergences, and of time) lead to the same steps.
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
+from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
@@ -18,12 +19,12 @@ class Journal:
     """Measurements in the order in which they are asked for.
 
     Attributes:
-        count: measurements so far, replayed ones included.
+        asked: the divergences that were asked for, once each, replayed ones included.
     """
 
-    def __init__(self, file: IO[str], kept: dict[str, float]) -> None:
-        self.count = 0
-        self._file, self._kept = file, kept
+    def __init__(self, file: IO[str], kept: dict[str, float], latency: dict[str, Any] | None) -> None:
+        self.asked: set[str] = set()
+        self._file, self._kept, self._latency = file, kept, latency
 
     @staticmethod
     def open(path: Path, identity: str, *, resume: bool) -> "Journal":
@@ -39,6 +40,7 @@ class Journal:
         """
         try:
             kept: dict[str, float] = {}
+            latency: dict[str, Any] | None = None
             if resume:
                 lines = path.read_text(encoding="utf-8").splitlines()
                 if not lines or json.loads(lines[0]) != {"search": identity}:
@@ -51,8 +53,13 @@ class Journal:
                         entry = json.loads(line)
                     except ValueError:
                         break  # the line that an interruption cut
-                    kept[entry["widths"]] = entry["divergence"]
-            entries = [{"search": identity}, *({"widths": key, "divergence": value} for key, value in kept.items())]
+                    if "latency" in entry:
+                        latency = entry["latency"]
+                    else:
+                        kept[entry["widths"]] = entry["divergence"]
+            entries: list[dict[str, Any]] = [{"search": identity}]
+            entries += [] if latency is None else [{"latency": latency}]
+            entries += [{"widths": key, "divergence": value} for key, value in kept.items()]
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
 
             def write(temporary: Path) -> None:
@@ -64,17 +71,27 @@ class Journal:
             raise MptqError(f"cannot use the journal {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise MptqError(f"{path} is not the journal of a search; start again without --resume") from error
-        return Journal(file, kept)
+        return Journal(file, kept, latency)
 
     def value(self, widths: Widths, measure: Callable[[], float]) -> float:
-        """A measurement, from the journal or now."""
-        self.count += 1
+        """A divergence, from the journal or measured now."""
         key = " ".join(f"{weights}{activations}" for weights, activations in widths.values())
+        self.asked.add(key)
         if key not in self._kept:
             self._kept[key] = measure()
-            self._file.write(json.dumps({"widths": key, "divergence": self._kept[key]}) + "\n")
-            self._file.flush()
+            self._append({"widths": key, "divergence": self._kept[key]})
         return self._kept[key]
+
+    def latency(self, measure: Callable[[], Latency]) -> Latency:
+        """The latencies, from the journal or measured now: they are never the same twice."""
+        if self._latency is None:
+            self._latency = measure().to_json()
+            self._append({"latency": self._latency})
+        return Latency.from_json(self._latency)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
 
     def __enter__(self) -> Self:
         return self

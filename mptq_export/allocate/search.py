@@ -1,4 +1,4 @@
-"""Greedy MP from a calibrated model: transforms, quantizers of every width, the search, and one recipe a budget."""
+"""Greedy MP from a calibrated model: one search, and one recipe a budget."""
 
 import hashlib
 import json
@@ -11,41 +11,19 @@ from typing import Any
 import torch
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.catalogue import collect_catalogue
+from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.greedy import Step, greedy
 from mptq_export.allocate.journal import Journal
-from mptq_export.allocate.sensitivity import sensitivity_table
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.units import Unit, Widths, layers, pinned_widths, units
+from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.units import Widths
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
 from mptq_export.quantize.build import build_recipe
-from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import Recipe
-
-#: Calibration images on which the divergence is measured.
-IMAGES = 64
-
-
-@dataclass(frozen=True)
-class MixedSettings:
-    """How to search.
-
-    Attributes:
-        budgets: one result each.
-        bits: widths that are tried, rising.
-        tied: weights and activations of a layer move together.
-        pins: (weights, activations) by pattern of layer names.
-    """
-
-    budgets: tuple[Budget, ...]
-    bits: range
-    tied: bool
-    pins: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -72,42 +50,36 @@ class Search:
     """The whole trade-off.
 
     Attributes:
-        graph: the prepared graph with the transforms that all widths share.
-        recipe: the recipe that gave them.
+        space: what was searched.
+        costs: what widths cost, in time too.
         found: one result a budget, in the order of the budgets.
-        front: every accepted step: mean bits, bytes of weight codes, divergence.
-        evaluations: candidates that were measured.
-        method: how layers are quantized once the transforms stand.
-        table: estimated divergence of every unit and width.
-        units: what moved.
+        front: every accepted step: what was lowered, mean bits, size, estimated latency, divergence.
+        evaluations: different candidates that were measured.
     """
 
-    graph: Graph
-    recipe: Recipe
+    space: Space
+    costs: Costs
     found: list[Found]
     front: list[dict[str, Any]]
     evaluations: int
-    method: Method
-    table: dict[tuple[str, int], float]
-    units: list[Unit]
 
     def bits_text(self, found: Found) -> str:
         """The widths of one result in a few words."""
-        weights, activations = Costs.of(self.graph).mean_bits(found.widths)
+        weights, activations = self.costs.mean_bits(found.widths)
         return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}"
 
     def estimates(self, found: Found) -> dict[str, float]:
         """What the width of every unit costs by itself, in KL divergence of the logits."""
-        return {unit.key: self.table[unit.key, unit.bits(found.widths)] for unit in self.units}
+        return {unit.key: self.space.table[unit.key, unit.bits(found.widths)] for unit in self.space.units}
 
     def final(
         self, found: Found, stats: Statistics, images: torch.Tensor, model: dict[str, Any], settings: dict[str, Any]
     ) -> tuple[Graph, Recipe]:
         """The recipe of one result: every layer quantized anew, each seeing what those before it really give."""
         graph, recipe = build_recipe(
-            self.graph, stats, images, lambda layer: found.widths[layer], self.method, model, settings
+            self.space.graph, stats, images, found.widths.__getitem__, self.space.method, model, settings
         )
-        return graph, replace(recipe, smoothing=self.recipe.smoothing)
+        return graph, replace(recipe, smoothing=self.space.recipe.smoothing)
 
 
 def search(
@@ -136,56 +108,60 @@ def search(
     Raises:
         MptqError: a budget is below what the range allows, a pin matches no layer, or the journal is of another search.
     """
-    fixed = pinned_widths(graph, settings.pins)
-    moving = units(graph, tied=settings.tied, pinned=fixed)
-    high, low = settings.bits[-1], settings.bits[0]
-    start = {node.name: (high, high) for node in layers(graph)} | fixed
-    middle = (low + high) // 2
-    shared, recipe = build_recipe(graph, stats, images, lambda _: (middle, middle), method, {}, {})
-    costs = Costs.of(shared, recipe if any(b.file_bytes is not None for b in settings.budgets) else None)
-    _check_possible(settings, costs, start, moving)
-    alone = replace(method, smoothing="off", balance=False)
-    importance = row_importance(shared, torch.split(images, 8)) if alone.importance else {}
-    catalogue, activations = collect_catalogue(shared, stats, images, alone, importance, settings.bits, fixed)
-    chosen = images[:: max(1, len(images) // IMAGES)][:IMAGES]
-    table = sensitivity_table(shared, catalogue, activations, chosen, moving, start, settings.bits)
-    evaluator = Evaluator(shared, catalogue, activations, chosen)
-    front: list[dict[str, Any]] = []
-    found: dict[int, Found] = {}
-    order = sorted(range(len(settings.budgets)), key=lambda i: -settings.budgets[i].size)
-    with Journal.open(journal, _identity(settings, method, images, recipe), resume=resume) as kept:
+    space = Space(graph, stats, images, method, settings)
+    costs, low = space.costs, space.bits[0]
+    for budget in settings.budgets:
+        if budget.kind != "latency":  # refused before anything else is computed
+            _check_possible(space, budget, costs)
+    with Journal.open(journal, _identity(settings, method, images, space.recipe), resume=resume) as kept:
+        costs = replace(costs, latency=kept.latency(space.latency))
+        try:
+            for budget in settings.budgets:
+                _check_possible(space, budget, costs)
+        except MptqError:
+            journal.unlink()  # it holds nothing that another search could use
+            raise
 
         def measure(widths: Widths) -> float:
-            return kept.value(widths, lambda: evaluator.divergence(widths))
+            return kept.value(widths, lambda: space.evaluator.divergence(widths))
 
-        widths, divergence = start, measure(start)
-        limits = [costs.limit(settings.budgets[i], low) for i in order]
-        for step in greedy(moving, table, measure, start, low, limits):
+        front: list[dict[str, Any]] = []
+        found: dict[int, Found] = {}
+        order = sorted(range(len(settings.budgets)), key=lambda i: -settings.budgets[i].most)
+        limits = [as_limit(costs.constraints(settings.budgets[i]), low) for i in order]
+        widths, divergence = space.start, measure(space.start)
+        for step in greedy(space.units, space.table, measure, space.start, low, limits):
             if step is None:
-                index = order[len(found)]
-                budget = settings.budgets[index]
-                programme = solve(moving, table, start, settings.bits, costs.rows(budget, moving, start))
-                summed = measure(programme) if costs.limit(budget, low).met(programme) else math.inf
-                found[index] = _better(budget, (widths, divergence), (programme, summed))
+                budget = settings.budgets[order[len(found)]]
+                constraints = costs.constraints(budget)
+                programme = solve(space.units, space.table, space.start, space.bits, constraints)
+                summed = measure(programme) if all(c.met(programme) for c in constraints) else math.inf
+                found[order[len(found)]] = _better(budget, (widths, divergence), (programme, summed))
                 continue
             widths, divergence = step.widths, step.divergence
-            weights, acts = costs.mean_bits(widths)
-            point = {"unit": step.unit, "bits": step.bits, "mean_weight_bits": weights, "mean_activation_bits": acts}
-            front.append({**point, "weight_bytes": costs.weight_bytes(widths), "divergence": divergence})
+            front.append({"lowered": step.lowered, **costs.describe(widths), "divergence": divergence})
             if tick:
-                tick(step, weights, acts)
+                tick(step, *costs.mean_bits(widths))
     results = [found[i] for i in range(len(settings.budgets))]
-    return Search(shared, recipe, results, front, kept.count, alone, table, moving)
+    return Search(space, costs, results, front, len(kept.asked))
 
 
-def _check_possible(settings: MixedSettings, costs: Costs, start: Widths, moving: list[Unit]) -> None:
-    for budget in settings.budgets:
-        bottom = costs.lowest(budget, start, moving, settings.bits)
-        if not costs.limit(budget, settings.bits[0]).met(bottom):
-            raise MptqError(
-                f"--mixed {budget.text} cannot be met: at the lowest widths of {settings.bits[0]}-{settings.bits[-1]} "
-                f"(pins stand) it has {costs.describe(bottom)}; raise the budget, or lower --mixed-range"
-            )
+def _check_possible(space: Space, budget: Budget, costs: Costs) -> None:
+    constraints = costs.constraints(budget)
+    bottom = cheapest(constraints, space.start, space.units, space.bits)
+    if all(constraint.met(bottom) for constraint in constraints):
+        return
+    least = costs.describe(bottom)
+    has = f"mean widths {least['mean_weight_bits']:.2f}/{least['mean_activation_bits']:.2f}"
+    has += f", about {least['file_bytes'] / 1e6:.2f} MB"
+    has += f" and {least['latency_ms']:.1f} ms" if budget.kind == "latency" else ""
+    remedy = "raise the budget, or lower --mixed-range"
+    if budget.kind == "latency":
+        remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
+    raise MptqError(
+        f"--mixed {budget.text} cannot be met: at the cheapest widths of {space.bits[0]}-{space.bits[-1]} (pins "
+        f"stand) it has {has}; {remedy}"
+    )
 
 
 def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widths, float]) -> Found:

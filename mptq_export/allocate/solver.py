@@ -3,11 +3,12 @@
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.sensitivity import Table
 from mptq_export.allocate.units import Unit, Widths
 
 
-def solve(units: list[Unit], table: Table, start: Widths, bits: range, rows: list[tuple[list[float], float]]) -> Widths:
+def solve(units: list[Unit], table: Table, start: Widths, bits: range, constraints: list[Constraint]) -> Widths:
     """Minimise the summed estimate.
 
     Args:
@@ -15,22 +16,24 @@ def solve(units: list[Unit], table: Table, start: Widths, bits: range, rows: lis
         table: estimated divergence of every unit and width.
         start: widths of all layers; those of layers without a unit stand.
         bits: the widths, rising.
-        rows: budgets: (cost of one bit of every unit, largest sum).
+        constraints: the budget.
 
     Returns:
-        Widths of all layers; `start` where no choice is within the budgets.
+        Widths of all layers; `start` where no choice is within the budget.
     """
-    count, levels = len(units), list(bits)
-    variables = count * len(levels)
-    objective = np.array([table[unit.key, b] for unit in units for b in levels])
-    one = np.kron(np.eye(count), np.ones(len(levels)))
-    constraints = [LinearConstraint(one, 1, 1)]
-    for costs, most in rows:
-        constraints.append(LinearConstraint(np.kron(np.array(costs), np.array(levels, float))[None], -np.inf, most))
-    result = milp(objective, constraints=constraints, integrality=np.ones(variables), bounds=Bounds(0, 1))
+    choices = [(unit, b) for unit in units for b in bits]
+    rows = [LinearConstraint(np.kron(np.eye(len(units)), np.ones(len(bits))), 1, 1)]
+    for constraint in constraints:
+        prices = np.array([constraint.price(unit, b) for unit, b in choices])
+        moved = sum(constraint.price(unit, unit.bits(start)) for unit in units)
+        most = constraint.most - (constraint.value(start) - moved)
+        rows.append(LinearConstraint(prices[None], -np.inf, most))
+    objective = np.array([table[unit.key, b] for unit, b in choices])
+    objective /= objective.max() or 1.0  # the solver's tolerances are absolute
+    result = milp(objective, constraints=rows, integrality=np.ones(len(choices)), bounds=Bounds(0, 1))
     if result.x is None:
         return start
     widths = dict(start)
-    for unit, chosen in zip(units, result.x.reshape(count, -1).argmax(1), strict=True):
-        widths = unit.applied(widths, levels[int(chosen)])
+    for unit, chosen in zip(units, result.x.reshape(len(units), -1).argmax(1), strict=True):
+        widths = unit.applied(widths, bits[int(chosen)])
     return widths

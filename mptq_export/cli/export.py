@@ -16,6 +16,7 @@ _DECIDED = {
     "calib": "--calib",
     "count": "--count",
     "bits": "--bits",
+    "pins": "--pin",
     "method": "--method",
     "reconstruct": "--reconstruct",
     "device": "--device",
@@ -23,7 +24,7 @@ _DECIDED = {
 
 
 #: Options of the search.
-_SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "pins": "--pin", "resume": "--resume"}
+_SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume"}
 
 
 def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
@@ -112,14 +113,20 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
     "--mixed",
     multiple=True,
     metavar="BUDGET",
-    help="Search a width for every layer: a mean bit-width (4.5) or a file size (12MB). Several give several files.",
+    help="Search a width for every layer: a mean bit-width (4.5), a file size (12MB) or the latency of one image here "
+    "(15ms). Several give several files.",
 )
 @click.option(
     "--mixed-range", default="3-8", show_default=True, metavar="LO-HI", callback=parse_range, help="Widths to try."
 )
 @click.option("--tied", is_flag=True, help="Weights and activations of a layer move together, as in the paper.")
 @click.option(
-    "--pin", "pins", multiple=True, metavar="PATTERN=W/A", callback=parse_pins, help="Layers that keep these widths."
+    "--pin",
+    "pins",
+    multiple=True,
+    metavar="PATTERN=W/A",
+    callback=parse_pins,
+    help="Widths of the layers whose names match; with --mixed they do not move.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(
@@ -182,6 +189,7 @@ def main(
         calib=calib,
         count=count,
         bits=bits,
+        pins=pins,
         method=method,
         reconstruct=reconstruct,
         input_type=input_type,
@@ -193,12 +201,13 @@ def main(
     )
     if mixed:
         from mptq_export.allocate.budget import Budget
-        from mptq_export.allocate.search import MixedSettings
+        from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.mixed import export_mixed
 
         settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
-        with SearchBar(min(b.mean_bits or mixed_range[0] for b in settings.budgets), mixed_range[-1]) as bar:
+        lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
+        with SearchBar(lowest, mixed_range[-1]) as bar:
             results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick)
     else:
         results = [export_model(request, progress)]

@@ -6,23 +6,28 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.errors import MptqError
 
 
-@pytest.mark.parametrize(("text", "bits"), [("5", 5.0), ("4.5", 4.5), (" 3.25 ", 3.25)])
-def test_mean_bits(text: str, bits: float):
+@pytest.mark.parametrize(
+    ("text", "kind", "most"),
+    [
+        ("5", "bits", 5.0),
+        ("4.5", "bits", 4.5),
+        (" 3.25 ", "bits", 3.25),
+        ("700kB", "bytes", 7e5),
+        ("12MB", "bytes", 12e6),
+        ("2GB", "bytes", 2e9),
+        ("15ms", "latency", 15.0),
+        ("900us", "latency", 0.9),
+        ("1.5s", "latency", 1500.0),
+    ],
+)
+def test_what_can_be_written(text: str, kind: str, most: float):
     budget = Budget.parse(text)
-    assert (budget.text, budget.mean_bits, budget.file_bytes) == (text.strip(), bits, None)
-    assert budget.size == budget.bits == bits
-
-
-@pytest.mark.parametrize(("text", "size"), [("700kB", 7e5), ("12MB", 12e6), ("1.5MB", 1.5e6), ("2GB", 2e9)])
-def test_file_sizes(text: str, size: float):
-    budget = Budget.parse(text)
-    assert (budget.mean_bits, budget.file_bytes) == (None, size)
-    assert budget.bits == 0
-    assert budget.size == size
+    assert (budget.text, budget.kind) == (text.strip(), kind)
+    assert budget.most == pytest.approx(most)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "four", "0", "0.0", "-4", "4bits", "4,5", "1e3", "0MB", "12 mb", "4/4", ".", "nan"]
+    "text", ["", "four", "0", "0.0", "-4", "4bits", "4,5", "1e3", "0MB", "12 mb", "4/4", ".", "nan", "0ms", "5min"]
 )
 def test_anything_else_is_refused(text: str):
     with pytest.raises(MptqError, match="neither a mean bit-width such as") as raised:

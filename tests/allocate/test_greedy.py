@@ -78,37 +78,59 @@ def naive(model: Model, bits: float) -> tuple[Widths, int]:
 
 
 @pytest.mark.parametrize("bits", [7.5, 6, 4.5, 3.2])
-def test_an_exact_table_measures_every_step_once(bits: float):
+def test_an_exact_table_gives_the_steps_of_the_naive_search(bits: float):
     model = Model()
     found = steps_of(model, model.table(), at_most(bits))
     steps = taken(found)
     assert found[-1] is None  # met
     assert mean(steps[-1].widths) <= bits + 1e-9
-    assert mean(steps[-2].widths) > bits  # and no further
-    assert len(model.measured) <= len(steps) + 3
+    key, width = list(steps[-1].lowered.items())[-1]
+    last = next(unit for unit in UNITS if unit.key == key)
+    assert mean(last.applied(steps[-1].widths, width + 1)) > bits  # and no further
+    assert len(model.measured) == len(steps) + 1
     assert steps[-1].widths == naive(model, bits)[0]
 
 
-def test_every_step_lowers_one_unit_by_one_bit():
+def test_steps_lower_units_bit_by_bit():
     model = Model(seed=1, bend=0.3)
     widths = START
     for step in taken(steps_of(model, model.table(wrong=1.0), at_most(4))):
-        unit = next(unit for unit in UNITS if unit.key == step.unit)
-        assert step.bits == unit.bits(widths) - 1 >= LOW
-        assert step.widths == unit.applied(widths, step.bits)
+        lowered = widths
+        for unit in UNITS:
+            if unit.key in step.lowered:
+                assert LOW <= step.lowered[unit.key] < unit.bits(widths)
+                lowered = unit.applied(lowered, step.lowered[unit.key])
+        assert step.widths == lowered != widths
         assert step.divergence == model.exact(step.widths)
         widths = step.widths
     assert widths["pinned"] == (8, 2)
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("wrong", "bend"), [(0.3, 0.0), (1.0, 0.0), (0.5, 0.5)])
-def test_a_wrong_table_is_corrected(seed: int, wrong: float, bend: float):
+@pytest.mark.parametrize(("wrong", "bend", "worse"), [(0.3, 0.0, 1.2), (0.5, 0.5, 1.25), (1.0, 0.0, 1.6)])
+def test_a_wrong_table_is_corrected(seed: int, wrong: float, bend: float, worse: float):
     model = Model(seed, bend)
     steps = taken(steps_of(model, model.table(wrong, seed), at_most(4.5)))
     reference, count = naive(model, 4.5)
-    assert steps[-1].divergence <= 1.1 * model.exact(reference)
-    assert len(model.measured) < 0.2 * count
+    assert steps[-1].divergence <= worse * model.exact(reference)
+    assert len(model.measured) < 0.1 * count
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_does_not_lead_astray(seed: int):
+    """Measurements as they are: a tenth off, up or down, so that a step is hardly seen above them."""
+    model = Model(seed)
+    noise: dict[tuple[int, ...], float] = {}
+    generator = np.random.default_rng(seed)
+
+    def noisy(widths: Widths) -> float:
+        key = tuple(unit.bits(widths) for unit in UNITS)
+        return model.exact(widths) * noise.setdefault(key, 1 + 0.07 * float(generator.standard_normal()))
+
+    steps = taken(list(greedy(UNITS, model.table(0.3, seed), noisy, START, LOW, [at_most(4.5)])))
+    reference, count = naive(model, 4.5)
+    assert model.exact(steps[-1].widths) <= 1.15 * model.exact(reference)
+    assert len(noise) < 0.1 * count
 
 
 def test_the_table_alone_would_be_far_worse():
@@ -118,16 +140,13 @@ def test_the_table_alone_would_be_far_worse():
     trusted = Model(0)
     trusted.exact = lambda widths: sum(table[u.key, u.bits(widths)] for u in UNITS)  # type: ignore[method-assign]
     misled = taken(steps_of(trusted, table, at_most(4.5)))[-1].widths
-    assert taken(steps_of(model, table, at_most(4.5)))[-1].divergence < 0.8 * model.exact(misled)
+    assert taken(steps_of(model, table, at_most(4.5)))[-1].divergence < 0.85 * model.exact(misled)
 
 
-def test_a_table_that_says_nothing():
-    model = Model(2)
-    flat = {(unit.key, b): 0.0 for unit in UNITS for b in BITS}
-    steps = taken(steps_of(model, flat, at_most(4.5)))
-    reference, count = naive(model, 4.5)
-    assert steps[-1].divergence <= 1.25 * model.exact(reference)
-    assert len(model.measured) < 0.2 * count
+def test_a_divergence_of_zero_moves_on():
+    found = steps_of(Model(), Model().table(), at_most(4))
+    assert list(greedy(UNITS, Model().table(), lambda _: 0.0, START, LOW, [at_most(4)]))[-1] is None
+    assert len(found) > 1
 
 
 def test_divergences_that_fall_are_taken():
@@ -172,7 +191,6 @@ def test_it_ends_when_nothing_is_left():
     found = steps_of(model, model.table(), at_most(5), at_most(2.5))
     assert found.count(None) == 1  # the second is never met
     steps = taken(found)
-    assert len(steps) == COUNT * (HIGH - LOW)
     assert all(unit.bits(steps[-1].widths) == LOW for unit in UNITS)
     assert steps_of(model, model.table(), at_most(5), units=[]) == []
 
@@ -180,7 +198,7 @@ def test_it_ends_when_nothing_is_left():
 def test_only_the_given_units_move():
     model = Model()
     steps = taken(steps_of(model, model.table(), at_most(1), units=UNITS[::2]))
-    assert {step.unit for step in steps} == {unit.key for unit in UNITS[::2]}
+    assert {key for step in steps for key in step.lowered} == {unit.key for unit in UNITS[::2]}
     assert all(unit.bits(steps[-1].widths) == HIGH for unit in UNITS[1::2])
 
 
@@ -189,7 +207,7 @@ def test_what_brings_nothing_does_not_move():
     limit = Limit(lambda u, _: 0.0 if u.key in useless else u.parameters / TOTAL, at_most(4.8).met)
     model = Model()
     steps = taken(steps_of(model, model.table(), limit))
-    assert not useless & {step.unit for step in steps}
+    assert not useless & {key for step in steps for key in step.lowered}
     assert mean(steps[-1].widths) <= 4.8
 
 
@@ -200,7 +218,8 @@ def test_a_cheap_unit_that_gains_little_waits_for_one_that_gains_much():
     start: Widths = {"big": (8, 8), "small": (8, 8)}
     limit = Limit(lambda unit, _: float(unit.parameters), lambda widths: widths["big"][0] < 8)
     measure = lambda widths: sum(costs[name](pair[0]) for name, pair in widths.items())  # noqa: E731
-    assert [step.unit for step in taken(list(greedy([small, big], table, measure, start, LOW, [limit])))] == [big.key]
+    steps = taken(list(greedy([small, big], table, measure, start, LOW, [limit])))
+    assert [step.lowered for step in steps] == [{big.key: 7}]
 
 
 def test_the_same_inputs_give_the_same_steps():
@@ -218,6 +237,6 @@ def test_equal_units_are_lowered_by_name():
     measure = lambda widths: float(sum(4 - w for w, _ in widths.values()))  # noqa: E731
     limit = Limit(lambda _u, _w: 1.0, lambda _w: False)
     found = taken(list(greedy(same, table, measure, start, 3, [limit])))
-    assert [step.unit for step in found] == ["a:weights", "b:weights", "c:weights"]
+    assert [key for step in found for key in step.lowered] == ["a:weights", "b:weights", "c:weights"]
     assert math.isclose(found[-1].divergence, 3)
     assert all(a.divergence < b.divergence for a, b in itertools.pairwise(found))

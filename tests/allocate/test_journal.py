@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mptq_export.allocate.journal import Journal
+from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
 from mptq_export.errors import MptqError
 
@@ -45,9 +46,20 @@ def test_what_is_known_is_not_measured_again(path: Path):
         assert journal.value(SECOND, never) == 1e-17
         assert journal.value(THIRD, lambda: 3.0) == 3.0
         assert journal.value(THIRD, never) == 3.0
-        assert journal.count == 4
+        assert len(journal.asked) == 3
     with Journal.open(path, "one", resume=True) as journal:
         assert journal.value(THIRD, never) == 3.0
+
+
+def test_times_are_measured_once(path: Path):
+    measured = Latency({("a", 8): 0.1 + 0.2, ("b", 3): 1.0}, 1e-3)
+    with Journal.open(path, "one", resume=True) as journal:
+        assert journal.latency(lambda: measured) == measured
+    with Journal.open(path, "one", resume=True) as journal:
+        assert journal.latency(lambda: Latency({}, 0.0)) == measured
+        assert journal.value(FIRST, never) == 0.1 + 0.2
+    with Journal.open(path, "one", resume=True) as journal:  # what was kept is kept again
+        assert journal.latency(lambda: Latency({}, 0.0)) == measured
 
 
 def test_every_measurement_is_on_disk_at_once(path: Path):

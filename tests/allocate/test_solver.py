@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 
@@ -28,10 +29,11 @@ def table(seed: int) -> dict[tuple[str, int], float]:
     return found
 
 
-def rows(mean: float) -> list[tuple[list[float], float]]:
-    return [
-        ([float(getattr(u, what)) for u in UNITS], mean * total) for what, total in (("parameters", 75), ("macs", 100))
-    ]
+def constraints(mean: float) -> list[Constraint]:
+    def prices(what: str) -> dict[tuple[str, int], float]:
+        return {(u.layer, b): float(getattr(u, what) * b) for u in UNITS for b in range(2, 9) if getattr(u, what)}
+
+    return [Constraint(prices("parameters"), {}, mean * 75), Constraint({}, prices("macs"), mean * 100)]
 
 
 def cost(widths: Widths, estimates: dict[tuple[str, int], float]) -> float:
@@ -39,7 +41,7 @@ def cost(widths: Widths, estimates: dict[tuple[str, int], float]) -> float:
 
 
 def within(widths: Widths, mean: float) -> bool:
-    return all(sum(c * u.bits(widths) for c, u in zip(one, UNITS, strict=True)) <= most for one, most in rows(mean))
+    return all(constraint.met(widths) for constraint in constraints(mean))
 
 
 @pytest.mark.parametrize("mean", [3, 3.5, 4.2, 5, 6])
@@ -53,12 +55,20 @@ def test_nothing_is_better(seed: int, mean: float):
             widths = unit.applied(widths, bits)
         if within(widths, mean):
             best = min(best, cost(widths, estimates))
-    found = solve(UNITS, estimates, START, BITS, rows(mean))
+    found = solve(UNITS, estimates, START, BITS, constraints(mean))
     assert within(found, mean)
     assert cost(found, estimates) == pytest.approx(best)
     assert found["pinned"] == (8, 2)
     assert list(found) == list(START)
 
 
+def test_what_does_not_move_costs_too():
+    """A pinned layer takes its part of the budget."""
+    prices = {(unit.layer, bits): float(bits) for unit in UNITS for bits in range(2, 9)} | {("pinned", 8): 5.0}
+    tight = solve(UNITS, table(0), START, BITS, [Constraint(prices, {}, 20.0)])
+    assert 18 < Constraint(prices, {}, 20.0).value(tight) <= 20
+    assert solve(UNITS, table(0), START, BITS, [Constraint(prices, {}, 16.0)]) == START  # 3 * 4 + 5 is more
+
+
 def test_a_budget_that_cannot_be_met():
-    assert solve(UNITS, table(0), START, BITS, rows(2.9)) == START
+    assert solve(UNITS, table(0), START, BITS, constraints(2.9)) == START

@@ -41,6 +41,14 @@ def widths_of(path: Path) -> Widths:
     return {layer: (int(text[0]), int(text[2])) for layer, text in search_of(path)["widths"].items() if len(text) == 3}
 
 
+def front(path: Path) -> list[dict[str, Any]]:
+    """The trade-off but for its times, which are measured and never the same twice."""
+    points = json.loads(path.read_text())
+    assert all(point.pop("latency_ms") > 0 for point in points)
+    assert all(point["file_bytes"] > 0 for point in points)
+    return points
+
+
 def means(path: Path) -> tuple[float, float]:
     return Costs.of(prepared(KIND)).mean_bits(widths_of(path))
 
@@ -89,15 +97,14 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(work: Path):
     assert evidence["budget"] == "5"
     assert evidence["range"] == [4, 6]
     assert evidence["tied"] is False
-    assert evidence["pins"] == {}
+    assert recipe.settings["pins"] == {}
     assert evidence["solver"] in ("greedy", "integer programme")
     assert evidence["divergence"][evidence["solver"]] == min(
         v for v in evidence["divergence"].values() if v is not None
     )
     assert evidence["evaluations"] > 5
     assert all(value >= 0 for value in evidence["estimated_divergence_alone"].values())
-    front = json.loads((work / "m.mptq.search.json").read_text())
-    assert front[-1]["mean_weight_bits"] <= 5
+    assert front(work / "m.mptq.search.json")[-1]["mean_weight_bits"] <= 5
     metadata = {entry.key: entry.value for entry in onnx.load(work / "m.mptq.onnx").metadata_props}
     assert metadata["mptq.bits"].startswith("mixed 5: mean ")
 
@@ -117,7 +124,7 @@ def test_pins_and_ties_are_kept(work: Path):
     assert result.exit_code == 0, (result.output, result.exception)
     recipe, evidence = read_recipe(work / "m.mptq.recipe.json"), search_of(work / "m.mptq.recipe.json")
     assert evidence["tied"] is True
-    assert evidence["pins"] == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
+    assert recipe.settings["pins"] == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
     expected = {"head": (8, 8), "blocks.0.mlp.fc1": (5, 6), "blocks.0.mlp.fc2": (7, 4)}
     for layer, pair in expected.items():
         assert (recipe.weights[layer].bits, recipe.activations[f"{layer}.input"].bits) == pair
@@ -125,6 +132,32 @@ def test_pins_and_ties_are_kept(work: Path):
         name = f"blocks.1.{layer}"
         assert recipe.weights[name].bits == recipe.activations[f"{name}.input"].bits
     assert max(means(work / "m.mptq.recipe.json")) <= 5.4 + 1e-9
+
+
+def test_pins_without_a_search(work: Path):
+    result = run(
+        work / "m.pt", "--calib", work / "calib", "--bits", "4/5", "--pin", "blocks.0.*=6/6", "--pin", "*.fc1=8/7"
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "4/5, 7 layers pinned (weights/activations)" in result.stdout
+    recipe = read_recipe(work / "m.mptq.recipe.json")
+    for name, quant in recipe.weights.items():
+        read = recipe.activations[f"{name}.input"].bits
+        if name.endswith("fc1"):
+            assert (quant.bits, read) == (8, 7)
+        elif name.startswith("blocks.0"):
+            assert (quant.bits, read) == (6, 6)
+        else:
+            assert (quant.bits, read) == (4, 8 if name.startswith("patch_embed") else 5)
+    assert recipe.settings["pins"] == {"blocks.0.*": "6/6", "*.fc1": "8/7"}
+    assert verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()]).passed
+
+
+def test_a_latency_that_is_met(work: Path):
+    """Nothing needs to be given up: all layers keep the widest range."""
+    result = mixed(work, budget="10s")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert set(widths_of(work / "m.mptq.recipe.json").values()) == {(6, 6)}
 
 
 def test_several_budgets_give_several_files_of_one_search(work: Path):
@@ -160,8 +193,9 @@ def test_a_file_size_is_kept(work: Path):
 def test_the_same_search_gives_the_same_bytes(work: Path):
     assert mixed(work, "-o", work / "a.onnx").exit_code == 0
     assert mixed(work, "-o", work / "b.onnx").exit_code == 0
-    for suffix in SUFFIXES:
+    for suffix in SUFFIXES[:3]:
         assert (work / f"a.{suffix}").read_bytes() == (work / f"b.{suffix}").read_bytes()
+    assert front(work / "a.search.json") == front(work / "b.search.json")
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
@@ -176,15 +210,17 @@ def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callab
         assert mixed(work, *several, *resume, "-o", out).exit_code != 0
         assert not list(work.glob("b.*onnx"))
         assert (work / "b.search.jsonl").exists()
-    assert len((work / "b.search.jsonl").read_text().splitlines()) == 1 + 3 + 2 + 5
+    lines = (work / "b.search.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 1 + 3 + 2 + 5  # the search, the times, and what three runs measured
     with (work / "b.search.jsonl").open("a") as journal:
         journal.write('{"widths": "66 65')  # kill -9 in the middle of a line
     cut(0)
     result = mixed(work, *several, "--resume", "-o", out)
     assert result.exit_code == 0, (result.output, result.exception)
     assert not (work / "b.search.jsonl").exists()
-    for name in ("5.onnx", "5.recipe.json", "5.recipe.safetensors", "4.5.onnx", "4.5.recipe.json", "search.json"):
+    for name in ("5.onnx", "5.recipe.json", "5.recipe.safetensors", "4.5.onnx", "4.5.recipe.json"):
         assert (work / f"a.{name}").read_bytes() == (work / f"b.{name}").read_bytes()
+    assert front(work / "a.search.json") == front(work / "b.search.json")
 
 
 def test_a_finished_search_is_not_measured_again(
@@ -257,7 +293,7 @@ def test_what_is_no_journal(work: Path, refused: Callable[..., str]):
     ("options", "words"),
     [
         (("--mixed", "5", "--bits", "4/4"), ("--mixed and --bits exclude each other",)),
-        (("--pin", "head=8/8"), ("--pin belongs to --mixed",)),
+        (("--pin", "haed=8/8"), ("--pin haed matches no layer",)),
         (("--tied",), ("--tied belongs to --mixed",)),
         (("--resume",), ("--resume belongs to --mixed",)),
         (("--mixed-range", "3-8"), ("--mixed-range belongs to --mixed",)),
@@ -266,7 +302,7 @@ def test_what_is_no_journal(work: Path, refused: Callable[..., str]):
         (("--mixed", "5", "--mixed", "12TB"), ("--mixed 12TB is neither",)),
         (("--mixed", "5", "--mixed", "5"), ("names a budget twice",)),
         (("--mixed", "5", "--mixed", " 5"), ("names a budget twice",)),
-        (("--mixed", "5", "--mixed", "1MB"), ("not both in one search",)),
+        (("--mixed", "5", "--mixed", "1MB"), ("not several of them in one search",)),
         (("--mixed", "9"), ("--mixed 9", "ends at 8")),
         (("--mixed", "5", "--mixed-range", "3-4"), ("--mixed 5", "ends at 4")),
         (("--mixed", "5", "--mixed-range", "8-3"), ("--mixed-range 8-3 is not LO-HI", "3-8")),
@@ -280,6 +316,7 @@ def test_what_is_no_journal(work: Path, refused: Callable[..., str]):
         (("--mixed", "40kB", "--weight-storage", "int8"), ("file size", "--weight-storage packed")),
         (("--mixed", "3.9", *RANGE), ("--mixed 3.9 cannot be met", "4.00/4.00", "--mixed-range")),
         (("--mixed", "10kB", *RANGE), ("--mixed 10kB cannot be met", "MB")),
+        (("--mixed", "1us", *RANGE), ("--mixed 1us cannot be met", " ms", "not a faster one")),
         (("--mixed", "5", *RANGE, "--pin", "*=8/8"), ("--mixed 5 cannot be met", "8.00/8.00", "pins stand")),
     ],
 )

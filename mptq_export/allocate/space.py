@@ -1,0 +1,116 @@
+"""What a search moves in: shared transforms, units, quantizers of every width, estimates, and the true metric."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
+from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.latency import Latency, measure_latency
+from mptq_export.allocate.sensitivity import Table, sensitivity_table
+from mptq_export.allocate.units import Widths, layers, pinned_widths, units
+from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.build import build_recipe
+from mptq_export.quantize.importance import row_importance
+from mptq_export.quantize.method import PAPER, Method
+from mptq_export.recipe.schema import ActivationQuant, Recipe
+
+#: Calibration images on which the divergence is measured.
+IMAGES = 64
+
+#: Images of one backward pass.
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class MixedSettings:
+    """How to search.
+
+    Attributes:
+        budgets: one result each.
+        bits: widths that are tried, rising.
+        tied: weights and activations of a layer move together.
+        pins: (weights, activations) by shell pattern of layer names; later patterns win.
+    """
+
+    budgets: tuple[Budget, ...]
+    bits: range
+    tied: bool
+    pins: dict[str, tuple[int, int]]
+
+
+class Space:
+    """One model's search space; what costs time is computed when it is first asked for.
+
+    Attributes:
+        graph: the prepared graph with the transforms that all widths share.
+        recipe: the recipe that gave them, at the middle of the range.
+        method: how layers are quantized once the transforms stand.
+        bits: widths that are tried, rising.
+        units: what moves.
+        start: the widest widths; pins stand.
+        costs: what widths cost in bits and bytes.
+    """
+
+    def __init__(
+        self, graph: Graph, stats: Statistics, images: torch.Tensor, method: Method, settings: MixedSettings
+    ) -> None:
+        """Choose the transforms.
+
+        Args:
+            graph: prepared canonical graph, on the device that computes.
+            stats: calibration statistics.
+            images: float32 calibration inputs.
+            method: which techniques are used.
+            settings: what to search.
+
+        Raises:
+            MptqError: a pin matches no layer, or a table cannot be certified.
+        """
+        self._fixed = pinned_widths(graph, settings.pins)
+        self._stats, self._images = stats, images
+        self.bits = settings.bits
+        self.units = units(graph, tied=settings.tied, pinned=self._fixed)
+        self.start = self._uniform(graph, self.bits[-1])
+        middle = (self.bits[0] + self.bits[-1]) // 2
+        self.graph, self.recipe = build_recipe(graph, stats, images, lambda _: (middle, middle), method, {}, {})
+        self.method = replace(method, smoothing="off", balance=False)
+        self.costs = Costs.of(self.graph, self.recipe)
+
+    def _uniform(self, graph: Graph, bits: int) -> Widths:
+        return {node.name: (bits, bits) for node in layers(graph)} | self._fixed
+
+    @cached_property
+    def _quantizers(self) -> tuple[Catalogue, dict[str, ActivationQuant]]:
+        """All widths of every layer, and the quantizers that do not depend on a width."""
+        parts = torch.split(self._images, _BATCH)
+        importance = row_importance(self.graph, parts) if self.method.importance else {}
+        return collect_catalogue(self.graph, self._stats, self._images, self.method, importance, self.bits, self._fixed)
+
+    @cached_property
+    def _measured(self) -> torch.Tensor:
+        return self._images[:: max(1, len(self._images) // IMAGES)][:IMAGES]
+
+    @cached_property
+    def table(self) -> Table:
+        """Estimated divergence of every unit and width."""
+        return sensitivity_table(self.graph, *self._quantizers, self._measured, self.units, self.start, self.bits)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The true metric."""
+        return Evaluator(self.graph, *self._quantizers, self._measured)
+
+    def latency(self) -> Latency:
+        """What the widths cost in time, here and now; measured on files of quickly chosen quantizers."""
+        quick = replace(PAPER, smoothing="off")
+
+        def recipe(bits: int) -> Recipe:
+            widths = self._uniform(self.graph, bits)
+            return build_recipe(self.graph, self._stats, self._images[:2], widths.__getitem__, quick, {}, {})[1]
+
+        return measure_latency(self.graph, recipe, self.bits)
