@@ -89,9 +89,9 @@ class OnnxBuilder:
         """QuantizeLinear to uint8."""
         return self.one("QuantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, np.uint8)], name)
 
-    def dequantize(self, x: str, scale: float, zero_point: int, name: str) -> str:
-        """DequantizeLinear from uint8."""
-        return self.one("DequantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, np.uint8)], name)
+    def dequantize(self, x: str, scale: float, zero_point: int, name: str, dtype: type = np.uint8) -> str:
+        """DequantizeLinear from uint8, or another type of codes."""
+        return self.one("DequantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, dtype)], name)
 
     def rename_output(self, tensor: str, name: str) -> None:
         """Give a computed tensor its final name."""
@@ -142,4 +142,4 @@ def value_info(name: str, dtype: int, dims: list[int]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, dtype, ["batch" if d == -1 else d for d in dims])
 
 
-FLOAT, UINT8, DOUBLE = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.DOUBLE
+FLOAT, DOUBLE, UINT8, INT8 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.UINT8, TensorProto.INT8

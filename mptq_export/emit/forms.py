@@ -55,7 +55,9 @@ class Attention:
     Attributes:
         codes: ONNX name, uint8, at most 1 / scale: the code of a row's maximum.
         total: ONNX name, float32, sum of the codes of a row (keepdims).
+        high: largest code.
     """
 
     codes: str
     total: str
+    high: int

@@ -1,7 +1,8 @@
 """Layer norm from exact integer sums.
 
-The input is a residual r of integers. Its sum of squares (and its sum, where the mean was not removed from what writes
-it) is exact in float64 in any order; what follows is element-wise IEEE arithmetic:
+The input is a residual r of integers. Its sum of squares is exact in float64 in any order: the squares are whole
+numbers, rounded to float32 first where there is no mean to subtract. So is its sum, where the mean was not removed from
+what writes it. What follows is element-wise IEEE arithmetic:
 `y = (r - mean) / sqrt(sum(r^2) - D mean^2 + D eps 4^e) * (sqrt(D) gamma) + beta`.
 """
 
@@ -14,6 +15,7 @@ from mptq_export.capture.graph import Node
 from mptq_export.emit.builder import DOUBLE, FLOAT
 from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import FLOAT64_INTEGER
+from mptq_export.emit.residual import SQUARE_ROUNDING
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
@@ -36,13 +38,18 @@ def _norm(emitter: "Emitter", node: Node, gain: float, name: str, exponent: int 
     source = emitter.floats(node.inputs[0], None)
     width = node.shape.dims[-1]
     advice = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
-    emitter.proof.at_most(node.name, "float64 sum of squares", width * source.bound**2, FLOAT64_INTEGER, advice)
-    wide = onnx.one("Cast", [source.tensor], f"{node.name}.f64", to=DOUBLE)
-    square = onnx.one("Mul", [wide, wide], f"{node.name}.square")
+    most = width * source.bound**2 * SQUARE_ROUNDING
+    emitter.proof.at_most(node.name, "float64 sum of squares", most, FLOAT64_INTEGER, advice)
     axes = onnx.shape([-1])
-    total = onnx.one("ReduceSum", [square, axes], f"{node.name}.sum_of_squares", keepdims=1)
-    centred = source.tensor
-    if not node.attrs.get("centered"):
+    if node.attrs.get("centered"):
+        centred = source.tensor
+        square = onnx.one("Mul", [centred, centred], f"{node.name}.square")
+        square = onnx.one("Cast", [square], f"{node.name}.square_f64", to=DOUBLE)
+        total = onnx.one("ReduceSum", [square, axes], f"{node.name}.sum_of_squares", keepdims=1)
+    else:
+        wide = onnx.one("Cast", [source.tensor], f"{node.name}.f64", to=DOUBLE)
+        square = onnx.one("Mul", [wide, wide], f"{node.name}.square")
+        total = onnx.one("ReduceSum", [square, axes], f"{node.name}.sum_of_squares", keepdims=1)
         summed = onnx.one("ReduceSum", [wide, axes], f"{node.name}.sum", keepdims=1)
         mean = onnx.one("Mul", [summed, onnx.scalar(1.0 / width, np.float64)], f"{node.name}.mean")
         excess = onnx.one("Mul", [summed, mean], f"{node.name}.mean_square")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Grid steps that a residual keeps where its worst case has to be cut.
 CLIP = float(2**20)
 
+#: By how much rounding to float32 can enlarge a square.
+SQUARE_ROUNDING = 1 + 2.0**-23
+
 _ADVICE = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
 
 
@@ -27,7 +30,7 @@ def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
     """
     tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
     bound = float(np.floor(x.bound + 1))
-    if emitter.graph[name].shape.dims[-1] * bound**2 > FLOAT64_INTEGER:
+    if emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING > FLOAT64_INTEGER:
         limits = [emitter.onnx.scalar(limit) for limit in (-CLIP, CLIP)]
         tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
         bound = CLIP

@@ -67,7 +67,8 @@ def test_runtime_and_reference_agree_on_every_tensor(emitted: Emitted, kind: str
     graph = prepared(kind)
     weighted = sum(node.op in ("linear", "patch_embed") for node in graph)
     matmuls = sum(node.op == "matmul" for node in graph)
-    assert len(report.plan.matmuls) == weighted + matmuls  # each once
+    softmaxes = sum(node.op == "softmax" for node in graph)
+    assert len(report.plan.matmuls) == weighted + matmuls + softmaxes  # each once, and the sums of attention codes
     assert report.plan.op_counts["QGemm"] == weighted
     assert max(kernel.pair_sum or 0 for kernel in report.plan.matmuls) <= PAIR_LIMIT
 
@@ -170,3 +171,13 @@ def test_a_centred_norm_takes_no_mean(emitted: Emitted, kind: str):
     for norm in (node for node in prepared(kind) if node.op == "layer_norm"):
         assert f"{norm.name}.sum_of_squares" in nodes
         assert (f"{norm.name}.mean" in nodes) != bool(norm.attrs.get("centered"))
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_k_and_v_are_int8_where_no_pair_of_products_saturates(emitted: Emitted, bits: int):
+    path, made = emitted("vit", bits)
+    kernels = [k for k in read_kernel_plan(path).matmuls if k.weight == "activation"]
+    assert len(kernels) == 4
+    assert {kernel.inputs for kernel in kernels} == {("uint8", "uint8" if bits == 8 else "int8")}
+    pairs = [c for c in made.proof if c.layer.endswith(("scores", "context")) and c.what.startswith("int16")]
+    assert len(pairs) == (0 if bits == 8 else 4)
