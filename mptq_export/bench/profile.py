@@ -18,7 +18,7 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class OpTime:
-    """All nodes of one op.
+    """All nodes of one op and one group.
 
     Attributes:
         op: the op of the optimised graph, such as ``QGemm``.
@@ -115,11 +115,17 @@ def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
             runs.append(nodes)
             lengths.append(event["dur"])
             nodes = []
-    time: Counter[str] = Counter()
-    count: Counter[str] = Counter()
+    time: Counter[tuple[str, str]] = Counter()
+    count: Counter[tuple[str, str]] = Counter()
     for same in zip(*runs[skip:], strict=True):
-        op = same[0]["args"]["op_name"]
-        time[op] += median(event["dur"] for event in same)
-        count[op] += 1
-    ops = (OpTime(op, group_of(op), count[op], micro / 1e3) for op, micro in time.most_common())
+        kind = _kind(same[0]["args"])
+        time[kind] += median(event["dur"] for event in same)
+        count[kind] += 1
+    ops = (OpTime(*kind, count[kind], micro / 1e3) for kind, micro in time.most_common())
     return Profile(tuple(ops), median(lengths[skip:]) / 1e3)
+
+
+def _kind(node: dict[str, Any]) -> tuple[str, str]:
+    """Op and group of a node."""
+    shapes = [shape for entry in node.get("output_type_shape", []) for shape in entry.values()]
+    return node["op_name"], group_of(node["op_name"], shapes[0] if shapes else ())

@@ -80,14 +80,13 @@ def _show_groups(profiles: Profiles, console: Console) -> None:
 
 
 def _show_ops(profiles: Profiles, console: Console) -> None:
-    by_model = [{op.op: op for op in profile.ops} for _, profile in profiles]
-    groups = {op.op: op.group for _, profile in profiles for op in profile.ops}
-    slowest = sorted(groups, key=lambda name: -max(ops[name].milliseconds for ops in by_model if name in ops))[:_OPS]
+    by_model = [{(op.group, op.op): op.milliseconds for op in profile.ops} for _, profile in profiles]
+    kinds = {kind for times in by_model for kind in times}
+    slowest = sorted(kinds, key=lambda kind: (-max(times.get(kind, 0.0) for times in by_model), kind))[:_OPS]
     console.print(f"\nthe {len(slowest)} slowest ops, ms:")
     table = _table("op", *(str(number) for number in range(1, len(profiles) + 1)))
     for group in GROUPS:
         table.add_row(group)
-        for name in (name for name in slowest if groups[name] == group):
-            cells = (f"{ops[name].milliseconds:.2f}" if name in ops else "" for ops in by_model)
-            table.add_row("  " + name, *cells)
+        for kind in (kind for kind in slowest if kind[0] == group):
+            table.add_row("  " + kind[1], *(f"{times[kind]:.2f}" if kind in times else "" for times in by_model))
     console.print(table)

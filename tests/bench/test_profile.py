@@ -36,6 +36,16 @@ def test_groups(op: str, group: str):
     assert group_of(op) == group
 
 
+def test_a_product_with_one_column_is_a_reduction():
+    assert group_of("MatMulIntegerToFloat", [1, 3, 197, 1]) == "element-wise"
+    assert group_of("MatMulIntegerToFloat", [1, 3, 1, 64]) == "matmul"
+    sums, product = node("MatMulIntegerToFloat", 10), node("MatMulIntegerToFloat", 30)
+    sums["args"]["output_type_shape"] = [{"float": [1, 3, 197, 1]}]
+    product["args"]["output_type_shape"] = [{"float": [1, 3, 197, 64]}]
+    found = read_profile([sums, product, run(50)], skip=0)
+    assert found.groups == {"matmul": 0.03, "element-wise": 0.01, "data movement": 0.0}
+
+
 def test_the_median_of_each_node_counts():
     events = [
         {"cat": "Session", "name": "session_initialization", "dur": 7},

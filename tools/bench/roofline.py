@@ -30,6 +30,7 @@ from rich.table import Table
 from mptq_export.bench.inputs import common_batch, feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
+from mptq_export.bench.op_groups import group_of
 from mptq_export.bench.run import session_runner
 from mptq_export.cli.common import MptqCommand
 from mptq_export.errors import MptqError
@@ -68,7 +69,7 @@ class Roofline:
 
     Attributes:
         whole_ms: the whole model.
-        floor_ms: its integer matmuls alone.
+        floor_ms: its integer matmuls alone; a product with one column is a sum and no part of it.
         float_matmuls: matmuls that run in float; they are not in the floor.
         shapes: the floor by op and shape, the slowest first.
     """
@@ -121,10 +122,15 @@ def measure(path: Path, *, threads: int, batch: int | None, rounds: int) -> tupl
     runtime = open_runtime_graph(path, threads=threads)
     plan = kernel_plan(runtime)
     wanted = {kernel.name for kernel in plan.integer}
-    nodes = [node for node in runtime.model.graph.node if (node.name or node.output[0]) in wanted]
+    values = runtime.run_traced(feed_of(spec, size)) | feed_of(spec, size)
+    nodes = [
+        node
+        for node in runtime.model.graph.node
+        if (node.name or node.output[0]) in wanted
+        and group_of(node.op_type, values[node.output[0]].shape) == "matmul"  # the others are sums
+    ]
     if not nodes:
         raise MptqError(f"{path} has no integer matmul, so there is no floor; name a file that mptq-export wrote")
-    values = runtime.run_traced(feed_of(spec, size)) | feed_of(spec, size)
     runners: dict[str, Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "alone.onnx"
