@@ -137,7 +137,7 @@ def test_the_front_falls(run: str, request: pytest.FixtureRequest):
         values = [point[key] for point in front]
         assert values == sorted(values, reverse=True), key
     assert (
-        front[-1]["file_bytes"] < front[0]["file_bytes"]
+        front[-1]["file_bytes"] <= front[0]["file_bytes"]
     )  # not at every step: small weights are packed at 4 bits alone
     assert all(point["latency_ms"] > 0 for point in front)
     last = min(found.budget.most for found in made.search.found)
