@@ -1,11 +1,13 @@
 """The matmuls of a file alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from roofline import measure, single
+from click.testing import CliRunner
+from roofline import main, measure, single
 
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.errors import MptqError
@@ -43,3 +45,16 @@ def test_every_integer_matmul_is_in_the_floor(exported: Path):
 def test_a_float_file_has_no_floor(companion: Path):
     with pytest.raises(MptqError, match="no integer matmul"):
         measure(companion, threads=1, batch=1, rounds=1)
+
+
+def test_the_command_line(exported: Path, tmp_path: Path):
+    report = tmp_path / "r.json"
+    result = CliRunner().invoke(main, [str(exported), "--rounds", "2", "--json", str(report)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "times the floor" in " ".join(result.stdout.split())
+    content = json.loads(report.read_text())
+    assert (content["batch"], content["threads"], content["float_matmuls"]) == (1, 1, 0)
+    assert content["ratio"] > 0 and content["shapes"][0]["count"] >= 1
+    result = CliRunner().invoke(main, [str(tmp_path / "none.onnx")])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "none.onnx" in result.stderr

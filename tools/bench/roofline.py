@@ -10,7 +10,6 @@ less one call into onnxruntime each (the time of a file that does nothing): the 
 counts, for the whole model and for each file: a floor is a minimum, and whatever else the machine does only adds.
 """
 
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -32,7 +31,7 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
 from mptq_export.bench.op_groups import group_of
 from mptq_export.bench.run import session_runner
-from mptq_export.cli.common import MptqCommand
+from mptq_export.cli.common import MptqCommand, json_option, write_json
 from mptq_export.errors import MptqError
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.runtime_graph import RuntimeGraph, open_runtime_graph
@@ -90,7 +89,7 @@ class Roofline:
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--batch", type=click.IntRange(1))
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
+@json_option
 def main(model: Path, threads: int, batch: int | None, rounds: int, json_path: Path | None) -> None:
     cpu = detect_cpu()
     found, size = measure(model, threads=threads, batch=batch, rounds=rounds)
@@ -106,9 +105,8 @@ def main(model: Path, threads: int, batch: int | None, rounds: int, json_path: P
         f"the floor, {1 - 1 / found.ratio:.0%} of the time is above it; {found.float_matmuls} matmuls in float",
         soft_wrap=True,
     )
-    if json_path:
-        report = {"model": model.name, "cpu": asdict(cpu), "threads": threads, "batch": size, "rounds": rounds}
-        json_path.write_text(json.dumps({**report, **asdict(found), "ratio": found.ratio}, indent=1) + "\n")
+    report = {"model": model.name, "cpu": asdict(cpu), "threads": threads, "batch": size, "rounds": rounds}
+    write_json(json_path, {**report, **asdict(found), "ratio": found.ratio})
 
 
 def measure(path: Path, *, threads: int, batch: int | None, rounds: int) -> tuple[Roofline, int]:
