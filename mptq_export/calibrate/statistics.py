@@ -1,13 +1,12 @@
 """Streaming statistics: memory depends on the model, never on the number of images."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import sites
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.errors import MptqError
@@ -20,20 +19,16 @@ class Range:
     Attributes:
         low: smallest element.
         high: largest element.
-        lowest_peak: smallest maximum of a row (last axis); what softmax subtracts.
     """
 
     low: float = float("inf")
     high: float = float("-inf")
-    lowest_peak: float = float("inf")
 
-    def update(self, value: torch.Tensor, *, peaks: bool) -> None:
+    def update(self, value: torch.Tensor) -> None:
         """Take one batch into account."""
         low, high = torch.aminmax(value)
         self.low = min(self.low, float(low))
         self.high = max(self.high, float(high))
-        if peaks:
-            self.lowest_peak = min(self.lowest_peak, float(value.amax(-1).min()))
 
     @property
     def magnitude(self) -> float:
@@ -43,17 +38,15 @@ class Range:
 
 @dataclass
 class Statistics:
-    """Ranges of every site (by site key) and of every value (by value name).
+    """Ranges of every value.
 
     Attributes:
-        sites: range of every quantized operand.
-        values: range of every computed value (for the residual grid).
+        values: range of every computed value, by its name.
         images: how many images were seen.
     """
 
-    sites: dict[str, Range]
-    values: dict[str, Range]
-    images: int
+    values: dict[str, Range] = field(default_factory=dict)
+    images: int = 0
 
 
 def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = "cpu") -> Statistics:
@@ -67,24 +60,17 @@ def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = 
     Raises:
         MptqError: no batch was given, or a value is not finite.
     """
-    all_sites = sites(graph)
-    by_value: dict[str, list[str]] = {}
-    for site in all_sites:
-        by_value.setdefault(site.value, []).append(site.key)
-    peaks = {site.value for site in all_sites if site.kind == "scores"}
-    stats = Statistics({site.key: Range() for site in all_sites}, {}, 0)
+    stats = Statistics()
 
     def observe(node: Node, value: torch.Tensor) -> None:
         if node.op == "constant":
             return
         seen = stats.values.setdefault(node.name, Range())
-        seen.update(value, peaks=node.name in peaks)
+        seen.update(value)
         if not np.isfinite(seen.magnitude):
             raise MptqError(
                 f"{node.name}: calibration gives a value that is not finite; check the checkpoint and images"
             )
-        for key in by_value.get(node.name, ()):
-            stats.sites[key] = seen
 
     moved = graph.to(device)
     with torch.no_grad():
