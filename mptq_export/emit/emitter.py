@@ -20,7 +20,11 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe
 
 
 class Emitter:
-    """State of one emission."""
+    """State of one emission.
+
+    Attributes:
+        shifted: of tensors of a residual stream, the tensors that hold them plus `SHIFT`.
+    """
 
     def __init__(self, graph: Graph, recipe: Recipe, input_type: str, storage: str) -> None:
         self.graph = graph
@@ -31,6 +35,7 @@ class Emitter:
         self.proof = Proof()
         self.readers = graph.consumers()
         self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
+        self.shifted: dict[str, str] = {}
         self._linear_codes: dict[str, Codes] = {}
         self._floats: dict[tuple[str, int | None], Floats] = {}
 

@@ -1,4 +1,9 @@
-"""Residual streams: sums on a power-of-two grid, so that they are exact in float32 in any order."""
+"""Residual streams: sums on a power-of-two grid, so that they are exact in float32 in any order.
+
+A stream r is kept as r + 1.5 * 2^23. Float32 numbers there are 1 apart, so that the addition of what a layer writes is
+also its rounding to the grid (half to even, like any addition), and the exact difference gives r to the norms. Where
+the worst case is too large for that, `Round` snaps the sum.
+"""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,12 +14,16 @@ from mptq_export.capture.graph import Node
 from mptq_export.emit.builder import DOUBLE, FLOAT
 from mptq_export.emit.forms import Floats
 from mptq_export.emit.proof import FLOAT32_INTEGER, FLOAT64_INTEGER
+from mptq_export.quantize.simulate import SHIFT
 
 if TYPE_CHECKING:
     from mptq_export.emit.emitter import Emitter
 
 #: Grid steps that a residual keeps where its worst case has to be cut.
 CLIP = float(2**20)
+
+#: How far float32 numbers that are 1 apart reach on both sides of `SHIFT`.
+REACH = 2.0**22
 
 #: By how much rounding to float32 can enlarge a square.
 SQUARE_ROUNDING = 1 + 2.0**-23
@@ -30,12 +39,32 @@ def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
     """
     tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
     bound = float(np.floor(x.bound + 1))
-    if emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING > FLOAT64_INTEGER:
+    if _has_large_squares(emitter, name, bound):
         limits = [emitter.onnx.scalar(limit) for limit in (-CLIP, CLIP)]
         tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
         bound = CLIP
     emitter.proof.at_most(name, "residual in grid steps", bound, FLOAT32_INTEGER, _ADVICE)
     return replace(x, tensor=tensor, bound=bound, integer=True)
+
+
+def _has_large_squares(emitter: "Emitter", name: str, bound: float) -> bool:
+    """Whether the sum of squares of a row may leave float64's exact integers."""
+    return emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING > FLOAT64_INTEGER
+
+
+def _snapped_sum(emitter: "Emitter", node: Node, stream: Floats, update: Floats) -> Floats | None:
+    """The sum on the stream's grid by one addition; None where its worst case is too large."""
+    bound = stream.bound + float(np.floor(update.bound + 1))
+    if bound >= REACH or _has_large_squares(emitter, node.name, bound):
+        return None
+    onnx, shift = emitter.onnx, emitter.onnx.scalar(SHIFT)
+    emitter.proof.at_most(node.name, "residual in grid steps", bound, REACH, _ADVICE)
+    shifted = emitter.shifted.get(stream.tensor)
+    shifted = shifted or onnx.one("Add", [stream.tensor, shift], f"{stream.tensor}.shifted")
+    total = onnx.one("Add", [shifted, update.tensor], f"{node.name}.shifted")
+    result = onnx.one("Sub", [total, shift], f"{node.name}.grid")
+    emitter.shifted[result] = total
+    return replace(stream, tensor=result, bound=bound)
 
 
 def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
@@ -55,6 +84,11 @@ def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     if len(parts) == 2:
         if parts[0].flat != parts[1].flat:
             parts = [emitter.flat(p, o) for p, o in zip(parts, owners, strict=True)]
+        if emitter.recipe.exponents.get(node.name) == exponent and parts[0].integer != parts[1].integer:
+            stream, update = parts if parts[0].integer else parts[::-1]
+            snapped = _snapped_sum(emitter, node, stream, update)
+            if snapped is not None:
+                return snapped
         tensor = emitter.onnx.one("Add", [parts[0].tensor, parts[1].tensor], f"{node.name}.x{exponent}")
         result = Floats(tensor, exponent, parts[0].bound + parts[1].bound, all(p.integer for p in parts), parts[0].flat)
     for value in constants:

@@ -17,6 +17,9 @@ from mptq_export.quantize.fake import codes
 from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
+#: The middle of the float32 numbers that are 1 apart: whole numbers plus this, plus a fraction, are whole again.
+SHIFT = 1.5 * 2.0**23
+
 
 class Simulator:
     """Computes nodes with quantized operands and weights.
@@ -27,6 +30,7 @@ class Simulator:
         activations: quantizers by site key; they may grow while a recipe is built.
         weights: codes [N, K], scales [N] and bias [N] of every linear layer and patch embedding, float32, by node name.
         grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
+        updates: (operand, exponent) of the stream in every sum that adds a layer's output to it, by the sum's name.
         constants: (operand, key of the scores) of every constant that is added to scores, by the sum's name.
     """
 
@@ -40,6 +44,7 @@ class Simulator:
             if site.kind == "scores":
                 self.scores[site.value] = site
         self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
+        self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
         self.constants: dict[str, tuple[int, str]] = {}
         for softmax in (node for node in graph if node.op == "softmax"):
             for step in score_path(graph, softmax)[1]:
@@ -124,12 +129,20 @@ class Simulator:
             else:
                 position = 1 if site.key.endswith(".b") else 0
                 inputs[position] = self.quantized(inputs[position], quant)
-        result = compute(node, inputs)
+        result = self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
         if total is not None:
             result = result * unit / total
         if node.name in self.scores and self.scores[node.name].key in self.activations:
             result = self.quantized(result, self.activations[self.scores[node.name].key])
         return result
+
+    def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""
+        if node.name not in self.updates:
+            return compute(node, inputs)
+        position, exponent = self.updates[node.name]
+        stream, update = (inputs[i] * 2.0**exponent for i in (position, 1 - position))
+        return (stream + SHIFT + update - SHIFT) * 2.0**-exponent
 
 
 def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
@@ -141,6 +154,14 @@ def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[
         for position, name in enumerate(node.inputs)
         if node.op == "add" and name in exponents and graph.root(name).op in ("add", "pad")
     ]
+
+
+def _update(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
+    """The one operand that is a stream on the grid of the sum, where the other is no constant."""
+    if node.op != "add" or any(graph[name].op == "constant" for name in node.inputs):
+        return None
+    found = [(i, e) for i, e in _on_grid(graph, node, exponents) if e == exponents.get(node.name)]
+    return found[0] if len(found) == 1 else None
 
 
 def _whole_steps(constant: torch.Tensor, scale: float) -> torch.Tensor:

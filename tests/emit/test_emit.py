@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, recipe, size, tiny
 
-from mptq_export.emit import weight_storage
+from mptq_export.emit import residual, weight_storage
 from mptq_export.emit.emitter import emit
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.weights import PAIR_LIMIT
@@ -181,3 +181,22 @@ def test_k_and_v_are_int8_where_no_pair_of_products_saturates(emitted: Emitted, 
     assert {kernel.inputs for kernel in kernels} == {("uint8", "uint8" if bits == 8 else "int8")}
     pairs = [c for c in made.proof if c.layer.endswith(("scores", "context")) and c.what.startswith("int16")]
     assert len(pairs) == (0 if bits == 8 else 4)
+
+
+def test_a_stream_is_snapped_by_its_additions(emitted: Emitted):
+    path, made = emitted("vit", 8)
+    made_by = {node.output[0]: node for node in onnx.load(path).graph.node}
+    assert sum(node.op_type == "Round" for node in made_by.values()) <= 2  # tokens and positions, before the blocks
+    grids = [node for name, node in made_by.items() if name.endswith(".grid") and node.op_type == "Sub"]
+    assert len(grids) == 4
+    assert all(made_by[node.input[0]].op_type == "Add" for node in grids)
+    reach = [claim.limit for claim in made.proof if claim.what == "residual in grid steps"]
+    assert reach.count(2.0**22) == len(grids)
+
+
+def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(residual, "REACH", 2.0)
+    path = tmp_path / "m.onnx"
+    onnx.save(emit(prepared("vit"), recipe("vit", (8, 8)), input_type="float32", metadata={}, producer="1"), path)
+    assert sum(node.op_type == "Round" for node in onnx.load(path).graph.node) >= 4
+    assert verify_model(path, [batch("vit", 2, "float32")], threads=1).passed
