@@ -119,7 +119,7 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
         node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice
     )
     power = onnx.one("Exp", [distance], f"{node.name}.exp")
-    u = emitter.coded(power, target.scale, target, f"{node.name}.codes", flat=False).tensor
+    u = emitter.coded(power, target.scale, target, f"{node.name}.codes", flat=False, results=exact).tensor
     emitter.proof.at_most(
         node.name, "float32 sum of attention codes", length * target.high, FLOAT32_INTEGER, "sequence too long"
     )

@@ -7,7 +7,9 @@ which is uint8 codes almost everywhere.
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
@@ -79,7 +81,15 @@ class Emitter:
         return self._floats[key]
 
     def coded(
-        self, tensor: str, step: float, quant: ActivationQuant, name: str, flat: bool, *, fused: bool = True
+        self,
+        tensor: str,
+        step: float,
+        quant: ActivationQuant,
+        name: str,
+        flat: bool,
+        *,
+        fused: bool = True,
+        results: NDArray[np.float64] | None = None,
     ) -> Codes:
         """The codes of a float tensor in which one code is `step`.
 
@@ -89,7 +99,8 @@ class Emitter:
         producer = self.onnx.producer(tensor)
         if producer in ("Gemm", "MatMul") and (quant.regions or not fused):
             tensor, step = self.onnx.one("Mul", [tensor, self.onnx.scalar(0.5)], f"{name}.half"), step / 2
-        codes = quantizer.quantize(self.onnx, tensor, step, quant, name)
+        span = quantizer.EVERYTHING if results is None else (float(results.min()), float(results.max()))
+        codes = quantizer.quantize(self.onnx, tensor, step, quant, name, span)
         return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat)
 
     # -- shapes ---------------------------------------------------------------------------------------------------

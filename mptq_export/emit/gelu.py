@@ -15,10 +15,10 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
     """DQ -> Gelu -> Q (of every region), with its margin proved."""
     onnx = emitter.onnx
     source = emitter.codes(node, "input")
-    exact = gelu_results(emitter.recipe.activations[f"{node.name}.input"], node.attrs["approximate"])
-    found = region_margin(exact / quant.scale, quant)
+    steps = gelu_results(emitter.recipe.activations[f"{node.name}.input"], node.attrs["approximate"]) / quant.scale
+    found = region_margin(steps, quant)
     advice = "the recipe is not certified for this layer: export again without --recipe"
     emitter.proof.at_least(node.name, "Gelu margin in steps", found, MARGIN, advice)
     x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")
     y = onnx.one("Gelu", [x], node.name, approximate=node.attrs["approximate"])
-    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat)
+    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)

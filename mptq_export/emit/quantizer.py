@@ -16,10 +16,19 @@ import numpy as np
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.proof import Proof
 from mptq_export.errors import MptqError
+from mptq_export.quantize.certify import MARGIN
 from mptq_export.recipe.schema import ActivationQuant, Region
 
+#: Least and greatest value, in steps of the quantizer.
+Span = tuple[float, float]
 
-def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str) -> str:
+EVERYTHING: Span = (-np.inf, np.inf)
+
+#: A value less than this beyond the last step is rounded to it, by any runtime that keeps the margin.
+INSIDE = 0.5 - MARGIN
+
+
+def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str, span: Span = EVERYTHING) -> str:
     """The codes of a float tensor.
 
     Args:
@@ -28,23 +37,27 @@ def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, nam
         step: number in `x` that one code of the fine grid stands for.
         quant: zero point, range and regions; its scale is in `step` already.
         name: name of the codes.
+        span: least and greatest `x / step` that occurs, where that is known.
 
     Returns:
         A uint8 tensor: the nearest level of every element, as in `mptq_export.quantize.fake.codes`.
     """
     if not quant.regions:
-        return clip(onnx, onnx.quantize(x, step, quant.zero_point, name), quant.low, quant.high, name)
+        limits = quant.low - quant.zero_point, quant.high - quant.zero_point
+        return _steps(onnx, x, step, limits, quant.zero_point, span, name)
     total, shift, first, start = "", 0, 0, quant.low
     for i, region in enumerate(quant.regions):
         lowest, highest = _span(quant, start, region)
-        zero = max(-lowest, 0)
-        part = f"{name}.region{i}"
-        k = onnx.quantize(x, step * 2.0**region.shift, zero, part)
-        k = clip(onnx, k, lowest + zero, highest + zero, part)
+        unit, part = 2.0**region.shift, f"{name}.region{i}"
+        reached = span[0] / unit, span[1] / unit
+        starts_inside = reached[0] > lowest - INSIDE
+        # uint8 cuts below the code of `lowest`, or above that of `highest` where nothing lies below.
+        zero = 255 - highest if starts_inside and lowest <= 0 <= highest else max(-lowest, 0)
+        k = _steps(onnx, x, step * unit, (lowest, highest), zero, reached, part)
         if total:
             both = [
                 onnx.dequantize(total, 2.0**shift, first, f"{part}.below"),
-                onnx.dequantize(k, 2.0**region.shift, lowest + zero, f"{part}.steps"),
+                onnx.dequantize(k, unit, lowest + zero, f"{part}.steps"),
             ]
             total = onnx.quantize(onnx.one("Add", both, f"{part}.sum"), 1.0, quant.low, f"{part}.codes")
             shift, first = 0, quant.low
@@ -55,6 +68,13 @@ def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, nam
         return total
     steps = onnx.dequantize(total, 2.0**shift, first, f"{name}.steps")
     return onnx.quantize(steps, 1.0, quant.low, f"{name}.codes")
+
+
+def _steps(onnx: OnnxBuilder, x: str, step: float, limits: tuple[int, int], zero: int, span: Span, name: str) -> str:
+    """`clip(rint(x / step), *limits) + zero`, without a Clip at an end that nothing leaves."""
+    low = limits[0] + zero if span[0] <= limits[0] - INSIDE else 0
+    high = limits[1] + zero if span[1] >= limits[1] + INSIDE else 255
+    return clip(onnx, onnx.quantize(x, step, zero, name), low, high, name)
 
 
 def clip(onnx: OnnxBuilder, codes: str, low: int, high: int, name: str) -> str:

@@ -200,3 +200,10 @@ def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path, monk
     onnx.save(emit(prepared("vit"), recipe("vit", (8, 8)), input_type="float32", metadata={}, producer="1"), path)
     assert sum(node.op_type == "Round" for node in onnx.load(path).graph.node) >= 4
     assert verify_model(path, [batch("vit", 2, "float32")], threads=1).passed
+
+
+@pytest.mark.parametrize("bits", [6, 4])
+def test_attention_codes_need_no_clip(emitted: Emitted, bits: int):
+    clips = [node.name for node in onnx.load(emitted("vit", bits)[0]).graph.node if node.op_type == "Clip"]
+    assert clips
+    assert not any("softmax" in name for name in clips)

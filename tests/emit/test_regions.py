@@ -45,10 +45,10 @@ def quant_of(zero_point: int, low: int, regions: tuple[Region, ...]) -> Activati
     return ActivationQuant(SCALE, zero_point, low, regions[-1].last, 4, "", regions)
 
 
-def quantizing(quant: ActivationQuant, path: Path) -> Path:
+def quantizing(quant: ActivationQuant, path: Path, span: quantizer.Span = quantizer.EVERYTHING) -> Path:
     """A file whose `logits` are the codes of its input."""
     builder = OnnxBuilder()
-    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes")
+    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span)
     builder.rename_output(result, "logits")
     outputs = [value_info("logits", TensorProto.UINT8, [-1])]
     onnx.save(builder.model([value_info("input", TensorProto.FLOAT, [-1])], outputs, {}, "1"), path)
@@ -71,6 +71,22 @@ def test_the_codes_are_those_of_the_definition(tmp_path: Path, name: str):
     assert len(np.unique(expected)) > len(quant.regions)
     assert np.array_equal(open_session(path).run(None, {"input": x})[0], expected)
     assert np.array_equal(Interpreter(path).run({"input": x}, trace=False)["logits"], expected)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("ends", [(-1.4, 1.4), (-1.4, -0.4), (0.4, 1.4), (0.4, 0.4), (-0.4, -0.4)])
+def test_ends_that_no_value_passes_need_no_clip(tmp_path: Path, name: str, ends: tuple[float, float]):
+    quant = quant_of(*LAYOUTS[name])
+    units = [1 << region.shift for region in (quant.regions[0], quant.regions[-1])]
+    span = quant.low - quant.zero_point - ends[0] * units[0], quant.high - quant.zero_point + ends[1] * units[1]
+    x = np.concatenate([inputs(), np.array(span, np.float32) * np.float32(SCALE)])
+    x = x[(x >= span[0] * np.float32(SCALE)) & (x <= span[1] * np.float32(SCALE))]
+    path, always = quantizing(quant, tmp_path / "m.onnx", span), quantizing(quant, tmp_path / "always.onnx")
+    assert np.array_equal(open_session(path).run(None, {"input": x})[0], codes(torch.from_numpy(x), quant).numpy())
+    count, before = (sum(node.op_type == "Clip" for node in onnx.load(p).graph.node) for p in (path, always))
+    assert count <= before
+    if len(quant.regions) == 1 and ends == (0.4, 0.4):
+        assert count == 0
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
