@@ -34,6 +34,11 @@ def mixed_outputs(out: Path, budgets: tuple[str, ...]) -> list[Path]:
     return [out.with_name(f"{out.stem}.{text}{out.suffix}") for text in budgets]
 
 
+def mixed_kits(kit: Path | None, budgets: tuple[str, ...]) -> list[Path | None]:
+    """The kits of a search: `kit` itself for one budget, a folder in it for each of several."""
+    return [kit if kit is None or len(budgets) == 1 else kit / text for text in budgets]
+
+
 def export_mixed(
     request: ExportRequest,
     mixed: "MixedSettings",
@@ -72,8 +77,9 @@ def export_mixed(
             )
     if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
-    for path in outputs:
-        check_outputs(replace(request, out=path))
+    kits = mixed_kits(request.kit, tuple(budget.text for budget in mixed.budgets))
+    for path, kit in zip(outputs, kits, strict=True):
+        check_outputs(replace(request, out=path, kit=kit))
     journal, front = request.out.with_suffix(".search.jsonl"), request.out.with_suffix(".search.json")
     check_writable(front, force=request.force)
     if resume and not journal.exists():
@@ -95,8 +101,8 @@ def export_mixed(
         tick=tick,
     )
     exported: list[ExportResult] = []
-    for path, found in zip(outputs, result.found, strict=True):
-        one = replace(request, out=path)
+    for path, kit, found in zip(outputs, kits, result.found, strict=True):
+        one = replace(request, out=path, kit=kit)
         settings = recipe_settings(one, calibrated, result.bits_text(found))
         settings["search"] = _evidence(result, found, mixed)
         identity = identity_of(calibrated.loaded)

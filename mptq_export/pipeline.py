@@ -51,6 +51,7 @@ class ExportRequest:
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
         float_onnx: also write the float model here.
+        kit: also write a verification kit in this folder.
         device: torch device for calibration; None takes a GPU where there is one.
         force: replace existing files.
         report: a file that the caller writes afterwards; it must not be one of the outputs.
@@ -71,6 +72,7 @@ class ExportRequest:
     input_type: str | None = None
     weight_storage: str | None = None
     float_onnx: Path | None = None
+    kit: Path | None = None
     device: str | None = None
     force: bool = False
     report: Path | None = None
@@ -151,6 +153,12 @@ def written(
     from mptq_export.write import load_milliseconds, write_export
 
     report = write_export(request.out, loaded, graph, recipe)
+    if request.kit is not None:
+        from mptq_export.kit.inputs import calibration_inputs
+        from mptq_export.kit.write import write_kit
+
+        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
+        write_kit(request.out, inputs, request.kit, force=request.force)
     weights = sum(p.numel() for p in loaded.model.parameters()) * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
@@ -175,6 +183,11 @@ def check_outputs(request: ExportRequest) -> None:
         check_writable(path, force=request.force)
     if request.report is not None and request.report.resolve() in inputs | replayed | taken:
         raise MptqError(f"--json {request.report} names the checkpoint, the recipe or an output; choose another file")
+    if request.kit is not None:
+        from mptq_export.kit.folder import check_kit_folder
+
+        outside = (Path(request.model), *models, *([request.report] if request.report else []))
+        check_kit_folder(request.kit, force=request.force, outside=outside)
 
 
 def _load(request: ExportRequest) -> "LoadedModel":

@@ -16,6 +16,7 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "output": str(result.request.out),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
+        "kit": None if result.request.kit is None else str(result.request.kit),
         "recipe": None if result.request.recipe is None else str(result.request.recipe),
         "calibration": result.recipe.settings["calibration"],
         "method": result.recipe.settings["method"],
@@ -53,6 +54,8 @@ def show_summary(result: ExportResult) -> None:
         "kernels_ref (1 random input)",
         "written": f"{data['output']}, and its .recipe.json and .recipe.safetensors",
     }
+    if data["kit"]:
+        rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
     console = Console(highlight=False, soft_wrap=True)
     for label, text in rows.items():
         console.print(f"{label:<12} {text}", markup=False)

@@ -145,6 +145,11 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
 )
+@click.option(
+    "--kit",
+    type=click.Path(path_type=Path),
+    help="Also write a folder to check the file on its device: model, golden values, small runners.",
+)
 @click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
 @click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
@@ -169,6 +174,7 @@ def main(
     weight_storage: str | None,
     out: Path | None,
     float_onnx: Path | None,
+    kit: Path | None,
     device: str | None,
     trust: bool,
     force: bool,
@@ -195,6 +201,7 @@ def main(
         input_type=input_type,
         weight_storage=weight_storage,
         float_onnx=float_onnx,
+        kit=kit,
         device=device,
         force=force,
         report=json_path,

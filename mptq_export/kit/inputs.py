@@ -1,0 +1,39 @@
+"""The golden inputs of an export: calibration inputs, as the written file takes them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.source import open_calibration
+from mptq_export.verify.session import graph_input, open_session
+
+COUNT = 2
+"""Golden inputs of a kit: one can agree by luck, many make it large."""
+
+
+def calibration_inputs(model: Path, calib: Path | None, preprocessing: Preprocessing) -> list[NDArray[Any]]:
+    """`COUNT` inputs out of the calibration set, one a batch (or repeated, where the graph fixes a larger batch).
+
+    Args:
+        model: the exported file; its input is float32 NCHW, or uint8 NHWC pixels.
+        calib: what `open_calibration` takes; None for synthetic images, the same ones on every call.
+        preprocessing: the model's.
+
+    Raises:
+        MptqError: the calibration set or the file cannot be read.
+    """
+    spec = graph_input(open_session(model))
+    source = open_calibration(calib, preprocessing, count=COUNT)
+    inputs: list[NDArray[Any]] = []
+    for batch in source.batches(1):
+        array: NDArray[Any] = batch
+        if spec.dtype == "uint8":
+            mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
+            # Normalised 8-bit pixels give the pixels back; inputs that are none are clipped to them.
+            pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
+            array = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        inputs.append(np.ascontiguousarray(np.repeat(array, spec.batch(1), axis=0)))
+    return inputs
