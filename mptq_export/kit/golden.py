@@ -73,8 +73,9 @@ def golden_run(model: Path, probed: Path, probes: Sequence[Probe], inputs: Seque
     runs = []
     for array in inputs:
         feed = {spec.name: spec.convert(array)}
+        plain = run_session(session, outputs, feed)
         expected = reference(feed)
-        _same(run_session(session, outputs, feed), expected, model)
+        _same(plain, expected, model)
         _same(run_session(probed_session, names, feed), expected, model)
         runs.append(expected)
     golden = {name: Golden(name, tuple(np.asarray(run[name]) for run in runs)) for name in names}

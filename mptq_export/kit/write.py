@@ -39,7 +39,7 @@ def write_kit(onnx_path: Path, inputs: Sequence[NDArray[Any]], out: Path, *, for
     probes = find_probes(model)
     suffix = probe_suffix(probes)
     with tempfile.TemporaryDirectory() as folder:
-        probed = Path(folder) / "probed.onnx"
+        probed = Path(folder) / onnx_path.name
         probed.write_bytes(data + suffix)
         run = golden_run(onnx_path, probed, probes, inputs)
     runners = files("mptq_export.kit") / "runners"
