@@ -15,6 +15,7 @@ from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _POLL_SECONDS = 0.1
+_CLOSE_SECONDS = 20
 
 
 def find_browser() -> str | None:
@@ -65,8 +66,13 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
-        self._process.wait()
+        # Asked to close, it takes its temporary files along.
+        os.write(self._out, json.dumps({"id": self._sent + 1, "method": "Browser.close"}).encode() + b"\0")
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._in)
         os.close(self._out)
         self._profile.cleanup()
