@@ -45,6 +45,9 @@ class Catalogue:
 class _Collector(Builder):
     """A walk that also records the other widths of everything it chooses."""
 
+    #: Above it the search sees no difference, and rounding takes most of the time.
+    COMPENSATED = 6
+
     def __init__(
         self,
         graph: Graph,

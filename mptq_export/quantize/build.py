@@ -94,6 +94,9 @@ class _Fitted:
 class Builder:
     """The walk: values of the float model and of the quantized model side by side."""
 
+    #: The widest weights whose rounding is compensated.
+    COMPENSATED = 8
+
     def __init__(
         self,
         graph: Graph,
@@ -222,12 +225,13 @@ class Builder:
     def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
         method, bias = self.method, fitted.bias
         reasons = ["scales by error" if method.weight_scale else "min/max scales"]
+        compensate = method.rounding and bits <= self.COMPENSATED
         codes, scale = quantize_weight(
-            fitted.weight, bits, fitted.hessian, search=method.weight_scale, compensate=method.rounding
+            fitted.weight, bits, fitted.hessian, search=method.weight_scale, compensate=compensate
         )
         if fitted.moments is not None and fitted.weight is not fitted.moments.weight:
             reasons.append("refitted to the quantized inputs")
-        if method.rounding:
+        if compensate:
             reasons.append("error-compensated rounding")
         if method.bias and fitted.moments is not None:
             bias = fitted.moments.bias_for(dequantized(codes, scale))

@@ -62,7 +62,8 @@ class Sample:
 
 def _outlyingness(rows: torch.Tensor) -> torch.Tensor:
     largest = rows.abs().amax(1)
-    deviations = ((rows - rows.mean(0)) / rows.std(0).clamp_min(1e-8)).abs().amax(1)
+    centred = rows - rows.mean(0)
+    deviations = centred.div_(centred.square().mean(0).sqrt_().clamp_min_(1e-8)).abs_().amax(1)
     return torch.maximum(largest / largest.max().clamp_min(1e-30), deviations / deviations.max().clamp_min(1e-30))
 
 
