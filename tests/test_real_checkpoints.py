@@ -56,7 +56,7 @@ def test_a_real_checkpoint_is_exact_and_accurate(assets: Path, tmp_path: Path, n
 
     report = verify_model(out, [inputs[0][:2]])
     assert report.passed
-    assert len(report.plan.integer) == 74
+    assert len(report.plan.integer) == 86  # layers, attention products, and 12 sums of attention codes
     assert agreement(file_logits(out, inputs), float_logits(loaded, inputs)) >= 0.95
 
 
@@ -76,7 +76,7 @@ def test_4_bits_are_exact_small_accurate_and_what_the_simulation_says(assets: Pa
     assert report.passed
     assert report.differing == 0
     assert not report.plan.floating
-    assert len(report.plan.integer) == 74
+    assert len(report.plan.integer) == 86  # layers, attention products, and 12 sums of attention codes
 
     got = file_logits(out, inputs)
     assert agreement(got, float_logits(loaded, inputs)) >= 0.9
