@@ -60,6 +60,8 @@ FORMS = (
     Form("Gemm u7 x s8", "Gemm", (0, 127, 64), (-127, 127, 0), np.int8),
     Form("MatMul u8 (128) x u8 (128), as Q x K", "MatMul", (0, 255, 128), (0, 255, 128), np.uint8),
     Form("MatMul u8 (0) x u8 (128), as P x V", "MatMul", (0, 255, 0), (0, 255, 128), np.uint8),
+    Form("MatMul u7 x s8 in [0, 127], as narrow Q x K", "MatMul", (0, 127, 64), (0, 127, 64), np.int8),
+    Form("MatMul u8 (0) x s8 in [0, 64], as narrow P x V", "MatMul", (0, 255, 0), (0, 64, 32), np.int8),
     Form("control: Gemm u8 x s8, full range", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, safe=False),
     Form("control: Gemm u8 x pair-safe and -128", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, True, safe=False),
 )
@@ -141,7 +143,7 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         nodes.append(helper.make_node("DequantizeLinear", ["c", "sc", "zc"], ["cf"], axis=0))
         nodes.append(helper.make_node("Gemm", ["af", "bf", "cf"], ["y_float"]))
     else:
-        inputs.append(helper.make_tensor_value_info("b", TensorProto.UINT8, [None] * b.ndim))
+        inputs.append(helper.make_tensor_value_info("b", helper.np_dtype_to_tensor_dtype(b.dtype), [None] * b.ndim))
         nodes.append(helper.make_node("MatMul", ["af", "bf"], ["y_float"]))
     if output == "uint8":
         nodes.append(helper.make_node("QuantizeLinear", ["y_float", "sy", "zy"], ["y"]))
