@@ -63,6 +63,7 @@ def export_mixed(
         MptqError: any problem that the user can act on.
     """
     from mptq_export.allocate.search import search
+    from mptq_export.allocate.space import Space
     from mptq_export.quantize.method import METHODS
 
     outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
@@ -90,23 +91,15 @@ def export_mixed(
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
     calibrated = calibrate_model(request, track)
-    result = search(
-        calibrated.graph,
-        calibrated.stats,
-        calibrated.images,
-        METHODS[request.method],
-        mixed,
-        journal,
-        resume=resume,
-        tick=tick,
-    )
+    space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[request.method], mixed)
+    result = search(space, journal, resume=resume, tick=tick)
     exported: list[ExportResult] = []
     for path, kit, found in zip(outputs, kits, result.found, strict=True):
         one = replace(request, out=path, kit=kit)
         settings = recipe_settings(one, calibrated, result.bits_text(found))
         settings["search"] = _evidence(result, found, mixed)
         identity = identity_of(calibrated.loaded)
-        graph, recipe = result.final(found, calibrated.stats, calibrated.images, identity, settings)
+        graph, recipe = result.final(found, identity, settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
         exported.append(written(one, calibrated.loaded, calibrated.source.warnings, graph, recipe))
     text = json.dumps(result.front, indent=1) + "\n"

@@ -8,21 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy import Step, greedy
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.space import Space
 from mptq_export.allocate.units import Widths
-from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
 from mptq_export.quantize.build import build_recipe
-from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import Recipe
 
 
@@ -72,51 +68,38 @@ class Search:
         """What the width of every unit costs by itself, in KL divergence of the logits."""
         return {unit.key: self.space.table[unit.key, unit.bits(found.widths)] for unit in self.space.units}
 
-    def final(
-        self, found: Found, stats: Statistics, images: torch.Tensor, model: dict[str, Any], settings: dict[str, Any]
-    ) -> tuple[Graph, Recipe]:
+    def final(self, found: Found, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
         """The recipe of one result: every layer quantized anew, each seeing what those before it really give."""
+        space = self.space
         graph, recipe = build_recipe(
-            self.space.graph, stats, images, found.widths.__getitem__, self.space.method, model, settings
+            space.graph, space.stats, space.images, found.widths.__getitem__, space.method, model, settings
         )
-        return graph, replace(recipe, smoothing=self.space.recipe.smoothing)
+        return graph, replace(recipe, smoothing=space.recipe.smoothing)
 
 
 def search(
-    graph: Graph,
-    stats: Statistics,
-    images: torch.Tensor,
-    method: Method,
-    settings: MixedSettings,
-    journal: Path,
-    *,
-    resume: bool,
-    tick: Callable[[Step, float, float], None] | None = None,
+    space: Space, journal: Path, *, resume: bool, tick: Callable[[Step, float, float], None] | None = None
 ) -> Search:
     """Find widths for every budget.
 
     Args:
-        graph: prepared canonical graph, on the device that computes.
-        stats: calibration statistics.
-        images: float32 calibration inputs.
-        method: which techniques are used.
-        settings: what to search.
+        space: what to search.
         journal: file that keeps every measurement.
         resume: go on from the journal, if it is of this search.
         tick: called after every accepted step with the mean widths of weights and activations.
 
     Raises:
-        MptqError: a budget is below what the range allows, a pin matches no layer, or the journal is of another search.
+        MptqError: a budget is below what the range allows, or the journal is of another search.
     """
-    space = Space(graph, stats, images, method, settings)
+    budgets = space.settings.budgets
     costs, low = space.costs, space.bits[0]
-    for budget in settings.budgets:
+    for budget in budgets:
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(space, budget, costs)
-    with Journal.open(journal, _identity(settings, method, images, space.recipe), resume=resume) as kept:
+    with Journal.open(journal, _identity(space), resume=resume) as kept:
         costs = replace(costs, latency=kept.latency(space.latency))
         try:
-            for budget in settings.budgets:
+            for budget in budgets:
                 _check_possible(space, budget, costs)
         except MptqError:
             journal.unlink()  # it holds nothing that another search could use
@@ -127,12 +110,12 @@ def search(
 
         front: list[dict[str, Any]] = []
         found: dict[int, Found] = {}
-        order = sorted(range(len(settings.budgets)), key=lambda i: -settings.budgets[i].most)
-        limits = [as_limit(costs.constraints(settings.budgets[i]), low) for i in order]
+        order = sorted(range(len(budgets)), key=lambda i: -budgets[i].most)
+        limits = [as_limit(costs.constraints(budgets[i]), low) for i in order]
         widths, divergence = space.start, measure(space.start)
         for step in greedy(space.units, space.table, measure, space.start, low, limits):
             if step is None:
-                budget = settings.budgets[order[len(found)]]
+                budget = budgets[order[len(found)]]
                 constraints = costs.constraints(budget)
                 programme = solve(space.units, space.table, space.start, space.bits, constraints)
                 summed = measure(programme) if all(c.met(programme) for c in constraints) else math.inf
@@ -142,7 +125,7 @@ def search(
             front.append({"lowered": step.lowered, **costs.describe(widths), "divergence": divergence})
             if tick:
                 tick(step, *costs.mean_bits(widths))
-    results = [found[i] for i in range(len(settings.budgets))]
+    results = [found[i] for i in range(len(budgets))]
     return Search(space, costs, results, front, len(kept.asked))
 
 
@@ -172,12 +155,12 @@ def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widt
     return Found(budget, *stepped, "greedy", compared)
 
 
-def _identity(settings: MixedSettings, method: Method, images: torch.Tensor, recipe: Recipe) -> str:
+def _identity(space: Space) -> str:
     """What a journal belongs to: the search, the images and the weights."""
-    digest = hashlib.sha256()
+    settings, digest = space.settings, hashlib.sha256()
     content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.bits), "tied": settings.tied}
-    digest.update(json.dumps({**content, "pins": settings.pins, **asdict(method)}, sort_keys=True).encode())
-    digest.update(images.cpu().numpy().tobytes())
-    for name, quant in recipe.weights.items():
+    digest.update(json.dumps({**content, "pins": settings.pins, **asdict(space.asked)}, sort_keys=True).encode())
+    digest.update(space.images.cpu().numpy().tobytes())
+    for name, quant in space.recipe.weights.items():
         digest.update(name.encode() + quant.codes.tobytes())
     return digest.hexdigest()

@@ -50,6 +50,10 @@ class Space:
     """One model's search space; what costs time is computed when it is first asked for.
 
     Attributes:
+        settings: what is searched.
+        stats: calibration statistics.
+        images: float32 calibration inputs.
+        asked: which techniques the export uses.
         graph: the prepared graph with the transforms that all widths share.
         recipe: the recipe that gave them, at the middle of the range.
         method: how layers are quantized once the transforms stand.
@@ -75,7 +79,7 @@ class Space:
             MptqError: a pin matches no layer, or a table cannot be certified.
         """
         self._fixed = pinned_widths(graph, settings.pins)
-        self._stats, self._images = stats, images
+        self.settings, self.stats, self.images, self.asked = settings, stats, images, method
         self.bits = settings.bits
         self.units = units(graph, tied=settings.tied, pinned=self._fixed)
         self.start = self._uniform(graph, self.bits[-1])
@@ -90,13 +94,13 @@ class Space:
     @cached_property
     def _quantizers(self) -> tuple[Catalogue, dict[str, ActivationQuant]]:
         """All widths of every layer, and the quantizers that do not depend on a width."""
-        parts = torch.split(self._images, _BATCH)
+        parts = torch.split(self.images, _BATCH)
         importance = row_importance(self.graph, parts) if self.method.importance else {}
-        return collect_catalogue(self.graph, self._stats, self._images, self.method, importance, self.bits, self._fixed)
+        return collect_catalogue(self.graph, self.stats, self.images, self.method, importance, self.bits, self._fixed)
 
     @cached_property
     def _measured(self) -> torch.Tensor:
-        return self._images[:: max(1, len(self._images) // IMAGES)][:IMAGES]
+        return self.images[:: max(1, len(self.images) // IMAGES)][:IMAGES]
 
     @cached_property
     def table(self) -> Table:
@@ -115,6 +119,6 @@ class Space:
 
         def recipe(bits: int) -> Recipe:
             widths = self._uniform(self.graph, bits)
-            return build_recipe(self.graph, self._stats, self._images[:2], widths.__getitem__, quick, {}, {})[1]
+            return build_recipe(self.graph, self.stats, self.images[:2], widths.__getitem__, quick, {}, {})[1]
 
         return measure_latency(self.graph, recipe, self.bits)

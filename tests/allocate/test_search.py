@@ -13,7 +13,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy import Step
 from mptq_export.allocate.search import Search, search
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
@@ -32,17 +32,8 @@ def settings(*budgets: str, bits: range, tied: bool = False, pins: dict[str, tup
 
 
 def found_with(made: MixedSettings, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]) -> Search:
-    calib = digits().calib
-    return search(
-        digits().graph,
-        digits().stats,
-        calib,
-        method,
-        made,
-        journal,
-        resume=False,
-        tick=lambda *args: ticks.append(args),
-    )
+    space = Space(digits().graph, digits().stats, digits().calib, method, made)
+    return search(space, journal, resume=False, tick=lambda *args: ticks.append(args))
 
 
 @dataclass(frozen=True)
@@ -99,13 +90,13 @@ def test_widths_differ(untied: Run):
 
 
 def test_mixed_is_better_than_uniform(untied: Run):
-    graph, recipe = untied.search.final(untied.search.found[0], digits().stats, digits().calib, {}, {})
+    graph, recipe = untied.search.final(untied.search.found[0], {}, {})
     assert divergence(graph, recipe) < 0.6 * uniform()
 
 
 def test_the_final_recipe_has_the_widths(untied: Run):
     found = untied.search.found[1]
-    _, recipe = untied.search.final(found, digits().stats, digits().calib, {"arch": "x"}, {"bits": "y"})
+    _, recipe = untied.search.final(found, {"arch": "x"}, {"bits": "y"})
     assert (recipe.model, recipe.settings) == ({"arch": "x"}, {"bits": "y"})
     for name, quant in recipe.weights.items():
         assert quant.bits == found.widths[name][0]
@@ -189,7 +180,7 @@ def test_pinned_layers_keep_their_widths(tied: Run):
     assert len(attention) == 3
     assert all(widths[name] == (6, 5) for name in attention)
     assert not {unit.layer for unit in tied.search.space.units} & {"head", "blocks.0.attn.proj", *attention}
-    _, recipe = tied.search.final(tied.search.found[0], digits().stats, digits().calib, {}, {})
+    _, recipe = tied.search.final(tied.search.found[0], {}, {})
     assert recipe.weights["head"].bits == recipe.activations["head.input"].bits == 8
 
 
