@@ -22,9 +22,6 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe
 #: Calibration images on which the divergence is measured.
 IMAGES = 64
 
-#: Of these, so many give the estimates.
-_ESTIMATED = 32
-
 #: Images of one backward pass.
 _BATCH = 8
 
@@ -105,8 +102,7 @@ class Space:
     @cached_property
     def table(self) -> Table:
         """Estimated divergence of every unit and width."""
-        images = self._measured[:: max(1, len(self._measured) // _ESTIMATED)][:_ESTIMATED]
-        return sensitivity_table(self.graph, *self._quantizers, images, self.units, self.start, self.bits)
+        return sensitivity_table(self.graph, *self._quantizers, self._measured, self.units, self.start, self.bits)
 
     @cached_property
     def evaluator(self) -> Evaluator:
