@@ -28,7 +28,7 @@ from rich.table import Table
 from static_peers import static_peers
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.search import MixedSettings
+from mptq_export.allocate.space import MixedSettings
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.bench.show import spread
