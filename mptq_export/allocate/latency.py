@@ -4,7 +4,6 @@ Weights cost the same at every width: onnxruntime unpacks them when it loads the
 time (clipping, and the regions after GELU), so that a budget of time buys widths where they are cheap.
 """
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,19 +12,18 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime as ort
 
 from mptq_export.allocate.units import Widths, layers
+from mptq_export.bench.inputs import feed_of
+from mptq_export.bench.profile import WARM_UP, node_medians, record
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.emitter import emit
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.verify.session import graph_input, open_session
 
-#: Profiled runs of a model, after two that are thrown away.
+#: Plain and profiled runs of a model that count.
 _RUNS = 15
-_WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -83,22 +81,15 @@ def _timed(model: onnx.ModelProto) -> tuple[float, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
-        options = ort.SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(path)
-        plain, profiled = open_session(path, threads=1), open_session(path, options, threads=1)
-        entry = plain.get_inputs()[0]
-        shape = [dim if isinstance(dim, int) else 1 for dim in entry.shape]
-        feed = {entry.name: np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
+        session = open_session(path, threads=1)
+        feed = feed_of(graph_input(session), 1)
         seconds = []
-        for _ in range(_WARM_UP + _RUNS):
+        for _ in range(WARM_UP + _RUNS):
             start = perf_counter()
-            plain.run(None, feed)
+            session.run(None, feed)
             seconds.append(perf_counter() - start)
-            profiled.run(None, feed)
-        events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
-    times: dict[str, list[float]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            times.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"] / 1e3)
-    return median(seconds[_WARM_UP:]) * 1e3, {name: median(values[_WARM_UP:]) for name, values in times.items()}
+        events = record(path, feed, threads=1, runs=_RUNS, folder=Path(folder))
+    nodes = {
+        node["name"].removesuffix("_kernel_time"): micros / 1e3 for node, micros in node_medians(events, skip=WARM_UP)
+    }
+    return median(seconds[WARM_UP:]) * 1e3, nodes

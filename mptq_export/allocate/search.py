@@ -100,7 +100,8 @@ def search(
         costs = replace(costs, latency=kept.latency(space.latency))
         try:
             for budget in budgets:
-                _check_possible(space, budget, costs)
+                if budget.kind == "latency":
+                    _check_possible(space, budget, costs)
         except MptqError:
             journal.unlink()  # it holds nothing that another search could use
             raise

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mptq_export.bench.op_groups import GROUPS, group_of
 from mptq_export.verify.session import open_session, run_session
 
-_WARM_UP = 2
+#: Runs at the beginning of a trace that do not count.
+WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,12 @@ class Profile:
 
 
 def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> Profile:
-    """Run a file under the profiler; see `read_profile`.
+    """Run a file under the profiler; see `read_profile` for what comes back, and `record` for the arguments."""
+    return read_profile(record(path, feed, threads=threads, runs=runs, folder=folder), skip=WARM_UP)
+
+
+def record(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> list[dict[str, Any]]:
+    """Onnxruntime's trace of some runs, `WARM_UP` of them at the beginning not asked for.
 
     Args:
         path: the ONNX file.
@@ -87,12 +93,12 @@ def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: in
     options.profile_file_prefix = str(folder / "trace")
     session = open_session(path, options, threads=threads)
     names = [entry.name for entry in session.get_outputs()]
-    for _ in range(_WARM_UP + runs):
+    for _ in range(WARM_UP + runs):
         run_session(session, names, feed)
     trace = Path(session.end_profiling())
     events: list[dict[str, Any]] = json.loads(trace.read_text(encoding="utf-8"))
     trace.unlink()
-    return read_profile(events, skip=_WARM_UP)
+    return events
 
 
 def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
@@ -105,24 +111,28 @@ def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
         events: onnxruntime's trace: the nodes of a run, then its ``model_run``; the same nodes in every run.
         skip: number of runs at the beginning that do not count.
     """
+    lengths = [event["dur"] for event in events if event["name"] == "model_run"]
+    time: dict[tuple[str, str], float] = {}
+    count: Counter[tuple[str, str]] = Counter()
+    for node, micros in node_medians(events, skip=skip):
+        kind = _kind(node["args"])
+        time[kind] = time.get(kind, 0.0) + micros
+        count[kind] += 1
+    ops = (OpTime(*kind, count[kind], micro / 1e3) for kind, micro in sorted(time.items(), key=lambda entry: -entry[1]))
+    return Profile(tuple(ops), median(lengths[skip:]) / 1e3)
+
+
+def node_medians(events: list[dict[str, Any]], *, skip: int) -> list[tuple[dict[str, Any], float]]:
+    """Every node of a trace (its event in the first run that counts) with its median microseconds."""
     runs: list[list[dict[str, Any]]] = []
-    lengths: list[int] = []
     nodes: list[dict[str, Any]] = []
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             nodes.append(event)
         elif event["name"] == "model_run":
             runs.append(nodes)
-            lengths.append(event["dur"])
             nodes = []
-    time: Counter[tuple[str, str]] = Counter()
-    count: Counter[tuple[str, str]] = Counter()
-    for same in zip(*runs[skip:], strict=True):
-        kind = _kind(same[0]["args"])
-        time[kind] += median(event["dur"] for event in same)
-        count[kind] += 1
-    ops = (OpTime(*kind, count[kind], micro / 1e3) for kind, micro in time.most_common())
-    return Profile(tuple(ops), median(lengths[skip:]) / 1e3)
+    return [(same[0], median(event["dur"] for event in same)) for same in zip(*runs[skip:], strict=True)]
 
 
 def _kind(node: dict[str, Any]) -> tuple[str, str]:
