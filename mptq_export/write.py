@@ -14,6 +14,8 @@ from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 
 if TYPE_CHECKING:
+    import onnx
+
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
     from mptq_export.recipe.schema import Recipe
@@ -38,7 +40,7 @@ def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Reci
     import onnx
 
     from mptq_export.emit.emitter import emit
-    from mptq_export.recipe.store import recipe_writers, to_json
+    from mptq_export.recipe.store import recipe_writers
     from mptq_export.verify.compare import verify_model
 
     settings = recipe.settings
@@ -55,11 +57,11 @@ def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Reci
         "mptq.arch": loaded.arch,
         "mptq.bits": settings["bits"],
         "mptq.method": settings["method"],
-        "mptq.recipe_sha256": hashlib.sha256(to_json(recipe).encode()).hexdigest(),
     }
     if loaded.class_names:
         metadata["mptq.class_names"] = json.dumps(loaded.class_names)
     onnx.helper.set_model_props(model, metadata)
+    tie(model, recipe)
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
@@ -74,6 +76,16 @@ def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Reci
 
     write_together({out: write, **recipe_writers(recipe, out)})
     return reports[0]
+
+
+def tie(model: "onnx.ModelProto", recipe: "Recipe") -> None:
+    """Let a finished model and its recipe name each other: the recipe lists the model's parts, the model its hash."""
+    from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+    from mptq_export.recipe.store import to_json
+
+    recipe.contents = contents_of(model)
+    model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(recipe.contents))
+    model.metadata_props.add(key=RECIPE_KEY, value=hashlib.sha256(to_json(recipe).encode()).hexdigest())
 
 
 def load_milliseconds(path: Path) -> float:

@@ -1,6 +1,7 @@
 """``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ _COUNT = 16
     cls=MptqCommand,
     examples=[
         "mptq-verify model.mptq.onnx",
+        "mptq-verify model.mptq.onnx --recipe model.mptq.recipe.json",
         "mptq-verify model.mptq.onnx --images photos/ --limit 32",
         "mptq-verify model.mptq.onnx --random 4 --threads 2 --json report.json",
     ],
@@ -24,6 +26,11 @@ _COUNT = 16
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of images to run; the default is --random.")
 @click.option("--limit", type=click.IntRange(1), help="At most N images of --images.  [default: 16]")
 @click.option("--random", "random_count", type=click.IntRange(1), help="Run N seeded random inputs.  [default: 16]")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="Also prove that MODEL came from this .recipe.json.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of onnxruntime; the default is its own choice.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs a batch.")
 @json_option
@@ -33,14 +40,15 @@ def main(
     images: Path | None,
     limit: int | None,
     random_count: int | None,
+    recipe: Path | None,
     threads: int | None,
     batch: int,
     json_path: Path | None,
 ) -> int:
     """Compare onnxruntime with kernels_ref on every tensor of MODEL and list the kernels that ran.
 
-    Exit status: 0 when no value differs and every matmul runs in integers; 1 when not; 2 when MODEL or the images
-    cannot be used.
+    Exit status: 0 when no value differs, every matmul runs in integers and MODEL is as it was written; 1 when not;
+    2 when MODEL, the recipe or the images cannot be used. A MODEL that is not --recipe's is not run.
     """
     if images and random_count:
         raise click.UsageError("--images and --random exclude each other.")
@@ -50,10 +58,17 @@ def main(
 
     from mptq_export.verify.compare import verify_model
     from mptq_export.verify.inputs import random_inputs
+    from mptq_export.verify.origin import check_recipe
     from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
-    from mptq_export.verify.show import show_report
+    from mptq_export.verify.show import show_origin, show_report
 
+    console = Console(highlight=False)
     document = load_onnx(model)
+    origin = check_recipe(document, recipe) if recipe else None
+    if origin and origin.problems:
+        write_json(json_path, {"model": str(model), "passed": False, "origin": origin.to_json()})
+        show_origin(origin, console)
+        return EXIT_FAILED
     inputs: Iterable[NDArray[Any]]
     spec = graph_input(open_session(model))
     size = spec.batch(batch)
@@ -70,6 +85,7 @@ def main(
         count = random_count or _COUNT
         inputs = random_inputs(spec, count, size)
     report = verify_model(model, progress(inputs, "verifying", -(-count // size)), threads=threads or 0)
+    report = replace(report, origin=origin or report.origin)
     write_json(json_path, report.to_json())
-    show_report(report, Console(highlight=False))
+    show_report(report, console)
     return 0 if report.passed else EXIT_FAILED

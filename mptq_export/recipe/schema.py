@@ -106,6 +106,7 @@ class Recipe:
         smoothing: SQ-b of every layer norm that only linear layers read.
         exponents: grid of every residual value: its float is an integer times `2 ** -exponent`.
         proof: filled when the ONNX file is emitted.
+        contents: SHA-256 of every part of that file (see `mptq_export.recipe.contents`); filled when it is written.
     """
 
     model: dict[str, Any]
@@ -115,3 +116,4 @@ class Recipe:
     smoothing: dict[str, Smoothing]
     exponents: dict[str, int]
     proof: list[Claim] = field(default_factory=list)
+    contents: dict[str, str] = field(default_factory=dict)

@@ -52,6 +52,7 @@ def to_json(recipe: Recipe) -> str:
             "smoothing": smoothing,
             "exponents": recipe.exponents,
             "proof": [asdict(claim) for claim in recipe.proof],
+            "contents": recipe.contents,
         }
     )
 
@@ -154,6 +155,7 @@ def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe
         smoothing=smoothing,
         exponents={name: int(exponent) for name, exponent in content["exponents"].items()},
         proof=[Claim(**entry) for entry in content["proof"]],
+        contents={name: str(digest) for name, digest in content.get("contents", {}).items()},
     )
 
 

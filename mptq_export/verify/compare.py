@@ -13,6 +13,7 @@ from mptq_export.errors import MptqError
 from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
+from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.session import graph_input, load_onnx, one_line
@@ -101,6 +102,7 @@ def verify_model(
         outputs=default,
         instrumented=instrumented,
         plan=kernel_plan(runtime),
+        origin=check_contents(original),
     )
 
 

@@ -8,6 +8,7 @@ import onnxruntime as ort
 
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.origin import Origin
 
 Status = Literal["compared", "folded", "certified", "fused", "unreadable"]
 
@@ -51,6 +52,7 @@ class VerifyReport:
         instrumented: the default session's outputs against those of the session whose tensors were compared; a
             difference means that other kernels ran and the comparison says nothing.
         plan: which kernel each matmul ran as.
+        origin: whether the file is as it was written; None for a file that does not say.
     """
 
     model: str
@@ -61,6 +63,7 @@ class VerifyReport:
     outputs: dict[str, Difference]
     instrumented: dict[str, Difference]
     plan: KernelPlan
+    origin: Origin | None = None
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -94,8 +97,8 @@ class VerifyReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs and no matmul runs in float."""
-        return self.exact and not self.plan.floating
+        """Whether nothing differs, no matmul runs in float, and the file is as it was written."""
+        return self.exact and not self.plan.floating and not (self.origin and self.origin.problems)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, totals first."""
@@ -121,4 +124,5 @@ class VerifyReport:
             "tensors": [tensor.to_json() for tensor in self.tensors],
             "runtime_made": list(self.runtime_made),
             "plan": self.plan.to_json(),
+            "origin": self.origin.to_json() if self.origin else None,
         }

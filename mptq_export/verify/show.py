@@ -6,6 +6,7 @@ from rich.table import Table
 
 from mptq_export.quantize.certify import MARGIN
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
+from mptq_export.verify.origin import Origin
 from mptq_export.verify.report import VerifyReport
 
 _ROWS = 12
@@ -40,10 +41,28 @@ def show_report(report: VerifyReport, console: Console) -> None:
                     soft_wrap=True,
                 )
     show_plan(report.plan, console)
+    if report.origin:
+        show_origin(report.origin, console)
     verdict = "[green]exact: 0 differing values[/]"
     if not report.exact:
         verdict = f"[red]NOT EXACT: {report.differing:,} of {report.values:,} values differ[/]"
-    console.print(verdict if report.passed or not report.exact else f"{verdict}, [red]but matmuls run in float[/]")
+    console.print(f"{verdict}, [red]but matmuls run in float[/]" if report.exact and report.plan.floating else verdict)
+
+
+def show_origin(origin: Origin, console: Console) -> None:
+    """Print whether a file is what its recipe, or its own hash, says."""
+    against = escape(origin.recipe) if origin.recipe else "the hash that it carries"
+    if not origin.problems:
+        codes = f", the codes of {origin.weights} layers unpacked" if origin.recipe else ""
+        console.print(f"origin: {origin.parts} parts compared with {against}{codes}: as written", soft_wrap=True)
+        return
+    console.print(
+        f"origin: [red]NOT AS WRITTEN[/], {len(origin.problems)} parts are not those of {against}", soft_wrap=True
+    )
+    for problem in origin.problems[:_ROWS]:
+        console.print(f"  {escape(problem)}", soft_wrap=True)
+    if len(origin.problems) > _ROWS:
+        console.print(f"  ... and {len(origin.problems) - _ROWS} more (all in the --json file)")
 
 
 def _show_diverging(report: VerifyReport, console: Console) -> None:

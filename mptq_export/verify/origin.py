@@ -1,0 +1,127 @@
+"""Where a file comes from: is it as it was written, and does it say what its recipe says?
+
+onnxruntime and `kernels_ref` read the same file, so that a changed weight is the same to both. What finds it is the
+list of parts that the recipe keeps, and for weights the recipe's own codes against those that the file unpacks to.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kernels_ref import Interpreter, InterpreterError
+from mptq_export.errors import MptqError
+from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.store import read_recipe
+from mptq_export.verify.session import metadata_of
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was found out about a file's origin.
+
+    Attributes:
+        recipe: path of the recipe that it was held against; None where only its own hash was checked.
+        recipe_sha256: of the recipe that the file names; empty if it names none.
+        parts: tensors, nodes and metadata that were compared by their hash.
+        weights: layers whose codes were unpacked from the file and compared with the recipe's.
+        problems: what differs, a sentence each, the first tensor that differs first.
+    """
+
+    recipe: str | None
+    recipe_sha256: str
+    parts: int
+    weights: int
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "recipe": self.recipe,
+            "recipe_sha256": self.recipe_sha256,
+            "parts": self.parts,
+            "weights": self.weights,
+            "problems": list(self.problems),
+        }
+
+
+def check_contents(model: onnx.ModelProto) -> Origin | None:
+    """Hold a file against the hash of its contents that it carries; None for a file without one."""
+    metadata = metadata_of(model)
+    if CONTENTS_KEY not in metadata:
+        return None
+    contents = contents_of(model)
+    changed = contents_digest(contents) != metadata[CONTENTS_KEY]
+    problems = ("it was changed after it was written; --recipe tells where",) if changed else ()
+    return Origin(None, metadata.get(RECIPE_KEY, ""), len(contents), 0, problems)
+
+
+def check_recipe(model: onnx.ModelProto, path: Path) -> Origin:
+    """Prove that a file came from a recipe, or say what is not the recipe's.
+
+    Args:
+        model: the file, with its tensors in memory.
+        path: the recipe's JSON file; its .safetensors lies beside it.
+
+    Raises:
+        MptqError: the recipe cannot be read, or is older than its list of parts.
+    """
+    recipe = read_recipe(path)
+    if not recipe.contents:
+        raise MptqError(f"{path} does not list the parts of its file: it is of an older version; export again")
+    metadata, contents = metadata_of(model), contents_of(model)
+    try:
+        checked, wrong = _compare_codes(model, recipe)
+    except InterpreterError as error:
+        checked, wrong = 0, [f"its weights cannot be unpacked: {error}"]
+    problems = [*_changed_parts(recipe.contents, contents), *wrong]
+    named, found = metadata.get(RECIPE_KEY, ""), hashlib.sha256(path.read_bytes()).hexdigest()
+    if named != found:
+        problems.append(f"its metadata names the recipe {named or 'nothing'}, this one is {found}")
+    if contents_digest(contents) != metadata.get(CONTENTS_KEY):
+        problems.append(f"its metadata's {CONTENTS_KEY} is not the hash of its contents")
+    return Origin(str(path), named, len(contents), checked, tuple(problems))
+
+
+def _changed_parts(expected: dict[str, str], found: dict[str, str]) -> Iterator[str]:
+    """Tensors before nodes before metadata, each in the file's order, as `contents_of` lists them."""
+    for name, digest in expected.items():
+        if name not in found:
+            yield f"{name} is missing"
+        elif found[name] != digest:
+            yield f"{name} differs" if name != "graph" else "the graph's inputs, outputs, types or opset differ"
+    yield from (f"{name} is not in the recipe" for name in found if name not in expected)
+
+
+def _compare_codes(model: onnx.ModelProto, recipe: Recipe) -> tuple[int, list[str]]:
+    """Weight codes as `kernels_ref` unpacks them from the file's bits, against the recipe's."""
+    unpacked = _unpack(model, {f"{layer}.weight" for layer in recipe.weights})
+    wrong = [
+        f"the weight codes of {layer} are not the recipe's"
+        for layer, quant in recipe.weights.items()
+        if (codes := unpacked.get(f"{layer}.weight")) is not None and not np.array_equal(codes, quant.codes.T)
+    ]
+    return len(unpacked), wrong
+
+
+def _unpack(model: onnx.ModelProto, names: set[str]) -> dict[str, Any]:
+    """The constants of these names that the file has, by running what makes them and nothing else."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    needed = names & {*tensors, *(name for node in model.graph.node for name in node.output)}
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(needed))
+    if not needed:
+        return {}
+    wanted, nodes = set(needed), []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            nodes.append(node)
+    part.graph.node.extend(reversed(nodes))
+    part.graph.initializer.extend(tensors[name] for name in sorted(wanted) if name in tensors)
+    return Interpreter(part).run({})
