@@ -1,4 +1,4 @@
-"""The true metric of a candidate: mean KL divergence of the logits from the float model's.
+"""The true metric of a candidate: KL divergence of the logits of every image from the float model's.
 
 Activations are kept at block boundaries, so that a candidate costs only the blocks from its layer on.
 """
@@ -47,8 +47,8 @@ class Evaluator:
         with torch.no_grad():
             self._float = torch.cat([evaluate(graph, part) for part in torch.split(images, 16)]).log_softmax(-1)
 
-    def divergence(self, widths: Widths) -> float:
-        """Mean KL divergence of a set of widths; blocks before its first change from the last call are reused."""
+    def divergences(self, widths: Widths) -> list[float]:
+        """KL divergence of every image; blocks before the first change from the last call are reused."""
         changed = [layer for layer, pair in widths.items() if self._widths.get(layer) != pair]
         first = min((self._block_of[layer] for layer in changed), default=len(self._blocks))
         first = min(first, len(self._inputs) - 1)
@@ -62,4 +62,5 @@ class Evaluator:
                 parts = torch.split(self._inputs[-1], 16)
                 self._inputs.append(torch.cat([block.run(part, self._simulator.compute) for part in parts]))
             found = self._inputs[-1].log_softmax(-1)
-            return float((self._float.exp() * (self._float - found)).sum(-1).mean())
+            divergences: list[float] = (self._float.exp() * (self._float - found)).sum(-1).tolist()
+            return divergences

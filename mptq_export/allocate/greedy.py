@@ -2,19 +2,23 @@
 
 Lazy and in groups: the next steps wait in a queue, ordered by an estimate of what they cost (the sensitivity table,
 corrected by what steps really cost). Only the head is measured. One step changes the measured divergence by less than
-its noise: every rounding error behind the layer falls anew. So the head is as many steps as are expected to be seen
-above it, and a group that costs much more than expected is halved until the step that is at fault stands alone.
+its noise: every rounding error behind the layer falls anew, and few images carry most of the divergence. So the head is
+as many steps as are expected to be seen above it, and a group that costs significantly more than expected, image by
+image, is halved until the step that is at fault stands alone.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
 
 from mptq_export.allocate.sensitivity import Table
 from mptq_export.allocate.units import Unit, Widths
 
-Measure = Callable[[Widths], float]
-"""Mean KL divergence of the logits of a set of widths."""
+Measure = Callable[[Widths], Sequence[float]]
+"""KL divergence of the logits of every image for a set of widths."""
 
 #: Smallest rise of the divergence that a step is counted with: below it, steps are equal and the larger gain wins.
 _FLOOR = 1e-7
@@ -24,6 +28,9 @@ _SHARE = 0.05
 
 #: Noise of a measured rise, as a share of the divergence; one step on 64 images of a DeiT-tiny varies by 0.06 to 0.11.
 _NOISE = 0.1
+
+#: Standard errors of the mean change of an image that a rise must exceed to be one.
+_SIGNIFICANT = 2.0
 
 #: A group is taken if it costs at most so many times what is expected, and the noise.
 _TRUST = 2.0
@@ -73,7 +80,8 @@ def greedy(
     Yields:
         What was accepted, and None when a limit is met. Ends early where nothing is left to lower.
     """
-    widths, level = dict(start), measure(start)  # the level is freed of noise: half of it is what was expected
+    widths, last = dict(start), measure(start)
+    level = fmean(last)  # freed of noise: half of it is what was expected
     estimate = _Estimate({unit.key: unit for unit in units}, table, lowest)
     for limit in limits:
         most = len(units)
@@ -84,9 +92,11 @@ def greedy(
             lowered = widths
             for key, bits in group:
                 lowered = estimate.units[key].applied(lowered, bits)
-            found = measure(lowered)
+            images = measure(lowered)
+            found = fmean(images)
             expected = sum(estimate.rise(*step) for step in group)
-            excess = found - level - _NOISE * max(level, found)
+            noise = max(_NOISE * max(level, found), _SIGNIFICANT * _standard_error(last, images))
+            excess = found - level - noise
             if excess > _TRUST * expected:
                 if len(group) > 1:
                     most = len(group) // 2
@@ -95,9 +105,15 @@ def greedy(
                 if estimate.cheapest(widths, limit, level, 1) != group:
                     continue
             level = (level + expected + found) / 2
-            widths, most = lowered, len(units)
+            widths, last, most = lowered, images, len(units)
             yield Step(dict(group), found, widths)
         yield None
+
+
+def _standard_error(before: Sequence[float], after: Sequence[float]) -> float:
+    """Of the mean change of an image."""
+    changes = np.subtract(after, before)
+    return float(changes.std() / np.sqrt(max(len(changes) - 1, 1)))
 
 
 class _Estimate:

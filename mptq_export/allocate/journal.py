@@ -22,7 +22,7 @@ class Journal:
         asked: the divergences that were asked for, once each, replayed ones included.
     """
 
-    def __init__(self, file: IO[str], kept: dict[str, float], latency: dict[str, Any] | None) -> None:
+    def __init__(self, file: IO[str], kept: dict[str, list[float]], latency: dict[str, Any] | None) -> None:
         self.asked: set[str] = set()
         self._file, self._kept, self._latency = file, kept, latency
 
@@ -39,7 +39,7 @@ class Journal:
             MptqError: it cannot be written, or is of another search.
         """
         try:
-            kept: dict[str, float] = {}
+            kept: dict[str, list[float]] = {}
             latency: dict[str, Any] | None = None
             if resume:
                 lines = path.read_text(encoding="utf-8").splitlines()
@@ -56,10 +56,10 @@ class Journal:
                     if "latency" in entry:
                         latency = entry["latency"]
                     else:
-                        kept[entry["widths"]] = entry["divergence"]
+                        kept[entry["widths"]] = list(entry["divergences"])
             entries: list[dict[str, Any]] = [{"search": identity}]
             entries += [] if latency is None else [{"latency": latency}]
-            entries += [{"widths": key, "divergence": value} for key, value in kept.items()]
+            entries += [{"widths": key, "divergences": value} for key, value in kept.items()]
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
 
             def write(temporary: Path) -> None:
@@ -73,13 +73,13 @@ class Journal:
             raise MptqError(f"{path} is not the journal of a search; start again without --resume") from error
         return Journal(file, kept, latency)
 
-    def value(self, widths: Widths, measure: Callable[[], float]) -> float:
-        """A divergence, from the journal or measured now."""
+    def value(self, widths: Widths, measure: Callable[[], list[float]]) -> list[float]:
+        """The divergence of every image, from the journal or measured now."""
         key = " ".join(f"{weights}{activations}" for weights, activations in widths.values())
         self.asked.add(key)
         if key not in self._kept:
             self._kept[key] = measure()
-            self._append({"widths": key, "divergence": self._kept[key]})
+            self._append({"widths": key, "divergences": self._kept[key]})
         return self._kept[key]
 
     def latency(self, measure: Callable[[], Latency]) -> Latency:

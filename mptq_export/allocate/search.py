@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mptq_export.allocate.budget import Budget
@@ -106,20 +107,20 @@ def search(
             journal.unlink()  # it holds nothing that another search could use
             raise
 
-        def measure(widths: Widths) -> float:
-            return kept.value(widths, lambda: space.evaluator.divergence(widths))
+        def measure(widths: Widths) -> list[float]:
+            return kept.value(widths, lambda: space.evaluator.divergences(widths))
 
         front: list[dict[str, Any]] = []
         found: dict[int, Found] = {}
         order = sorted(range(len(budgets)), key=lambda i: -budgets[i].most)
         limits = [as_limit(costs.constraints(budgets[i]), low) for i in order]
-        widths, divergence = space.start, measure(space.start)
+        widths, divergence = space.start, fmean(measure(space.start))
         for step in greedy(space.units, space.table, measure, space.start, low, limits):
             if step is None:
                 budget = budgets[order[len(found)]]
                 constraints = costs.constraints(budget)
                 programme = solve(space.units, space.table, space.start, space.bits, constraints)
-                summed = measure(programme) if all(c.met(programme) for c in constraints) else math.inf
+                summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
                 found[order[len(found)]] = _better(budget, (widths, divergence), (programme, summed))
                 continue
             widths, divergence = step.widths, step.divergence

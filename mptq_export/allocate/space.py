@@ -96,18 +96,23 @@ class Space:
         return collect_catalogue(self.graph, self.stats, self.images, self.method, importance, self.bits, self._fixed)
 
     @cached_property
-    def _measured(self) -> torch.Tensor:
+    def measured(self) -> torch.Tensor:
+        """The images of the true metric."""
         return self.images[:: max(1, len(self.images) // IMAGES)][:IMAGES]
 
     @cached_property
     def table(self) -> Table:
         """Estimated divergence of every unit and width."""
-        return sensitivity_table(self.graph, *self._quantizers, self._measured, self.units, self.start, self.bits)
+        return sensitivity_table(self.graph, *self._quantizers, self.measured, self.units, self.start, self.bits)
 
     @cached_property
     def evaluator(self) -> Evaluator:
         """The true metric."""
-        return Evaluator(self.graph, *self._quantizers, self._measured)
+        return self.evaluator_on(self.measured)
+
+    def evaluator_on(self, images: torch.Tensor) -> Evaluator:
+        """The true metric on float32 inputs of one's own."""
+        return Evaluator(self.graph, *self._quantizers, images)
 
     def latency(self) -> Latency:
         """What the widths cost in time, here and now; measured on files of quickly chosen quantizers."""

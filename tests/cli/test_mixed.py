@@ -56,18 +56,18 @@ def means(path: Path) -> tuple[float, float]:
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function after which a search breaks at its Nth measurement; 0 lets it pass again."""
-    measure = Evaluator.divergence
+    measure = Evaluator.divergences
 
     def after(count: int) -> None:
         left = [count]
 
-        def divergence(self: Evaluator, widths: Widths) -> float:
+        def divergences(self: Evaluator, widths: Widths) -> list[float]:
             left[0] -= 1
             if left[0] == 0:
                 raise KeyboardInterrupt
             return measure(self, widths)
 
-        monkeypatch.setattr(Evaluator, "divergence", divergence)
+        monkeypatch.setattr(Evaluator, "divergences", divergences)
 
     return after
 

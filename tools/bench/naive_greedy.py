@@ -9,7 +9,10 @@ and count in no mean, so that the naive search ends before the day does.
 import fnmatch
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,6 +22,7 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy import Limit, Measure, greedy
+from mptq_export.allocate.solver import solve
 from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.cli.export import parse_range
@@ -30,11 +34,11 @@ class Counted:
     """A metric that remembers what it measured."""
 
     def __init__(self, measure: Measure) -> None:
-        self.known: dict[str, float] = {}
+        self.known: dict[str, Sequence[float]] = {}
         self._measure = measure
 
-    def __call__(self, widths: Widths) -> float:
-        """Mean KL divergence."""
+    def __call__(self, widths: Widths) -> Sequence[float]:
+        """KL divergence of every image."""
         key = str(widths)
         if key not in self.known:
             self.known[key] = self._measure(widths)
@@ -56,18 +60,29 @@ def main(
     settings = MixedSettings((Budget.parse(str(budget)),), bits, tied=False, pins={})
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
     moving = [unit for unit in space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]
-    limit = as_limit(constraints(moving, bits, budget), bits[0])
-    rows = []
+    bounds = constraints(moving, bits, budget)
+    limit = as_limit(bounds, bits[0])
+    unseen = space.evaluator_on(calibrated.images[1::2])  # the search sees every second image
+    rows: list[dict[str, Any]] = []
     for name, search in (("lazy", lazy), ("naive", naive)):
-        measure = Counted(space.evaluator.divergence)
+        measure = Counted(space.evaluator.divergences)
         start = time.perf_counter()
-        widths = search(space, moving, measure, limit)
+        widths = search(space, moving, measure, limit, bounds)
         seconds = time.perf_counter() - start
-        row = {"search": name, "divergence": measure(widths), "evaluations": len(measure.known), "seconds": seconds}
-        rows.append(row)
-    table = Table("search", "KL on the search images", "evaluations", "seconds", title=f"{len(moving)} units")
+        rows.append(
+            {
+                "search": name,
+                "divergence": fmean(measure(widths)),
+                "unseen": fmean(unseen.divergences(widths)),
+                "evaluations": len(measure.known),
+                "seconds": seconds,
+            }
+        )
+    columns = ("search", "KL on the search images", "on as many others", "evaluations", "seconds")
+    table = Table(*columns, title=f"{len(moving)} units")
     for row in rows:
-        table.add_row(str(row["search"]), f"{row['divergence']:.5f}", str(row["evaluations"]), f"{row['seconds']:.0f}")
+        figures = (f"{row[key]:.5f}" for key in ("divergence", "unseen"))
+        table.add_row(str(row["search"]), *figures, str(row["evaluations"]), f"{row['seconds']:.0f}")
     Console().print(table)
     if json_path:
         json_path.write_text(
@@ -89,27 +104,28 @@ def constraints(moving: list[Unit], bits: range, mean: float) -> list[Constraint
     ]
 
 
-def lazy(space: Space, moving: list[Unit], measure: Measure, limit: Limit) -> Widths:
-    """Ours."""
+def lazy(space: Space, moving: list[Unit], measure: Measure, limit: Limit, bounds: list[Constraint]) -> Widths:
+    """Ours: greedy in groups, or the integer programme where that is better."""
     widths = space.start
     for step in greedy(moving, space.table, measure, space.start, space.bits[0], [limit]):
         widths = widths if step is None else step.widths
-    return widths
+    programme = solve(moving, space.table, space.start, space.bits, bounds)
+    return min(widths, programme, key=lambda found: fmean(measure(found)))
 
 
-def naive(space: Space, moving: list[Unit], measure: Measure, limit: Limit) -> Widths:
+def naive(space: Space, moving: list[Unit], measure: Measure, limit: Limit, _: list[Constraint]) -> Widths:
     """The paper's: of all next steps, the one that really costs least for what it gains."""
     widths = space.start
-    for _ in track(range(len(moving) * len(space.bits)), "naive search", transient=True):
+    for _step in track(range(len(moving) * len(space.bits)), "naive search", transient=True):
         if limit.met(widths):
             break
-        divergence = measure(widths)
+        divergence = fmean(measure(widths))
         choices: list[tuple[float, str, Widths]] = []
         for unit in moving:
             below, gain = unit.bits(widths) - 1, limit.gain(unit, widths)
             if below >= space.bits[0] and gain > 0:
                 lowered = unit.applied(widths, below)
-                choices.append(((measure(lowered) - divergence) / gain, unit.key, lowered))
+                choices.append(((fmean(measure(lowered)) - divergence) / gain, unit.key, lowered))
         widths = min(choices)[2]
     return widths
 
