@@ -11,6 +11,7 @@ import numpy as np
 
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
+from kernels_ref.limits import check_broadcast, check_result
 from kernels_ref.model import Node
 from kernels_ref.ops.arguments import integers
 from kernels_ref.ops.quantize_linear import code_range, to_codes
@@ -25,6 +26,7 @@ def op_of(node: Node, constants: Constants) -> tuple[Compute, tuple[str, ...]]:
     op, attributes = OPS[node.op], node.attributes
 
     def plain(*inputs: Array | None) -> tuple[Array, ...]:
+        check_result(node.op, inputs, attributes)
         return op(inputs, attributes)
 
     if node.op in _UFUNCS and all(node.inputs) and len(node.inputs) == _UFUNCS[node.op].nin:
@@ -45,6 +47,7 @@ def _element_wise(ufunc: np.ufunc, kinds: str, plain: Compute) -> Compute:
         return (ufunc(x),) if x.ndim and x.dtype.kind in kinds else plain(x)
 
     def binary(a: Array, b: Array) -> tuple[Array, ...]:
+        check_broadcast(a, b)
         return (ufunc(a, b),) if a.ndim and a.dtype is b.dtype and a.dtype.kind in kinds else plain(a, b)
 
     return unary if ufunc.nin == 1 else binary

@@ -11,6 +11,7 @@ from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
 from kernels_ref.known import eight_bit_tensors, whole_tensors
+from kernels_ref.limits import check_result
 from kernels_ref.lookup import Lookup, find_lookups
 from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
@@ -34,6 +35,15 @@ class Interpreter:
     """
 
     def __init__(self, source: str | Path | onnx.ModelProto) -> None:
+        try:
+            self._read(source)
+        except InterpreterError:
+            raise
+        except REFUSALS as error:
+            reason = " ".join(str(error).split())
+            raise InterpreterError(f"the graph does not make sense ({type(error).__name__}: {reason})") from error
+
+    def _read(self, source: str | Path | onnx.ModelProto) -> None:
         self._graph = read_graph(source, OPS.keys())
         self._constants = Constants(self._graph, _evaluate)
         with np.errstate(all="ignore"):
@@ -182,6 +192,7 @@ def _centred_name(codes: str, zero: int) -> str:
 
 def _evaluate(node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:
     try:
+        check_result(node.op, inputs, node.attributes)
         return OPS[node.op](inputs, node.attributes)
     except REFUSALS as error:
         raise refusal(node.label, error) from error

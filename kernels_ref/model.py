@@ -1,6 +1,7 @@
 """Reads an ONNX file into a plain graph, and refuses what the interpreter cannot run."""
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -14,6 +15,8 @@ from kernels_ref.errors import InterpreterError
 from kernels_ref.ops.types import Array
 
 OLDEST_OPSET = 13
+_PROTOBUF_LIMIT = 2**31
+_FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1)
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,15 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
         InterpreterError: the file is not an ONNX model, its opset is older than 13, its graph is cyclic or unsorted, it
             holds an op that does not exist or data outside its folder.
     """
-    model = source if isinstance(source, onnx.ModelProto) else _load(Path(source))
+    model = source if isinstance(source, onnx.ModelProto) else read_model(Path(source))
     if not model.graph.output:
         raise InterpreterError("the model has no graph output; it is not ONNX, or cut short")
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise InterpreterError(f"opset {opset} is too old; export with opset {OLDEST_OPSET} or newer")
-    if model.graph.sparse_initializer:
-        raise InterpreterError("sparse initializers are not supported")
+    if model.graph.sparse_initializer or model.functions:
+        what = "functions" if model.functions else "sparse initializers"
+        raise InterpreterError(f"{what} are not supported")
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in ops:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
@@ -79,33 +83,84 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
     return graph
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def read_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with the data that it keeps in other files of its folder.
+
+    Nothing outside of the folder is opened, and no more is read than the shapes of the tensors ask for.
+
+    Raises:
+        InterpreterError: the file is not an ONNX model, or its data is elsewhere, or not as long as its shape says.
+    """
+    if path.exists() and not path.is_file():
+        raise InterpreterError(f"cannot read {path}: it is no file")
     try:
-        model = onnx.load(path, load_external_data=False)
+        size = path.stat().st_size
+        model = onnx.ModelProto() if size > _PROTOBUF_LIMIT else onnx.load_model_from_string(path.read_bytes())
     except OSError as error:
         raise InterpreterError(f"cannot read {path}: {error.strerror}") from error
     except (DecodeError, ValueError) as error:
         raise InterpreterError(f"{path} is not an ONNX file, or cut short") from error
-    external = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
-    for tensor in external:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        _check_location(tensor.name, location, path.parent)
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            reason = " ".join(str(error).split())
-            raise InterpreterError(f"cannot read the data of tensor {tensor.name}: {reason}") from error
-        tensor.data_location = onnx.TensorProto.DEFAULT
+    if size > _PROTOBUF_LIMIT:
+        raise InterpreterError(f"{path} is above 2 GiB, which no ONNX file can be")
+    for tensor in _tensors(model):
+        if external_data_helper.uses_external_data(tensor):
+            _read_external(tensor, path.parent)
     return model
 
 
+def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Put the bytes of another file into a tensor."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    _check_location(tensor.name, location, folder)
+    try:
+        size = _byte_size(tensor)
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+        file = folder / location
+        if offset < 0 or length != size or not file.is_file() or file.stat().st_size < offset + size:
+            raise ValueError(f"its shape asks for {size} bytes from {offset} on, which {location!r} does not have")
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            tensor.raw_data = stream.read(size)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InterpreterError(f"cannot read the data of tensor {tensor.name}: {reason}") from error
+    del tensor.external_data[:]
+    tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def _byte_size(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's elements; two of 4 bits share one."""
+    if any(size < 0 for size in tensor.dims):
+        raise ValueError(f"the shape {list(tensor.dims)} has negative sizes")
+    count: int = math.prod(tensor.dims)
+    if tensor.data_type in _FOUR_BITS:
+        return -(-count // 2)
+    return count * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
+
+
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
+    """Every tensor, those of functions and of the bodies of nodes too."""
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _graph_tensors(graph)
 
 
 def _check_location(name: str, location: str, folder: Path) -> None:

@@ -9,8 +9,18 @@ from kernels_ref.ops.types import Array
 #: Tensors by their name; None under '', the name of what is left out.
 Values = dict[str, Array | None]
 
-#: What NumPy raises on inputs that do not fit an op.
-REFUSALS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError)
+#: What Python and NumPy raise on inputs that do not fit an op, or on a graph of millions of nodes in a row.
+REFUSALS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    AssertionError,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from mptq_export.cli.common import MptqCommand, json_option, progress, write_jso
 
 
 @click.command(
+    "mptq-bench",
     cls=MptqCommand,
+    isolated=True,
     examples=[
         "mptq-bench float.onnx model.mptq.onnx",
         "mptq-bench float.onnx model.mptq.onnx --threads 4 --batch 8 --json report.json",

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 
+from mptq_export.cli.isolated import isolate, why
 from mptq_export.errors import MptqError
 from mptq_export.files import check_writable, write_atomic
 
@@ -33,10 +34,14 @@ class MptqCommand(click.Command):
     the command runs. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
-        """`examples` are command lines that `--help` shows as they are; all else goes to click."""
+    def __init__(self, *args: Any, examples: Sequence[str] = (), isolated: bool = False, **kwargs: Any) -> None:
+        """`examples` are command lines that `--help` shows as they are; all else goes to click.
+
+        `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process.
+        """
         super().__init__(*args, **kwargs)
         self.examples = examples
+        self.isolated = isolated
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, one a line, not re-wrapped."""
@@ -48,6 +53,13 @@ class MptqCommand(click.Command):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run the command and leave the process with its status."""
+        if self.isolated and not args and "args" not in kwargs:  # from the command line, not from another program
+            ended = isolate()
+            if ended is not None:
+                if ended < 0:
+                    given = " ".join(sys.argv[1:])
+                    ended = fail(f"{self.name} {given} came to an end ({why(-ended)}); get the files again")
+                sys.exit(ended)
         kwargs["standalone_mode"] = False
         silenced = logging.root.manager.disable
         logging.disable(logging.WARNING)
@@ -57,6 +69,8 @@ class MptqCommand(click.Command):
                 status = super().main(*args, **kwargs)
         except MptqError as error:
             status = fail(str(error))
+        except MemoryError as error:
+            status = fail(f"there is not enough memory ({error}); use a smaller --batch or another machine")
         except click.UsageError as error:
             name = error.ctx.command_path if error.ctx else self.name
             status = fail(f"{error.format_message()} See `{name} --help`.")

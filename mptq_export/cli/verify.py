@@ -3,18 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from numpy.typing import NDArray
 
 from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progress, write_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _COUNT = 16
 
 
 @click.command(
+    "mptq-verify",
     cls=MptqCommand,
+    isolated=True,
     examples=[
         "mptq-verify model.mptq.onnx",
         "mptq-verify model.mptq.onnx --recipe model.mptq.recipe.json",
@@ -59,7 +63,7 @@ def main(
     from mptq_export.verify.compare import verify_model
     from mptq_export.verify.inputs import random_inputs
     from mptq_export.verify.origin import check_recipe
-    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
+    from mptq_export.verify.session import declared_input, load_onnx, metadata_of
     from mptq_export.verify.show import show_origin, show_report
 
     console = Console(highlight=False)
@@ -70,7 +74,7 @@ def main(
         show_origin(origin, console)
         return EXIT_FAILED
     inputs: Iterable[NDArray[Any]]
-    spec = graph_input(open_session(model))
+    spec = declared_input(document)
     size = spec.batch(batch)
     if images:
         from mptq_export.data.images import ImageFolder

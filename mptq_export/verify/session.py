@@ -1,5 +1,6 @@
 """Opening an ONNX file and its onnxruntime session; whatever goes wrong is one line."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from kernels_ref import InterpreterError, read_model
 from mptq_export.errors import MptqError
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
@@ -24,6 +25,9 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     ort_state.RuntimeException,
 )
 """Every way in which onnxruntime says no: its exceptions have no common base of their own."""
+
+MOST_VALUES = 2**28
+"""Values of one graph input, batch included: a hundred times what a large batch of large images holds."""
 
 _ERRORS_ONLY = 3
 _MAX_QUOTE = 300
@@ -52,17 +56,15 @@ def one_line(error: Exception) -> str:
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
+    """Read an ONNX file, with the data that it keeps in other files of its folder.
 
     Raises:
-        MptqError: the file is missing, is a folder, is truncated, or holds no graph.
+        MptqError: the file is missing, is a folder, is truncated, holds no graph, or has its data outside its folder.
     """
     try:
-        model = onnx.load(path)
-    except OSError as error:
-        raise MptqError(f"cannot read {path}: {error.strerror or error}; name an ONNX file") from error
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        raise MptqError(f"{path} is not a whole ONNX file ({one_line(error)}); export it again") from error
+        model = read_model(path)
+    except InterpreterError as error:
+        raise MptqError(f"{one_line(error)}; name a whole ONNX file, or export it again") from error
     if not model.graph.node:
         raise MptqError(f"{path} holds no ONNX graph; name a file that mptq-export wrote")
     return model
@@ -128,8 +130,13 @@ class GraphInput:
             MptqError: the graph takes no batch, or a batch of none.
         """
         own = self.shape[0] if self.shape else 0
-        if own == 0:
+        sizes = [size for size in self.shape if isinstance(size, int)]
+        if own == 0 or min(sizes, default=1) < 1:
             raise MptqError(f"input {self.name} has shape {list(self.shape)}, which holds no batch of inputs")
+        if math.prod(sizes) > MOST_VALUES:
+            raise MptqError(
+                f"input {self.name} has shape {list(self.shape)}, which is more than {MOST_VALUES:,} values"
+            )
         return own if isinstance(own, int) else wanted
 
     def convert(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -143,17 +150,43 @@ class GraphInput:
         return array
 
 
+def declared_input(model: onnx.ModelProto) -> GraphInput:
+    """The one input that a file declares, before anything runs it.
+
+    Raises:
+        MptqError: the graph has several inputs, or one of a type that NumPy does not have.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    entries = [entry for entry in model.graph.input if entry.name not in constants]
+    kind = entries[0].type.tensor_type.elem_type if len(entries) == 1 else 0
+    name = (
+        onnx.TensorProto.DataType.Name(kind).lower() if kind in onnx.TensorProto.DataType.values() else f"type {kind}"
+    )
+    shapes = [
+        tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            for dim in entry.type.tensor_type.shape.dim
+        )
+        for entry in entries
+    ]
+    return _one_input([(entry.name, f"tensor({name})", shape) for entry, shape in zip(entries, shapes, strict=True)])
+
+
 def graph_input(session: ort.InferenceSession) -> GraphInput:
     """The session's one input.
 
     Raises:
         MptqError: the graph has several inputs, or one of a type that NumPy does not have.
     """
-    inputs = session.get_inputs()
+    return _one_input([(entry.name, entry.type, tuple(entry.shape)) for entry in session.get_inputs()])
+
+
+def _one_input(inputs: list[tuple[str, str, tuple[int | str | None, ...]]]) -> GraphInput:
+    """The input, from the names, types (as onnxruntime writes them) and shapes of all."""
     if len(inputs) != 1:
-        names = ", ".join(entry.name for entry in inputs) or "none"
+        names = ", ".join(name for name, _, _ in inputs) or "none"
         raise MptqError(f"the graph needs exactly one input, it has {len(inputs)} ({names}); name another file")
-    (entry,) = inputs
-    if entry.type not in NUMPY_TYPES:
-        raise MptqError(f"input {entry.name} has type {entry.type}, which is not supported; use float32 or uint8")
-    return GraphInput(entry.name, NUMPY_TYPES[entry.type], tuple(entry.shape))
+    ((name, kind, shape),) = inputs
+    if kind not in NUMPY_TYPES:
+        raise MptqError(f"input {name} has type {kind}, which is not supported; use float32 or uint8")
+    return GraphInput(name, NUMPY_TYPES[kind], shape)
