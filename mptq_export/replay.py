@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mptq_export.errors import MptqError
+from mptq_export.quantize.method import METHODS
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
     from mptq_export.recipe.schema import Recipe
+
+
+_ADVICE = "give the model that the recipe was made for, restore the file, or export again"
+#: Values that a setting can have, where a stranger's could do harm.
+_KNOWN: dict[str, tuple[object, ...]] = {
+    "input": ("float32", "uint8"),
+    "weight_storage": ("packed", "int8"),
+    "pixel_inputs": (True, False),
+    "method": tuple(METHODS),
+}
 
 
 def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preprocessing: dict[str, str]) -> None:
@@ -56,6 +67,11 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
     ]
     if missing:
         raise MptqError(f"{path}: the settings lack {missing[0]}; restore the file, or export again")
+    for name, known in _KNOWN.items():
+        if recipe.settings[name] not in known:
+            raise MptqError(f"{path}: the settings' {name} is {str(recipe.settings[name])[:40]!r}; {_ADVICE}")
+    if not isinstance(recipe.settings["bits"], str):
+        raise MptqError(f"{path}: the settings' bits are no text; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -103,9 +119,6 @@ def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
     _check_same(path, "exponents", recipe.exponents, streams(graph))
     norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
     _check_same(path, "smoothing", recipe.smoothing, norms)
-
-
-_ADVICE = "give the model that the recipe was made for, restore the file, or export again"
 
 
 def _check_same(path: Path, section: str, recipe: Iterable[str], graph: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """From an image to a model's input, as timm's evaluation transform does it, and its place in the ONNX metadata."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from mptq_export.errors import MptqError
 
 _PREFIX = "preprocessing."
 _CROP_MODES = ("center", "squash", "border")
+_LARGEST = 2**14
 _PIL_MODES = {1: "L", 3: "RGB"}
 
 
@@ -43,9 +45,12 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         channels = self.input_size[0] if len(self.input_size) == 3 else 0
-        if channels not in _PIL_MODES or min(self.input_size) < 1:
-            raise MptqError(f"preprocessing: input_size {self.input_size} is not (1 or 3 channels, height, width)")
-        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
+        if channels not in _PIL_MODES or not 1 <= min(self.input_size) <= max(self.input_size) <= _LARGEST:
+            raise MptqError(
+                f"preprocessing: input_size {self.input_size} is not (1 or 3 channels, height, width) up to {_LARGEST}"
+            )
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != channels or len(self.std) != channels or not finite or min(self.std) <= 0:
             raise MptqError(
                 f"preprocessing: mean {self.mean} and std {self.std} do not fit {channels} channels; save the "
                 "checkpoint with a pretrained_cfg that holds the right ones"
@@ -75,8 +80,8 @@ class Preprocessing:
                 crop_pct=float(config["crop_pct"]),
                 crop_mode=str(config["crop_mode"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise MptqError(f"preprocessing: {type(error).__name__} {error} in {dict(config)}") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise MptqError(f"preprocessing: {type(error).__name__} {error} in {str(dict(config))[:300]}") from error
 
     def to_metadata(self) -> dict[str, str]:
         """Key and JSON value of each field, for the ONNX file's `metadata_props`."""
@@ -97,7 +102,7 @@ class Preprocessing:
             )
         try:
             config = {name: json.loads(metadata[_PREFIX + name]) for name in cls.__dataclass_fields__}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MptqError(f"the file's preprocessing metadata is not JSON ({error}); export it again") from error
         return cls.from_config(config)
 

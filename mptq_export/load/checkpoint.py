@@ -2,11 +2,13 @@
 
 import argparse
 import json
-import pickle
 import pickletools
 import re
+import struct
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
+from mptq_export.load.model_kwargs import check_model_kwargs
 
 _PICKLED = (".pt", ".pth", ".bin")
 _SAFETENSORS = ".safetensors"
@@ -79,11 +82,13 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     module = _find_module(content)
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
+    model_kwargs = _mapping(path, about, "model_kwargs")
+    check_model_kwargs(path, model_kwargs)
     return Checkpoint(
         path=path,
         state_dict=_clean(path, module.state_dict() if module is not None else _find_tensors(path, content)),
         arch=_arch(about, module),
-        model_kwargs=_mapping(path, about, "model_kwargs"),
+        model_kwargs=model_kwargs,
         module=module,
         class_names=_class_names(about, pretrained_cfg),
         pretrained_cfg=pretrained_cfg,
@@ -95,13 +100,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise MptqError(f"{path} cannot be read as safetensors ({error}); it is truncated or corrupt") from error
     for key in ("model_kwargs", "pretrained_cfg", "preprocessing", "class_names", "args"):
         if key in metadata:
             try:
                 metadata[key] = json.loads(metadata[key])
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise MptqError(
                     f"{path}: the metadata's {key} is not JSON ({error}); write it with json.dumps"
                 ) from error
@@ -118,18 +123,31 @@ _PLAIN_DATA: list[Any] = [
 
 
 def _read_pickled(path: Path, trust: bool) -> Any:
+    if _is_zip(path):
+        _check_stored(path)
     try:
         with torch.serialization.safe_globals(_PLAIN_DATA):
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
-        raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
     except (ImportError, AttributeError) as error:
         raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
+    except Exception as error:
+        raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
 
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(4) == b"PK\x03\x04"
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse an archive whose parts are larger than itself: PyTorch stores them as they are, a bomb packs them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise MptqError(f"{path} cannot be read ({error}); it is truncated or corrupt, get the file again") from error
+    if size > path.stat().st_size:
+        raise MptqError(f"{path} holds parts of {size:,} bytes, more than the file; save it with torch.save")
 
 
 def _trouble(path: Path, message: str) -> str:
@@ -170,7 +188,9 @@ def _find_tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
         for candidate in (*(content.get(key) for key in _STATE_KEYS), content):
             if _is_state_dict(candidate):
                 return candidate
-    held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+    held = type(content).__name__
+    if isinstance(content, Mapping) and content:
+        held = ", ".join(key[:40] if isinstance(key, str) else type(key).__name__ for key in islice(content, 5))
     raise MptqError(
         f"{path} holds no state dict (found: {held}); save one bare or under one of {', '.join(_STATE_KEYS)}"
     )
@@ -190,8 +210,15 @@ def _clean(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     while prefix := next((p for p in _WRAPPERS if all(name.startswith(p) for name in named)), None):
         named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
     clean = {}
+    size = path.stat().st_size
     for name, stored in named.items():
         tensor = stored.detach()
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+            raise MptqError(f"{path}: tensor {name} is no plain tensor of numbers; save a state_dict of a float model")
+        if tensor.numel() * tensor.element_size() > size:
+            raise MptqError(
+                f"{path}: tensor {name} {list(tensor.shape)} is larger than the file; it is corrupt, get it again"
+            )
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float32)
             bad = int(tensor.numel() - torch.isfinite(tensor).sum())

@@ -43,9 +43,9 @@ def build_meta(name: str, model_kwargs: Mapping[str, Any]) -> nn.Module:
     try:
         with torch.device("meta"):
             model: nn.Module = timm.create_model(name, **model_kwargs)
-    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, KeyError, IndexError) as error:
+    except Exception as error:
         raise MptqError(
-            f"timm cannot build {name} with {dict(model_kwargs)} ({type(error).__name__}: {error}); "
+            f"timm cannot build {name} with {dict(model_kwargs)} ({type(error).__name__}: {str(error)[:300]}); "
             "check --arch and --model-kwargs"
         ) from error
     return model

@@ -7,6 +7,7 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.errors import MptqError
 
 
 def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None) -> Preprocessing:
@@ -19,10 +20,17 @@ def preprocessing_of(model: nn.Module, override: Mapping[str, Any] | None = None
     Raises:
         MptqError: the configuration does not make sense.
     """
-    config = dict(resolve_data_config(pretrained_cfg={**getattr(model, "pretrained_cfg", {}), **(override or {})}))
+    asked = {**getattr(model, "pretrained_cfg", {}), **(override or {})}
+    try:
+        config = dict(resolve_data_config(pretrained_cfg=asked))
+        channels, *size = config["input_size"]
+    except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise MptqError(
+            f"preprocessing: the pretrained_cfg does not make sense ({type(error).__name__}: {str(error)[:200]}); save "
+            "the checkpoint with the right one, or without"
+        ) from error
     embed = getattr(model, "patch_embed", None)
     if embed is not None:
-        channels, *size = config["input_size"]
         first = next((module for module in embed.modules() if isinstance(module, nn.Conv2d)), None)
         if first is not None:
             channels = first.in_channels

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region, Smoothing, WeightQuant
 
+#: Floats end at 2 ** 127; a grid beyond is no grid.
+_LARGEST_EXPONENT = 126
+
 
 def recipe_paths(onnx_path: Path) -> tuple[Path, Path]:
     """The two files that lie beside an exported ONNX file."""
@@ -110,7 +113,7 @@ def read_recipe(json_path: Path) -> Recipe:
         _check_unchanged(json_path, content, recipe)
     except OSError as error:
         raise MptqError(f"cannot read the recipe {json_path}: {error.strerror or error}; check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError) as error:
         raise MptqError(
             f"{json_path} is not a recipe of this program, or it is damaged ({type(error).__name__}: {error}); "
             "export again"
@@ -127,23 +130,31 @@ def _check_version(json_path: Path, version: object) -> None:
 
 
 def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe:
+    def tensor(name: str, dtype: type[np.generic], axes: int, *, positive: bool = False) -> NDArray[Any]:
+        value = tensors[name]
+        if value.dtype != dtype or value.ndim != axes:
+            raise ValueError(f"{name} is {value.dtype} of shape {list(value.shape)}")
+        if not np.isfinite(value).all() or (positive and not (value > 0).all()):
+            raise ValueError(f"{name} holds values that it cannot have")
+        return value
+
     weights = {
         name: WeightQuant(
-            codes=tensors[f"{name}.codes"],
-            scale=tensors[f"{name}.scale"],
-            bias=tensors[f"{name}.bias"],
-            bits=int(entry["bits"]),
-            form=entry["form"],
-            reason=entry["reason"],
+            codes=tensor(f"{name}.codes", np.int8, 2),
+            scale=tensor(f"{name}.scale", np.float32, 1, positive=True),
+            bias=tensor(f"{name}.bias", np.float32, 1),
+            bits=_integer(entry["bits"], 2, 8),
+            form=_text_of(entry["form"]),
+            reason=_text_of(entry["reason"]),
         )
         for name, entry in content["weights"].items()
     }
     smoothing = {
         name: Smoothing(
-            shift=tensors[f"{name}.smoothing.shift"],
-            scale=tensors[f"{name}.smoothing.scale"],
+            shift=tensor(f"{name}.smoothing.shift", np.float64, 1),
+            scale=tensor(f"{name}.smoothing.scale", np.float64, 1, positive=True),
             strength=float(entry["strength"]),
-            reason=entry["reason"],
+            reason=_text_of(entry["reason"]),
         )
         for name, entry in content["smoothing"].items()
     }
@@ -153,10 +164,24 @@ def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe
         activations={name: _activation(entry) for name, entry in content["activations"].items()},
         weights=weights,
         smoothing=smoothing,
-        exponents={name: int(exponent) for name, exponent in content["exponents"].items()},
+        exponents={
+            name: _integer(value, -_LARGEST_EXPONENT, _LARGEST_EXPONENT) for name, value in content["exponents"].items()
+        },
         proof=[Claim(**entry) for entry in content["proof"]],
-        contents={name: str(digest) for name, digest in content.get("contents", {}).items()},
+        contents={name: _text_of(digest) for name, digest in content.get("contents", {}).items()},
     )
+
+
+def _integer(value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{value!r:.40} is not a whole number from {low} to {high}")
+    return value
+
+
+def _text_of(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} is no text")
+    return value
 
 
 def _activation_entry(quant: ActivationQuant) -> dict[str, Any]:
@@ -166,7 +191,7 @@ def _activation_entry(quant: ActivationQuant) -> dict[str, Any]:
 
 def _activation(entry: dict[str, Any]) -> ActivationQuant:
     """The opposite of `_activation_entry`, with the ranges of the numbers checked."""
-    regions = tuple(Region(int(shift), int(last)) for shift, last in entry["regions"])
+    regions = tuple(Region(_integer(shift, 0, 7), _integer(last, 0, 255)) for shift, last in entry["regions"])
     quant = ActivationQuant(**{**entry, "scale": float(entry["scale"]), "regions": regions})
     codes = (quant.zero_point, quant.low, quant.high, quant.bits)
     if not all(isinstance(code, int) and 0 <= code <= 255 for code in codes) or quant.low > quant.high:
