@@ -65,6 +65,8 @@ def export_mixed(
     from mptq_export.allocate.search import search
     from mptq_export.allocate.space import Space
     from mptq_export.quantize.method import METHODS
+    from mptq_export.report.command import command_of
+    from mptq_export.report.write import write_report
 
     outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
     if len(set(outputs)) != len(outputs):
@@ -101,7 +103,8 @@ def export_mixed(
         identity = identity_of(calibrated.loaded)
         graph, recipe = result.final(found, identity, settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
-        exported.append(written(one, calibrated.loaded, calibrated.source.warnings, graph, recipe))
+        warnings, command = calibrated.source.warnings, command_of(request, mixed)
+        exported.append(written(one, calibrated.loaded, warnings, graph, recipe, calibrated.images, command, track))
     text = json.dumps(result.front, indent=1) + "\n"
 
     def write(path: Path) -> None:
@@ -109,6 +112,8 @@ def export_mixed(
 
     write_atomic(front, write)
     journal.unlink()
+    for path in outputs:
+        write_report(path)
     return exported
 
 

@@ -141,15 +141,45 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
     Raises:
         MptqError: any problem that the user can act on; nothing is left half written.
     """
+    from mptq_export.report.command import command_of
+    from mptq_export.report.write import write_report
+
     check_outputs(request)
-    loaded, warnings, graph, recipe = _replayed(request) if request.recipe else _quantized(request, track)
-    return written(request, loaded, warnings, graph, recipe)
+    images = None
+    if request.recipe:
+        loaded, warnings, graph, recipe = _replayed(request)
+    else:
+        calibrated = calibrate_model(request, track)
+        loaded, warnings, images = calibrated.loaded, calibrated.source.warnings, calibrated.images
+        graph, recipe = _built(request, calibrated, track)
+    result = written(request, loaded, warnings, graph, recipe, images, command_of(request), track)
+    write_report(request.out)
+    return result
 
 
 def written(
-    request: ExportRequest, loaded: "LoadedModel", warnings: tuple[str, ...], graph: "Graph", recipe: "Recipe"
+    request: ExportRequest,
+    loaded: "LoadedModel",
+    warnings: tuple[str, ...],
+    graph: "Graph",
+    recipe: "Recipe",
+    images: "torch.Tensor | None",
+    command: str,
+    track: Track,
 ) -> ExportResult:
-    """Write a finished recipe, proved and compared with the reference."""
+    """Write a finished recipe, proved and compared with the reference, and measure what its report shows.
+
+    Args:
+        request: what was asked for.
+        loaded: the float model.
+        warnings: what the user should know.
+        graph: prepared graph with the recipe's transforms, on the CPU.
+        recipe: all decisions; its proof is filled.
+        images: float32 calibration inputs; None where there are none.
+        command: a command line that does the same again.
+        track: wraps an iterable with a progress bar.
+    """
+    from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
     report = write_export(request.out, loaded, graph, recipe)
@@ -162,18 +192,21 @@ def written(
     weights = sum(p.numel() for p in loaded.model.parameters()) * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
+    done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, request.float_onnx, command)
+    write_evidence(done, images, track)
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
 
 
 def check_outputs(request: ExportRequest) -> None:
     """Refuse outputs that cannot be written, are an input, or are one file twice."""
     from mptq_export.recipe.store import recipe_paths, tensors_path
+    from mptq_export.report.paths import evidence_path, report_path
 
     inputs = {Path(request.model).resolve()}
     replayed = {path.resolve() for path in (request.recipe, tensors_path(request.recipe))} if request.recipe else set()
     taken: set[Path] = set()
     models = [request.out, *([request.float_onnx] if request.float_onnx else [])]
-    for path in [*models, *recipe_paths(request.out)]:
+    for path in [*models, *recipe_paths(request.out), report_path(request.out), evidence_path(request.out)]:
         # A replayed recipe may be written over itself.
         if path.resolve() in inputs | taken | (replayed if path in models else set()):
             raise MptqError(
@@ -221,13 +254,6 @@ def _replayed(request: ExportRequest) -> "tuple[LoadedModel, tuple[str, ...], Gr
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     probe = _probe(request, loaded, open_calibration(None, loaded.preprocessing, count=2))
     return loaded, (), replay_graph(request.recipe, recipe, loaded, probe), recipe
-
-
-def _quantized(request: ExportRequest, track: Track) -> "tuple[LoadedModel, tuple[str, ...], Graph, Recipe]":
-    """Model, graph and recipe from calibration inputs."""
-    calibrated = calibrate_model(request, track)
-    graph, recipe = _built(request, calibrated, track)
-    return calibrated.loaded, calibrated.source.warnings, graph, recipe
 
 
 def _device(name: str | None) -> str:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mptq_export.pipeline import ExportResult
 from mptq_export.recipe.schema import Claim
+from mptq_export.report.paths import report_path
 
 
 def summary_json(result: ExportResult) -> dict[str, Any]:
@@ -17,6 +18,7 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
         "kit": None if result.request.kit is None else str(result.request.kit),
+        "report": str(report_path(result.request.out)),
         "recipe": None if result.request.recipe is None else str(result.request.recipe),
         "calibration": result.recipe.settings["calibration"],
         "method": result.recipe.settings["method"],
@@ -53,6 +55,7 @@ def show_summary(result: ExportResult) -> None:
         "checked": f"{data['differing_values']} of {data['compared_values']:,} values differ between onnxruntime and "
         "kernels_ref (1 random input)",
         "written": f"{data['output']}, and its .recipe.json and .recipe.safetensors",
+        "report": data["report"],
     }
     if data["kit"]:
         rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"

@@ -9,7 +9,9 @@ from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, 
 
 
 @click.command(
+    "mptq-eval",
     cls=MptqCommand,
+    isolated=True,
     examples=[
         "mptq-eval model.mptq.onnx --data val/",
         "mptq-eval model.mptq.onnx --data val/ --float model.pt",
@@ -49,6 +51,7 @@ def main(
     from mptq_export.data.preprocessing import Preprocessing
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_report
+    from mptq_export.report.hashes import sha256_of
     from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
 
     preprocessing = Preprocessing.from_metadata(metadata_of(load_onnx(model)))
@@ -64,7 +67,7 @@ def main(
         floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
     batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
-    write_json(json_path, report.to_json())
+    write_json(json_path, {"model": str(model), "sha256": sha256_of(model), **report.to_json()})
     show_report(report, Console(highlight=False))
     if folder.labels is not None and len(folder.classes) != report.classes:
         warn(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.source import open_calibration
-from mptq_export.verify.session import graph_input, open_session
+from mptq_export.verify.session import GraphInput, graph_input, open_session
 
 COUNT = 2
 """Golden inputs of a kit: one can agree by luck, many make it large."""
@@ -29,11 +29,23 @@ def calibration_inputs(model: Path, calib: Path | None, preprocessing: Preproces
     source = open_calibration(calib, preprocessing, count=COUNT)
     inputs: list[NDArray[Any]] = []
     for batch in source.batches(1):
-        array: NDArray[Any] = batch
-        if spec.dtype == "uint8":
-            mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
-            # Normalised 8-bit pixels give the pixels back; inputs that are none are clipped to them.
-            pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
-            array = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+        array = file_inputs(batch, spec, preprocessing)
         inputs.append(np.ascontiguousarray(np.repeat(array, spec.batch(1), axis=0)))
     return inputs
+
+
+def file_inputs(batch: NDArray[np.float32], spec: GraphInput, preprocessing: Preprocessing) -> NDArray[Any]:
+    """Calibration inputs as a file takes them.
+
+    Args:
+        batch: (images, channels, height, width), normalised.
+        spec: the file's input: float32 as they are, or uint8 NHWC pixels.
+        preprocessing: the model's.
+    """
+    if spec.dtype != "uint8":
+        return batch
+    mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
+    # Normalised 8-bit pixels give the pixels back; inputs that are none are clipped to them.
+    pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
+    codes: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return codes

@@ -24,7 +24,11 @@ def find_browser() -> str | None:
 
 
 class Browser:
-    """One page of a headless browser, as a context manager."""
+    """One page of a headless browser, as a context manager.
+
+    Attributes:
+        events: what the page reported, (method, parameters), of the domains that were enabled with `send`.
+    """
 
     def __init__(self, program: str, *, width: int, height: int) -> None:
         """Start the browser; no other thread may run yet.
@@ -57,6 +61,7 @@ class Browser:
         os.close(from_browser)
         self._buffer = b""
         self._sent = 0
+        self.events: list[tuple[str, dict[str, Any]]] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
@@ -102,6 +107,10 @@ class Browser:
         """The window as a PNG."""
         return base64.b64decode(self._call("Page.captureScreenshot", session=True, format="png")["data"])
 
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send the page a command of the DevTools protocol, such as ``Network.enable``, and return its result."""
+        return self._call(method, session=True, **parameters)
+
     def _call(self, method: str, *, session: bool = False, **parameters: Any) -> dict[str, Any]:
         self._sent += 1
         message = {"id": self._sent, "method": method, "params": parameters}
@@ -110,6 +119,8 @@ class Browser:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
             answer = json.loads(self._read())
+            if "method" in answer:
+                self.events.append((answer["method"], answer.get("params", {})))
             if answer.get("id") == self._sent:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")

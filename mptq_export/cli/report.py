@@ -1,0 +1,48 @@
+"""``mptq-report``: the page of an export built again from its files, or two exports side by side."""
+
+from pathlib import Path
+
+import click
+
+from mptq_export.cli.common import MptqCommand
+
+_MOST = 2
+
+
+@click.command(
+    cls=MptqCommand,
+    examples=[
+        "mptq-report model.mptq.onnx --force",
+        "mptq-report model.mptq.recipe.json -o report.html",
+        "mptq-report a.onnx b.onnx",
+    ],
+)
+@click.argument("exports", metavar="EXPORT [EXPORT]", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    help="Default: NAME.report.html beside the ONNX file; A-vs-B.report.html for two.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
+    """Build the report of an EXPORT (its .onnx file or its .recipe.json) again, or compare two.
+
+    What lies beside it is used: the recipe, NAME.report.json (what the export measured), NAME.search.json (the search
+    of widths) and NAME.eval.json (written by `mptq-eval --json`). The page says what is missing.
+    """
+    if len(exports) > _MOST:
+        raise click.UsageError("One export, or two to compare.")
+    from mptq_export.files import check_writable
+    from mptq_export.report.paths import comparison_path, onnx_path_of, report_path
+    from mptq_export.report.write import write_comparison, write_report
+
+    files = [onnx_path_of(path) for path in exports]
+    out = out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))
+    check_writable(out, force=force)
+    if len(files) == 1:
+        write_report(exports[0], out)
+    else:
+        write_comparison(exports[0], exports[1], out)
+    click.echo(out)

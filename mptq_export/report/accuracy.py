@@ -1,0 +1,67 @@
+"""Accuracy on labelled images: OUT.eval.json, which `mptq-eval OUT.onnx --json OUT.eval.json` writes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mptq_export.errors import MptqError
+from mptq_export.report.typed import from_json
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Accuracy of one model, in shares of 1; None without labels."""
+
+    top1: float | None
+    top5: float | None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What `mptq-eval` found; see `evaluate.run.EvalReport`.
+
+    Attributes:
+        sha256: of the file that was run.
+        images: how many.
+        quantised: the file.
+        floating: the float model, if it was given.
+        agreement: share of the images for which both name the same class.
+        mean_kl: mean KL(float || file), in nats.
+    """
+
+    sha256: str
+    images: int
+    quantised: Shares
+    floating: Shares | None
+    agreement: float | None
+    mean_kl: float | None
+
+
+def accuracy_path(onnx_path: Path) -> Path:
+    """OUT.eval.json."""
+    return onnx_path.with_suffix(".eval.json")
+
+
+def read_accuracy(onnx_path: Path, digest: str) -> Accuracy | None:
+    """Read OUT.eval.json.
+
+    Args:
+        onnx_path: OUT.onnx.
+        digest: its SHA-256.
+
+    Returns:
+        None where there is no such file.
+
+    Raises:
+        MptqError: it is damaged, or of another ONNX file.
+    """
+    path = accuracy_path(onnx_path)
+    if not path.is_file():
+        return None
+    try:
+        accuracy = from_json(Accuracy, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MptqError(f"{path.name} is not what mptq-eval --json writes ({error})") from error
+    if accuracy.sha256 != digest:
+        raise MptqError(f"{path.name} was measured on another file")
+    return accuracy

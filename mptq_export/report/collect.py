@@ -1,0 +1,105 @@
+"""Right after an export, while model and images are at hand: measure what its report needs, write OUT.report.json."""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mptq_export import __version__
+from mptq_export.files import write_atomic
+from mptq_export.report.evidence import VERSION, Check, Evidence, kernels_of
+from mptq_export.report.hashes import sha256_of
+from mptq_export.report.observe import Observed, Track, observe, spread
+from mptq_export.report.paths import evidence_path
+
+if TYPE_CHECKING:
+    from mptq_export.capture.graph import Graph
+    from mptq_export.load.model import LoadedModel
+    from mptq_export.recipe.schema import Recipe
+    from mptq_export.verify.report import VerifyReport
+
+
+@dataclass(frozen=True)
+class Written:
+    """An export that was just written.
+
+    Attributes:
+        onnx: the file.
+        loaded: the float model.
+        graph: prepared graph with the recipe's transforms, on the CPU.
+        recipe: all decisions.
+        verified: onnxruntime against `kernels_ref`.
+        float_bytes: size of the weights in float32.
+        load_ms: time that onnxruntime needed to make a session.
+        float_onnx: the float model as ONNX, where it was written.
+        command: a command line that does the same again.
+    """
+
+    onnx: Path
+    loaded: "LoadedModel"
+    graph: "Graph"
+    recipe: "Recipe"
+    verified: "VerifyReport"
+    float_bytes: int
+    load_ms: float
+    float_onnx: Path | None
+    command: str
+
+
+def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
+    """Measure and write.
+
+    Args:
+        written: the export.
+        images: float32 calibration inputs; None where there are none (an export from a recipe).
+        track: wraps an iterable with a progress bar: (items, label, total).
+
+    Raises:
+        MptqError: the file cannot be written.
+    """
+    from mptq_export.allocate.costs import Costs
+    from mptq_export.report.deployed import measure_agreement, measure_latency
+
+    observed, agreement = Observed(), None
+    if images is not None:
+        observed = observe(written.graph, written.recipe, spread(images), track)
+        agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing)
+    report, plan = written.verified, written.verified.plan
+    evidence = Evidence(
+        version=VERSION,
+        onnx_sha256=sha256_of(written.onnx),
+        command=written.command,
+        versions=measuring_versions(),
+        float_bytes=written.float_bytes,
+        load_ms=written.load_ms,
+        macs=Costs.of(written.graph).macs,
+        observed_images=observed.images,
+        errors=observed.errors,
+        norms=observed.norms,
+        histograms=observed.histograms,
+        check=Check(report.samples, report.values, report.differing, report.count("compared")),
+        kernels=kernels_of(plan),
+        op_counts=plan.op_counts,
+        agreement=agreement,
+        latency=measure_latency(written.onnx, written.float_onnx),
+    )
+    text = evidence.to_json()
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    write_atomic(evidence_path(written.onnx), write)
+
+
+def measuring_versions() -> dict[str, str]:
+    """What measures: Python, the machine, and the libraries that decide bits."""
+    libraries = ("onnxruntime", "onnx", "numpy", "torch", "timm")
+    return {
+        "mptq-export": __version__,
+        "Python": platform.python_version(),
+        **{name: version(name) for name in libraries},
+        "system": f"{platform.system()} {platform.machine()}",
+    }

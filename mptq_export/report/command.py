@@ -1,0 +1,49 @@
+"""The command line of an export, from what was asked for: a call from Python has one too."""
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mptq_export.allocate.space import MixedSettings
+    from mptq_export.pipeline import ExportRequest
+
+
+def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -> str:
+    """`mptq-export ...` with every option that is not at its default.
+
+    Args:
+        request: what to export.
+        mixed: the search, where there was one; `request.out` is then the name that was asked for.
+    """
+    words: list[str] = ["mptq-export", request.model]
+    if request.arch:
+        words += ["--arch", request.arch]
+    if request.model_kwargs:
+        words += ["--model-kwargs", json.dumps(request.model_kwargs)]
+    if request.recipe is not None:
+        words += ["--recipe", str(request.recipe)]
+    else:
+        words += _quantizing(request, mixed)
+    for option, value in {"--input": request.input_type, "--weight-storage": request.weight_storage}.items():
+        words += [option, value] if value else []
+    if request.trust:
+        words.append("--trust")
+    return shlex.join([*words, "-o", str(request.out)])
+
+
+def _quantizing(request: "ExportRequest", mixed: "MixedSettings | None") -> list[str]:
+    """What a recipe would answer."""
+    words: list[str] = ["--calib", str(request.calib)] if request.calib else []
+    words += ["--count", str(request.count)]
+    if mixed is None:
+        words += ["--bits", "{}/{}".format(*request.bits)]
+    else:
+        for budget in mixed.budgets:
+            words += ["--mixed", budget.text]
+        words += ["--mixed-range", f"{mixed.bits[0]}-{mixed.bits[-1]}"]
+        words += ["--tied"] if mixed.tied else []
+    for pattern, widths in request.pins.items():
+        words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]
+    words += ["--method", request.method]
+    return words + (["--reconstruct"] if request.reconstruct else [])

@@ -1,0 +1,82 @@
+"""Two exports side by side, from what their files tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mptq_export.recipe.store import layer_bits
+from mptq_export.report.charts import front_chart
+from mptq_export.report.decisions import global_decisions
+from mptq_export.report.errors import error_plot
+from mptq_export.report.figures import figures_of
+from mptq_export.report.files import Export
+from mptq_export.report.network import layers_of
+from mptq_export.report.page import kernel_counts, render
+from mptq_export.report.reproduce import hashes_of, versions_of
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row: a name and what both exports have there; empty where one has nothing."""
+
+    name: str
+    first: str
+    second: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two are not the same."""
+        return self.first != self.second
+
+
+def compare_page(exports: tuple[Export, Export]) -> str:
+    """The comparison as HTML."""
+    labels = labels_of(exports)
+    figures = [figures_of(export) for export in exports]
+    measured = [
+        (label, e.evidence) for label, e in zip(labels, exports, strict=True) if e.evidence and e.evidence.errors
+    ]
+    fronts = [(label, e.front) for label, e in zip(labels, exports, strict=True) if e.front]
+    return render(
+        "compare.html",
+        labels=labels,
+        exports=exports,
+        figures=list(zip(*figures, strict=True)),
+        bits=pairs(exports, _widths),
+        front_plot=front_chart(fronts) if fronts else None,
+        error_plot=error_plot(measured) if measured else None,
+        errors=pairs(exports, _decibels) if measured else [],
+        decisions=pairs(exports, lambda e: {d.what: f"{d.choice} ({d.reason})" for d in global_decisions(e.recipe)}),
+        kernels=pairs(exports, lambda e: {op: str(count) for op, _, count in kernel_counts(e.kernels or ())}),
+        versions=pairs(exports, versions_of),
+        hashes=pairs(exports, _hashes),
+    )
+
+
+def labels_of(exports: tuple[Export, Export]) -> tuple[str, str]:
+    """File names, with their folders where they are the same."""
+    first, second = exports
+    if first.name != second.name:
+        return first.name, second.name
+    return str(first.onnx), str(second.onnx)
+
+
+def pairs(exports: tuple[Export, Export], read: Callable[[Export], dict[str, str]]) -> list[Pair]:
+    """What both have under each name, in the order of the first, then of the second."""
+    first, second = (read(export) for export in exports)
+    return [Pair(name, first.get(name, ""), second.get(name, "")) for name in dict.fromkeys([*first, *second])]
+
+
+def _widths(export: Export) -> dict[str, str]:
+    table = layer_bits(export.recipe)
+    return {layer: table[layer] for layer in layers_of(export.recipe)}
+
+
+def _decibels(export: Export) -> dict[str, str]:
+    errors = export.evidence.errors if export.evidence else {}
+    return {name: f"{error.sqnr_db:.1f}" for name, error in errors.items()}
+
+
+def _hashes(export: Export) -> dict[str, str]:
+    """Under names that both exports have."""
+    stem = export.onnx.with_suffix("").name
+    return {name.replace(stem, "OUT", 1) if name.startswith(stem) else name: h for name, h in hashes_of(export).items()}

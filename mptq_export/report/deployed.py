@@ -1,0 +1,89 @@
+"""The written file in onnxruntime: does it agree with the float model, and how fast is an image?"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mptq_export.bench.inputs import feed_of
+from mptq_export.bench.instruction_set import detect_cpu
+from mptq_export.bench.interleave import interleave
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.evaluate.metrics import Logits, agreement, mean_kl
+from mptq_export.kit.inputs import file_inputs
+from mptq_export.report.evidence import Agreement, Latency
+from mptq_export.verify.session import graph_input, open_session, run_session
+
+#: Images of a step.
+_BATCH = 8
+
+#: No step begins after so many seconds.
+_AGREEMENT_SECONDS = 4.0
+
+#: What all timed runs may take.
+_LATENCY_SECONDS = 1.5
+
+#: Fewer rounds say little; more say little more.
+_ROUNDS = (3, 15)
+
+#: A 2-D row of logits, at least two classes.
+_LOGITS_DIM = 2
+
+
+def measure_agreement(
+    path: Path, model: torch.nn.Module, images: torch.Tensor, preprocessing: Preprocessing
+) -> Agreement | None:
+    """Run file and float model on calibration images, as many as a few seconds allow.
+
+    Args:
+        path: the written file.
+        model: the float model, on the CPU.
+        images: float32 NCHW calibration inputs.
+        preprocessing: the model's.
+
+    Returns:
+        None where the model gives no logits of two classes or more.
+    """
+    session = open_session(path)
+    spec = graph_input(session)
+    ours: list[Logits] = []
+    theirs: list[Logits] = []
+    end = time.monotonic() + _AGREEMENT_SECONDS
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH].cpu()
+        inputs = file_inputs(batch.numpy(), spec, preprocessing)
+        ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])
+        with torch.inference_mode():
+            theirs.append(model(batch).float().numpy())
+        if time.monotonic() > end:
+            break
+    found, exact = np.concatenate(ours), np.concatenate(theirs)
+    if found.ndim != _LOGITS_DIM or found.shape != exact.shape or found.shape[1] < 2:
+        return None
+    return Agreement(len(found), round(agreement(exact, found) * len(found)), mean_kl(exact, found))
+
+
+def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:
+    """Time one image on one thread, in turn with the float file where there is one.
+
+    Returns:
+        None where so few runs fit into the time that they would say nothing.
+    """
+    runners: dict[str, Callable[[], object]] = {}
+    for name, file in {"file": path, "float": float_onnx}.items():
+        if file is not None:
+            session = open_session(file, threads=1)
+            output = [session.get_outputs()[0].name]
+            runners[name] = partial(run_session, session, output, feed_of(graph_input(session), 1))
+    start = time.perf_counter()
+    for run in runners.values():
+        run()
+    once = time.perf_counter() - start
+    rounds = min(int(_LATENCY_SECONDS / (2 * max(once, 1e-6))), _ROUNDS[1])
+    if rounds < _ROUNDS[0]:
+        return None
+    medians = {name: float(np.median(times)) * 1e3 for name, times in interleave(runners, rounds).items()}
+    return Latency(detect_cpu().description, 1, rounds, medians["file"], medians.get("float"))

@@ -1,0 +1,212 @@
+"""What an export measured for its report: OUT.report.json, beside the ONNX file.
+
+The recipe holds decisions and is the same on every run. This holds measurements: they need the float model and the
+images, which are gone when the report is built again.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mptq_export.errors import MptqError
+from mptq_export.report.typed import from_json
+from mptq_export.verify.kernel_plan import KernelPlan
+
+#: Raised when a stored file changes its meaning.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """How far the quantized model is from the float model after one node, on a few calibration images.
+
+    Attributes:
+        kind: `layer` (linear, patch embedding, attention's product with v) or `stream` (a residual sum).
+        signal: mean square of the float value.
+        noise: mean square of the difference.
+    """
+
+    kind: str
+    signal: float
+    noise: float
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise in decibels; infinite without noise."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(max(self.signal, 1e-300) / self.noise)
+
+
+@dataclass(frozen=True)
+class ChannelRanges:
+    """What SQ-b did to the ranges of a layer norm's channels, sorted by their width before.
+
+    Every value is a part of the largest magnitude in the whole tensor: one quantizer serves all channels.
+
+    Attributes:
+        channels: how many there are; neighbours are joined where they are many.
+        before_low: smallest value of a channel before SQ-b.
+        before_high: largest value before.
+        after_low: smallest value after.
+        after_high: largest value after.
+    """
+
+    channels: int
+    before_low: tuple[float, ...]
+    before_high: tuple[float, ...]
+    after_low: tuple[float, ...]
+    after_high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ValueHistogram:
+    """What a quantizer saw, in bins of one width.
+
+    Attributes:
+        low: lower end of the first bin.
+        high: upper end of the last bin.
+        counts: values in each bin.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The written file in onnxruntime beside the float model, on calibration images.
+
+    Attributes:
+        images: how many were run.
+        same: for how many both name the same class.
+        mean_kl: mean KL(float || file) of the softmax of the logits, in nats.
+    """
+
+    images: int
+    same: int
+    mean_kl: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One image on this machine, medians of runs in turn.
+
+    Attributes:
+        cpu: what it ran on.
+        threads: of onnxruntime.
+        rounds: timed runs of each.
+        file_ms: the written file.
+        float_ms: the float model in onnxruntime; None where there was no such file.
+    """
+
+    cpu: str
+    threads: int
+    rounds: int
+    file_ms: float
+    float_ms: float | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """onnxruntime against `kernels_ref`, as the export ran it.
+
+    Attributes:
+        samples: inputs that were run.
+        values: values that were compared.
+        differing: how many differed.
+        tensors: tensors that were compared.
+    """
+
+    samples: int
+    values: int
+    differing: int
+    tensors: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One matmul as onnxruntime runs it; see `verify.kernel_plan.MatmulKernel`."""
+
+    name: str
+    op: str
+    kind: str
+    inputs: tuple[str, ...]
+    weight: str
+
+
+def kernels_of(plan: KernelPlan) -> tuple[Kernel, ...]:
+    """What a report keeps of a kernel plan."""
+    return tuple(Kernel(m.name, m.op, m.kind, m.inputs, m.weight) for m in plan.matmuls)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that an export measured.
+
+    Attributes:
+        version: `VERSION`.
+        onnx_sha256: of the file that this belongs to.
+        command: a command line that does the same again.
+        versions: of what measured, by name.
+        float_bytes: size of the weights in float32.
+        load_ms: time that onnxruntime needed to make a session.
+        macs: multiply-accumulates an image of every layer whose operands have a width.
+        observed_images: on how many images errors, ranges and histograms were taken; 0: none were at hand.
+        errors: by node, in graph order.
+        norms: by layer norm.
+        histograms: by key of a quantizer whose levels have regions.
+        check: exactness.
+        kernels: matmuls in graph order.
+        op_counts: nodes of each op in onnxruntime's optimised graph.
+        agreement: None where the float model and images were not at hand, or the model is no classifier.
+        latency: None where a run takes too long to be timed in passing.
+    """
+
+    version: int
+    onnx_sha256: str
+    command: str
+    versions: dict[str, str]
+    float_bytes: int
+    load_ms: float
+    macs: dict[str, int]
+    observed_images: int
+    errors: dict[str, LayerError]
+    norms: dict[str, ChannelRanges]
+    histograms: dict[str, ValueHistogram]
+    check: Check
+    kernels: tuple[Kernel, ...]
+    op_counts: dict[str, int]
+    agreement: Agreement | None
+    latency: Latency | None
+
+    def to_json(self) -> str:
+        """One line for every entry of every section."""
+        sections = []
+        for name, value in asdict(self).items():
+            if isinstance(value, dict) and value:
+                rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(item)}" for key, item in value.items())
+                sections.append(f' "{name}": {{\n{rows}\n }}')
+            else:
+                sections.append(f' "{name}": {json.dumps(value)}')
+        return "{\n" + ",\n".join(sections) + "\n}\n"
+
+
+def read_evidence(path: Path) -> Evidence:
+    """Read OUT.report.json.
+
+    Raises:
+        MptqError: it is damaged or of another version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["version"]
+        if version != VERSION:
+            raise MptqError(f"{path} has version {version!r}, this program reads {VERSION}; export again")
+        return from_json(Evidence, content)
+    except OSError as error:
+        raise MptqError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MptqError(f"{path} is damaged ({error}); delete it, or export again") from error

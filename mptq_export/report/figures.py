@@ -1,0 +1,121 @@
+"""The five figures on top: size, latency, bits, accuracy, exactness, each beside the float model."""
+
+import re
+from dataclasses import dataclass
+
+from mptq_export.report.files import Export
+from mptq_export.report.front import MEANS
+
+_UNIFORM = re.compile(r"(\d)/(\d)")
+
+#: How an unknown figure reads.
+UNKNOWN = "not measured"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        title: what it is.
+        value: the figure itself, short.
+        note: its comparison to float, or why there is none.
+    """
+
+    title: str
+    value: str
+    note: str
+
+
+def figures_of(export: Export) -> tuple[Figure, ...]:
+    """The five figures of an export."""
+    return (_size(export), _latency(export), _bits(export), _accuracy(export), _exactness(export))
+
+
+def megabytes(size: float) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.2f} MB"
+
+
+def _size(export: Export) -> Figure:
+    stored, evidence = export.onnx_file, export.evidence
+    if stored is None:
+        return Figure("Size", "unknown", f"{export.name} is not there")
+    if evidence is None:
+        floats = sum(quant.codes.size + quant.bias.size for quant in export.recipe.weights.values()) * 4
+        note = f"{stored.size / floats:.3f} of the quantized layers in float32"
+    else:
+        floats = evidence.float_bytes
+        note = f"{stored.size / floats:.3f} of the float32 weights"
+    return Figure("Size", megabytes(stored.size), f"{note} ({megabytes(floats)})")
+
+
+def _latency(export: Export) -> Figure:
+    latency = export.evidence.latency if export.evidence else None
+    if latency is None:
+        return Figure("Latency", UNKNOWN, "mptq-bench measures it beside the float model")
+    runs = f"one image, {latency.threads} thread, median of {latency.rounds} runs, {latency.cpu}"
+    if latency.float_ms is None:
+        return Figure("Latency", f"{latency.file_ms:.2f} ms", f"float not timed (no --float-onnx); {runs}")
+    ratio = latency.file_ms / latency.float_ms if latency.float_ms else 0.0
+    return Figure(
+        "Latency", f"{latency.file_ms:.2f} ms", f"{ratio:.2f} of float32 ({latency.float_ms:.2f} ms) in turn; {runs}"
+    )
+
+
+def mean_weight_bits(export: Export) -> float:
+    """Mean width of the weights, by parameters."""
+    weights = export.recipe.weights.values()
+    return sum(quant.bits * quant.codes.size for quant in weights) / max(sum(q.codes.size for q in weights), 1)
+
+
+def mean_activation_bits(export: Export) -> float | None:
+    """Mean width of the matmuls' operands, by multiply-accumulates; None where it is not known."""
+    macs = export.evidence.macs if export.evidence else {}
+    widths: dict[str, list[int]] = {}
+    for key, quant in export.recipe.activations.items():
+        widths.setdefault(key.rpartition(".")[0], []).append(quant.bits)
+    known = [(count, max(widths[layer])) for layer, count in macs.items() if layer in widths]
+    total = sum(count for count, _ in known)
+    if total:
+        return sum(count * bits for count, bits in known) / total
+    text = export.recipe.settings["bits"]
+    stated = MEANS.search(text) or _UNIFORM.fullmatch(text)
+    return float(stated[2]) if stated else None
+
+
+def _bits(export: Export) -> Figure:
+    activations = mean_activation_bits(export)
+    read = "?" if activations is None else f"{activations:.2f}"
+    note = "weights by parameters / activations by multiply-accumulates; float 32 / 32"
+    if activations is None:
+        note += f"; asked for: {export.recipe.settings['bits']}"
+    return Figure("Mean bits", f"{mean_weight_bits(export):.2f} / {read}", note)
+
+
+def _accuracy(export: Export) -> Figure:
+    accuracy = export.accuracy
+    if accuracy is not None and accuracy.quantised.top1 is not None:
+        notes = [f"{accuracy.images:,} images"]
+        if accuracy.floating is not None and accuracy.floating.top1 is not None:
+            notes.insert(0, f"float {accuracy.floating.top1:.2%}")
+        if accuracy.agreement is not None and accuracy.mean_kl is not None:
+            notes.append(f"agreement {accuracy.agreement:.2%}, mean KL {accuracy.mean_kl:.5f} nats")
+        return Figure("Top-1", f"{accuracy.quantised.top1:.2%}", "; ".join(notes))
+    agreement = export.evidence.agreement if export.evidence else None
+    if agreement is None or not agreement.images:
+        return Figure("Agreement", UNKNOWN, "mptq-eval measures it beside the float model")
+    note = (
+        f"{agreement.same} of {agreement.images} calibration images get the float model's class; mean KL "
+        f"{agreement.mean_kl:.5f} nats. The quantizers were fitted to these images: it is no accuracy"
+    )
+    return Figure("Agreement", f"{agreement.same / agreement.images:.1%}", note)
+
+
+def _exactness(export: Export) -> Figure:
+    proved = f"{len(export.recipe.proof)} bounds and margins proved"
+    check = export.evidence.check if export.evidence else None
+    if check is None:
+        return Figure("Exactness", "proved", f"{proved}; values compared: not recorded (mptq-verify compares them)")
+    note = f"of {check.values:,} values in {check.tensors} tensors differ between onnxruntime and kernels_ref; {proved}"
+    return Figure("Exactness", f"{check.differing}", f"{note}. Float has no such promise")

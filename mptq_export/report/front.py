@@ -1,0 +1,146 @@
+"""The trade-off of a search of widths, and the points that became files."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mptq_export.errors import MptqError
+from mptq_export.recipe.schema import Recipe
+from mptq_export.report.typed import from_json
+
+#: Mean widths in the `bits` of a recipe that was searched.
+MEANS = re.compile(r"mean ([\d.]+)/([\d.]+)")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One accepted step of the search.
+
+    Attributes:
+        mean_weight_bits: by parameters.
+        mean_activation_bits: by multiply-accumulates.
+        divergence: mean KL divergence of the logits on the search images, with the search's quantizers.
+    """
+
+    mean_weight_bits: float
+    mean_activation_bits: float
+    divergence: float
+
+    @property
+    def mean_bits(self) -> float:
+        """The mean of both."""
+        return (self.mean_weight_bits + self.mean_activation_bits) / 2
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A point that became a file.
+
+    Attributes:
+        name: of the ONNX file.
+        budget: as it was asked for.
+        solver: `greedy` or `integer programme`.
+        point: where it lies.
+    """
+
+    name: str
+    budget: str
+    solver: str
+    point: Point
+
+
+@dataclass(frozen=True)
+class Front:
+    """A search.
+
+    Attributes:
+        steps: accepted steps, from wide to narrow.
+        chosen: all files of the search that are still there, the report's own first.
+    """
+
+    steps: tuple[Point, ...]
+    chosen: tuple[Chosen, ...]
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All steps, and the points that became files."""
+        return (*self.steps, *(chosen.point for chosen in self.chosen))
+
+    @property
+    def best(self) -> tuple[Point, ...]:
+        """The points that no other one beats in both width and divergence, by rising width."""
+        found: list[Point] = []
+        for point in sorted(self.points, key=lambda p: (p.mean_bits, p.divergence)):
+            if not found or point.divergence < found[-1].divergence:
+                found.append(point)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    steps: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What a recipe keeps of its search; see `mixed._evidence`."""
+
+    budget: str
+    solver: str
+    divergence: dict[str, float | None]
+
+
+def read_front(onnx_path: Path, recipe: Recipe) -> Front | None:
+    """Read the search that gave an export.
+
+    Returns:
+        None where there was no search, or its file is missing.
+
+    Raises:
+        MptqError: a file is damaged.
+    """
+    own = _chosen(onnx_path.name, recipe.settings)
+    if own is None:
+        return None
+    stem = onnx_path.with_suffix("").name
+    base = stem.removesuffix(f".{own.budget}")
+    found = next(
+        (p for n in dict.fromkeys((stem, base)) if (p := onnx_path.with_name(f"{n}.search.json")).is_file()), None
+    )
+    if found is None:
+        return None
+    try:
+        steps = from_json(_Steps, {"steps": json.loads(found.read_text(encoding="utf-8"))}).steps
+    except (OSError, ValueError, RecursionError) as error:
+        raise MptqError(f"{found.name} is damaged ({error})") from error
+    base = found.name.removesuffix(".search.json")
+    others = (_sibling(path) for path in sorted(found.parent.glob("*.recipe.json")) if path.name.startswith(f"{base}."))
+    return Front(steps, (own, *(other for other in others if other is not None and other.name != own.name)))
+
+
+def _sibling(recipe_path: Path) -> Chosen | None:
+    """The point of another recipe; None where it is of no search, or unreadable: it is not what was asked for."""
+    try:
+        settings = json.loads(recipe_path.read_text(encoding="utf-8"))["settings"]
+        return _chosen(recipe_path.name.removesuffix(".recipe.json") + ".onnx", settings)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MptqError):
+        return None
+
+
+def _chosen(name: str, settings: dict[str, Any]) -> Chosen | None:
+    if "search" not in settings:
+        return None
+    try:
+        search = from_json(_Evidence, settings["search"])
+        means = MEANS.search(settings["bits"])
+        if means is None:
+            raise ValueError("no mean widths")
+        weights, activations = map(float, means.groups())
+        divergence = search.divergence[search.solver]
+        if divergence is None:
+            raise ValueError("no divergence")
+    except (ValueError, KeyError, TypeError) as error:
+        raise MptqError(f"{name}: the recipe does not hold its search as it should ({error})") from error
+    return Chosen(name, search.budget, search.solver, Point(weights, activations, divergence))

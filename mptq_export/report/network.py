@@ -1,0 +1,64 @@
+"""The picture of the network: a row a block, a cell a layer, its widths in it."""
+
+from dataclasses import dataclass
+
+from mptq_export.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One layer that multiplies.
+
+    Attributes:
+        layer: its full name.
+        role: its name inside the block.
+        weights: width of its weights; None for a product of two activations.
+        activations: widths of what it reads, one or two.
+    """
+
+    layer: str
+    role: str
+    weights: int | None
+    activations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One block.
+
+    Attributes:
+        name: such as `blocks.3`; of a layer outside all blocks its own name.
+        cells: its layers in the order of the network.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+def block_of(name: str) -> str:
+    """`blocks.3` of `blocks.3.attn.qkv`; the name itself outside all blocks."""
+    parts = name.split(".")
+    numbered = [i for i, part in enumerate(parts[:-1]) if part.isdigit()]
+    return ".".join(parts[: numbered[-1] + 1]) if numbered else name
+
+
+def layers_of(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Activation widths of every layer that multiplies, in the order of the network."""
+    found: dict[str, list[int]] = {}
+    for key, quant in recipe.activations.items():
+        layer, _, operand = key.rpartition(".")
+        # An input without weights feeds a table (softmax, GELU), which no matmul reads.
+        if operand != "input" or layer in recipe.weights:
+            found.setdefault(layer, []).append(quant.bits)
+    return {layer: tuple(dict.fromkeys(bits)) for layer, bits in found.items()}
+
+
+def rows_of(recipe: Recipe) -> tuple[Row, ...]:
+    """All blocks."""
+    rows: dict[str, list[Cell]] = {}
+    for layer, activations in layers_of(recipe).items():
+        block = block_of(layer)
+        weight = recipe.weights.get(layer)
+        role = layer.removeprefix(f"{block}.").rpartition(".")[2]
+        rows.setdefault(block, []).append(Cell(layer, role, weight.bits if weight else None, activations))
+    return tuple(Row(name, tuple(cells)) for name, cells in rows.items())

@@ -1,0 +1,131 @@
+"""Float and quantized model side by side on a few images: errors, channel ranges, histograms.
+
+The walk is that of `quantize.build`, with all quantizers known. Memory holds the values that are still to be read.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.capture.evaluate import compute
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.recipe.schema import Recipe, Smoothing
+from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
+
+#: Images that are observed, spread over the calibration set.
+IMAGES = 8
+
+#: Bins of a histogram.
+_BINS = 96
+
+#: Points of a picture of channel ranges.
+_GROUPS = 96
+
+Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
+
+
+@dataclass
+class Observed:
+    """What was seen.
+
+    Attributes:
+        images: how many there were.
+        errors: by node, in graph order.
+        norms: by layer norm with SQ-b.
+        histograms: by key of a quantizer whose levels have regions.
+    """
+
+    images: int = 0
+    errors: dict[str, LayerError] = field(default_factory=dict)
+    norms: dict[str, ChannelRanges] = field(default_factory=dict)
+    histograms: dict[str, ValueHistogram] = field(default_factory=dict)
+
+
+def spread(images: torch.Tensor) -> torch.Tensor:
+    """`IMAGES` of the calibration inputs, evenly spread, on the CPU."""
+    return images[:: max(1, len(images) // IMAGES)][:IMAGES].cpu()
+
+
+def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) -> Observed:
+    """Run both models.
+
+    Args:
+        graph: prepared graph with the recipe's transforms, on the CPU.
+        recipe: all quantizers.
+        images: float32 inputs in the layout of the graph's input.
+        track: wraps an iterable with a progress bar: (items, label, total).
+    """
+    found = Observed(len(images))
+    simulator = Simulator.of(graph, recipe)
+    last_use = {name: node.name for node in graph for name in node.inputs}
+    floats: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for node in track(graph, "observing", len(graph.nodes)):
+            if node.op == "input":
+                floats[node.name] = values[node.name] = images
+                continue
+            for site in simulator.sites.get(node.name, ()):
+                quant = recipe.activations[site.key]
+                if quant.regions:
+                    found.histograms[site.key] = _histogram(values[site.value])
+            floats[node.name] = compute(node, [floats[name] for name in node.inputs])
+            values[node.name] = simulator.compute(node, [values[name] for name in node.inputs])
+            kind = _kind(node, simulator, recipe)
+            if kind is not None:
+                found.errors[node.name] = _error(kind, floats[node.name], values[node.name])
+            if node.name in recipe.smoothing:
+                found.norms[node.name] = channel_ranges(floats[node.name], recipe.smoothing[node.name])
+            for name in set(node.inputs):
+                if last_use[name] == node.name and name != graph.output:
+                    del floats[name], values[name]
+    return found
+
+
+def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
+    """What a node counts as; None where its error says nothing.
+
+    Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
+    """
+    if node.op in ("linear", "patch_embed") or (node.op == "matmul" and node.name not in simulator.scores):
+        return "layer"
+    return "stream" if node.op == "add" and node.name in recipe.exponents else None
+
+
+def _error(kind: str, exact: torch.Tensor, found: torch.Tensor) -> LayerError:
+    exact = exact.double()
+    return LayerError(kind, float(exact.square().mean()), float((found.double() - exact).square().mean()))
+
+
+def _histogram(value: torch.Tensor) -> ValueHistogram:
+    low, high = (float(end) for end in torch.aminmax(value))
+    if not high > low:
+        high = low + 1.0
+    counts = torch.histc(value.float().reshape(-1), _BINS, low, high)
+    return ValueHistogram(low, high, tuple(int(count) for count in counts))
+
+
+def channel_ranges(value: torch.Tensor, smoothing: Smoothing) -> ChannelRanges:
+    """Ranges of all channels before and after SQ-b.
+
+    Args:
+        value: float32 [..., D], the layer norm's output after SQ-b, `(x - shift) / scale`.
+        smoothing: its shift and scale.
+    """
+    rows = value.reshape(-1, value.shape[-1]).double().numpy()
+    after = np.stack([rows.min(0), rows.max(0)])
+    before = after * smoothing.scale + smoothing.shift
+    order = np.argsort(before[1] - before[0], kind="stable")
+    groups = np.array_split(order, min(_GROUPS, len(order)))
+
+    def ends(ranges: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        largest = max(float(np.abs(ranges).max()), 1e-30)
+        low = tuple(round(float(ranges[0, group].min() / largest), 4) for group in groups)
+        return low, tuple(round(float(ranges[1, group].max() / largest), 4) for group in groups)
+
+    return ChannelRanges(len(order), *ends(before), *ends(after))

@@ -1,0 +1,80 @@
+"""The page of one export, from what its files tell; the templates lay it out."""
+
+from collections import Counter
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mptq_export import __version__
+from mptq_export.recipe.schema import Claim
+from mptq_export.report.charts import front_chart
+from mptq_export.report.decisions import global_decisions, parts_of
+from mptq_export.report.errors import error_plot, error_rows
+from mptq_export.report.evidence import Kernel
+from mptq_export.report.figures import figures_of
+from mptq_export.report.files import Export
+from mptq_export.report.network import rows_of
+from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+
+#: Rows of the list of errors that are shown at once.
+WORST = 12
+
+
+def render(template: str, **values: Any) -> str:
+    """A page: the template, with the style sheet inside and everything escaped."""
+    loader = PackageLoader("mptq_export.report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style, _, _ = loader.get_source(environment, "report.css")
+    return environment.get_template(template).render(
+        style=Markup(style), version=__version__, **values
+    )  # our own style sheet, not data
+
+
+def report_page(export: Export) -> str:
+    """The report of one export as HTML."""
+    evidence, front = export.evidence, export.front
+    has_errors = evidence is not None and bool(evidence.errors)
+    return render(
+        "report.html",
+        export=export,
+        arch=str(export.recipe.model.get("arch", "unknown")),
+        settings=export.recipe.settings,
+        figures=figures_of(export),
+        rows=rows_of(export.recipe),
+        front=front,
+        front_plot=front_chart([("search", front)]) if front else None,
+        errors=error_rows(evidence) if evidence else [],
+        error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
+        worst=WORST,
+        images=evidence.observed_images if evidence else 0,
+        kernels=kernel_counts(export.kernels or ()),
+        proof=proof_rows(export.recipe.proof),
+        decisions=global_decisions(export.recipe),
+        parts=parts_of(export.recipe, evidence),
+        commands=commands_of(export),
+        versions=versions_of(export),
+        hashes=hashes_of(export),
+    )
+
+
+def kernel_counts(kernels: tuple[Kernel, ...]) -> list[tuple[str, str, int]]:
+    """Op, kind and number of the matmuls."""
+    return [(op, kind, count) for (op, kind), count in sorted(Counter((k.op, k.kind) for k in kernels).items())]
+
+
+def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
+    """Kind of claim, how many there are, and the one that comes closest to its limit."""
+    kinds: dict[str, list[Claim]] = {}
+    for claim in claims:
+        kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
+
+    def room(claim: Claim) -> float:
+        least = "margin" in claim.what  # a margin stays above its limit, all else below
+        return (
+            claim.value / claim.limit if least and claim.limit else -claim.value / claim.limit if claim.limit else 0.0
+        )
+
+    return [(kind, len(found), min(found, key=room)) for kind, found in sorted(kinds.items())]

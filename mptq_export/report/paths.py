@@ -1,0 +1,35 @@
+"""Which files belong to one export."""
+
+from pathlib import Path
+
+from mptq_export.errors import MptqError
+
+_RECIPE = ".recipe.json"
+
+
+def report_path(onnx_path: Path) -> Path:
+    """OUT.report.html."""
+    return onnx_path.with_suffix(".report.html")
+
+
+def evidence_path(onnx_path: Path) -> Path:
+    """OUT.report.json."""
+    return onnx_path.with_suffix(".report.json")
+
+
+def comparison_path(first: Path, second: Path) -> Path:
+    """A-vs-B.report.html beside the first of two ONNX files."""
+    return first.with_name(f"{first.with_suffix('').name}-vs-{second.with_suffix('').name}.report.html")
+
+
+def onnx_path_of(named: Path) -> Path:
+    """The ONNX file of an export from the name of that file or of its recipe; it need not exist.
+
+    Raises:
+        MptqError: it is neither.
+    """
+    if named.name.endswith(_RECIPE):
+        return named.with_name(named.name.removesuffix(_RECIPE) + ".onnx")
+    if named.suffix == ".onnx":
+        return named
+    raise MptqError(f"{named} is neither an .onnx file nor a {_RECIPE}; name one of an export")

@@ -1,0 +1,55 @@
+"""How to do an export again, and how to check it: commands, versions, hashes."""
+
+import shlex
+from dataclasses import dataclass
+
+from mptq_export.recipe.store import recipe_paths
+from mptq_export.report.accuracy import accuracy_path
+from mptq_export.report.files import Export
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line and what it is for."""
+
+    purpose: str
+    line: str
+
+
+def commands_of(export: Export) -> list[Command]:
+    """Command lines, with names of files as the report's reader has them."""
+    name, recipe = export.name, recipe_paths(export.onnx)[0].name
+    found = []
+    if export.evidence is not None:
+        found.append(Command("The same export", export.evidence.command))
+    return [
+        *found,
+        Command(
+            "The same bytes from the recipe, without images",
+            _line("mptq-export", "MODEL", "--recipe", recipe, "-o", name),
+        ),
+        Command("Check that it is exact and came from this recipe", _line("mptq-verify", name, "--recipe", recipe)),
+        Command(
+            "Accuracy, for this report",
+            _line("mptq-eval", name, "--data", "VAL", "--float", "MODEL", "--json", accuracy_path(export.onnx).name),
+        ),
+        Command("Latency beside the float model", _line("mptq-bench", "FLOAT.onnx", name)),
+        Command("This report", _line("mptq-report", name)),
+    ]
+
+
+def versions_of(export: Export) -> dict[str, str]:
+    """Versions of what exported and of what measured."""
+    stored = {str(name): str(text) for name, text in export.recipe.settings["versions"].items()}
+    return {**stored, **(export.evidence.versions if export.evidence else {})}
+
+
+def hashes_of(export: Export) -> dict[str, str]:
+    """SHA-256 of the files and of the float weights."""
+    found = {file.name: file.sha256 for file in export.files}
+    weights = export.recipe.model.get("weights_sha256")
+    return found | ({"float weights": weights} if isinstance(weights, str) else {})
+
+
+def _line(*words: str) -> str:
+    return shlex.join(words)

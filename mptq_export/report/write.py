@@ -1,0 +1,55 @@
+"""Build the page of an export from its files and write OUT.report.html."""
+
+from pathlib import Path
+
+from mptq_export.files import write_atomic
+from mptq_export.report.compare import compare_page
+from mptq_export.report.files import read_export
+from mptq_export.report.page import report_page
+from mptq_export.report.paths import report_path
+
+
+def write_report(named: Path, out: Path | None = None) -> Path:
+    """Write the report of one export.
+
+    Args:
+        named: its ONNX file or its recipe.
+        out: the page; beside the ONNX file by default.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        MptqError: the export cannot be read, or the page cannot be written.
+    """
+    export = read_export(named)
+    out = out or report_path(export.onnx)
+    write_page(out, report_page(export))
+    return out
+
+
+def write_comparison(first: Path, second: Path, out: Path) -> None:
+    """Write two exports side by side.
+
+    Args:
+        first: an ONNX file or a recipe.
+        second: another one.
+        out: the page.
+
+    Raises:
+        MptqError: an export cannot be read, or the page cannot be written.
+    """
+    write_page(out, compare_page((read_export(first), read_export(second))))
+
+
+def write_page(out: Path, page: str) -> None:
+    """Write a page whole or not at all.
+
+    Raises:
+        MptqError: it cannot be written.
+    """
+
+    def write(path: Path) -> None:
+        path.write_text(page, encoding="utf-8")
+
+    write_atomic(out, write)
