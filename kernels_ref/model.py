@@ -129,10 +129,14 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
     tensor.data_location = onnx.TensorProto.DEFAULT
 
 
+def _check_dims(tensor: onnx.TensorProto) -> None:
+    if min(tensor.dims, default=0) < 0:
+        raise ValueError(f"the shape {list(tensor.dims)} has negative sizes")
+
+
 def _byte_size(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's elements; two of 4 bits share one."""
-    if any(size < 0 for size in tensor.dims):
-        raise ValueError(f"the shape {list(tensor.dims)} has negative sizes")
+    _check_dims(tensor)
     count: int = math.prod(tensor.dims)
     if tensor.data_type in _FOUR_BITS:
         return -(-count // 2)
@@ -167,7 +171,8 @@ def _check_location(name: str, location: str, folder: Path) -> None:
     """A file must not make its reader open anything outside of its own folder."""
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     outside = posix.is_absolute() or windows.is_absolute() or windows.drive or ".." in (*posix.parts, *windows.parts)
-    if not location or outside or not (folder / location).resolve().is_relative_to(folder.resolve()):
+    outside = outside or not location or "\0" in location
+    if outside or not (folder / location).resolve().is_relative_to(folder.resolve()):
         raise InterpreterError(f"tensor {name} keeps its data in {location!r}, outside the model's folder")
 
 
@@ -175,6 +180,7 @@ def _array(tensor: onnx.TensorProto) -> Array:
     if external_data_helper.uses_external_data(tensor):
         raise InterpreterError(f"tensor {tensor.name} keeps its data in another file; give the model's path")
     try:
+        _check_dims(tensor)  # NumPy would work a size of -1 out
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise InterpreterError(f"tensor {tensor.name} cannot be read: {' '.join(str(error).split())}") from error

@@ -62,7 +62,7 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
     """
     missing = [
         k
-        for k in ("input", "weight_storage", "pixel_inputs", "bits", "method", "reconstruct")
+        for k in ("input", "weight_storage", "pixel_inputs", "bits", "method", "reconstruct", "calibration")
         if k not in recipe.settings
     ]
     if missing:
@@ -70,8 +70,9 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
     for name, known in _KNOWN.items():
         if recipe.settings[name] not in known:
             raise MptqError(f"{path}: the settings' {name} is {str(recipe.settings[name])[:40]!r}; {_ADVICE}")
-    if not isinstance(recipe.settings["bits"], str):
-        raise MptqError(f"{path}: the settings' bits are no text; {_ADVICE}")
+    for name in ("bits", "calibration"):
+        if not isinstance(recipe.settings[name], str):
+            raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"

@@ -63,6 +63,8 @@ def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
         optimised = Path(folder) / "optimised.onnx"
         options = ort.SessionOptions()
         options.optimized_model_filepath = str(optimised)
+        # Else what the file keeps in other files is only named, by paths that do not hold here.
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.data")
         default = open_session(path, options, threads=threads)
         model = load_onnx(optimised)
 
@@ -74,7 +76,7 @@ def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
             exposed.graph.output.extend(
                 onnx.ValueInfoProto(name=name) for name in node.output if name and name not in outputs
             )
-        onnx.save(exposed, optimised)
+        onnx.save(exposed, optimised, save_as_external_data=True, location="exposed.data")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         instrumented = open_session(optimised, options, threads=threads)
