@@ -182,7 +182,7 @@ def written(
     from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe)
+    report = write_export(request.out, loaded, graph, recipe, force=request.force)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
@@ -192,8 +192,8 @@ def written(
     weights = sum(p.numel() for p in loaded.model.parameters()) * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
-    done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, request.float_onnx, command)
-    write_evidence(done, images, track)
+    made = (request.float_onnx, command, request.recipe)
+    write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from mptq_export import __version__
+from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
-from mptq_export.report.evidence import VERSION, Check, Evidence, kernels_of
+from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
 from mptq_export.report.hashes import sha256_of
 from mptq_export.report.observe import Observed, Track, observe, spread
-from mptq_export.report.paths import evidence_path
+from mptq_export.report.paths import evidence_path, onnx_path_of
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
@@ -36,6 +37,7 @@ class Written:
         load_ms: time that onnxruntime needed to make a session.
         float_onnx: the float model as ONNX, where it was written.
         command: a command line that does the same again.
+        replayed: the recipe that it was made from; None where it was calibrated.
     """
 
     onnx: Path
@@ -47,6 +49,7 @@ class Written:
     load_ms: float
     float_onnx: Path | None
     command: str
+    replayed: Path | None
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -63,14 +66,16 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
     from mptq_export.allocate.costs import Costs
     from mptq_export.report.deployed import measure_agreement, measure_latency
 
-    observed, agreement = Observed(), None
-    if images is not None:
+    digest = sha256_of(written.onnx)
+    if images is None:
+        observed, agreement = _measured_before(written.replayed, digest)
+    else:
         observed = observe(written.graph, written.recipe, spread(images), track)
         agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(
         version=VERSION,
-        onnx_sha256=sha256_of(written.onnx),
+        onnx_sha256=digest,
         command=written.command,
         versions=measuring_versions(),
         float_bytes=written.float_bytes,
@@ -92,6 +97,17 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         path.write_text(text, encoding="utf-8")
 
     write_atomic(evidence_path(written.onnx), write)
+
+
+def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Agreement | None]:
+    """What the export that wrote a recipe measured with its images, if this one gave the same file; else nothing."""
+    try:
+        before = read_evidence(evidence_path(onnx_path_of(replayed))) if replayed else None
+    except MptqError:
+        before = None
+    if before is None or before.onnx_sha256 != digest:
+        return Observed(), None
+    return Observed(before.observed_images, before.errors, before.norms, before.histograms), before.agreement
 
 
 def measuring_versions() -> dict[str, str]:

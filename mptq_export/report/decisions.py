@@ -70,7 +70,7 @@ def global_decisions(recipe: Recipe) -> list[Decision]:
     settings = recipe.settings
     found = [
         Decision("architecture", _text(recipe.model, "arch"), _text(recipe.model, "arch_source")),
-        Decision("bits", settings["bits"], "as asked for"),
+        Decision("bits", settings["bits"], "by the search" if "search" in settings else "as asked for"),
         Decision("method", settings["method"], _METHODS.get(settings["method"], "")),
         Decision("calibration", settings["calibration"], "ranges, errors and corrections come from these inputs"),
         Decision("input", settings["input"], _INPUT.get(settings["input"], "")),
@@ -96,7 +96,9 @@ def _search_decisions(search: Any) -> list[Decision]:
         compared = f"KL divergence on the search images: {', '.join(listed)}"
     return [
         Decision("widths", f"searched under {_text(search, 'budget')}", f"{_text(search, 'solver')} won; {compared}"),
-        Decision("search", f"{_text(search, 'evaluations')} measurements", "the metric is the true divergence"),
+        Decision(
+            "search", f"{_text(search, 'evaluations')} measurements", "of the true divergence, on calibration images"
+        ),
     ]
 
 

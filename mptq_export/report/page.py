@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mptq_export import __version__
 from mptq_export.recipe.schema import Claim
@@ -27,10 +27,17 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["coded"] = _coded
     style, _, _ = loader.get_source(environment, "report.css")
     return environment.get_template(template).render(
         style=Markup(style), version=__version__, **values
     )  # our own style sheet, not data
+
+
+def _coded(sentence: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = (escape(part) for part in sentence.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def report_page(export: Export) -> str:

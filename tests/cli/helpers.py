@@ -11,7 +11,7 @@ from mptq_export.cli.export import main
 
 KIND = "vit"
 ARCH, KWARGS = KINDS[KIND]
-WRITTEN = {"m.mptq.onnx", "m.mptq.recipe.json", "m.mptq.recipe.safetensors"}
+WRITTEN = {f"m.mptq.{end}" for end in ("onnx", "recipe.json", "recipe.safetensors", "report.html", "report.json")}
 
 
 def run(*arguments: object) -> Result:

@@ -16,7 +16,7 @@ from mptq_export.verify.session import open_session
 from .helpers import ARCH, KIND, WRITTEN, files, run, save
 
 
-def test_a_good_run_writes_three_files_and_a_summary(work: Path):
+def test_a_good_run_writes_its_files_and_a_summary(work: Path):
     before = set(files(work))
     result = run(work / "m.pt", "--calib", work / "calib")
     assert result.exit_code == 0, result.output
@@ -67,7 +67,7 @@ def test_two_runs_give_the_same_bytes(work: Path):
     for name in ("a", "b"):
         (work / name).mkdir()
         assert run(work / "m.pt", "--calib", work / "calib", "-o", work / name / "m.onnx").exit_code == 0
-        results.append(files(work / name))
+        results.append({path: b for path, b in files(work / name).items() if ".report." not in path})
     assert results[0].keys() == {"m.onnx", "m.recipe.json", "m.recipe.safetensors"}
     assert results[0] == results[1]
 
@@ -123,7 +123,7 @@ def test_a_corrupt_image_among_good_ones_is_skipped_with_a_count(work: Path):
     assert "6 images of" in result.stdout
 
 
-def test_force_replaces_all_three_files(work: Path):
+def test_force_replaces_all_files(work: Path):
     for name in WRITTEN:
         (work / name).write_text("old")
     assert run(work / "m.pt", "--calib", work / "calib", "--force").exit_code == 0

@@ -20,6 +20,7 @@ from .helpers import KIND, WRITTEN, files, run, save
 
 RANGE = ("--mixed-range", "4-6")
 SUFFIXES = ("onnx", "recipe.json", "recipe.safetensors", "search.json")
+REPORT = ("report.html", "report.json")
 
 
 def mixed(work: Path, *arguments: object, budget: object = 5) -> Any:
@@ -166,7 +167,7 @@ def test_several_budgets_give_several_files_of_one_search(work: Path):
     result = mixed(work, "--mixed", "4.5", "--mixed", "5.5", "--json", path)
     assert result.exit_code == 0, (result.output, result.exception)
     names = [f"m.mptq.{budget}" for budget in ("5", "4.5", "5.5")]
-    expected = {f"{name}.{suffix}" for name in names for suffix in SUFFIXES[:3]}
+    expected = {f"{name}.{suffix}" for name in names for suffix in SUFFIXES[:3] + REPORT}
     assert set(files(work)) - before == expected | {"m.mptq.search.json", "x.json"}
     for name, budget in zip(names, (5, 4.5, 5.5), strict=True):
         assert budget - 0.6 < max(means(work / f"{name}.recipe.json")) <= budget + 1e-9

@@ -94,10 +94,10 @@ def test_input_type_and_storage_may_change(work: Path, recipe: Path):
 
 
 def test_a_recipe_may_be_replayed_over_itself(work: Path, recipe: Path, refused: Callable[..., str]):
-    before = {path.name: path.read_bytes() for path in work.glob("m.mptq.*")}
+    before = {path.name: path.read_bytes() for path in work.glob("m.mptq.*") if ".report." not in path.name}
     refused(work / "m.pt", "--recipe", recipe, words=("exists already", "--force"))
     assert run(work / "m.pt", "--recipe", recipe, "--force").exit_code == 0
-    assert {path.name: path.read_bytes() for path in work.glob("m.mptq.*")} == before
+    assert all((work / name).read_bytes() == content for name, content in before.items())
 
 
 def test_the_float_companion_needs_no_images_either(work: Path, recipe: Path):

@@ -1,0 +1,217 @@
+"""What stands on the page of an export, and what it says where something is missing."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import onnx
+import pytest
+from cli.helpers import run
+
+from mptq_export.recipe.store import read_recipe
+from mptq_export.report.evidence import read_evidence
+from mptq_export.report.files import read_export
+from mptq_export.report.page import report_page
+
+VOID = {"meta", "link", "br", "rect", "path", "circle", "line"}
+LAYERS = [f"blocks.{i}.{layer}" for i in (0, 1) for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+
+
+class Page(HTMLParser):
+    """Text, element names, attributes, and elements that are not closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.words, self.tags, self.values, self.open = [], [], [], []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.values += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def page_of(path: Path) -> Page:
+    return Page(report_page(read_export(path)))
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path) -> Page:
+    return Page((made / "u.report.html").read_text())
+
+
+def test_an_export_writes_the_page_that_its_files_give(made: Path):
+    for name in ("u", "s.5", "s.4.5"):
+        written = (made / f"{name}.report.html").read_text()
+        assert written == report_page(read_export(made / f"{name}.onnx"))
+        assert written == report_page(read_export(made / f"{name}.recipe.json"))
+
+
+def test_it_is_one_file_that_loads_nothing(whole: Page, made: Path):
+    assert not {"script", "img", "iframe", "object"} & set(whole.tags)
+    addresses = [value for name, value in whole.values if name in ("src", "href", "data", "action")]
+    assert addresses == ["data:,"]
+    source = (made / "u.report.html").read_text()
+    assert "url(" not in source and "@import" not in source
+    assert re.findall(r"https?://[^\"' ]+", source).count("http://www.w3.org/2000/svg") == source.count("http:") + source.count("https:")
+    assert whole.open == []
+    assert len(source) < 500_000
+
+
+def test_five_figures_stand_on_top(whole: Page, made: Path):
+    evidence = read_evidence(made / "u.report.json")
+    recipe = read_recipe(made / "u.recipe.json")
+    for words in (
+        f"Size {(made / 'u.onnx').stat().st_size / 1e6:.2f} MB",
+        "of the float32 weights",
+        "Mean bits 4.00 / 5.00",
+        f"of {evidence.check.values:,} values in {evidence.check.tensors} tensors differ",
+        f"{len(recipe.proof)} bounds and margins proved",
+        "of 6 calibration images get the float model's class",
+    ):
+        assert words in whole.text
+    assert re.search(r"Latency [\d.]+ ms [\d.]+ of float32 \([\d.]+ ms\) in turn", whole.text)
+
+
+def test_every_layer_has_its_widths_and_reasons(whole: Page, made: Path):
+    recipe = read_recipe(made / "u.recipe.json")
+    titles = {value for name, value in whole.values if name == "title"}
+    for layer in LAYERS:
+        assert f"{layer}: weights 4, activations 5" in titles
+    assert "blocks.0.attn.scores: weights none, activations 5" in titles
+    for quant in (*recipe.weights.values(), *recipe.activations.values(), *recipe.smoothing.values()):
+        assert quant.reason and quant.reason in whole.text
+    for key in (*recipe.activations, *recipe.smoothing, *recipe.exponents):
+        assert key in whole.text
+
+
+def test_plots_are_inline(whole: Page):
+    kinds = [value for name, value in whole.values if name == "aria-label"]
+    assert kinds.count("Channel ranges before and after SQ-b") >= 1
+    assert kinds.count("Histogram with the regions and levels of OPT-m") >= 1
+    assert kinds.count("SQNR after each layer, in network order") == 1
+    assert "Pareto front: mean bits against KL divergence" not in kinds  # there was no search
+    assert whole.tags.count("svg") == len(kinds)
+
+
+def test_the_search_and_all_its_files(made: Path):
+    page = page_of(made / "s.4.5.onnx")
+    assert ("aria-label", "Pareto front: mean bits against KL divergence") in page.values
+    table = page.text.partition("found by")[2]
+    assert table.index("s.4.5.onnx") < table.index("s.5.onnx")
+    assert "searched under 4.5" in page.text
+    assert "this width alone costs an estimated KL of" in page.text
+
+
+def test_how_to_reproduce(whole: Page, made: Path):
+    hashes = {file.name: file.sha256 for file in read_export(made / "u.onnx").files}
+    assert set(hashes) == {"u.onnx", "u.recipe.json", "u.recipe.safetensors"}
+    for name, digest in hashes.items():
+        assert f"{name} {digest}" in whole.text
+    command = f"mptq-export {made / 'm.pt'} --calib {made / 'calib'} --count 128 --bits 4/5 --method best -o"
+    assert command in whole.text
+    assert "mptq-export MODEL --recipe u.recipe.json -o u.onnx" in whole.text
+    assert "onnxruntime" in whole.text
+    search = page_of(made / "s.5.onnx").text
+    assert "--mixed 5 --mixed 4.5 --mixed-range 4-6 --method best -o" in search
+
+
+def test_the_kernel_plan(whole: Page, made: Path):
+    kernels = read_evidence(made / "u.report.json").kernels
+    assert f"QGemm integers {sum(kernel.op == 'QGemm' for kernel in kernels)}" in whole.text
+    assert f"All {len(kernels)} matmuls" in whole.text
+
+
+# -- from fewer files --------------------------------------------------------------------------------------------------
+
+
+def test_without_measurements_it_says_what_is_missing(folder: Path):
+    (folder / "s.5.report.json").unlink()
+    (folder / "s.search.json").unlink()
+    page = page_of(folder / "s.5.onnx")
+    assert "there is no s.5.report.json" in page.text
+    assert "there is no .search.json beside s.5.onnx" in page.text
+    assert "Latency not measured" in page.text
+    assert re.search(r"Mean bits [45]\.\d\d / [45]\.\d\d", page.text)  # the recipe tells
+    assert "integers" in page.text  # the kernel plan was read again
+    assert "svg" not in page.tags
+
+
+def test_without_the_model_file_it_is_built_from_the_recipe(folder: Path):
+    (folder / "u.onnx").unlink()
+    page = page_of(folder / "u.recipe.json")
+    assert "Size unknown" in page.text
+    assert "u.onnx is not there" in page.text
+    assert "Channel ranges before and after SQ-b" in dict(page.values).values() or "svg" in page.tags
+
+
+def test_measurements_of_another_file_are_not_shown(folder: Path):
+    (folder / "u.report.json").write_bytes((folder / "s.5.report.json").read_bytes())
+    assert "u.report.json is of another file" in page_of(folder / "u.onnx").text
+
+
+@pytest.mark.parametrize("text", ["", "{", "[3]", "null", '{"version": 1}', '{"version": 99}', "[" * 100_000, "\0"])
+@pytest.mark.parametrize("name", ["s.5.report.json", "s.search.json", "s.5.eval.json"])
+def test_a_damaged_companion_is_left_out_and_named(folder: Path, name: str, text: str):
+    (folder / name).write_text(text)
+    page = page_of(folder / "s.5.onnx")
+    assert name in page.text.partition("Not in this report")[2]
+
+
+def test_top1_comes_from_an_evaluation_of_this_file(folder: Path):
+    digest = read_export(folder / "u.onnx").files[0].sha256
+    found = {
+        "sha256": digest,
+        "images": 300,
+        "quantised": {"top1": 0.81, "top5": None},
+        "floating": {"top1": 0.82, "top5": None},
+        "agreement": 0.97,
+        "mean_kl": 0.01,
+    }
+    (folder / "u.eval.json").write_text(json.dumps(found))
+    page = page_of(folder / "u.onnx")
+    assert "Top-1 81.00% float 82.00%; 300 images; agreement 97.00%" in page.text
+    (folder / "u.eval.json").write_text(json.dumps({**found, "sha256": "0" * 64}))
+    assert "u.eval.json was measured on another file" in page_of(folder / "u.onnx").text
+
+
+def test_a_replayed_export_keeps_what_was_measured(folder: Path):
+    result = run(folder / "m.pt", "--recipe", folder / "u.recipe.json", "-o", folder / "again.onnx")
+    assert result.exit_code == 0, (result.output, result.exception)
+    first, again = (read_evidence(folder / f"{name}.report.json") for name in ("u", "again"))
+    assert (again.errors, again.norms, again.histograms) == (first.errors, first.norms, first.histograms)
+    assert again.agreement == first.agreement
+    options = ("--input", "uint8", "-o", folder / "pixels.onnx")
+    assert run(folder / "m.pt", "--recipe", folder / "u.recipe.json", *options).exit_code == 0
+    assert "exported from a recipe, without images" in page_of(folder / "pixels.onnx").text
+
+
+def test_names_are_escaped(folder: Path):
+    recipe = json.loads((folder / "u.recipe.json").read_text())
+    recipe["settings"]["calibration"] = "<script>alert(1)</script>"
+    text = json.dumps(recipe)
+    (folder / "u.recipe.json").write_text(text)
+    (folder / "u.onnx").unlink()  # it would not be the file of this recipe
+    page = page_of(folder / "u.recipe.json")
+    assert "script" not in page.tags
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_the_model_names_its_recipe(made: Path):
+    """What viewers such as Netron show of the file as a whole."""
+    model = onnx.load(made / "u.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert model.producer_name and metadata["mptq.bits"] == "4/5" and len(metadata["mptq.recipe_sha256"]) == 64
