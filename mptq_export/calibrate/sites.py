@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
-from mptq_export.errors import MptqError
 
-_OPERANDS = {"patch_embed": ("input",), "linear": ("input",), "gelu": ("input",), "matmul": ("a", "b")}
+_OPERANDS = {"patch_embed": ("input",), "linear": ("input",), "activation": ("input",), "matmul": ("a", "b")}
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,8 @@ class Site:
         key: `layer.operand`, unique.
         node: the reader.
         value: name of the value that is quantized.
-        kind: `pixels`, `linear`, `gelu`, `scores`, `attention` (softmax codes) or `matmul`.
+        kind: `pixels`, `linear`, `activation` (its argument), `scores`, `attention` (softmax codes), `matmul`, or
+            `factor` (the result of an activation function in a product of two values).
     """
 
     key: str
@@ -31,6 +31,10 @@ def sites(graph: Graph) -> list[Site]:
     for node in graph:
         if node.op == "softmax":
             found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, "scores"))
+        if node.op == "product":
+            for operand, value in zip("ab", node.inputs, strict=True):
+                if graph.root(value).op == "activation":
+                    found.append(Site(f"{node.name}.{operand}", node, value, "factor"))
         for operand, value in zip(_OPERANDS.get(node.op, ()), node.inputs, strict=False):
             kind = {"patch_embed": "pixels"}.get(node.op, node.op)
             if node.op == "matmul" and operand == "a" and graph.root(value).op == "softmax":
@@ -40,25 +44,16 @@ def sites(graph: Graph) -> list[Site]:
 
 
 def score_path(graph: Graph, softmax: Node) -> tuple[Node, list[Node]]:
-    """The matmul whose scores a softmax reads, and the steps between them (constant additions and movement).
+    """What computes the scores that a softmax reads, and the steps between them (constant additions and movement).
 
-    Raises:
-        MptqError: the scores do not come from one matmul.
+    That is a matmul, or what scales or mixes the scores of a matmul.
     """
     steps: list[Node] = []
     node = graph[softmax.inputs[0]]
-    while node.op != "matmul":
-        if node.op == "add":
-            live = [name for name in node.inputs if graph[name].op != "constant"]
-            if len(live) != 1:
-                break
-            steps.insert(0, node)
-            node = graph[live[0]]
-        elif node.op in MOVEMENT:
-            steps.insert(0, node)
-            node = graph[node.inputs[0]]
-        else:
+    while node.op == "add" or node.op in MOVEMENT:
+        live = [name for name in node.inputs if graph[name].op != "constant"]
+        if len(live) != 1:
             break
-    if node.op != "matmul":
-        raise MptqError(f"{softmax.name}: the softmax reads {node.op} {node.name}, not attention scores; not supported")
+        steps.insert(0, node)
+        node = graph[live[0]]
     return node, steps

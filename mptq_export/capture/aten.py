@@ -1,15 +1,35 @@
 """The table from ATen ops to canonical ops."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import fx
 
+from mptq_export.capture.activations import SIGMOID_SLOPES
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Handler, Tracer, module_path, shape_from, shape_of
 from mptq_export.errors import MptqError
 
 aten = torch.ops.aten
+
+#: Stands for the smallest length that a vector is divided by: far below any step, and above zero.
+_TINY = 1e-24
+
+
+@dataclass(frozen=True)
+class Length:
+    """The Euclidean length of the rows of a value, not a value of the graph."""
+
+    of: fx.Node
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Values stacked along a new axis, not a value of the graph."""
+
+    parts: tuple[fx.Node, ...]
+    axis: int
 
 
 def _args(node: fx.Node) -> list[Any]:
@@ -134,13 +154,26 @@ def _slice(tracer: Tracer, node: fx.Node) -> str:
     shape = tracer.shape(args[0])
     axis = _axis(int(args[1] or 0), len(shape.dims))
     if (args[4] or 1) != 1:
-        raise MptqError(f"{module_path(node)}: a slice with step {args[4]} is not supported")
+        return _strided(tracer, node, axis)
     size = shape.dims[axis]
     start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
         return tracer.value(args[0])
     return _slice_axis(tracer, node, tracer.value(args[0]), shape, axis, start, end)
+
+
+def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
+    """Every n-th element: a reshape into groups of n, and one of each."""
+    args = _args(node)
+    shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
+    if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
+    groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
+    moved = None if shape.batch_axis is None else shape.batch_axis + (shape.batch_axis > axis)
+    cut = _reshape_to(tracer, node, tracer.value(args[0]), Shape(groups, moved))
+    one = _slice_axis(tracer, node, cut, Shape(groups, moved), axis + 1, start, start + 1)
+    return _reshape_to(tracer, node, one, shape_of(node))
 
 
 def _split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
@@ -181,21 +214,150 @@ def _mul_const(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor)
 
 
 def _mul(tracer: Tracer, node: fx.Node) -> str:
-    """Multiplication by a constant (LayerScale, the scale of q)."""
+    """Multiplication by a constant (LayerScale, the scale of q), or of two activations (gated units)."""
     first, second = _args(node)[:2]
     for source, factor in ((first, second), (second, first)):
         if isinstance(factor, (int, float)):
             return _mul_const(tracer, node, source, torch.tensor(float(factor)))
         if isinstance(factor, fx.Node) and tracer.is_constant(factor):
             return _mul_const(tracer, node, source, tracer.constant(factor))
-    raise MptqError(f"{module_path(node)}: the product of two activations has no integer form here; not supported")
+    return _sigmoid_unit(tracer, node) or _product(tracer, node)
+
+
+def _product(tracer: Tracer, node: fx.Node) -> str:
+    pair = tuple(tracer.value(a) for a in _args(node)[:2])
+    return tracer.add("product", _name(node, "product"), pair, shape_of(node))
+
+
+def _sigmoid_unit(tracer: Tracer, node: fx.Node) -> str | None:
+    """`x * sigmoid(slope * x)` as one activation, where its slope has a name."""
+    first, second = (tracer.node(a) for a in _args(node)[:2])
+    for x, gate in ((first, second), (second, first)):
+        if gate is None or x is None or gate.op != "sigmoid":
+            continue
+        inner = tracer.by_name[gate.inputs[0]]
+        slope = 1.0
+        if inner.op == "mul" and inner.params["value"].numel() == 1:
+            slope, inner = float(inner.params["value"]), tracer.by_name[inner.inputs[0]]
+        for function, known in SIGMOID_SLOPES.items():
+            if inner.name == x.name and abs(slope - known) < 1e-6:
+                return _activation_of(tracer, node, x.name, function)
+    return None
+
+
+def _sigmoid(tracer: Tracer, node: fx.Node) -> str:
+    return tracer.add("sigmoid", _name(node, "sigmoid"), (tracer.value(_args(node)[0]),), shape_of(node))
+
+
+def _silu(tracer: Tracer, node: fx.Node) -> str:
+    return _activation_of(tracer, node, tracer.value(_args(node)[0]), "silu")
+
+
+def _relu(tracer: Tracer, node: fx.Node) -> str:
+    return _activation_of(tracer, node, tracer.value(_args(node)[0]), "relu")
+
+
+def _activation_of(tracer: Tracer, node: fx.Node, source: str, function: str) -> str:
+    name = _name(node, function.removesuffix("_tanh"))
+    return tracer.add("activation", name, (source,), shape_of(node), {"function": function})
+
+
+def _neg(tracer: Tracer, node: fx.Node) -> str:
+    return _mul_const(tracer, node, _args(node)[0], torch.tensor(-1.0))
+
+
+def _sub(tracer: Tracer, node: fx.Node) -> str:
+    """Subtraction of a constant."""
+    first, second = _args(node)[:2]
+    if isinstance(second, fx.Node):
+        if not tracer.is_constant(second):
+            raise MptqError(f"{module_path(node)}: the difference of two activations is not supported")
+        offset = -tracer.constant(second)
+    else:
+        offset = torch.tensor(-float(second))
+    params = {"value": offset}
+    constant = tracer.add("constant", _name(node, "offset"), (), Shape(tuple(offset.shape), None), {}, params)
+    return tracer.add("add", _name(node, "sub"), (tracer.value(first), constant), shape_of(node))
+
+
+def _addcmul(tracer: Tracer, node: fx.Node) -> str:
+    """`bias + a * b` with a constant factor: an affine map of the channels."""
+    bias, first, second = _args(node)[:3]
+    source, factor = (first, second) if tracer.is_constant(second) else (second, first)
+    scaled = _mul_const(tracer, node, source, tracer.constant(factor))
+    return tracer.add("add", _name(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
+
+
+def _stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
+    """A concatenation along a new axis; held back where only sums over that axis read it."""
+    parts, shape = tuple(_args(node)[0]), shape_of(node)
+    axis = _axis(int(_args(node)[1] or 0), len(shape.dims))
+    if all(user.target is aten.sum.dim_IntList for user in node.users):
+        return Stack(parts, axis)
+    thin = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
+    inputs = tuple(_reshape_to(tracer, node, tracer.value(part), thin) for part in parts)
+    return tracer.add("concat", _name(node, "stack"), inputs, shape, {"axis": axis})
+
+
+def _sum(tracer: Tracer, node: fx.Node) -> str:
+    stack = tracer.values[_args(node)[0]]
+    if not isinstance(stack, Stack) or list(_args(node)[1]) != [stack.axis]:
+        raise MptqError(f"{module_path(node)}: a sum over {_args(node)[1]} is not supported")
+    total = tracer.value(stack.parts[0])
+    for part in stack.parts[1:]:
+        total = tracer.add("add", _name(node, "add"), (total, tracer.value(part)), shape_of(node))
+    return total
 
 
 def _div(tracer: Tracer, node: fx.Node) -> str:
     divisor = _args(node)[1]
+    if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Length):
+        return _normalised(tracer, node, tracer.values[divisor])
+    if isinstance(divisor, fx.Node) and tracer.is_constant(divisor):
+        return _mul_const(tracer, node, _args(node)[0], 1.0 / tracer.constant(divisor))
     if not isinstance(divisor, (int, float)):
         raise MptqError(f"{module_path(node)}: division by an activation is not supported")
     return _mul_const(tracer, node, _args(node)[0], torch.tensor(1.0 / float(divisor)))
+
+
+def _length(tracer: Tracer, node: fx.Node) -> Length:
+    """Euclidean length over the last axis; only a division of the vector itself by it may read it."""
+    args = _args(node)
+    order, axes, keep = args[1], args[2], args[3]
+    rank = len(shape_of(node).dims)
+    if (2 if order is None else order) != 2 or not keep or [_axis(int(a), rank) for a in axes] != [rank - 1]:
+        raise MptqError(f"{module_path(node)}: only the Euclidean norm over the last axis is supported")
+    return Length(args[0])
+
+
+def _same_length(tracer: Tracer, node: fx.Node) -> Any:
+    """`clamp_min` and `expand_as` of a length; the smallest length is far below any step of a quantizer."""
+    value = tracer.values[_args(node)[0]]
+    if not isinstance(value, Length):
+        raise MptqError(f"{module_path(node)}: {node.target} is not supported here")
+    return value
+
+
+def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
+    """`x / |x|` is an RMS norm with gamma = 1 / sqrt(D)."""
+    source, width = _args(node)[0], shape_of(node).dims[-1]
+    if tracer.value(source) != tracer.value(length.of):
+        raise MptqError(f"{module_path(node)}: division by the length of another value is not supported")
+    params = {"weight": torch.full((width,), width**-0.5), "bias": torch.zeros(width)}
+    attrs = {"eps": _TINY, "centered": True}
+    return tracer.add("layer_norm", _name(node, "unit"), (tracer.value(source),), shape_of(node), attrs, params)
+
+
+def _rms_norm(tracer: Tracer, node: fx.Node) -> str:
+    args = _args(node)
+    width = int(args[1][-1])
+    if len(args[1]) != 1:
+        raise MptqError(f"{module_path(node)}: RMS norm over {args[1]} must be over the last axis only")
+    weight = torch.ones(width) if args[2] is None else tracer.constant(args[2])
+    params = {"weight": weight, "bias": torch.zeros(width)}
+    eps = torch.finfo(torch.float32).eps if args[3] is None else float(args[3])
+    attrs = {"eps": eps, "centered": True}
+    return tracer.add("layer_norm", module_path(node), (tracer.value(args[0]),), shape_of(node), attrs, params)
 
 
 def _matmul(tracer: Tracer, node: fx.Node) -> str:
@@ -231,9 +393,8 @@ def _attention(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _gelu(tracer: Tracer, node: fx.Node) -> str:
-    kind = node.kwargs.get("approximate", "none")
-    source = tracer.value(_args(node)[0])
-    return tracer.add("gelu", _name(node, "gelu"), (source,), shape_of(node), {"approximate": kind})
+    tanh = node.kwargs.get("approximate", "none") == "tanh"
+    return _activation_of(tracer, node, tracer.value(_args(node)[0]), "gelu_tanh" if tanh else "gelu")
 
 
 def _mean(tracer: Tracer, node: fx.Node) -> str:
@@ -244,6 +405,15 @@ def _mean(tracer: Tracer, node: fx.Node) -> str:
     keep = bool(_args(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(_args(node)[0])
     return tracer.add("mean", _name(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
+
+
+def _average_pool(tracer: Tracer, node: fx.Node) -> str:
+    """Adaptive pooling of channels-first maps to one number a channel."""
+    if [int(size) for size in _args(node)[1]] != [1, 1]:
+        raise MptqError(f"{module_path(node)}: pooling to {_args(node)[1]} is not supported")
+    rank = len(shape_of(node).dims)
+    attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
+    return tracer.add("mean", _name(node, "mean"), (tracer.value(_args(node)[0]),), shape_of(node), attrs)
 
 
 def _roll(tracer: Tracer, node: fx.Node) -> str:
@@ -261,36 +431,51 @@ def _pad(tracer: Tracer, node: fx.Node) -> str:
 
 
 HANDLERS: dict[Any, Handler] = {
+    aten.adaptive_avg_pool2d.default: _average_pool,
     aten.add.Tensor: _add,
     aten.add_.Tensor: _add,
+    aten.addcmul.default: _addcmul,
     aten.alias.default: _identity,
     aten.cat.default: _concat,
     aten.chunk.default: _split,
+    aten.clamp_min.default: _same_length,
     aten.clone.default: _identity,
     aten.contiguous.default: _identity,
     aten.conv2d.default: _patch_embed,
     aten.detach.default: _identity,
     aten.div.Tensor: _div,
     aten.dropout.default: _identity,
+    aten.expand_as.default: _same_length,
     aten.flatten.using_ints: _reshape,
     aten.gelu.default: _gelu,
     aten.layer_norm.default: _layer_norm,
+    aten.linalg_vector_norm.default: _length,
     aten.linear.default: _linear,
     aten.matmul.default: _matmul,
     aten.mean.dim: _mean,
     aten.mul.Tensor: _mul,
+    aten.neg.default: _neg,
     aten.pad.default: _pad,
     aten.permute.default: _permute,
+    aten.relu.default: _relu,
     aten.reshape.default: _reshape,
+    aten.rms_norm.default: _rms_norm,
     aten.roll.default: _roll,
     aten.scaled_dot_product_attention.default: _attention,
     aten.select.int: _select,
+    aten.sigmoid.default: _sigmoid,
+    aten.silu.default: _silu,
     aten.slice.Tensor: _slice,
     aten.softmax.int: _softmax,
     aten.split.Tensor: _split,
     aten.split_with_sizes.default: _split,
     aten.squeeze.dim: _reshape,
+    aten.stack.default: _stack,
+    aten.sub.Tensor: _sub,
+    aten.sum.dim_IntList: _sum,
+    aten.to.dtype: _identity,
     aten.transpose.int: _transpose,
+    aten.type_as.default: _identity,
     aten.unbind.int: _unbind,
     aten.unsqueeze.default: _reshape,
     aten.view.default: _reshape,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
+from mptq_export.capture.activations import activation
 from mptq_export.capture.graph import Graph, Node
 
 Observer = Callable[[Node, torch.Tensor], None]
@@ -102,15 +103,28 @@ def _pad(node: Node, x: torch.Tensor) -> torch.Tensor:
     return F.pad(x, [0, 0] * after_axes + [node.attrs["before"], node.attrs["after"]])
 
 
+def _rotary(node: Node, x: torch.Tensor) -> torch.Tensor:
+    return x * node.params["cos"] + swapped(x, pairs=node.attrs["pairs"]) * node.params["sin"]
+
+
+def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
+    """The other coordinate of every rotated plane: channel c of 2 n stands with c + n, or with its neighbour."""
+    if pairs:
+        return x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return x.roll(x.shape[-1] // 2, -1)
+
+
 _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "patch_embed": _patch_embed,
     "linear": lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
     "layer_norm": _layer_norm,
     "matmul": lambda node, a, b: (a * node.attrs["alpha"]) @ b,
     "softmax": lambda node, x: x.softmax(-1),
-    "gelu": lambda node, x: F.gelu(x, approximate=node.attrs["approximate"]),
+    "activation": lambda node, x: activation(x, node.attrs["function"]),
     "add": lambda node, a, b: a + b,
     "mul": lambda node, x: x * node.params["value"],
+    "product": lambda node, a, b: a * b,
+    "rotary": _rotary,
     "mean": lambda node, x: x.mean(node.attrs["axes"], node.attrs["keepdim"]),
     "concat": _concat,
     "pad": _pad,

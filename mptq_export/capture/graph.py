@@ -41,8 +41,8 @@ class Node:
     """One canonical op.
 
     Attributes:
-        op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `gelu`, `add`, `mul`,
-            `mean`, `concat`, `pad`, `to_pixels`, or one of `MOVEMENT`.
+        op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `activation`, `add`, `mul`,
+            `mean`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, or one of `MOVEMENT`.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.

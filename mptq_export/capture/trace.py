@@ -17,7 +17,8 @@ from torch import fx
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.errors import MptqError
 
-Handler = Callable[["Tracer", fx.Node], "str | tuple[str, ...]"]
+Handler = Callable[["Tracer", fx.Node], Any]
+"""Translates a node: to the name of a value, a tuple of names, or an object that only the next handler reads."""
 
 
 def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
@@ -48,7 +49,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
                 f"{type(model).__name__} cannot be captured by torch.export: {first}; the model's forward must be free "
                 "of data-dependent Python control flow"
             ) from error
-    return Tracer(program, HANDLERS).run().pruned()
+    return Tracer(program, HANDLERS).run()
 
 
 class Tracer:
@@ -57,7 +58,7 @@ class Tracer:
     def __init__(self, program: torch.export.ExportedProgram, handlers: dict[Any, Handler]) -> None:
         self.handlers = handlers
         self.nodes: list[Node] = []
-        self.names: set[str] = set()
+        self.by_name: dict[str, Node] = {}
         self.values: dict[fx.Node, Any] = {}  # fx node -> canonical value name(s), or an eager constant
         self.fx_nodes = list(program.graph.nodes)
         state = {**program.state_dict, **program.constants}
@@ -90,7 +91,11 @@ class Tracer:
                 output = self.value(results[0])
             elif node.op == "call_function":
                 self.values[node] = self.translate(node)
-        return Graph(self.nodes, output)
+        graph = Graph(self.nodes, output).pruned()
+        for found in graph:
+            if found.op == "sigmoid":
+                raise MptqError(f"{found.name}: a sigmoid that gates another value than its own is not supported")
+        return graph
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""
@@ -100,11 +105,7 @@ class Tracer:
             return None  # symbolic sizes and assertions: shapes are read from the metadata instead
         inputs = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (torch.Tensor, tuple, list))]
         if all(isinstance(self.values[n], (torch.Tensor, tuple, list)) and self.is_constant(n) for n in inputs):
-            value = node.meta["val"]
-            if isinstance(value, torch.Tensor) and not is_dynamic(value.shape):
-                return self.evaluate(node)
-            if getattr(node.target, "__name__", "").startswith("expand"):
-                return self.values[inputs[0]]  # a constant repeated over the batch: broadcasting does that
+            return self.evaluate(node)
         handler = self.handlers.get(node.target)
         if handler is None:
             raise MptqError(
@@ -121,11 +122,19 @@ class Tracer:
         )
 
     def evaluate(self, node: fx.Node) -> Any:
-        """Run a node whose inputs are constants."""
-        args = fx.node.map_arg(node.args, lambda n: self.values[n])
-        kwargs = fx.node.map_arg(node.kwargs, lambda n: self.values[n])
+        """Run a node whose inputs are constants, for a batch of one: broadcasting repeats the result."""
+        args = fx.node.map_arg(node.args, self._concrete)
+        kwargs = fx.node.map_arg(node.kwargs, self._concrete)
         with torch.no_grad():
             return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _concrete(self, node: fx.Node) -> Any:
+        size = node.meta.get("val")
+        return _one_image(size) if isinstance(size, torch.SymInt) else self.values[node]
+
+    def node(self, node: Any) -> Node | None:
+        """The canonical node of an fx node's value; None where it is no value of the graph (yet)."""
+        return self.by_name.get(self.values[node]) if isinstance(self.values.get(node), str) else None
 
     def value(self, node: Any) -> str:
         """Canonical name of an fx node's value; constants get a node on first use."""
@@ -135,7 +144,7 @@ class Tracer:
             value = self.add("constant", node.name, (), shape, params={"value": value.float().contiguous()})
             self.values[node] = value
         if not isinstance(value, str):
-            raise MptqError(f"{module_path(node)}: {node.target} gives several values where one is expected")
+            raise MptqError(f"{module_path(node)}: the result of {node.target} is not supported where it is read")
         return value
 
     def shape(self, node: Any) -> Shape:
@@ -160,11 +169,11 @@ class Tracer:
     ) -> str:
         """Append a canonical node and return its (made unique) name."""
         unique, count = name, 1
-        while unique in self.names:
+        while unique in self.by_name:
             count += 1
             unique = f"{name}_{count}"
-        self.names.add(unique)
-        self.nodes.append(Node(op, unique, inputs, shape, attrs or {}, params or {}))
+        self.by_name[unique] = Node(op, unique, inputs, shape, attrs or {}, params or {})
+        self.nodes.append(self.by_name[unique])
         return unique
 
 
@@ -172,11 +181,6 @@ def module_path(node: fx.Node) -> str:
     """Dotted path of the module that ran the node, as timm names it."""
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
-
-
-def is_dynamic(sizes: Any) -> bool:
-    """Whether any size depends on the batch."""
-    return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
 def shape_of(node: fx.Node) -> Shape:
@@ -190,12 +194,17 @@ def shape_from(sizes: Any) -> Shape:
     axis: int | None = None
     for i, size in enumerate(sizes):
         if isinstance(size, torch.SymInt):
-            expression = size.node.expr
-            dims.append(int(expression.subs(dict.fromkeys(expression.free_symbols, 1))))
+            dims.append(_one_image(size))
             axis = i
         else:
             dims.append(int(size))
     return Shape(tuple(dims), axis)
+
+
+def _one_image(size: torch.SymInt) -> int:
+    """A size that depends on the batch, for a batch of one."""
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
 
 
 def _is_float(tensor: torch.Tensor) -> bool:

@@ -130,8 +130,12 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
 
 
 def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
-    """Q x K^T requantised to uint8; the factor alpha is part of the score scale."""
+    """Q x K^T requantised to uint8; the factor alpha is part of the score scale. Else whatever gives the scores."""
     onnx = emitter.onnx
+    if node.op != "matmul":
+        x = emitter.full(emitter.floats(node.name, 0), node.name)
+        codes = emitter.coded(x.tensor, quant.scale, quant, f"{node.name}.codes", flat=False, fused=False)
+        return codes.tensor
     operands = [emitter.full(emitter.codes(node, key), node.inputs[i]) for i, key in enumerate("ab")]
     _prove_matmul(emitter, node, emitter.graph[node.inputs[1]].shape.dims[-2])
     q, k = operands

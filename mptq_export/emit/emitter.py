@@ -9,15 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.emit import attention, gelu, layer_norm, linear, movement, quantizer, residual
+from mptq_export.emit import activation, attention, elementwise, layer_norm, linear, movement, quantizer, residual
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
 from mptq_export.emit.proof import Proof
 from mptq_export.errors import MptqError
+from mptq_export.quantize.fake import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 
 
@@ -53,10 +55,12 @@ class Emitter:
             if root.name not in self._linear_codes:  # q, k and v read one Gemm
                 self._linear_codes[root.name] = linear.emit_codes(self, root)
             base = self._linear_codes[root.name]
-        elif root.op == "gelu":
-            base = gelu.emit_codes(self, root, quant, key)
+        elif root.op == "activation":
+            base = activation.emit_codes(self, root, quant, key)
         elif root.op == "matmul":
             base = attention.emit_context(self, root, quant, key)
+        elif root.op == "constant":
+            base = self._constant_codes(root, quant, key)
         elif root.op == "layer_norm":
             base = layer_norm.emit_codes(self, root, quant, key)
         else:
@@ -68,6 +72,12 @@ class Emitter:
         if (moved.low, moved.high) != (quant.low, quant.high):  # one Gemm whose readers have several widths
             tensor = quantizer.clip(self.onnx, tensor, quant.low, quant.high, f"{key}.codes")
         return Codes(tensor, quant.scale, quant.zero_point, quant.low, quant.high, moved.flat)
+
+    def _constant_codes(self, node: Node, quant: ActivationQuant, name: str) -> Codes:
+        """Codes of a value that depends on weights alone, as an initializer."""
+        stored = codes(node.params["value"].cpu(), quant).to(torch.uint8).numpy()
+        tensor = self.onnx.constant(f"{name}.codes", stored)
+        return Codes(tensor, quant.scale, quant.zero_point, quant.low, quant.high, flat=False)
 
     def floats(self, value: str, exponent: int | None) -> Floats:
         """A value as float32 in units of 2 ** -exponent; None asks for the integers of its own grid."""
@@ -156,6 +166,10 @@ _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
     "pad": residual.emit_pad,
     "mean": residual.emit_mean,
     "matmul": attention.emit_context_floats,
+    "mul": elementwise.emit_mul,
+    "product": elementwise.emit_product,
+    "rotary": elementwise.emit_rotary,
+    "concat": elementwise.emit_concat,
 }
 
 

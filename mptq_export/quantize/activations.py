@@ -8,14 +8,14 @@ import torch
 from mptq_export.calibrate.sites import Site, score_path
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.certify import certify_attention, certify_gelu, short_scale
+from mptq_export.quantize.certify import certify_activation, certify_attention, short_scale
 from mptq_export.quantize.histogram import Histogram
-from mptq_export.quantize.levels import gelu_levels
+from mptq_export.quantize.levels import activation_levels
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.ranges import (
     affine,
     best_affine,
-    best_gelu_input,
+    best_argument,
     best_symmetric,
     observed,
     symmetric,
@@ -43,7 +43,7 @@ def choose_activation(
         graph: the graph with all transforms so far.
         site: any site.
         value: float32, what the quantized model gives there, all calibration images.
-        bits: width of matmul operands; pixels, scores and GELU arguments keep 8.
+        bits: width of matmul operands; pixels, scores, activation arguments and factors keep 8.
         known: the quantizers of all sites before this one.
         method: which techniques are used.
         importance: float32 [rows], weights of the rows of the linear layer that reads the value, if there is one.
@@ -61,19 +61,19 @@ def choose_activation(
     if site.kind == "attention":
         return _attention(graph, site, bits, known)
     root = graph.root(site.value)
-    if site.kind == "gelu":
+    if site.kind == "activation":
         if not method.clipping:
             return affine(observed(value), 8)
         readers = reading_weights(graph, site.node.name)
         columns = readers.square().sum(0) if readers is not None else torch.ones_like(value[..., :1])
-        return best_gelu_input(Sample.of(value, importance), observed(value), columns, site.node.attrs["approximate"])
+        return best_argument(Sample.of(value, importance), observed(value), columns, site.node.attrs["function"])
     if site.kind == "matmul" and root.op == "linear":
         return (
             best_symmetric(Histogram.of(value), bits) if method.clipping else symmetric(observed(value).magnitude, bits)
         )
     weight = reading_weights(graph, site.value)
-    if root.op == "gelu":
-        return _after_gelu(site, root, value, weight, bits, known, method, importance)
+    if root.op == "activation":
+        return _after_activation(site, root, value, weight, bits, known, method, importance)
     if weight is None or not method.clipping:
         return affine(observed(value), bits)
     return best_affine(Sample.of(value, importance), observed(value), bits, weight)
@@ -87,9 +87,9 @@ def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
     return torch.cat(found) if found else None
 
 
-def _after_gelu(
+def _after_activation(
     site: Site,
-    gelu: Node,
+    producer: Node,
     value: torch.Tensor,
     weight: torch.Tensor | None,
     bits: int,
@@ -97,12 +97,12 @@ def _after_gelu(
     method: Method,
     importance: torch.Tensor | None,
 ) -> ActivationQuant:
-    source, approximate = known[f"{gelu.name}.input"], gelu.attrs["approximate"]
+    source, function = known[f"{producer.name}.input"], producer.attrs["function"]
     quant = affine(observed(value), bits)
     if weight is not None and (method.regions or method.clipping):
         seen, sample = Histogram.of(value, weight.square().sum(0), importance), Sample.of(value, importance)
-        quant = gelu_levels(seen, sample, weight, source, approximate, bits, regions=method.regions)
-    return certify_gelu(site.key, source, quant, approximate)
+        quant = activation_levels(seen, sample, weight, source, function, bits, regions=method.regions)
+    return certify_activation(site.key, source, quant, function)
 
 
 def _scores(graph: Graph, softmax: Node, value: torch.Tensor, bits: int) -> ActivationQuant:

@@ -161,11 +161,11 @@ class Builder:
         return known[site.key]
 
     def _importance(self, name: str) -> torch.Tensor | None:
-        """Row weights of a linear layer, or of the linear layer that reads a GELU."""
+        """Row weights of a linear layer, or of the linear layer that reads an activation."""
         if name in self.importance:
             return self.importance[name]
         readers = self.graph.consumers()[name]
-        return self.importance.get(readers[0].name) if self.graph[name].op == "gelu" and readers else None
+        return self.importance.get(readers[0].name) if self.graph[name].op == "activation" and readers else None
 
     def _bits(self, site: Site) -> int:
         layer = deciding_layer(self.graph, site)
@@ -262,7 +262,7 @@ def deciding_layer(graph: Graph, site: Site) -> str | None:
 
     Scores have the width of the attention codes that they become: it decides which of them matter.
     """
-    if site.kind in ("gelu", "pixels"):
+    if site.kind in ("activation", "pixels", "factor"):
         return None
     if site.kind == "scores":
         readers = graph.consumers()[site.node.name]

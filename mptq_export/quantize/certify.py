@@ -1,9 +1,9 @@
-"""Certified transcendentals: every code that Exp or Gelu can give is clear of a rounding boundary.
+"""Certified transcendentals: every code that Exp or an activation function can give is clear of a rounding boundary.
 
-A runtime's Exp or Gelu may differ from the true function in the last bits. Where `f(x) / scale` is at least `MARGIN`
-of a step away from every rounding boundary, for each of the at most 256 (or, with a bias, few thousand) arguments that
-can occur, every runtime whose error is below that margin gives the same code. Scales are nudged by up to 2 %
-until this holds.
+A runtime's Exp, Gelu or Sigmoid may differ from the true function in the last bits. Where `f(x) / scale` is at least
+`MARGIN` of a step away from every rounding boundary, for each of the at most 256 (or, with a bias, few thousand)
+arguments that can occur, every runtime whose error is below that margin gives the same code. Scales are nudged by up to
+2 % until this holds.
 """
 
 import math
@@ -12,7 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from mptq_export.capture.activations import SIGMOID_SLOPES
 from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import ActivationQuant, Region
 
@@ -23,18 +25,28 @@ MARGIN = 1e-3
 _NUDGES = (*(2e-6 * n for n in range(1, 1001)), *(2e-3 + 2e-5 * n for n in range(1, 901)))
 
 
-def gelu(x: NDArray[np.float64], approximate: str) -> NDArray[np.float64]:
-    """GELU in float64: `x (1 + erf(x / sqrt 2)) / 2`, or its tanh approximation."""
-    if approximate == "tanh":
+def activation(x: NDArray[np.float64], function: str) -> NDArray[np.float64]:
+    """An activation function in float64.
+
+    Args:
+        x: float64 arguments.
+        function: `gelu`: `x (1 + erf(x / sqrt 2)) / 2`; `gelu_tanh`: its tanh approximation; `silu`:
+            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `relu`: `max(x, 0)`.
+    """
+    if function == "gelu_tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
+    if function in SIGMOID_SLOPES:
+        return np.asarray(x * expit(SIGMOID_SLOPES[function] * x))
+    if function == "relu":
+        return np.maximum(x, 0)
     return np.asarray([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x.tolist()])
 
 
-def gelu_results(source: ActivationQuant, approximate: str) -> NDArray[np.float64]:
-    """GELU of every argument that the codes of `source` can give, in code order."""
+def activation_results(source: ActivationQuant, function: str) -> NDArray[np.float64]:
+    """An activation function of every argument that the codes of `source` can give, in code order."""
     argument = (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32)
-    return gelu((argument * np.float32(source.scale)).astype(np.float64), approximate)
+    return activation((argument * np.float32(source.scale)).astype(np.float64), function)
 
 
 def margin(steps: NDArray[np.float64], low: int, high: int) -> float:
@@ -59,14 +71,14 @@ def region_margin(steps: NDArray[np.float64], quant: ActivationQuant) -> float:
     return smallest
 
 
-def certify_gelu(layer: str, source: ActivationQuant, target: ActivationQuant, approximate: str) -> ActivationQuant:
-    """Nudge the output scale of a GELU until all codes are certain.
+def certify_activation(layer: str, source: ActivationQuant, target: ActivationQuant, function: str) -> ActivationQuant:
+    """Nudge the output scale of an activation function until all codes are certain.
 
     Args:
         layer: name for errors.
         source: quantizer of the argument.
         target: wanted quantizer of the result.
-        approximate: `none` or `tanh`.
+        function: as for `activation`.
 
     Returns:
         `target` with a scale that differs by at most 2 %.
@@ -74,8 +86,8 @@ def certify_gelu(layer: str, source: ActivationQuant, target: ActivationQuant, a
     Raises:
         MptqError: no nearby scale has the margin.
     """
-    exact = gelu_results(source, approximate)
-    scale = _search(layer, "Gelu", target.scale, lambda s: region_margin(exact / float(s), target))
+    exact = activation_results(source, function)
+    scale = _search(layer, function, target.scale, lambda s: region_margin(exact / float(s), target))
     return replace(target, scale=float(scale))
 
 

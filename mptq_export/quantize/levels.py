@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.quantize.certify import gelu_results
+from mptq_export.quantize.certify import activation_results
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.ranges import affine
@@ -69,31 +69,31 @@ def _upper(steps: int, start: int, shift: int, most: int) -> Iterator[tuple[Regi
                     yield (Region(shift, last), *rest)
 
 
-def gelu_levels(
+def activation_levels(
     seen: Histogram,
     sample: Sample,
     weight: torch.Tensor,
     source: ActivationQuant,
-    approximate: str,
+    function: str,
     bits: int,
     *,
     regions: bool,
 ) -> ActivationQuant:
-    """The levels after a GELU with the smallest error of the linear layer that reads them.
+    """The levels after an activation function with the smallest error of the linear layer that reads them.
 
-    GELU sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256 values; the
-    best few are then measured on the layer's output.
+    The function sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256
+    values; the best few are then measured on the layer's output.
 
     Args:
         seen: all values, each counted as much as its error matters.
         sample: some rows of them.
         weight: float32 [N, K], of what reads them.
-        source: quantizer of the GELU's argument.
-        approximate: `none` or `tanh`.
+        source: quantizer of the function's argument.
+        function: as for `mptq_export.quantize.certify.activation`.
         bits: 2 to 8.
         regions: whether other layouts than uniform ones are allowed.
     """
-    values, counts = _on_results(seen, gelu_results(source, approximate))
+    values, counts = _on_results(seen, activation_results(source, function))
     top = float(values[counts > 0].max(initial=1e-6))  # no value counts where all weights are zero
     ranked: list[tuple[float, ActivationQuant]] = []
     for zero, layout in layouts(2**bits - 1):

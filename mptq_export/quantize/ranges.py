@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.activations import activation
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.histogram import Histogram
 from mptq_export.quantize.sample import Sample
@@ -13,8 +13,8 @@ from mptq_export.recipe.schema import ActivationQuant
 #: Parts of the full range that are tried.
 _PARTS = tuple(round(1.0 - 0.04 * n, 2) for n in range(21))
 
-#: Lower ends that are tried for the argument of a GELU, which is almost zero below them.
-_GELU_FLOORS = (-2.0, -2.5, -3.0, -3.5, -4.0, -5.0)
+#: Lower ends that are tried for the argument of an activation, which is almost zero below them.
+_FLOORS = (-2.0, -2.5, -3.0, -3.5, -4.0, -5.0)
 
 _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest output error"
@@ -64,21 +64,21 @@ def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
     return _best(seen, [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS])
 
 
-def best_gelu_input(sample: Sample, seen: Range, columns: torch.Tensor, approximate: str) -> ActivationQuant:
-    """The 8-bit range of a GELU's argument with the smallest error of its result; only its lower end is cut.
+def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: str) -> ActivationQuant:
+    """The 8-bit range of an activation's argument with the smallest error of its result; only its lower end is cut.
 
     Args:
         sample: rows of the arguments.
         seen: range of all arguments.
         columns: float32 [K], sum of the squares of the weights that read each result.
-        approximate: `none` or `tanh`.
+        function: as for `mptq_export.capture.activations.activation`.
     """
-    floors = [seen.low, *(floor for floor in _GELU_FLOORS if floor > seen.low)]
+    floors = [seen.low, *(floor for floor in _FLOORS if floor > seen.low)]
     candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
-    exact = F.gelu(sample.rows, approximate=approximate)
+    exact = activation(sample.rows, function)
 
     def error(quant: ActivationQuant) -> float:
-        gap = F.gelu(fake_quantize(sample.rows, quant), approximate=approximate) - exact
+        gap = activation(fake_quantize(sample.rows, quant), function) - exact
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     return min(candidates, key=error)

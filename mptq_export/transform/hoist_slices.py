@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mptq_export.capture.graph import Graph, Node, Shape
 
-_ROW_WISE = frozenset({"linear", "layer_norm", "gelu", "add", "mul", "softmax", "matmul", "permute", "reshape"})
+_ROW_WISE = frozenset({"linear", "layer_norm", "activation", "add", "mul", "softmax", "matmul", "permute", "reshape"})
 
 
 def hoist_slices(graph: Graph) -> Graph:

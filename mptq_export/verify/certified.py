@@ -1,9 +1,10 @@
 """Certified tables: transcendentals whose float results may differ in the last bits, but never in their code.
 
-Exp and Gelu are not correctly rounded anywhere, so their float results are no part of the promise. A file keeps them
-between a code and a QuantizeLinear, with scales chosen so that every possible result is at least `MARGIN` of a step
-away from a rounding boundary. So two things are checked: the runtime's float differs from the reference's by less
-than that margin, and the codes behind it are equal bit by bit, like those of any other tensor.
+Exp, Gelu and Sigmoid are not correctly rounded anywhere, so their float results are no part of the promise. A file
+keeps them between a code and a QuantizeLinear, with scales chosen so that every possible result is at least `MARGIN` of
+a step away from a rounding boundary. So two things are checked: the runtime's float differs from the reference's by
+less than that margin, and the codes behind it are equal bit by bit, like those of any other tensor. A sigmoid may be
+multiplied by its own argument on the way (SiLU): then the margin is that of the product.
 """
 
 import numpy as np
@@ -22,21 +23,60 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
 
     Any other float result of a transcendental is not in the answer, and is compared bit by bit.
     """
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    outputs = {entry.name for entry in model.graph.output}
+    graph = _Readers(model)
     steps: dict[str, float] = {}
     for node in model.graph.node:
-        name = node.output[0] if node.output else ""
-        reading = readers.get(name, [])
-        if node.op_type not in _TRANSCENDENTAL or name in outputs or not reading:
+        if node.op_type not in _TRANSCENDENTAL or not node.output:
             continue
-        if all(r.op_type == "QuantizeLinear" and r.input[0] == name and r.input[1] in constants for r in reading):
-            steps[name] = min(float(numpy_helper.to_array(constants[r.input[1]]).min()) for r in reading)
+        name = node.output[0]
+        step = graph.step(name)
+        if step is not None:
+            steps[name] = step
+        elif node.op_type == "Sigmoid" and (product := graph.product_with_codes(name)) is not None:
+            result, largest = product
+            step = graph.step(result)
+            if step is not None:
+                steps[result], steps[name] = step, step / largest
     return steps
+
+
+class _Readers:
+    """What reads every tensor of a model."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._outputs = {entry.name for entry in model.graph.output}
+        self._producers = {name: node for node in model.graph.node for name in node.output}
+        self._of: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self._of.setdefault(name, []).append(node)
+
+    def step(self, name: str) -> float | None:
+        """The finest step of the QuantizeLinear nodes that read a tensor; None where anything else does."""
+        reading = self._of.get(name, [])
+        if name in self._outputs or not reading:
+            return None
+        if not all(r.op_type == "QuantizeLinear" and r.input[0] == name for r in reading):
+            return None
+        scales = [self._scale(r) for r in reading]
+        return None if None in scales else min(scale for scale in scales if scale is not None)
+
+    def product_with_codes(self, name: str) -> tuple[str, float] | None:
+        """The one product that reads a tensor, and the largest size of its other factor: dequantized 8-bit codes."""
+        reading = self._of.get(name, [])
+        if name in self._outputs or len(reading) != 1 or reading[0].op_type != "Mul":
+            return None
+        other = next((n for n in reading[0].input if n != name), "")
+        producer = self._producers.get(other)
+        if producer is None or producer.op_type != "DequantizeLinear":
+            return None
+        scale = self._scale(producer)
+        return None if scale is None else (reading[0].output[0], 255 * scale)
+
+    def _scale(self, node: onnx.NodeProto) -> float | None:
+        tensor = self._constants.get(node.input[1])
+        return None if tensor is None else float(numpy_helper.to_array(tensor).min())
 
 
 def table_difference(got: NDArray[np.float32], expected: NDArray[np.float32], step: float) -> Difference:

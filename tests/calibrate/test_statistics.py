@@ -18,7 +18,7 @@ def test_every_operand_of_every_matmul_is_a_site(kind: str):
     keys = [site.key for site in sites(graph)]
     assert len(keys) == len(set(keys))
     for node in graph:
-        if node.op in ("linear", "patch_embed", "gelu", "softmax"):
+        if node.op in ("linear", "patch_embed", "activation", "softmax"):
             assert f"{node.name}.input" in keys
         if node.op == "matmul":
             assert {f"{node.name}.a", f"{node.name}.b"} <= set(keys)
@@ -30,7 +30,7 @@ def test_kinds_of_sites():
     assert kinds["blocks.0.attn.softmax.input"] == "scores"
     assert kinds["blocks.0.attn.context.a"] == "attention"
     assert kinds["blocks.0.attn.scores.a"] == kinds["blocks.0.attn.context.b"] == "matmul"
-    assert kinds["blocks.0.mlp.act.gelu.input"] == "gelu"
+    assert kinds["blocks.0.mlp.act.gelu.input"] == "activation"
     assert kinds["head.input"] == "linear"
 
 

@@ -16,7 +16,7 @@ from mptq_export.emit.forms import Floats
 from mptq_export.emit.proof import Proof
 from mptq_export.emit.residual import snap
 from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import MARGIN, gelu_results
+from mptq_export.quantize.certify import MARGIN, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
@@ -147,13 +147,13 @@ def test_a_region_boundary_without_margin_is_refused():
     key, source = "blocks.0.mlp.fc2.input", made.activations["blocks.0.mlp.act.gelu.input"]
     quant = made.activations[key]
     assert len(quant.regions) > 1
-    top = gelu_results(source, "none")
+    top = activation_results(source, "gelu")
     last, unit = quant.regions[-1], 1 << quant.regions[-1].shift
     boundary = last.last - quant.zero_point - unit / 2  # between the two highest levels
     value = top[np.abs(top / quant.scale - boundary).argmin()]
     made.activations[key] = replace(quant, scale=float(np.float32(value / boundary)))
     message = refusal(graph, made)
-    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: Gelu margin in steps is ")
+    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: gelu margin in steps is ")
 
 
 def test_an_exp_scale_with_a_long_mantissa_is_refused():
@@ -178,10 +178,10 @@ def test_a_gelu_scale_without_margin_is_refused():
         return bool(np.abs(inside - np.floor(inside) - 0.5).min() < MARGIN / 2)
 
     message = refusal(prepared("vit"), with_scale(key, unsafe))
-    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: Gelu margin in steps is ")
+    assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: gelu margin in steps is ")
 
 
-@pytest.mark.parametrize("op", ["gelu", "softmax"])
+@pytest.mark.parametrize("op", ["activation", "softmax"])
 def test_a_form_that_has_no_integer_kernel_is_refused_by_name(op: str):
     nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node(op, "act", ("input",), Shape((1, 4, 8)))]
     made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
@@ -189,7 +189,7 @@ def test_a_form_that_has_no_integer_kernel_is_refused_by_name(op: str):
         with pytest.raises(MptqError, match="act: the softmax reads"):
             emit(Graph(nodes, "act"), made, input_type="float32", metadata={}, producer="1")
     else:
-        assert refusal(Graph(nodes, "act"), made).startswith("act: a gelu is read where float values are needed")
+        assert refusal(Graph(nodes, "act"), made).startswith("act: a activation is read where float values are needed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,7 +206,7 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         "patch_embed": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
         "matmul": ("int32 accumulator",),
         "softmax": ("Exp margin in steps", "score codes times mantissa", "float32 sum of attention codes"),
-        "gelu": ("Gelu margin in steps",),
+        "activation": ("gelu margin in steps",),
         "layer_norm": ("float64 sum of squares",),
     }
     for node in graph:

@@ -65,7 +65,7 @@ def test_codes_have_the_width_that_was_asked_for(bits: tuple[int, int], method: 
         assert quant.codes.max() <= 2 ** (bits[0] - 1) - 1
         assert quant.codes.min() >= -(2 ** (bits[0] - 1))
     for site in sites(graph):
-        quant, wide = made.activations[site.key], site.kind in ("pixels", "scores", "gelu")
+        quant, wide = made.activations[site.key], site.kind in ("pixels", "scores", "activation")
         assert quant.bits == (8 if wide else bits[1]), site.key
         assert quant.regions or quant.high == 2**quant.bits - 1
 
@@ -79,7 +79,7 @@ def test_every_layer_may_have_its_own_width(kind: str, method: str):
     assert_complete(graph, made)
     assert {name: quant.bits for name, quant in made.weights.items()} == {n: widths[n][0] for n in made.weights}
     for site in sites(graph):
-        wide = site.kind in ("pixels", "scores", "gelu")
+        wide = site.kind in ("pixels", "scores", "activation")
         assert made.activations[site.key].bits == (8 if wide else widths[site.node.name][1]), site.key
 
 
@@ -171,7 +171,7 @@ def test_layers_that_read_one_value_at_one_width_share_its_codes():
 def test_regions_come_only_where_they_were_asked_for(regions: bool):
     graph, made = quantized("vit", (4, 4), Method(regions=regions))
     used = {key for key, quant in made.activations.items() if quant.regions}
-    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and graph.root(s.value).op == "gelu"}
+    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and graph.root(s.value).op == "activation"}
     assert used <= after_gelu
     assert bool(used) == regions
 

@@ -13,8 +13,8 @@ from mptq_export.quantize.activations import MASKED_STEPS
 from mptq_export.quantize.certify import (
     MARGIN,
     certify_attention,
-    certify_gelu,
-    gelu_results,
+    certify_activation,
+    activation_results,
     margin,
     region_margin,
     short_scale,
@@ -107,60 +107,60 @@ def test_score_codes_times_the_scale_and_their_differences_are_exact_in_float32(
     assert np.array_equal(differences.astype(np.float64), (k[:256, None] - k[None, ::7]) * float(scale))
 
 
-@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("function", ["gelu", "gelu_tanh"])
 @pytest.mark.parametrize("bits", [2, 4, 6, 8])
 @pytest.mark.parametrize(("source_scale", "zero_point"), [(0.05, 128), (0.031, 60), (0.0013, 200), (0.3, 17)])
-def test_gelu_keeps_the_margin_near_the_wanted_scale(approximate: str, bits: int, source_scale: float, zero_point: int):
+def test_gelu_keeps_the_margin_near_the_wanted_scale(function: str, bits: int, source_scale: float, zero_point: int):
     source = ActivationQuant(float(np.float32(source_scale)), zero_point)
     high = 2**bits - 1
     top = max((255 - zero_point) * source_scale, 0.2)
     target = ActivationQuant(float(np.float32((top + 0.17) / high)), round(0.17 / (top + 0.17) * high), 0, high, bits)
-    found = certify_gelu("layer", source, target, approximate)
+    found = certify_activation("layer", source, target, function)
     assert (found.zero_point, found.low, found.high, found.bits) == (target.zero_point, 0, high, bits)
     assert found.scale == pytest.approx(target.scale, rel=0.02)
     for code in range(256):
-        y = gelu_of(float(np.float32(code - zero_point) * np.float32(source.scale)), approximate)
+        y = gelu_of(float(np.float32(code - zero_point) * np.float32(source.scale)), function)
         assert boundary_distance(y / found.scale + target.zero_point, 0, high) >= MARGIN - SLACK
 
 
-def gelu_of(x: float, approximate: str) -> float:
-    if approximate == "tanh":
+def gelu_of(x: float, function: str) -> float:
+    if function == "gelu_tanh":
         return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
 
 
-@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("function", ["gelu", "gelu_tanh"])
 @pytest.mark.parametrize("bits", [2, 3, 4, 5])
-def test_gelu_keeps_the_margin_in_every_region(approximate: str, bits: int):
+def test_gelu_keeps_the_margin_in_every_region(function: str, bits: int):
     source = ActivationQuant(float(np.float32(0.031)), 60)
     arguments = [float(np.float32(code - 60) * np.float32(source.scale)) for code in range(256)]
     with_regions = [entry for entry in layouts(2**bits - 1) if len(entry[1]) > 1]
     for zero, regions in with_regions[:: max(1, len(with_regions) // 12)]:
         last = regions[-1].last
         target = ActivationQuant(float(np.float32(6 / (last - zero))), zero, 0, last, bits, "", regions)
-        found = certify_gelu("layer", source, target, approximate)
+        found = certify_activation("layer", source, target, function)
         assert found.regions == regions
         assert found.scale == pytest.approx(target.scale, rel=0.02)
-        assert min(level_distance(gelu_of(x, approximate) / found.scale, found) for x in arguments) >= MARGIN - SLACK
+        assert min(level_distance(gelu_of(x, function) / found.scale, found) for x in arguments) >= MARGIN - SLACK
 
 
-@pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu_results_are_those_of_every_code_in_order(approximate: str):
+@pytest.mark.parametrize("function", ["gelu", "gelu_tanh"])
+def test_activation_results_are_those_of_every_code_in_order(function: str):
     source = ActivationQuant(float(np.float32(0.05)), 90)
-    found = gelu_results(source, approximate)
+    found = activation_results(source, function)
     assert found.shape == (256,)
     assert found[90] == 0
     for code in (0, 50, 91, 255):
         x = float(np.float32(code - 90) * np.float32(source.scale))
-        assert found[code] == pytest.approx(gelu_of(x, approximate), rel=1e-9, abs=1e-12)
+        assert found[code] == pytest.approx(gelu_of(x, function), rel=1e-9, abs=1e-12)
 
 
 def test_a_scale_that_has_the_margin_is_kept():
     found = certify_attention("layer", attention(8), 0.1, 255)
     assert certify_attention("layer", found, 0.1, 255) == found
     source = ActivationQuant(0.05, 90)
-    gelu = certify_gelu("layer", source, ActivationQuant(0.05, 5), "none")
-    assert certify_gelu("layer", source, gelu, "none") == gelu
+    gelu = certify_activation("layer", source, ActivationQuant(0.05, 5), "gelu")
+    assert certify_activation("layer", source, gelu, "gelu") == gelu
 
 
 def test_a_layer_without_any_safe_scale_is_named():

@@ -7,10 +7,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mptq_export.quantize.certify import gelu_results
+from mptq_export.quantize.certify import activation_results
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.histogram import Histogram
-from mptq_export.quantize.levels import MAX_SHIFT, gelu_levels, layouts
+from mptq_export.quantize.levels import MAX_SHIFT, activation_levels, layouts
 from mptq_export.quantize.ranges import affine, observed
 from mptq_export.quantize.sample import Sample
 from mptq_export.recipe.schema import ActivationQuant
@@ -32,9 +32,9 @@ def output_error(rows: torch.Tensor, weight: torch.Tensor, quant: ActivationQuan
     return float(((rows - fake_quantize(rows, quant)) @ weight.T).square().sum())
 
 
-def choose(rows: torch.Tensor, weight: torch.Tensor, approximate: str, bits: int, *, regions: bool) -> ActivationQuant:
+def choose(rows: torch.Tensor, weight: torch.Tensor, function: str, bits: int, *, regions: bool) -> ActivationQuant:
     seen = Histogram.of(rows, weight.square().sum(0))
-    return gelu_levels(seen, Sample.of(rows), weight, SOURCE, approximate, bits, regions=regions)
+    return activation_levels(seen, Sample.of(rows), weight, SOURCE, function, bits, regions=regions)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -67,8 +67,8 @@ def test_few_bits_have_layouts_with_regions(bits: int):
 @pytest.mark.parametrize("bits", [3, 4, 5])
 def test_regions_beat_uniform_levels_on_a_long_tail(bits: int):
     rows, weight = after_gelu()
-    regions = choose(rows, weight, "none", bits, regions=True)
-    uniform = choose(rows, weight, "none", bits, regions=False)
+    regions = choose(rows, weight, "gelu", bits, regions=True)
+    uniform = choose(rows, weight, "gelu", bits, regions=False)
     plain = affine(observed(rows), bits)
     assert regions.regions
     assert output_error(rows, weight, regions) < 0.8 * output_error(rows, weight, uniform)
@@ -79,7 +79,7 @@ def test_regions_beat_uniform_levels_on_a_long_tail(bits: int):
 @pytest.mark.parametrize("regions", [True, False])
 def test_the_quantizer_is_complete(bits: int, regions: bool):
     rows, weight = after_gelu()
-    quant = choose(rows, weight, "tanh", bits, regions=regions)
+    quant = choose(rows, weight, "gelu_tanh", bits, regions=regions)
     assert (quant.bits, quant.low) == (bits, 0)
     assert 0 <= quant.zero_point <= quant.high <= 255
     assert quant.scale > 0
@@ -97,25 +97,25 @@ def test_channels_that_weigh_more_decide():
     rows = torch.stack([torch.linspace(0, 8, 400), torch.linspace(0, 0.4, 400)], 1)
     for large, small in ((1.0, 1e-3), (1e-3, 1.0)):
         weight = torch.tensor([[large, small]])
-        quant = choose(rows, weight, "none", 3, regions=False)
+        quant = choose(rows, weight, "gelu", 3, regions=False)
         top = (quant.high - quant.zero_point) * quant.scale
         assert (top > 4) == (large > small)
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.integers(2, 4), st.integers(0, 2**16), st.sampled_from(["none", "tanh"]))
-def test_the_choice_is_never_worse_than_the_full_range(bits: int, seed: int, approximate: str):
+@given(st.integers(2, 4), st.integers(0, 2**16), st.sampled_from(["gelu", "gelu_tanh"]))
+def test_the_choice_is_never_worse_than_the_full_range(bits: int, seed: int, function: str):
     generator = torch.Generator().manual_seed(seed)
-    table = torch.from_numpy(gelu_results(SOURCE, approximate)).float()
+    table = torch.from_numpy(activation_results(SOURCE, function)).float()
     rows = table[torch.randint(60, 256, (200, 6), generator=generator)]
     weight = torch.randn(5, 6, generator=generator)
     plain = affine(observed(rows), bits)
     for regions in (True, False):
-        chosen = choose(rows, weight, approximate, bits, regions=regions)
+        chosen = choose(rows, weight, function, bits, regions=regions)
         assert output_error(rows, weight, chosen) <= output_error(rows, weight, plain)
 
 
 def test_a_layer_whose_weights_are_all_zero_still_gets_levels():
     rows, weight = after_gelu()
-    quant = choose(rows, torch.zeros_like(weight), "none", 4, regions=True)
+    quant = choose(rows, torch.zeros_like(weight), "gelu", 4, regions=True)
     assert quant.scale > 0

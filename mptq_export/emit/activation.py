@@ -1,0 +1,32 @@
+"""Activation functions on codes: at most 256 arguments, each result certified to be clear of a rounding boundary."""
+
+from typing import TYPE_CHECKING
+
+from mptq_export.capture.activations import SIGMOID_SLOPES
+from mptq_export.capture.graph import Node
+from mptq_export.emit.forms import Codes
+from mptq_export.quantize.certify import MARGIN, activation_results, region_margin
+from mptq_export.recipe.schema import ActivationQuant
+
+if TYPE_CHECKING:
+    from mptq_export.emit.emitter import Emitter
+
+
+def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
+    """DQ -> function -> Q (of every region), with its margin proved."""
+    onnx, function = emitter.onnx, node.attrs["function"]
+    source = emitter.codes(node, "input")
+    steps = activation_results(emitter.recipe.activations[f"{node.name}.input"], function) / quant.scale
+    found = region_margin(steps, quant)
+    advice = "the recipe is not certified for this layer: export again without --recipe"
+    emitter.proof.at_least(node.name, f"{function} margin in steps", found, MARGIN, advice)
+    x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")
+    if function in SIGMOID_SLOPES:
+        slope = SIGMOID_SLOPES[function]
+        steep = x if slope == 1 else onnx.one("Mul", [x, onnx.scalar(slope)], f"{node.name}.steep")
+        y = onnx.one("Mul", [x, onnx.one("Sigmoid", [steep], f"{node.name}.sigmoid")], node.name)
+    elif function == "relu":
+        y = onnx.one("Relu", [x], node.name)
+    else:
+        y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")
+    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)
