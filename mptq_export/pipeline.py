@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,6 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
         MptqError: any problem that the user can act on; nothing is left half written.
     """
     from mptq_export.report.command import command_of
-    from mptq_export.report.write import write_report
 
     check_outputs(request)
     images = None
@@ -152,9 +151,7 @@ def export_model(request: ExportRequest, track: Track = _untracked) -> ExportRes
         calibrated = calibrate_model(request, track)
         loaded, warnings, images = calibrated.loaded, calibrated.source.warnings, calibrated.images
         graph, recipe = _built(request, calibrated, track)
-    result = written(request, loaded, warnings, graph, recipe, images, command_of(request), track)
-    write_report(request.out)
-    return result
+    return reported(written(request, loaded, warnings, graph, recipe, images, command_of(request), track))
 
 
 def written(
@@ -193,8 +190,22 @@ def written(
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
     made = (request.float_onnx, command, request.recipe)
-    write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+    try:
+        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+    except MptqError as error:  # the file itself is whole and proved
+        warnings = (*warnings, f"what the report shows was not stored: {error}")
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
+
+
+def reported(result: ExportResult) -> ExportResult:
+    """Write OUT.report.html; where that fails, the result says so: the export itself stands."""
+    from mptq_export.report.write import write_report
+
+    try:
+        write_report(result.request.out)
+    except MptqError as error:
+        return replace(result, warnings=(*result.warnings, f"there is no report: {error}"))
+    return result
 
 
 def check_outputs(request: ExportRequest) -> None:

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cli.conftest import work
 from cli.helpers import KIND, run, save
 from PIL import Image
 from tiny_models import pixels
+
+__all__ = ["work"]
 
 
 @pytest.fixture(scope="session")
