@@ -1,12 +1,16 @@
 """Atomic file output: a reader sees the old file or the whole new one, never a part."""
 
+import glob
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mptq_export.errors import MptqError
+
+_LEFT_OVER_SECONDS = 3600
 
 
 def check_writable(path: Path, *, force: bool) -> None:
@@ -27,7 +31,7 @@ def check_writable(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise MptqError(f"{path} exists already; pass --force to replace it or choose another -o")
     try:
-        with tempfile.NamedTemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="."):
             pass
     except OSError as error:
         raise MptqError(f"cannot write {path}: {error.strerror}; choose a writable folder with -o") from error
@@ -46,28 +50,68 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     write_together({path: write})
 
 
-def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
+def write_together(writers: Mapping[Path, Callable[[Path], None]], *, force: bool = True) -> None:
     """Write several files that belong together: none appears before all of them are complete.
 
+    The first one appears last: where it is, the others are. Two programs that write the same files at once do it one
+    after the other, so that the files of one of them remain.
+
     Args:
-        writers: for every final path, what `write_atomic` takes.
+        writers: for every final path, what `write_atomic` takes; all in one folder.
+        force: replace files that are there, even those that appeared since `check_writable`.
 
     Raises:
-        MptqError: the disk is full, or a folder cannot be written.
+        MptqError: the disk is full, a folder cannot be written, or a file exists and `force` is off.
     """
     temporaries = {path: path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in writers}
     try:
         for path, write in writers.items():
             with _named(path):
+                _remove_left_over(path)
+                temporaries[path].touch()
+                mode = temporaries[path].stat().st_mode
                 write(temporaries[path])
+                temporaries[path].chmod(mode)  # safetensors makes its files private
                 with temporaries[path].open("rb+") as stream:
                     os.fsync(stream.fileno())
-        for path, temporary in temporaries.items():
-            with _named(path):
-                temporary.replace(path)
+        with _one_at_a_time(next(iter(writers)).parent):
+            for path in writers:
+                if path.exists() and not force:
+                    raise MptqError(f"{path} appeared while this ran; pass --force to replace it or choose another -o")
+            for path, temporary in reversed(temporaries.items()):
+                with _named(path):
+                    temporary.replace(path)
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder while files in it are replaced, and make that last; Windows knows neither."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    with _named(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what writers of `path` left behind when they were killed, an hour ago or more."""
+    for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        with suppress(OSError):
+            if time.time() - temporary.stat().st_mtime > _LEFT_OVER_SECONDS:
+                temporary.unlink()
 
 
 @contextmanager

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from mptq_export.verify.report import VerifyReport
 
 
-def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "VerifyReport":
+def write_export(
+    out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", *, force: bool = True
+) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
     Args:
         out: the ONNX file.
         loaded: the float model; its preprocessing and class names go into the file.
         graph: prepared graph with the recipe's transforms.
-        recipe: all decisions; its proof is filled.
+        recipe: all decisions; its proof and the list of the file's parts are filled.
+        force: replace files that are there.
 
     Returns:
         onnxruntime against `kernels_ref` on one random input.
@@ -74,7 +77,7 @@ def write_export(out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Reci
             )
         reports.append(report)
 
-    write_together({out: write, **recipe_writers(recipe, out)})
+    write_together({out: write, **recipe_writers(recipe, out)}, force=force)
     return reports[0]
 
 

@@ -5,6 +5,7 @@ The search is deterministic, so that the same measurements (of divergences, and 
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -90,8 +91,13 @@ class Journal:
         return Latency.from_json(self._latency)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise MptqError(
+                f"cannot write the journal {self._file.name}: {error.strerror}; free space and go on with --resume"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -99,4 +105,5 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # of what could not be written, which was said already
+            self._file.close()

@@ -71,6 +71,9 @@ class MptqCommand(click.Command):
             status = fail(str(error))
         except MemoryError as error:
             status = fail(f"there is not enough memory ({error}); use a smaller --batch or another machine")
+        except OSError as error:  # temporary files: a full disk, mostly
+            where = error.filename or "a temporary file"
+            status = fail(f"{where}: {error.strerror or error}; free space, or set TMPDIR to another folder")
         except click.UsageError as error:
             name = error.ctx.command_path if error.ctx else self.name
             status = fail(f"{error.format_message()} See `{name} --help`.")

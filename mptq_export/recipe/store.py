@@ -74,6 +74,7 @@ def layer_bits(recipe: Recipe) -> dict[str, str]:
 
 def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
     """Both files and what writes each, for `write_together`."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     json_path, tensor_path = recipe_paths(onnx_path)
@@ -88,7 +89,13 @@ def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path
     def write_text(path: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
-    return {tensor_path: lambda path: save_file(tensors, path), json_path: write_text}
+    def write_tensors(path: Path) -> None:
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:  # a full disk is one, too
+            raise OSError(str(error)) from error
+
+    return {tensor_path: write_tensors, json_path: write_text}
 
 
 def read_recipe(json_path: Path) -> Recipe:

@@ -1,0 +1,51 @@
+"""A checkpoint to export while things go wrong, and what must hold afterwards."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import KINDS, tiny
+
+from mptq_export.verify.origin import check_recipe
+from mptq_export.verify.session import load_onnx
+
+KILL_AT = Path(__file__).with_name("kill_at.py")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with a checkpoint, and an empty one for what is made of it."""
+    arch, kwargs = KINDS["vit"]
+    content = {"arch": arch, "model_kwargs": kwargs, "state_dict": dict(tiny("vit").state_dict())}
+    torch.save(content, tmp_path / "m.pt")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def start(moment: int | str, work: Path, *options: object, name: str = "m.onnx") -> "subprocess.Popen[str]":
+    """mptq-export in a process of its own, to be killed at one moment (see kill_at.py); 0 for never."""
+    arguments = [moment, work / "out", work / "m.pt", "--count", 4, "-o", work / "out" / name, *options]
+    command = [sys.executable, KILL_AT, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Status, stdout and stderr."""
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def visible(folder: Path) -> dict[str, bytes]:
+    """The files that a person sees."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def whole(onnx: Path) -> bool:
+    """Whether a file is there, as it was written, with its recipe."""
+    return onnx.exists() and check_recipe(load_onnx(onnx), onnx.with_suffix(".recipe.json")).problems == ()

@@ -1,0 +1,126 @@
+"""kill -9 at every moment at which a file of the output folder changes: nothing half written is ever visible."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from mptq_export.files import write_together
+
+from .conftest import finish, start, visible, whole
+
+MAIN = {"m.onnx", "m.recipe.json", "m.recipe.safetensors"}
+
+
+def moments(work: Path, *options: object) -> int:
+    """How many times an export that is left alone touches its folder."""
+    status, out, err = finish(start(0, work, *options))
+    assert status == 0, err
+    return int(out.splitlines()[-1])
+
+
+def test_an_export_that_is_killed_leaves_all_or_nothing(work: Path):
+    """Three moments; all of them in the slow test."""
+    for number in (1, 4, 8):
+        status, _, _ = finish(start(number, work))
+        assert status == -9
+        assert not (work / "out" / "m.onnx").exists() or whole(work / "out" / "m.onnx")
+    assert moments(work, "--force") > 8  # what was left behind does not stand in the way
+    assert whole(work / "out" / "m.onnx")
+
+
+@pytest.mark.slow
+def test_killed_at_every_moment(work: Path):
+    """A first export, then one that replaces it: the ONNX file is the old one or the new one, never a part."""
+    count = moments(work, "--bits", "8/8")
+    first = visible(work / "out")
+    for number in range(1, count + 1):
+        for path in (work / "out").iterdir():
+            path.unlink()
+        status, _, _ = finish(start(number, work, "--bits", "8/8"))
+        assert status == -9
+        left = visible(work / "out")
+        assert all(left[name] == first[name] for name in left if name in MAIN)
+        assert "m.onnx" not in left or set(left) >= MAIN
+    moments(work, "--bits", "8/8", "--force")
+    for number in range(1, count + 1):
+        finish(start(number, work, "--bits", "4/6", "--force"))
+        assert (work / "out" / "m.onnx").read_bytes()
+        assert whole(work / "out" / "m.onnx") or _between_two_names(work / "out")
+        moments(work, "--bits", "8/8", "--force")
+        assert visible(work / "out")["m.onnx"] == first["m.onnx"]
+
+
+def _between_two_names(folder: Path) -> bool:
+    """Killed within the microseconds between two renames: both ONNX files are whole, one still has its other name."""
+    return any(path.name.startswith(".m.") and path.suffix == ".onnx" for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_killed_at_random_times(work: Path):
+    generator = random.Random(0)
+    for _ in range(15):
+        process = start(0, work, "--force")
+        time.sleep(generator.uniform(0, 8))
+        process.kill()
+        finish(process)
+        assert not (work / "out" / "m.onnx").exists() or whole(work / "out" / "m.onnx")
+
+
+def test_a_search_that_is_killed_while_it_writes_goes_on_without_force(work: Path):
+    """Two budgets: killed when the first one's files are there. --resume finishes, and the bytes are the same."""
+    options = ("--mixed", "5.5", "--mixed", "5", "--mixed-range", "4-6")
+    status, _, err = finish(start(0, work, *options, name="a.onnx"))
+    assert status == 0, err
+    expected = visible(work / "out")
+    status, _, _ = finish(start("b.5.5.onnx", work, *options, name="b.onnx"))
+    assert status == -9 and whole(work / "out" / "b.5.5.onnx")
+    assert not (work / "out" / "b.5.onnx").exists() and (work / "out" / "b.search.jsonl").exists()
+    status, _, err = finish(start(0, work, *options, "--resume", name="b.onnx"))
+    assert status == 0, err
+    left = visible(work / "out")
+    assert "b.search.jsonl" not in left
+    for budget in ("5", "5.5"):
+        for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
+            assert left[f"b.{budget}.{suffix}"] == expected[f"a.{budget}.{suffix}"]
+
+
+def test_what_a_resumed_search_did_not_write_is_not_replaced(work: Path):
+    options = ("--mixed", "5.5", "--mixed-range", "4-6")
+    status, _, _ = finish(start("m.search.jsonl", work, *options))
+    assert status == -9
+    (work / "out" / "m.onnx").write_bytes(b"somebody else's")
+    status, _, err = finish(start(0, work, *options, "--resume"))
+    assert status == 2 and "m.onnx exists already" in err
+    assert (work / "out" / "m.onnx").read_bytes() == b"somebody else's"
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_again_and_again_comes_to_the_same_bytes(work: Path):
+    options = ("--mixed", "5", "--mixed-range", "4-6")
+    assert finish(start(0, work, *options, name="a.onnx"))[0] == 0
+    generator, tries = random.Random(1), 0
+    while not (work / "out" / "b.onnx").exists():
+        resume = ("--resume",) if (work / "out" / "b.search.jsonl").exists() else ()
+        process = start(0, work, *options, *resume, name="b.onnx")
+        time.sleep(generator.uniform(4, 6) + tries)
+        process.kill()
+        finish(process)
+        tries += 1
+    assert tries > 1
+    for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
+        assert (work / "out" / f"a.{suffix}").read_bytes() == (work / "out" / f"b.{suffix}").read_bytes()
+
+
+def test_what_was_left_behind_is_removed_after_an_hour(tmp_path: Path):
+    old, young = tmp_path / ".m.1.part.onnx", tmp_path / ".m.2.part.onnx"
+    other = tmp_path / ".n.1.part.onnx"
+    for path in (old, young, other):
+        path.write_bytes(b"part")
+    an_hour_ago = time.time() - 3700
+    os.utime(old, (an_hour_ago, an_hour_ago))
+    os.utime(other, (an_hour_ago, an_hour_ago))
+    write_together({tmp_path / "m.onnx": lambda path: path.write_bytes(b"whole") and None})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".m.2.part.onnx", ".n.1.part.onnx", "m.onnx"]
