@@ -26,8 +26,9 @@ RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 )
 """Every way in which onnxruntime says no: its exceptions have no common base of their own."""
 
-MOST_VALUES = 2**28
-"""Values of one graph input, batch included: a hundred times what a large batch of large images holds."""
+MOST_VALUES = 2**24
+"""Values of one input: the pixels of an image of 2364 x 2364. What is larger is not run to find out what happens."""
+_LARGEST_BATCH = 8
 
 _ERRORS_ONLY = 3
 _MAX_QUOTE = 300
@@ -133,9 +134,11 @@ class GraphInput:
         sizes = [size for size in self.shape if isinstance(size, int)]
         if own == 0 or min(sizes, default=1) < 1:
             raise MptqError(f"input {self.name} has shape {list(self.shape)}, which holds no batch of inputs")
-        if math.prod(sizes) > MOST_VALUES:
+        each = math.prod(size for size in self.shape[1:] if isinstance(size, int))
+        if max(each, math.prod(sizes) // _LARGEST_BATCH) > MOST_VALUES:
             raise MptqError(
-                f"input {self.name} has shape {list(self.shape)}, which is more than {MOST_VALUES:,} values"
+                f"input {self.name} has shape {list(self.shape)}: more than {MOST_VALUES:,} values an input, or "
+                f"{_LARGEST_BATCH} times as many a batch, are not run"
             )
         return own if isinstance(own, int) else wanted
 
