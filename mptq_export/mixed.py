@@ -18,6 +18,7 @@ from mptq_export.pipeline import (
     identity_of,
     learned,
     recipe_settings,
+    reported,
     written,
 )
 
@@ -66,7 +67,6 @@ def export_mixed(
     from mptq_export.allocate.space import Space
     from mptq_export.quantize.method import METHODS
     from mptq_export.report.command import command_of
-    from mptq_export.report.write import write_report
 
     outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
     if len(set(outputs)) != len(outputs):
@@ -81,10 +81,14 @@ def export_mixed(
     if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
     kits = mixed_kits(request.kit, tuple(budget.text for budget in mixed.budgets))
-    for path, kit in zip(outputs, kits, strict=True):
-        check_outputs(replace(request, out=path, kit=kit))
+    requests = [
+        replace(request, out=path, kit=kit, force=request.force or (resume and _begun(path, budget.text)))
+        for path, kit, budget in zip(outputs, kits, mixed.budgets, strict=True)
+    ]
+    for one in requests:
+        check_outputs(one)
     journal, front = request.out.with_suffix(".search.jsonl"), request.out.with_suffix(".search.json")
-    check_writable(front, force=request.force)
+    check_writable(front, force=request.force or resume)  # without --force there was none when the search began
     if resume and not journal.exists():
         raise MptqError(f"--resume: there is no journal {journal}; start the search without --resume")
     if not resume and not request.force and journal.exists():
@@ -96,8 +100,7 @@ def export_mixed(
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[request.method], mixed)
     result = search(space, journal, resume=resume, tick=tick)
     exported: list[ExportResult] = []
-    for path, kit, found in zip(outputs, kits, result.found, strict=True):
-        one = replace(request, out=path, kit=kit)
+    for one, found in zip(requests, result.found, strict=True):
         settings = recipe_settings(one, calibrated, result.bits_text(found))
         settings["search"] = _evidence(result, found, mixed)
         identity = identity_of(calibrated.loaded)
@@ -112,9 +115,20 @@ def export_mixed(
 
     write_atomic(front, write)
     journal.unlink()
-    for path in outputs:
-        write_report(path)
-    return exported
+    return [reported(result) for result in exported]
+
+
+def _begun(path: Path, budget: str) -> bool:
+    """Whether an interrupted search wrote the files of a budget, or none of them: then it may go on."""
+    from mptq_export.recipe.store import recipe_paths
+
+    if not any(file.exists() for file in (path, *recipe_paths(path))):
+        return True
+    try:
+        settings = json.loads(recipe_paths(path)[0].read_text(encoding="utf-8"))["settings"]
+        return bool(settings["search"]["budget"] == budget)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _evidence(result: "Search", found: "Found", mixed: "MixedSettings") -> dict[str, Any]:
