@@ -3,7 +3,8 @@
     report_look.py REPORT [--pictures FOLDER] [--open N]
 
 Prints what it found as one line of JSON; exit status 0 if every view is as it should be, 1 if not, 2 if it could not
-run. `--pictures` writes a PNG of the top of every view and the print as PDF; `--open` opens the first N foldings first.
+run. `--pictures` writes a PNG of the top of every view, one of the plots of the last open layers, and the print as
+PDF; `--open` opens the first N foldings first.
 Needs Chromium.
 
 Every view must stay within its width, its texts must stand out from what is behind them (WCAG AA: 4.5 to 1), and the
@@ -79,6 +80,8 @@ def look(browser: Browser, report: Path, pictures: Path | None, unfold: int) -> 
         views[name] = browser.value(_MEASURE)
         if pictures is not None:
             (pictures / f"{name}.png").write_bytes(browser.screenshot())
+        if pictures is not None and name == VIEWS[0][0]:
+            save_plots(browser, pictures / "plots.png")
     browser.send("Emulation.setEmulatedMedia", media="print", features=[theme])
     browser.send("Emulation.setDeviceMetricsOverride", width=794, height=1123, deviceScaleFactor=1, mobile=False)
     views["print"] = browser.value(_MEASURE)
@@ -98,6 +101,18 @@ def look(browser: Browser, report: Path, pictures: Path | None, unfold: int) -> 
         ],
         "plots": browser.value("document.querySelectorAll('svg.plot').length"),
     }
+
+
+def save_plots(browser: Browser, path: Path) -> None:
+    """The plots of the last folding that is open and has some."""
+    place = browser.value(
+        "(() => { const all = [...document.querySelectorAll('details[open] .plots')]; if (!all.length) return null; "
+        "const box = all.at(-1).getBoundingClientRect(); "
+        "return { x: box.x, y: box.y + scrollY, width: box.width, height: box.height, scale: 1 }; })()"
+    )
+    if place is not None:
+        shot = browser.send("Page.captureScreenshot", format="png", clip=place, captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
 
 def sound(found: dict[str, Any]) -> bool:

@@ -92,7 +92,7 @@ def ranges_chart(ranges: ChannelRanges) -> Markup:
 def levels_chart(histogram: ValueHistogram, quant: ActivationQuant) -> Markup:
     """What a quantizer saw, coloured by the region it falls into, with a mark at every level below."""
     regions = level_regions(quant)
-    chart = _chart(pygal.Histogram, x_title="value after GELU", y_title="values in a bin", height=240)
+    chart = _chart(pygal.Histogram, x_title="value", y_title="values in a bin", height=240)
     width = (histogram.high - histogram.low) / len(histogram.counts)
     heights = [math.log10(1 + count) for count in histogram.counts]
     top = max(heights) or 1.0

@@ -71,7 +71,7 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         observed, agreement = _measured_before(written.replayed, digest)
     else:
         observed = observe(written.graph, written.recipe, spread(images), track)
-        agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing)
+        agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing, track)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(
         version=VERSION,

@@ -15,6 +15,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.evaluate.metrics import Logits, agreement, mean_kl
 from mptq_export.kit.inputs import file_inputs
 from mptq_export.report.evidence import Agreement, Latency
+from mptq_export.report.observe import Track
 from mptq_export.verify.session import graph_input, open_session, run_session
 
 #: Images of a step.
@@ -34,7 +35,7 @@ _LOGITS_DIM = 2
 
 
 def measure_agreement(
-    path: Path, model: torch.nn.Module, images: torch.Tensor, preprocessing: Preprocessing
+    path: Path, model: torch.nn.Module, images: torch.Tensor, preprocessing: Preprocessing, track: Track
 ) -> Agreement | None:
     """Run file and float model on calibration images, as many as a few seconds allow.
 
@@ -43,6 +44,7 @@ def measure_agreement(
         model: the float model, on the CPU.
         images: float32 NCHW calibration inputs.
         preprocessing: the model's.
+        track: wraps an iterable with a progress bar: (items, label, total).
 
     Returns:
         None where the model gives no logits of two classes or more.
@@ -52,7 +54,8 @@ def measure_agreement(
     ours: list[Logits] = []
     theirs: list[Logits] = []
     end = time.monotonic() + _AGREEMENT_SECONDS
-    for start in range(0, len(images), _BATCH):
+    starts = range(0, len(images), _BATCH)
+    for start in track(starts, "comparing with float", len(starts)):
         batch = images[start : start + _BATCH].cpu()
         inputs = file_inputs(batch.numpy(), spec, preprocessing)
         ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])

@@ -47,7 +47,7 @@ def layers_of(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     found: dict[str, list[int]] = {}
     for key, quant in recipe.activations.items():
         layer, _, operand = key.rpartition(".")
-        # An input without weights feeds a table (softmax, GELU), which no matmul reads.
+        # An input without weights feeds a table (softmax, GELU and the like), which no matmul reads.
         if operand != "input" or layer in recipe.weights:
             found.setdefault(layer, []).append(quant.bits)
     return {layer: tuple(dict.fromkeys(bits)) for layer, bits in found.items()}
