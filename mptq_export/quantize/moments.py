@@ -136,7 +136,10 @@ def _sums(
 def _fit(covariance: torch.Tensor, lacking: torch.Tensor, ridge: float) -> torch.Tensor:
     damped = covariance.clone()
     damped.diagonal().add_(ridge * covariance.diagonal().mean().clamp_min(1e-12))
-    return torch.cholesky_solve(lacking.T, torch.linalg.cholesky(damped)).T
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    if failed:  # constant inputs, whose covariance is rounding noise: there is nothing to fit
+        return torch.zeros_like(lacking)
+    return torch.cholesky_solve(lacking.T, factor).T
 
 
 def _gain(change: torch.Tensor, covariance: torch.Tensor, lacking: torch.Tensor) -> float:

@@ -50,11 +50,12 @@ def prepare(
             nothing is exported).
     """
     with torch.no_grad():
-        expected = evaluate(graph, images)
+        broken: list[str] = []
+        expected = evaluate(graph, images, lambda node, x: None if x.isfinite().all() else broken.append(node.name))
         if not torch.isfinite(expected).all():
             raise MptqError(
-                "the float model's output on the first calibration images is not finite; check the checkpoint for "
-                "extreme weights, and the images"
+                f"{broken[0]}: the float model's output on the first calibration images is not finite from here on; "
+                "check the checkpoint for extreme weights, and the images"
             )
         for rewrite in PASSES:
             graph = _checked(rewrite.__name__, rewrite(graph).pruned(), images, expected)
