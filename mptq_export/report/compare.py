@@ -36,6 +36,8 @@ def compare_page(exports: tuple[Export, Export]) -> str:
         (label, e.evidence) for label, e in zip(labels, exports, strict=True) if e.evidence and e.evidence.errors
     ]
     fronts = [(label, e.front) for label, e in zip(labels, exports, strict=True) if e.front]
+    if len(fronts) == len(exports) and fronts[0][1].steps == fronts[1][1].steps:
+        fronts = fronts[:1]  # two files of one search
     return render(
         "compare.html",
         labels=labels,
@@ -43,6 +45,7 @@ def compare_page(exports: tuple[Export, Export]) -> str:
         figures=list(zip(*figures, strict=True)),
         bits=pairs(exports, _widths),
         front_plot=front_chart(fronts) if fronts else None,
+        searches=len(fronts),
         error_plot=error_plot(measured) if measured else None,
         errors=pairs(exports, _decibels) if measured else [],
         decisions=pairs(exports, lambda e: {d.what: f"{d.choice} ({d.reason})" for d in global_decisions(e.recipe)}),

@@ -88,5 +88,7 @@ def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:
     rounds = min(int(_LATENCY_SECONDS / (2 * max(once, 1e-6))), _ROUNDS[1])
     if rounds < _ROUNDS[0]:
         return None
-    medians = {name: float(np.median(times)) * 1e3 for name, times in interleave(runners, rounds).items()}
-    return Latency(detect_cpu().description, 1, rounds, medians["file"], medians.get("float"))
+    times = interleave(runners, rounds)
+    medians = {name: float(np.median(seconds)) * 1e3 for name, seconds in times.items()}
+    ratio = float(np.median(times["file"] / times["float"])) if "float" in times else None
+    return Latency(detect_cpu().description, 1, rounds, medians["file"], medians.get("float"), ratio)

@@ -100,6 +100,7 @@ class Latency:
         rounds: timed runs of each.
         file_ms: the written file.
         float_ms: the float model in onnxruntime; None where there was no such file.
+        ratio: median over the rounds of file against float; None without a float file.
     """
 
     cpu: str
@@ -107,6 +108,7 @@ class Latency:
     rounds: int
     file_ms: float
     float_ms: float | None
+    ratio: float | None
 
 
 @dataclass(frozen=True)

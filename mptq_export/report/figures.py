@@ -55,11 +55,12 @@ def _latency(export: Export) -> Figure:
     if latency is None:
         return Figure("Latency", UNKNOWN, "mptq-bench measures it beside the float model")
     runs = f"one image, {latency.threads} thread, median of {latency.rounds} runs, {latency.cpu}"
-    if latency.float_ms is None:
+    if latency.float_ms is None or latency.ratio is None:
         return Figure("Latency", f"{latency.file_ms:.2f} ms", f"float not timed (no --float-onnx); {runs}")
-    ratio = latency.file_ms / latency.float_ms if latency.float_ms else 0.0
     return Figure(
-        "Latency", f"{latency.file_ms:.2f} ms", f"{ratio:.2f} of float32 ({latency.float_ms:.2f} ms) in turn; {runs}"
+        "Latency",
+        f"{latency.file_ms:.2f} ms",
+        f"{latency.ratio:.2f} of float32 ({latency.float_ms:.2f} ms) in turn; {runs}",
     )
 
 
@@ -117,5 +118,9 @@ def _exactness(export: Export) -> Figure:
     check = export.evidence.check if export.evidence else None
     if check is None:
         return Figure("Exactness", "proved", f"{proved}; values compared: not recorded (mptq-verify compares them)")
-    note = f"of {check.values:,} values in {check.tensors} tensors differ between onnxruntime and kernels_ref; {proved}"
-    return Figure("Exactness", f"{check.differing}", f"{note}. Float has no such promise")
+    inputs = f"{check.samples} random input" + ("s" if check.samples > 1 else "")
+    note = (
+        f"of {check.values:,} values in {check.tensors} tensors, onnxruntime against kernels_ref on {inputs}; "
+        f"{proved}. Float has no such promise"
+    )
+    return Figure("Exactness", f"{check.differing} differ", note)

@@ -26,10 +26,17 @@ def test_two_exports_side_by_side(folder: Path):
     result = report(folder / "s.5.onnx", folder / "u.recipe.json")
     assert result.exit_code == 0, (result.output, result.exception)
     page = (folder / "s.5-vs-u.report.html").read_text()
-    for words in ("s.5.onnx", "u.onnx", "The searches of widths", "blocks.1.mlp.fc2", "4/5", "mixed 5: mean"):
+    for words in ("s.5.onnx", "u.onnx", "The search of widths", "blocks.1.mlp.fc2", "4/5", "mixed 5: mean"):
         assert words in page
     assert page.count("<svg") == 2
     assert "differs" in page.partition("</style>")[2]
+
+
+def test_two_files_of_one_search_share_a_plot(folder: Path):
+    assert report(folder / "s.5.onnx", folder / "s.4.5.onnx", "-o", folder / "both.html").exit_code == 0
+    page = (folder / "both.html").read_text()
+    assert "The search of widths" in page
+    assert page.count("<svg") == 2
 
 
 def test_an_export_beside_itself_does_not_differ(folder: Path):
