@@ -91,7 +91,7 @@ class Row:
 @click.option("--table", "table", type=click.Path(path_type=Path), help="Write the results as Markdown.")
 def main(results: Path, only: tuple[str, ...], jobs: int, most: int, timeout: int, table: Path | None) -> None:
     torch.set_num_threads(1)
-    known = {row.arch for row in read(results)}
+    known = {row.arch for row in read(results) if row.status != TOO_LARGE or row.parameters > most * 1_000_000}
     wanted = [
         (name, family)
         for family in FAMILIES
@@ -111,14 +111,15 @@ def main(results: Path, only: tuple[str, ...], jobs: int, most: int, timeout: in
 
 
 def read(path: Path) -> list[Row]:
-    """Rows of earlier runs; a cut last line is left out."""
-    rows: list[Row] = []
+    """The last row of every architecture of earlier runs; a cut last line is left out."""
+    rows: dict[str, Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            rows.append(Row(**json.loads(line)))
+            row = Row(**json.loads(line))
         except ValueError:
             continue
-    return rows
+        rows[row.arch] = row
+    return list(rows.values())
 
 
 def in_process(arch: str, family: str, most: int, timeout: float) -> Row:

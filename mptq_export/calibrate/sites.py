@@ -16,7 +16,7 @@ class Site:
         node: the reader.
         value: name of the value that is quantized.
         kind: `pixels`, `linear`, `activation` (its argument), `scores`, `attention` (softmax codes), `matmul`, or
-            `factor` (the result of an activation function in a product of two values).
+            `result` (of an activation function, for readers that compute in float32).
     """
 
     key: str
@@ -31,16 +31,28 @@ def sites(graph: Graph) -> list[Site]:
     for node in graph:
         if node.op == "softmax":
             found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, "scores"))
-        if node.op == "product":
-            for operand, value in zip("ab", node.inputs, strict=True):
-                if graph.root(value).op == "activation":
-                    found.append(Site(f"{node.name}.{operand}", node, value, "factor"))
+            if not feeds_matmuls(graph, node):
+                found.append(Site(f"{node.name}.output", node, node.inputs[0], "attention"))
         for operand, value in zip(_OPERANDS.get(node.op, ()), node.inputs, strict=False):
             kind = {"patch_embed": "pixels"}.get(node.op, node.op)
-            if node.op == "matmul" and operand == "a" and graph.root(value).op == "softmax":
+            if node.op == "matmul" and operand == "a" and feeds_matmuls(graph, graph[value]):
                 kind = "attention"
             found.append(Site(f"{node.name}.{operand}", node, value, kind))
+        if node.op == "activation" and _has_float_readers(graph, node):
+            found.append(Site(f"{node.name}.output", node, node.name, "result"))
     return found
+
+
+def feeds_matmuls(graph: Graph, node: Node) -> bool:
+    """Whether a node is a softmax that only matmuls read, as their left operand: they divide by its sum."""
+    readers = graph.consumers()[node.name]
+    direct = all(r.op == "matmul" and r.inputs[0] == node.name and r.inputs[1] != node.name for r in readers)
+    return node.op == "softmax" and direct and node.name != graph.output
+
+
+def _has_float_readers(graph: Graph, node: Node) -> bool:
+    readers = graph.final_readers(node.name)
+    return readers is None or any(reader.op not in _OPERANDS for reader, _ in readers)
 
 
 def score_path(graph: Graph, softmax: Node) -> tuple[Node, list[Node]]:

@@ -46,8 +46,8 @@ def _axis(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def _identity(tracer: Tracer, node: fx.Node) -> str:
-    return tracer.value(_args(node)[0])
+def _identity(tracer: Tracer, node: fx.Node) -> Any:
+    return tracer.values[_args(node)[0]]
 
 
 def _patch_embed(tracer: Tracer, node: fx.Node) -> str:
@@ -267,17 +267,17 @@ def _neg(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _sub(tracer: Tracer, node: fx.Node) -> str:
-    """Subtraction of a constant."""
+    """`a - b = a + (-1) b`."""
     first, second = _args(node)[:2]
-    if isinstance(second, fx.Node):
-        if not tracer.is_constant(second):
-            raise MptqError(f"{module_path(node)}: the difference of two activations is not supported")
-        offset = -tracer.constant(second)
+    if isinstance(second, fx.Node) and not tracer.is_constant(second):
+        negative = {"value": torch.tensor(-1.0)}
+        name = _name(node, "negative")
+        other = tracer.add("mul", name, (tracer.value(second),), tracer.shape(second), {}, negative)
     else:
-        offset = torch.tensor(-float(second))
-    params = {"value": offset}
-    constant = tracer.add("constant", _name(node, "offset"), (), Shape(tuple(offset.shape), None), {}, params)
-    return tracer.add("add", _name(node, "sub"), (tracer.value(first), constant), shape_of(node))
+        offset = -tracer.constant(second) if isinstance(second, fx.Node) else torch.tensor(-float(second))
+        name, params = _name(node, "offset"), {"value": offset}
+        other = tracer.add("constant", name, (), Shape(tuple(offset.shape), None), {}, params)
+    return tracer.add("add", _name(node, "sub"), (_scalar_or_value(tracer, node, first), other), shape_of(node))
 
 
 def _addcmul(tracer: Tracer, node: fx.Node) -> str:

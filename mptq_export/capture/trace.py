@@ -60,6 +60,7 @@ class Tracer:
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
         self.values: dict[fx.Node, Any] = {}  # fx node -> canonical value name(s), or an eager constant
+        self.named: dict[fx.Node, str] = {}  # constants that have a canonical node
         self.fx_nodes = list(program.graph.nodes)
         state = {**program.state_dict, **program.constants}
         signature = program.graph_signature
@@ -141,8 +142,10 @@ class Tracer:
         value = self.values[node]
         if isinstance(value, torch.Tensor):
             shape = Shape(tuple(value.shape), None)
-            value = self.add("constant", node.name, (), shape, params={"value": value.float().contiguous()})
-            self.values[node] = value
+            if node not in self.named:
+                params = {"value": value.float().contiguous()}
+                self.named[node] = self.add("constant", node.name, (), shape, params=params)
+            return self.named[node]
         if not isinstance(value, str):
             raise MptqError(f"{module_path(node)}: the result of {node.target} is not supported where it is read")
         return value

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from mptq_export.capture.activations import SIGMOID_SLOPES
 from mptq_export.capture.graph import Node
-from mptq_export.emit.forms import Codes
+from mptq_export.emit.forms import Codes, Floats
 from mptq_export.quantize.certify import MARGIN, activation_results, region_margin
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -30,3 +30,15 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
     else:
         y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")
     return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)
+
+
+def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """The codes as float32 in units of 2 ** -exponent."""
+    onnx, key = emitter.onnx, f"{node.name}.output"
+    codes = emit_codes(emitter, node, emitter.recipe.activations[key], key)
+    # Half of a doubled step: with a product between, onnxruntime finds no DequantizeLinear to fuse with what follows.
+    step = codes.scale * 2.0 ** (exponent + 1)
+    doubled = onnx.dequantize(codes.tensor, step, codes.zero_point, f"{key}.doubled{exponent}")
+    tensor = onnx.one("Mul", [doubled, onnx.scalar(0.5)], f"{key}.x{exponent}")
+    bound = max(codes.high - codes.zero_point, codes.zero_point - codes.low) * codes.scale * 2.0**exponent
+    return Floats(tensor, exponent, bound, integer=False, flat=codes.flat)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mptq_export.calibrate.sites import score_path
-from mptq_export.capture.graph import Node
+from mptq_export.calibrate.sites import feeds_matmuls, score_path
+from mptq_export.capture.graph import MOVEMENT, Node
+from mptq_export.emit import movement
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.forms import Attention, Codes, Floats
 from mptq_export.emit.proof import FLOAT32_INTEGER, INT32
-from mptq_export.errors import MptqError
 from mptq_export.quantize.certify import MARGIN, region_margin
 from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.quantize.weights import PAIR_LIMIT
@@ -47,22 +47,29 @@ def _context(emitter: "Emitter", node: Node, gain: float) -> Floats:
     inner = emitter.graph[node.inputs[1]].shape.dims[-2]
     v_scale = v.scale * gain * node.attrs["alpha"]
     span = max(v.high - v.zero_point, v.zero_point - v.low)
-    if emitter.graph.root(node.inputs[0]).op != "softmax":
+    if not feeds_matmuls(emitter.graph, emitter.graph[node.inputs[0]]):
         a = emitter.full(emitter.codes(node, "a"), node.inputs[0])
         _prove_matmul(emitter, node, inner)
         a_float = onnx.dequantize(a.tensor, a.scale, a.zero_point, f"{node.name}.a")
         result = onnx.one("MatMul", [a_float, _right(emitter, node, a.high, v, v_scale, "v")], node.name)
         bound = inner * 255.0 * span * a.scale * v.scale * gain
         return Floats(result, 0, bound, integer=False, flat=False)
-    weights = _softmax(emitter, emitter.graph.root(node.inputs[0]), f"{node.name}.a")
-    if emitter.graph[node.inputs[0]].op != "softmax":
-        raise MptqError(f"{node.name}: attention weights are moved before they are used; this form is not supported")
+    weights = _softmax(emitter, emitter.graph[node.inputs[0]], f"{node.name}.a")
     _prove_matmul(emitter, node, inner)
     u = onnx.dequantize(weights.codes, 1.0, 0, f"{node.name}.weights")
     v_float = _right(emitter, node, weights.high, v, v_scale, "v")
     product = onnx.one("MatMul", [u, v_float], f"{node.name}.unnormalised")
     result = onnx.one("Div", [product, weights.total], node.name)
     return Floats(result, 0, span * v.scale * gain * 1.001, integer=False, flat=False)
+
+
+def emit_softmax_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """The softmax itself, for what is no matmul: codes divided by their sum."""
+    onnx = emitter.onnx
+    weights = _softmax(emitter, node, f"{node.name}.output")
+    u = onnx.dequantize(weights.codes, 2.0**exponent, 0, f"{node.name}.weights{exponent}")
+    tensor = onnx.one("Div", [u, weights.total], f"{node.name}.x{exponent}")
+    return Floats(tensor, exponent, 2.0**exponent, integer=False, flat=False)
 
 
 def _right(emitter: "Emitter", node: Node, high: int, codes: Codes, scale: float, name: str) -> str:
@@ -99,6 +106,11 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     codes = _scores(emitter, scores, quant)
     length = node.shape.dims[-1]
     span = 255
+    moved = Codes(codes, quant.scale, quant.zero_point, 0, 255, flat=False)
+    before = scores
+    while steps and steps[0].op in MOVEMENT:
+        moved, before = movement.apply(emitter, moved, before, steps[:1]), steps.pop(0)
+    codes = emitter.full(moved, before.name).tensor
     if not steps:
         peak = onnx.one("ReduceMax", [codes, onnx.shape([-1])], f"{node.name}.peak_codes", keepdims=1)
         x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
@@ -106,8 +118,8 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     else:
         x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
         for step in steps:
-            x, added = _score_step(emitter, x, step, quant.scale, target.high)
-            span += added
+            x, added = _score_step(emitter, x, before, step, quant.scale, target.high)
+            span, before = span + added, step
         top = onnx.one("ReduceMax", [x, onnx.shape([-1])], f"{node.name}.peak", keepdims=1)
     distance = onnx.one("Sub", [x, top], f"{node.name}.distance")
     exact = np.exp(-np.arange(span + 1) * quant.scale) / target.scale
@@ -144,13 +156,12 @@ def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
     return onnx.quantize(product, quant.scale / node.attrs["alpha"], quant.zero_point, node.name)
 
 
-def _score_step(emitter: "Emitter", x: str, step: Node, scale: float, high: int) -> tuple[str, int]:
-    """One constant addition or reshape between scores and softmax; returns also how far it can spread a row."""
+def _score_step(emitter: "Emitter", x: str, before: Node, step: Node, scale: float, high: int) -> tuple[str, int]:
+    """One constant addition or movement between scores and softmax; returns also how far it can spread a row."""
     onnx = emitter.onnx
-    if step.op == "reshape":
-        return onnx.reshape(x, step.shape.dynamic(), f"{step.name}.f32"), 0
-    if step.op != "add":
-        raise MptqError(f"{step.name}: {step.op} between scores and softmax is not supported")
+    if step.op in MOVEMENT:
+        moved = movement.apply(emitter, Floats(x, 0, 0.0, integer=False, flat=False), before, [step])
+        return emitter.full(moved, step.name).tensor, 0
     constant = next(emitter.graph[n] for n in step.inputs if emitter.graph[n].op == "constant")
     codes = bias_codes(constant.params["value"].numpy(), scale, high)
     table = onnx.constant(f"{step.name}.bias", codes * np.float32(scale))

@@ -28,8 +28,8 @@ def emit_mul(emitter: "Emitter", node: Node, exponent: int) -> Floats:
 
 
 def emit_product(emitter: "Emitter", node: Node, exponent: int) -> Floats:
-    """A product of two values; results of activation functions come as codes."""
-    left, right = (_factor(emitter, node, position, exponent * (position == 0)) for position in (0, 1))
+    """A product of two values."""
+    left, right = (emitter.floats(name, part) for name, part in zip(node.inputs, (exponent, 0), strict=True))
     if left.flat != right.flat:
         left, right = (emitter.flat(form, name) for form, name in zip((left, right), node.inputs, strict=True))
     tensor = emitter.onnx.one("Mul", [left.tensor, right.tensor], f"{node.name}.x{exponent}")
@@ -57,20 +57,6 @@ def emit_concat(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     tensor = emitter.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attrs["axis"])
     whole = all(part.integer for part in parts)
     return Floats(tensor, exponent, max(part.bound for part in parts), integer=whole, flat=False)
-
-
-def _factor(emitter: "Emitter", node: Node, position: int, exponent: int) -> Floats:
-    """An operand of a product."""
-    key = f"{node.name}.{'ab'[position]}"
-    if key not in emitter.sites:
-        return emitter.floats(node.inputs[position], exponent)
-    codes = emitter.codes(node, "ab"[position])
-    # Half of a doubled step: with another product between, two DequantizeLinear never meet in one Mul.
-    step = codes.scale * 2.0 ** (exponent + 1)
-    doubled = emitter.onnx.dequantize(codes.tensor, step, codes.zero_point, f"{key}.doubled")
-    tensor = emitter.onnx.one("Mul", [doubled, emitter.onnx.scalar(0.5)], f"{key}.value")
-    bound = max(codes.high - codes.zero_point, codes.zero_point - codes.low) * codes.scale * 2.0**exponent
-    return Floats(tensor, exponent, bound, integer=False, flat=codes.flat)
 
 
 def _times(emitter: "Emitter", source: Floats, factor: torch.Tensor, name: str) -> Floats:

@@ -55,7 +55,7 @@ class Emitter:
             if root.name not in self._linear_codes:  # q, k and v read one Gemm
                 self._linear_codes[root.name] = linear.emit_codes(self, root)
             base = self._linear_codes[root.name]
-        elif root.op == "activation":
+        elif root.op == "activation" and f"{root.name}.output" not in self.sites:
             base = activation.emit_codes(self, root, quant, key)
         elif root.op == "matmul":
             base = attention.emit_context(self, root, quant, key)
@@ -85,7 +85,7 @@ class Emitter:
         key = (value, exponent)
         if key not in self._floats:
             result = self._computed(value, wanted)
-            if exponent is None and not result.integer:
+            if exponent is None and not (result.integer and residual.has_exact_squares(self, value, result.bound)):
                 result = residual.snap(self, result, value)
             self._floats[key] = result
         return self._floats[key]
@@ -166,6 +166,8 @@ _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
     "pad": residual.emit_pad,
     "mean": residual.emit_mean,
     "matmul": attention.emit_context_floats,
+    "activation": activation.emit_floats,
+    "softmax": attention.emit_softmax_floats,
     "mul": elementwise.emit_mul,
     "product": elementwise.emit_product,
     "rotary": elementwise.emit_rotary,

@@ -39,7 +39,7 @@ def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
     """
     tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
     bound = float(np.floor(x.bound + 1))
-    if _has_large_squares(emitter, name, bound):
+    if not has_exact_squares(emitter, name, bound):
         limits = [emitter.onnx.scalar(limit) for limit in (-CLIP, CLIP)]
         tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
         bound = CLIP
@@ -47,15 +47,15 @@ def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
     return replace(x, tensor=tensor, bound=bound, integer=True)
 
 
-def _has_large_squares(emitter: "Emitter", name: str, bound: float) -> bool:
-    """Whether the sum of squares of a row may leave float64's exact integers."""
-    return emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING > FLOAT64_INTEGER
+def has_exact_squares(emitter: "Emitter", name: str, bound: float) -> bool:
+    """Whether the sum of squares of a row of whole numbers stays within float64's exact integers."""
+    return emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING <= FLOAT64_INTEGER
 
 
 def _snapped_sum(emitter: "Emitter", node: Node, stream: Floats, update: Floats) -> Floats | None:
     """The sum on the stream's grid by one addition; None where its worst case is too large."""
     bound = stream.bound + float(np.floor(update.bound + 1))
-    if bound >= REACH or _has_large_squares(emitter, node.name, bound):
+    if bound >= REACH or not has_exact_squares(emitter, node.name, bound):
         return None
     onnx, shift = emitter.onnx, emitter.onnx.scalar(SHIFT)
     emitter.proof.at_most(node.name, "residual in grid steps", bound, REACH, _ADVICE)

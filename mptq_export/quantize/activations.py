@@ -43,7 +43,7 @@ def choose_activation(
         graph: the graph with all transforms so far.
         site: any site.
         value: float32, what the quantized model gives there, all calibration images.
-        bits: width of matmul operands; pixels, scores, activation arguments and factors keep 8.
+        bits: width of matmul operands; pixels, scores, and what activation functions read or give as floats, keep 8.
         known: the quantizers of all sites before this one.
         method: which techniques are used.
         importance: float32 [rows], weights of the rows of the linear layer that reads the value, if there is one.
@@ -122,7 +122,7 @@ def _scores(graph: Graph, softmax: Node, value: torch.Tensor, bits: int) -> Acti
 
 
 def _attention(graph: Graph, site: Site, bits: int, known: dict[str, ActivationQuant]) -> ActivationQuant:
-    softmax = graph.root(site.value)
+    softmax = site.node if site.node.op == "softmax" else graph.root(site.value)
     high = 2**bits - 1
     reason = "softmax without its division: the row maximum is the top code"
     quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)

@@ -136,16 +136,18 @@ class Builder:
 
     def _other(self, node: Node) -> None:
         for site in self.simulator.sites.get(node.name, ()):
-            if site.kind != "scores":
+            if site.kind not in ("scores", "result"):
                 self._choose(site, self._values[site.value])
         self._floats[node.name] = compute(node, [self._floats[name] for name in node.inputs])
-        value = self.simulator.compute(node, [self._values[name] for name in node.inputs])
-        scores = self.simulator.scores.get(node.name)
-        if scores is not None:
-            value = fake_quantize(value, self._choose(scores, value))
-        self._values[node.name] = value
+        self._compute(node)
         if node.op == "layer_norm" and self.method.smoothing != "off":
             self._smooth(node)
+
+    def _compute(self, node: Node) -> None:
+        """The quantized value, and the quantizer of the result where it has one of its own."""
+        value = self.simulator.compute(node, [self._values[name] for name in node.inputs])
+        site = self.simulator.results.get(node.name)
+        self._values[node.name] = value if site is None else fake_quantize(value, self._choose(site, value))
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
         bits = self._bits(site)
@@ -206,7 +208,7 @@ class Builder:
         quant = self._weights(node, rows)
         self.weights[node.name] = quant
         self.simulator.set_weight(node.name, quant, x.device)
-        self._values[node.name] = self.simulator.compute(node, [source])
+        self._compute(node)
 
     def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
         return self._rounded(node, self._fitted(node, rows), self.widths(node.name)[0])
@@ -262,7 +264,7 @@ def deciding_layer(graph: Graph, site: Site) -> str | None:
 
     Scores have the width of the attention codes that they become: it decides which of them matter.
     """
-    if site.kind in ("activation", "pixels", "factor"):
+    if site.kind in ("activation", "pixels", "result") or (site.kind == "attention" and site.node.op == "softmax"):
         return None
     if site.kind == "scores":
         readers = graph.consumers()[site.node.name]

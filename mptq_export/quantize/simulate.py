@@ -26,7 +26,8 @@ class Simulator:
 
     Attributes:
         sites: the sites of every node, by its name.
-        scores: the site of every matmul whose product is quantized before a softmax, by the matmul's name.
+        results: the site of every node whose own result is quantized (scores, and results of activation functions that
+            are read as floats), by its name.
         activations: quantizers by site key; they may grow while a recipe is built.
         weights: codes [N, K], scales [N] and bias [N] of every linear layer and patch embedding, float32, by node name.
         grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
@@ -36,13 +37,13 @@ class Simulator:
 
     def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
         self.sites: dict[str, list[Site]] = {}
-        self.scores: dict[str, Site] = {}
+        self.results: dict[str, Site] = {}
         self.activations: dict[str, ActivationQuant] = {}
         self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         for site in sites(graph):
             self.sites.setdefault(site.node.name, []).append(site)
-            if site.kind == "scores":
-                self.scores[site.value] = site
+            if site.kind in ("scores", "result"):
+                self.results[site.value] = site
         self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
         self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
         self.constants: dict[str, tuple[int, str]] = {}
@@ -101,10 +102,23 @@ class Simulator:
         """The quantized value of a node.
 
         A softmax gives the unnormalised `exp(x - max)`: the matmul that reads it makes codes of it and divides by
-        their sum. Scores are quantized here as soon as their quantizer is known.
+        their sum. Where anything else reads it, it is divided here. Results are quantized as soon as their quantizer is
+        known.
         """
+        result = self._value(node, inputs)
+        site = self.results.get(node.name)
+        if site is not None and site.key in self.activations:
+            result = self.quantized(result, self.activations[site.key])
+        return result
+
+    def _value(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """The value of a node before its own result is quantized."""
         if node.op == "softmax":
-            return (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
+            power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
+            if f"{node.name}.output" not in self.activations:
+                return power
+            power = self.codes(power, self.activations[f"{node.name}.output"])
+            return power / power.sum(-1, keepdim=True)
         if node.op == "patch_embed":
             quant = self.activations[f"{node.name}.input"]
             steps = self.codes(inputs[0], quant) - quant.zero_point
@@ -119,6 +133,8 @@ class Simulator:
             position, key = self.constants[node.name]
             inputs[position] = _whole_steps(inputs[position], self.activations[key].scale)
         for site in self.sites.get(node.name, ()):
+            if site.kind == "result":
+                continue
             quant = self.activations[site.key]
             if site.kind == "attention":
                 inputs[0] = self.codes(inputs[0], quant)
@@ -130,11 +146,7 @@ class Simulator:
                 position = 1 if site.key.endswith(".b") else 0
                 inputs[position] = self.quantized(inputs[position], quant)
         result = self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
-        if total is not None:
-            result = result * unit / total
-        if node.name in self.scores and self.scores[node.name].key in self.activations:
-            result = self.quantized(result, self.activations[self.scores[node.name].key])
-        return result
+        return result if total is None else result * unit / total
 
     def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""

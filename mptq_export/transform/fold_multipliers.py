@@ -16,8 +16,9 @@ def fold_multipliers(graph: Graph) -> Graph:
 
     Preserves: the output. A `mul` that nothing can absorb stays.
     """
-    for node in list(graph):
-        if node.op != "mul":
+    for name in list(graph.nodes):
+        node = graph.nodes.get(name)
+        if node is None or node.op != "mul":
             continue
         factor = node.params["value"]
         folded = None
