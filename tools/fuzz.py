@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10**9, help="at most so many files a target")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * MEMORY, 2 * MEMORY))
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.path[:0] = [str(REPO), str(REPO / "tests")]
     from fuzz.targets import TARGETS, write_samples

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +24,16 @@ NUMBERS: tuple[Any, ...] = (
 )
 #: Values of any type.
 VALUES: tuple[Any, ...] = (*NUMBERS, None, True, "", "x", "../../etc/passwd", [], {}, [[]], {"a": [1]}, "9" * 400)
+
+
+def any_value(random: Random) -> Any:
+    """One of `VALUES`, which may be changed."""
+    return deepcopy(random.choice(VALUES))
+
+
+def either(random: Random, *others: Any) -> Any:
+    """`any_value`, or as often one of these."""
+    return any_value(random) if random.random() < 0.5 else random.choice(others)
 
 
 def bytes_of(data: bytes, random: Random) -> bytes:
@@ -198,7 +209,7 @@ def _ir(model: onnx.ModelProto, random: Random) -> None:
 
 def _metadata(model: onnx.ModelProto, random: Random) -> None:
     if model.metadata_props:
-        random.choice(model.metadata_props).value = json.dumps(random.choice(VALUES))
+        random.choice(model.metadata_props).value = json.dumps(any_value(random))
 
 
 _ONNX: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
@@ -238,7 +249,7 @@ def _changed_tensor(content: Any, random: Random) -> Any:
         tensor.to_sparse,
         lambda: torch.empty(3, device="meta"),
         lambda: torch.empty(random.choice((0, 1, 5)), 0),
-        lambda: random.choice(VALUES),
+        lambda: any_value(random),
         lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
     )
     state[name] = random.choice(changes)()
@@ -257,9 +268,7 @@ def _changed_entry(content: Any, random: Random) -> Any:
     if not isinstance(content, dict):
         return content
     key = random.choice(("arch", "model_kwargs", "state_dict", "class_names", "pretrained_cfg", "args", "x"))
-    content[key] = random.choice(
-        (*VALUES, _laughs(), {"state_dict": {}}, torch.zeros(1), {"input_size": [3, 10**9, 9]})
-    )
+    content[key] = either(random, _laughs(), {"state_dict": {}}, torch.zeros(1), {"input_size": [3, 10**9, 9]})
     return content
 
 
@@ -270,20 +279,30 @@ def _changed_keyword(content: Any, random: Random) -> Any:
     others = ("pretrained", "checkpoint_path", "pretrained_cfg", "block_fn", "drop_rate", "global_pool", "class_token")
     kwargs = content.get("model_kwargs")
     content["model_kwargs"] = dict(kwargs) if isinstance(kwargs, dict) else {}
-    content["model_kwargs"][random.choice((*names, *others))] = random.choice((*VALUES, _laughs()))
+    content["model_kwargs"][random.choice((*names, *others))] = either(random, _laughs())
     return content
 
 
 def _changed_preprocessing(content: Any, random: Random) -> Any:
     if isinstance(content, dict):
         names = ("mean", "std", "input_size", "interpolation", "crop_pct", "crop_mode", "label_names", "file", "url")
-        value = random.choice((*VALUES, [0.5] * 3, [math.nan] * 3, [3, 10**9, 10**9], [3, -1, 0], "bicubic"))
+        value = either(random, [0.5] * 3, [math.nan] * 3, [3, 10**9, 10**9], [3, -1, 0], "bicubic")
         content["pretrained_cfg"] = {random.choice(names): value}
     return content
 
 
 def _other_content(content: Any, random: Random) -> Any:
-    return random.choice((*VALUES, _laughs(), {"state_dict": {}}, torch.zeros(3), {"a": torch.zeros(3)}, [content]))
+    return random.choice(
+        (
+            any_value(random),
+            any_value(random),
+            _laughs(),
+            {"state_dict": {}},
+            torch.zeros(3),
+            {"a": torch.zeros(3)},
+            [content],
+        )
+    )
 
 
 def _laughs() -> Any:
@@ -307,9 +326,9 @@ def safetensors_header(path: Path, random: Random) -> None:
     try:
         header = json.loads(data[8 : 8 + size])
         entry = header[random.choice(sorted(header))]
-        entry[random.choice(sorted(entry))] = random.choice((*VALUES, [0, 2**40], [2**63, 2], "F64", "I4", "F8_E4M3"))
+        entry[random.choice(sorted(entry))] = either(random, [0, 2**40], [2**63, 2], "F64", "I4", "F8_E4M3")
     except (ValueError, IndexError, TypeError, AttributeError):
-        header = random.choice(VALUES)
+        header = any_value(random)
     text = json.dumps(header).encode()
     length = random.choice((len(text), len(text), len(text), 2**40, 2**63 - 1, 0, len(text) - 1))
     path.write_bytes(length.to_bytes(8, "little") + text + data[8 + size :])
@@ -335,7 +354,7 @@ def recipe_json(path: Path, random: Random) -> None:
             if random.random() < 0.2:
                 del place[key]
             else:
-                place[key] = random.choice((*VALUES, "0" * 64))
+                place[key] = either(random, "0" * 64)
             break
     path.write_text(json.dumps(content))
 
