@@ -7,7 +7,7 @@ STAMP := .venv/installed
 DIGITS := examples/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all lint wheel oldest fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -29,8 +29,26 @@ lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The lock is for Linux on x86-64 and CPython 3.11; elsewhere: make wheel LOCKED='-c constraints.txt'
+LOCKED ?= --no-deps --require-hashes -r $(DIGITS)/requirements.lock
+
+wheel:  ## build the wheel, install it alone into a new .venv, export and verify the demo's checkpoint with it
+	rm -rf .venv build dist
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps -w dist .
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(LOCKED)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet dist/*.whl
+	$(BIN)/python -m pip check
+	tools/check_install.sh $(BIN) $(DIGITS)
+
+oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
+	$(PYTHON) tools/oldest.py .venv-oldest
+
+fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
+	$(BIN)/python -W ignore tools/fuzz.py --seconds 600
+
 clean:  ## remove .venv and everything that was built
-	rm -rf .venv out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

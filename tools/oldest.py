@@ -1,0 +1,54 @@
+"""The lower bounds of pyproject.toml, installed as they stand, and the fast tests on top.
+
+    python tools/oldest.py .venv-oldest                 (installs, then tests)
+    python tools/oldest.py .venv-oldest tests/verify    (only these tests)
+    python tools/oldest.py --print                      (the versions, one a line)
+
+A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    if len(sys.argv) < 2:
+        print(__doc__)
+        return 2
+    pins = lower_bounds()
+    if sys.argv[1] == "--print":
+        print("\n".join(pins))
+        return 0
+    venv, tests = Path(sys.argv[1]), sys.argv[2:]
+    python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write("\n".join(pins) + "\n")
+        constraints.flush()
+        install = [python, "-m", "pip", "install", "--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
+        subprocess.run(install, check=True, cwd=REPO)
+    return subprocess.run([python, "-m", "pytest", "-q", "-m", "not slow", *tests], check=False, cwd=REPO).returncode
+
+
+def lower_bounds() -> list[str]:
+    """`name==version` of every runtime dependency; a dependency without a lower bound is an error."""
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = []
+    for requirement in project["dependencies"]:
+        found = re.fullmatch(r"([\w.-]+)>=([\w.]+)", requirement.replace(" ", ""))
+        if found is None:
+            raise SystemExit(f"pyproject.toml: {requirement!r} is not NAME>=VERSION; give it a lower bound")
+        pins.append(f"{found[1]}=={found[2]}")
+    return pins
+
+
+if __name__ == "__main__":
+    sys.exit(main())
