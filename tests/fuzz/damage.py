@@ -225,7 +225,8 @@ def pt_checkpoint(path: Path, random: Random) -> None:
     """Change what a .pt file says, in place."""
     content = torch.load(path, weights_only=True)  # noqa: TID251 (our own file)
     for _ in range(random.choice((1, 1, 2, 3))):
-        content = random.choice(_CHECKPOINT)(content, random)
+        with suppress(RuntimeError, TypeError, ValueError):  # a change that the one before it does not allow
+            content = random.choice(_CHECKPOINT)(content, random)
     torch.save(content, path)
 
 
