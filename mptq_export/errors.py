@@ -14,7 +14,6 @@ class MptqError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode() for char in " ".join(message.split())
-        )
+        text = " ".join(line.strip() for line in message.splitlines())
+        line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}")

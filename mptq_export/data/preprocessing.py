@@ -2,6 +2,7 @@
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,7 +82,7 @@ class Preprocessing:
                 crop_mode=str(config["crop_mode"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise MptqError(f"preprocessing: {type(error).__name__} {error} in {str(dict(config))[:300]}") from error
+            raise MptqError(f"preprocessing: {type(error).__name__} {error} in {reprlib.repr(dict(config))}") from error
 
     def to_metadata(self) -> dict[str, str]:
         """Key and JSON value of each field, for the ONNX file's `metadata_props`."""

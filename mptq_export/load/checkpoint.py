@@ -83,10 +83,11 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
     model_kwargs = _mapping(path, about, "model_kwargs")
-    check_model_kwargs(path, model_kwargs)
+    tensors = _clean(path, module.state_dict() if module is not None else _find_tensors(path, content))
+    check_model_kwargs(path, model_kwargs, len(tensors))
     return Checkpoint(
         path=path,
-        state_dict=_clean(path, module.state_dict() if module is not None else _find_tensors(path, content)),
+        state_dict=tensors,
         arch=_arch(about, module),
         model_kwargs=model_kwargs,
         module=module,

@@ -1,5 +1,6 @@
 """Arguments of a model that a checkpoint holds: a stranger's words to timm, so only numbers and names get through."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ _FORBIDDEN = frozenset(
 #: Sizes of real models are far below, and a model that is not is never built.
 _LARGEST = 2**16
 _LONGEST_TEXT = 200
+_COUNTS_MODULES = re.compile("depth|layers|blocks")
 _MOST_VALUES = 200
 
 
-def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any]) -> None:
+def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any], tensors: int) -> None:
     """Refuse what no checkpoint needs to say.
 
     Args:
         path: the checkpoint, for the message.
         model_kwargs: its arguments for `timm.create_model`.
+        tensors: number of its tensors: no model has more blocks.
 
     Raises:
         MptqError: one of them is not a plain value, has an absurd size, or makes timm read something else.
@@ -40,11 +43,11 @@ def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any]) -> None:
             values += [(key, item) for item in value]
         elif isinstance(value, dict) and len(value) <= left:
             values += value.items()
-        elif not _is_plain(value):
+        elif not _is_plain(value, tensors if _COUNTS_MODULES.search(key) else _LARGEST):
             raise MptqError(f"{path}: its model_kwargs give {name[:40]!r} a value that no model has; {advice}")
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, largest: int) -> bool:
     if isinstance(value, int | float):
-        return -_LARGEST <= value <= _LARGEST
+        return -largest <= value <= largest
     return value is None or (isinstance(value, str) and len(value) <= _LONGEST_TEXT)

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from mptq_export.cli.export import main
 from mptq_export.files import write_together
 from mptq_export.pipeline import ExportResult, written
+from mptq_export.verify.origin import check_contents
+from mptq_export.verify.session import load_onnx
 
 from .conftest import finish, start, visible, whole
 
@@ -51,16 +53,23 @@ def test_killed_at_every_moment(work: Path):
     whole_folder = {path.name: path.read_bytes() for path in (work / "out").iterdir()}
     for number in range(1, count + 1):
         finish(start(number, work, "--bits", "4/6", "--force"))
-        assert whole(work / "out" / "m.onnx") or _between_two_names(work / "out")
+        assert whole(work / "out" / "m.onnx") or _between_two_names(work / "out", first["m.onnx"])
         for path in (work / "out").iterdir():
             path.unlink()
         for name, data in whole_folder.items():
             (work / "out" / name).write_bytes(data)
 
 
-def _between_two_names(folder: Path) -> bool:
-    """Killed within the microseconds between two renames: both ONNX files are whole, one still has its other name."""
-    return any(path.name.startswith(".m.") and path.suffix == ".onnx" for path in folder.iterdir())
+def _between_two_names(folder: Path, old: bytes) -> bool:
+    """Killed within the microseconds between the renames: the old ONNX file is there, the whole new one has its dot."""
+    hidden = next(path for path in folder.iterdir() if path.name.startswith(".m.") and path.suffix == ".onnx")
+    return (folder / "m.onnx").read_bytes() == old and contents_match(hidden)
+
+
+def contents_match(onnx: Path) -> bool:
+    """Whether a file is as it was written, by the hash that it carries."""
+    origin = check_contents(load_onnx(onnx))
+    return origin is not None and origin.problems == ()
 
 
 @pytest.mark.slow
