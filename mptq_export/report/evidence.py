@@ -34,9 +34,9 @@ class LayerError:
     @property
     def sqnr_db(self) -> float:
         """Signal to quantization noise in decibels; infinite without noise."""
-        if self.noise == 0:
+        if self.noise <= 0:
             return math.inf
-        return 10 * math.log10(max(self.signal, 1e-300) / self.noise)
+        return 10 * (math.log10(max(self.signal, 1e-300)) - math.log10(self.noise))
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ class ChannelRanges:
     after_low: tuple[float, ...]
     after_high: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        curves = (self.before_low, self.before_high, self.after_low, self.after_high)
+        if {len(curve) for curve in curves} != {len(curves[0])} or not curves[0]:
+            raise ValueError("channel ranges of different lengths")
+        if any(not -1 <= value <= 1 for curve in curves for value in curve):
+            raise ValueError("channel ranges outside [-1, 1]")
+
 
 @dataclass(frozen=True)
 class ValueHistogram:
@@ -73,6 +80,10 @@ class ValueHistogram:
     low: float
     high: float
     counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or not self.counts or min(self.counts) < 0:
+            raise ValueError("a histogram without bins or values")
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,10 @@ class Evidence:
     op_counts: dict[str, int]
     agreement: Agreement | None
     latency: Latency | None
+
+    def __post_init__(self) -> None:
+        if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:
+            raise ValueError("sizes that cannot be")
 
     def to_json(self) -> str:
         """One line for every entry of every section."""

@@ -1,18 +1,19 @@
 """Everything that lies on disk about one export, read and checked: what a report is made of."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from mptq_export.errors import MptqError
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import Claim, Recipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
 from mptq_export.report.evidence import Evidence, Kernel, kernels_of, read_evidence
 from mptq_export.report.front import Front, read_front
 from mptq_export.report.hashes import sha256_of
 from mptq_export.report.paths import evidence_path, onnx_path_of
+from mptq_export.report.typed import from_json
 
 Read = TypeVar("Read")
 
@@ -86,9 +87,7 @@ def read_export(named: Path) -> Export:
     if not recipe_path.is_file():
         raise MptqError(f"{recipe_path} does not exist: it says what was decided; keep it beside {onnx_path.name}")
     recipe = read_recipe(recipe_path)
-    for key, kind in _SETTINGS.items():
-        if not isinstance(recipe.settings.get(key), kind):
-            raise MptqError(f"{recipe_path}: the settings lack {key}; restore the file, or export again")
+    _check_recipe(recipe_path, recipe)
     missing: list[str] = []
     paths = (onnx_path, recipe_path, tensors_path(recipe_path))
     files = tuple(StoredFile(path.name, path.stat().st_size, sha256_of(path)) for path in paths if path.is_file())
@@ -111,6 +110,27 @@ def read_export(named: Path) -> Export:
             f"{accuracy_path(onnx_path).name}` measures it; then build the report again."
         )
     return Export(onnx_path, recipe, files, evidence, kernels, op_counts, front, accuracy, tuple(missing))
+
+
+def _check_recipe(path: Path, recipe: Recipe) -> None:
+    """What the page shows is there and of its type; `read_recipe` checks what codes depend on.
+
+    Raises:
+        MptqError: something is not.
+    """
+    for key, kind in _SETTINGS.items():
+        if not isinstance(recipe.settings.get(key), kind):
+            raise MptqError(f"{path}: the settings lack {key}; restore the file, or export again")
+    reasons = [quant.reason for quant in recipe.weights.values()]
+    reasons += [quant.reason for quant in recipe.activations.values()]
+    reasons += [smoothing.reason for smoothing in recipe.smoothing.values()]
+    if not all(isinstance(reason, str) for reason in reasons):
+        raise MptqError(f"{path}: a reason is no text; restore the file, or export again")
+    try:
+        for claim in recipe.proof:
+            from_json(Claim, asdict(claim))
+    except ValueError as error:
+        raise MptqError(f"{path}: the proof is damaged ({error}); restore the file, or export again") from error
 
 
 def _check_pair(onnx_path: Path, recipe_path: Path) -> None:

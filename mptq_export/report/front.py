@@ -13,6 +13,9 @@ from mptq_export.report.typed import from_json
 #: Mean widths in the `bits` of a recipe that was searched.
 MEANS = re.compile(r"mean ([\d.]+)/([\d.]+)")
 
+#: Points beyond them are damage.
+_WIDEST, _FARTHEST = 32, 1e6
+
 
 @dataclass(frozen=True)
 class Point:
@@ -27,6 +30,11 @@ class Point:
     mean_weight_bits: float
     mean_activation_bits: float
     divergence: float
+
+    def __post_init__(self) -> None:
+        widths = (self.mean_weight_bits, self.mean_activation_bits)
+        if not all(0 <= width <= _WIDEST for width in widths) or abs(self.divergence) > _FARTHEST:
+            raise ValueError("a point of a search that cannot be")
 
     @property
     def mean_bits(self) -> float:

@@ -1,6 +1,7 @@
 """What stands on the page of an export, and what it says where something is missing."""
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -170,6 +171,58 @@ def test_a_damaged_companion_is_left_out_and_named(folder: Path, name: str, text
     (folder / name).write_text(text)
     page = page_of(folder / "s.5.onnx")
     assert name in page.text.partition("Not in this report")[2]
+
+
+def changed(path: Path, keys: tuple[str | int, ...], value: object) -> None:
+    """Put a value into a JSON file."""
+    content = json.loads(path.read_text())
+    place = content
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("float_bytes",), 0),
+        (("float_bytes",), 10**400),
+        (("load_ms",), math.nan),
+        (("errors", "head", "noise"), "0"),
+        (("norms", "norm", "after_low"), []),
+        (("norms", "norm", "after_low", 0), 5.0),
+        (("histograms", "blocks.0.mlp.fc2.input", "high"), -1e300),
+        (("histograms", "blocks.0.mlp.fc2.input", "counts"), []),
+        (("kernels", 0, "inputs"), None),
+    ],
+)
+def test_measurements_that_cannot_be_are_left_out(folder: Path, keys: tuple[str | int, ...], value: object):
+    changed(folder / "u.report.json", keys, value)
+    assert "u.report.json is damaged" in page_of(folder / "u.onnx").text
+
+
+@pytest.mark.parametrize(("key", "value"), [("mean_weight_bits", 1e300), ("divergence", 1e308), ("divergence", None)])
+def test_a_search_that_cannot_be_is_left_out(folder: Path, key: str, value: object):
+    changed(folder / "s.search.json", (0, key), value)
+    assert "s.search.json is damaged" in page_of(folder / "s.5.onnx").text
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("proof", 0, "what"), 3),
+        (("proof", 0, "value"), None),
+        (("weights", "head", "reason"), 3),
+        (("settings", "versions"), None),
+        (("settings", "bits"), 4),
+    ],
+)
+def test_a_recipe_that_is_not_what_it_should_be_is_refused(folder: Path, keys: tuple[str | int, ...], value: object):
+    (folder / "u.onnx").unlink()
+    changed(folder / "u.recipe.json", keys, value)
+    with pytest.raises(MptqError, match=r"u\.recipe\.json"):
+        read_export(folder / "u.recipe.json")
 
 
 def test_top1_comes_from_an_evaluation_of_this_file(folder: Path):
