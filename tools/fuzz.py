@@ -24,7 +24,7 @@ from random import Random
 
 REPO = Path(__file__).resolve().parent.parent
 #: Bytes and seconds for one file.
-MEMORY, SECONDS = 6 * 2**30, 30
+MEMORY, SECONDS = 6 * 2**30, 90
 SECRET = b"nobody may read this"
 #: Exit statuses of the child.
 TAKEN, REFUSED, TRACEBACK, OUTSIDE = 0, 2, 3, 4
