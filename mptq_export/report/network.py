@@ -47,8 +47,8 @@ def layers_of(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     found: dict[str, list[int]] = {}
     for key, quant in recipe.activations.items():
         layer, _, operand = key.rpartition(".")
-        # An input without weights feeds a table (softmax, GELU and the like), which no matmul reads.
-        if operand != "input" or layer in recipe.weights:
+        # All others belong to tables (softmax, activation functions), which no matmul reads as they are.
+        if layer in recipe.weights or operand in ("a", "b"):
             found.setdefault(layer, []).append(quant.bits)
     return {layer: tuple(dict.fromkeys(bits)) for layer, bits in found.items()}
 

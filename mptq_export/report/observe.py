@@ -72,7 +72,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
                 continue
             for site in simulator.sites.get(node.name, ()):
                 quant = recipe.activations[site.key]
-                if quant.regions:
+                if quant.regions and site.value in values:
                     found.histograms[site.key] = _histogram(values[site.value])
             floats[node.name] = compute(node, [floats[name] for name in node.inputs])
             values[node.name] = simulator.compute(node, [values[name] for name in node.inputs])
@@ -92,7 +92,7 @@ def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
     """
-    if node.op in ("linear", "patch_embed") or (node.op == "matmul" and node.name not in simulator.scores):
+    if node.op in ("linear", "patch_embed") or (node.op == "matmul" and node.name not in simulator.results):
         return "layer"
     return "stream" if node.op == "add" and node.name in recipe.exponents else None
 
