@@ -7,6 +7,7 @@ result is one line of RESULTS.jsonl; what is there already is not tried again, s
 `--table` writes what the file holds as Markdown.
 """
 
+import contextlib
 import fnmatch
 import json
 import multiprocessing
@@ -124,7 +125,7 @@ def read(path: Path) -> list[Row]:
 
 def in_process(arch: str, family: str, most: int, timeout: float) -> Row:
     """Examine an architecture in a process of its own, which may die or hang."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=_send, args=(theirs, arch, family, most))
     start = time.perf_counter()
@@ -172,19 +173,16 @@ def smallest(arch: str) -> tuple[dict[str, Any], int, int]:
     side = int(plain.pretrained_cfg["input_size"][-1])  # type: ignore[index]
     count = sum(parameter.numel() for parameter in plain.parameters())
     for smaller in _sides(plain, side):
-        try:
-            build_meta(arch, {"img_size": smaller})
-        except Exception:  # noqa: BLE001 - timm raises what it likes; the next size is tried
-            continue
-        return {"img_size": smaller}, smaller, count
+        for arguments in ({"img_size": smaller}, {}):  # some models take any image
+            with contextlib.suppress(Exception):  # timm raises what it likes; the next size is tried
+                build_meta(arch, arguments).eval()(torch.zeros(1, 3, smaller, smaller, device="meta"))
+                return arguments, smaller, count
     return {}, side, count
 
 
 def _sides(model: torch.nn.Module, side: int) -> Iterator[int]:
     """Smaller image sides, smallest first: a few patches, or windows that still tile every stage."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    if patch is None or model.pretrained_cfg.get("fixed_input_size", False) is None:
-        return
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or 16
     patch = patch[0] if isinstance(patch, (tuple, list)) else int(patch)
     if hasattr(model, "layers") or hasattr(model, "stages"):  # windows, halved between stages
         yield from (s for s in (side // 2,) if s % (patch * 8) == 0)

@@ -4,6 +4,7 @@ A value is emitted in the form its reader needs, once a form. Data movement is a
 which is uint8 codes almost everywhere.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -158,7 +159,18 @@ class Emitter:
         return self.onnx.model(inputs, outputs, metadata, producer)
 
 
+def _emit_input(emitter: Emitter, node: Node, exponent: int) -> Floats:
+    """The float32 input itself, of any size."""
+    if emitter.input_type != "float32":
+        raise MptqError(f"{node.name}: this model reads its input as floats; export without --input uint8")
+    if exponent == 0:
+        return Floats("input", 0, math.inf, integer=False, flat=False)
+    tensor = emitter.onnx.one("Mul", ["input", emitter.onnx.scalar(2.0**exponent)], f"input.x{exponent}")
+    return Floats(tensor, exponent, math.inf, integer=False, flat=False)
+
+
 _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
+    "input": _emit_input,
     "linear": linear.emit_floats,
     "patch_embed": linear.emit_floats,
     "layer_norm": layer_norm.emit_floats,
