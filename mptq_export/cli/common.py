@@ -107,7 +107,10 @@ def progress(items: Iterable[Item], label: str, total: int | None = None) -> Ite
         total: number of items; taken from their length when left out.
     """
     console = Console(stderr=True)
-    yield from track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
+    if console.is_terminal:
+        yield from track(items, label, total=total, console=console, transient=True)
+    else:
+        yield from items
 
 
 def parse_json_object(_context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:
