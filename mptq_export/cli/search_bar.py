@@ -43,4 +43,5 @@ class SearchBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # old versions of rich would print an empty line
+            self._progress.stop()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
 from .graphs import linear_model, safe_weights, save
@@ -16,4 +17,6 @@ def good(tmp_path: Path) -> Path:
 @pytest.fixture
 def floating(tmp_path: Path) -> Path:
     """A file whose Gemm runs in float: the weights' DQ does not name its zero point."""
+    if tuple(map(int, ort.__version__.split(".")[:2])) < (1, 28):
+        pytest.skip("older versions of onnxruntime make a QGemm of it that does not run")
     return save(linear_model(safe_weights(), weight_zero_point=False), tmp_path / "float.onnx")
