@@ -45,11 +45,34 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+#: The same for what other families add, one of each.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "clip": ("vit_xsmall_patch16_clip_224", {**_VIT, "act_layer": "quick_gelu"}),
+    "siglip": ("vit_base_patch16_siglip_224", _VIT),
+    "rms_norm": ("test_vit4", {**_VIT, "qk_norm": True}),
+    "eva": ("eva02_tiny_patch14_224", _VIT),
+    "dinov3": ("vit_small_plus_patch16_dinov3", _VIT),
+    "cait": ("cait_xxs24_224", {**_VIT, "depth_token_only": 1}),
+    "swinv2": (
+        "swinv2_tiny_window8_256",
+        {
+            "img_size": 32,
+            "window_size": 4,
+            "embed_dim": 16,
+            "depths": (2, 2),
+            "num_heads": (2, 4),
+            "num_classes": CLASSES,
+        },
+    ),
+}
+
+_ALL = KINDS | FAMILIES
+
 
 @cache
 def tiny(kind: str) -> nn.Module:
     """The model of one kind, in evaluation mode."""
-    name, kwargs = KINDS[kind]
+    name, kwargs = _ALL[kind]
     torch.manual_seed(0)
     model: nn.Module = timm.create_model(name, **kwargs).eval().requires_grad_(False)
     for path, parameter in model.named_parameters():
@@ -67,7 +90,7 @@ def tiny(kind: str) -> nn.Module:
 
 def size(kind: str) -> tuple[int, int, int]:
     """(C, H, W) of the model's input."""
-    edge = KINDS[kind][1]["img_size"]
+    edge = _ALL[kind][1]["img_size"]
     return 3, edge, edge
 
 

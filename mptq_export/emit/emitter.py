@@ -42,6 +42,7 @@ class Emitter:
         self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
         self.shifted: dict[str, str] = {}
         self._linear_codes: dict[str, Codes] = {}
+        self._products: dict[str, Floats] = {}  # of a matmul that readers want in several units
         self._floats: dict[tuple[str, int | None], Floats] = {}
 
     # -- what readers ask for -------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class Emitter:
         wanted = self.recipe.exponents.get(value, 0) if exponent is None else exponent
         key = (value, exponent)
         if key not in self._floats:
-            result = self._computed(value, wanted)
+            result = self._computed(value, wanted) if exponent is not None else self.floats(value, wanted)
             if exponent is None and not (result.integer and residual.has_exact_squares(self, value, result.bound)):
                 result = residual.snap(self, result, value)
             self._floats[key] = result
@@ -140,8 +141,19 @@ class Emitter:
             raise MptqError(
                 f"{root.name}: a {root.op} is read where float values are needed; this form is not supported"
             )
-        result = movement.apply(self, emit(self, root, exponent), root, chain)
-        return result
+        if root.op not in ("linear", "patch_embed", "matmul"):
+            return movement.apply(self, emit(self, root, exponent), root, chain)
+        if root.name not in self._products:
+            self._products[root.name] = emit(self, root, exponent)
+        return movement.apply(self, self._in_units(self._products[root.name], exponent), root, chain)
+
+    def _in_units(self, x: Floats, exponent: int) -> Floats:
+        """The same in units of 2 ** -exponent: nothing is rounded."""
+        factor = 2.0 ** (exponent - x.exponent)
+        if factor == 1:
+            return x
+        tensor = self.onnx.one("Mul", [x.tensor, self.onnx.scalar(factor)], f"{x.tensor}.x{exponent}")
+        return replace(x, tensor=tensor, exponent=exponent, bound=x.bound * factor)
 
     def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
         """Emit everything that the output needs and return the model."""

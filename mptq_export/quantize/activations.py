@@ -65,7 +65,7 @@ def choose_activation(
         if not method.clipping:
             return affine(observed(value), 8)
         readers = reading_weights(graph, site.node.name)
-        columns = readers.square().sum(0) if readers is not None else torch.ones_like(value[..., :1])
+        columns = readers.square().sum(0) if readers is not None else value.new_ones(1)
         return best_argument(Sample.of(value, importance), observed(value), columns, site.node.attrs["function"])
     if site.kind == "matmul" and root.op == "linear":
         return (

@@ -1,0 +1,57 @@
+"""What other families of transformers add: gates, rotations, cosine attention, mixed heads, constant queries."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tiny_models import FAMILIES, captured, images, prepared, quantized, tiny
+
+from mptq_export.capture.evaluate import evaluate
+from mptq_export.emit.emitter import emit
+from mptq_export.quantize.method import BEST, MINMAX
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.verify.compare import verify_model
+from mptq_export.verify.session import open_session
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_the_captured_graph_is_the_model(kind: str):
+    x = images(kind, 3)
+    with torch.no_grad():
+        found, expected = evaluate(captured(kind), x), tiny(kind)(x)
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize(("bits", "method"), [(8, MINMAX), (4, BEST)])
+def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bits: int, method: object):
+    graph, recipe = quantized(kind, (bits, bits), method)  # type: ignore[arg-type]
+    path = tmp_path / "model.onnx"
+    onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="test"), path)
+    x = images(kind, 8)
+    report = verify_model(path, [x[:3].numpy()], threads=1)
+    assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]
+    products = sum(node.op in ("linear", "patch_embed", "matmul", "softmax") for node in graph)
+    assert len(report.plan.matmuls) == products  # each once, and the sums of attention codes
+    session = open_session(path, threads=1)
+    got = session.run(None, {"input": x.numpy()})[0]
+    alone = np.concatenate([session.run(None, {"input": part.numpy()})[0] for part in x.split(1)])
+    assert np.array_equal(got, alone)
+    with torch.no_grad():
+        wanted = tiny(kind)(x).numpy()
+        simulated = Simulator.of(graph, recipe).logits(graph, x).numpy()
+    spread = float(np.abs(wanted - wanted.mean(0)).mean())
+    assert np.abs(got - simulated).mean() < 0.2 * spread
+    if bits == 8:
+        assert np.abs(got - wanted).mean() < 0.35 * spread
+
+
+def test_rotations_and_gates_are_single_ops():
+    ops = [node.op for node in prepared("eva")]
+    assert ops.count("rotary") == 4  # q and k of two blocks
+    assert ops.count("product") == 2
+    assert "concat" not in ops
+    assert {n.attrs["function"] for n in prepared("clip") if n.op == "activation"} == {"quick_gelu"}
+    assert [n.op for n in prepared("siglip")].count("constant") > 0
