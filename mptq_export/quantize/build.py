@@ -150,6 +150,11 @@ class Builder:
         self._values[node.name] = value if site is None else fake_quantize(value, self._choose(site, value))
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
+        if not value.isfinite().all():
+            raise MptqError(
+                f"{site.node.name}: the quantized model is not finite here; use more bits, or check the checkpoint for "
+                "extreme weights"
+            )
         bits = self._bits(site)
         known = self.simulator.activations
         importance = self._importance(site.node.name)

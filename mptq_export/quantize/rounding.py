@@ -39,11 +39,13 @@ def compensated(
     order = hessian.diagonal().argsort(descending=True, stable=True)
     damped = hessian[order][:, order].clone()
     damped.diagonal().add_(DAMPING * hessian.diagonal().mean().clamp_min(1e-12))
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    if failed:  # errors beyond what floats hold: nothing says which weights matter, each takes its nearest code
-        damped = factor = torch.eye(size, dtype=damped.dtype, device=damped.device)
-    inverse = torch.cholesky_inverse(factor)
-    upper = torch.linalg.cholesky(inverse, upper=True).float()
+    upper, failed = torch.linalg.cholesky_ex(damped)
+    if not failed:
+        upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(upper), upper=True)
+    if failed or not upper.isfinite().all():
+        # errors beyond what floats hold: nothing says which weights matter, each takes its nearest code
+        damped = upper = torch.eye(size, dtype=damped.dtype, device=damped.device)
+    upper = upper.float()
     step = 1 / scale
     rest = (weight * step[:, None]).T[order].contiguous()  # in code units, one column of the weight a row
     result = torch.zeros_like(rest)

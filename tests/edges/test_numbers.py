@@ -24,6 +24,8 @@ REFUSED = {
     "scores that are all the same": "blocks.0.attn.qkv",
     "logits that are all bias": "head",
 }
+#: What two bits cannot hold, besides.
+REFUSED_AT_2 = {"a residual near the smallest float": "blocks.0.attn.scores"}
 #: One of every sort, for the fast tests.
 FAST = (
     "a dead channel of a layer norm",
@@ -77,7 +79,8 @@ def test_weights_at_the_edge(tmp_path: Path, name: str):
 @pytest.mark.parametrize("bits", ["8/8", "6/6", "4/4", "2/2"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_all_weights_at_the_edge(tmp_path: Path, name: str, bits: str):
-    holds(tmp_path, checkpoint(CHANGES[name]), bits, REFUSED.get(name))
+    refused = REFUSED | REFUSED_AT_2 if bits == "2/2" else REFUSED
+    holds(tmp_path, checkpoint(CHANGES[name]), bits, refused.get(name))
 
 
 @pytest.mark.parametrize("name", ["one token", "one channel a head"])
