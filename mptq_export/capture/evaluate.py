@@ -110,7 +110,7 @@ def _rotary(node: Node, x: torch.Tensor) -> torch.Tensor:
 def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
     """The other coordinate of every rotated plane: channel c of 2 n stands with c + n, or with its neighbour."""
     if pairs:
-        return x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        return x.reshape(*x.shape[:-1], -1, 2).flip(-1).reshape(x.shape)
     return x.roll(x.shape[-1] // 2, -1)
 
 

@@ -34,10 +34,11 @@ def test_kinds_of_sites():
     assert kinds["head.input"] == "linear"
 
 
-def test_a_softmax_over_something_else_than_scores_is_refused():
+def test_a_softmax_may_read_any_value_as_scores():
     nodes = [Node("input", "input", (), Shape((1, 4, 4))), Node("softmax", "probs", ("input",), Shape((1, 4, 4)))]
-    with pytest.raises(MptqError, match=r"probs: the softmax reads input input"):
-        score_path(Graph(nodes, "probs"), nodes[1])
+    graph = Graph(nodes, "probs")
+    assert score_path(graph, nodes[1]) == (nodes[0], [])
+    assert {site.key: site.kind for site in sites(graph)} == {"probs.input": "scores", "probs.output": "attention"}
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
