@@ -102,7 +102,7 @@ class Inner(nn.Module):
         (lambda m, x: torch.sinh(x), ("inner", "sinh")),
         (lambda m, x: torch.cumsum(x, 2), ("inner", "cumsum")),
         (lambda m, x: m.conv(x), ("inner.conv", "convolution", "patch embedding")),
-        (lambda m, x: x * x.mT.sigmoid(), ("inner.sigmoid", "gates another value")),
+        (lambda m, x: x * x.transpose(2, 3).sigmoid(), ("inner.sigmoid", "gates another value")),
         (lambda m, x: x.softmax(1), ("inner", "softmax must be over the last axis")),
         (lambda m, x: x.mean((1, 3)), ("inner", "mean over the batch or the channels")),
         (lambda m, x: x[:, :, 1::3], ("inner", "step 3")),
