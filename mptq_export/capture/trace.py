@@ -92,11 +92,7 @@ class Tracer:
                 output = self.value(results[0])
             elif node.op == "call_function":
                 self.values[node] = self.translate(node)
-        graph = Graph(self.nodes, output).pruned()
-        for found in graph:
-            if found.op == "sigmoid":
-                raise MptqError(f"{found.name}: a sigmoid that gates another value than its own is not supported")
-        return graph
+        return Graph(self.nodes, output).pruned()
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""
@@ -132,10 +128,6 @@ class Tracer:
     def _concrete(self, node: fx.Node) -> Any:
         size = node.meta.get("val")
         return _one_image(size) if isinstance(size, torch.SymInt) else self.values[node]
-
-    def node(self, node: Any) -> Node | None:
-        """The canonical node of an fx node's value; None where it is no value of the graph (yet)."""
-        return self.by_name.get(self.values[node]) if isinstance(self.values.get(node), str) else None
 
     def value(self, node: Any) -> str:
         """Canonical name of an fx node's value; constants get a node on first use."""

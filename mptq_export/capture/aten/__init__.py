@@ -1,0 +1,68 @@
+"""The table from ATen ops to canonical ops; a file here for every kind of op."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.aten import elementwise, movement, norms, products
+from mptq_export.capture.aten.arguments import arguments
+from mptq_export.capture.trace import Handler, Tracer
+
+aten = torch.ops.aten
+
+
+def _identity(tracer: Tracer, node: fx.Node) -> Any:
+    return tracer.values[arguments(node)[0]]
+
+
+HANDLERS: dict[Any, Handler] = {
+    aten.adaptive_avg_pool2d.default: norms.average_pool,
+    aten.add.Tensor: elementwise.add,
+    aten.add_.Tensor: elementwise.add,
+    aten.addcmul.default: elementwise.addcmul,
+    aten.alias.default: _identity,
+    aten.cat.default: movement.concat,
+    aten.chunk.default: movement.split,
+    aten.clamp_min.default: norms.same_length,
+    aten.clone.default: _identity,
+    aten.contiguous.default: _identity,
+    aten.conv2d.default: products.patch_embed,
+    aten.detach.default: _identity,
+    aten.div.Tensor: norms.div,
+    aten.dropout.default: _identity,
+    aten.expand_as.default: norms.same_length,
+    aten.flatten.using_ints: movement.reshape,
+    aten.gelu.default: elementwise.gelu,
+    aten.layer_norm.default: norms.layer_norm,
+    aten.linalg_vector_norm.default: norms.length,
+    aten.linear.default: products.linear,
+    aten.matmul.default: products.matmul,
+    aten.mean.dim: norms.mean,
+    aten.mul.Tensor: elementwise.multiply,
+    aten.neg.default: elementwise.neg,
+    aten.pad.default: movement.pad,
+    aten.permute.default: movement.permute,
+    aten.relu.default: elementwise.relu,
+    aten.reshape.default: movement.reshape,
+    aten.rms_norm.default: norms.rms_norm,
+    aten.roll.default: movement.roll,
+    aten.scaled_dot_product_attention.default: products.attention,
+    aten.select.int: movement.select,
+    aten.sigmoid.default: elementwise.sigmoid,
+    aten.silu.default: elementwise.silu,
+    aten.slice.Tensor: movement.slice_of,
+    aten.softmax.int: products.softmax,
+    aten.split.Tensor: movement.split,
+    aten.split_with_sizes.default: movement.split,
+    aten.squeeze.dim: movement.reshape,
+    aten.stack.default: movement.stack,
+    aten.sub.Tensor: elementwise.sub,
+    aten.sum.dim_IntList: elementwise.sum_of,
+    aten.to.dtype: _identity,
+    aten.transpose.int: movement.transpose,
+    aten.type_as.default: _identity,
+    aten.unbind.int: movement.unbind,
+    aten.unsqueeze.default: movement.reshape,
+    aten.view.default: movement.reshape,
+}

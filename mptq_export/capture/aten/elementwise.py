@@ -1,0 +1,138 @@
+"""ATen ops of single elements: sums, products, activation functions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.activations import SIGMOID_SLOPES
+from mptq_export.capture.aten.arguments import arguments, name_of
+from mptq_export.capture.aten.movement import Stack
+from mptq_export.capture.graph import Shape
+from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.errors import MptqError
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A sigmoid that is to be multiplied by its own argument, not a value of the graph.
+
+    Attributes:
+        name: for errors.
+        of: canonical name of its argument.
+    """
+
+    name: str
+    of: str
+
+
+def _scalar_or_value(tracer: Tracer, node: fx.Node, arg: Any) -> str:
+    if isinstance(arg, (int, float)):
+        params = {"value": torch.tensor(float(arg))}
+        return tracer.add("constant", name_of(node, "scalar"), (), Shape((), None), {}, params)
+    return tracer.value(arg)
+
+
+def add(tracer: Tracer, node: fx.Node) -> str:
+    """`a + b`; a number becomes a constant."""
+    if node.kwargs.get("alpha", 1) != 1:
+        raise MptqError(f"{module_path(node)}: add with alpha is not supported")
+    pair = tuple(_scalar_or_value(tracer, node, a) for a in arguments(node)[:2])
+    return tracer.add("add", name_of(node, "add"), pair, shape_of(node))
+
+
+def sub(tracer: Tracer, node: fx.Node) -> str:
+    """`a - b = a + (-1) b`."""
+    first, second = arguments(node)[:2]
+    if isinstance(second, fx.Node) and not tracer.is_constant(second):
+        negative = {"value": torch.tensor(-1.0)}
+        name = name_of(node, "negative")
+        other = tracer.add("mul", name, (tracer.value(second),), tracer.shape(second), {}, negative)
+    else:
+        offset = -tracer.constant(second) if isinstance(second, fx.Node) else torch.tensor(-float(second))
+        name, params = name_of(node, "offset"), {"value": offset}
+        other = tracer.add("constant", name, (), Shape(tuple(offset.shape), None), {}, params)
+    return tracer.add("add", name_of(node, "sub"), (_scalar_or_value(tracer, node, first), other), shape_of(node))
+
+
+def neg(tracer: Tracer, node: fx.Node) -> str:
+    """`-x`."""
+    return times_constant(tracer, node, arguments(node)[0], torch.tensor(-1.0))
+
+
+def addcmul(tracer: Tracer, node: fx.Node) -> str:
+    """`bias + a * b` with a constant factor: an affine map of the channels."""
+    bias, first, second = arguments(node)[:3]
+    source, factor = (first, second) if tracer.is_constant(second) else (second, first)
+    scaled = times_constant(tracer, node, source, tracer.constant(factor))
+    return tracer.add("add", name_of(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
+
+
+def sum_of(tracer: Tracer, node: fx.Node) -> str:
+    """A sum over the axis along which values were stacked: a chain of additions."""
+    stack = tracer.values[arguments(node)[0]]
+    if not isinstance(stack, Stack) or list(arguments(node)[1]) != [stack.axis]:
+        raise MptqError(f"{module_path(node)}: a sum over {arguments(node)[1]} is not supported")
+    total = tracer.value(stack.parts[0])
+    for part in stack.parts[1:]:
+        total = tracer.add("add", name_of(node, "add"), (total, tracer.value(part)), shape_of(node))
+    return total
+
+
+def times_constant(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
+    """`x * factor`."""
+    params = {"value": factor.float()}
+    return tracer.add("mul", name_of(node, "mul"), (tracer.value(source),), shape_of(node), {}, params)
+
+
+def multiply(tracer: Tracer, node: fx.Node) -> str:
+    """Multiplication by a constant (LayerScale, the scale of q), or of two activations (gated units)."""
+    first, second = arguments(node)[:2]
+    for source, factor in ((first, second), (second, first)):
+        if isinstance(factor, (int, float)):
+            return times_constant(tracer, node, source, torch.tensor(float(factor)))
+        if tracer.is_constant(factor):
+            return times_constant(tracer, node, source, tracer.constant(factor))
+        if isinstance(tracer.values[factor], Gate):
+            return _gated(tracer, node, source, tracer.values[factor])
+    pair = (tracer.value(first), tracer.value(second))
+    return tracer.add("product", name_of(node, "product"), pair, shape_of(node))
+
+
+def sigmoid(tracer: Tracer, node: fx.Node) -> Gate:
+    """Held back: a gate is no canonical op by itself."""
+    return Gate(name_of(node, "sigmoid"), tracer.value(arguments(node)[0]))
+
+
+def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
+    """`x * sigmoid(slope * x)` as one activation, where its slope has a name."""
+    x, inner, slope = tracer.value(source), tracer.by_name[gate.of], 1.0
+    if inner.name != x and inner.op == "mul" and inner.params["value"].numel() == 1:
+        slope, inner = float(inner.params["value"]), tracer.by_name[inner.inputs[0]]
+    for function, known in SIGMOID_SLOPES.items():
+        if inner.name == x and abs(slope - known) < 1e-6:
+            return activation_of(tracer, node, x, function)
+    raise MptqError(f"{gate.name}: a sigmoid that gates another value than its own is not supported")
+
+
+def silu(tracer: Tracer, node: fx.Node) -> str:
+    """`x / (1 + e^-x)`."""
+    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "silu")
+
+
+def relu(tracer: Tracer, node: fx.Node) -> str:
+    """`max(x, 0)`."""
+    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "relu")
+
+
+def gelu(tracer: Tracer, node: fx.Node) -> str:
+    """GELU, or its tanh approximation."""
+    tanh = node.kwargs.get("approximate", "none") == "tanh"
+    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "gelu_tanh" if tanh else "gelu")
+
+
+def activation_of(tracer: Tracer, node: fx.Node, source: str, function: str) -> str:
+    """An activation function, by the name that `capture.activations` gives it."""
+    name = name_of(node, function.removesuffix("_tanh"))
+    return tracer.add("activation", name, (source,), shape_of(node), {"function": function})

@@ -1,0 +1,153 @@
+"""ATen ops that move data: shapes, slices, concatenations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.graph import Shape
+from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
+from mptq_export.errors import MptqError
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Values stacked along a new axis, not a value of the graph."""
+
+    parts: tuple[fx.Node, ...]
+    axis: int
+
+
+def reshape_to(tracer: Tracer, node: fx.Node, source: str, shape: Shape) -> str:
+    """A value in another shape."""
+    return tracer.add("reshape", name_of(node, "reshape"), (source,), shape)
+
+
+def reshape(tracer: Tracer, node: fx.Node) -> str:
+    """Any op that only changes the shape."""
+    return reshape_to(tracer, node, tracer.value(arguments(node)[0]), shape_of(node))
+
+
+def permute(tracer: Tracer, node: fx.Node) -> str:
+    """Axes in another order."""
+    rank = len(shape_of(node).dims)
+    perm = tuple(axis_of(int(p), rank) for p in arguments(node)[1])
+    return tracer.add(
+        "permute", name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": perm}
+    )
+
+
+def transpose(tracer: Tracer, node: fx.Node) -> str:
+    """Two axes exchanged."""
+    rank = len(shape_of(node).dims)
+    perm = list(range(rank))
+    first, second = (axis_of(int(a), rank) for a in arguments(node)[1:3])
+    perm[first], perm[second] = perm[second], perm[first]
+    name = name_of(node, "transpose")
+    return tracer.add("permute", name, (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": tuple(perm)})
+
+
+def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
+    if axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
+    dims = (*shape.dims[:axis], end - start, *shape.dims[axis + 1 :])
+    attrs = {"axis": axis, "start": start, "end": end}
+    return tracer.add("slice", name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis), attrs)
+
+
+def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
+    shape = tracer.shape(arguments(node)[0])
+    index %= shape.dims[axis]
+    piece = _slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, index, index + 1)
+    return reshape_to(tracer, node, piece, out)
+
+
+def select(tracer: Tracer, node: fx.Node) -> str:
+    """One index of an axis, without the axis."""
+    axis = axis_of(int(arguments(node)[1]), len(tracer.shape(arguments(node)[0]).dims))
+    return _select_at(tracer, node, axis, int(arguments(node)[2]), shape_of(node))
+
+
+def unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
+    """Every index of an axis."""
+    shape = tracer.shape(arguments(node)[0])
+    axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape.dims))
+    outs = [shape_from(v.shape) for v in node.meta["val"]]
+    return tuple(_select_at(tracer, node, axis, i, out) for i, out in enumerate(outs))
+
+
+def slice_of(tracer: Tracer, node: fx.Node) -> str:
+    """A range of an axis."""
+    args = arguments(node)
+    shape = tracer.shape(args[0])
+    axis = axis_of(int(args[1] or 0), len(shape.dims))
+    if (args[4] or 1) != 1:
+        return _strided(tracer, node, axis)
+    size = shape.dims[axis]
+    start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))
+    start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
+    if (start, end) == (0, size):
+        return tracer.value(args[0])
+    return _slice_axis(tracer, node, tracer.value(args[0]), shape, axis, start, end)
+
+
+def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
+    """Every n-th element: a reshape into groups of n, and one of each."""
+    args = arguments(node)
+    shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
+    if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
+    groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
+    moved = None if shape.batch_axis is None else shape.batch_axis + (shape.batch_axis > axis)
+    cut = reshape_to(tracer, node, tracer.value(args[0]), Shape(groups, moved))
+    one = _slice_axis(tracer, node, cut, Shape(groups, moved), axis + 1, start, start + 1)
+    return reshape_to(tracer, node, one, shape_of(node))
+
+
+def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
+    """Split / chunk / split_with_sizes: the sizes are read from the results."""
+    shape = tracer.shape(arguments(node)[0])
+    axis = axis_of(int(arguments(node)[2]) if len(node.args) > 2 else 0, len(shape.dims))
+    pieces, start = [], 0
+    for result in node.meta["val"]:
+        end = start + int(result.shape[axis])
+        pieces.append(_slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, start, end))
+        start = end
+    return tuple(pieces)
+
+
+def concat(tracer: Tracer, node: fx.Node) -> str:
+    """Values along an axis that they have."""
+    axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
+    inputs = tuple(tracer.value(n) for n in arguments(node)[0])
+    return tracer.add("concat", name_of(node, "concat"), inputs, shape_of(node), {"axis": axis})
+
+
+def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
+    """A concatenation along a new axis; held back where only sums over that axis read it."""
+    parts, shape = tuple(arguments(node)[0]), shape_of(node)
+    axis = axis_of(int(arguments(node)[1] or 0), len(shape.dims))
+    if all(user.target is aten.sum.dim_IntList for user in node.users):
+        return Stack(parts, axis)
+    thin = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
+    inputs = tuple(reshape_to(tracer, node, tracer.value(part), thin) for part in parts)
+    return tracer.add("concat", name_of(node, "stack"), inputs, shape, {"axis": axis})
+
+
+def roll(tracer: Tracer, node: fx.Node) -> str:
+    """A cyclic shift."""
+    shape = shape_of(node)
+    shifts = tuple(int(s) for s in arguments(node)[1])
+    axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
+    attrs = {"shifts": shifts, "axes": axes}
+    return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
+
+
+def pad(tracer: Tracer, node: fx.Node) -> str:
+    """Padding by nothing; any other is refused."""
+    if any(int(p) for p in arguments(node)[1]):
+        raise MptqError(f"{module_path(node)}: padding is not supported; choose an image size that the windows divide")
+    return tracer.value(arguments(node)[0])

@@ -1,0 +1,111 @@
+"""ATen ops that normalise or average."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.aten.elementwise import times_constant
+from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.errors import MptqError
+
+#: Stands for the smallest length that a vector is divided by: far below any step, and above zero.
+_TINY = 1e-24
+
+
+@dataclass(frozen=True)
+class Length:
+    """The Euclidean length of the rows of a value, not a value of the graph."""
+
+    of: fx.Node
+
+
+def layer_norm(tracer: Tracer, node: fx.Node) -> str:
+    """Layer norm over the last axis."""
+    args = arguments(node)
+    return _norm(tracer, node, args[2], args[3], 1e-5 if args[4] is None else float(args[4]), {})
+
+
+def rms_norm(tracer: Tracer, node: fx.Node) -> str:
+    """RMS norm over the last axis: a layer norm that subtracts no mean."""
+    args = arguments(node)
+    eps = torch.finfo(torch.float32).eps if args[3] is None else float(args[3])
+    return _norm(tracer, node, args[2], None, eps, {"centered": True})
+
+
+def _norm(
+    tracer: Tracer, node: fx.Node, weight: fx.Node | None, bias: fx.Node | None, eps: float, attrs: dict[str, Any]
+) -> str:
+    """A norm over the last axis."""
+    source, axes = arguments(node)[:2]
+    if len(axes) != 1:
+        raise MptqError(f"{module_path(node)}: a norm over {axes} must be over the last axis only")
+    width = int(axes[-1])
+    params = {
+        "weight": torch.ones(width) if weight is None else tracer.constant(weight),
+        "bias": torch.zeros(width) if bias is None else tracer.constant(bias),
+    }
+    inputs = (tracer.value(source),)
+    return tracer.add("layer_norm", module_path(node), inputs, shape_of(node), {"eps": eps, **attrs}, params)
+
+
+def div(tracer: Tracer, node: fx.Node) -> str:
+    """Division by a number, a constant, or the length of the vector itself."""
+    divisor = arguments(node)[1]
+    if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Length):
+        return _normalised(tracer, node, tracer.values[divisor])
+    if isinstance(divisor, fx.Node) and tracer.is_constant(divisor):
+        return times_constant(tracer, node, arguments(node)[0], 1.0 / tracer.constant(divisor))
+    if not isinstance(divisor, (int, float)):
+        raise MptqError(f"{module_path(node)}: division by an activation is not supported")
+    return times_constant(tracer, node, arguments(node)[0], torch.tensor(1.0 / float(divisor)))
+
+
+def length(tracer: Tracer, node: fx.Node) -> Length:
+    """Euclidean length over the last axis; only a division of the vector itself by it may read it."""
+    args = arguments(node)
+    order, axes, keep = args[1], args[2], args[3]
+    rank = len(shape_of(node).dims)
+    if (2 if order is None else order) != 2 or not keep or [axis_of(int(a), rank) for a in axes] != [rank - 1]:
+        raise MptqError(f"{module_path(node)}: only the Euclidean norm over the last axis is supported")
+    return Length(args[0])
+
+
+def same_length(tracer: Tracer, node: fx.Node) -> Any:
+    """`clamp_min` and `expand_as` of a length; the smallest length is far below any step of a quantizer."""
+    value = tracer.values[arguments(node)[0]]
+    if not isinstance(value, Length):
+        raise MptqError(f"{module_path(node)}: {node.target} is not supported here")
+    return value
+
+
+def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
+    """`x / |x|` is an RMS norm with gamma = 1 / sqrt(D)."""
+    source, width = arguments(node)[0], shape_of(node).dims[-1]
+    if tracer.value(source) != tracer.value(length.of):
+        raise MptqError(f"{module_path(node)}: division by the length of another value is not supported")
+    params = {"weight": torch.full((width,), width**-0.5), "bias": torch.zeros(width)}
+    attrs = {"eps": _TINY, "centered": True}
+    return tracer.add("layer_norm", name_of(node, "unit"), (tracer.value(source),), shape_of(node), attrs, params)
+
+
+def mean(tracer: Tracer, node: fx.Node) -> str:
+    """A mean over tokens."""
+    shape = tracer.shape(arguments(node)[0])
+    axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
+    if shape.batch_axis in axes or len(shape.dims) - 1 in axes:
+        raise MptqError(f"{module_path(node)}: a mean over the batch or the channels is not supported")
+    keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
+    source = tracer.value(arguments(node)[0])
+    return tracer.add("mean", name_of(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
+
+
+def average_pool(tracer: Tracer, node: fx.Node) -> str:
+    """Adaptive pooling of channels-first maps to one number a channel."""
+    if [int(size) for size in arguments(node)[1]] != [1, 1]:
+        raise MptqError(f"{module_path(node)}: pooling to {arguments(node)[1]} is not supported")
+    rank = len(shape_of(node).dims)
+    attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
+    return tracer.add("mean", name_of(node, "mean"), (tracer.value(arguments(node)[0]),), shape_of(node), attrs)
