@@ -13,7 +13,6 @@ import torch
 from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
-from mptq_export.errors import MptqError
 from mptq_export.transform.channels import channel_numbers, constant_along
 
 #: Part of the mean diagonal that is added to a second moment, so that it can be inverted.
@@ -125,10 +124,7 @@ def _softmax_only(graph: Graph, matmul: Node) -> bool:
         node = readers[node.name][0]
         if node.op not in ("add", "softmax") and node.op not in MOVEMENT:
             return False
-    try:
-        return score_path(graph, node)[0].name == matmul.name
-    except MptqError:
-        return False
+    return score_path(graph, node)[0].name == matmul.name
 
 
 def _heads(index: torch.Tensor) -> torch.Tensor | None:
