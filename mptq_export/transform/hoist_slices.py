@@ -7,6 +7,8 @@ and again, until it stands where all rows are needed (the keys and values of the
 
 from dataclasses import replace
 
+import torch
+
 from mptq_export.capture.graph import Graph, Node, Shape
 
 _ROW_WISE = frozenset({"linear", "layer_norm", "activation", "add", "mul", "softmax", "matmul", "permute", "reshape"})
@@ -79,11 +81,16 @@ def _sliced_inputs(graph: Graph, node: Node, attrs: dict[str, int]) -> list[Node
         if axis != rank - 2:
             return None
         return [_slice(graph, source, len(graph[source].shape.dims) - 2, start, end), graph[node.inputs[1]]]
-    if axis == rank - 1:
+    if axis == rank - 1 or (node.op == "mul" and _varies_along(node.params["value"], axis - rank)):
         return None
     if node.op == "add":
         return [_sliced_operand(graph, name, rank, axis, start, end) for name in node.inputs]
     return [_slice(graph, source, axis, start, end)]
+
+
+def _varies_along(factor: torch.Tensor, axis: int) -> bool:
+    """Whether a factor has a number of its own for every position of an axis, counted from the back."""
+    return factor.dim() >= -axis and factor.shape[axis] != 1
 
 
 def _sliced_operand(graph: Graph, name: str, rank: int, axis: int, start: int, end: int) -> Node:
