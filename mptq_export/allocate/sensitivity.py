@@ -10,6 +10,7 @@ import torch
 
 from mptq_export.allocate.catalogue import Catalogue
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.importance import hessian_draw
@@ -76,5 +77,5 @@ def sensitivity_table(
 
 
 def _as_simulated(graph: Graph, source: str, value: torch.Tensor) -> torch.Tensor:
-    """A float value as the simulator's node expects it: softmax without its division."""
-    return value / value.amax(-1, keepdim=True) if graph[source].op == "softmax" else value
+    """A float value as the simulator's node expects it: softmax without its division where matmuls divide."""
+    return value / value.amax(-1, keepdim=True) if feeds_matmuls(graph, graph[source]) else value
