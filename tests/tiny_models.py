@@ -25,6 +25,14 @@ _VIT: dict[str, Any] = {
     "num_heads": 2,
     "num_classes": CLASSES,
 }
+_SWIN: dict[str, Any] = {
+    "img_size": 32,
+    "window_size": 4,
+    "embed_dim": 16,
+    "depths": (2, 2),
+    "num_heads": (2, 4),
+    "num_classes": CLASSES,
+}
 #: timm name and arguments of each kind.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit_tiny_patch16_224", _VIT),
@@ -32,17 +40,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gap": ("vit_tiny_patch16_224", {**_VIT, "global_pool": "avg", "class_token": False}),
     "dinov2": ("vit_small_patch14_dinov2", {**_VIT, "patch_size": 16, "img_size": 64}),
     "dinov2_reg": ("vit_small_patch14_reg4_dinov2", {**_VIT, "patch_size": 16, "img_size": 64}),
-    "swin": (
-        "swin_tiny_patch4_window7_224",
-        {
-            "img_size": 32,
-            "window_size": 4,
-            "embed_dim": 16,
-            "depths": (2, 2),
-            "num_heads": (2, 4),
-            "num_classes": CLASSES,
-        },
-    ),
+    "swin": ("swin_tiny_patch4_window7_224", _SWIN),
 }
 
 #: The same for what other families add, one of each.
@@ -53,17 +51,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "eva": ("eva02_tiny_patch14_224", _VIT),
     "dinov3": ("vit_small_plus_patch16_dinov3", _VIT),
     "cait": ("cait_xxs24_224", {**_VIT, "depth_token_only": 1}),
-    "swinv2": (
-        "swinv2_tiny_window8_256",
-        {
-            "img_size": 32,
-            "window_size": 4,
-            "embed_dim": 16,
-            "depths": (2, 2),
-            "num_heads": (2, 4),
-            "num_classes": CLASSES,
-        },
-    ),
+    "swinv2": ("swinv2_tiny_window8_256", _SWIN),
 }
 
 _ALL = KINDS | FAMILIES

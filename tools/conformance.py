@@ -26,6 +26,7 @@ import numpy as np
 import onnx
 import timm
 import torch
+from bench.random_checkpoint import randomise
 from rich.progress import track
 from timm.models import list_models
 
@@ -194,14 +195,7 @@ def randomised(arch: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """A model with random weights of unit gain, norms near one, and biases that are not zero."""
     torch.manual_seed(0)
     model = timm.create_model(arch, **arguments).requires_grad_(False).eval()
-    for name, parameter in model.named_parameters():
-        noise = torch.randn_like(parameter)
-        if "norm" in name and name.endswith("weight"):
-            parameter.copy_(1 + 0.1 * noise)
-        elif name.endswith("weight") and parameter.dim() > 1:
-            parameter.copy_(noise * parameter[0].numel() ** -0.5)
-        else:
-            parameter.copy_(0.2 * noise)
+    randomise(model)
     return model
 
 
@@ -243,6 +237,8 @@ def markdown(rows: list[Row]) -> str:
     ]
     lines += ["`kernels_ref` on two images, every tensor. Made by", ""]
     lines += ["    python tools/conformance.py results.jsonl --table docs/models.md", ""]
+    total = sum(len(list_models(module=family)) for family in FAMILIES)
+    lines += [f"{len(rows)} of {total} architectures have been tried.", ""]
     lines += ["| family (timm module) | exact | refused | failed | too large to try |", "|---|---|---|---|---|"]
     statuses = (EXACT, REFUSED, FAILED, TOO_LARGE)
     families = sorted({row.family for row in rows})

@@ -12,9 +12,9 @@ from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import MASKED_STEPS
 from mptq_export.quantize.certify import (
     MARGIN,
-    certify_attention,
-    certify_activation,
     activation_results,
+    certify_activation,
+    certify_attention,
     margin,
     region_margin,
     short_scale,

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -20,13 +20,18 @@ def write_random_checkpoint(arch: str, path: Path) -> Path:
     """
     torch.manual_seed(0)
     model = timm.create_model(check_name(arch)).requires_grad_(False)
+    randomise(model)
+    torch.save({"arch": arch, "model_kwargs": {}, "state_dict": model.state_dict()}, path)
+    return path
+
+
+def randomise(model: torch.nn.Module) -> None:
+    """Set all parameters of a model, none of which asks for gradients."""
     for name, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
         if "norm" in name and name.endswith("weight"):
             parameter.copy_(1 + 0.1 * noise)
-        elif name.endswith("weight"):
+        elif name.endswith("weight") and parameter.dim() > 1:
             parameter.copy_(noise * parameter[0].numel() ** -0.5)
         else:
             parameter.copy_(0.2 * noise)
-    torch.save({"arch": arch, "model_kwargs": {}, "state_dict": model.state_dict()}, path)
-    return path
