@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,9 +101,9 @@ def main(results: Path, only: tuple[str, ...], jobs: int, most: int, timeout: in
         if name not in known and any(fnmatch.fnmatch(name, pattern) for pattern in only)
     ]
     with ThreadPoolExecutor(jobs) as pool, results.open("a", encoding="utf-8") as file:
-        rows = pool.map(lambda job: in_process(*job, most * 1_000_000, timeout), wanted)
-        for row in track(rows, "examining", len(wanted), transient=True):
-            file.write(json.dumps(asdict(row)) + "\n")
+        started = [pool.submit(in_process, *job, most * 1_000_000, timeout) for job in wanted]
+        for done in track(as_completed(started), "examining", len(wanted), transient=True):
+            file.write(json.dumps(asdict(done.result())) + "\n")
             file.flush()
     rows_now = read(results)
     for status in (EXACT, REFUSED, FAILED, TOO_LARGE):
