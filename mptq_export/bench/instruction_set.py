@@ -1,10 +1,15 @@
 """What the CPU can multiply integers with: it decides which of onnxruntime's kernels run."""
 
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+
+MASK_VARIABLE = "MPTQ_CPU_MASK"
+"""Environment variable with the flag of the highest instruction set that onnxruntime sees; only
+``tools/crosscheck/mask_cpu.py`` sets it, which makes it true."""
 
 # Flag in /proc/cpuinfo and the name that people use, from the slowest to the fastest.
 _X86 = {
@@ -55,5 +60,10 @@ def detect_cpu(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Cpu:
         if found:
             fields.setdefault(key.strip().lower(), value.strip())
     flags = set(f"{fields.get('flags', '')} {fields.get('features', '')}".split())
-    sets = tuple(name for flag, name in (_X86 | _ARM).items() if flag in flags)
-    return Cpu(fields.get("model name") or "unknown", machine, sets)
+    name = fields.get("model name") or "unknown"
+    mask = os.environ.get(MASK_VARIABLE)
+    if mask is not None:
+        known = list(_X86)
+        flags -= set(known[known.index(mask) + 1 :] if mask in known else known)
+        name += f", masked to {mask}"
+    return Cpu(name, machine, tuple(text for flag, text in (_X86 | _ARM).items() if flag in flags))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mptq_export.bench.instruction_set import Cpu, detect_cpu
+from mptq_export.bench.instruction_set import MASK_VARIABLE, Cpu, detect_cpu
 
 ZEN = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx avx2\n\nprocessor\t: 1\nmodel name\t: other\n"
 XEON = "model name : Xeon\nflags : avx avx2 avx512f avx512bw avx512_vnni avx_vnni amx_bf16 amx_int8\n"
@@ -34,3 +34,13 @@ def test_a_system_that_does_not_say_is_unknown(tmp_path: Path):
 
 def test_this_machine_has_an_architecture():
     assert detect_cpu().machine
+
+
+@pytest.mark.parametrize(("mask", "sets"), [("avx2", ("AVX", "AVX2")), ("sse4_1", ())])
+def test_a_masked_cpu_has_no_more_than_its_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: str, sets: tuple[str, ...]
+):
+    monkeypatch.setenv(MASK_VARIABLE, mask)
+    file = tmp_path / "cpuinfo"
+    file.write_text(XEON)
+    assert detect_cpu(file, "x86_64") == Cpu(f"Xeon, masked to {mask}", "x86_64", sets)

@@ -6,6 +6,7 @@ show the emulated one, which is also what onnxruntime goes by. Standard library 
 
 import ctypes
 import mmap
+import os
 import platform
 
 # void cpuid(uint32 leaf, uint32 subleaf, uint32 out[4]), System V calling convention.
@@ -41,7 +42,8 @@ def cpu_features() -> list[str]:
 
 def _x86_features() -> list[str]:
     with mmap.mmap(-1, len(_CPUID), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as code:
-        code.write(_CPUID)
+        # Under mask_cpu.py, ask as the patched onnxruntime does.
+        code.write(_CPUID.replace(b"\x0f\xa2", b"\xcc\x90") if "MPTQ_CPU_MASK" in os.environ else _CPUID)
         buffer = ctypes.c_char.from_buffer(code)
         signature = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32))
         cpuid = signature(ctypes.addressof(buffer))
