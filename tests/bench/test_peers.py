@@ -39,22 +39,39 @@ def test_a_checkpoint_with_all_its_peers(checkpoint: Path, folder: Path, tmp_pat
     rows = {row["name"]: row for row in report["models"]}
     assert list(rows)[: len(NAMES)] == NAMES
     openvino = [name for name in rows if name.startswith("OpenVINO")]
-    assert len(openvino) == 2 or report["left_out"] == ["OpenVINO: No module named 'nncf'"]
+    assert len(openvino) == 2 or report["left_out"] == "OpenVINO: No module named 'nncf'"
     assert report["calibration_images"] == 4
     for name, row in rows.items():
         assert 0 <= row["top1"] <= 1
-        assert row["over"]["ours 8/8"]["median"] > 0
+        assert row["timings"][0]["over"]["ours 8/8"]["median"] > 0
         assert row["file_bytes"] > 0
         assert row["stability"]["logits"] == 14
         if name.startswith("ours"):
             assert row["verified"]["differing"] == 0 and row["verified"]["values"] > 1000
             assert row["matmuls"]["integer"] >= MATMULS and row["matmuls"]["float"] == 0
             assert [row["stability"][change] for change in ("batch", "threads", "kernels_ref")] == [0, 0, 0]
-    assert rows["ours 8/8"]["over"]["ours 8/8"] == {"low": 1.0, "median": 1.0, "high": 1.0}
+    assert rows["ours 8/8"]["timings"][0]["over"]["ours 8/8"] == {"low": 1.0, "median": 1.0, "high": 1.0}
     assert rows["float32"]["matmuls"]["integer"] == 0
     assert {path.name for path in kept.glob("ours*.onnx")} == {"ours.w8a8.onnx", "ours.w7a8.onnx", "ours.w4a4.onnx"}
     for words in ("top-1", "over ours 7/8", "kernels_ref", "in float"):
         assert words in " ".join(result.stdout.split())
+
+    again = tmp_path / "again.json"
+    settings = ("--threads", 1, "--threads", 2, "--batch", 1, "--batch", 3)
+    result = peers("--kept", kept, *settings, "--rounds", 1, "--no-openvino", "--json", again)
+    assert result.exit_code == 0, (result.output, result.exception)
+    models = json.loads(again.read_text())["models"]
+    assert [row["name"] for row in models] == NAMES
+    for row in models:
+        assert row["file_bytes"] == rows[row["name"]]["file_bytes"]
+        assert [(t["threads"], t["batch"]) for t in row["timings"]] == [(1, 1), (2, 1), (1, 3), (2, 3)]
+    assert "top-1" not in result.stdout and "kernels_ref" not in result.stdout
+
+
+def test_a_folder_without_our_files_is_refused(tmp_path: Path):
+    result = peers("--kept", tmp_path)
+    assert result.exit_code == 2
+    assert "has no float.onnx" in result.stderr
 
 
 def test_a_file_that_the_reference_cannot_read_says_why(companion: Path):
@@ -72,10 +89,10 @@ def test_random_weights_are_all_there(tmp_path: Path):
 
 def test_wrong_command_lines(checkpoint: Path, tmp_path: Path):
     for arguments, words in (
-        ((), "CHECKPOINT or --random"),
-        ((checkpoint, "--random", "test_vit"), "CHECKPOINT or --random"),
-        ((checkpoint,), "needs --calib and --val"),
-        (("--random", "test_vit", "--val", tmp_path), "--random has neither"),
+        ((), "CHECKPOINT, --random"),
+        ((checkpoint, "--random", "test_vit"), "CHECKPOINT, --random"),
+        ((checkpoint,), "needs --calib"),
+        (("--random", "test_vit", "--val", tmp_path), "have neither"),
         (("--random", "no_such_vit"), "no_such_vit"),
     ):
         result = peers(*arguments)

@@ -33,11 +33,15 @@ def openvino_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> li
     for name, found in (("float", model), ("int8", quantized)):
         path = folder / f"openvino.{name}.xml"
         openvino.save_model(found, path, compress_to_fp16=False)
-        files = (path, path.with_suffix(".bin"))
-        peers.append(
-            Peer(f"OpenVINO {name}", files, lambda threads, batch, path=path: _open(path, threads, batch), False)
-        )
+        peers.append(openvino_peer(path))
     return peers
+
+
+def openvino_peer(path: Path) -> Peer:
+    """A model that `openvino_peers` wrote, `openvino.NAME.xml` with its weights beside it."""
+    name = path.name.split(".")[1]
+    files = (path, path.with_suffix(".bin"))
+    return Peer(f"OpenVINO {name}", files, lambda threads, batch: _open(path, threads, batch), False)
 
 
 def _open(path: Path, threads: int, batch: int) -> Predict:

@@ -1,37 +1,37 @@
 """Our files beside their peers: latency in turn, size, top-1, and how exact each is.
 
-    python tools/bench/peers.py CHECKPOINT --calib DIR --val DIR [--mixed 4.5] [--threads 1] [--batch 1]
-    python tools/bench/peers.py --random deit_small_patch16_224 [--threads 1] [--batch 1] [--json FILE] [--keep DIR]
+    python tools/bench/peers.py CHECKPOINT --calib DIR [--val DIR] [--mixed 4.5] [--keep DIR]
+    python tools/bench/peers.py --random deit_small_patch16_224 [--threads 1 --threads 4] [--batch 1 --batch 8]
+    python tools/bench/peers.py --kept DIR [--threads 2] [--json FILE]
 
 All models come from one checkpoint and the same calibration images and run in turn in one process: the float32 ONNX
 file; onnxruntime's quantize_static (QDQ, per channel, min/max) as u8s8, u8u8 and s8s8; ours at 8/8, 7/8 and 4/4; and
 OpenVINO in float and int8, if openvino and nncf are installed (`pip install openvino nncf`). --random takes random
-weights and synthetic images; there is no top-1 then.
+weights and synthetic images. Without --val there is no top-1. --kept times what --keep kept and checks nothing.
 """
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 import onnxruntime as ort
-from openvino_peers import openvino_peers
+from openvino_peers import openvino_peer, openvino_peers
 from peer import Peer, onnx_peer, stability
+from peer_tables import show
 from random_checkpoint import write_random_checkpoint
 from rich.console import Console
-from rich.table import Table
-from static_peers import static_peers
+from static_peers import VARIANTS, static_peers
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
+from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
-from mptq_export.bench.show import spread
 from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
@@ -54,61 +54,68 @@ CHECKED_IMAGES = 2
 @click.argument("checkpoint", required=False)
 @click.option("--random", "arch", metavar="ARCH", help="timm architecture with random weights, in place of CHECKPOINT.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Calibration images.")
+@click.option("--kept", type=click.Path(path_type=Path, exists=True), help="Only time the models of this folder.")
 @click.option("--val", type=click.Path(path_type=Path), help="Validation images in class folders.")
 @click.option("--count", type=click.IntRange(2), default=32, show_default=True, help="Calibration images.")
 @click.option("--images", type=click.IntRange(1), default=1000, show_default=True, help="Validation images.")
 @click.option("--mixed", metavar="BUDGET", help="Also search widths under this budget: minutes to hours.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True)
+@click.option("--batch", "batches", type=click.IntRange(1), multiple=True, default=(1,), show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep the models in this folder, for mptq-bench.")
+@click.option("--openvino/--no-openvino", default=True, help="Whether OpenVINO is among the peers.")
+@click.option("--checks/--no-checks", default=True, help="Whether exactness is checked.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the models in this folder, for --kept.")
 @json_option
 def main(
     checkpoint: str | None,
     arch: str | None,
+    kept: Path | None,
     calib: Path | None,
     val: Path | None,
     count: int,
     images: int,
     mixed: str | None,
-    threads: int,
-    batch: int,
+    threads: tuple[int, ...],
+    batches: tuple[int, ...],
     rounds: int,
+    openvino: bool,
+    checks: bool,
     keep: Path | None,
     json_path: Path | None,
 ) -> None:
-    if (checkpoint is None) == (arch is None):
-        raise click.UsageError("Name a CHECKPOINT or --random ARCH.")
-    if checkpoint is not None and (calib is None or val is None):
-        raise click.UsageError("A CHECKPOINT needs --calib and --val.")
-    if arch is not None and (calib or val):
-        raise click.UsageError("--random has neither --calib nor --val.")
+    if sum(source is not None for source in (checkpoint, arch, kept)) != 1:
+        raise click.UsageError("Name a CHECKPOINT, --random ARCH or --kept DIR.")
+    if checkpoint is not None and calib is None:
+        raise click.UsageError("A CHECKPOINT needs --calib.")
+    if checkpoint is None and (calib or val):
+        raise click.UsageError("--random and --kept have neither --calib nor --val.")
+    report: dict[str, Any] = {"cpu": asdict(detect_cpu()), "onnxruntime": ort.__version__, "rounds": rounds}
+    settings = [(number, batch) for batch in batches for number in threads]
     with _folder(keep) as folder:
-        model = checkpoint or str(write_random_checkpoint(str(arch), folder / "random.pt"))
-        preprocessing = load_model(model).preprocessing
-        inputs = list(open_calibration(calib, preprocessing, count=count).batches(1))
-        floating = folder / "float.onnx"
-        ours = our_peers(ExportRequest(model, floating, calib=calib, count=count, force=True), folder, mixed)
-        peers = [onnx_peer("float32", floating), *static_peers(floating, inputs, folder), *ours]
-        left_out = []
-        try:
-            peers += openvino_peers(floating, inputs, folder)
-        except ModuleNotFoundError as error:
-            left_out.append(f"OpenVINO: {error}")
-        feed = np.concatenate(list(islice(inputs * batch, batch)))
-        rows = measured(peers, feed, threads, rounds)
-        for peer, row in zip(peers, rows, strict=True):
-            row["top1"] = None if val is None else top1(peer, val, preprocessing, images)
-            row.update(exactness(peer, np.concatenate(inputs[:CHECKED_IMAGES]), ours=peer in ours))
-    report = {
-        "model": arch or Path(model).name,
-        "cpu": asdict(detect_cpu()),
-        "onnxruntime": ort.__version__,
-        **{"threads": threads, "batch": batch, "rounds": rounds, "calibration_images": len(inputs)},
-        **{"left_out": left_out, "models": rows},
-    }
+        if kept is not None:
+            peers = kept_peers(kept, openvino)
+            report |= {"model": kept.name, "models": timed(peers, settings, rounds)}
+        else:
+            model = checkpoint or str(write_random_checkpoint(str(arch), folder / "random.pt"))
+            preprocessing = load_model(model).preprocessing
+            inputs = list(open_calibration(calib, preprocessing, count=count).batches(1))
+            floating = folder / "float.onnx"
+            ours = our_peers(ExportRequest(model, floating, calib=calib, count=count, force=True), folder, mixed)
+            peers = [onnx_peer("float32", floating), *static_peers(floating, inputs, folder), *ours]
+            if openvino:
+                try:
+                    peers += openvino_peers(floating, inputs, folder)
+                except ModuleNotFoundError as error:
+                    report["left_out"] = f"OpenVINO: {error}"
+            rows = timed(peers, settings, rounds)
+            for peer, row in zip(peers, rows, strict=True):
+                if val is not None:
+                    row["top1"] = top1(peer, val, preprocessing, images)
+                if checks:
+                    row.update(exactness(peer, np.concatenate(inputs[:CHECKED_IMAGES]), ours=peer in ours))
+            report |= {"model": arch or Path(model).name, "models": rows, "calibration_images": len(inputs)}
     write_json(json_path, report)
-    show(report, Console(highlight=False))
+    show(report, CHECKED_IMAGES, Console(highlight=False))
 
 
 @contextmanager
@@ -137,7 +144,7 @@ def our_peers(base: ExportRequest, folder: Path, mixed: str | None) -> list[Peer
         weights, activations = (int(width) for width in bits.split("/"))
         request = ExportRequest(
             base.model,
-            folder / f"ours.w{weights}a{activations}.onnx",
+            our_file(folder, bits),
             calib=base.calib,
             count=base.count,
             bits=(weights, activations),
@@ -155,20 +162,52 @@ def our_peers(base: ExportRequest, folder: Path, mixed: str | None) -> list[Peer
     return peers
 
 
-def measured(peers: list[Peer], feed: np.ndarray, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Latency and size of each peer, and its latency over that of each of `BASES` in the same round."""
-    predicts = {peer.name: peer.open(threads, len(feed)) for peer in peers}
-    runners = {name: lambda predict=predict: predict(feed) for name, predict in predicts.items()}
-    seconds = interleave(runners, rounds, progress)
-    return [
-        {
-            "name": peer.name,
-            "latency_ms": asdict(Quartiles.of(seconds[peer.name] * 1e3)),
-            "over": {base: asdict(Quartiles.of(seconds[peer.name] / seconds[base])) for base in BASES},
-            "file_bytes": peer.file_bytes,
-        }
-        for peer in peers
-    ]
+def kept_peers(folder: Path, openvino: bool) -> list[Peer]:
+    """The models that an earlier run kept.
+
+    Raises:
+        MptqError: the folder lacks one that ratios are taken to.
+    """
+    files = {"float32": folder / "float.onnx"}
+    files |= {f"ORT static {name}": folder / f"static.{name}.onnx" for name in VARIANTS}
+    files |= {f"ours {bits}": our_file(folder, bits) for bits in OURS}
+    files["ours mixed"] = folder / "ours.mixed.onnx"
+    peers = [onnx_peer(name, path) for name, path in files.items() if path.exists()]
+    if openvino:
+        peers += [openvino_peer(path) for path in sorted(folder.glob("openvino.*.xml"))]
+    names = {peer.name for peer in peers}
+    for name in ("float32", *BASES):
+        if name not in names:
+            raise MptqError(f"{folder} has no {files[name].name}; keep models with --keep first")
+    return peers
+
+
+def our_file(folder: Path, bits: str) -> Path:
+    """Where our file of a width lies."""
+    return folder / "ours.w{}a{}.onnx".format(*bits.split("/"))
+
+
+def timed(peers: list[Peer], settings: list[tuple[int, int]], rounds: int) -> list[dict[str, Any]]:
+    """Latency and size of each peer, and its latency over that of each of `BASES` in the same round.
+
+    Args:
+        peers: all of them; the first is an ONNX file, whose input the others share.
+        settings: threads and batch size of every table.
+        rounds: timed runs of each.
+    """
+    (path,) = peers[0].files
+    rows: list[dict[str, Any]] = [{"name": p.name, "file_bytes": p.file_bytes, "timings": []} for p in peers]
+    for threads, batch in settings:
+        (feed,) = feed_of(read_spec(path), batch).values()
+        predicts = {peer.name: peer.open(threads, batch) for peer in peers}
+        runners = {name: lambda predict=predict, feed=feed: predict(feed) for name, predict in predicts.items()}
+        seconds = interleave(runners, rounds, progress)
+        for row in rows:
+            own = seconds[row["name"]]
+            ratios = {base: asdict(Quartiles.of(own / seconds[base])) for base in BASES}
+            latency = asdict(Quartiles.of(own * 1e3))
+            row["timings"].append({"threads": threads, "batch": batch, "latency_ms": latency, "over": ratios})
+    return rows
 
 
 def top1(peer: Peer, val: Path, preprocessing: Preprocessing, limit: int) -> float | None:
@@ -190,40 +229,6 @@ def exactness(peer: Peer, images: np.ndarray, *, ours: bool) -> dict[str, Any]:
         report = verify_model(path, [image[None] for image in images])
         found["verified"] = {"differing": report.differing, "values": report.values}
     return found
-
-
-def show(report: dict[str, Any], console: Console) -> None:
-    cpu, rows = detect_cpu().description, report["models"]
-    console.print(
-        f"{report['model']}, {cpu}; onnxruntime {report['onnxruntime']}, threads {report['threads']}, "
-        f"batch {report['batch']}, {report['rounds']} rounds, {report['calibration_images']} calibration images",
-        soft_wrap=True,
-    )
-    table = Table("model", "ms", *(f"over {base}" for base in BASES), "MB", "top-1", box=None, padding=(0, 1))
-    for row in rows:
-        ratios = (Quartiles(**row["over"][base]) for base in BASES)
-        cells = (f"{ratio.median:.2f} ({spread(ratio)})" for ratio in ratios)
-        accuracy = "-" if row["top1"] is None else f"{row['top1']:.1%}"
-        latency, megabytes = f"{row['latency_ms']['median']:.2f}", f"{row['file_bytes'] / 1e6:.2f}"
-        table.add_row(row["name"], latency, *cells, megabytes, accuracy)
-    console.print(table)
-    console.print(
-        f"\nOf {rows[0]['stability']['logits']} logits of {CHECKED_IMAGES} images, on this CPU, so many change with "
-        "the batch (1, then all), with 2 threads, with onnxruntime's optimiser off, in kernels_ref; for ours, all "
-        "values of the graph against kernels_ref; matmuls that run in float:",
-        soft_wrap=True,
-    )
-    changes = ("batch", "threads", "optimiser", "kernels_ref")
-    table = Table("model", *changes, "all values", "in float", box=None, padding=(0, 1))
-    for row in rows:
-        cells = (str(row["stability"].get(change, "-")) for change in changes)
-        verified, matmuls = row.get("verified"), row.get("matmuls")
-        every = f"{verified['differing']} of {verified['values'] / 1e6:.1f}M" if verified else "-"
-        plan = f"{matmuls['float']} of {sum(matmuls.values())}" if matmuls else "-"
-        table.add_row(row["name"], *cells, every, plan)
-    console.print(table)
-    for reason in report["left_out"]:
-        console.print(f"left out: {reason}", soft_wrap=True)
 
 
 if __name__ == "__main__":
