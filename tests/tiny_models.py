@@ -17,6 +17,7 @@ from mptq_export.transform import prepare
 
 CLASSES = 7
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.2, 0.3)
+_CLASSES = {"num_classes": CLASSES}
 _VIT: dict[str, Any] = {
     "img_size": 32,
     "patch_size": 8,
@@ -52,6 +53,60 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "dinov3": ("vit_small_plus_patch16_dinov3", _VIT),
     "cait": ("cait_xxs24_224", {**_VIT, "depth_token_only": 1}),
     "swinv2": ("swinv2_tiny_window8_256", _SWIN),
+    "levit": (
+        "levit_128s",
+        {"img_size": 64, "embed_dim": (16, 32), "num_heads": (2, 2), "depth": (1, 1), "key_dim": 8, **_CLASSES},
+    ),
+    "convit": ("convit_tiny", {**_VIT, "depth": 3, "local_up_to_layer": 2}),
+    "hiera": (
+        "hiera_tiny_224",
+        {
+            "img_size": (64, 64),
+            "embed_dim": 16,
+            "num_heads": 1,
+            "stages": (1, 1, 1),
+            "q_pool": 2,
+            "mask_unit_size": (4, 4),
+            **_CLASSES,
+        },
+    ),
+    "tnt": (
+        "tnt_s_patch16_224",
+        {"img_size": 32, "embed_dim": 32, "inner_dim": 8, "depth": 2, "num_heads_inner": 2, "num_heads_outer": 2}
+        | _CLASSES,
+    ),
+    "visformer": (
+        "visformer_tiny",
+        {"img_size": 64, "init_channels": 8, "embed_dim": 32, "depth": (1, 0, 1), "num_heads": 2, **_CLASSES},
+    ),
+    "crossvit": (
+        "crossvit_9_240",
+        {
+            "img_size": 32,
+            "img_scale": (1.0, 0.75),
+            "patch_size": (8, 12),
+            "embed_dim": (16, 32),
+            "depth": ((1, 1, 0),),
+            "num_heads": (2, 2),
+            "mlp_ratio": (2, 2, 1),
+            **_CLASSES,
+        },
+    ),
+    "sam": (
+        "samvit_base_patch16",
+        {
+            "img_size": 48,
+            "patch_size": 8,
+            "embed_dim": 32,
+            "depth": 2,
+            "num_heads": 2,
+            "window_size": 4,
+            "global_attn_indexes": (1,),
+            "neck_chans": 16,
+            "use_rel_pos": True,
+            **_CLASSES,
+        },
+    ),
 }
 
 _ALL = KINDS | FAMILIES
@@ -65,20 +120,25 @@ def tiny(kind: str) -> nn.Module:
     model: nn.Module = timm.create_model(name, **kwargs).eval().requires_grad_(False)
     for path, parameter in model.named_parameters():
         noise = torch.randn_like(parameter)
-        if path.endswith("gamma") or ("norm" in path and path.endswith("weight")):
+        if path.endswith(("gamma", "bn.weight")) or ("norm" in path and path.endswith("weight")):
             parameter.copy_(1 + 0.2 * noise)
         elif parameter.dim() == 2 and "table" not in path:
             parameter.copy_(noise * parameter.shape[1] ** -0.5)
-        elif path.startswith("patch_embed") and parameter.dim() == 4:
-            parameter.copy_(noise * parameter[0].numel() ** -0.5)
+        elif path.endswith("weight") and parameter.dim() == 4:
+            gain = 1 if path.startswith("patch_embed") else 2  # no norm raises what activation functions lower
+            parameter.copy_(gain * noise * parameter[0].numel() ** -0.5)
         else:
             parameter.copy_(0.2 * noise)
+    for path, buffer in model.named_buffers():
+        if path.endswith(("running_mean", "running_var")):
+            buffer.copy_(buffer + 0.2 * torch.rand_like(buffer))
     return model
 
 
 def size(kind: str) -> tuple[int, int, int]:
     """(C, H, W) of the model's input."""
-    edge = _ALL[kind][1]["img_size"]
+    given = _ALL[kind][1]["img_size"]
+    edge = given if isinstance(given, int) else given[0]
     return 3, edge, edge
 
 

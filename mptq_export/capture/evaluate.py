@@ -87,6 +87,22 @@ def _slice(node: Node, x: torch.Tensor) -> torch.Tensor:
     return x.narrow(node.attrs["axis"], node.attrs["start"], node.attrs["end"] - node.attrs["start"])
 
 
+def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
+    """[B, oh, ow, kh * kw * C]: windows of an NHWC map (zeros or its edge around it), row by row, channels last."""
+    (kh, kw), (sh, sw) = node.attrs["kernel"], node.attrs["stride"]
+    top, left, bottom, right = node.attrs["pads"]
+    if node.attrs.get("edge"):
+        rows, columns = (
+            torch.arange(-before, size + after, device=x.device).clamp(0, size - 1)
+            for before, size, after in ((top, x.shape[1], bottom), (left, x.shape[2], right))
+        )
+        x = x[:, rows][:, :, columns]
+    else:
+        x = F.pad(x, (0, 0, left, right, top, bottom))
+    cut = x.unfold(1, kh, sh).unfold(2, kw, sw)
+    return cut.permute(0, 1, 2, 4, 5, 3).flatten(3)
+
+
 def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
     batch = max(part.shape[0] for part in parts)
     wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
@@ -125,6 +141,7 @@ _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "mul": lambda node, x: x * node.params["value"],
     "product": lambda node, a, b: a * b,
     "rotary": _rotary,
+    "max": lambda node, x: x.amax(node.attrs["axis"], keepdim=True),
     "mean": lambda node, x: x.mean(node.attrs["axes"], node.attrs["keepdim"]),
     "concat": _concat,
     "pad": _pad,
@@ -132,5 +149,6 @@ _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "reshape": _reshape,
     "permute": lambda node, x: x.permute(node.attrs["perm"]),
     "slice": _slice,
+    "windows": _windows,
     "roll": lambda node, x: x.roll(node.attrs["shifts"], node.attrs["axes"]),
 }

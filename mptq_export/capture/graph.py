@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-#: Ops that only move or select data: they commute with any element-wise quantizer.
-MOVEMENT = frozenset({"reshape", "permute", "slice", "roll"})
+#: Ops that only move, repeat or select data, or put zeros around it: they commute with any element-wise quantizer.
+MOVEMENT = frozenset({"reshape", "permute", "slice", "roll", "windows"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Node:
 
     Attributes:
         op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `activation`, `add`, `mul`,
-            `mean`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, or one of `MOVEMENT`.
+            `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, or one of `MOVEMENT`.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.

@@ -25,11 +25,22 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         slope = SIGMOID_SLOPES[function]
         steep = x if slope == 1 else onnx.one("Mul", [x, onnx.scalar(slope)], f"{node.name}.steep")
         y = onnx.one("Mul", [x, onnx.one("Sigmoid", [steep], f"{node.name}.sigmoid")], node.name)
+    elif function == "hardswish":
+        y = _hardswish(emitter, x, node.name)
     elif function == "relu":
         y = onnx.one("Relu", [x], node.name)
     else:
         y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")
     return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)
+
+
+def _hardswish(emitter: "Emitter", x: str, name: str) -> str:
+    """`x (min(max(x + 3, 0), 6) / 6)`: each op rounds once."""
+    onnx = emitter.onnx
+    shifted = onnx.one("Add", [x, onnx.scalar(3.0)], f"{name}.shifted")
+    cut = onnx.one("Clip", [shifted, onnx.scalar(0.0), onnx.scalar(6.0)], f"{name}.cut")
+    share = onnx.one("Mul", [cut, onnx.scalar(1 / 6)], f"{name}.share")
+    return onnx.one("Mul", [x, share], name)
 
 
 def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Products with constants and of two values, rotations and concatenations, in float32.
+"""Products with constants and of two values, rotations, concatenations and maxima, in float32.
 
 Every op rounds each element once, as IEEE 754 says, so that the result is the same everywhere. Nothing here is read by
 a QuantizeLinear together with two DequantizeLinear, which onnxruntime would run as one op with roundings of its own.
@@ -57,6 +57,14 @@ def emit_concat(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     tensor = emitter.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attrs["axis"])
     whole = all(part.integer for part in parts)
     return Floats(tensor, exponent, max(part.bound for part in parts), integer=whole, flat=False)
+
+
+def emit_max(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+    """The largest values along an axis: nothing is rounded."""
+    source = emitter.full(emitter.floats(node.inputs[0], exponent), node.inputs[0])
+    axes = emitter.onnx.shape([node.attrs["axis"]])
+    tensor = emitter.onnx.one("ReduceMax", [source.tensor, axes], f"{node.name}.x{exponent}", keepdims=1)
+    return replace(source, tensor=tensor)
 
 
 def _times(emitter: "Emitter", source: Floats, factor: torch.Tensor, name: str) -> Floats:

@@ -69,7 +69,8 @@ class Emitter:
             x = self.floats(root.name, 0)
             step = quant.scale * 2.0**x.exponent
             base = self.coded(x.tensor, step, quant, key, x.flat, fused=False)
-        moved = movement.apply(self, base, root, chain)
+        zero = int(codes(torch.zeros(1), quant))
+        moved = movement.apply(self, base, root, chain, zero)
         tensor = moved.tensor
         if (moved.low, moved.high) != (quant.low, quant.high):  # one Gemm whose readers have several widths
             tensor = quantizer.clip(self.onnx, tensor, quant.low, quant.high, f"{key}.codes")
@@ -196,6 +197,7 @@ _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
     "product": elementwise.emit_product,
     "rotary": elementwise.emit_rotary,
     "concat": elementwise.emit_concat,
+    "max": elementwise.emit_max,
 }
 
 

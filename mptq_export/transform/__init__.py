@@ -14,6 +14,7 @@ from mptq_export.errors import MptqError
 from mptq_export.transform.center_residual import center_residual
 from mptq_export.transform.fold_multipliers import fold_multipliers
 from mptq_export.transform.fold_normalisation import fold_normalisation
+from mptq_export.transform.fold_offsets import fold_offsets
 from mptq_export.transform.fold_prefix import fold_prefix
 from mptq_export.transform.fold_rotary import fold_rotary
 from mptq_export.transform.hoist_slices import hoist_slices
@@ -22,6 +23,7 @@ from mptq_export.transform.merge_movement import merge_movement
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_rotary,
     fold_multipliers,
+    fold_offsets,
     fold_prefix,
     hoist_slices,
     merge_movement,

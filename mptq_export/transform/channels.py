@@ -3,7 +3,7 @@
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import Graph
+from mptq_export.capture.graph import Graph, Node
 
 
 def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
@@ -17,6 +17,37 @@ def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
     for step in chain:
         index = compute(step, [index])
     return index
+
+
+def owned_layer(graph: Graph, value: str) -> Node | None:
+    """The linear layer or patch embedding whose result, moved or not, is `value`, if nothing between is read twice."""
+    root, chain = graph.path(value)
+    readers = graph.consumers()
+    single = all(len(readers[before.name]) == 1 for before in [root, *chain][:-1])
+    return root if single and root.op in ("linear", "patch_embed") else None
+
+
+def per_channel(graph: Graph, value: str, constant: torch.Tensor) -> torch.Tensor | None:
+    """A constant that meets `value` element by element, as one number for each channel of the computing node.
+
+    Args:
+        graph: the graph.
+        value: a value, moved from its computing node or not.
+        constant: broadcasts against `value`.
+
+    Returns:
+        float32 [D], in the order of the channels; None where two elements of a channel meet different numbers.
+    """
+    index = channel_numbers(graph, value)
+    if constant.numel() == 1:
+        return constant.reshape(1).expand(graph.root(value).shape.dims[-1])
+    sizes = zip(reversed(constant.shape), reversed(index.shape), strict=False)
+    if constant.dim() > index.dim() or any(own not in (1, size) for own, size in sizes):
+        return None
+    met = constant.expand(index.shape)
+    found = torch.zeros(graph.root(value).shape.dims[-1])
+    found[index.flatten()] = met.flatten()
+    return found if torch.equal(found[index], met) else None
 
 
 def constant_along(index: torch.Tensor, axis: int) -> torch.Tensor | None:

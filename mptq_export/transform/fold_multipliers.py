@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.transform.channels import owned_layer, per_channel
 
 
 def fold_multipliers(graph: Graph) -> Graph:
@@ -32,15 +33,15 @@ def fold_multipliers(graph: Graph) -> Graph:
 
 
 def _scaled(graph: Graph, node: Node, factor: torch.Tensor) -> list[Node] | None:
-    """Nodes that make `node` compute its value times `factor` (scalar, or one a channel for a linear layer)."""
-    if node.op in ("linear", "patch_embed"):
-        width = node.params["weight"].shape[0]
-        if factor.numel() not in (1, width):
+    """Nodes that make `node` compute its value times `factor` (scalar, or one a channel of a linear layer)."""
+    layer = owned_layer(graph, node.name)
+    if layer is not None:
+        column = per_channel(graph, node.name, factor)
+        if column is None:
             return None
-        column = factor.reshape(-1).expand(width)
-        weight = node.params["weight"]
+        weight = layer.params["weight"]
         weight = weight * column.reshape(-1, *[1] * (weight.dim() - 1))
-        return [replace(node, params={"weight": weight, "bias": node.params["bias"] * column})]
+        return [replace(layer, params={"weight": weight, "bias": layer.params["bias"] * column})]
     if factor.numel() != 1:
         return None
     if node.op == "matmul":

@@ -1,8 +1,9 @@
 """Chains of data movement become slices -> reshape -> permute -> reshape, or reshape -> slice -> permute -> reshape.
 
-A chain without roll reads its source in mixed radix: the flat source index is `offset + sum(stride * digit)` over
-digits of the output index. Sorting the digits by stride gives the axes to split the source into, their order in the
-output gives the permutation. A digit whose range is shorter than the distance to the next larger stride is a slice.
+A chain without rolls and windows reads its source in mixed radix: the flat source index is
+`offset + sum(stride * digit)` over digits of the output index. Sorting the digits by stride gives the axes to split the
+source into, their order in the output gives the permutation. A digit whose range is shorter than the distance to the
+next larger stride is a slice.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import torch
 
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
+
+#: Movement that is no mixed radix: it stays as it is.
+_WHOLE = frozenset({"roll", "windows"})
 
 _BATCH = 2  # two images tell the batch digit from a digit of size one
 
@@ -43,12 +47,12 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
         return renamed.get(name, name)
     chain: list[Node] = []
     node = graph[name]
-    while node.op in MOVEMENT and node.op != "roll" and node.name not in renamed:
+    while node.op in MOVEMENT and node.op not in _WHOLE and node.name not in renamed:
         chain.insert(0, node)
         node = graph[node.inputs[0]]
-    if node.op == "roll" and node.name not in renamed:
+    if node.op in _WHOLE and node.name not in renamed:
         source = _rebuilt(graph, node.inputs[0], nodes, renamed)
-        nodes.append(Node("roll", node.name, (source,), node.shape, node.attrs))
+        nodes.append(Node(node.op, node.name, (source,), node.shape, node.attrs))
         renamed[node.name] = node.name
     source = renamed.get(node.name, node.name)
     short = _shorten(chain, source, node.shape, name) if chain else []

@@ -90,7 +90,8 @@ class Inner(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.function = function
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.depthwise = nn.Conv2d(3, 3, 3, padding=1, groups=3)
+        self.dilated = nn.Conv2d(3, 4, 3, dilation=2)
 
     def forward(self, x):
         return self.function(self, x)
@@ -101,12 +102,14 @@ class Inner(nn.Module):
     [
         (lambda m, x: torch.sinh(x), ("inner", "sinh")),
         (lambda m, x: torch.cumsum(x, 2), ("inner", "cumsum")),
-        (lambda m, x: m.conv(x), ("inner.conv", "convolution", "patch embedding")),
+        (lambda m, x: m.depthwise(x), ("inner.depthwise", "depthwise convolution")),
+        (lambda m, x: m.dilated(x), ("inner.dilated", "dilated convolution")),
         (lambda m, x: x * x.transpose(2, 3).sigmoid(), ("inner.sigmoid", "gates another value")),
         (lambda m, x: x.softmax(1), ("inner", "softmax must be over the last axis")),
         (lambda m, x: x.mean((1, 3)), ("inner", "mean over the batch or the channels")),
         (lambda m, x: x[:, :, 1::3], ("inner", "step 3")),
-        (lambda m, x: nn.functional.pad(x, (1, 1)), ("inner", "padding")),
+        (lambda m, x: nn.functional.pad(x, (1, 1), value=1.0), ("inner", "padding")),
+        (lambda m, x: x.amax((2, 3)), ("inner", "maximum")),
         (lambda m, x: x / x.sum(), ("inner", "not supported")),
     ],
 )
@@ -137,7 +140,47 @@ def test_what_cannot_be_one_graph_is_refused(function, words: str):
         capture(Wrapped(function).eval(), SIZE)
 
 
-def test_a_real_model_with_a_convolution_inside_is_refused_by_its_module():
-    model = timm.create_model("resnet18", num_classes=3).eval()
-    with pytest.raises(MptqError, match=r"^conv1: a convolution"):
-        capture(model, (3, 32, 32))
+def test_a_real_model_with_a_depthwise_convolution_inside_is_refused_by_its_module():
+    model = timm.create_model("pit_ti_224", num_classes=3).eval()
+    with pytest.raises(MptqError, match=r"^transformers.1.pool.conv: a depthwise convolution"):
+        capture(model, (3, 224, 224))
+
+
+def _normalised(x: torch.Tensor) -> torch.Tensor:
+    mixed = 0.3 * x.softmax(-1) + torch.arange(16.0)
+    return mixed / mixed.sum(-1, keepdim=True)
+
+
+_CONV = torch.nn.functional.conv2d
+_TABLE = torch.randn(16, 5, 16, generator=torch.Generator().manual_seed(1))
+_WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: _CONV(x, _WEIGHT, padding=(1, 2)),
+        lambda x: _CONV(x, _WEIGHT[..., :2], torch.arange(6.0), stride=(3, 2)),
+        lambda x: _CONV(_CONV(x, _WEIGHT), _WEIGHT[:4, :, :2], stride=2, groups=2),
+        lambda x: _CONV(_CONV(x, _WEIGHT[:, :, :2], stride=2), torch.ones(2, 6, 2, 2), stride=2),  # tiles
+        lambda x: _CONV(nn.functional.pad(x, (1, 0, 2, 3)), _WEIGHT),
+        lambda x: nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2)).transpose(1, 2),
+        lambda x: nn.functional.max_pool2d(x - 5, 3, 2, 1),
+        lambda x: nn.functional.max_pool2d(nn.functional.pad(x - 5, (0, 1, 0, 1), value=-float("inf")), 3, 2),
+        lambda x: nn.functional.unfold(x, (3, 2), padding=1, stride=2),
+        lambda x: nn.functional.interpolate(x, (11, 20), mode="bicubic"),
+        lambda x: x.permute(0, 2, 3, 1)[:, ::3, ::5],
+        lambda x: x.amax(2) + x.amax(-1, keepdim=True).squeeze(-1),
+        lambda x: torch.einsum("bchw,hkw->bkch", x, _TABLE),
+        lambda x: torch.batch_norm(
+            x, None, torch.ones(3), torch.arange(3.0), torch.arange(1.0, 4.0), False, 0.1, 1e-5, False
+        ),
+        _normalised,
+        nn.functional.hardswish,
+    ],
+)
+def test_convolutions_and_what_stands_beside_them_are_captured(function):
+    x = torch.randn(3, *SIZE)
+    found, wanted = evaluate(capture(Wrapped(lambda _, y: function(y)).eval(), SIZE), x), function(x)
+    assert found.shape == wanted.shape
+    assert torch.allclose(found, wanted, atol=1e-4)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from mptq_export.capture.aten import elementwise, movement, norms, products
+from mptq_export.capture.aten import convolutions, elementwise, movement, norms, pooling, products, resizing
 from mptq_export.capture.aten.arguments import arguments
 from mptq_export.capture.trace import Handler, Tracer
 
@@ -17,34 +17,45 @@ def _identity(tracer: Tracer, node: fx.Node) -> Any:
 
 
 HANDLERS: dict[Any, Handler] = {
-    aten.adaptive_avg_pool2d.default: norms.average_pool,
+    aten.adaptive_avg_pool2d.default: pooling.average_pool,
     aten.add.Tensor: elementwise.add,
     aten.add_.Tensor: elementwise.add,
     aten.addcmul.default: elementwise.addcmul,
     aten.alias.default: _identity,
+    aten.amax.default: pooling.amax,
+    aten.batch_norm.default: norms.batch_norm,
     aten.cat.default: movement.concat,
     aten.chunk.default: movement.split,
     aten.clamp_min.default: norms.same_length,
     aten.clone.default: _identity,
     aten.contiguous.default: _identity,
-    aten.conv2d.default: products.patch_embed,
+    aten.conv2d.default: convolutions.conv2d,
     aten.detach.default: _identity,
     aten.div.Tensor: norms.div,
+    aten.div_.Tensor: norms.div,
     aten.dropout.default: _identity,
+    aten.dropout_.default: _identity,
+    aten.einsum.default: products.einsum,
     aten.expand_as.default: norms.same_length,
     aten.flatten.using_ints: movement.reshape,
     aten.gelu.default: elementwise.gelu,
+    aten.hardswish.default: elementwise.hardswish,
+    aten.hardswish_.default: elementwise.hardswish,
+    aten.im2col.default: convolutions.im2col,
     aten.layer_norm.default: norms.layer_norm,
     aten.linalg_vector_norm.default: norms.length,
     aten.linear.default: products.linear,
     aten.matmul.default: products.matmul,
+    aten.max_pool2d.default: pooling.max_pool,
     aten.mean.dim: norms.mean,
     aten.mul.Tensor: elementwise.multiply,
     aten.neg.default: elementwise.neg,
-    aten.pad.default: movement.pad,
+    aten.pad.default: pooling.pad,
     aten.permute.default: movement.permute,
     aten.relu.default: elementwise.relu,
+    aten.relu_.default: elementwise.relu,
     aten.reshape.default: movement.reshape,
+    aten.reshape_as.default: movement.reshape,
     aten.rms_norm.default: norms.rms_norm,
     aten.roll.default: movement.roll,
     aten.scaled_dot_product_attention.default: products.attention,
@@ -64,5 +75,6 @@ HANDLERS: dict[Any, Handler] = {
     aten.type_as.default: _identity,
     aten.unbind.int: movement.unbind,
     aten.unsqueeze.default: movement.reshape,
+    aten.upsample_bicubic2d.vec: resizing.bicubic,
     aten.view.default: movement.reshape,
 }

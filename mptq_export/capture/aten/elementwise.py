@@ -9,7 +9,7 @@ from torch import fx
 from mptq_export.capture.activations import SIGMOID_SLOPES
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import Stack
-from mptq_export.capture.graph import Shape
+from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
 
@@ -69,15 +69,36 @@ def addcmul(tracer: Tracer, node: fx.Node) -> str:
     return tracer.add("add", name_of(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
 
 
-def sum_of(tracer: Tracer, node: fx.Node) -> str:
-    """A sum over the axis along which values were stacked: a chain of additions."""
+def sum_of(tracer: Tracer, node: fx.Node) -> str | torch.Tensor:
+    """A sum over the axis along which values were stacked: a chain of additions. One that weights fix is a constant."""
     stack = tracer.values[arguments(node)[0]]
+    if isinstance(stack, str) and list(arguments(node)[1]) in ([-1], [len(tracer.by_name[stack].shape.dims) - 1]):
+        rows = _row_sums(tracer, tracer.by_name[stack])
+        if rows is not None:
+            return rows if arguments(node)[2] else rows.squeeze(-1)
     if not isinstance(stack, Stack) or list(arguments(node)[1]) != [stack.axis]:
         raise MptqError(f"{module_path(node)}: a sum over {arguments(node)[1]} is not supported")
     total = tracer.value(stack.parts[0])
     for part in stack.parts[1:]:
         total = tracer.add("add", name_of(node, "add"), (total, tracer.value(part)), shape_of(node))
     return total
+
+
+def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
+    """Sums over the last axis, kept, of softmax and of what constants make of it; None where images change them."""
+    if node.op == "softmax":
+        return torch.ones([1] * len(node.shape.dims))
+    if node.op == "constant":
+        return node.params["value"].sum(-1, keepdim=True)
+    if node.op not in ("add", "mul"):
+        return None
+    parts = [part for name in node.inputs if (part := _row_sums(tracer, tracer.by_name[name])) is not None]
+    if len(parts) < len(node.inputs):
+        return None
+    if node.op == "add":
+        return parts[0] + parts[1]
+    factor = node.params["value"]
+    return parts[0] * factor if factor.shape[-1:] in ((), (1,)) else None
 
 
 def times_constant(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
@@ -124,6 +145,11 @@ def silu(tracer: Tracer, node: fx.Node) -> str:
 def relu(tracer: Tracer, node: fx.Node) -> str:
     """`max(x, 0)`."""
     return activation_of(tracer, node, tracer.value(arguments(node)[0]), "relu")
+
+
+def hardswish(tracer: Tracer, node: fx.Node) -> str:
+    """`x min(max(x + 3, 0), 6) / 6`."""
+    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "hardswish")
 
 
 def gelu(tracer: Tracer, node: fx.Node) -> str:

@@ -95,9 +95,12 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
 
 
 def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
-    """Every n-th element: a reshape into groups of n, and one of each."""
+    """Every n-th element: a reshape into groups of n and one of each, or windows of one element of a map."""
     args = arguments(node)
     shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
+    if len(shape.dims) == 4 and axis in (1, 2) and start == 0 and shape.dims[axis] % step:
+        attrs = {"kernel": (1, 1), "stride": (step, 1) if axis == 1 else (1, step), "pads": (0, 0, 0, 0)}
+        return tracer.add("windows", name_of(node, "strided"), (tracer.value(args[0]),), shape_of(node), attrs)
     if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
     groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
@@ -144,10 +147,3 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
     attrs = {"shifts": shifts, "axes": axes}
     return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
-
-
-def pad(tracer: Tracer, node: fx.Node) -> str:
-    """Padding by nothing; any other is refused."""
-    if any(int(p) for p in arguments(node)[1]):
-        raise MptqError(f"{module_path(node)}: padding is not supported; choose an image size that the windows divide")
-    return tracer.value(arguments(node)[0])

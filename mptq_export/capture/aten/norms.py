@@ -8,6 +8,7 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
+from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
 
@@ -33,6 +34,22 @@ def rms_norm(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     eps = torch.finfo(torch.float32).eps if args[3] is None else float(args[3])
     return _norm(tracer, node, args[2], None, eps, {"centered": True})
+
+
+def batch_norm(tracer: Tracer, node: fx.Node) -> str:
+    """Batch norm in eval mode: an affine map of every channel (axis 1), which a pass folds into what writes it."""
+    source, weight, bias, mean, variance, training, _, eps = arguments(node)[:8]
+    if training:
+        raise MptqError(f"{module_path(node)}: batch norm must be in eval mode")
+    spread = (tracer.constant(variance).double() + float(eps)).rsqrt()
+    gain = spread if weight is None else spread * tracer.constant(weight).double()
+    offset = -tracer.constant(mean).double() * gain
+    offset = offset if bias is None else offset + tracer.constant(bias).double()
+    column = [-1, *[1] * (len(shape_of(node).dims) - 2)]
+    scaled = times_constant(tracer, node, source, gain.float().reshape(column))
+    params = {"value": offset.float().reshape(column)}
+    shift = tracer.add("constant", name_of(node, "offset"), (), Shape(tuple(params["value"].shape), None), {}, params)
+    return tracer.add("add", name_of(node, "shifted"), (scaled, shift), shape_of(node))
 
 
 def _norm(
@@ -100,12 +117,3 @@ def mean(tracer: Tracer, node: fx.Node) -> str:
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
     return tracer.add("mean", name_of(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
-
-
-def average_pool(tracer: Tracer, node: fx.Node) -> str:
-    """Adaptive pooling of channels-first maps to one number a channel."""
-    if [int(size) for size in arguments(node)[1]] != [1, 1]:
-        raise MptqError(f"{module_path(node)}: pooling to {arguments(node)[1]} is not supported")
-    rank = len(shape_of(node).dims)
-    attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
-    return tracer.add("mean", name_of(node, "mean"), (tracer.value(arguments(node)[0]),), shape_of(node), attrs)

@@ -11,33 +11,6 @@ from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
 
 
-def patch_embed(tracer: Tracer, node: fx.Node) -> str:
-    """Convolution whose windows tile the image: a linear layer over patches."""
-    args = arguments(node)
-    weight = tracer.constant(args[1])
-    kernel = list(weight.shape[2:])
-    stride = list(args[3] or [1, 1])
-    if stride != kernel or any(args[4] or [0]) or (args[6] or 1) != 1:
-        raise MptqError(
-            f"{module_path(node)}: a convolution of kernel {kernel} and stride {stride} is not a patch embedding; "
-            "overlapping, padded or grouped convolutions are not supported"
-        )
-    out = shape_of(node).dims
-    height, width = tracer.shape(args[0]).dims[2:]
-    if out[2] * kernel[0] != height or out[3] * kernel[1] != width:
-        raise MptqError(f"{module_path(node)}: the {height}x{width} is no multiple of the patch {kernel}")
-    bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
-    nhwc = tracer.add(
-        "patch_embed",
-        module_path(node),
-        (tracer.value(args[0]),),
-        Shape((1, out[2], out[3], out[1])),
-        {"patch": tuple(kernel)},
-        {"weight": weight, "bias": bias},
-    )
-    return tracer.add("permute", name_of(node, "nchw"), (nhwc,), shape_of(node), {"perm": (0, 3, 1, 2)})
-
-
 def linear(tracer: Tracer, node: fx.Node) -> str:
     """`x W^T + b`."""
     weight = tracer.constant(arguments(node)[1])
@@ -50,6 +23,44 @@ def matmul(tracer: Tracer, node: fx.Node) -> str:
     """A product of two values."""
     pair = (tracer.value(arguments(node)[0]), tracer.value(arguments(node)[1]))
     return tracer.add("matmul", name_of(node, "matmul"), pair, shape_of(node), {"alpha": 1.0})
+
+
+def einsum(tracer: Tracer, node: fx.Node) -> str:
+    """A product that sums over one axis, as a matmul between permutations.
+
+    Its first letters are in both operands or in the first one alone, the last of both is summed over, and the one
+    before it belongs to one operand alone, as in `bhwc,hkc->bhwk`.
+    """
+    equation, operands = str(arguments(node)[0]).replace(" ", ""), arguments(node)[1]
+    inputs, _, out = equation.partition("->")
+    left, _, right = inputs.partition(",")
+    summed = [letter for letter in left if letter in right and letter not in out]
+    shared = [letter for letter in left if letter in right and letter in out]
+    rows, columns = ([letter for letter in one if letter not in other] for one, other in ((left, right), (right, left)))
+    alone = sorted(left) == sorted(set(left)) and sorted(right) == sorted(set(right))
+    if not alone or not rows or (len(summed), len(columns)) != (1, 1) or not set(rows + columns) <= set(out):
+        raise MptqError(f"{module_path(node)}: the product {equation} is not supported")
+    orders = ("".join([*rows[:-1], *shared, rows[-1], *summed]), "".join([*shared, *summed, *columns]))
+    pair = tuple(
+        _axes_in_order(tracer, node, tracer.value(operand), letters, order)
+        for operand, letters, order in zip(operands, (left, right), orders, strict=True)
+    )
+    made = orders[0][:-1] + columns[0]
+    shape = shape_of(node)
+    dims = tuple(shape.dims[out.index(letter)] for letter in made)
+    batch = None if shape.batch_axis is None else made.index(out[shape.batch_axis])
+    value = tracer.add("matmul", name_of(node, "einsum"), pair, Shape(dims, batch), {"alpha": 1.0})
+    return _axes_in_order(tracer, node, value, made, out)
+
+
+def _axes_in_order(tracer: Tracer, node: fx.Node, value: str, letters: str, order: str) -> str:
+    """A value whose axes have letters, with its axes in another order."""
+    if letters == order:
+        return value
+    shape, perm = tracer.by_name[value].shape, tuple(letters.index(letter) for letter in order)
+    batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
+    moved = Shape(tuple(shape.dims[p] for p in perm), batch)
+    return tracer.add("permute", name_of(node, "ordered"), (value,), moved, {"perm": perm})
 
 
 def softmax(tracer: Tracer, node: fx.Node) -> str:

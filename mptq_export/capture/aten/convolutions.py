@@ -1,0 +1,161 @@
+"""ATen convolutions and windows: data movement, and a linear layer over every window."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.aten.arguments import arguments, name_of
+from mptq_export.capture.graph import Shape
+from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.errors import MptqError
+
+NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+"""Permutations to the layout of the name, from the other one."""
+
+
+def conv2d(tracer: Tracer, node: fx.Node) -> str:
+    """A convolution: a patch embedding where it tiles the image, else a linear layer over the windows of a map."""
+    args = arguments(node)
+    weight = tracer.constant(args[1])
+    bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
+    kernel, stride, padding = pair(weight.shape[2:]), pair(args[3] or 1), pair(args[4] or 0)
+    if pair(args[5] or 1) != (1, 1):
+        raise MptqError(f"{module_path(node)}: a dilated convolution is not supported")
+    groups = int(args[6] or 1)
+    source = tracer.value(args[0])
+    tiled = _tiles(tracer.shape(args[0]), kernel, stride, padding)
+    out = shape_of(node)
+    rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
+    if tracer.by_name[source].op == "input" and tiled and groups == 1:
+        params = {"weight": weight, "bias": bias}
+        nhwc = tracer.add("patch_embed", module_path(node), (source,), rows, {"patch": kernel}, params)
+    else:
+        image = channels_last(tracer, node, args[0])
+        nhwc = _grouped(tracer, node, image, (weight, bias), (kernel, stride, padding), groups, rows)
+    return tracer.add("permute", name_of(node, "nchw"), (nhwc,), out, {"perm": NCHW})
+
+
+def _grouped(
+    tracer: Tracer,
+    node: fx.Node,
+    image: str,
+    params: tuple[torch.Tensor, torch.Tensor],
+    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    groups: int,
+    rows: Shape,
+) -> str:
+    """A linear layer for every group of channels; [B, oh, ow, D]."""
+    weight, bias = params
+    width = weight.shape[1]
+    if groups > 1 and width == 1:
+        raise MptqError(f"{module_path(node)}: a depthwise convolution is not supported")
+    parts = []
+    for group in range(groups):
+        part = image
+        if groups > 1:
+            dims = (*tracer.by_name[image].shape.dims[:-1], width)
+            attrs = {"axis": 3, "start": group * width, "end": (group + 1) * width}
+            part = tracer.add("slice", name_of(node, f"group{group}"), (image,), Shape(dims, 0), attrs)
+        cut = windows(tracer, node, part, *geometry)
+        own = slice(group * len(bias) // groups, (group + 1) * len(bias) // groups)
+        tensors = {"weight": weight[own].permute(0, 2, 3, 1).flatten(1), "bias": bias[own]}
+        shape = Shape((*rows.dims[:-1], len(bias[own])), rows.batch_axis)
+        name = module_path(node) if groups == 1 else name_of(node, f"linear{group}")
+        parts.append(tracer.add("linear", name, (cut,), shape, {}, tensors))
+    return parts[0] if groups == 1 else tracer.add("concat", module_path(node), tuple(parts), rows, {"axis": 3})
+
+
+def im2col(tracer: Tracer, node: fx.Node) -> str:
+    """`unfold`: the windows of a map, each a column of [B, C * kh * kw, windows]."""
+    args = arguments(node)
+    kernel, dilation, padding, stride = (pair(arg) for arg in args[1:5])
+    if dilation != (1, 1):
+        raise MptqError(f"{module_path(node)}: dilated windows are not supported")
+    cut = windows(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
+    batch, height, width, _ = tracer.by_name[cut].shape.dims
+    channels = tracer.shape(args[0]).dims[1]
+    split = Shape((batch, height * width, kernel[0] * kernel[1], channels), 0)
+    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
+    moved = Shape((batch, channels, kernel[0] * kernel[1], height * width), 0)
+    cut = tracer.add("permute", name_of(node, "columns"), (cut,), moved, {"perm": (0, 3, 2, 1)})
+    return tracer.add("reshape", name_of(node, "im2col"), (cut,), shape_of(node))
+
+
+def zero_pad(tracer: Tracer, node: fx.Node) -> str:
+    """Zeros around the two axes of a map; on other axes only padding by nothing is supported."""
+    args = arguments(node)
+    counts, dims = [int(count) for count in args[1]], tracer.shape(args[0]).dims
+    if not any(counts):
+        return tracer.value(args[0])
+    ends = [(counts[i : i + 2] if i < len(counts) else [0, 0]) for i in range(0, 2 * len(dims), 2)][::-1]
+    padded = [axis for axis, pair in enumerate(ends) if any(pair)]
+    first = 2 if padded[-1] == 3 else 1
+    zeros = (args[2] or "constant") == "constant" and not args[3] and min(counts) >= 0
+    if len(dims) != 4 or not set(padded) <= {first, first + 1} or not zeros:
+        raise MptqError(
+            f"{module_path(node)}: padding {list(dims)} by {counts} is not supported, only by zeros around a map"
+        )
+    (top, bottom), (left, right) = ends[first : first + 2]
+    image = channels_last(tracer, node, args[0]) if first == 2 else tracer.value(args[0])
+    batch, height, width, depth = tracer.by_name[image].shape.dims
+    larger = Shape((batch, height + top + bottom, width + left + right, depth), 0)
+    attrs = {"kernel": (1, 1), "stride": (1, 1), "pads": (top, left, bottom, right)}
+    result = tracer.add("windows", name_of(node, "pad"), (image,), larger, attrs)
+    if first == 1:
+        return result
+    return tracer.add("permute", name_of(node, "nchw"), (result,), shape_of(node), {"perm": NCHW})
+
+
+def windows(
+    tracer: Tracer,
+    node: fx.Node,
+    image: str,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> str:
+    """All windows of an NHWC map, row by row, channels last: [B, oh, ow, kh * kw * C]."""
+    shape = tracer.by_name[image].shape
+    batch, height, width, depth = shape.dims
+    if _tiles(Shape((batch, depth, height, width)), kernel, stride, padding):
+        return _tiles_of(tracer, node, image, kernel)
+    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip((height, width), kernel, stride, padding, strict=True)]
+    out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
+    attrs = {"kernel": kernel, "stride": stride, "pads": (*padding, *padding)}
+    return tracer.add("windows", name_of(node, "windows"), (image,), out, attrs)
+
+
+def channels_last(tracer: Tracer, node: fx.Node, source: Any) -> str:
+    """An NCHW value as NHWC."""
+    shape = tracer.shape(source)
+    if len(shape.dims) != 4:
+        raise MptqError(f"{module_path(node)}: a convolution of {len(shape.dims)} axes is not supported, only of 4")
+    moved = Shape(tuple(shape.dims[p] for p in NHWC), shape.batch_axis)
+    return tracer.add("permute", name_of(node, "nhwc"), (tracer.value(source),), moved, {"perm": NHWC})
+
+
+def _tiles_of(tracer: Tracer, node: fx.Node, image: str, kernel: tuple[int, int]) -> str:
+    """Windows that tile the map: reshapes and a permutation, which later passes can merge with others."""
+    batch, height, width, depth = tracer.by_name[image].shape.dims
+    if kernel == (1, 1):
+        return image
+    rows, columns = height // kernel[0], width // kernel[1]
+    split = Shape((batch, rows, kernel[0], columns, kernel[1], depth), 0)
+    cut = tracer.add("reshape", name_of(node, "tiles"), (image,), split)
+    moved = Shape((batch, rows, columns, *kernel, depth), 0)
+    cut = tracer.add("permute", name_of(node, "tiles_together"), (cut,), moved, {"perm": (0, 1, 3, 2, 4, 5)})
+    merged = Shape((batch, rows, columns, kernel[0] * kernel[1] * depth), 0)
+    return tracer.add("reshape", name_of(node, "windows"), (cut,), merged)
+
+
+def _tiles(shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> bool:
+    """Whether windows cut an NCHW map without gaps, overlap or rest."""
+    fits = all(size % k == 0 for size, k in zip(shape.dims[2:], kernel, strict=True))
+    return fits and kernel == stride and padding == (0, 0)
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """A number or one or two numbers of ATen as two."""
+    values = [int(v) for v in value] if isinstance(value, (tuple, list, torch.Size)) else [int(value)]
+    return values[0], values[-1]
