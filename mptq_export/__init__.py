@@ -1,3 +1,32 @@
-"""mptq-export: a trained vision transformer in, one bit-exact integer QDQ ONNX file out."""
+"""mptq-export: a trained vision transformer in, one bit-exact integer QDQ ONNX file out.
+
+```python
+from mptq_export import load, calibrate, export, verify
+
+calibrated = calibrate(load("model.pt"), "images/")
+export(calibrated, "model.onnx", bits=(4, 4))
+assert verify("model.onnx").passed
+```
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mptq_export.api import allocate, calibrate, export, load, verify
 
 __version__ = "0.1.0"
+__all__ = ["allocate", "calibrate", "export", "load", "verify"]
+
+# Four folders bear the names of verbs. Importing a folder for the first time makes it an attribute of this package, so
+# that is done here (they are empty), and undone: `mptq_export.load` stays the function.
+for _name in ("allocate", "calibrate", "load", "verify"):
+    import_module(f"mptq_export.{_name}")
+    del globals()[_name]
+
+
+def __getattr__(name: str) -> Any:
+    """The verbs, with all that they import, when one is first asked for."""
+    if name in __all__:
+        return getattr(import_module("mptq_export.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,29 +2,21 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mptq_export.errors import MptqError
 from mptq_export.files import check_writable, write_atomic
-from mptq_export.pipeline import (
-    ExportRequest,
-    ExportResult,
-    Track,
-    calibrate_model,
-    check_outputs,
-    identity_of,
-    learned,
-    recipe_settings,
-    reported,
-    written,
-)
+from mptq_export.identity import identity_of
+from mptq_export.outputs import check_outputs
+from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
+from mptq_export.progress import Track
+from mptq_export.request import ExportRequest
 
 if TYPE_CHECKING:
-    from mptq_export.allocate.greedy import Step
-    from mptq_export.allocate.search import Found, Search
+    from mptq_export.allocate.run import Allocation, Tick
     from mptq_export.allocate.space import MixedSettings
 
 
@@ -40,13 +32,18 @@ def mixed_kits(kit: Path | None, budgets: tuple[str, ...]) -> list[Path | None]:
     return [kit if kit is None or len(budgets) == 1 else kit / text for text in budgets]
 
 
+def front_path(out: Path) -> Path:
+    """The trade-off of a search whose output has this name."""
+    return out.with_suffix(".search.json")
+
+
 def export_mixed(
     request: ExportRequest,
     mixed: "MixedSettings",
     *,
     resume: bool,
     track: Track,
-    tick: "Callable[[Step, float, float], None] | None" = None,
+    tick: "Tick | None" = None,
 ) -> list[ExportResult]:
     """Search widths under every budget and export each result.
 
@@ -63,59 +60,71 @@ def export_mixed(
     Raises:
         MptqError: any problem that the user can act on.
     """
-    from mptq_export.allocate.search import search
-    from mptq_export.allocate.space import Space
-    from mptq_export.quantize.method import METHODS
-    from mptq_export.report.command import command_of
+    from mptq_export.allocate.journal import check_journal
+    from mptq_export.allocate.run import allocations
 
-    outputs = mixed_outputs(request.out, tuple(budget.text for budget in mixed.budgets))
-    if len(set(outputs)) != len(outputs):
-        raise MptqError("--mixed names a budget twice; each gives one file")
-    if len({budget.kind for budget in mixed.budgets}) > 1:
-        raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
-    for budget in mixed.budgets:
-        if budget.kind == "bits" and budget.most > mixed.bits[-1]:
-            raise MptqError(
-                f"--mixed {budget.text} is above --mixed-range, which ends at {mixed.bits[-1]}; ask for less"
-            )
-    if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
-        raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
-    kits = mixed_kits(request.kit, tuple(budget.text for budget in mixed.budgets))
+    mixed.check()
+    check_storage(request, mixed)
+    budgets = tuple(budget.text for budget in mixed.budgets)
+    outputs, kits = mixed_outputs(request.out, budgets), mixed_kits(request.kit, budgets)
     requests = [
-        replace(request, out=path, kit=kit, force=request.force or (resume and _begun(path, budget.text)))
-        for path, kit, budget in zip(outputs, kits, mixed.budgets, strict=True)
+        replace(request, out=path, kit=kit, force=request.force or (resume and _begun(path, text)))
+        for path, kit, text in zip(outputs, kits, budgets, strict=True)
     ]
     for one in requests:
         check_outputs(one)
-    journal, front = request.out.with_suffix(".search.jsonl"), request.out.with_suffix(".search.json")
+    journal, front = request.out.with_suffix(".search.jsonl"), front_path(request.out)
     check_writable(front, force=request.force or resume)  # without --force there was none when the search began
-    if resume and not journal.exists():
-        raise MptqError(f"--resume: there is no journal {journal}; start the search without --resume")
-    if not resume and not request.force and journal.exists():
-        raise MptqError(f"{journal} is of an interrupted search: go on with --resume, or start again with --force")
-    check_writable(journal, force=True)
+    check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_model(request, track)
-    space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[request.method], mixed)
-    result = search(space, journal, resume=resume, tick=tick)
+    calibrated = calibrate_asked(request, track)
+    begin(request, calibrated)
+    found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
+    results = export_allocations(request, requests, found, track)
+    journal.unlink()
+    return [reported(result) for result in results]
+
+
+def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
+    """Refuse a file size as the budget where every width takes a byte.
+
+    Raises:
+        MptqError: it is asked for.
+    """
+    if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
+        raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
+
+
+def export_allocations(
+    whole: ExportRequest, requests: Sequence[ExportRequest], allocations: "Sequence[Allocation]", track: Track
+) -> list[ExportResult]:
+    """Quantize at the widths of every allocation of one search and write each, and the trade-off; no report yet.
+
+    Args:
+        whole: what was asked for, with the name that gives the trade-off its own.
+        requests: the same with the output of each.
+        allocations: one for every request.
+        track: wraps an iterable with a progress bar.
+    """
+    from mptq_export.report.command import command_of
+
     exported: list[ExportResult] = []
-    for one, found in zip(requests, result.found, strict=True):
-        settings = recipe_settings(one, calibrated, result.bits_text(found))
-        settings["search"] = _evidence(result, found, mixed)
-        identity = identity_of(calibrated.loaded)
-        graph, recipe = result.final(found, identity, settings)
+    for one, allocation in zip(requests, allocations, strict=True):
+        calibrated, search = allocation.calibrated, allocation.search
+        settings = recipe_settings(one, calibrated, search.bits_text(allocation.found))
+        settings["search"] = _evidence(allocation)
+        graph, recipe = search.final(allocation.found, identity_of(calibrated.loaded), settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
-        warnings, command = calibrated.source.warnings, command_of(request, mixed)
+        warnings, command = calibrated.source.warnings, command_of(whole, allocation.settings)
         exported.append(written(one, calibrated.loaded, warnings, graph, recipe, calibrated.images, command, track))
-    text = json.dumps(result.front, indent=1) + "\n"
+    text = json.dumps(allocations[0].front, indent=1) + "\n"
 
     def write(path: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
-    write_atomic(front, write)
-    journal.unlink()
-    return [reported(result) for result in exported]
+    write_atomic(front_path(whole.out), write)
+    return exported
 
 
 def _begun(path: Path, budget: str) -> bool:
@@ -131,15 +140,16 @@ def _begun(path: Path, budget: str) -> bool:
         return False
 
 
-def _evidence(result: "Search", found: "Found", mixed: "MixedSettings") -> dict[str, Any]:
+def _evidence(allocation: "Allocation") -> dict[str, Any]:
     """Why the layers have their widths: kept in the recipe."""
+    found, settings = allocation.found, allocation.settings
     return {
         "budget": found.budget.text,
-        "range": [mixed.bits[0], mixed.bits[-1]],
-        "tied": mixed.tied,
+        "range": [settings.bits[0], settings.bits[-1]],
+        "tied": settings.tied,
         "solver": found.solver,
         "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
-        "evaluations": result.evaluations,
+        "evaluations": allocation.search.evaluations,
         "widths": {layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
-        "estimated_divergence_alone": result.estimates(found),
+        "estimated_divergence_alone": allocation.search.estimates(found),
     }

@@ -14,6 +14,7 @@ from mptq_export.allocate.sensitivity import Table, sensitivity_table
 from mptq_export.allocate.units import Widths, layers, pinned_widths, units
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
+from mptq_export.errors import MptqError
 from mptq_export.quantize.build import build_recipe
 from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import PAPER, Method
@@ -41,6 +42,24 @@ class MixedSettings:
     bits: range
     tied: bool
     pins: dict[str, tuple[int, int]]
+
+    def check(self) -> None:
+        """Refuse budgets that do not go together.
+
+        Raises:
+            MptqError: there is none, one is named twice, they are of several kinds, or one is above the range.
+        """
+        if not self.budgets:
+            raise MptqError("there is no budget: name a mean width such as 4.5, a file size or a latency")
+        if len({budget.text for budget in self.budgets}) != len(self.budgets):
+            raise MptqError("--mixed names a budget twice; each gives one file")
+        if len({budget.kind for budget in self.budgets}) > 1:
+            raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
+        for budget in self.budgets:
+            if budget.kind == "bits" and budget.most > self.bits[-1]:
+                raise MptqError(
+                    f"--mixed {budget.text} is above --mixed-range, which ends at {self.bits[-1]}; ask for less"
+                )
 
 
 class Space:

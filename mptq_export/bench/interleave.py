@@ -1,22 +1,17 @@
 """Timing several models in turn, so that whatever else the machine does falls on all of them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.progress import Track, untracked
+
 Seconds = NDArray[np.float64]
 """(rounds,) wall-clock seconds."""
-
-Track = Callable[[Iterable[int], str, int], Iterator[int]]
-
-
-def untracked(rounds: Iterable[int], _label: str, _total: int) -> Iterator[int]:
-    """No progress bar."""
-    return iter(rounds)
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,8 @@ def main(
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
     _check_recipe_alone(recipe)
     _check_mixed(bool(mixed))
-    from mptq_export.pipeline import ExportRequest, export_model
+    from mptq_export.pipeline import export_model
+    from mptq_export.request import ExportRequest
 
     request = ExportRequest(
         model=model,

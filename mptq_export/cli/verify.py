@@ -1,18 +1,10 @@
 """``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
 
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progress, write_json
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_COUNT = 16
 
 
 @click.command(
@@ -60,36 +52,11 @@ def main(
         raise click.UsageError("--limit goes with --images; --random takes a count itself.")
     from rich.console import Console
 
-    from mptq_export.verify.compare import verify_model
-    from mptq_export.verify.inputs import random_inputs
-    from mptq_export.verify.origin import check_recipe
-    from mptq_export.verify.session import declared_input, load_onnx, metadata_of
-    from mptq_export.verify.show import show_origin, show_report
+    from mptq_export.verify.run import COUNT, verify
+    from mptq_export.verify.show import show_report
 
-    console = Console(highlight=False)
-    document = load_onnx(model)
-    origin = check_recipe(document, recipe) if recipe else None
-    if origin and origin.problems:
-        write_json(json_path, {"model": str(model), "passed": False, "origin": origin.to_json()})
-        show_origin(origin, console)
-        return EXIT_FAILED
-    inputs: Iterable[NDArray[Any]]
-    spec = declared_input(document)
-    size = spec.batch(batch)
-    if images:
-        from mptq_export.data.images import ImageFolder
-        from mptq_export.data.preprocessing import Preprocessing
-        from mptq_export.evaluate.pixels import to_graph_input
-
-        preprocessing = Preprocessing.from_metadata(metadata_of(document))
-        folder = ImageFolder(images, preprocessing, limit=limit or _COUNT, labels=False)
-        count = len(folder)
-        inputs = (to_graph_input(pixels, spec, preprocessing.normalize) for pixels in folder.batches(size))
-    else:
-        count = random_count or _COUNT
-        inputs = random_inputs(spec, count, size)
-    report = verify_model(model, progress(inputs, "verifying", -(-count // size)), threads=threads or 0)
-    report = replace(report, origin=origin or report.origin)
+    count = limit or random_count or COUNT
+    report = verify(model, images, count=count, recipe=recipe, threads=threads or 0, batch=batch, track=progress)
     write_json(json_path, report.to_json())
-    show_report(report, console)
+    show_report(report, Console(highlight=False))
     return 0 if report.passed else EXIT_FAILED

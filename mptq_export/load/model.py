@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,21 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
+class LoadOptions:
+    """How the user asked for a model to be read, beside its name.
+
+    Attributes:
+        arch: timm name, where one was given.
+        model_kwargs: arguments for `timm.create_model` that were given.
+        trust: whether the file may run code.
+    """
+
+    arch: str | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust: bool = False
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A float model and what is known about it.
 
@@ -35,6 +50,7 @@ class LoadedModel:
         class_names: names of the logits, if known.
         source: what the user named.
         notes: what was inferred, a sentence each, for people.
+        options: what else the user said.
     """
 
     model: nn.Module
@@ -45,6 +61,7 @@ class LoadedModel:
     class_names: tuple[str, ...] | None
     source: str
     notes: tuple[str, ...]
+    options: LoadOptions
 
 
 def load_model(
@@ -70,12 +87,12 @@ def load_model(
         MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, or the hub
             cannot be reached.
     """
-    text = str(spec)
+    text, options = str(spec), LoadOptions(arch, model_kwargs or {}, trust)
     if text.startswith(_HUB):
-        return _from_hub(text, arch, model_kwargs or {})
+        return _from_hub(text, options)
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
-        return _from_module(checkpoint, text, model_kwargs or {})
+        return _from_module(checkpoint, text, options)
     architecture = resolve_architecture(checkpoint, arch=arch, model_kwargs=model_kwargs)
     fitted = fit(architecture.name, shapes_of(checkpoint.state_dict), architecture.model_kwargs)
     tensors = _place(checkpoint, fitted.model, architecture.name)
@@ -90,17 +107,18 @@ def load_model(
         class_names=checkpoint.class_names,
         source=text,
         notes=tuple(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred),
+        options=options,
     )
 
 
-def _from_hub(spec: str, arch: str | None, model_kwargs: Mapping[str, Any]) -> LoadedModel:
+def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
     name = check_name(spec.removeprefix(_HUB))
-    if arch not in (None, name):
-        raise MptqError(f"{spec} names its architecture; leave --arch {arch} out")
+    if options.arch not in (None, name):
+        raise MptqError(f"{spec} names its architecture; leave --arch {options.arch} out")
     if not is_model_pretrained(name):
         raise MptqError(f"timm has no pretrained weights for {name}; give a checkpoint")
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True, **model_kwargs)
+        model: nn.Module = timm.create_model(name, pretrained=True, **options.model_kwargs)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()
         raise MptqError(
@@ -110,19 +128,20 @@ def _from_hub(spec: str, arch: str | None, model_kwargs: Mapping[str, Any]) -> L
     return LoadedModel(
         model=_ready(model),
         arch=name,
-        model_kwargs=dict(model_kwargs),
+        model_kwargs=dict(options.model_kwargs),
         arch_source="timm's hub",
         preprocessing=preprocessing_of(model),
         class_names=None,
         source=spec,
         notes=(),
+        options=options,
     )
 
 
-def _from_module(checkpoint: Checkpoint, source: str, model_kwargs: Mapping[str, Any]) -> LoadedModel:
+def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> LoadedModel:
     module = checkpoint.module
     assert module is not None
-    if model_kwargs:
+    if options.model_kwargs:
         raise MptqError(f"{source} is a pickled module, built already; leave --model-kwargs out or pass --arch")
     return LoadedModel(
         model=_ready(module),
@@ -133,6 +152,7 @@ def _from_module(checkpoint: Checkpoint, source: str, model_kwargs: Mapping[str,
         class_names=checkpoint.class_names,
         source=source,
         notes=(),
+        options=options,
     )
 
 

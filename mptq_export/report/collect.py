@@ -11,9 +11,10 @@ import torch
 from mptq_export import __version__
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
+from mptq_export.progress import Track
 from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
 from mptq_export.report.hashes import sha256_of
-from mptq_export.report.observe import Observed, Track, observe, spread
+from mptq_export.report.observe import Observed, observe, spread
 from mptq_export.report.paths import evidence_path, onnx_path_of
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from mptq_export.bench.interleave import interleave
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.evaluate.metrics import Logits, agreement, mean_kl
 from mptq_export.kit.inputs import file_inputs
+from mptq_export.progress import Track
 from mptq_export.report.evidence import Agreement, Latency
-from mptq_export.report.observe import Track
 from mptq_export.verify.session import graph_input, open_session, run_session
 
 #: Images of a step.

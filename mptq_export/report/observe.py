@@ -3,9 +3,7 @@
 The walk is that of `quantize.build`, with all quantizers known. Memory holds the values that are still to be read.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.progress import Track
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
@@ -25,8 +24,6 @@ _BINS = 96
 
 #: Points of a picture of channel ranges.
 _GROUPS = 96
-
-Track = Callable[[Iterable[Any], str, int], Iterator[Any]]
 
 
 @dataclass

@@ -44,7 +44,7 @@ class VerifyReport:
 
     Attributes:
         model: path of the file.
-        samples: number of inputs, over all batches.
+        samples: number of inputs, over all batches; 0 for a file that was not run because it is not its recipe's.
         threads: onnxruntime's threads within an operator; 0 is its own choice.
         tensors: every tensor that a node of the original graph makes, in graph order.
         runtime_made: tensors of onnxruntime's optimised graph that the file does not have.
@@ -91,9 +91,9 @@ class VerifyReport:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing differs, neither inside nor at the default session's outputs."""
+        """Whether the file was run and nothing differs, neither inside nor at the default session's outputs."""
         ends = [*self.outputs.values(), *self.instrumented.values()]
-        return self.differing == 0 and not any(end.differing for end in ends)
+        return self.samples > 0 and self.differing == 0 and not any(end.differing for end in ends)
 
     @property
     def passed(self) -> bool:

@@ -13,7 +13,10 @@ _ROWS = 12
 
 
 def show_report(report: VerifyReport, console: Console) -> None:
-    """Print totals, the tensors that differ, and the kernel plan."""
+    """Print totals, the tensors that differ, and the kernel plan; of a file that was not run, only why."""
+    if report.origin and not report.samples:
+        show_origin(report.origin, console)
+        return
     console.print(
         f"{escape(report.model)}: {report.samples} inputs, {report.values:,} values in "
         f"{report.count('compared') + report.count('folded')} tensors compared",

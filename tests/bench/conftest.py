@@ -8,7 +8,8 @@ import torch
 from tiny_models import KINDS, images, tiny
 
 from mptq_export.emit.float_onnx import write_float_onnx
-from mptq_export.pipeline import ExportRequest, export_model
+from mptq_export.pipeline import export_model
+from mptq_export.request import ExportRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
 

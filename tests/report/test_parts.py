@@ -14,7 +14,6 @@ from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
-from mptq_export.pipeline import ExportRequest
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
@@ -25,6 +24,7 @@ from mptq_export.report.levels import level_regions
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
 from mptq_export.report.typed import from_json
+from mptq_export.request import ExportRequest
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
 

@@ -17,11 +17,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from mptq_export.api import Calibrated, calibrate, load
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.cli.export import bits_from
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
-from mptq_export.pipeline import Calibrated, ExportRequest, calibrate_model
 from mptq_export.quantize.build import build_recipe
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
 from mptq_export.quantize.simulate import Simulator
@@ -84,7 +84,7 @@ def main(
     device: str | None,
     json_path: Path | None,
 ) -> None:
-    calibrated = calibrate_model(ExportRequest(model, Path("unused"), calib=calib, count=count, device=device))
+    calibrated = calibrate(load(model), calib, count=count, device=device)
     folder = ImageFolder(val, calibrated.loaded.preprocessing, limit=images, labels=True)
     labels = folder.labels
     assert labels is not None

@@ -25,8 +25,8 @@ from mptq_export.allocate.greedy import Limit, Measure, greedy
 from mptq_export.allocate.solver import solve
 from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.api import calibrate, load
 from mptq_export.cli.export import parse_range
-from mptq_export.pipeline import ExportRequest, calibrate_model
 from mptq_export.quantize.method import BEST
 
 
@@ -56,7 +56,7 @@ class Counted:
 def main(
     model: str, calib: Path, count: int, keep: tuple[str, ...], bits: range, budget: float, json_path: Path | None
 ) -> None:
-    calibrated = calibrate_model(ExportRequest(model, Path("unused"), calib=calib, count=count))
+    calibrated = calibrate(load(model), calib, count=count)
     settings = MixedSettings((Budget.parse(str(budget)),), bits, tied=False, pins={})
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
     moving = [unit for unit in space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]

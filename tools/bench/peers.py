@@ -40,7 +40,8 @@ from mptq_export.errors import MptqError
 from mptq_export.evaluate.run import evaluate
 from mptq_export.load.model import load_model
 from mptq_export.mixed import export_mixed
-from mptq_export.pipeline import ExportRequest, export_model
+from mptq_export.pipeline import export_model
+from mptq_export.request import ExportRequest
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
 

@@ -1,0 +1,126 @@
+"""The third stage, where widths are searched: a calibrated model and budgets -> widths of every layer."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.greedy import Step
+from mptq_export.allocate.journal import check_journal
+from mptq_export.allocate.search import Found, Search, search
+from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.calibrate.run import Calibrated
+from mptq_export.errors import MptqError
+from mptq_export.quantize.method import METHODS
+from mptq_export.request import WIDTHS
+
+#: Called after every accepted step with the mean widths of weights and activations.
+Tick = Callable[[Step, float, float], None]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Widths of all layers that a search found for one budget.
+
+    Attributes:
+        calibrated: the model.
+        settings: what was searched.
+        method: how layers are quantized.
+        search: the whole trade-off, shared by the allocations of all budgets.
+        found: its result for this budget.
+    """
+
+    calibrated: Calibrated
+    settings: MixedSettings
+    method: str
+    search: Search
+    found: Found
+
+    @property
+    def budget(self) -> str:
+        """The budget as it was written."""
+        return self.found.budget.text
+
+    @property
+    def widths(self) -> dict[str, tuple[int, int]]:
+        """(weights, activations) of every layer, in bits."""
+        return dict(self.found.widths)
+
+    @property
+    def mean_bits(self) -> tuple[float, float]:
+        """Mean width of weights, weighted by parameters, and of activations, weighted by multiply-accumulates."""
+        return self.search.costs.mean_bits(self.found.widths)
+
+    @property
+    def divergence(self) -> float:
+        """Mean KL divergence of the logits from the float model's, in nats, on calibration images."""
+        return self.found.divergence
+
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
+        return self.search.front
+
+
+def allocate(
+    calibrated: Calibrated,
+    budgets: str | Sequence[str],
+    *,
+    widths: tuple[int, int] = (3, 8),
+    tied: bool = False,
+    pins: Mapping[str, tuple[int, int]] | None = None,
+    method: str = "best",
+    journal: str | Path | None = None,
+    resume: bool = False,
+    tick: Tick | None = None,
+) -> list[Allocation]:
+    """Search a width for every layer under a budget: Greedy MP, and an integer programme beside it.
+
+    Args:
+        calibrated: what `calibrate` gave.
+        budgets: one or several: mean widths (`4.5`), file sizes (`12MB`) or latencies of an image on this machine
+            (`15ms`). Several of one kind share one search.
+        widths: the narrowest and the widest that are tried.
+        tied: weights and activations of a layer move together, as in the paper.
+        pins: (weights, activations) of layers that do not move, by shell pattern of their names.
+        method: how layers are quantized: `best` or `paper`.
+        journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
+        resume: go on from the journal.
+        tick: called after every accepted step.
+
+    Returns:
+        An allocation for every budget, in their order, for `export`.
+
+    Raises:
+        MptqError: a budget cannot be read or met, a pin matches no layer, or the journal is of another search.
+    """
+    texts = [budgets] if isinstance(budgets, str) else list(budgets)
+    low, high = widths
+    if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
+        raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
+    settings = MixedSettings(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}))
+    if journal is not None:
+        check_journal(Path(journal), resume=resume, force=False)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder) / "search.jsonl" if journal is None else Path(journal)
+        return allocations(calibrated, settings, method, kept, resume=resume, tick=tick)
+
+
+def allocations(
+    calibrated: Calibrated,
+    settings: MixedSettings,
+    method: str,
+    journal: Path,
+    *,
+    resume: bool = False,
+    tick: Tick | None = None,
+) -> list[Allocation]:
+    """`allocate` with settings that were made already."""
+    settings.check()
+    if method not in METHODS:
+        raise MptqError(f"method {method!r} is not known; choose one of {', '.join(METHODS)}")
+    space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[method], settings)
+    result = search(space, journal, resume=resume, tick=tick)
+    return [Allocation(calibrated, settings, method, result, found) for found in result.found]

@@ -1,0 +1,152 @@
+"""The five verbs, for programs: `load`, `calibrate`, `allocate`, `export`, `verify`.
+
+They are what the command lines run. `from mptq_export import load` gives the same functions, and imports torch only
+when one is first asked for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mptq_export.allocate.run import Allocation, allocate
+from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.errors import MptqError
+from mptq_export.files import check_writable
+from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.mixed import check_storage, export_allocations, front_path
+from mptq_export.outputs import check_outputs
+from mptq_export.pipeline import ExportResult, begin, export_calibrated, export_recipe, reported
+from mptq_export.progress import Track, untracked
+from mptq_export.request import ExportRequest
+from mptq_export.verify.report import VerifyReport
+from mptq_export.verify.run import verify
+
+__all__ = [
+    "Allocation",
+    "Calibrated",
+    "ExportResult",
+    "LoadedModel",
+    "MptqError",
+    "VerifyReport",
+    "allocate",
+    "calibrate",
+    "export",
+    "load",
+    "verify",
+]
+
+
+def load(
+    model: str | Path,
+    *,
+    arch: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> LoadedModel:
+    """Read a checkpoint, or pretrained weights from timm's hub.
+
+    Args:
+        model: path of a `.pt`, `.pth`, `.bin` or `.safetensors` file, or `timm:NAME`.
+        arch: timm architecture, where the checkpoint does not name it.
+        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's.
+        trust: whether the file may run code while it is unpickled.
+
+    Returns:
+        The float model with its architecture, preprocessing and class names.
+
+    Raises:
+        MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
+    """
+    return load_model(model, arch=arch, model_kwargs=model_kwargs, trust=trust)
+
+
+def export(
+    source: Calibrated | Allocation | LoadedModel,
+    out: str | Path,
+    *,
+    bits: tuple[int, int] | None = None,
+    pins: Mapping[str, tuple[int, int]] | None = None,
+    method: str | None = None,
+    reconstruct: bool = False,
+    recipe: str | Path | None = None,
+    input_type: str | None = None,
+    weight_storage: str | None = None,
+    float_onnx: str | Path | None = None,
+    kit: str | Path | None = None,
+    force: bool = False,
+    track: Track = untracked,
+) -> ExportResult:
+    """Quantize, prove, compare with the reference, and write the ONNX file with its recipe and its report.
+
+    Args:
+        source: what is exported: a calibrated model, an allocation (its search decided the widths), or a loaded model
+            with `recipe`.
+        out: the ONNX file; what belongs to it is written beside it.
+        bits: (weights, activations) of a calibrated model; (8, 8) where it is left out.
+        pins: other widths for some layers, by shell pattern of their names; later patterns win.
+        method: `best`, which is taken where it is left out, or `paper`.
+        reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
+        recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
+        input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
+        float_onnx: also write the float model here.
+        kit: also write a verification kit in this folder.
+        force: replace existing files.
+        track: wraps an iterable with a progress bar.
+
+    Returns:
+        What was written: sizes, the recipe, the comparison, and warnings.
+
+    Raises:
+        MptqError: an option does not belong to `source`, a layer cannot be proved exact, or a file cannot be written.
+            Nothing is left half written.
+    """
+    _check_options(source, recipe, {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct})
+    calibrated = source.calibrated if isinstance(source, Allocation) else source
+    loaded = calibrated.loaded if isinstance(calibrated, Calibrated) else calibrated
+    settings = source.settings if isinstance(source, Allocation) else None
+    request = ExportRequest(
+        model=loaded.source,
+        out=Path(out),
+        arch=loaded.options.arch,
+        model_kwargs=dict(loaded.options.model_kwargs),
+        trust=loaded.options.trust,
+        recipe=None if recipe is None else Path(recipe),
+        calib=calibrated.calib if isinstance(calibrated, Calibrated) else None,
+        count=calibrated.count if isinstance(calibrated, Calibrated) else 0,
+        bits=bits or (8, 8),
+        pins=dict(settings.pins if settings else pins or {}),
+        method=method or (source.method if isinstance(source, Allocation) else "best"),
+        reconstruct=reconstruct,
+        input_type=input_type,
+        weight_storage=weight_storage,
+        float_onnx=None if float_onnx is None else Path(float_onnx),
+        kit=None if kit is None else Path(kit),
+        force=force,
+    )
+    check_outputs(request)
+    if isinstance(source, Allocation):
+        check_storage(request, source.settings)
+        check_writable(front_path(request.out), force=force)
+        begin(request, source.calibrated)
+        return reported(export_allocations(request, [request], [source], track)[0])
+    if isinstance(source, Calibrated):
+        return export_calibrated(request, source, track)
+    return export_recipe(request, source, track)
+
+
+def _check_options(
+    source: Calibrated | Allocation | LoadedModel, recipe: str | Path | None, given: dict[str, Any]
+) -> None:
+    """Refuse options that something else decided already.
+
+    Raises:
+        MptqError: one was given, or a loaded model comes without a recipe.
+    """
+    if isinstance(source, LoadedModel) != (recipe is not None):
+        raise MptqError("a recipe goes with a loaded model, and a loaded model with a recipe; else calibrate it first")
+    decided = {Calibrated: (), Allocation: ("bits", "pins", "method"), LoadedModel: tuple(given)}[type(source)]
+    named = next((name for name in decided if given[name]), None)
+    if named is not None:
+        by = "the recipe" if isinstance(source, LoadedModel) else "the search"
+        raise MptqError(f"{named} was decided by {by}; leave it out")

@@ -1,0 +1,116 @@
+"""The second stage: a float model and images -> a prepared graph with the statistics of its values."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mptq_export.errors import MptqError
+from mptq_export.progress import Track, untracked
+
+if TYPE_CHECKING:
+    import torch
+
+    from mptq_export.calibrate.statistics import Statistics
+    from mptq_export.capture.graph import Graph
+    from mptq_export.data.source import CalibrationSource
+    from mptq_export.load.model import LoadedModel
+
+#: Images a calibration step; bounds the memory of the activations.
+BATCH = 8
+
+#: Pixels of the calibration inputs may leave [0, 255] by this much before the inputs count as "not 8-bit pixels".
+PIXEL_SLACK = 4.0
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A model that is ready to be quantized, as often as one likes.
+
+    Attributes:
+        loaded: the model as read.
+        source: the calibration inputs.
+        graph: prepared canonical graph, on the device of the calibration.
+        stats: ranges of its values.
+        images: float32 calibration inputs, all of them, on that device.
+        pixel_inputs: whether they are normalised 8-bit pixels.
+        calib: where they come from; None for synthetic images.
+        count: how many were asked for.
+    """
+
+    loaded: "LoadedModel"
+    source: "CalibrationSource"
+    graph: "Graph"
+    stats: "Statistics"
+    images: "torch.Tensor"
+    pixel_inputs: bool
+    calib: Path | None
+    count: int
+
+
+def calibrate(
+    model: "LoadedModel",
+    images: str | Path | None = None,
+    *,
+    count: int = 128,
+    device: str | None = None,
+    track: Track = untracked,
+) -> Calibrated:
+    """Capture a model, prepare its graph, and run the calibration inputs through it.
+
+    Args:
+        model: what `load` gave.
+        images: folder of images, or an `.npy` or `.npz` of preprocessed float32 NCHW inputs; None for synthetic images,
+            which cost accuracy.
+        count: at most so many inputs, spread evenly.
+        device: torch device that computes; None takes a GPU where there is one.
+        track: wraps an iterable with a progress bar.
+
+    Returns:
+        What `allocate` and `export` take. It holds all inputs in memory.
+
+    Raises:
+        MptqError: the model holds what cannot be captured, or the images or the device cannot be used.
+    """
+    import torch
+
+    from mptq_export.calibrate.statistics import collect
+    from mptq_export.capture.trace import capture
+    from mptq_export.data.source import open_calibration
+    from mptq_export.transform import prepare
+
+    device = _device(device)
+    calib = None if images is None else Path(images)
+    preprocessing = model.preprocessing
+    source = open_calibration(calib, preprocessing, count=count)
+    probe = torch.from_numpy(next(iter(source.batches(2))))
+    captured = capture(model.model, preprocessing.input_size)
+    steps = -(-source.count // BATCH)
+
+    def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, Statistics]":
+        graph = prepare(captured, probe, normalisation)
+        return graph, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
+
+    graph, stats = run((preprocessing.mean, preprocessing.std))
+    seen = stats.values.get("pixels")
+    pixel_inputs = seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK)
+    if not pixel_inputs:
+        graph, stats = run(None)
+    inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+    return Calibrated(model, source, graph.to(device), stats, inputs, pixel_inputs, calib, count)
+
+
+def _device(name: str | None) -> str:
+    """The torch device for calibration.
+
+    Raises:
+        MptqError: torch does not know it, or it is not there.
+    """
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MptqError(f"--device {name} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from error
+    return name

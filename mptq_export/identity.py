@@ -1,0 +1,26 @@
+"""Which model a recipe belongs to."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mptq_export.load.model import LoadedModel
+
+
+def identity_of(loaded: "LoadedModel") -> dict[str, Any]:
+    """Architecture, arguments and weights of a model, as recipes store them."""
+    return {
+        "arch": loaded.arch,
+        "model_kwargs": loaded.model_kwargs,
+        "arch_source": loaded.arch_source,
+        "weights_sha256": weights_digest(loaded.model.state_dict()),
+    }
+
+
+def weights_digest(state: dict[str, Any]) -> str:
+    """SHA-256 over names and bytes of a state dict, in sorted order."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

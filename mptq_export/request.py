@@ -1,0 +1,76 @@
+"""What an export is asked for: the options of `mptq-export`, as data."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mptq_export.errors import MptqError
+from mptq_export.quantize.method import METHODS
+
+#: Widths of codes.
+WIDTHS = range(2, 9)
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What the user asked for.
+
+    Attributes:
+        model: checkpoint path or `timm:NAME`.
+        out: the ONNX file to write.
+        arch: timm architecture, where the checkpoint does not name it.
+        model_kwargs: arguments for `timm.create_model`.
+        trust: unpickle a whole module (this runs code from the file).
+        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `pins`, `method`,
+            `reconstruct` and `device` are not read.
+        calib: folder or array file; None for synthetic images.
+        count: largest number of calibration images.
+        bits: (weights, activations).
+        pins: other widths for some layers, by shell pattern of their names; later patterns win.
+        method: one of `quantize.method.METHODS`.
+        reconstruct: afterwards learn the weight codes of every block by gradient descent.
+        input_type: `float32` or `uint8`; None: float32, or the recipe's.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
+        float_onnx: also write the float model here.
+        kit: also write a verification kit in this folder.
+        device: torch device for calibration; None takes a GPU where there is one.
+        force: replace existing files.
+        report: a file that the caller writes afterwards; it must not be one of the outputs.
+    """
+
+    model: str
+    out: Path
+    arch: str | None = None
+    model_kwargs: dict[str, Any] | None = None
+    trust: bool = False
+    recipe: Path | None = None
+    calib: Path | None = None
+    count: int = 128
+    bits: tuple[int, int] = (8, 8)
+    pins: dict[str, tuple[int, int]] = field(default_factory=dict)
+    method: str = "best"
+    reconstruct: bool = False
+    input_type: str | None = None
+    weight_storage: str | None = None
+    float_onnx: Path | None = None
+    kit: Path | None = None
+    device: str | None = None
+    force: bool = False
+    report: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            MptqError: a width is not from 2 to 8, or the method, the input type or the weight storage is unknown.
+        """
+        for name, widths in {"bits": self.bits, **self.pins}.items():
+            if len(widths) != 2 or not all(width in WIDTHS for width in widths):
+                raise MptqError(f"{name}: {widths} is not (weights, activations) with both widths from 2 to 8")
+        for name, value, known in (
+            ("method", self.method, tuple(METHODS)),
+            ("input_type", self.input_type, (None, "float32", "uint8")),
+            ("weight_storage", self.weight_storage, (None, "packed", "int8")),
+        ):
+            if value not in known:
+                raise MptqError(f"{name} {value!r} is not known; choose one of {', '.join(filter(None, known))}")

@@ -1,0 +1,161 @@
+"""The verbs of the command line from Python: the same files, byte for byte, and the same refusals."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.helpers import files, run
+
+from mptq_export import allocate, calibrate, export, load, verify
+from mptq_export.api import Calibrated, MptqError
+from mptq_export.recipe.store import read_recipe
+
+MEASURED = (".report.", ".search.")
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Files that do not hold measured times."""
+    return {name: content for name, content in files(folder).items() if not any(part in name for part in MEASURED)}
+
+
+def both(work: Path) -> tuple[Path, Path]:
+    """A folder for each way."""
+    for name in ("api", "cli"):
+        (work / name).mkdir()
+    return work / "api" / "m.onnx", work / "cli" / "m.onnx"
+
+
+def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path):
+    ours, theirs = both(work)
+    calibrated = calibrate(load(work / "m.pt"), work / "calib", count=5)
+    options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
+    result = export(calibrated, ours, kit=work / "api" / "kit", **options)
+    line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
+    assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
+    assert written(ours.parent) == written(theirs.parent)
+    assert {"m.report.html", "kit/model.onnx"} <= files(ours.parent).keys()
+    assert result.onnx_bytes == ours.stat().st_size
+    command, other = (json.loads(out.with_suffix(".report.json").read_text())["command"] for out in (ours, theirs))
+    assert command.replace("/api/", "/cli/") == other
+    report = verify(ours, work / "calib", count=3, recipe=ours.with_suffix(".recipe.json"))
+    assert (report.passed, report.samples) == (True, 3)
+    assert report.origin is not None and report.origin.weights == len(result.recipe.weights)
+
+
+def test_a_search_and_its_file(work: Path):
+    ours, theirs = both(work)
+    calibrated = calibrate(load(work / "m.pt"), work / "calib")
+    (found,) = allocate(calibrated, "5", widths=(4, 6), pins={"head": (6, 6)})
+    assert max(found.mean_bits) <= 5
+    assert found.divergence > 0
+    assert found.front[-1]["mean_weight_bits"] <= 5
+    assert found.widths["head"] == (6, 6)
+    result = export(found, ours)
+    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 5: mean ")
+    assert {name: quant.bits for name, quant in result.recipe.weights.items()} == {
+        name: found.widths[name][0] for name in result.recipe.weights
+    }
+    line = ("--mixed", "5", "--mixed-range", "4-6", "--pin", "head=6/6")
+    assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
+    assert written(ours.parent) == written(theirs.parent)
+    assert [json.loads(out.with_suffix(".search.json").read_text()) for out in (ours, theirs)] == [found.front] * 2
+
+
+def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated: Calibrated, tmp_path: Path):
+    journal = tmp_path / "search.jsonl"
+    found = allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal)
+    assert [one.budget for one in found] == ["5", "4.5"]
+    assert found[0].search is found[1].search
+    again = allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal, resume=True)
+    assert [one.widths for one in again] == [one.widths for one in found]
+    with pytest.raises(MptqError, match="of an interrupted search"):
+        allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal)
+
+
+def test_a_recipe_is_replayed_on_a_loaded_model(calibrated: Calibrated, tmp_path: Path):
+    first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    export(calibrated, first, bits=(6, 6))
+    export(load(calibrated.loaded.source), second, recipe=tmp_path / "a.recipe.json")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_file_of_another_recipe_is_not_run(calibrated: Calibrated, tmp_path: Path):
+    for name, bits in (("a", (6, 6)), ("b", (5, 5))):
+        export(calibrated, tmp_path / f"{name}.onnx", bits=bits)
+    report = verify(tmp_path / "a.onnx", recipe=tmp_path / "b.recipe.json")
+    assert (report.passed, report.exact, report.samples) == (False, False, 0)
+    assert report.origin is not None and report.origin.problems
+
+
+def test_progress_is_told_to_who_asks(work: Path):
+    seen: list[tuple[str, int]] = []
+
+    def track(items: Any, label: str, total: int) -> Any:
+        seen.append((label, total))
+        return iter(items)
+
+    calibrated = calibrate(load(work / "m.pt"), work / "calib", track=track)
+    export(calibrated, work / "m.onnx", track=track)
+    verify(work / "m.onnx", count=2, track=track)
+    labels = dict(seen)
+    assert labels["calibrating"] == 1
+    assert labels["quantizing"] > 10
+    assert labels["verifying"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bits": (9, 8)}, "bits: .* from 2 to 8"),
+        ({"pins": {"head": (4,)}}, "head: .* from 2 to 8"),
+        ({"pins": {"haed": (4, 4)}}, "haed matches no layer"),
+        ({"method": "worst"}, "method 'worst' is not known; choose one of"),
+        ({"input_type": "int8"}, "input_type 'int8' is not known; choose one of float32, uint8"),
+        ({"weight_storage": "zip"}, "weight_storage 'zip'"),
+        ({"recipe": "r.recipe.json"}, "a recipe goes with a loaded model"),
+    ],
+)
+def test_what_export_refuses(calibrated: Calibrated, tmp_path: Path, options: dict[str, Any], words: str):
+    with pytest.raises(MptqError, match=words):
+        export(calibrated, tmp_path / "m.onnx", **options)
+    assert files(tmp_path) == {}
+
+
+def test_a_loaded_model_is_not_exported_as_it_is(calibrated: Calibrated, tmp_path: Path):
+    with pytest.raises(MptqError, match="calibrate it first"):
+        export(calibrated.loaded, tmp_path / "m.onnx")
+    with pytest.raises(MptqError, match="bits was decided by the recipe"):
+        export(calibrated.loaded, tmp_path / "m.onnx", recipe="r.recipe.json", bits=(4, 4))
+
+
+@pytest.mark.parametrize("option", [{"bits": (4, 4)}, {"pins": {"head": (4, 4)}}, {"method": "paper"}])
+def test_an_allocation_has_its_widths(calibrated: Calibrated, tmp_path: Path, option: dict[str, Any]):
+    (found,) = allocate(calibrated, "5.5", widths=(5, 6))
+    with pytest.raises(MptqError, match=f"{next(iter(option))} was decided by the search"):
+        export(found, tmp_path / "m.onnx", **option)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "options", "words"),
+    [
+        ([], {}, "there is no budget"),
+        ("four", {}, "four is neither"),
+        (["5", "5"], {}, "a budget twice"),
+        ("5", {"widths": (8, 3)}, "2 <= LO < HI <= 8"),
+        ("9", {}, "ends at 8"),
+        ("5", {"method": "worst"}, "method 'worst'"),
+        ("3.9", {"widths": (4, 5)}, "3.9 cannot be met"),
+    ],
+)
+def test_what_allocate_refuses(calibrated: Calibrated, budgets: Any, options: dict[str, Any], words: str):
+    with pytest.raises(MptqError, match=words):
+        allocate(calibrated, budgets, **options)
+
+
+def test_an_existing_file_is_kept(calibrated: Calibrated, tmp_path: Path):
+    (tmp_path / "m.recipe.json").write_text("precious")
+    with pytest.raises(MptqError, match="exists already"):
+        export(calibrated, tmp_path / "m.onnx")
+    export(calibrated, tmp_path / "m.onnx", force=True)
+    assert (tmp_path / "m.recipe.json").read_text() != "precious"
