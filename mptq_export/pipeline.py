@@ -176,6 +176,9 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
 
 def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
     """How an export was asked for, as recipes store it."""
+    graph, folders = calibrated.graph, calibrated.source.classes
+    # Where the checkpoint names no classes, one folder a logit does: number i is logit i, as mptq-eval takes it too.
+    named = calibrated.loaded.class_names is None and len(folders) == graph[graph.output].shape.dims[-1]
     return {
         "bits": bits,
         "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in request.pins.items()},
@@ -187,6 +190,7 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "calibration": calibrated.source.description,
         "calibration_images": calibrated.stats.images,
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
+        **({"class_folders": list(folders)} if named else {}),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
 

@@ -33,7 +33,7 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
     Args:
         path: the recipe's file, for the message.
         recipe: what was read from it.
-        identity: architecture, arguments and weights of the model that was loaded (see `pipeline.identity_of`).
+        identity: architecture, arguments and weights of the model that was loaded (see `identity.identity_of`).
         preprocessing: of the loaded model, as metadata.
 
     Raises:
@@ -73,6 +73,9 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
     for name in ("bits", "calibration"):
         if not isinstance(recipe.settings[name], str):
             raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
+    folders = recipe.settings.get("class_folders", [])
+    if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
+        raise MptqError(f"{path}: the settings' class_folders are no list of names; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"

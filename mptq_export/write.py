@@ -29,7 +29,7 @@ def write_export(
 
     Args:
         out: the ONNX file.
-        loaded: the float model; its preprocessing and class names go into the file.
+        loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         force: replace files that are there.
@@ -61,9 +61,16 @@ def write_export(
         "mptq.bits": settings["bits"],
         "mptq.method": settings["method"],
     }
-    if loaded.class_names:
-        metadata["mptq.class_names"] = json.dumps(loaded.class_names)
+    names = loaded.class_names or settings.get("class_folders")
+    if names:
+        metadata["mptq.class_names"] = json.dumps(names)
+        metadata["mptq.class_names_from"] = "checkpoint" if loaded.class_names else "calibration folders"
     onnx.helper.set_model_props(model, metadata)
+    model.doc_string = (
+        f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "
+        f"mptq-export {__version__}. The metadata says how to prepare an image; doc strings of nodes say what was "
+        "decided for their layer. To check the file: mptq-verify FILE --recipe RECIPE"
+    )
     tie(model, recipe)
     reports: list[VerifyReport] = []
 

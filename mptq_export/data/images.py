@@ -38,7 +38,7 @@ class ImageFolder:
     Attributes:
         path: the folder.
         files: the images that were chosen, in order, without those that were found to be corrupt.
-        classes: names of the sorted class folders; empty without labels.
+        classes: names of the sorted folders on the first level; empty where an image lies in none.
         labels: (images,) int64 index into `classes` of each of `files`; None without labels.
         skipped: the corrupt images found so far.
     """
@@ -58,11 +58,12 @@ class ImageFolder:
                 outside the class folders, or all images are corrupt.
         """
         self.path = path
-        self.classes: tuple[str, ...] = ()
         self.labels: NDArray[np.int64] | None = None
         self.skipped: list[Path] = []
         self._preprocessing = preprocessing
         found = _list_images(path)
+        parts = [file.relative_to(path).parts for file in found]
+        self.classes = tuple(sorted({part[0] for part in parts})) if all(len(part) > 1 for part in parts) else ()
         self.files = found if limit is None else spread(found, limit)
         if labels:
             self._label(found)
@@ -113,13 +114,11 @@ class ImageFolder:
             )
 
     def _label(self, found: list[Path]) -> None:
-        parts = [file.relative_to(self.path).parts for file in found]
-        if any(len(part) < 2 for part in parts):
-            stray = next(file for file, part in zip(found, parts, strict=True) if len(part) < 2)
+        if not self.classes:
+            stray = next(file for file in found if len(file.relative_to(self.path).parts) < 2)
             raise MptqError(f"{stray} lies in no class folder; {self.path} must hold one folder of images a class")
         for _ in self._readable(_decode):
             pass
-        self.classes = tuple(sorted({part[0] for part in parts}))
         index = {name: number for number, name in enumerate(self.classes)}
         self.labels = np.array([index[file.relative_to(self.path).parts[0]] for file in self.files], np.int64)
 

@@ -30,12 +30,14 @@ class CalibrationSource:
         description: what they are, for people.
         warnings: what the user should know, a sentence each.
         read: starts a pass; yields one (channels, height, width) float32 input at a time.
+        classes: names of the folders that the images lie in, sorted; empty where there are none.
     """
 
     count: int
     description: str
     warnings: tuple[str, ...]
     read: Callable[[], Iterator[Inputs]]
+    classes: tuple[str, ...] = ()
 
     def batches(self, size: int) -> Iterator[Inputs]:
         """All inputs in batches.
@@ -89,6 +91,7 @@ def _from_folder(path: Path, preprocessing: Preprocessing, count: int) -> Calibr
         description=f"{len(folder)} images of {path}",
         warnings=warnings,
         read=_reader(preprocessing, cache, folder.images),
+        classes=folder.classes,
     )
 
 

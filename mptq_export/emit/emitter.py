@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.emit import activation, attention, elementwise, layer_norm, linear, movement, quantizer, residual
+from mptq_export.emit.annotate import annotate
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
 from mptq_export.emit.proof import Proof
@@ -230,5 +231,6 @@ def emit(
     for key, site in emitter.sites.items():
         quantizer.prove_quantizer(emitter.proof, site.node.name, key, recipe.activations[key])
     model = emitter.finish(metadata, producer)
+    annotate(model, graph, recipe)
     recipe.proof = emitter.proof.claims
     return model

@@ -249,7 +249,11 @@ def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _class_names(about: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]) -> tuple[str, ...] | None:
-    names = about.get("class_names") or pretrained_cfg.get("label_names")
-    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
-        return tuple(names)
+    return class_names_of(about.get("class_names") or pretrained_cfg.get("label_names"))
+
+
+def class_names_of(value: object) -> tuple[str, ...] | None:
+    """Names of classes, if a stored value is a list of texts."""
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        return tuple(value)
     return None

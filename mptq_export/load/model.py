@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
 from mptq_export.load.architecture import check_name, resolve_architecture
-from mptq_export.load.checkpoint import Checkpoint, read_checkpoint
+from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpoint
 from mptq_export.load.fit import Shapes, fit, shapes_of
 from mptq_export.load.preprocess import preprocessing_of
 
@@ -98,15 +98,16 @@ def load_model(
     tensors = _place(checkpoint, fitted.model, architecture.name)
     model: nn.Module = timm.create_model(architecture.name, **fitted.model_kwargs)
     model.load_state_dict(tensors)
+    names, notes = _fitting(checkpoint.class_names, model)
     return LoadedModel(
         model=_ready(model),
         arch=architecture.name,
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
         preprocessing=preprocessing_of(model, checkpoint.pretrained_cfg),
-        class_names=checkpoint.class_names,
+        class_names=names,
         source=text,
-        notes=tuple(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred),
+        notes=(*(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred), *notes),
         options=options,
     )
 
@@ -125,15 +126,16 @@ def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
             f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
             "network, or download the checkpoint and give its path"
         ) from error
+    names, notes = _fitting(_own_names(model), model)
     return LoadedModel(
         model=_ready(model),
         arch=name,
         model_kwargs=dict(options.model_kwargs),
         arch_source="timm's hub",
         preprocessing=preprocessing_of(model),
-        class_names=None,
+        class_names=names,
         source=spec,
-        notes=(),
+        notes=notes,
         options=options,
     )
 
@@ -143,17 +145,32 @@ def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> L
     assert module is not None
     if options.model_kwargs:
         raise MptqError(f"{source} is a pickled module, built already; leave --model-kwargs out or pass --arch")
+    names, notes = _fitting(checkpoint.class_names or _own_names(module), module)
     return LoadedModel(
         model=_ready(module),
         arch=checkpoint.arch or type(module).__name__,
         model_kwargs=checkpoint.model_kwargs,
         arch_source="the pickled module",
         preprocessing=preprocessing_of(module, checkpoint.pretrained_cfg),
-        class_names=checkpoint.class_names,
+        class_names=names,
         source=source,
-        notes=(),
+        notes=notes,
         options=options,
     )
+
+
+def _own_names(model: nn.Module) -> tuple[str, ...] | None:
+    """Class names in the configuration that belongs to a model's weights."""
+    config = getattr(model, "pretrained_cfg", None)
+    return class_names_of(config.get("label_names")) if isinstance(config, Mapping) else None
+
+
+def _fitting(names: tuple[str, ...] | None, model: nn.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Class names, if there is one for every logit, and what to tell if not."""
+    logits = getattr(model, "num_classes", None)
+    if names is None or logits in (None, len(names)):
+        return names, ()
+    return None, (f"{len(names)} class names are left out: the model has {logits} logits",)
 
 
 def _ready(model: nn.Module) -> nn.Module:

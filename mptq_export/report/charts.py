@@ -14,10 +14,10 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
+from mptq_export.recipe.levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.report.evidence import ChannelRanges, ValueHistogram
 from mptq_export.report.front import Front
-from mptq_export.report.levels import level_regions
 from mptq_export.report.network import block_of
 
 _SVG = "http://www.w3.org/2000/svg"

@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.recipe.describe import describe_activation, describe_regions, describe_smoothing, describe_weight
+from mptq_export.recipe.schema import Recipe
 from mptq_export.report.charts import levels_chart, ranges_chart
 from mptq_export.report.evidence import Evidence, LayerError
-from mptq_export.report.levels import level_regions
 from mptq_export.report.network import block_of
 
 #: Name of the part with all layers that are in no block.
@@ -118,19 +118,15 @@ def parts_of(recipe: Recipe, evidence: Evidence | None) -> list[Part]:
         if layer in recipe.weights and key.endswith(".input"):
             weight = recipe.weights[layer]
             reason = _joined(weight.reason, _cost(alone, layer, "weights", "both"))
-            rows, columns = weight.codes.shape
-            form = "pair-safe" if weight.form == "pair_safe" else weight.form
-            place.decisions.append(
-                Decision(f"{layer} weights", f"{weight.bits} bits, {form}, {rows} x {columns}", reason)
-            )
-        place.decisions.append(Decision(key, _range(quant), _joined(quant.reason, _cost(alone, layer, "activations"))))
+            place.decisions.append(Decision(f"{layer} weights", describe_weight(weight), reason))
+        reason = _joined(quant.reason, _cost(alone, layer, "activations"))
+        place.decisions.append(Decision(key, describe_activation(quant), reason))
         if evidence is not None and quant.regions and key in evidence.histograms:
             plot = levels_chart(evidence.histograms[key], quant)
-            place.pictures.append(Picture(f"OPT-m at {key}: {_regions(quant)}", plot))
+            place.pictures.append(Picture(f"OPT-m at {key}: {describe_regions(quant)}", plot))
     for name, smoothing in reversed(recipe.smoothing.items()):
         place = part(name)
-        choice = f"SQ-b, strength {smoothing.strength:g}" if smoothing.strength else "no SQ-b"
-        place.decisions.insert(0, Decision(name, choice, smoothing.reason))
+        place.decisions.insert(0, Decision(name, describe_smoothing(smoothing), smoothing.reason))
         if evidence is not None and name in evidence.norms and smoothing.strength:
             place.pictures.insert(0, Picture(f"SQ-b at {name}", ranges_chart(evidence.norms[name])))
     for name, exponent in recipe.exponents.items():
@@ -144,23 +140,6 @@ def parts_of(recipe: Recipe, evidence: Evidence | None) -> list[Part]:
             reason = "the finest grid on which calibrated values have 15 bits and a sign: sums are exact"
             place.decisions.append(Decision(f"residual: {', '.join(names)}", f"multiples of 2^{-exponent}", reason))
     return list(parts.values())
-
-
-def _range(quant: ActivationQuant) -> str:
-    """A quantizer in a few words."""
-    low, high = ((code - quant.zero_point) * quant.scale for code in (quant.low, quant.high))
-    levels = _regions(quant) if quant.regions else f"step {quant.scale:.4g}"
-    return f"{quant.bits} bits, {low:.4g} to {high:.4g}, {levels}"
-
-
-def _regions(quant: ActivationQuant) -> str:
-    regions = level_regions(quant)
-    steps = ", ".join(f"{_levels(len(region.levels))} of step {region.step}" for region in regions)
-    return f"{steps} (in steps of {quant.scale:.4g})"
-
-
-def _levels(count: int) -> str:
-    return f"{count} level" + ("s" if count != 1 else "")
 
 
 def _alone(search: Any) -> Mapping[str, float]:

@@ -1,6 +1,8 @@
 """mptq-export from the command line: good runs."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from tiny_models import KINDS, images, pixels, tiny
 
+import mptq_export
 from mptq_export.recipe.store import read_recipe
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.session import open_session
@@ -43,6 +46,37 @@ def test_a_good_run_writes_its_files_and_a_summary(work: Path):
     assert made.settings["calibration_images"] == 6
     assert made.proof
     assert verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()]).passed
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def test_a_viewer_shows_who_wrote_the_file_and_what_it_is(work: Path):
+    assert run(work / "m.pt", "--calib", work / "calib", "--bits", "4/6").exit_code == 0
+    model = onnx.load(work / "m.mptq.onnx")
+    assert (model.producer_name, model.producer_version) == ("mptq-export", mptq_export.__version__)
+    assert model.doc_string.startswith(f"{ARCH}, 4/6 bits (weights/activations), method best; written by mptq-export ")
+    assert "mptq.class_names" not in metadata_of(work / "m.mptq.onnx")  # two folders, seven logits
+    recipe = (work / "m.mptq.recipe.json").read_bytes()
+    assert metadata_of(work / "m.mptq.onnx")["mptq.recipe_sha256"] == hashlib.sha256(recipe).hexdigest()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_class_names_come_from_the_checkpoint_or_from_one_folder_a_logit(work: Path, named: bool):
+    save(work / "m.pt", **({"class_names": list("abcdefg")} if named else {}))
+    image = next((work / "calib").rglob("*.png"))
+    for name in ("tench", "dog", "radio", "saw", "church", "horn", "truck"):
+        (work / "classes" / name).mkdir(parents=True)
+        shutil.copy(image, work / "classes" / name)
+    assert run(work / "m.pt", "--calib", work / "classes").exit_code == 0
+    found = metadata_of(work / "m.mptq.onnx")
+    folders = ["church", "dog", "horn", "radio", "saw", "tench", "truck"]
+    assert json.loads(found["mptq.class_names"]) == (list("abcdefg") if named else folders)
+    assert found["mptq.class_names_from"] == ("checkpoint" if named else "calibration folders")
+    again = ("--recipe", work / "m.mptq.recipe.json", "-o", work / "again.onnx")
+    assert run(work / "m.pt", *again).exit_code == 0
+    assert (work / "again.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

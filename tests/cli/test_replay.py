@@ -223,6 +223,13 @@ def test_an_edited_scale_that_is_not_certified(work: Path, recipe: Path, refused
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("cannot be proved exact",))
 
 
+@pytest.mark.parametrize("value", ["cat", [1, 2], {"cat": 0}])
+def test_class_names_that_are_none(work: Path, recipe: Path, refused: Callable[..., str], value: Any):
+    edit(recipe, lambda content: content["settings"].update(class_folders=value))
+    words = (str(recipe), "class_folders are no list of names")
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
+
+
 def test_a_pickled_module_replays(work: Path):
     torch.save(tiny(KIND), work / "whole.pt")
     assert run(work / "whole.pt", "--trust", "--count", 6).exit_code == 0

@@ -46,6 +46,23 @@ def test_the_loaded_model_is_the_saved_one(tmp_path: Path, small: nn.Module):
     assert torch.equal(loaded.model(images), small(images))
 
 
+def test_class_names_that_are_not_one_a_logit_are_left_out(tmp_path: Path, small: nn.Module):
+    loaded = load_model(saved(tmp_path / "m.pt", small.state_dict(), class_names=["cat", "dog"]))
+    assert loaded.class_names is None
+    assert loaded.notes == ("2 class names are left out: the model has 5 logits",)
+
+
+@pytest.mark.parametrize("way", ["hub", "module"])
+def test_class_names_of_timms_own_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: nn.Module, way: str
+):
+    monkeypatch.setattr(small, "pretrained_cfg", {**small.pretrained_cfg, "label_names": list("abcde")})
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: small)
+    torch.save(small, tmp_path / "m.pt")
+    loaded = load_model(f"timm:{NAME}") if way == "hub" else load_model(tmp_path / "m.pt", trust=True)
+    assert loaded.class_names == tuple("abcde")
+
+
 def test_the_checkpoints_preprocessing_overrides(tmp_path: Path, small: nn.Module):
     path = saved(tmp_path / "m.pt", small.state_dict(), pretrained_cfg={"crop_pct": 1.0, "mean": (0.1, 0.2, 0.3)})
     found = load_model(path).preprocessing

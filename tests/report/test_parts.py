@@ -15,12 +15,12 @@ from tiny_models import images, quantized
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.recipe.levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
 from mptq_export.report.command import command_of
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
-from mptq_export.report.levels import level_regions
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
 from mptq_export.report.typed import from_json

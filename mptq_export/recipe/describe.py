@@ -1,0 +1,34 @@
+"""Decisions in a few words, for the report and for the ONNX file's doc strings."""
+
+from mptq_export.recipe.levels import level_regions
+from mptq_export.recipe.schema import ActivationQuant, Smoothing, WeightQuant
+
+
+def describe_weight(quant: WeightQuant) -> str:
+    """Bits, form of the codes, shape."""
+    rows, columns = quant.codes.shape
+    form = "pair-safe" if quant.form == "pair_safe" else quant.form
+    return f"{quant.bits} bits, {form}, {rows} x {columns}"
+
+
+def describe_activation(quant: ActivationQuant) -> str:
+    """Bits, range, levels."""
+    low, high = ((code - quant.zero_point) * quant.scale for code in (quant.low, quant.high))
+    levels = describe_regions(quant) if quant.regions else f"step {quant.scale:.4g}"
+    return f"{quant.bits} bits, {low:.4g} to {high:.4g}, {levels}"
+
+
+def describe_regions(quant: ActivationQuant) -> str:
+    """The regions of an OPT-m quantizer: how many levels of which step."""
+    regions = level_regions(quant)
+    steps = ", ".join(f"{_levels(len(region.levels))} of step {region.step}" for region in regions)
+    return f"{steps} (in steps of {quant.scale:.4g})"
+
+
+def describe_smoothing(smoothing: Smoothing) -> str:
+    """Whether SQ-b is on."""
+    return f"SQ-b, strength {smoothing.strength:g}" if smoothing.strength else "no SQ-b"
+
+
+def _levels(count: int) -> str:
+    return f"{count} level" + ("s" if count != 1 else "")
