@@ -37,8 +37,8 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def show_summary(result: ExportResult) -> None:
-    """Print the summary to stdout, one fact a line."""
+def show_summary(result: ExportResult, console: Console) -> None:
+    """Print the summary, one fact a line."""
     data = summary_json(result)
     kernels = ", ".join(f"{count} {op}" for op, count in sorted(data["kernels"].items()))
     ratio = data["onnx_bytes"] / data["float32_bytes"]
@@ -59,7 +59,6 @@ def show_summary(result: ExportResult) -> None:
     }
     if data["kit"]:
         rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
-    console = Console(highlight=False, soft_wrap=True)
     for label, text in rows.items():
         console.print(f"{label:<12} {text}", markup=False)
 

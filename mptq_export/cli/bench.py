@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
+from mptq_export.cli.verbosity import output
 
 
 @click.command(
@@ -43,11 +44,9 @@ def main(
     Each MODEL has one float32 or uint8 input; it runs on random values in onnxruntime's default session. Load time,
     peak memory and the time of each op are measured in a process of its own for each file.
     """
-    from rich.console import Console
-
     from mptq_export.bench.run import bench
     from mptq_export.bench.show import show_report
 
     report = bench(models, threads=threads, batch=batch, rounds=rounds, reference=reference, track=progress)
     write_json(json_path, report.to_json())
-    show_report(report, Console(highlight=False))
+    show_report(report, output())

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mptq_export.cli.isolated import isolate, why
+from mptq_export.cli.verbosity import is_quiet, is_verbose, verbosity_options
 from mptq_export.errors import MptqError
 from mptq_export.files import check_writable, write_atomic
 
@@ -31,7 +33,7 @@ class MptqCommand(click.Command):
 
     The function returns its exit status (None is 0). `MptqError` and a wrong command line become ``error: ...``
     on stderr and status 2, without a traceback. Python warnings and log messages below errors are silenced while
-    the command runs. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
+    the command runs, but with ``-v``. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), isolated: bool = False, **kwargs: Any) -> None:
@@ -40,6 +42,7 @@ class MptqCommand(click.Command):
         `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process.
         """
         super().__init__(*args, **kwargs)
+        self.params += verbosity_options()
         self.examples = examples
         self.isolated = isolated
 
@@ -94,23 +97,28 @@ def fail(message: str) -> int:
 
 
 def warn(message: str) -> None:
-    """Print ``warning: message`` on one line of stderr."""
-    click.echo("warning: " + " ".join(message.split()), err=True)
+    """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
+    if not is_quiet():
+        click.echo("warning: " + " ".join(message.split()), err=True)
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Pass the items on and draw a bar on stderr; where stderr is not a terminal nothing is drawn.
+    """Pass the items on and draw a bar on stderr; where stderr is not a terminal, or with ``-q``, nothing is drawn.
+
+    With ``-v`` a line tells afterwards how long they took.
 
     Args:
         items: what is worked through.
         label: what the bar says.
         total: number of items; taken from their length when left out.
     """
-    console = Console(stderr=True)
-    if console.is_terminal:
+    console, start = Console(stderr=True), perf_counter()
+    if console.is_terminal and not is_quiet():
         yield from track(items, label, total=total, console=console, transient=True)
     else:
         yield from items
+    if is_verbose():
+        click.echo(f"{label}: {perf_counter() - start:.1f} s", err=True)
 
 
 def parse_json_object(_context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.cli.verbosity import output
 
 
 @click.command(
@@ -45,8 +46,6 @@ def main(
     """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model."""
     if checkpoint is None and (arch or model_kwargs):
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
-    from rich.console import Console
-
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
     from mptq_export.evaluate.run import evaluate, onnx_predictor
@@ -68,7 +67,7 @@ def main(
     batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
     write_json(json_path, {"model": str(model), "sha256": sha256_of(model), **report.to_json()})
-    show_report(report, Console(highlight=False))
+    show_report(report, output())
     if folder.labels is not None and len(folder.classes) != report.classes:
         warn(
             f"{data} has {len(folder.classes)} class folders, the model {report.classes} logits: "

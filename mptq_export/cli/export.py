@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.cli.verbosity import output
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 
@@ -224,7 +225,7 @@ def main(
     for note in results[0].warnings:
         warn(note)
     for result in results:
-        show_summary(result)
+        show_summary(result, output(soft_wrap=True))
     summaries = [summary_json(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mptq_export.cli.common import MptqCommand
+from mptq_export.cli.verbosity import is_quiet
 
 _MOST = 2
 
@@ -45,4 +46,5 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
         write_report(exports[0], out)
     else:
         write_comparison(exports[0], exports[1], out)
-    click.echo(out)
+    if not is_quiet():
+        click.echo(out)

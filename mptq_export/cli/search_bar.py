@@ -1,10 +1,14 @@
 """The progress bar of a search: step, mean widths, divergence, time left."""
 
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mptq_export.cli.verbosity import is_quiet, is_verbose
 
 if TYPE_CHECKING:
     from mptq_export.allocate.greedy import Step
@@ -22,10 +26,11 @@ class SearchBar:
         """
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        hidden = is_quiet() or not console.is_terminal
+        self._progress = Progress(*columns, console=console, transient=True, disable=hidden)
         self._lowest, self._highest = lowest, highest
         self._task = self._progress.add_task("searching", total=1.0, start=False, visible=False)
-        self._steps = 0
+        self._steps, self._start = 0, perf_counter()
 
     def tick(self, step: "Step", weights: float, activations: float) -> None:
         """One accepted step, with the mean widths after it."""
@@ -45,3 +50,5 @@ class SearchBar:
     ) -> None:
         if not self._progress.disable:  # old versions of rich would print an empty line
             self._progress.stop()
+        if is_verbose():
+            click.echo(f"searching: {self._steps} steps, {perf_counter() - self._start:.1f} s", err=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mptq_export.cli.common import EXIT_FAILED, MptqCommand, json_option, progress, write_json
+from mptq_export.cli.verbosity import output
 
 
 @click.command(
@@ -50,13 +51,11 @@ def main(
         raise click.UsageError("--images and --random exclude each other.")
     if limit and not images:
         raise click.UsageError("--limit goes with --images; --random takes a count itself.")
-    from rich.console import Console
-
     from mptq_export.verify.run import COUNT, verify
     from mptq_export.verify.show import show_report
 
     count = limit or random_count or COUNT
     report = verify(model, images, count=count, recipe=recipe, threads=threads or 0, batch=batch, track=progress)
     write_json(json_path, report.to_json())
-    show_report(report, Console(highlight=False))
+    show_report(report, output())
     return 0 if report.passed else EXIT_FAILED

@@ -1,0 +1,94 @@
+"""What commands say: results, with -q nothing, with -v more; never what libraries say, down to the file descriptors."""
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mptq_export.cli.common import MptqCommand, progress, warn
+from mptq_export.cli.verbosity import output
+
+from .helpers import files, run
+
+
+@click.command(cls=MptqCommand)
+def talker() -> None:
+    """Says everything that a command can say."""
+    warnings.warn("from a library", stacklevel=1)
+    logging.getLogger("library").warning("logged by a library")
+    warn("from us")
+    output().print("result")
+    assert list(progress([1, 2], "working")) == [1, 2]
+
+
+def test_by_default_results_and_our_own_warnings():
+    result = CliRunner().invoke(talker, [])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "result\n", "warning: from us\n")
+
+
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
+def test_quiet(option: str):
+    result = CliRunner().invoke(talker, [option])
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose"])
+def test_verbose_tells_times_and_what_libraries_say(option: str, caplog: pytest.LogCaptureFixture):
+    before = (logging.root.manager.disable, list(warnings.filters))
+    result = CliRunner().invoke(talker, [option])
+    assert (result.exit_code, result.stdout) == (0, "result\n")
+    assert "UserWarning: from a library" in result.stderr
+    assert "working: 0.0 s\n" in result.stderr
+    assert "logged by a library" in caplog.text
+    assert (logging.root.manager.disable, list(warnings.filters)) == before
+
+
+def test_one_of_the_two():
+    result = CliRunner().invoke(talker, ["-q", "-v"])
+    assert result.exit_code == 2
+    assert "--quiet and --verbose exclude each other" in result.stderr
+
+
+def test_errors_are_told_in_any_case(work: Path):
+    result = run(work / "none.pt", "-q")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+
+
+def test_a_quiet_export_writes_the_same_file(work: Path):
+    for name, option in (("a", "-q"), ("b", "-v")):
+        result = run(work / "m.pt", "--count", 4, option, "-o", work / f"{name}.onnx")
+        assert result.exit_code == 0
+        assert (result.output == "") == (option == "-q")
+    assert "calibrating: " in result.stderr and "quantizing: " in result.stderr
+    assert files(work)["a.onnx"] == files(work)["b.onnx"]
+
+
+def test_nothing_of_any_library_reaches_the_terminal(work: Path):
+    """Real processes: C++ writes past Python's streams."""
+    image = next((work / "calib").rglob("*.png"))
+    for name in "abcdefg":
+        (work / "val" / name).mkdir(parents=True)
+        (work / "val" / name / "x.png").write_bytes(image.read_bytes())
+    commands = [
+        ("export", "m.pt", "--calib", "calib", "--float-onnx", "float.onnx", "--kit", "kit", "--mixed", "7.5"),
+        ("verify", "m.mptq.onnx", "--recipe", "m.mptq.recipe.json"),
+        ("eval", "m.mptq.onnx", "--data", "val", "--float", "m.pt"),
+        ("bench", "float.onnx", "m.mptq.onnx", "--rounds", "2", "--reference"),
+        ("report", "m.mptq.onnx", "--force"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for command, *options in commands:
+        code = f"from mptq_export.cli.{command} import main; main()"
+        for quiet in ([], ["-q"]):
+            again = ["--force"] if command == "export" else []
+            line = [sys.executable, "-W", "default", "-c", code, *options, *quiet, *again]
+            done = subprocess.run(line, cwd=work, env=environment, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), command
+            assert bool(done.stdout) != bool(quiet), command
