@@ -24,7 +24,7 @@ def test_sorted_and_in_batches(folder: Path, preprocessing: Preprocessing):
     assert all(batch.dtype == np.uint8 for batch in batches)
     assert brightness(images) == list(range(8))
     assert len(images) == 8
-    assert (images.labels, images.classes, images.skipped) == (None, (), [])
+    assert (images.labels, images.classes, images.skipped) == (None, ("cat", "dog"), [])
 
 
 def test_more_images_than_are_read_ahead(tmp_path: Path, folder: Path, preprocessing: Preprocessing):
