@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Newer than what it depends on when .venv is up to date.
 STAMP := .venv/installed
+DOCS_STAMP := .venv/installed-docs
 DIGITS := examples/digits
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint wheel oldest fuzz clean
+.PHONY: help demo test test-all lint docs wheel oldest fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -28,6 +29,9 @@ lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: $(DOCS_STAMP)  ## build the pages in docs/ (out/site); a broken link fails
+	$(BIN)/mkdocs build --strict --quiet
 
 # The lock is for Linux on x86-64 and CPython 3.11; elsewhere: make wheel LOCKED='-c constraints.txt'
 LOCKED ?= --no-deps --require-hashes -r $(DIGITS)/requirements.lock
@@ -50,6 +54,10 @@ fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minute
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv .venv-oldest out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
