@@ -1,26 +1,31 @@
 """True-size weights: codes of b bits take b bits in the file.
 
-4-bit codes are an INT4 initializer behind a Cast. Other widths are split into fields of 4, 2 and 1 bits; each field is
-packed into bytes, piece after piece, and unpacked by BitShift and BitwiseAnd. All of it reads constants only, so
-onnxruntime folds it when the file is loaded and the kernels see plain int8 weights.
+4-bit codes are an INT4 initializer behind a Cast. Of wider ones, the upper four bits, sign and all, are an INT4
+initializer; the bits below are fields of 2 and 1 bits. Narrower ones are fields alone, whose sign bit is then spread.
+
+Fields are packed into bytes. One BitShift, which broadcasts an amount for every row of its result, brings all values of
+a field down; what stays above each is known at export, and the field above is stored XOR that, so that one mask serves
+all fields. All of it reads constants only: onnxruntime folds it when it loads the file, and the kernels see plain int8
+weights. Every node costs a copy of the weight until all is folded, so there are few.
 """
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mptq_export.emit.builder import OnnxBuilder
+from mptq_export.emit.builder import INT8, UINT8, OnnxBuilder
 
-#: Bit-widths of the fields that add up to a code of so many bits.
-_FIELDS = {2: (2,), 3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
+#: Bit-widths of the fields below the upper four bits, or below nothing.
+_FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2,), 7: (2, 1)}
 
 #: Bytes that one unpacking node takes in the file, names included.
 _NODE_BYTES = 160
 
+#: Most nodes that unpack a weight: a small weight is smaller without them.
+_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
 
-def _unpack_nodes(bits: int) -> int:
-    """Number of nodes that unpack a weight: a small weight is smaller without them."""
-    return 1 if bits == 4 else 4 + sum(2 * (8 // width) + 2 for width in _FIELDS[bits])
+#: Values while they are unpacked: a row for every value of a byte of 1-bit fields, pairs of rows for 2-bit fields.
+_ROWS = (4, 2, -1)
 
 
 def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, storage: str) -> str:
@@ -33,48 +38,56 @@ def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits:
         bits: 2 to 8.
         storage: `packed` or `int8`.
     """
-    if storage == "int8" or bits == 8 or codes.size * (8 - bits) // 8 < _NODE_BYTES * _unpack_nodes(bits):
+    if storage == "int8" or bits == 8 or codes.size * (8 - bits) // 8 < _NODE_BYTES * _NODES[bits]:
         return builder.constant(name, codes)
     if bits == 4:
-        nibbles = (codes.ravel() & np.int8(15)).astype(np.uint8)
-        raw = pack_bits(nibbles, 4, interleaved=True).tobytes()
-        packed = onnx.helper.make_tensor(f"{name}.int4", onnx.TensorProto.INT4, codes.shape, raw, raw=True)
-        return builder.one("Cast", [builder.initializer(packed)], name, to=onnx.TensorProto.INT8)
-    offset = 2 ** (bits - 1)
-    unsigned = (codes.astype(np.int16) + offset).astype(np.uint8).ravel()
-    total = ""
-    position = bits
-    for width in _FIELDS[bits]:
-        position -= width
-        field = (unsigned >> position) & (2**width - 1)
-        values = _unpacked(builder, f"{name}.bits{position}", field, width)
-        if position:
-            values = builder.one(
-                "BitShift", [values, builder.scalar(position, np.uint8)], f"{name}.up{position}", direction="LEFT"
-            )
-        total = builder.one("BitwiseOr", [total, values], f"{name}.or{position}") if total else values
-    # uint8 has no subtraction in the runtimes; int32 has
-    wide = builder.one("Cast", [total], f"{name}.int32", to=onnx.TensorProto.INT32)
-    signed = builder.one("Sub", [wide, builder.scalar(offset, np.int32)], f"{name}.signed")
-    narrow = builder.one("Cast", [signed], f"{name}.flat", to=onnx.TensorProto.INT8)
-    if codes.size % 8:
-        limits = [builder.shape([v]) for v in (0, codes.size, 0)]
-        narrow = builder.one("Slice", [narrow, *limits], f"{name}.cut")
-    return builder.one("Reshape", [narrow, builder.shape(list(codes.shape))], name)
+        return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)
+    flat = np.pad(codes.ravel(), (0, -codes.size % 8)).reshape(_ROWS)
+    below = sum(_FIELDS[bits])
+    total = _fields(builder, name, flat.view(np.uint8) & np.uint8(2**below - 1), _FIELDS[bits])
+    if bits > 4:
+        upper = builder.one("Cast", [_int4(builder, name, flat >> below)], f"{name}.uint8", to=UINT8)
+        total = builder.one("BitwiseOr", [_up(builder, upper, below, f"{name}.upper"), total], f"{name}.code")
+    whole = builder.one("Cast", [total], f"{name}.int8", to=INT8)
+    if bits < 4:
+        sign = builder.one("BitwiseAnd", [whole, builder.scalar(2 ** (bits - 1), np.int8)], f"{name}.sign")
+        spread = builder.one("Neg", [sign], f"{name}.spread")  # ones from the sign bit upwards
+        whole = builder.one("BitwiseOr", [whole, spread], f"{name}.flat")
+    if flat.size != codes.size:
+        # Not 1-D: shape inference would take every element for a dimension.
+        whole = builder.one("Reshape", [whole, builder.shape([1, -1])], f"{name}.padded")
+        limits = [builder.shape([v]) for v in (0, codes.size, 1)]
+        whole = builder.one("Slice", [whole, *limits], f"{name}.cut")
+    return builder.one("Reshape", [whole, builder.shape(list(codes.shape))], name)
 
 
-def _unpacked(builder: OnnxBuilder, name: str, field: NDArray[np.uint8], width: int) -> str:
-    """Bytes as an initializer, and the nodes that give one value of `width` bits an element (padded to 8)."""
-    packed = builder.constant(name, pack_bits(field, width))
-    mask = builder.scalar(2**width - 1, np.uint8)
-    pieces = []
-    for shift in range(0, 8, width):
-        piece = packed
-        if shift:
-            amount = builder.scalar(shift, np.uint8)
-            piece = builder.one("BitShift", [packed, amount], f"{name}.right{shift}", direction="RIGHT")
-        pieces.append(builder.one("BitwiseAnd", [piece, mask], f"{name}.and{shift}"))
-    return builder.one("Concat", pieces, f"{name}.values", axis=0)
+def _int4(builder: OnnxBuilder, name: str, codes: NDArray[np.int8]) -> str:
+    """Codes from -8 to 7 as an INT4 initializer of the same shape."""
+    raw = pack_bits((codes.ravel() & np.int8(15)).astype(np.uint8), 4, interleaved=True).tobytes()
+    packed = onnx.helper.make_tensor(f"{name}.int4", onnx.TensorProto.INT4, codes.shape, raw, raw=True)
+    return builder.initializer(packed)
+
+
+def _up(builder: OnnxBuilder, values: str, position: int, name: str) -> str:
+    """uint8 values moved up by so many bits."""
+    amount = builder.scalar(position, np.uint8)
+    return builder.one("BitShift", [values, amount], name, direction="LEFT") if position else values
+
+
+def _fields(builder: OnnxBuilder, name: str, values: NDArray[np.uint8], widths: tuple[int, ...]) -> str:
+    """Values of as many bits as the fields have together, the highest field first: uint8, the shape of `values`."""
+    total, position = "", 0
+    rest = values
+    for width in reversed(widths):
+        packed = pack_bits((rest & np.uint8(2**width - 1)).ravel(), width).reshape(1, width, -1)
+        amounts = np.arange(0, 8, width, dtype=np.uint8).reshape(4, -1, 1)
+        inputs = [builder.constant(f"{name}.bits{position}", packed), builder.constant(f"shifts{width}", amounts)]
+        moved = builder.one("BitShift", inputs, f"{name}.down{position}", direction="RIGHT")
+        moved = _up(builder, moved, position, f"{name}.up{position}")
+        total = builder.one("BitwiseXor", [total, moved], f"{name}.fields{position}") if total else moved
+        rest = (rest ^ (packed >> amounts)) >> np.uint8(width)
+        position += width
+    return builder.one("BitwiseAnd", [total, builder.scalar(2**position - 1, np.uint8)], f"{name}.fields")
 
 
 def pack_bits(values: NDArray[np.uint8], width: int, *, interleaved: bool = False) -> NDArray[np.uint8]:
@@ -84,7 +97,7 @@ def pack_bits(values: NDArray[np.uint8], width: int, *, interleaved: bool = Fals
         values: uint8, 1-D; padded with zeros to a multiple of 8.
         width: 1, 2 or 4.
         interleaved: whether neighbours share a byte (as in INT4 tensors); else value i shares a byte with i plus
-            multiples of the number of bytes, so that unpacking is a concatenation.
+            multiples of the number of bytes, so that a byte's values are in different rows.
 
     Returns:
         uint8, 1-D.

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.weight_storage import pack_bits, store_weight
+from mptq_export.emit.weight_storage import _NODES, pack_bits, store_weight
 from mptq_export.verify.session import open_session
 
 
@@ -39,6 +39,15 @@ def test_packed_codes_come_back_and_take_their_bits(tmp_path: Path, bits: int, s
     got = open_session(tmp_path / "w.onnx").run(["out"], {"unused": np.zeros(1, np.float32)})[0]
     assert got.dtype == np.int8
     assert np.array_equal(got, codes)
+
+
+@pytest.mark.parametrize("bits", range(2, 8))
+@pytest.mark.parametrize("shape", [(256, 384), (257, 383)])
+def test_few_nodes_unpack_and_none_makes_a_shape_of_its_values(bits: int, shape: tuple[int, int]):
+    model, _ = stored(codes_of(bits, shape), bits)
+    assert len(model.graph.node) - 1 <= _NODES[bits]
+    # A 1-D value would be taken for a shape by shape inference, which needs 100 bytes an element.
+    assert all(len(value.type.tensor_type.shape.dim) > 1 for value in model.graph.value_info)
 
 
 @pytest.mark.parametrize("bits", range(2, 8))
