@@ -1,6 +1,6 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -63,32 +63,34 @@ class Interpreter:
             }
         self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
 
-    def run(self, feeds: Mapping[str, Array], *, trace: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], *, trace: bool | Collection[str] = False) -> dict[str, Array]:
         """Compute the graph.
 
         Args:
             feeds: one array for each graph input.
-            trace: return every tensor that a node makes, not only the outputs. A tensor inside a fused product has the
-                value that it would have outside of it.
+            trace: return every tensor that a node makes, not only the outputs; or those of these names, and the
+                outputs. A tensor inside a fused product has the value that it would have outside of it.
 
         Raises:
             InterpreterError: the feeds do not fit the graph's inputs, or an op refuses its inputs.
         """
         _check_feeds(feeds, self._graph.inputs)
         with np.errstate(all="ignore"):
-            if trace:
-                return self._trace(feeds)
+            if trace is not False:
+                return self._trace(feeds, None if trace is True else trace)
             values: Values = {"": None, **self._used} | {name: np.asarray(feed) for name, feed in feeds.items()}
             perform(self._steps, values, self._expiring)
         return _present(values, self._graph.outputs)
 
-    def _trace(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
-        values |= {name: self._constants[name] for name in (*self._graph.initializers, *self._constants.computed)}
-        steps = self._compile(trace=True)
-        perform(steps, values, [()] * len(steps))
+    def _trace(self, feeds: Mapping[str, Array], names: Collection[str] | None) -> dict[str, Array]:
         made = [name for node in self._graph.nodes for name in node.outputs if name]
-        return _present(values, [*made, *self._graph.outputs])
+        wanted = {*(made if names is None else names), *self._graph.outputs}
+        steps = self._compile(trace=True)
+        constants = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
+        values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
+        values |= {name: self._constants[name] for name in constants if name in self._constants}
+        perform(steps, values, last_uses(steps, keep={*values, *wanted}))
+        return _present(values, [name for name in (*made, *self._graph.outputs) if name in wanted])
 
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""
