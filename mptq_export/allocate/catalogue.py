@@ -80,8 +80,8 @@ class _Collector(Builder):
                 )
         return chosen
 
-    def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
-        fitted = self._fitted(node, rows)
+    def _weights(self, node: Node) -> WeightQuant:
+        fitted = self._fitted(node)
         for bits in self._tried(node.name, 0):
             self.catalogue.weights[node.name, bits] = self._rounded(node, fitted, bits)
         return self.catalogue.weights[node.name, self.widths(node.name)[0]]

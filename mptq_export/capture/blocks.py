@@ -30,11 +30,15 @@ class Block:
         return values[self.result]
 
 
-def split_blocks(graph: Graph) -> list[Block]:
+def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
     """All blocks in graph order.
 
     A block ends at every value of which, of all values so far, alone something is read later; movement alone makes
     no block.
+
+    Args:
+        graph: canonical graph.
+        whole: whether what stands behind the last layer is a block too, so that the last block gives the output.
     """
     last_use = {name: node.name for node in graph for name in node.inputs}
     order = {node.name: position for position, node in enumerate(graph)}
@@ -50,7 +54,13 @@ def split_blocks(graph: Graph) -> list[Block]:
         live.add(node.name)
         live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
         if live == {node.name} and any(n.op in ("linear", "patch_embed", "matmul") for n in pending):
-            read = {name: constants[name] for n in pending for name in n.inputs if name in constants}
-            blocks.append(Block(source, (*read.values(), *pending), node.name))
+            blocks.append(_block(source, pending, constants))
             source, pending = node.name, []
+    if whole and pending:
+        blocks.append(_block(source, pending, constants))
     return blocks
+
+
+def _block(source: str, nodes: list[Node], constants: dict[str, Node]) -> Block:
+    read = {name: constants[name] for node in nodes for name in node.inputs if name in constants}
+    return Block(source, (*read.values(), *nodes), nodes[-1].name)

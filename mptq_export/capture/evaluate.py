@@ -134,7 +134,7 @@ _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "patch_embed": _patch_embed,
     "linear": lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
     "layer_norm": _layer_norm,
-    "matmul": lambda node, a, b: (a * node.attrs["alpha"]) @ b,
+    "matmul": lambda node, a, b: (a if node.attrs["alpha"] == 1 else a * node.attrs["alpha"]) @ b,
     "softmax": lambda node, x: x.softmax(-1),
     "activation": lambda node, x: activation(x, node.attrs["function"]),
     "add": lambda node, a, b: a + b,

@@ -116,10 +116,11 @@ class Builder:
         self._values: dict[str, torch.Tensor] = {}
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
         self._images = 0
+        self._last_use: dict[str, str] = {}
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
         """Choose everything; `tick` is called after every node."""
-        last_use = {name: node.name for node in self.graph for name in node.inputs}
+        self._last_use = {name: node.name for node in self.graph for name in node.inputs}
         self._images = len(images)
         for name in list(self.graph.nodes):
             node = self.graph[name]
@@ -129,16 +130,25 @@ class Builder:
                 self._linear(node)
             else:
                 self._other(node)
-            for used in set(node.inputs):
-                if last_use[used] == name and used != self.graph.output:
-                    del self._floats[used], self._values[used]
+            self._forget(self._values, node)
             tick(node)
+
+    def _forget(self, values: dict[str, torch.Tensor], node: Node) -> None:
+        """Drop what no node behind this one reads."""
+        for name in set(node.inputs):
+            if self._last_use[name] == node.name and name != self.graph.output:
+                del values[name]
+
+    def _float(self, node: Node) -> None:
+        """The value of the float model; its operands go at once where nothing else needs them."""
+        self._floats[node.name] = compute(node, [self._floats[name] for name in node.inputs])
+        self._forget(self._floats, node)
 
     def _other(self, node: Node) -> None:
         for site in self.simulator.sites.get(node.name, ()):
             if site.kind not in ("scores", "result"):
                 self._choose(site, self._values[site.value])
-        self._floats[node.name] = compute(node, [self._floats[name] for name in node.inputs])
+        self._float(node)
         self._compute(node)
         if node.op == "layer_norm" and self.method.smoothing != "off":
             self._smooth(node)
@@ -204,26 +214,26 @@ class Builder:
             outputs = compute(node, [drawn_rows(source)])
             self.graph = balance_attention(self.graph, node, outputs)
             node = self.graph[node.name]
-        self._floats[node.name] = compute(node, [self._floats[node.inputs[0]]])
-        site = self.simulator.sites[node.name][0]
-        x = fake_quantize(source, self._choose(site, source))
-        if node.op == "patch_embed":
-            x = patches(x, node.attrs["patch"])
-        rows = x.reshape(-1, x.shape[-1])
-        quant = self._weights(node, rows)
+        self._float(node)
+        self._choose(self.simulator.sites[node.name][0], source)
+        quant = self._weights(node)
         self.weights[node.name] = quant
-        self.simulator.set_weight(node.name, quant, x.device)
+        self.simulator.set_weight(node.name, quant, source.device)
         self._compute(node)
 
-    def _weights(self, node: Node, rows: torch.Tensor) -> WeightQuant:
-        return self._rounded(node, self._fitted(node, rows), self.widths(node.name)[0])
+    def _weights(self, node: Node) -> WeightQuant:
+        return self._rounded(node, self._fitted(node), self.widths(node.name)[0])
 
-    def _fitted(self, node: Node, rows: torch.Tensor) -> _Fitted:
+    def _fitted(self, node: Node) -> _Fitted:
         """What is rounded, at any width: the weight, drawn to the quantized inputs where that is asked for."""
         weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
         bias, method = node.params["bias"], self.method
         if not method.measures_inputs:
             return _Fitted(weight, bias, None, None)
+        x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
+        if node.op == "patch_embed":
+            x = patches(x, node.attrs["patch"])
+        rows = x.reshape(-1, x.shape[-1])
         target = self._target(node).reshape(len(rows), -1)
         moments = Moments.of(rows, target, weight, bias, self._images, self._importance(node.name))
         weight = moments.corrected() if method.correction else weight

@@ -4,6 +4,9 @@ import torch
 
 from mptq_export.recipe.schema import ActivationQuant
 
+#: Elements that are worked on at once.
+_CHUNK = 1 << 22
+
 
 def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
     """Codes of a tensor on the fine grid.
@@ -16,16 +19,19 @@ def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
         Whole numbers in [quant.low, quant.high] as float32, same shape: the nearest level of every element. In a region
         of scale ratio `2 ** m` the levels are `zero_point + (k << m)`.
     """
-    steps = x / quant.scale
+    steps = (x / quant.scale).contiguous()
     if not quant.regions:
         return steps.round_().add_(quant.zero_point).clamp_(quant.low, quant.high)
-    start, total = quant.low, torch.full_like(x, quant.low)
-    for region in quant.regions:
-        unit = 1 << region.shift
-        first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
-        total += (steps / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
-        start = region.last
-    return total
+    # In place, a few million elements at a time: a sum over regions would hold three more copies of the tensor.
+    for part in torch.split(steps.view(-1), _CHUNK):
+        start, total = quant.low, torch.full_like(part, quant.low)
+        for region in quant.regions:
+            unit = 1 << region.shift
+            first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
+            total += (part / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
+            start = region.last
+        part.copy_(total)
+    return steps
 
 
 def fake_quantize(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import torch
 
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.blocks import Block, split_blocks
+from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 
 #: Share of the weight that all rows get alike.
@@ -30,19 +31,40 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
     """
     squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if node.op in _LAYERS}
     generator = torch.Generator().manual_seed(0)
+    blocks = split_blocks(graph, whole=True)
     for images in batches:
-        tracked: dict[str, torch.Tensor] = {}
-
-        def observe(node: Node, value: torch.Tensor, tracked: dict[str, torch.Tensor] = tracked) -> None:
-            if node.op in _LAYERS:
-                tracked[node.name] = value
-
-        with torch.enable_grad():
-            logits = evaluate(graph, images.detach().requires_grad_(), observe)
-            gradients = torch.autograd.grad((hessian_draw(logits, generator) * logits).sum(), list(tracked.values()))
-        for name, gradient in zip(tracked, gradients, strict=True):
-            squares[name].append(gradient.square().sum(-1).reshape(-1))
+        with torch.no_grad():
+            sources = [images]
+            for block in blocks:
+                sources.append(block.run(sources[-1], compute))
+        gradient = hessian_draw(sources.pop(), generator)
+        for block in reversed(blocks):
+            source = sources.pop().detach().requires_grad_()
+            gradient, found = _block_gradients(block, source, gradient)
+            for name, part in found.items():
+                squares[name].append(part.square().sum(-1).reshape(-1))
     return {name: _mixed(torch.cat(parts)) for name, parts in squares.items()}
+
+
+def _block_gradients(
+    block: Block, source: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Gradients at a block's source and at its layers, from the one at its result.
+
+    The block is computed again for it, so that memory never holds more than one block of what the backward pass needs.
+    """
+    layers: dict[str, torch.Tensor] = {}
+
+    def tracked(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        value = compute(node, inputs)
+        if node.op in _LAYERS:
+            layers[node.name] = value
+        return value
+
+    with torch.enable_grad():
+        result = block.run(source, tracked)
+        first, *others = torch.autograd.grad(result, [source, *layers.values()], gradient)
+    return first, dict(zip(layers, others, strict=True))
 
 
 def hessian_draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

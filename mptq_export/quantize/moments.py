@@ -80,9 +80,8 @@ class Moments:
             importance = torch.ones_like(x[:, 0])
         each = max(1, len(x) // images)
         odd = torch.arange(len(x), device=x.device).div(each, rounding_mode="floor") % 2
-        first, second = (
-            _sums(x[odd == side], target[odd == side], weight, bias, importance[odd == side]) for side in (0, 1)
-        )
+        halves = ((odd == side).nonzero()[:, 0] for side in (0, 1))
+        first, second = (_sums(x, target, weight, bias, importance, half) for half in halves)
         return Moments((first, second), weight, bias)
 
     @cached_property
@@ -118,15 +117,21 @@ class Moments:
 
 
 def _sums(
-    x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, importance: torch.Tensor
+    x: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    importance: torch.Tensor,
+    chosen: torch.Tensor,
 ) -> _Sums:
+    """Sums over the chosen rows."""
     keys, width = x.shape[1], weight.shape[0]
     zeros = [torch.zeros(shape, dtype=torch.float64, device=x.device) for shape in ((keys, keys), (width, keys))]
     total = _Sums(0, 0.0, x.new_zeros(keys).double(), x.new_zeros(width).double(), *zeros)
-    for start in range(0, len(x), _CHUNK):
-        part = x[start : start + _CHUNK]
-        lacking = target[start : start + _CHUNK] - part @ weight.T - bias
-        factor = importance[start : start + _CHUNK, None]
+    for rows in torch.split(chosen, _CHUNK):
+        part = x[rows]
+        lacking = target[rows] - part @ weight.T - bias
+        factor = importance[rows, None]
         weighted = part * factor
         sums = ((factor * lacking).double().sum(0), (weighted.T @ part).double(), (lacking.T @ weighted).double())
         total = total + _Sums(len(part), float(factor.double().sum()), weighted.double().sum(0), *sums)

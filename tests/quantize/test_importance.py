@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_models import CLASSES, KINDS, captured, images, prepared
 
+from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.importance import row_importance
@@ -63,6 +64,18 @@ def test_a_layer_that_the_logits_ignore_counts_all_rows_alike():
     found = importance(graph.updated({head.name: mute}), "vit")
     assert torch.equal(found["blocks.0.mlp.fc1"], torch.ones_like(found["blocks.0.mlp.fc1"]))
     assert (found[head.name] > 0.5).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_block_by_block_is_the_same_as_all_at_once(kind: str, monkeypatch: pytest.MonkeyPatch):
+    graph = prepared(kind)
+    found = importance(graph, kind)
+    blocks = split_blocks(graph, whole=True)
+    assert blocks[-1].result == graph.output
+    everything = Block(graph.input.name, tuple(n for n in graph if n.op != "input"), graph.output)
+    monkeypatch.setattr("mptq_export.quantize.importance.split_blocks", lambda _graph, whole: [everything])
+    for name, weights in importance(graph, kind).items():
+        assert torch.equal(weights, found[name]), name
 
 
 def test_the_same_weights_every_time():
