@@ -54,13 +54,13 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
         live.add(node.name)
         live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
         if live == {node.name} and any(n.op in ("linear", "patch_embed", "matmul") for n in pending):
-            blocks.append(_block(source, pending, constants))
+            blocks.append(_block(source, pending, constants, node.name))
             source, pending = node.name, []
-    if whole and pending:
-        blocks.append(_block(source, pending, constants))
+    if whole and source != graph.output:
+        blocks.append(_block(source, pending, constants, graph.output))
     return blocks
 
 
-def _block(source: str, nodes: list[Node], constants: dict[str, Node]) -> Block:
+def _block(source: str, nodes: list[Node], constants: dict[str, Node], result: str) -> Block:
     read = {name: constants[name] for node in nodes for name in node.inputs if name in constants}
-    return Block(source, (*read.values(), *nodes), nodes[-1].name)
+    return Block(source, (*read.values(), *nodes), result)
