@@ -67,9 +67,11 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
 
 def load_asked(request: ExportRequest) -> "LoadedModel":
     """Load the model that a request names."""
+    from mptq_export.load.features import as_backbone
     from mptq_export.load.model import load_model
 
-    return load_model(request.model, arch=request.arch, model_kwargs=request.model_kwargs, trust=request.trust)
+    loaded = load_model(request.model, arch=request.arch, model_kwargs=request.model_kwargs, trust=request.trust)
+    return loaded if request.features is None else as_backbone(loaded, request.features)
 
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
@@ -80,7 +82,7 @@ def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
         from mptq_export.emit.float_onnx import write_float_onnx
 
         inputs = next(open_calibration(None, loaded.preprocessing, count=2).batches(2))
-        write_float_onnx(loaded.model, inputs, request.float_onnx)
+        write_float_onnx(loaded.model, inputs, request.float_onnx, loaded.outputs)
 
 
 def calibrate_asked(request: ExportRequest, track: Track = untracked) -> Calibrated:
@@ -135,6 +137,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     import torch
 
     from mptq_export.data.source import open_calibration
+    from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
     from mptq_export.replay import check_model, replay_graph, replay_settings
     from mptq_export.report.command import command_of
@@ -142,6 +145,8 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     assert request.recipe is not None
     recipe = read_recipe(request.recipe)
     recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage)
+    if recipe.settings.get("features") and not loaded.features:
+        loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     write_companion(request, loaded)
     probe = torch.from_numpy(next(open_calibration(None, loaded.preprocessing, count=2).batches(2)))
@@ -178,8 +183,10 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
     """How an export was asked for, as recipes store it."""
     graph, folders = calibrated.graph, calibrated.source.classes
     # Where the checkpoint names no classes, one folder a logit does: number i is logit i, as mptq-eval takes it too.
+    features = [feature.index for feature in calibrated.loaded.features]
     named = calibrated.loaded.class_names is None and len(folders) == graph[graph.output].shape.dims[-1]
     return {
+        **({"features": features} if features else {}),
         "bits": bits,
         "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in request.pins.items()},
         "method": request.method,
@@ -190,7 +197,7 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "calibration": calibrated.source.description,
         "calibration_images": calibrated.stats.images,
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"class_folders": list(folders)} if named else {}),
+        **({"class_folders": list(folders)} if named and not features else {}),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
 
@@ -200,10 +207,10 @@ def learned(
 ) -> "tuple[Graph, Recipe]":
     """The recipe with learned codes where they are asked for, and its graph on the CPU."""
     if request.reconstruct:
-        from mptq_export.capture.blocks import split_blocks
+        from mptq_export.capture.blocks import split_blocks, trunk
         from mptq_export.quantize.reconstruct import reconstruct
 
-        blocks = split_blocks(graph)
+        blocks = split_blocks(trunk(graph))
         bar = track(blocks, "learning", len(blocks))
         next(bar, None)
         recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: next(bar, None))

@@ -80,6 +80,9 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
         )
+    features = recipe.settings.get("features", [])
+    if not isinstance(features, list) or not all(type(index) is int and index >= 0 for index in features):
+        raise MptqError(f"{path}: the settings' features are no list of whole numbers; {_ADVICE}")
     changes = {"input": input_type, "weight_storage": storage}
     asked = {name: value for name, value in changes.items() if value is not None}
     return replace(recipe, settings={**recipe.settings, **asked})
@@ -103,7 +106,7 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
 
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = prepare(capture(loaded.model, preprocessing.input_size), probe, normalisation)
+    graph = prepare(capture(loaded.model, preprocessing.input_size, loaded.maps), probe, normalisation)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
     for name, smoothing in recipe.smoothing.items():

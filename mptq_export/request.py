@@ -20,8 +20,9 @@ class ExportRequest:
         out: the ONNX file to write.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
+        features: export these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
         trust: unpickle a whole module (this runs code from the file).
-        recipe: replay this file instead of calibrating; `calib`, `count`, `bits`, `pins`, `method`,
+        recipe: replay this file instead of calibrating; `features`, `calib`, `count`, `bits`, `pins`, `method`,
             `reconstruct` and `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
@@ -42,6 +43,7 @@ class ExportRequest:
     out: Path
     arch: str | None = None
     model_kwargs: dict[str, Any] | None = None
+    features: tuple[int, ...] | None = None
     trust: bool = False
     recipe: Path | None = None
     calib: Path | None = None

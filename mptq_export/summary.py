@@ -17,6 +17,7 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "output": str(result.request.out),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
+        "features": list(result.loaded.maps),
         "kit": None if result.request.kit is None else str(result.request.kit),
         "report": str(report_path(result.request.out)),
         "recipe": None if result.request.recipe is None else str(result.request.recipe),
@@ -42,8 +43,10 @@ def show_summary(result: ExportResult, console: Console) -> None:
     data = summary_json(result)
     kernels = ", ".join(f"{count} {op}" for op, count in sorted(data["kernels"].items()))
     ratio = data["onnx_bytes"] / data["float32_bytes"]
+    maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     rows = {
         "model": f"{data['arch']} ({data['arch_source']})",
+        **({"maps": ", ".join(maps)} if maps else {}),
         "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
         "method": data["method"] + (", then learned block by block" if data["reconstruct"] else ""),
         "bits": f"{data['bits']} (weights/activations) in {data['layers']} layers; scores, GELU inputs and pixels 8, "

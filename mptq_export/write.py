@@ -43,6 +43,7 @@ def write_export(
     import onnx
 
     from mptq_export.emit.emitter import emit
+    from mptq_export.load.features import FEATURES_KEY, features_text
     from mptq_export.recipe.store import recipe_writers
     from mptq_export.verify.compare import verify_model
 
@@ -61,6 +62,8 @@ def write_export(
         "mptq.bits": settings["bits"],
         "mptq.method": settings["method"],
     }
+    if loaded.features:
+        metadata[FEATURES_KEY] = features_text(loaded.features)
     names = loaded.class_names or settings.get("class_folders")
     if names:
         metadata["mptq.class_names"] = json.dumps(names)

@@ -1,4 +1,4 @@
-"""The true metric of a candidate: KL divergence of the logits of every image from the float model's.
+"""The true metric of a candidate: the divergence of the outputs of every image from the float model's.
 
 Activations are kept at block boundaries, so that a candidate costs only the blocks from its layer on.
 """
@@ -10,6 +10,7 @@ from mptq_export.allocate.units import Widths
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
+from mptq_export.quantize.divergence import divergence
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -40,15 +41,15 @@ class Evaluator:
         self._graph, self._catalogue, self._images = graph, catalogue, images
         self._simulator = Simulator(graph, catalogue.exponents)
         self._simulator.activations = dict(activations)
-        self._blocks = split_blocks(graph)
+        self._blocks = split_blocks(graph, whole=True)
         self._block_of = {n.name: index for index, block in enumerate(self._blocks) for n in block.nodes}
         self._inputs: list[torch.Tensor] = [images]
         self._widths: Widths = {}
         with torch.no_grad():
-            self._float = torch.cat([evaluate(graph, part) for part in torch.split(images, 16)]).log_softmax(-1)
+            self._float = torch.cat([evaluate(graph, part) for part in torch.split(images, 16)])
 
     def divergences(self, widths: Widths) -> list[float]:
-        """KL divergence of every image; blocks before the first change from the last call are reused."""
+        """Divergence of every image; blocks before the first change from the last call are reused."""
         changed = [layer for layer, pair in widths.items() if self._widths.get(layer) != pair]
         first = min((self._block_of[layer] for layer in changed), default=len(self._blocks))
         first = min(first, len(self._inputs) - 1)
@@ -61,6 +62,5 @@ class Evaluator:
             for block in self._blocks[first:]:
                 parts = torch.split(self._inputs[-1], 16)
                 self._inputs.append(torch.cat([block.run(part, self._simulator.compute) for part in parts]))
-            found = self._inputs[-1].log_softmax(-1)
-            divergences: list[float] = (self._float.exp() * (self._float - found)).sum(-1).tolist()
-            return divergences
+            found: list[float] = divergence(self._graph, self._float, self._inputs[-1]).tolist()
+            return found

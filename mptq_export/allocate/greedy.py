@@ -18,7 +18,7 @@ from mptq_export.allocate.sensitivity import Table
 from mptq_export.allocate.units import Unit, Widths
 
 Measure = Callable[[Widths], Sequence[float]]
-"""KL divergence of the logits of every image for a set of widths."""
+"""Divergence of the outputs of every image for a set of widths."""
 
 #: Smallest rise of the divergence that a step is counted with: below it, steps are equal and the larger gain wins.
 _FLOOR = 1e-7
@@ -42,7 +42,7 @@ class Step:
 
     Attributes:
         lowered: the new width of every unit that was lowered, by key.
-        divergence: mean KL divergence of the logits after the step.
+        divergence: mean divergence of the outputs after the step.
         widths: all widths after the step.
     """
 

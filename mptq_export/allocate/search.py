@@ -30,7 +30,7 @@ class Found:
     Attributes:
         budget: the budget.
         widths: widths of all layers.
-        divergence: mean KL divergence on the search images, with the catalogue's quantizers.
+        divergence: mean divergence on the search images, with the catalogue's quantizers.
         solver: `greedy` or `integer programme`, whichever was better.
         compared: the divergence of both.
     """
@@ -66,7 +66,7 @@ class Search:
         return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}"
 
     def estimates(self, found: Found) -> dict[str, float]:
-        """What the width of every unit costs by itself, in KL divergence of the logits."""
+        """What the width of every unit costs by itself, in divergence of the outputs."""
         return {unit.key: self.space.table[unit.key, unit.bits(found.widths)] for unit in self.space.units}
 
     def final(self, found: Found, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
@@ -162,7 +162,7 @@ def _identity(space: Space) -> str:
     settings, digest = space.settings, hashlib.sha256()
     content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.bits), "tied": settings.tied}
     digest.update(json.dumps({**content, "pins": settings.pins, **asdict(space.asked)}, sort_keys=True).encode())
-    digest.update(space.images.cpu().numpy().tobytes())
+    digest.update(" ".join(space.graph.maps).encode() + space.images.cpu().numpy().tobytes())
     for name, quant in space.recipe.weights.items():
         digest.update(name.encode() + quant.codes.tobytes())
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """A first estimate of what every width of every unit costs, from one backward pass instead of one run a candidate.
 
-An error e of a layer's output changes the KL divergence of the logits by about `(g . e)^2 / 2`, with g as in
+An error e of a layer's output changes the divergence of the outputs by about `(g . e)^2 / 2`, with g as in
 `quantize.importance`. Errors of different rows are taken as independent.
 """
 
@@ -13,12 +13,12 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.importance import hessian_draw
+from mptq_export.quantize.divergence import hessian_draw
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
 Table = dict[tuple[str, int], float]
-"""Estimated KL divergence by (unit key, bits), never falling as bits fall."""
+"""Estimated divergence by (unit key, bits), never falling as bits fall."""
 
 
 def sensitivity_table(
@@ -55,9 +55,9 @@ def sensitivity_table(
             values[node.name] = value
 
         with torch.enable_grad():
-            logits = evaluate(graph, part.detach().requires_grad_(), observe)
-            outputs = [values[name] for name in by_layer]
-            gradients = torch.autograd.grad((hessian_draw(logits, generator) * logits).sum(), outputs)
+            output = evaluate(graph, part.detach().requires_grad_(), observe)
+            drawn = (hessian_draw(graph, output, generator) * output).sum()
+            gradients = torch.autograd.grad(drawn, [values[name] for name in by_layer])
         with torch.no_grad():
             for name, gradient in zip(by_layer, gradients, strict=True):
                 node = graph[name]

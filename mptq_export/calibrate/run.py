@@ -83,7 +83,7 @@ def calibrate(
     preprocessing = model.preprocessing
     source = open_calibration(calib, preprocessing, count=count)
     probe = torch.from_numpy(next(iter(source.batches(2))))
-    captured = capture(model.model, preprocessing.input_size)
+    captured = capture(model.model, preprocessing.input_size, model.maps)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, Statistics]":

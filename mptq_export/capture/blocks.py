@@ -61,6 +61,13 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
     return blocks
 
 
+def trunk(graph: Graph) -> Graph:
+    """The graph of the last feature map alone, in which the others keep no value alive; itself without maps."""
+    if not graph.maps:
+        return graph
+    return Graph(graph, [*graph.maps.values()][-1]).pruned()
+
+
 def _block(source: str, nodes: list[Node], constants: dict[str, Node], result: str) -> Block:
     read = {name: constants[name] for node in nodes for name in node.inputs if name in constants}
     return Block(source, (*read.values(), *nodes), result)

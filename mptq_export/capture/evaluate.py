@@ -146,6 +146,7 @@ _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "concat": _concat,
     "pad": _pad,
     "to_pixels": _to_pixels,
+    "outputs": lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
     "reshape": _reshape,
     "permute": lambda node, x: x.permute(node.attrs["perm"]),
     "slice": _slice,

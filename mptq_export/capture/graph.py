@@ -5,6 +5,7 @@ and ONNX files are the names that users know from timm. Shapes are those for one
 axis grows with the batch (an axis may hold several rows an image: Swin's windows).
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,7 +43,7 @@ class Node:
 
     Attributes:
         op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `activation`, `add`, `mul`,
-            `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, or one of `MOVEMENT`.
+            `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, `outputs`, or one of `MOVEMENT`.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.
@@ -59,7 +60,10 @@ class Node:
 
 
 class Graph:
-    """Canonical nodes in topological order, with one input and one output value."""
+    """Canonical nodes in topological order, with one input and one output value.
+
+    The output of a graph of feature maps is an `outputs` node: all maps, flattened and side by side, [B, values].
+    """
 
     def __init__(self, nodes: Iterable[Node], output: str) -> None:
         self.nodes: dict[str, Node] = {node.name: node for node in nodes}
@@ -75,6 +79,17 @@ class Graph:
     def input(self) -> Node:
         """The image input."""
         return next(node for node in self if node.op == "input")
+
+    @property
+    def maps(self) -> dict[str, str]:
+        """The value of every feature map by the map's name, in order; empty for a graph with a single output."""
+        last = self.nodes[self.output]
+        return dict(zip(last.attrs["names"], last.inputs, strict=True)) if last.op == "outputs" else {}
+
+    def parts(self, output: torch.Tensor) -> list[torch.Tensor]:
+        """The output cut into its feature maps, [B, values] each; itself where there is a single output."""
+        sizes = [math.prod(self.nodes[name].shape.dims) for name in self.maps.values()]
+        return list(torch.split(output, sizes, 1)) if sizes else [output]
 
     def consumers(self) -> dict[str, list[Node]]:
         """Readers of every value, in topological order."""

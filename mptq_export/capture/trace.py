@@ -6,6 +6,7 @@ one stops the export with its name and its module.
 """
 
 import logging
+import math
 import operator
 import warnings
 from collections.abc import Callable
@@ -21,12 +22,13 @@ Handler = Callable[["Tracer", fx.Node], Any]
 """Translates a node: to the name of a value, a tuple of names, or an object that only the next handler reads."""
 
 
-def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
+def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tuple[str, ...] = ()) -> Graph:
     """Capture a timm model in eval mode as a canonical graph.
 
     Args:
-        model: float32 model; maps [B, C, H, W] float32 to one tensor.
+        model: float32 model; maps [B, C, H, W] float32 to one tensor, or to a list of feature maps.
         input_size: (C, H, W) in pixels.
+        maps: names of the feature maps; empty for a model that gives one tensor.
 
     Returns:
         The graph before any transform; its values equal the model's.
@@ -49,7 +51,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int]) -> Graph:
                 f"{type(model).__name__} cannot be captured by torch.export: {first}; the model's forward must be free "
                 "of data-dependent Python control flow"
             ) from error
-    return Tracer(program, HANDLERS).run()
+    return Tracer(program, HANDLERS).run(maps)
 
 
 class Tracer:
@@ -74,8 +76,8 @@ class Tracer:
             for name, target in table.items()
         }
 
-    def run(self) -> Graph:
-        """Translate every node and return the graph."""
+    def run(self, maps: tuple[str, ...] = ()) -> Graph:
+        """Translate every node and return the graph; `maps` names its outputs where they are feature maps."""
         output = ""
         for node in self.fx_nodes:
             if node.op == "placeholder":
@@ -86,13 +88,24 @@ class Tracer:
                 else:
                     self.values[node] = self.add("input", "input", (), shape_of(node))
             elif node.op == "output":
-                results = node.args[0]
-                if not isinstance(results, (tuple, list)) or len(results) != 1:
-                    raise MptqError("the model returns several tensors; only one output can be exported")
-                output = self.value(results[0])
+                output = self.outputs(node.args[0], maps)
             elif node.op == "call_function":
                 self.values[node] = self.translate(node)
         return Graph(self.nodes, output).pruned()
+
+    def outputs(self, results: Any, maps: tuple[str, ...]) -> str:
+        """The one value that the model returns, or all of its feature maps as one."""
+        found = list(results) if isinstance(results, (tuple, list)) else []
+        if len(found) != (len(maps) or 1):
+            raise MptqError("the model returns several tensors; only one output, or feature maps, can be exported")
+        values = tuple(self.value(result) for result in found)
+        if not maps:
+            return values[0]
+        shapes = [self.shape(result) for result in found]
+        if any(shape.batch_axis != 0 for shape in shapes):
+            raise MptqError("the model's feature maps do not have the batch as their first axis")
+        size = sum(math.prod(shape.dims) for shape in shapes)
+        return self.add("outputs", "features", values, Shape((1, size)), {"names": maps})
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""

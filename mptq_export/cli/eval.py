@@ -7,6 +7,7 @@ import click
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
 from mptq_export.cli.verbosity import output
+from mptq_export.errors import MptqError
 
 
 @click.command(
@@ -43,30 +44,49 @@ def main(
     batch: int,
     json_path: Path | None,
 ) -> None:
-    """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model."""
+    """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model.
+
+    Feature maps have no classes: they are compared with those of --float.
+    """
     if checkpoint is None and (arch or model_kwargs):
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
+    from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
-    from mptq_export.evaluate.show import show_report
+    from mptq_export.evaluate.show import show_maps, show_report
+    from mptq_export.load.features import as_backbone, features_of
     from mptq_export.report.hashes import sha256_of
     from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
 
-    preprocessing = Preprocessing.from_metadata(metadata_of(load_onnx(model)))
+    metadata = metadata_of(load_onnx(model))
+    preprocessing, features = Preprocessing.from_metadata(metadata), features_of(metadata)
+    if features and checkpoint is None:
+        raise MptqError(
+            f"{model} gives feature maps ({', '.join(each.name for each in features)}), there is nothing to classify; "
+            "name the float model with --float to compare the maps with its own"
+        )
     session = open_session(model)
     size = graph_input(session).batch(batch)
-    folder = ImageFolder(data, preprocessing, limit=limit, labels=True)
+    folder = ImageFolder(data, preprocessing, limit=limit, labels=not features)
+    batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
+    described = {"model": str(model), "sha256": sha256_of(model)}
     floating = None
     if checkpoint is not None:
         from mptq_export.evaluate.float_model import float_predictor
         from mptq_export.load.model import load_model
 
         loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs)
+        if features:
+            backbone = as_backbone(loaded, tuple(each.index for each in features))
+            exact = float_maps(backbone.model, backbone.preprocessing.normalize)
+            compared = compare_maps(batches, features, onnx_maps(session, features, preprocessing.normalize), exact)
+            write_json(json_path, {**described, **compared.to_json()})
+            show_maps(compared, output())
+            return
         floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
-    batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
-    write_json(json_path, {"model": str(model), "sha256": sha256_of(model), **report.to_json()})
+    write_json(json_path, {**described, **report.to_json()})
     show_report(report, output())
     if folder.labels is not None and len(folder.classes) != report.classes:
         warn(

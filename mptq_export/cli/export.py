@@ -14,6 +14,7 @@ from mptq_export.quantize.method import METHODS
 
 #: What a recipe has decided already: parameter and its option.
 _DECIDED = {
+    "features": "--features",
     "calib": "--calib",
     "count": "--count",
     "bits": "--bits",
@@ -74,6 +75,21 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_features(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """Click callback of `--features`: numbers with commas between, or nothing.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    if text is None or not text:
+        return None if text is None else ()
+    if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text) is None:
+        raise MptqError(
+            f"--features {text} is no list of blocks or stages such as 0,1,2,3 (write MODEL before --features)"
+        )
+    return tuple(int(part) for part in text.split(","))
+
+
 @click.command(
     cls=MptqCommand,
     examples=[
@@ -82,12 +98,22 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
         "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
         "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
         "mptq-export model.pt --calib images/ --mixed 4.5 --pin 'head=8/8'",
+        "mptq-export swin.pt --features 0,1,2,3 --calib images/",
         "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
     ],
 )
 @click.argument("model")
 @click.option("--arch", help="timm architecture, where the checkpoint does not name it.")
 @click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
+@click.option(
+    "--features",
+    is_flag=False,
+    flag_value="",
+    metavar="[LIST]",
+    callback=parse_features,
+    help="Feature maps instead of logits: of these blocks (ViT) or stages (Swin), such as 0,1,2,3. Without LIST: the "
+    "deepest of every resolution.",
+)
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
 @click.option(
@@ -160,6 +186,7 @@ def main(
     model: str,
     arch: str | None,
     model_kwargs: dict[str, Any],
+    features: tuple[int, ...] | None,
     calib: Path | None,
     count: int,
     bits: tuple[int, int],
@@ -192,6 +219,7 @@ def main(
         out=out or _default_output(model),
         arch=arch,
         model_kwargs=model_kwargs,
+        features=features,
         trust=trust,
         recipe=recipe,
         calib=calib,

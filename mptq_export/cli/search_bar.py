@@ -39,7 +39,7 @@ class SearchBar:
             self._progress.start_task(self._task)
         self._steps += len(step.lowered)
         done = (self._highest - max(weights, activations)) / max(self._highest - self._lowest, 1e-9)
-        text = f"step {self._steps}  mean bits {weights:.2f}/{activations:.2f}  KL {step.divergence:.4f}"
+        text = f"step {self._steps}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
         self._progress.update(self._task, completed=done, description=text, visible=True)
 
     def __enter__(self) -> Self:

@@ -158,19 +158,30 @@ class Emitter:
         return replace(x, tensor=tensor, exponent=exponent, bound=x.bound * factor)
 
     def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
-        """Emit everything that the output needs and return the model."""
-        result = self.floats(self.graph.output, 0)
-        result = self.full(result, self.graph.output)
-        output = self.onnx.one("Identity", [result.tensor], "logits") if result.tensor == "input" else result.tensor
-        self.onnx.rename_output(output, "logits")
+        """Emit everything that the outputs need and return the model."""
+        named = self.graph.maps or {"logits": self.graph.output}
+        results = {name: self._output(value, name) for name, value in named.items()}
+        for name, tensor in results.items():  # last: until here tensors are known by their first names
+            self.onnx.rename_output(tensor, name)
         source = self.graph.input.shape.dynamic()
         if self.input_type == "uint8":
             dims, dtype = [source[0], source[2], source[3], source[1]], UINT8
         else:
             dims, dtype = source, FLOAT
         inputs = [value_info("input", dtype, dims)]
-        outputs = [value_info("logits", FLOAT, self.graph[self.graph.output].shape.dynamic())]
+        outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
         return self.onnx.model(inputs, outputs, metadata, producer)
+
+    def _output(self, value: str, name: str) -> str:
+        """The tensor of an output: float32 in its own units. What is on the residual's grid stays there."""
+        root, chain = self.graph.path(value)
+        if root.op in ("add", "pad") and root.name in self.recipe.exponents:
+            whole = self._in_units(self.floats(root.name, None), 0)
+            result = movement.apply(self, whole, root, chain)
+        else:
+            result = self.floats(value, 0)
+        result = self.full(result, value)
+        return self.onnx.one("Identity", [result.tensor], name) if result.tensor == "input" else result.tensor
 
 
 def _emit_input(emitter: Emitter, node: Node, exponent: int) -> Floats:
@@ -222,7 +233,7 @@ def emit(
         storage: `packed` (codes at their own width) or `int8`.
 
     Returns:
-        A checked model with inferred shapes: input `input`, output `logits`, dynamic batch.
+        A checked model with inferred shapes: input `input`, output `logits` or one a feature map, dynamic batch.
 
     Raises:
         MptqError: a layer cannot be proved exact, or an op has no integer form where it stands.

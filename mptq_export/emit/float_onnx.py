@@ -1,5 +1,6 @@
 """The float companion: torch's own exporter, simplified, checked against torch before anything is quantized."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,20 @@ from numpy.typing import NDArray
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
 
-#: Largest difference of the logits, relative to the largest logit, that float32 reordering explains.
+#: Largest difference of an output, relative to its largest value, that float32 reordering explains.
 TOLERANCE = 1e-3
 
 
-def write_float_onnx(model: torch.nn.Module, images: NDArray[np.float32], path: Path) -> None:
+def write_float_onnx(
+    model: torch.nn.Module, images: NDArray[np.float32], path: Path, outputs: Sequence[str] = ("logits",)
+) -> None:
     """Write the float model and compare onnxruntime with torch.
 
     Args:
         model: eval-mode float32 model.
         images: float32 NCHW calibration images for the comparison.
-        path: the file to write; input `input`, output `logits`, dynamic batch.
+        path: the file to write; input `input`, dynamic batch.
+        outputs: names of what the model gives: of its one tensor, or of all in its list.
 
     Raises:
         MptqError: the model cannot be exported or simplified, or the float file already differs from torch.
@@ -34,7 +38,7 @@ def write_float_onnx(model: torch.nn.Module, images: NDArray[np.float32], path: 
                 model,
                 (torch.from_numpy(np.concatenate([images, images])[:2]),),
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=list(outputs),
                 dynamic_shapes=({0: batch},),
                 dynamo=True,
                 verbose=False,
@@ -58,11 +62,13 @@ def _compare(model: torch.nn.Module, images: NDArray[np.float32], path: Path) ->
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    got = session.run(None, {"input": images})[0]
     with torch.no_grad():
-        expected = model(torch.from_numpy(images)).numpy()
-    error = np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-6)
-    if not error <= TOLERANCE:
-        raise MptqError(
-            f"the float baseline is broken: onnxruntime and torch differ by {error:.1e} of the largest logit"
-        )
+        expected = model(torch.from_numpy(images))
+    tensors = [expected] if isinstance(expected, torch.Tensor) else expected
+    for got, tensor in zip(session.run(None, {"input": images}), tensors, strict=True):
+        wanted = tensor.numpy()
+        error = np.abs(got - wanted).max() / max(np.abs(wanted).max(), 1e-6)
+        if not error <= TOLERANCE:
+            raise MptqError(
+                f"the float baseline is broken: onnxruntime and torch differ by {error:.1e} of the largest output"
+            )

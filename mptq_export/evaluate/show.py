@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from mptq_export.evaluate.maps import MapsReport
 from mptq_export.evaluate.run import Accuracy, EvalReport
 
 
@@ -18,6 +19,16 @@ def show_report(report: EvalReport, console: Console) -> None:
         console.print(
             f"agreement with float {report.agreement:.2%}, mean KL(float || quantised) {report.mean_kl:.5f} nats"
         )
+
+
+def show_maps(report: MapsReport, console: Console) -> None:
+    """Print a line a feature map."""
+    table = Table("map", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
+    for each in report.maps:
+        sqnr = "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
+        table.add_row(each.output, "x".join(map(str, each.shape)), sqnr, f"{each.cosine:.5f}")
+    console.print(f"{report.images} images, {len(report.maps)} feature maps beside the float model's")
+    console.print(table)
 
 
 def _cells(accuracy: Accuracy) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
 from mptq_export.load.architecture import check_name, resolve_architecture
 from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpoint
+from mptq_export.load.features import FeatureMap
 from mptq_export.load.fit import Shapes, fit, shapes_of
 from mptq_export.load.preprocess import preprocessing_of
 
@@ -51,6 +52,7 @@ class LoadedModel:
         source: what the user named.
         notes: what was inferred, a sentence each, for people.
         options: what else the user said.
+        features: the feature maps that it gives; empty where it gives logits (see `load.features`).
     """
 
     model: nn.Module
@@ -62,6 +64,17 @@ class LoadedModel:
     source: str
     notes: tuple[str, ...]
     options: LoadOptions
+    features: tuple[FeatureMap, ...] = ()
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of its feature maps."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it gives."""
+        return self.maps or ("logits",)
 
 
 def load_model(

@@ -75,7 +75,9 @@ def build_recipe(
     builder = Builder(graph, widths, method, importance, exponents)
     with torch.no_grad():
         builder.run(images, tick or (lambda _node: None))
-        _assert_same("SQ-b with balanced attention", *(evaluate(g, images[:2]) for g in (builder.graph, graph)))
+        outputs = (graph.parts(evaluate(each, images[:2])) for each in (builder.graph, graph))
+        for pair in zip(*outputs, strict=True):
+            _assert_same("SQ-b with balanced attention", *pair)
     activations = builder.simulator.activations
     recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, exponents)
     return builder.graph, recipe

@@ -1,8 +1,8 @@
-"""How much the logits depend on every row (token) of every layer: weights for errors.
+"""How much the outputs depend on every row (token) of every layer: weights for errors.
 
-An error e of a layer's output changes the KL divergence of the logits by about `(g . e)^2 / 2` with g the gradient of
-`v . logits` and v drawn with covariance `diag(p) - p p^T`, the Hessian of the KL divergence (Gauss-Newton). A row
-counts as `|g|^2`, mixed with an equal share for all rows, because one draw an image is a noisy estimate.
+An error e of a layer's output changes the divergence of the outputs (see `divergence`) by about `(g . e)^2 / 2` with g
+the gradient of `v . outputs` and v drawn with the Hessian of the divergence as covariance (Gauss-Newton). A row counts
+as `|g|^2`, mixed with an equal share for all rows, because one draw an image is a noisy estimate.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ import torch
 from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.divergence import hessian_draw
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
@@ -37,7 +38,7 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
             sources = [images]
             for block in blocks:
                 sources.append(block.run(sources[-1], compute))
-        gradient = hessian_draw(sources.pop(), generator)
+        gradient = hessian_draw(graph, sources.pop(), generator)
         for block in reversed(blocks):
             source = sources.pop().detach().requires_grad_()
             gradient, found = _block_gradients(block, source, gradient)
@@ -65,13 +66,6 @@ def _block_gradients(
         result = block.run(source, tracked)
         first, *others = torch.autograd.grad(result, [source, *layers.values()], gradient)
     return first, dict(zip(layers, others, strict=True))
-
-
-def hessian_draw(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A random vector for every row of logits, with covariance `diag(p) - p p^T`."""
-    probability = logits.detach().softmax(-1)
-    scaled = probability.sqrt() * torch.randn(logits.shape, generator=generator).to(logits)
-    return scaled - probability * scaled.sum(-1, keepdim=True)
 
 
 def _mixed(square: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.capture.blocks import Block, split_blocks
+from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.simulate import Simulator
@@ -67,7 +67,7 @@ def reconstruct(
     hard = Simulator.of(graph, recipe, images.device)
     exact, value = images, images
     weights = dict(recipe.weights)
-    for block in split_blocks(graph):
+    for block in split_blocks(trunk(graph)):
         with torch.no_grad():
             target = _in_batches(block, exact, compute)
         names = [node.name for node in block.nodes if node.name in weights and weights[node.name].bits < 8]

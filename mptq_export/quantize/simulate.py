@@ -158,13 +158,13 @@ class Simulator:
 
 
 def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
-    """Operands that the file rounds to the residual's grid: those of norms and means, and the stream in a sum."""
+    """Operands that the file rounds to the residual's grid: those of norms and means, the stream in a sum or a map."""
     if node.op in ("layer_norm", "mean"):
         return [(0, exponents[node.inputs[0]])]
     return [
         (position, exponents[name])
         for position, name in enumerate(node.inputs)
-        if node.op == "add" and name in exponents and graph.root(name).op in ("add", "pad")
+        if node.op in ("add", "outputs") and name in exponents and graph.root(name).op in ("add", "pad")
     ]
 
 

@@ -45,7 +45,7 @@ def front_chart(fronts: Sequence[tuple[str, Front]]) -> Markup:
     Args:
         fronts: what the legend calls it, and the search; more than one to compare.
     """
-    chart = _chart(pygal.XY, x_title="mean bits of weights and activations", y_title="KL divergence (nats)")
+    chart = _chart(pygal.XY, x_title="mean bits of weights and activations", y_title="divergence")
     chart.print_labels = True
     chart.y_labels = _powers([p.divergence for _, front in fronts for p in front.points])
     alone = len(fronts) == 1
@@ -57,7 +57,7 @@ def front_chart(fronts: Sequence[tuple[str, Front]]) -> Markup:
             chart.add("steps", steps, stroke=False, dots_size=1.5)
         chart.add("Pareto front" if alone else name, best, show_dots=False)
         chart.add("files" if alone else None, files, stroke=False, dots_size=5)
-    return _svg(chart, "Pareto front: mean bits against KL divergence", "front" if len(fronts) == 1 else "fronts")
+    return _svg(chart, "Pareto front: mean bits against divergence", "front" if len(fronts) == 1 else "fronts")
 
 
 def error_chart(curves: Sequence[tuple[str, Sequence[float | None]]], labels: Sequence[str]) -> Markup:

@@ -93,7 +93,7 @@ def _search_decisions(search: Any) -> list[Decision]:
     compared = ""
     if isinstance(divergences, dict):
         listed = (f"{name} {value:.5f}" for name, value in divergences.items() if isinstance(value, float))
-        compared = f"KL divergence on the search images: {', '.join(listed)}"
+        compared = f"divergence on the search images: {', '.join(listed)}"
     return [
         Decision("widths", f"searched under {_text(search, 'budget')}", f"{_text(search, 'solver')} won; {compared}"),
         Decision(
@@ -150,7 +150,7 @@ def _alone(search: Any) -> Mapping[str, float]:
 
 def _cost(alone: Mapping[str, float], layer: str, *units: str) -> str:
     found = next((alone[f"{layer}:{unit}"] for unit in units if f"{layer}:{unit}" in alone), None)
-    return "" if found is None else f"this width alone costs an estimated KL of {found:.2g}"
+    return "" if found is None else f"this width alone costs an estimated divergence of {found:.2g}"
 
 
 def _joined(*texts: str) -> str:

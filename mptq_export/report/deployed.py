@@ -47,9 +47,11 @@ def measure_agreement(
         track: wraps an iterable with a progress bar: (items, label, total).
 
     Returns:
-        None where the model gives no logits of two classes or more.
+        None where the model gives feature maps, or no logits of two classes or more.
     """
     session = open_session(path)
+    if "logits" not in [entry.name for entry in session.get_outputs()]:
+        return None
     spec = graph_input(session)
     ours: list[Logits] = []
     theirs: list[Logits] = []

@@ -24,7 +24,7 @@ class Point:
     Attributes:
         mean_weight_bits: by parameters.
         mean_activation_bits: by multiply-accumulates.
-        divergence: mean KL divergence of the logits on the search images, with the search's quantizers.
+        divergence: mean divergence of the outputs on the search images, with the search's quantizers.
     """
 
     mean_weight_bits: float

@@ -38,12 +38,14 @@ def _hoist_one(graph: Graph) -> Graph | None:
         inputs = _sliced_inputs(graph, node, attrs)
         if inputs is None:
             continue
-        new: list[Node] = [made for made in inputs if made.name not in graph.nodes]
         small = replace(node, inputs=tuple(made.name for made in inputs), shape=_cut(node.shape, attrs))
-        nodes: list[Node] = []
+        nodes: dict[str, Node] = {}
         for each in graph:
-            nodes += [*new, small] if each.name == node.name else [each]
-        return Graph(nodes, graph.output).bypassed({cut.name: node.name for cut in cuts})
+            if each.name == node.name:  # a slice that exists may stand behind the node so far
+                nodes |= {made.name: made for made in inputs if made.name not in nodes}
+                nodes[small.name] = small
+            nodes.setdefault(each.name, each)
+        return Graph(nodes.values(), graph.output).bypassed({cut.name: node.name for cut in cuts})
     return None
 
 

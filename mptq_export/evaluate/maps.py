@@ -1,0 +1,120 @@
+"""Feature maps of an ONNX file beside those of its float model: how much of the signal is left."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.errors import MptqError
+from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
+from mptq_export.load.features import FeatureMap
+from mptq_export.verify.session import graph_input, run_session
+
+Maps = list[NDArray[np.float32]]
+"""(images, channels, height, width), one a feature map."""
+
+PredictMaps = Callable[[Pixels], Maps]
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """One map over all images.
+
+    Attributes:
+        output: name of the ONNX output.
+        shape: (channels, height, width).
+        sqnr_db: squares of the float map by squares of the error, in dB; None where there is no error.
+        cosine: mean cosine of the two channel vectors of a position.
+    """
+
+    output: str
+    shape: tuple[int, ...]
+    sqnr_db: float | None
+    cosine: float
+
+
+@dataclass(frozen=True)
+class MapsReport:
+    """All maps of a file on one folder of images."""
+
+    images: int
+    maps: tuple[MapReport, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+
+def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], normalize: Normalize) -> PredictMaps:
+    """The session as a function from pixels to maps.
+
+    Raises:
+        MptqError: the session lacks a map that its metadata names, or has several inputs.
+    """
+    spec, names = graph_input(session), [feature.name for feature in features]
+    missing = sorted(set(names) - {entry.name for entry in session.get_outputs()})
+    if missing:
+        raise MptqError(f"the file has no output {missing[0]}, which its metadata names; export it again")
+
+    def predict(pixels: Pixels) -> Maps:
+        found = run_session(session, names, {spec.name: to_graph_input(pixels, spec, normalize)})
+        return [found[name] for name in names]
+
+    return predict
+
+
+def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
+    """A float backbone (see `load.features.as_backbone`) as such a function."""
+
+    def predict(pixels: Pixels) -> Maps:
+        with torch.inference_mode():
+            return [value.float().numpy() for value in model(torch.from_numpy(normalize(pixels)))]
+
+    return predict
+
+
+def compare_maps(
+    batches: Iterable[Pixels], features: tuple[FeatureMap, ...], quantised: PredictMaps, floating: PredictMaps
+) -> MapsReport:
+    """Run both on the same pixels and measure.
+
+    Raises:
+        MptqError: there are no images, or the maps have other shapes.
+    """
+    images = 0
+    signal, noise, cosines, positions = (np.zeros(len(features)) for _ in range(4))
+    shapes: list[tuple[int, ...]] = []
+    for pixels in batches:
+        images += len(pixels)
+        pairs = list(zip(floating(pixels), quantised(pixels), strict=True))
+        shapes = [exact.shape[1:] for exact, _ in pairs]
+        for i, (exact, found) in enumerate(pairs):
+            if exact.shape != found.shape:
+                raise MptqError(
+                    f"{features[i].name} is {list(found.shape)} in the ONNX file and {list(exact.shape)} in the float "
+                    "model: they are not the same model; name the checkpoint that was exported"
+                )
+            a, b = exact.astype(np.float64), found.astype(np.float64)
+            signal[i] += np.square(a).sum()
+            noise[i] += np.square(a - b).sum()
+            lengths = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
+            cosines[i] += (np.sum(a * b, 1) / np.maximum(lengths, np.finfo(np.float64).tiny)).sum()
+            positions[i] += lengths.size
+    if not images:
+        raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
+    return MapsReport(
+        images,
+        tuple(
+            MapReport(
+                feature.name,
+                tuple(map(int, shapes[i])),
+                float(10 * np.log10(signal[i] / noise[i])) if signal[i] > 0 and noise[i] > 0 else None,
+                float(cosines[i] / positions[i]),
+            )
+            for i, feature in enumerate(features)
+        ),
+    )
