@@ -76,6 +76,7 @@ def export(
     recipe: str | Path | None = None,
     input_type: str | None = None,
     weight_storage: str | None = None,
+    target: str | None = None,
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
     force: bool = False,
@@ -93,7 +94,8 @@ def export(
         reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
-        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: packed, or the recipe's.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
+        target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         force: replace existing files.
@@ -126,6 +128,7 @@ def export(
         reconstruct=reconstruct,
         input_type=input_type,
         weight_storage=weight_storage,
+        target=target,
         float_onnx=None if float_onnx is None else Path(float_onnx),
         kit=None if kit is None else Path(kit),
         force=force,

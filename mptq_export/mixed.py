@@ -14,6 +14,7 @@ from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
 from mptq_export.progress import Track
 from mptq_export.request import ExportRequest
+from mptq_export.targets.rules import storage_for
 
 if TYPE_CHECKING:
     from mptq_export.allocate.run import Allocation, Tick
@@ -92,7 +93,8 @@ def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
     Raises:
         MptqError: it is asked for.
     """
-    if request.weight_storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
+    storage = storage_for(request.target or "ort", request.weight_storage)
+    if storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
 
 

@@ -11,6 +11,7 @@ from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
 from mptq_export.progress import Track, untracked
 from mptq_export.request import ExportRequest
+from mptq_export.targets.rules import storage_for
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +145,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
 
     assert request.recipe is not None
     recipe = read_recipe(request.recipe)
-    recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage)
+    recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage, request.target)
     if recipe.settings.get("features") and not loaded.features:
         loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
@@ -192,7 +193,8 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "method": request.method,
         "reconstruct": request.reconstruct,
         "input": request.input_type or "float32",
-        "weight_storage": request.weight_storage or "packed",
+        "weight_storage": storage_for(request.target or "ort", request.weight_storage),
+        **({"target": request.target} if request.target else {}),
         "pixel_inputs": calibrated.pixel_inputs,
         "calibration": calibrated.source.description,
         "calibration_images": calibrated.stats.images,

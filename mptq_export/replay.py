@@ -10,6 +10,8 @@ import torch
 
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
+from mptq_export.targets.rules import storage_for
+from mptq_export.targets.table import TARGETS
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
@@ -54,8 +56,10 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
         raise MptqError(f"{path} is the recipe of another model: its preprocessing differs; {advice}")
 
 
-def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storage: str | None) -> "Recipe":
-    """The recipe with another input type or weight storage, where one is asked for.
+def replay_settings(
+    path: Path, recipe: "Recipe", input_type: str | None, storage: str | None, target: str | None
+) -> "Recipe":
+    """The recipe with another input type, weight storage or target, where one is asked for.
 
     Raises:
         MptqError: a setting is missing, or pixels are asked for and the recipe is for other inputs.
@@ -80,10 +84,14 @@ def replay_settings(path: Path, recipe: "Recipe", input_type: str | None, storag
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
         )
+    if recipe.settings.get("target", "ort") not in tuple(TARGETS):
+        raise MptqError(f"{path}: the settings' target is {str(recipe.settings['target'])[:40]!r}; {_ADVICE}")
     features = recipe.settings.get("features", [])
     if not isinstance(features, list) or not all(type(index) is int and index >= 0 for index in features):
         raise MptqError(f"{path}: the settings' features are no list of whole numbers; {_ADVICE}")
-    changes = {"input": input_type, "weight_storage": storage}
+    if target is not None:
+        storage = storage_for(target, storage, recipe.settings["weight_storage"])
+    changes = {"input": input_type, "weight_storage": storage, "target": target}
     asked = {name: value for name, value in changes.items() if value is not None}
     return replace(recipe, settings={**recipe.settings, **asked})
 

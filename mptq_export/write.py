@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mptq_export import __version__
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
     import onnx
@@ -48,6 +49,8 @@ def write_export(
     from mptq_export.verify.compare import verify_model
 
     settings = recipe.settings
+    target = settings.get("target", "ort")
+    check_target(target, settings["weight_storage"], _widths(recipe))
     model = emit(
         graph,
         recipe,
@@ -62,6 +65,9 @@ def write_export(
         "mptq.bits": settings["bits"],
         "mptq.method": settings["method"],
     }
+    model = in_form(model, target)
+    if "target" in settings:
+        metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
     names = loaded.class_names or settings.get("class_folders")
@@ -99,6 +105,13 @@ def tie(model: "onnx.ModelProto", recipe: "Recipe") -> None:
     recipe.contents = contents_of(model)
     model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(recipe.contents))
     model.metadata_props.add(key=RECIPE_KEY, value=hashlib.sha256(to_json(recipe).encode()).hexdigest())
+
+
+def _widths(recipe: "Recipe") -> list[tuple[int, int]]:
+    """(weights, activations) of every layer; what has one of the two alone counts as 8 in the other."""
+    widest = 8
+    pairs = [(quant.bits, widest) for quant in recipe.weights.values()]
+    return pairs + [(widest, quant.bits) for quant in recipe.activations.values()]
 
 
 def load_milliseconds(path: Path) -> float:

@@ -11,6 +11,7 @@ from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, 
 from mptq_export.cli.verbosity import output
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
+from mptq_export.targets.table import TARGETS
 
 #: What a recipe has decided already: parameter and its option.
 _DECIDED = {
@@ -165,8 +166,13 @@ def parse_features(_context: click.Context, _parameter: click.Parameter, text: s
 @click.option(
     "--weight-storage",
     type=click.Choice(["packed", "int8"]),
-    help="Codes below 8 bits at their own width, or a byte each (larger file, quicker to load). Default: packed, or "
-    "the recipe's.",
+    help="Codes below 8 bits at their own width, or a byte each (larger file, quicker to load). Default: the "
+    "recipe's, or the first that the target takes.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    help="The runtime that the file is for: its form, or a refusal by rule. Default: ort, or the recipe's.",
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
@@ -200,6 +206,7 @@ def main(
     resume: bool,
     input_type: str | None,
     weight_storage: str | None,
+    target: str | None,
     out: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
@@ -230,6 +237,7 @@ def main(
         reconstruct=reconstruct,
         input_type=input_type,
         weight_storage=weight_storage,
+        target=target,
         float_onnx=float_onnx,
         kit=kit,
         device=device,

@@ -25,7 +25,12 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
         words += ["--recipe", str(request.recipe)]
     else:
         words += _quantizing(request, mixed)
-    for option, value in {"--input": request.input_type, "--weight-storage": request.weight_storage}.items():
+    options = {
+        "--input": request.input_type,
+        "--weight-storage": request.weight_storage,
+        "--target": request.target,
+    }
+    for option, value in options.items():
         words += [option, value] if value else []
     if request.trust:
         words.append("--trust")

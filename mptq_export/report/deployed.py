@@ -56,9 +56,10 @@ def measure_agreement(
     ours: list[Logits] = []
     theirs: list[Logits] = []
     end = time.monotonic() + _AGREEMENT_SECONDS
-    starts = range(0, len(images), _BATCH)
+    size = spec.batch(_BATCH)
+    starts = range(0, len(images), size)
     for start in track(starts, "comparing with float", len(starts)):
-        batch = images[start : start + _BATCH].cpu()
+        batch = images[start : start + size].cpu()
         inputs = file_inputs(batch.numpy(), spec, preprocessing)
         ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])
         with torch.inference_mode():

@@ -1,0 +1,1 @@
+"""What each runtime takes, as data, and the form of the file that follows from it."""

@@ -1,0 +1,37 @@
+"""The capability table of `--target`; docs/runtimes.md names the source of every entry."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one runtime takes.
+
+    Attributes:
+        promise: what is promised of its results, for people.
+        storages: forms of stored weights, the first one where none is asked for.
+        fixed_batch: whether shapes must be fixed; the file then takes one image.
+        zero_points: whether codes may have zero points other than 0.
+        opset: the newest opset that it reads.
+        least_bits: narrowest (weights, activations).
+    """
+
+    promise: str
+    storages: tuple[str, ...] = ("packed", "int8")
+    fixed_batch: bool = False
+    zero_points: bool = True
+    opset: int = 21
+    least_bits: tuple[int, int] = (2, 2)
+
+
+_EXACT = "the same bits on every CPU"
+
+TARGETS: dict[str, Target] = {
+    "ort": Target(_EXACT),
+    "ort-web": Target(_EXACT),
+    # Packed codes are unpacked at every run there; matmuls are in integers where weights are plain int8.
+    "openvino": Target("close: other roundings between layers, see docs/runtimes.md", storages=("int8",)),
+    # HTP multiplies uint8 by uint8; below 8 bits this program writes the right operand of attention as int8.
+    "qnn": Target("none: it was not run", storages=("int8",), fixed_batch=True, opset=26, least_bits=(2, 8)),
+    "tensorrt": Target("none: it was not run", storages=("int8",), zero_points=False, opset=25),
+}
