@@ -1,9 +1,9 @@
 """Every transformer of timm's registry: captured, exported at 8/8, and compared with the reference tensor by tensor.
 
-    python tools/conformance.py RESULTS.jsonl [--only 'vit_*'] [--jobs N] [--table docs/models.md]
+    python tools/conformance.py docs/models.jsonl [--only 'vit_*'] [--jobs N] [--table docs/models.md]
 
 Weights are random (unit gain, biases that are not zero), images are synthetic and as small as the model allows. A
-result is one line of RESULTS.jsonl; what is there already is not tried again, so that an interrupted run goes on.
+result is one line of the file; what is there already is not tried again, so that an interrupted run goes on.
 `--table` writes what the file holds as Markdown.
 """
 
@@ -236,7 +236,8 @@ def markdown(rows: list[Row]) -> str:
         "Every transformer architecture of timm's registry with random weights, exported at 8/8 and compared with"
     ]
     lines += ["`kernels_ref` on two images, every tensor. Made by", ""]
-    lines += ["    python tools/conformance.py results.jsonl --table docs/models.md", ""]
+    lines += ["    python tools/conformance.py docs/models.jsonl --table docs/models.md", ""]
+    lines += ["`docs/models.jsonl` has a line for each: image size, parameters, values compared, seconds.", ""]
     total = sum(len(list_models(module=family)) for family in FAMILIES)
     lines += [f"{len(rows)} of {total} architectures have been tried.", ""]
     lines += ["| family (timm module) | exact | refused | failed | too large to try |", "|---|---|---|---|---|"]
