@@ -97,12 +97,12 @@ def test_a_weight_so_large_that_calibration_overflows(work: Path, refused: Calla
 
 
 def test_a_model_that_has_no_integer_form(work: Path, refused: Callable[..., str]):
-    kwargs = {"num_classes": 7}
     import timm
 
-    model = timm.create_model("resnet18", **kwargs)
-    torch.save({"arch": "resnet18", "model_kwargs": kwargs, "state_dict": model.state_dict()}, work / "n.pt")
-    refused(work / "n.pt", "--count", 2, words=("conv1", "convolution"))
+    kwargs = {"num_classes": 7}
+    model = timm.create_model("pit_ti_224", **kwargs)
+    torch.save({"arch": "pit_ti_224", "model_kwargs": kwargs, "state_dict": model.state_dict()}, work / "n.pt")
+    refused(work / "n.pt", "--count", 2, words=("transformers.1.pool.conv", "depthwise convolution"))
 
 
 def test_a_hub_name_that_does_not_exist(refused: Callable[..., str], work: Path, monkeypatch: pytest.MonkeyPatch):
