@@ -4,7 +4,7 @@ They are what the command lines run. `from mptq_export import load` gives the sa
 when one is first asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
 from mptq_export.errors import MptqError
 from mptq_export.files import check_writable
-from mptq_export.load.features import as_backbone
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.model import LoadedModel
+from mptq_export.load.run import load
 from mptq_export.mixed import check_storage, export_allocations, front_path
 from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, export_calibrated, export_recipe, reported
@@ -35,34 +35,6 @@ __all__ = [
     "load",
     "verify",
 ]
-
-
-def load(
-    model: str | Path,
-    *,
-    arch: str | None = None,
-    model_kwargs: Mapping[str, Any] | None = None,
-    features: Sequence[int] | None = None,
-    trust: bool = False,
-) -> LoadedModel:
-    """Read a checkpoint, or pretrained weights from timm's hub.
-
-    Args:
-        model: path of a `.pt`, `.pth`, `.bin` or `.safetensors` file, or `timm:NAME`.
-        arch: timm architecture, where the checkpoint does not name it.
-        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's.
-        features: give these feature maps instead of logits: blocks of a ViT, stages of a Swin; `()` for the deepest of
-            every resolution.
-        trust: whether the file may run code while it is unpickled.
-
-    Returns:
-        The float model with its architecture, preprocessing and class names.
-
-    Raises:
-        MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
-    """
-    loaded = load_model(model, arch=arch, model_kwargs=model_kwargs, trust=trust)
-    return loaded if features is None else as_backbone(loaded, tuple(features))
 
 
 def export(

@@ -68,11 +68,15 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
 
 def load_asked(request: ExportRequest) -> "LoadedModel":
     """Load the model that a request names."""
-    from mptq_export.load.features import as_backbone
-    from mptq_export.load.model import load_model
+    from mptq_export.load.run import load
 
-    loaded = load_model(request.model, arch=request.arch, model_kwargs=request.model_kwargs, trust=request.trust)
-    return loaded if request.features is None else as_backbone(loaded, request.features)
+    return load(
+        request.model,
+        arch=request.arch,
+        model_kwargs=request.model_kwargs,
+        features=request.features,
+        trust=request.trust,
+    )
 
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:

@@ -1,6 +1,5 @@
 """``mptq-export``: a trained vision transformer in, one exact integer ONNX file out."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.cli.values import parse_bits, parse_features, parse_pins, parse_range
 from mptq_export.cli.verbosity import output
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
@@ -28,67 +28,6 @@ _DECIDED = {
 
 #: Options of the search.
 _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume"}
-
-
-def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
-    """Click callback of `--mixed-range`: `LO-HI`, both 2 to 8.
-
-    Raises:
-        MptqError: it is something else.
-    """
-    match = re.fullmatch(r"([2-8])-([2-8])", text.strip())
-    if match is None or int(match[1]) >= int(match[2]):
-        raise MptqError(f"--mixed-range {text} is not LO-HI with 2 <= LO < HI <= 8, for example 3-8")
-    return range(int(match[1]), int(match[2]) + 1)
-
-
-def parse_pins(
-    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, tuple[int, int]]:
-    """Click callback of `--pin`: `PATTERN=W/A`.
-
-    Raises:
-        MptqError: one is something else.
-    """
-    pins: dict[str, tuple[int, int]] = {}
-    for text in texts:
-        pattern, found, widths = text.rpartition("=")
-        if not found or not pattern:
-            raise MptqError(f"--pin {text} is not PATTERN=W/A, for example --pin 'blocks.0.*=8/8'")
-        pins[pattern] = bits_from(widths, "--pin")
-    return pins
-
-
-def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
-    """Click callback of `--bits`."""
-    return bits_from(text)
-
-
-def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
-    """Two widths from `W/A`.
-
-    Raises:
-        MptqError: it is something else, or a width is not from 2 to 8.
-    """
-    match = re.fullmatch(r"([2-8])/([2-8])", text.strip())
-    if match is None:
-        raise MptqError(f"{option} {text} is not W/A with both widths from 2 to 8, for example 8/8")
-    return int(match[1]), int(match[2])
-
-
-def parse_features(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    """Click callback of `--features`: numbers with commas between, or nothing.
-
-    Raises:
-        MptqError: it is something else.
-    """
-    if text is None or not text:
-        return None if text is None else ()
-    if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text) is None:
-        raise MptqError(
-            f"--features {text} is no list of blocks or stages such as 0,1,2,3 (write MODEL before --features)"
-        )
-    return tuple(int(part) for part in text.split(","))
 
 
 @click.command(

@@ -38,14 +38,15 @@ def per_channel(graph: Graph, value: str, constant: torch.Tensor) -> torch.Tenso
     Returns:
         float32 [D], in the order of the channels; None where two elements of a channel meet different numbers.
     """
-    index = channel_numbers(graph, value)
+    width = graph.root(value).shape.dims[-1]
     if constant.numel() == 1:
-        return constant.reshape(1).expand(graph.root(value).shape.dims[-1])
+        return constant.reshape(1).expand(width)
+    index = channel_numbers(graph, value)
     sizes = zip(reversed(constant.shape), reversed(index.shape), strict=False)
     if constant.dim() > index.dim() or any(own not in (1, size) for own, size in sizes):
         return None
     met = constant.expand(index.shape)
-    found = torch.zeros(graph.root(value).shape.dims[-1])
+    found = torch.zeros(width)
     found[index.flatten()] = met.flatten()
     return found if torch.equal(found[index], met) else None
 

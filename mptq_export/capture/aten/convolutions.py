@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, name_of
+from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
@@ -24,7 +25,7 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
         raise MptqError(f"{module_path(node)}: a dilated convolution is not supported")
     groups = int(args[6] or 1)
     source = tracer.value(args[0])
-    tiled = _tiles(tracer.shape(args[0]), kernel, stride, padding)
+    tiled = _tiles(tracer.shape(args[0]).dims[2:], kernel, stride, padding)
     out = shape_of(node)
     rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
     if tracer.by_name[source].op == "input" and tiled and groups == 1:
@@ -33,7 +34,7 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     else:
         image = channels_last(tracer, node, args[0])
         nhwc = _grouped(tracer, node, image, (weight, bias), (kernel, stride, padding), groups, rows)
-    return tracer.add("permute", name_of(node, "nchw"), (nhwc,), out, {"perm": NCHW})
+    return permuted(tracer, name_of(node, "nchw"), nhwc, NCHW)
 
 
 def _grouped(
@@ -57,7 +58,7 @@ def _grouped(
             dims = (*tracer.by_name[image].shape.dims[:-1], width)
             attrs = {"axis": 3, "start": group * width, "end": (group + 1) * width}
             part = tracer.add("slice", name_of(node, f"group{group}"), (image,), Shape(dims, 0), attrs)
-        cut = windows(tracer, node, part, *geometry)
+        cut = _windows_or_tiles(tracer, node, part, *geometry)
         own = slice(group * len(bias) // groups, (group + 1) * len(bias) // groups)
         tensors = {"weight": weight[own].permute(0, 2, 3, 1).flatten(1), "bias": bias[own]}
         shape = Shape((*rows.dims[:-1], len(bias[own])), rows.batch_axis)
@@ -72,13 +73,12 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
     kernel, dilation, padding, stride = (pair(arg) for arg in args[1:5])
     if dilation != (1, 1):
         raise MptqError(f"{module_path(node)}: dilated windows are not supported")
-    cut = windows(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
+    cut = _windows_or_tiles(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
     batch, height, width, _ = tracer.by_name[cut].shape.dims
     channels = tracer.shape(args[0]).dims[1]
     split = Shape((batch, height * width, kernel[0] * kernel[1], channels), 0)
     cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
-    moved = Shape((batch, channels, kernel[0] * kernel[1], height * width), 0)
-    cut = tracer.add("permute", name_of(node, "columns"), (cut,), moved, {"perm": (0, 3, 2, 1)})
+    cut = permuted(tracer, name_of(node, "columns"), cut, (0, 3, 2, 1))
     return tracer.add("reshape", name_of(node, "im2col"), (cut,), shape_of(node))
 
 
@@ -89,7 +89,7 @@ def zero_pad(tracer: Tracer, node: fx.Node) -> str:
     if not any(counts):
         return tracer.value(args[0])
     ends = [(counts[i : i + 2] if i < len(counts) else [0, 0]) for i in range(0, 2 * len(dims), 2)][::-1]
-    padded = [axis for axis, pair in enumerate(ends) if any(pair)]
+    padded = [axis for axis, counted in enumerate(ends) if any(counted)]
     first = 2 if padded[-1] == 3 else 1
     zeros = (args[2] or "constant") == "constant" and not args[3] and min(counts) >= 0
     if len(dims) != 4 or not set(padded) <= {first, first + 1} or not zeros:
@@ -98,16 +98,11 @@ def zero_pad(tracer: Tracer, node: fx.Node) -> str:
         )
     (top, bottom), (left, right) = ends[first : first + 2]
     image = channels_last(tracer, node, args[0]) if first == 2 else tracer.value(args[0])
-    batch, height, width, depth = tracer.by_name[image].shape.dims
-    larger = Shape((batch, height + top + bottom, width + left + right, depth), 0)
-    attrs = {"kernel": (1, 1), "stride": (1, 1), "pads": (top, left, bottom, right)}
-    result = tracer.add("windows", name_of(node, "pad"), (image,), larger, attrs)
-    if first == 1:
-        return result
-    return tracer.add("permute", name_of(node, "nchw"), (result,), shape_of(node), {"perm": NCHW})
+    result = windows(tracer, name_of(node, "pad"), image, pads=(top, left, bottom, right))
+    return result if first == 1 else permuted(tracer, name_of(node, "nchw"), result, NCHW)
 
 
-def windows(
+def _windows_or_tiles(
     tracer: Tracer,
     node: fx.Node,
     image: str,
@@ -115,24 +110,18 @@ def windows(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> str:
-    """All windows of an NHWC map, row by row, channels last: [B, oh, ow, kh * kw * C]."""
-    shape = tracer.by_name[image].shape
-    batch, height, width, depth = shape.dims
-    if _tiles(Shape((batch, depth, height, width)), kernel, stride, padding):
+    """All windows of an NHWC map, by reshapes and a permutation where they tile it."""
+    if _tiles(tracer.by_name[image].shape.dims[1:3], kernel, stride, padding):
         return _tiles_of(tracer, node, image, kernel)
-    sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip((height, width), kernel, stride, padding, strict=True)]
-    out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
-    attrs = {"kernel": kernel, "stride": stride, "pads": (*padding, *padding)}
-    return tracer.add("windows", name_of(node, "windows"), (image,), out, attrs)
+    return windows(tracer, name_of(node, "windows"), image, kernel, stride, (*padding, *padding))
 
 
 def channels_last(tracer: Tracer, node: fx.Node, source: Any) -> str:
     """An NCHW value as NHWC."""
-    shape = tracer.shape(source)
-    if len(shape.dims) != 4:
-        raise MptqError(f"{module_path(node)}: a convolution of {len(shape.dims)} axes is not supported, only of 4")
-    moved = Shape(tuple(shape.dims[p] for p in NHWC), shape.batch_axis)
-    return tracer.add("permute", name_of(node, "nhwc"), (tracer.value(source),), moved, {"perm": NHWC})
+    rank = len(tracer.shape(source).dims)
+    if rank != 4:
+        raise MptqError(f"{module_path(node)}: a convolution of {rank} axes is not supported, only of 4")
+    return permuted(tracer, name_of(node, "nhwc"), tracer.value(source), NHWC)
 
 
 def _tiles_of(tracer: Tracer, node: fx.Node, image: str, kernel: tuple[int, int]) -> str:
@@ -143,15 +132,14 @@ def _tiles_of(tracer: Tracer, node: fx.Node, image: str, kernel: tuple[int, int]
     rows, columns = height // kernel[0], width // kernel[1]
     split = Shape((batch, rows, kernel[0], columns, kernel[1], depth), 0)
     cut = tracer.add("reshape", name_of(node, "tiles"), (image,), split)
-    moved = Shape((batch, rows, columns, *kernel, depth), 0)
-    cut = tracer.add("permute", name_of(node, "tiles_together"), (cut,), moved, {"perm": (0, 1, 3, 2, 4, 5)})
+    cut = permuted(tracer, name_of(node, "tiles_together"), cut, (0, 1, 3, 2, 4, 5))
     merged = Shape((batch, rows, columns, kernel[0] * kernel[1] * depth), 0)
     return tracer.add("reshape", name_of(node, "windows"), (cut,), merged)
 
 
-def _tiles(shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> bool:
-    """Whether windows cut an NCHW map without gaps, overlap or rest."""
-    fits = all(size % k == 0 for size, k in zip(shape.dims[2:], kernel, strict=True))
+def _tiles(sizes: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> bool:
+    """Whether windows cut a map of this height and width without gaps, overlap or rest."""
+    fits = all(size % k == 0 for size, k in zip(sizes, kernel, strict=True))
     return fits and kernel == stride and padding == (0, 0)
 
 

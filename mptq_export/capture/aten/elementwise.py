@@ -71,13 +71,14 @@ def addcmul(tracer: Tracer, node: fx.Node) -> str:
 
 def sum_of(tracer: Tracer, node: fx.Node) -> str | torch.Tensor:
     """A sum over the axis along which values were stacked: a chain of additions. One that weights fix is a constant."""
-    stack = tracer.values[arguments(node)[0]]
-    if isinstance(stack, str) and list(arguments(node)[1]) in ([-1], [len(tracer.by_name[stack].shape.dims) - 1]):
+    source, axes, keep = arguments(node)[:3]
+    stack = tracer.values[source]
+    if isinstance(stack, str) and list(axes) in ([-1], [len(tracer.by_name[stack].shape.dims) - 1]):
         rows = _row_sums(tracer, tracer.by_name[stack])
         if rows is not None:
-            return rows if arguments(node)[2] else rows.squeeze(-1)
-    if not isinstance(stack, Stack) or list(arguments(node)[1]) != [stack.axis]:
-        raise MptqError(f"{module_path(node)}: a sum over {arguments(node)[1]} is not supported")
+            return rows if keep else rows.squeeze(-1)
+    if not isinstance(stack, Stack) or list(axes) != [stack.axis]:
+        raise MptqError(f"{module_path(node)}: a sum over {axes} is not supported")
     total = tracer.value(stack.parts[0])
     for part in stack.parts[1:]:
         total = tracer.add("add", name_of(node, "add"), (total, tracer.value(part)), shape_of(node))

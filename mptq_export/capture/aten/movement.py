@@ -31,6 +31,48 @@ def reshape(tracer: Tracer, node: fx.Node) -> str:
     return reshape_to(tracer, node, tracer.value(arguments(node)[0]), shape_of(node))
 
 
+def permuted(tracer: Tracer, name: str, source: str, perm: tuple[int, ...]) -> str:
+    """A value with its axes in another order; the value itself where the order is its own."""
+    if perm == tuple(range(len(perm))):
+        return source
+    shape = tracer.by_name[source].shape
+    batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
+    moved = Shape(tuple(shape.dims[p] for p in perm), batch)
+    return tracer.add("permute", name, (source,), moved, {"perm": perm})
+
+
+def windows(
+    tracer: Tracer,
+    name: str,
+    image: str,
+    kernel: tuple[int, int] = (1, 1),
+    stride: tuple[int, int] = (1, 1),
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    *,
+    edge: bool = False,
+) -> str:
+    """All windows of an NHWC map, row by row, channels last: [B, oh, ow, kh * kw * C].
+
+    Args:
+        tracer: gets the node.
+        name: of the node.
+        image: the map.
+        kernel: (height, width) of a window.
+        stride: steps down and to the right from one window to the next.
+        pads: rows and columns around the map: top, left, bottom, right.
+        edge: whether they repeat the map's edge; else they are zeros.
+    """
+    shape = tracer.by_name[image].shape
+    batch, *sizes, depth = shape.dims
+    sizes = [
+        (size + before + after - k) // s + 1
+        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, stride, strict=True)
+    ]
+    out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
+    attrs = {"kernel": kernel, "stride": stride, "pads": pads, **({"edge": True} if edge else {})}
+    return tracer.add("windows", name, (image,), out, attrs)
+
+
 def permute(tracer: Tracer, node: fx.Node) -> str:
     """Axes in another order."""
     rank = len(shape_of(node).dims)
@@ -99,8 +141,8 @@ def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
     args = arguments(node)
     shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
     if len(shape.dims) == 4 and axis in (1, 2) and start == 0 and shape.dims[axis] % step:
-        attrs = {"kernel": (1, 1), "stride": (step, 1) if axis == 1 else (1, step), "pads": (0, 0, 0, 0)}
-        return tracer.add("windows", name_of(node, "strided"), (tracer.value(args[0]),), shape_of(node), attrs)
+        stride = (step, 1) if axis == 1 else (1, step)
+        return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), stride=stride)
     if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
     groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])

@@ -7,6 +7,7 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.convolutions import NCHW, channels_last, pair, zero_pad
+from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
@@ -60,14 +61,12 @@ def max_pool(tracer: Tracer, node: fx.Node) -> str:
     batch, _, height, width = shape_of(node).dims
     depth = tracer.by_name[image].shape.dims[-1]
     count = kernel[0] * kernel[1]
-    attrs = {"kernel": kernel, "stride": stride, "pads": pads, "edge": True}
-    name = name_of(node, "windows")
-    cut = tracer.add("windows", name, (image,), Shape((batch, height, width, count * depth), 0), attrs)
+    cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads, edge=True)
     cut = tracer.add("reshape", name_of(node, "split"), (cut,), Shape((batch, height, width, count, depth), 0))
     largest = Shape((batch, height, width, 1, depth), 0)
     cut = tracer.add("max", module_path(node), (cut,), largest, {"axis": 3})
     cut = tracer.add("reshape", name_of(node, "pooled"), (cut,), Shape((batch, height, width, depth), 0))
-    return tracer.add("permute", name_of(node, "nchw"), (cut,), shape_of(node), {"perm": NCHW})
+    return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
 
 
 def _sums(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
@@ -41,8 +42,9 @@ def einsum(tracer: Tracer, node: fx.Node) -> str:
     if not alone or not rows or (len(summed), len(columns)) != (1, 1) or not set(rows + columns) <= set(out):
         raise MptqError(f"{module_path(node)}: the product {equation} is not supported")
     orders = ("".join([*rows[:-1], *shared, rows[-1], *summed]), "".join([*shared, *summed, *columns]))
+    name = name_of(node, "ordered")
     pair = tuple(
-        _axes_in_order(tracer, node, tracer.value(operand), letters, order)
+        permuted(tracer, name, tracer.value(operand), tuple(letters.index(letter) for letter in order))
         for operand, letters, order in zip(operands, (left, right), orders, strict=True)
     )
     made = orders[0][:-1] + columns[0]
@@ -50,17 +52,7 @@ def einsum(tracer: Tracer, node: fx.Node) -> str:
     dims = tuple(shape.dims[out.index(letter)] for letter in made)
     batch = None if shape.batch_axis is None else made.index(out[shape.batch_axis])
     value = tracer.add("matmul", name_of(node, "einsum"), pair, Shape(dims, batch), {"alpha": 1.0})
-    return _axes_in_order(tracer, node, value, made, out)
-
-
-def _axes_in_order(tracer: Tracer, node: fx.Node, value: str, letters: str, order: str) -> str:
-    """A value whose axes have letters, with its axes in another order."""
-    if letters == order:
-        return value
-    shape, perm = tracer.by_name[value].shape, tuple(letters.index(letter) for letter in order)
-    batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
-    moved = Shape(tuple(shape.dims[p] for p in perm), batch)
-    return tracer.add("permute", name_of(node, "ordered"), (value,), moved, {"perm": perm})
+    return permuted(tracer, name, value, tuple(made.index(letter) for letter in out))
 
 
 def softmax(tracer: Tracer, node: fx.Node) -> str:
@@ -79,10 +71,9 @@ def attention(tracer: Tracer, node: fx.Node) -> str:
     q_shape, k_shape = tracer.shape(q), tracer.shape(k)
     scale = node.kwargs.get("scale")
     alpha = float(cast(float, scale)) if scale is not None else q_shape.dims[-1] ** -0.5
-    k_t = Shape((*k_shape.dims[:-2], k_shape.dims[-1], k_shape.dims[-2]), k_shape.batch_axis)
-    rank = len(k_t.dims)
+    rank = len(k_shape.dims)
     perm = (*range(rank - 2), rank - 1, rank - 2)
-    key = tracer.add("permute", name_of(node, "k_transposed"), (tracer.value(k),), k_t, {"perm": perm})
+    key = permuted(tracer, name_of(node, "k_transposed"), tracer.value(k), perm)
     scores = Shape((*q_shape.dims[:-1], k_shape.dims[-2]), q_shape.batch_axis)
     value = tracer.add("matmul", name_of(node, "scores"), (tracer.value(q), key), scores, {"alpha": alpha})
     if mask is not None:

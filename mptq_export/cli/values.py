@@ -1,0 +1,68 @@
+"""What `mptq-export` reads out of an option's text."""
+
+import re
+
+import click
+
+from mptq_export.errors import MptqError
+
+
+def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
+    """Click callback of `--mixed-range`: `LO-HI`, both 2 to 8.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    match = re.fullmatch(r"([2-8])-([2-8])", text.strip())
+    if match is None or int(match[1]) >= int(match[2]):
+        raise MptqError(f"--mixed-range {text} is not LO-HI with 2 <= LO < HI <= 8, for example 3-8")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def parse_pins(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, tuple[int, int]]:
+    """Click callback of `--pin`: `PATTERN=W/A`.
+
+    Raises:
+        MptqError: one is something else.
+    """
+    pins: dict[str, tuple[int, int]] = {}
+    for text in texts:
+        pattern, found, widths = text.rpartition("=")
+        if not found or not pattern:
+            raise MptqError(f"--pin {text} is not PATTERN=W/A, for example --pin 'blocks.0.*=8/8'")
+        pins[pattern] = bits_from(widths, "--pin")
+    return pins
+
+
+def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
+    """Click callback of `--bits`."""
+    return bits_from(text)
+
+
+def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
+    """Two widths from `W/A`.
+
+    Raises:
+        MptqError: it is something else, or a width is not from 2 to 8.
+    """
+    match = re.fullmatch(r"([2-8])/([2-8])", text.strip())
+    if match is None:
+        raise MptqError(f"{option} {text} is not W/A with both widths from 2 to 8, for example 8/8")
+    return int(match[1]), int(match[2])
+
+
+def parse_features(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """Click callback of `--features`: numbers with commas between, or nothing.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    if text is None or not text:
+        return None if text is None else ()
+    if re.fullmatch(r"[0-9]{1,4}(,[0-9]{1,4})*", text) is None:
+        raise MptqError(
+            f"--features {text} is no list of blocks or stages such as 0,1,2,3 (write MODEL before --features)"
+        )
+    return tuple(int(part) for part in text.split(","))
