@@ -84,7 +84,7 @@ def _recipe(folder: Path) -> bool:
     path = folder / "m.recipe.json"
 
     def read() -> None:
-        replay_settings(path, read_recipe(path), None, None)
+        replay_settings(path, read_recipe(path), None, None, None)
         origin = check_recipe(load_onnx(folder / "m.onnx"), path)
         assert all(map(one_line, origin.problems))
 
