@@ -12,6 +12,7 @@ constant int32 codes; output codes of the activation's type; zero points written
 only, but a file that leaves them out of a MatMul is computed op by op here). All else is computed op by op.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,10 +104,7 @@ class FusedMatmul:
 def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:
     """Every fused product of a graph, by the name of the tensor that its Gemm or MatMul makes."""
     producers = {name: node for node in graph.nodes for name in node.outputs if name}
-    consumers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in filter(None, node.inputs):
-            consumers.setdefault(name, []).append(node)
+    consumers = consumers_of(graph)
     fusions = {}
     for node in graph.nodes:
         output = node.outputs[0] if node.outputs else ""
@@ -120,6 +118,15 @@ def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:
     return fusions
 
 
+def consumers_of(graph: Graph) -> dict[str, list[Node]]:
+    """The nodes that read a tensor, by its name."""
+    consumers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in filter(None, node.inputs):
+            consumers.setdefault(name, []).append(node)
+    return consumers
+
+
 def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants: Constants) -> FusedMatmul | None:
     attributes, is_gemm = node.attributes, node.op == "Gemm"
     if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
@@ -127,20 +134,20 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
     if len(node.inputs) < 2:
         return None
     transposed = bool(attributes.get("transB", 0))
-    a = _operand(node.inputs[0], None, producers, constants)
-    w = _operand(node.inputs[1], 0 if transposed else 1, producers, constants)
+    a = operand(node.inputs[0], None, producers, constants)
+    w = operand(node.inputs[1], 0 if transposed else 1, producers, constants)
     if a is None or w is None or (is_gemm and w.codes not in constants):
         return None
     if not is_gemm and a.zero.dtype != np.uint8:
         return None  # a runtime fuses a MatMul of int8 activations on some CPUs only
     bias = None
     if len(node.inputs) > 2 and node.inputs[2]:
-        bias = _bias(node.inputs[2], producers, constants)
+        bias = bias_codes(node.inputs[2], producers, constants)
         if bias is None:
             return None
     codes_node, scale_y, zero_y = None, np.asarray(np.float32(1)), np.asarray(np.uint8(0))
     if reader is not None and reader.op == "QuantizeLinear" and reader.inputs[0] == node.outputs[0]:
-        quantization = _scalar_codes(reader, constants)
+        quantization = scalar_codes(reader, constants)
         if quantization is None or quantization[1].dtype != a.zero.dtype:
             # A runtime that cannot give these codes from the integer kernel keeps the whole product in float.
             return None
@@ -153,7 +160,7 @@ def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants
     return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y)
 
 
-def _operand(name: str, channel_axis: int | None, producers: dict[str, Node], constants: Constants) -> Operand | None:
+def operand(name: str, channel_axis: int | None, producers: Mapping[str, Node], constants: Constants) -> Operand | None:
     """The factor behind a DequantizeLinear with an explicit zero point; None where it is not one that fuses."""
     node = producers.get(name)
     if node is None or node.op != "DequantizeLinear" or len(node.inputs) < 3 or node.attributes.get("block_size", 0):
@@ -179,7 +186,7 @@ def _operand(name: str, channel_axis: int | None, producers: dict[str, Node], co
     return Operand(codes, scale, zero)
 
 
-def _bias(name: str, producers: dict[str, Node], constants: Constants) -> Array | None:
+def bias_codes(name: str, producers: Mapping[str, Node], constants: Constants) -> Array | None:
     """The int32 codes behind a bias's DequantizeLinear. A kernel adds them as they are, whatever their scale says."""
     node = producers.get(name)
     if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
@@ -188,7 +195,7 @@ def _bias(name: str, producers: dict[str, Node], constants: Constants) -> Array 
     return codes if codes.dtype == np.int32 and codes.ndim == 1 else None
 
 
-def _scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None:
+def scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None:
     """Scale and zero point of a QuantizeLinear that gives 8-bit codes on one scale."""
     if any(name and name not in constants for name in node.inputs[1:]) or node.attributes.get("output_dtype", 0):
         return None

@@ -8,6 +8,7 @@ import onnx
 
 from kernels_ref.bound import op_of
 from kernels_ref.constants import Constants
+from kernels_ref.convolution import FusedConvolution, find_convolutions
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
 from kernels_ref.known import eight_bit_tensors, whole_tensors
@@ -48,6 +49,7 @@ class Interpreter:
         self._constants = Constants(self._graph, _evaluate)
         with np.errstate(all="ignore"):
             self._fusions = find_fusions(self._graph, self._constants)
+            self._convolutions = find_convolutions(self._graph, self._constants)
             self._producers = {name: node for node in self._graph.nodes for name in node.outputs if name}
             self._codes = eight_bit_tensors(self._graph, self._constants)
             whole = whole_tensors(self._graph)
@@ -97,12 +99,17 @@ class Interpreter:
         steps: list[Step] = []
         prepared: dict[str, str] = {}
         inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
+        inside |= {fusion.codes_node.outputs[0] for fusion in self._convolutions.values()}
         for node in self._graph.nodes:
             if not any(node.outputs) or node.outputs[0] in inside or _first(node.outputs) in self._constants:
                 continue
             fusion, shortcut = self._fusions.get(node.outputs[0]), self._shortcuts.get(node.outputs[0])
             if shortcut is not None and not trace:
                 steps.append(Step(node.label, shortcut.inputs, node.outputs, shortcut))
+                continue
+            convolution = self._convolutions.get(node.outputs[0])
+            if convolution is not None:
+                steps.append(_convolution(convolution, trace=trace))
                 continue
             if fusion is None:
                 compute, inputs = op_of(node, self._constants)
@@ -146,6 +153,11 @@ class Interpreter:
         outputs = tuple(output + suffix for output in node.outputs)
         steps.append(Step(node.label, (prepared[source], *inputs[1:]), outputs, compute))
         prepared.update((output, output) for output in outputs)
+
+
+def _convolution(fusion: FusedConvolution, *, trace: bool) -> Step:
+    real = fusion.node.outputs[0] if trace else ""
+    return Step(fusion.node.label, (fusion.x.codes,), (real, fusion.codes_node.outputs[0]), fusion)
 
 
 def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> Step:

@@ -5,6 +5,7 @@ onnxruntime fuses it into one integer kernel. Rows of A and columns of B each fo
 Needs NumPy and onnx.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ class Form:
 
     Attributes:
         name: what the table calls it.
-        op: ``Gemm`` (constant B with a scale per column, int32 bias) or ``MatMul`` (two activations, two batch axes).
+        op: ``Gemm`` (constant B with a scale per column, int32 bias), ``Conv`` (the same as a depthwise convolution: a
+            channel for each column of B, a window for each row of A) or ``MatMul`` (two activations, two batch axes).
         a: lowest code, highest code and zero point of A, which is uint8.
         b: the same of B.
         b_type: NumPy type of B.
@@ -62,10 +64,23 @@ FORMS = (
     Form("MatMul u8 (0) x u8 (128), as P x V", "MatMul", (0, 255, 0), (0, 255, 128), np.uint8),
     Form("MatMul u7 x s8 in [0, 127], as narrow Q x K", "MatMul", (0, 127, 64), (0, 127, 64), np.int8),
     Form("MatMul u8 (0) x s8 in [0, 64], as narrow P x V", "MatMul", (0, 255, 0), (0, 64, 32), np.int8),
+    Form("depthwise Conv u8 x s8 in [-64, 63]", "Conv", (0, 255, 107), (-64, 63, 0), np.int8),
+    Form("depthwise Conv u8 x s8 pair-safe", "Conv", (0, 255, 107), (-127, 127, 0), np.int8, pair_safe=True),
     Form("control: Gemm u8 x s8, full range", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, safe=False),
     Form("control: Gemm u8 x pair-safe and -128", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, True, safe=False),
 )
 OUTPUTS = ("float32", "uint8")
+
+
+def outputs_of(form: Form) -> tuple[str, ...]:
+    """The outputs that a form has as an integer kernel: a convolution only gives codes."""
+    return ("uint8",) if form.op == "Conv" else OUTPUTS
+
+
+def kernel_of(k: int) -> tuple[int, int]:
+    """Height and width of a window of k values: square where that is possible."""
+    side = math.isqrt(k)
+    return (side, side) if side * side == k else (1, k)
 
 
 def _extremes(k: int, lo: int, hi: int) -> list[Codes]:
@@ -94,7 +109,7 @@ def pair_safe_patterns(k: int, lo: int, rng: Rng) -> Codes:
 
 
 def operands(form: Form, size: Size, roll: int, rng: Rng) -> tuple[Codes, Codes]:
-    """Codes of A and B: (m, k), (k, n) for Gemm; (2, 2, m, k), (2, 2, k, n) for MatMul.
+    """Codes of A and B: (m, k), (k, n) for Gemm and Conv; (2, 2, m, k), (2, 2, k, n) for MatMul.
 
     Args:
         form: the form.
@@ -105,11 +120,11 @@ def operands(form: Form, size: Size, roll: int, rng: Rng) -> tuple[Codes, Codes]
     m, k, n = size
     rows = patterns(k, form.a[0], form.a[1], rng)
     columns = pair_safe_patterns(k, form.b[0], rng) if form.pair_safe else patterns(k, form.b[0], form.b[1], rng)
-    batches = 1 if form.op == "Gemm" else 4
+    batches = 4 if form.op == "MatMul" else 1
     # The rows step through the patterns more slowly in each further batch, so that other pairs meet.
     a = np.stack([rows[(roll * m + np.arange(m) + i) % len(rows)] for i in range(batches)])
     b = np.stack([columns[(roll * n + np.arange(n) + 2 * i) % len(columns)].T for i in range(batches)])
-    shape = () if form.op == "Gemm" else (2, 2)
+    shape = (2, 2) if form.op == "MatMul" else ()
     return a.reshape(*shape, m, k).astype(np.uint8), b.reshape(*shape, k, n).astype(form.b_type)
 
 
@@ -120,11 +135,12 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         form: the form.
         output: ``float32`` or ``uint8``.
         b: codes of B; they become an initializer for Gemm.
-        scale_b: float32 scale of B, (n,) for Gemm, () for MatMul.
-        bias: (n,) int32, for Gemm.
+        scale_b: float32 scale of B, (n,) for Gemm and Conv, () for MatMul.
+        bias: (n,) int32, for Gemm and Conv.
         scale_y: scale of the uint8 output.
     """
-    axis = {"axis": 1} if form.op == "Gemm" else {}
+    axis = {"Gemm": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
+    rank = 4 if form.op == "Conv" else b.ndim
     constants: dict[str, Codes] = {
         "sa": np.asarray(_SCALE_A),
         "za": np.asarray(form.a[2], np.uint8),
@@ -137,20 +153,25 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         helper.make_node("DequantizeLinear", ["a", "sa", "za"], ["af"]),
         helper.make_node("DequantizeLinear", ["b", "sb", "zb"], ["bf"], **axis),
     ]
-    inputs = [helper.make_tensor_value_info("a", TensorProto.UINT8, [None] * b.ndim)]
-    if form.op == "Gemm":
+    inputs = [helper.make_tensor_value_info("a", TensorProto.UINT8, [None] * rank)]
+    if form.op != "MatMul":
         constants |= {"b": b, "c": bias, "sc": _SCALE_A * scale_b, "zc": np.zeros(bias.shape, np.int32)}
         nodes.append(helper.make_node("DequantizeLinear", ["c", "sc", "zc"], ["cf"], axis=0))
-        nodes.append(helper.make_node("Gemm", ["af", "bf", "cf"], ["y_float"]))
+        attributes: dict[str, Any] = {}
+        if form.op == "Conv":
+            window = kernel_of(len(b))
+            constants["b"] = b.T.reshape(-1, 1, *window)
+            attributes = {"group": b.shape[1], "kernel_shape": window, "strides": window}
+        nodes.append(helper.make_node(form.op, ["af", "bf", "cf"], ["y_float"], **attributes))
     else:
         inputs.append(helper.make_tensor_value_info("b", helper.np_dtype_to_tensor_dtype(b.dtype), [None] * b.ndim))
         nodes.append(helper.make_node("MatMul", ["af", "bf"], ["y_float"]))
     if output == "uint8":
         nodes.append(helper.make_node("QuantizeLinear", ["y_float", "sy", "zy"], ["y"]))
-        outputs = [helper.make_tensor_value_info("y", TensorProto.UINT8, [None] * b.ndim)]
+        outputs = [helper.make_tensor_value_info("y", TensorProto.UINT8, [None] * rank)]
     else:
         nodes[-1].output[0] = "y"
-        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * b.ndim)]
+        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)]
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "form", inputs, outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
@@ -182,9 +203,9 @@ def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
     a, b = operands(form, size, roll, rng)
     # float64 products and sums below 2**53 are exact, and fast.
     acc = ((a.astype(np.float64) - form.a[2]) @ (b.astype(np.float64) - form.b[2])).astype(np.int64)
-    gemm = form.op == "Gemm"
-    scale_b = (_SCALE_B * rng.uniform(0.5, 2, size.n)).astype(np.float32) if gemm else np.asarray(_SCALE_B)
-    bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if gemm else np.zeros(size.n, np.int32)
+    layer = form.op != "MatMul"
+    scale_b = (_SCALE_B * rng.uniform(0.5, 2, size.n)).astype(np.float32) if layer else np.asarray(_SCALE_B)
+    bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if layer else np.zeros(size.n, np.int32)
     acc = acc + bias
     product = _SCALE_A * scale_b
     # The largest value lands a little outside the uint8 range: both clips and the rounding are exercised.
@@ -192,10 +213,15 @@ def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
     model = build(form, output, b, scale_b=scale_b, bias=bias, scale_y=scale_y)
     scaled = acc.astype(np.float32) * (product if output == "float32" else product / scale_y)
     expected = scaled if output == "float32" else np.clip(np.rint(scaled) + 128, 0, 255).astype(np.uint8)
-    return Case(model, {"a": a} if gemm else {"a": a, "b": b}, expected)
+    if form.op == "Conv":  # rows of windows below each other, the same ones in every channel
+        high, wide = kernel_of(size.k)
+        image = np.broadcast_to(a.reshape(1, 1, size.m * high, wide), (1, size.n, size.m * high, wide))
+        return Case(model, {"a": np.ascontiguousarray(image)}, expected.T[None, :, :, None])
+    return Case(model, {"a": a} if layer else {"a": a, "b": b}, expected)
 
 
 KERNELS: dict[tuple[str, str], str] = {
+    ("Conv", "uint8"): "QLinearConv",
     ("Gemm", "float32"): "QGemm",
     ("Gemm", "uint8"): "QGemm",
     ("MatMul", "float32"): "MatMulIntegerToFloat",
