@@ -1,10 +1,10 @@
 """Every transformer of timm's registry: captured, exported at 8/8, and compared with the reference tensor by tensor.
 
-    python tools/conformance.py docs/models.jsonl [--only 'vit_*'] [--jobs N] [--table docs/models.md]
+    python tools/conformance.py docs/models.jsonl [--only 'vit_*'] [--again refused] [--jobs N] [--table docs/models.md]
 
 Weights are random (unit gain, biases that are not zero), images are synthetic and as small as the model allows. A
-result is one line of the file; what is there already is not tried again, so that an interrupted run goes on.
-`--table` writes what the file holds as Markdown.
+result is one line of the file; what is there already is not tried again, so that an interrupted run goes on. `--again`
+tries what the file says was refused (or failed) once more. `--table` writes what the file holds as Markdown.
 """
 
 import contextlib
@@ -87,13 +87,17 @@ class Row:
 @click.command(help=__doc__)
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, default=("*",), help="Architectures, by shell pattern.")
+@click.option("--again", multiple=True, help="Statuses in the file that are tried once more.")
 @click.option("--jobs", default=1, show_default=True, help="Models at a time.")
 @click.option("--most", default=350, show_default=True, help="Largest model that is tried, in millions of parameters.")
 @click.option("--timeout", default=900, show_default=True, help="Seconds for one model.")
 @click.option("--table", "table", type=click.Path(path_type=Path), help="Write the results as Markdown.")
-def main(results: Path, only: tuple[str, ...], jobs: int, most: int, timeout: int, table: Path | None) -> None:
+def main(
+    results: Path, only: tuple[str, ...], again: tuple[str, ...], jobs: int, most: int, timeout: int, table: Path | None
+) -> None:
     torch.set_num_threads(1)
-    known = {row.arch for row in read(results) if row.status != TOO_LARGE or row.parameters > most * 1_000_000}
+    kept = [row for row in read(results) if row.status not in again]
+    known = {row.arch for row in kept if row.status != TOO_LARGE or row.parameters > most * 1_000_000}
     wanted = [
         (name, family)
         for family in FAMILIES
@@ -106,6 +110,7 @@ def main(results: Path, only: tuple[str, ...], jobs: int, most: int, timeout: in
             file.write(json.dumps(asdict(done.result())) + "\n")
             file.flush()
     rows_now = read(results)
+    results.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows_now), encoding="utf-8")
     for status in (EXACT, REFUSED, FAILED, TOO_LARGE):
         click.echo(f"{status}: {sum(row.status == status for row in rows_now)}")
     if table is not None:
@@ -183,7 +188,8 @@ def smallest(arch: str) -> tuple[dict[str, Any], int, int]:
 
 def _sides(model: torch.nn.Module, side: int) -> Iterator[int]:
     """Smaller image sides, smallest first: a few patches, or windows that still tile every stage."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or 16
+    embed = getattr(model, "patch_embed", None)
+    patch = embed.feat_ratio() if hasattr(embed, "feat_ratio") else getattr(embed, "patch_size", None) or 16
     patch = patch[0] if isinstance(patch, (tuple, list)) else int(patch)
     if hasattr(model, "layers") or hasattr(model, "stages"):  # windows, halved between stages
         yield from (s for s in (side // 2,) if s % (patch * 8) == 0)
