@@ -125,10 +125,11 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
 def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
     from mptq_export.calibrate.sites import sites
+    from mptq_export.capture.graph import WEIGHTED
     from mptq_export.quantize.grids import streams
     from mptq_export.transform.smooth import smoothed_readers
 
-    linears = [node.name for node in graph if node.op in ("linear", "patch_embed")]
+    linears = [node.name for node in graph if node.op in WEIGHTED]
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))

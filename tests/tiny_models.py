@@ -92,6 +92,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             **_CLASSES,
         },
     ),
+    "pit": (
+        "pit_ti_224",
+        {"img_size": 32, "patch_size": 8, "stride": 4, "base_dims": (8, 8), "heads": (2, 4), "depth": (1, 1)}
+        | _CLASSES,
+    ),
+    "maxvit": (
+        "test_maxvit",
+        {"img_size": 64, "embed_dim": (32, 32), "depths": (1, 1), "block_type": ("M", "M"), "stem_width": 8} | _CLASSES,
+    ),
     "sam": (
         "samvit_base_patch16",
         {

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 
 Widths = dict[str, tuple[int, int]]
@@ -46,7 +46,7 @@ class Unit:
 
 def layers(graph: Graph) -> list[Node]:
     """Everything that has widths, in graph order."""
-    return [node for node in graph if node.op in ("linear", "patch_embed", "matmul")]
+    return [node for node in graph if node.op in WEIGHTED or node.op == "matmul"]
 
 
 def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]:

@@ -12,12 +12,14 @@ def activation(x: torch.Tensor, function: str) -> torch.Tensor:
 
     Args:
         x: float32.
-        function: `gelu`, `gelu_tanh`, `silu`, `quick_gelu`, `hardswish` or `relu`.
+        function: `gelu`, `gelu_tanh`, `silu`, `quick_gelu`, `sigmoid`, `hardswish` or `relu`.
     """
     if function in SIGMOID_SLOPES:
         return x * torch.sigmoid(x * SIGMOID_SLOPES[function])
     if function == "relu":
         return F.relu(x)
+    if function == "sigmoid":
+        return torch.sigmoid(x)
     if function == "hardswish":
         return F.hardswish(x)
     return F.gelu(x, approximate="tanh" if function == "gelu_tanh" else "none")

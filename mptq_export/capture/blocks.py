@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.evaluate import Compute
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import WEIGHTED, Graph, Node
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
         pending.append(node)
         live.add(node.name)
         live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
-        if live == {node.name} and any(n.op in ("linear", "patch_embed", "matmul") for n in pending):
+        if live == {node.name} and any(n.op in WEIGHTED or n.op == "matmul" for n in pending):
             blocks.append(_block(source, pending, constants, node.name))
             source, pending = node.name, []
     if whole and source != graph.output:

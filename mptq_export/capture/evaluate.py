@@ -72,7 +72,27 @@ def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
     return F.linear(patches(x, node.attrs["patch"]), patch_weight(node), node.params["bias"])
 
 
+def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """A depthwise convolution with given weights.
+
+    Args:
+        node: gives the kernel, the stride and the zeros around the map.
+        x: [B, H, W, C] map.
+        weight: [M, kh * kw]; output channel m reads channel m // (M / C).
+        bias: [M].
+
+    Returns:
+        [B, oh, ow, M].
+    """
+    top, left, bottom, right = node.attrs["pads"]
+    image = F.pad(x, (0, 0, left, right, top, bottom)).permute(0, 3, 1, 2)
+    kernels = weight.reshape(-1, 1, *node.attrs["kernel"])
+    return F.conv2d(image, kernels, bias, node.attrs["stride"], groups=x.shape[-1]).permute(0, 2, 3, 1)
+
+
 def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
+    if node.attrs.get("plain"):
+        return F.layer_norm(x, (x.shape[-1],), eps=node.attrs["eps"])
     weight, bias = node.params["weight"], node.params["bias"]
     if node.attrs.get("centered"):  # so computes the file: what rounding leaves of the mean stays
         return F.rms_norm(x, (x.shape[-1],), weight, node.attrs["eps"]) + bias
@@ -133,6 +153,7 @@ def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
 _COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
     "patch_embed": _patch_embed,
     "linear": lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
+    "depthwise": lambda node, x: depthwise(node, x, node.params["weight"], node.params["bias"]),
     "layer_norm": _layer_norm,
     "matmul": lambda node, a, b: (a if node.attrs["alpha"] == 1 else a * node.attrs["alpha"]) @ b,
     "softmax": lambda node, x: x.softmax(-1),

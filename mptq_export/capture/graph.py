@@ -15,6 +15,12 @@ import torch
 #: Ops that only move, repeat or select data, or put zeros around it: they commute with any element-wise quantizer.
 MOVEMENT = frozenset({"reshape", "permute", "slice", "roll", "windows"})
 
+NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+"""Permutations to the layout of the name, from the other one."""
+
+#: Ops with a weight and a bias for each output channel (the last axis).
+WEIGHTED = frozenset({"linear", "patch_embed", "depthwise"})
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -42,8 +48,9 @@ class Node:
     """One canonical op.
 
     Attributes:
-        op: `input`, `constant`, `patch_embed`, `linear`, `layer_norm`, `matmul`, `softmax`, `activation`, `add`, `mul`,
-            `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, `outputs`, or one of `MOVEMENT`.
+        op: `input`, `constant`, `patch_embed`, `linear`, `depthwise`, `layer_norm`, `matmul`, `softmax`, `activation`,
+            `add`, `mul`, `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, `outputs`, or one of
+            `MOVEMENT`.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.

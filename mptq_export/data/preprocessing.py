@@ -29,7 +29,7 @@ class Preprocessing:
         mean: mean of each channel, of pixels in 0..1.
         std: standard deviation of each channel, of pixels in 0..1.
         interpolation: name of the resampling filter in PIL, such as ``bicubic``.
-        crop_pct: cropped size over resized size, in (0, 1].
+        crop_pct: cropped size over resized size, in (0, 2]; above 1, timm pads the resized image with black.
         crop_mode: ``center`` (resize the shorter side, crop), ``squash`` (resize both sides, crop) or ``border``
             (resize the longer side, pad with the mean).
 
@@ -59,8 +59,8 @@ class Preprocessing:
         if self.interpolation.upper() not in Image.Resampling.__members__:
             known = ", ".join(name.lower() for name in Image.Resampling.__members__)
             raise MptqError(f"preprocessing: unknown interpolation {self.interpolation!r}; one of {known}")
-        if not 0 < self.crop_pct <= 1:
-            raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 1]")
+        if not 0 < self.crop_pct <= 2:
+            raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 2]")
         if self.crop_mode not in _CROP_MODES:
             raise MptqError(f"preprocessing: unknown crop_mode {self.crop_mode!r}; one of {', '.join(_CROP_MODES)}")
 

@@ -27,8 +27,8 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         y = onnx.one("Mul", [x, onnx.one("Sigmoid", [steep], f"{node.name}.sigmoid")], node.name)
     elif function == "hardswish":
         y = _hardswish(emitter, x, node.name)
-    elif function == "relu":
-        y = onnx.one("Relu", [x], node.name)
+    elif function in ("relu", "sigmoid"):
+        y = onnx.one(function.capitalize(), [x], node.name)
     else:
         y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")
     return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)
@@ -45,11 +45,5 @@ def _hardswish(emitter: "Emitter", x: str, name: str) -> str:
 
 def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """The codes as float32 in units of 2 ** -exponent."""
-    onnx, key = emitter.onnx, f"{node.name}.output"
-    codes = emit_codes(emitter, node, emitter.recipe.activations[key], key)
-    # Half of a doubled step: with a product between, onnxruntime finds no DequantizeLinear to fuse with what follows.
-    step = codes.scale * 2.0 ** (exponent + 1)
-    doubled = onnx.dequantize(codes.tensor, step, codes.zero_point, f"{key}.doubled{exponent}")
-    tensor = onnx.one("Mul", [doubled, onnx.scalar(0.5)], f"{key}.x{exponent}")
-    bound = max(codes.high - codes.zero_point, codes.zero_point - codes.low) * codes.scale * 2.0**exponent
-    return Floats(tensor, exponent, bound, integer=False, flat=codes.flat)
+    key = f"{node.name}.output"
+    return emitter.decoded(emit_codes(emitter, node, emitter.recipe.activations[key], key), key, exponent)

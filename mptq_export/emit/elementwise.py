@@ -28,10 +28,12 @@ def emit_mul(emitter: "Emitter", node: Node, exponent: int) -> Floats:
 
 
 def emit_product(emitter: "Emitter", node: Node, exponent: int) -> Floats:
-    """A product of two values."""
+    """A product of two values, of which one may be broadcast."""
     left, right = (emitter.floats(name, part) for name, part in zip(node.inputs, (exponent, 0), strict=True))
-    if left.flat != right.flat:
-        left, right = (emitter.flat(form, name) for form, name in zip((left, right), node.inputs, strict=True))
+    alike = emitter.graph[node.inputs[0]].shape == emitter.graph[node.inputs[1]].shape
+    if left.flat != right.flat or not alike:
+        shaped = emitter.flat if alike else emitter.full
+        left, right = (shaped(form, name) for form, name in zip((left, right), node.inputs, strict=True))
     tensor = emitter.onnx.one("Mul", [left.tensor, right.tensor], f"{node.name}.x{exponent}")
     return Floats(tensor, exponent, left.bound * right.bound * _ROUNDING, integer=False, flat=left.flat)
 

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.emit import activation, attention, elementwise, layer_norm, linear, movement, quantizer, residual
+from mptq_export.emit import (
+    activation,
+    attention,
+    depthwise,
+    elementwise,
+    layer_norm,
+    linear,
+    movement,
+    quantizer,
+    residual,
+)
 from mptq_export.emit.annotate import annotate
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
@@ -58,8 +68,8 @@ class Emitter:
             if root.name not in self._linear_codes:  # q, k and v read one Gemm
                 self._linear_codes[root.name] = linear.emit_codes(self, root)
             base = self._linear_codes[root.name]
-        elif root.op == "activation" and f"{root.name}.output" not in self.sites:
-            base = activation.emit_codes(self, root, quant, key)
+        elif root.op in _CODES and f"{root.name}.output" not in self.sites:
+            base = _CODES[root.op](self, root, quant, key)
         elif root.op == "matmul":
             base = attention.emit_context(self, root, quant, key)
         elif root.op == "constant":
@@ -116,6 +126,16 @@ class Emitter:
         span = quantizer.EVERYTHING if results is None else (float(results.min()), float(results.max()))
         codes = quantizer.quantize(self.onnx, tensor, step, quant, name, span)
         return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat)
+
+    def decoded(self, codes: Codes, name: str, exponent: int) -> Floats:
+        """Codes as float32 in units of 2 ** -exponent."""
+        # Half of a doubled step: with a product between, onnxruntime finds no DequantizeLinear to fuse with what
+        # follows.
+        step = codes.scale * 2.0 ** (exponent + 1)
+        doubled = self.onnx.dequantize(codes.tensor, step, codes.zero_point, f"{name}.doubled{exponent}")
+        tensor = self.onnx.one("Mul", [doubled, self.onnx.scalar(0.5)], f"{name}.x{exponent}")
+        bound = max(codes.high - codes.zero_point, codes.zero_point - codes.low) * codes.scale * 2.0**exponent
+        return Floats(tensor, exponent, bound, integer=False, flat=codes.flat)
 
     # -- shapes ---------------------------------------------------------------------------------------------------
 
@@ -194,10 +214,16 @@ def _emit_input(emitter: Emitter, node: Node, exponent: int) -> Floats:
     return Floats(tensor, exponent, math.inf, integer=False, flat=False)
 
 
+_CODES: dict[str, Callable[[Emitter, Node, ActivationQuant, str], Codes]] = {
+    "activation": activation.emit_codes,
+    "depthwise": depthwise.emit_codes,
+}
+
 _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
     "input": _emit_input,
     "linear": linear.emit_floats,
     "patch_embed": linear.emit_floats,
+    "depthwise": depthwise.emit_floats,
     "layer_norm": layer_norm.emit_floats,
     "add": residual.emit_add,
     "pad": residual.emit_pad,

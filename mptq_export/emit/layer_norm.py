@@ -21,6 +21,9 @@ from mptq_export.recipe.schema import ActivationQuant
 if TYPE_CHECKING:
     from mptq_export.emit.emitter import Emitter
 
+#: Bound of `|r_i| / sqrt(sum r^2)`: 1 but for rounding.
+_UNIT = 1.001
+
 
 def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
     """Layer norm followed by QuantizeLinear; the scale is folded into gamma and beta."""
@@ -61,12 +64,15 @@ def _norm(emitter: "Emitter", node: Node, gain: float, name: str, exponent: int 
     root = onnx.one("Sqrt", [total], f"{node.name}.sqrt")
     deviation = onnx.one("Cast", [root], f"{node.name}.deviation", to=FLOAT)
     unit = onnx.one("Div", [centred, deviation], f"{node.name}.unit")
+    if node.attrs.get("plain"):
+        factor = math.sqrt(width) * gain
+        result = onnx.one("Mul", [unit, onnx.scalar(factor)], name)
+        return Floats(result, exponent, factor * _UNIT, integer=False, flat=source.flat)
     weight = node.params["weight"].double().numpy() * (math.sqrt(width) * gain)
     bias = node.params["bias"].double().numpy() * gain
     gamma = onnx.constant(f"{name}.gamma", weight.astype(np.float32))
     beta = onnx.constant(f"{name}.beta", bias.astype(np.float32))
     scaled = onnx.one("Mul", [unit, gamma], f"{name}.scaled")
     result = onnx.one("Add", [scaled, beta], name)
-    # |unit| <= 1 but for rounding, because |r_i| <= sqrt(sum r^2)
-    bound = float(np.abs(weight).max() * 1.001 + np.abs(bias).max())
+    bound = float(np.abs(weight).max() * _UNIT + np.abs(bias).max())
     return Floats(result, exponent, bound, integer=False, flat=source.flat)

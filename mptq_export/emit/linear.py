@@ -88,13 +88,40 @@ def _gemm(
     emitter: "Emitter", node: Node, gain: "float | NDArray[np.float64]", shift: "float | NDArray[np.float64]" = 0.0
 ) -> tuple[str, float]:
     """DQ, DQ, DQ -> Gemm; returns the float result (times `gain`, plus `shift`) and its proved bound."""
+    source, codes = _input_rows(emitter, node), emitter.recipe.weights[node.name].codes
+    operands, bound = integer_operands(emitter, node, source, np.ascontiguousarray(codes.T), 1, gain, shift)
+    return emitter.onnx.one("Gemm", operands, node.name), bound
+
+
+def integer_operands(
+    emitter: "Emitter",
+    node: Node,
+    source: Codes,
+    codes: NDArray[np.int8],
+    axis: int,
+    gain: "float | NDArray[np.float64]",
+    shift: "float | NDArray[np.float64]" = 0.0,
+) -> tuple[list[str], float]:
+    """DQ of input, weight and bias, as a Gemm or a Conv reads them.
+
+    Args:
+        emitter: the emission.
+        node: a layer with weights.
+        source: the codes that it reads.
+        codes: its weight codes as they are stored.
+        axis: their axis of output channels.
+        gain: what the result is multiplied by.
+        shift: what is added to the result then.
+
+    Returns:
+        Tensor names, and the proved bound of the result.
+    """
     onnx, quant = emitter.onnx, emitter.recipe.weights[node.name]
-    source = _input_rows(emitter, node)
     scale = (quant.scale.astype(np.float64) * gain).astype(np.float32)
     bias_scale = np.float32(source.scale) * scale
     bias = np.rint((quant.bias.astype(np.float64) * gain + shift) / bias_scale)
     bound = _prove(emitter, node, source, bias)
-    weight = store_weight(onnx, f"{node.name}.weight", np.ascontiguousarray(quant.codes.T), quant.bits, emitter.storage)
+    weight = store_weight(onnx, f"{node.name}.weight", codes, quant.bits, emitter.storage)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
     w_zero = onnx.constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
     b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))
@@ -102,10 +129,10 @@ def _gemm(
     b_zero = onnx.constant(f"{node.name}.bias_zero_point", np.zeros(len(scale), np.int32))
     dq = [
         onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input"),
-        onnx.one("DequantizeLinear", [weight, w_scale, w_zero], f"{node.name}.weight.float", axis=1),
+        onnx.one("DequantizeLinear", [weight, w_scale, w_zero], f"{node.name}.weight.float", axis=axis),
         onnx.one("DequantizeLinear", [b, b_scale, b_zero], f"{node.name}.bias.float", axis=0),
     ]
-    return onnx.one("Gemm", dq, node.name), float((bound * bias_scale.astype(np.float64)).max())
+    return dq, float((bound * bias_scale.astype(np.float64)).max())
 
 
 def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,8 +19,8 @@ from mptq_export.quantize.simulate import SHIFT
 if TYPE_CHECKING:
     from mptq_export.emit.emitter import Emitter
 
-#: Grid steps that a residual keeps where its worst case has to be cut.
-CLIP = float(2**20)
+#: Most grid steps that a residual keeps where its worst case has to be cut, and the fewest: the calibrated range.
+CLIP, LEAST_CLIP = float(2**20), float(2**15)
 
 #: How far float32 numbers that are 1 apart reach on both sides of `SHIFT`.
 REACH = 2.0**22
@@ -34,15 +34,18 @@ _ADVICE = "its worst case is far above the calibrated range; check the checkpoin
 def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
     """Round to the grid (half to even); the result is an exact float32 integer.
 
-    Where the worst case of all layers so far is too large for an exact sum of squares, the residual is clipped to
-    `CLIP` steps: 32 times the calibrated range, which no image is meant to reach.
+    Where the worst case of all layers so far is too large for float32, or for an exact sum of squares, the residual is
+    clipped to `CLIP` steps: 32 times the calibrated range, which no image is meant to reach. A group norm may leave
+    room for less.
     """
     tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
     bound = float(np.floor(x.bound + 1))
-    if not has_exact_squares(emitter, name, bound):
-        limits = [emitter.onnx.scalar(limit) for limit in (-CLIP, CLIP)]
-        tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
+    if bound > FLOAT32_INTEGER or not has_exact_squares(emitter, name, bound):
         bound = CLIP
+        while bound > LEAST_CLIP and not has_exact_squares(emitter, name, bound):
+            bound /= 2
+        limits = [emitter.onnx.scalar(limit) for limit in (-bound, bound)]
+        tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
     emitter.proof.at_most(name, "residual in grid steps", bound, FLOAT32_INTEGER, _ADVICE)
     return replace(x, tensor=tensor, bound=bound, integer=True)
 

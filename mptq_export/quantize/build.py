@@ -13,8 +13,8 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import compute, evaluate, patch_weight, patches
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.evaluate import compute, depthwise, evaluate, patch_weight, patches
+from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation
 from mptq_export.quantize.fake import fake_quantize
@@ -25,7 +25,7 @@ from mptq_export.quantize.moments import Moments
 from mptq_export.quantize.sample import drawn_rows
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.quantize.smoothing import choose_smoothing
-from mptq_export.quantize.weights import CodeRange, dequantized, quantize_weight
+from mptq_export.quantize.weights import BIAS_STEPS, CodeRange, dequantized, quantize_weight
 from mptq_export.recipe.schema import ActivationQuant, Recipe, Smoothing, WeightQuant
 from mptq_export.transform.balance import balance_attention
 from mptq_export.transform.smooth import smooth, smoothed_readers
@@ -128,7 +128,7 @@ class Builder:
             node = self.graph[name]
             if node.op == "input":
                 self._floats[name] = self._values[name] = images
-            elif node.op in ("linear", "patch_embed"):
+            elif node.op in WEIGHTED:
                 self._linear(node)
             else:
                 self._other(node)
@@ -232,6 +232,8 @@ class Builder:
         bias, method = node.params["bias"], self.method
         if not method.measures_inputs:
             return _Fitted(weight, bias, None, None)
+        if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
+            return _Fitted(weight, bias, None, torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device))
         x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
         if node.op == "patch_embed":
             x = patches(x, node.attrs["patch"])
@@ -244,23 +246,33 @@ class Builder:
     def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
         method, bias = self.method, fitted.bias
         reasons = ["scales by error" if method.weight_scale else "min/max scales"]
-        compensate = method.rounding and bits <= self.COMPENSATED
+        compensate = method.rounding and bits <= self.COMPENSATED and node.op != "depthwise"
+        input_scale = self.simulator.activations[f"{node.name}.input"].scale
+        least = bias.abs() / (input_scale * BIAS_STEPS)
         codes, scale = quantize_weight(
-            fitted.weight, bits, fitted.hessian, search=method.weight_scale, compensate=compensate
+            fitted.weight, bits, fitted.hessian, least=least, search=method.weight_scale, compensate=compensate
         )
         if fitted.moments is not None and fitted.weight is not fitted.moments.weight:
             reasons.append("refitted to the quantized inputs")
         if compensate:
             reasons.append("error-compensated rounding")
-        if method.bias and fitted.moments is not None:
-            bias = fitted.moments.bias_for(dequantized(codes, scale))
+        if method.bias:
+            bias = self._bias(node, fitted, dequantized(codes, scale))
             reasons.append("bias cancels the mean error")
         # The file adds biases as whole steps of the int32 accumulator.
-        step = self.simulator.activations[f"{node.name}.input"].scale * scale.double()
+        step = input_scale * scale.double()
         bias = ((bias / step).round() * step).float()
         stored = codes.to(torch.int8).cpu().numpy()
         form = CodeRange.of(bits).form
         return WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, "; ".join(reasons))
+
+    def _bias(self, node: Node, fitted: _Fitted, weight: torch.Tensor) -> torch.Tensor:
+        """The bias with which rounded weights leave no mean error."""
+        if fitted.moments is not None:
+            return fitted.moments.bias_for(weight)
+        x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
+        gap = self._target(node) - depthwise(node, x, weight, fitted.bias)
+        return fitted.bias + gap.reshape(-1, gap.shape[-1]).mean(0)
 
     def _target(self, node: Node) -> torch.Tensor:
         """The float output; where it is added to a residual, also what that residual lacks already."""

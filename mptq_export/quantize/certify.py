@@ -31,14 +31,16 @@ def activation(x: NDArray[np.float64], function: str) -> NDArray[np.float64]:
     Args:
         x: float64 arguments.
         function: `gelu`: `x (1 + erf(x / sqrt 2)) / 2`; `gelu_tanh`: its tanh approximation; `silu`:
-            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `hardswish`:
-            `x min(max(x + 3, 0), 6) / 6`; `relu`: `max(x, 0)`.
+            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `sigmoid`: `1 / (1 + e^-x)`;
+            `hardswish`: `x min(max(x + 3, 0), 6) / 6`; `relu`: `max(x, 0)`.
     """
     if function == "gelu_tanh":
         inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
     if function in SIGMOID_SLOPES:
         return np.asarray(x * expit(SIGMOID_SLOPES[function] * x))
+    if function == "sigmoid":
+        return np.asarray(expit(x))
     if function == "hardswish":
         return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
     if function == "relu":

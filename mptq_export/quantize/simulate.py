@@ -4,6 +4,8 @@ Where the file rounds, this rounds too: operands, weights, biases, residual grid
 differ only where a float32 result lies within rounding errors of a boundary.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.sites import Site, score_path, sites
-from mptq_export.capture.evaluate import compute, evaluate, patches
+from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.fake import codes
 from mptq_export.quantize.score_bias import bias_codes
@@ -20,16 +22,19 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 #: The middle of the float32 numbers that are 1 apart: whole numbers plus this, plus a fraction, are whole again.
 SHIFT = 1.5 * 2.0**23
 
+Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Accumulators from whole input steps, weight codes and whole bias steps."""
+
 
 class Simulator:
     """Computes nodes with quantized operands and weights.
 
     Attributes:
         sites: the sites of every node, by its name.
-        results: the site of every node whose own result is quantized (scores, and results of activation functions that
-            are read as floats), by its name.
+        results: the site of every node whose own result is quantized (scores, and results of activation functions and
+            depthwise convolutions that are read as floats), by its name.
         activations: quantizers by site key; they may grow while a recipe is built.
-        weights: codes [N, K], scales [N] and bias [N] of every linear layer and patch embedding, float32, by node name.
+        weights: codes [N, K], scales [N] and bias [N] of every layer with weights, float32, by node name.
         grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
         updates: (operand, exponent) of the stream in every sum that adds a layer's output to it, by the sum's name.
         constants: (operand, key of the scores) of every constant that is added to scores, by the sum's name.
@@ -92,11 +97,13 @@ class Simulator:
         quant = self.activations[f"{name}.input"]
         return self.accumulated(name, self.codes(x, quant) - quant.zero_point, quant)
 
-    def accumulated(self, name: str, steps: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
-        """The same from whole steps of the quantized input."""
+    def accumulated(
+        self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: Product = F.linear
+    ) -> torch.Tensor:
+        """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
         weight, scale, bias = self.weights[name]
         unit = scale * quant.scale
-        return F.linear(steps, weight, self.rounded(bias.double() / unit.double()).float()) * unit
+        return product(steps, weight, self.rounded(bias.double() / unit.double()).float()) * unit
 
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
@@ -123,6 +130,10 @@ class Simulator:
             quant = self.activations[f"{node.name}.input"]
             steps = self.codes(inputs[0], quant) - quant.zero_point
             return self.accumulated(node.name, patches(steps, node.attrs["patch"]), quant)
+        if node.op == "depthwise":
+            quant = self.activations[f"{node.name}.input"]
+            steps = self.codes(inputs[0], quant) - quant.zero_point
+            return self.accumulated(node.name, steps, quant, partial(depthwise, node))
         if node.op == "linear":
             return self.linear(node.name, inputs[0])
         total, unit = None, 1.0

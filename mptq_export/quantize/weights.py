@@ -16,6 +16,9 @@ from mptq_export.quantize.rounding import compensated
 #: Largest |w[2i]| + |w[2i+1]| for activations of 8 bits.
 PAIR_LIMIT = 128
 
+#: Most steps of the accumulator that a bias may take: half of int32, the other half is left to the products.
+BIAS_STEPS = 2.0**30
+
 #: Parts of the min/max scale that a search tries; at 8 bits only the first few.
 _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 
@@ -52,6 +55,7 @@ def quantize_weight(
     bits: int,
     hessian: torch.Tensor | None = None,
     *,
+    least: torch.Tensor | None = None,
     search: bool = False,
     compensate: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,6 +65,7 @@ def quantize_weight(
         weight: float32 [N, K].
         bits: 2 to 8.
         hessian: E[x x^T] of what the layer reads, float64 [K, K]; `search` and `compensate` need it.
+        least: smallest scales, float32 [N]: those with which the biases stay below `BIAS_STEPS`.
         search: choose every channel's scale by the error of its output instead of min/max.
         compensate: move rounding errors to other columns instead of rounding to nearest.
 
@@ -72,7 +77,8 @@ def quantize_weight(
     span = CodeRange.of(bits)
     parts = _PARTS[: 4 if bits == 8 else None] if search else _PARTS[:1]
     widest = _widest(weight, span)
-    scales = torch.cat([_positive(widest * part) for part in parts])
+    least = torch.zeros_like(widest) if least is None else least
+    scales = torch.cat([_positive(torch.maximum(widest * part, least)) for part in parts])
     rows = weight.repeat(len(parts), 1)
     if compensate and hessian is not None:
         codes = compensated(rows, scales, hessian, span.low, span.high, span.pair_limit)

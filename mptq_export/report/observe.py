@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.progress import Track
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
@@ -89,7 +89,7 @@ def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
     """
-    if node.op in ("linear", "patch_embed") or (node.op == "matmul" and node.name not in simulator.results):
+    if node.op in WEIGHTED or (node.op == "matmul" and node.name not in simulator.results):
         return "layer"
     return "stream" if node.op == "add" and node.name in recipe.exponents else None
 

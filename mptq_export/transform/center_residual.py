@@ -74,6 +74,8 @@ def _keeps_channels(graph: Graph, node: Node, readers: list[Node]) -> bool:
     Within a chain of movement channels may be merged with other axes; only its end is read and has to keep them. A
     patch merging does not: its norm removes the mean of four tokens together, not that of each.
     """
+    if node.op == "mean" and len(graph[node.inputs[0]].shape.dims) - 1 in node.attrs["axes"]:
+        return False
     if node.op not in MOVEMENT:
         return all(graph[n].shape.dims[-1] == node.shape.dims[-1] for n in node.inputs)
     if all(reader.op in MOVEMENT for reader in readers):

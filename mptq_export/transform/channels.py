@@ -3,7 +3,7 @@
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import WEIGHTED, Graph, Node
 
 
 def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
@@ -20,11 +20,11 @@ def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
 
 
 def owned_layer(graph: Graph, value: str) -> Node | None:
-    """The linear layer or patch embedding whose result, moved or not, is `value`, if nothing between is read twice."""
+    """The layer with weights whose result, moved or not, is `value`, if nothing between is read twice."""
     root, chain = graph.path(value)
     readers = graph.consumers()
     single = all(len(readers[before.name]) == 1 for before in [root, *chain][:-1])
-    return root if single and root.op in ("linear", "patch_embed") else None
+    return root if single and root.op in WEIGHTED else None
 
 
 def per_channel(graph: Graph, value: str, constant: torch.Tensor) -> torch.Tensor | None:

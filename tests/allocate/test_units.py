@@ -82,6 +82,13 @@ def test_pinned_layers_do_not_move():
     assert len(found(tied=False)) - len(left) == 4
 
 
+def test_a_depthwise_convolution_counts_its_own_kernel_only():
+    node = next(node for node in layers(prepared("pit")) if node.op == "depthwise")
+    made = [unit for unit in units(prepared("pit"), tied=False) if unit.layer == node.name]
+    weights = 32 * 3 * 3  # 16 channels become 32; 7 x 7 tokens become 4 x 4
+    assert made == [Unit(node.name, "weights", weights, 0), Unit(node.name, "activations", 0, weights * 4 * 4)]
+
+
 @pytest.mark.parametrize(
     ("part", "after", "own"), [("weights", (3, 7), 6), ("activations", (6, 3), 7), ("both", (3, 3), 6)]
 )

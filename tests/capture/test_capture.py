@@ -90,7 +90,6 @@ class Inner(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.function = function
-        self.depthwise = nn.Conv2d(3, 3, 3, padding=1, groups=3)
         self.dilated = nn.Conv2d(3, 4, 3, dilation=2)
 
     def forward(self, x):
@@ -102,11 +101,14 @@ class Inner(nn.Module):
     [
         (lambda m, x: torch.sinh(x), ("inner", "sinh")),
         (lambda m, x: torch.cumsum(x, 2), ("inner", "cumsum")),
-        (lambda m, x: m.depthwise(x), ("inner.depthwise", "depthwise convolution")),
-        (lambda m, x: m.dilated(x), ("inner.dilated", "dilated convolution")),
-        (lambda m, x: x * x.transpose(2, 3).sigmoid(), ("inner.sigmoid", "gates another value")),
-        (lambda m, x: x.softmax(1), ("inner", "softmax must be over the last axis")),
-        (lambda m, x: x.mean((1, 3)), ("inner", "mean over the batch or the channels")),
+        (lambda m, x: m.dilated(x), ("inner.dilated", "dilated convolution", "dilation 1")),
+        (lambda m, x: x.sigmoid() + 1, ("inner", "sigmoid", "not supported where it is read")),
+        (lambda m, x: x.softmax(0), ("inner", "softmax over the batch")),
+        (lambda m, x: x.mean((0, 3)), ("inner", "mean over the batch")),
+        (lambda m, x: x.sum(0), ("inner", "sum over the batch")),
+        (lambda m, x: torch.conv1d(x.flatten(2), torch.ones(3, 3, 3), padding=1), ("inner", "kernel of one only")),
+        (lambda m, x: nn.functional.max_pool2d(x, 3, 2, ceil_mode=True), ("inner", "ceil_mode", "build the model")),
+        (lambda m, x: nn.functional.group_norm(x.flatten(2), 3), ("inner", "group norm of 3 axes")),
         (lambda m, x: x[:, :, 1::3], ("inner", "step 3")),
         (lambda m, x: nn.functional.pad(x, (1, 1), value=1.0), ("inner", "padding")),
         (lambda m, x: x.amax((2, 3)), ("inner", "maximum")),
@@ -140,10 +142,10 @@ def test_what_cannot_be_one_graph_is_refused(function, words: str):
         capture(Wrapped(function).eval(), SIZE)
 
 
-def test_a_real_model_with_a_depthwise_convolution_inside_is_refused_by_its_module():
-    model = timm.create_model("pit_ti_224", num_classes=3).eval()
-    with pytest.raises(MptqError, match=r"^transformers.1.pool.conv: a depthwise convolution"):
-        capture(model, (3, 224, 224))
+def test_a_real_model_with_a_hard_sigmoid_inside_is_refused_by_its_module():
+    model = timm.create_model("mobilenetv3_small_050", num_classes=3).eval()
+    with pytest.raises(MptqError, match=r"^blocks.0.0.se.gate uses aten.hardsigmoid"):
+        capture(model, (3, 64, 64))
 
 
 def _normalised(x: torch.Tensor) -> torch.Tensor:
@@ -151,7 +153,20 @@ def _normalised(x: torch.Tensor) -> torch.Tensor:
     return mixed / mixed.sum(-1, keepdim=True)
 
 
+def _written(x: torch.Tensor) -> torch.Tensor:
+    y = x * 2.0
+    y[:, :, 1:, 2:5] = y[:, :, 1:, 2:5] + x[:, :, 1:, :3]
+    return y
+
+
+def _folded(x: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
+    columns = nn.functional.unfold(x, 3, padding=padding, stride=stride)
+    return nn.functional.fold(columns * 0.5, x.shape[2:], 3, padding=padding, stride=stride)
+
+
 _CONV = torch.nn.functional.conv2d
+_POOL = torch.nn.functional.avg_pool2d
+_DEEP = torch.randn(6, 1, 3, 3, generator=torch.Generator().manual_seed(2))
 _TABLE = torch.randn(16, 5, 16, generator=torch.Generator().manual_seed(1))
 _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
 
@@ -175,6 +190,33 @@ _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
         lambda x: torch.batch_norm(
             x, None, torch.ones(3), torch.arange(3.0), torch.arange(1.0, 4.0), False, 0.1, 1e-5, False
         ),
+        lambda x: _CONV(x, _DEEP[:3], torch.arange(3.0), padding=1, groups=3),
+        lambda x: _CONV(x, _DEEP, stride=2, padding=(0, 1), groups=3),  # two channels from each
+        lambda x: _CONV(x, _DEEP[:3, :, 1:, :1], stride=(2, 1), groups=3),
+        lambda x: torch.conv1d(x.flatten(2), _DEEP[:3, 0, :, :1], torch.arange(3.0)),
+        lambda x: _POOL(x, 2),
+        lambda x: _POOL(x, 3, 1, 1),
+        lambda x: _POOL(x, 3, 2, 1, count_include_pad=False),
+        lambda x: _POOL(x, (3, 5), 3, (1, 2), ceil_mode=True),
+        lambda x: _POOL(x, (3, 5), 3, (0, 2), ceil_mode=True, count_include_pad=False),
+        lambda x: _POOL(x, 3, 2, divisor_override=5),
+        lambda x: _POOL(x, 1, 2),
+        lambda x: nn.functional.adaptive_avg_pool2d(x, (8, 4)),
+        lambda x: nn.functional.adaptive_avg_pool2d(x, (7, 3)),
+        lambda x: nn.functional.interpolate(x, scale_factor=2.0, mode="bilinear"),
+        lambda x: nn.functional.group_norm(_CONV(x, _WEIGHT), 2, torch.arange(6.0), torch.arange(6.0) - 3),
+        lambda x: nn.functional.group_norm(x, 1),
+        lambda x: _folded(x, 1, 1),
+        lambda x: _folded(x, 2, 1),
+        lambda x: _folded(x, 3, 0),
+        lambda x: nn.functional.pixel_shuffle(x.reshape(-1, 12, 8, 8), 2),
+        lambda x: x.softmax(1).transpose(1, 2),
+        lambda x: x.mean((1, 3)) + x.sum((1, 3)),
+        lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
+        lambda x: nn.functional.relu(x) * x.sum(-1, keepdim=True).expand_as(x),
+        lambda x: x.repeat_interleave(2, 0),
+        lambda x: x.max(1)[0] + x.max(-1, keepdim=True)[0].squeeze(-1)[:, :1],
+        _written,
         _normalised,
         nn.functional.hardswish,
     ],

@@ -9,6 +9,7 @@ import torch
 from tiny_models import FAMILIES, captured, images, prepared, quantized, tiny
 
 from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import WEIGHTED
 from mptq_export.emit.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulate import Simulator
@@ -33,7 +34,7 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bit
     x = images(kind, 8)
     report = verify_model(path, [x[:3].numpy()], threads=1)
     assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]
-    products = sum(node.op in ("linear", "patch_embed", "matmul", "softmax") for node in graph)
+    products = sum(node.op in (*WEIGHTED, "matmul", "softmax") for node in graph)
     assert len(report.plan.matmuls) == products  # each once, and the sums of attention codes
     session = open_session(path, threads=1)
     got = session.run(None, {"input": x.numpy()})[0]

@@ -180,3 +180,16 @@ def test_a_narrower_scale_takes_what_is_too_much_off_both_halves():
 
 def test_pair_sums_by_hand():
     assert pair_sums(np.array([[1, -2, 3], [-128, 0, 7]], np.int8)).tolist() == [[3, 3], [128, 7]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_scale_is_below_the_least_one(mode: dict[str, bool]):
+    weight = torch.from_numpy(np.random.default_rng(1).standard_normal((6, 9)).astype(np.float32))
+    hessian = torch.eye(9, dtype=torch.float64)
+    _, plain = quantize_weight(weight, 8, hessian, **mode)
+    least = torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0, 1e6])
+    codes, scale = quantize_weight(weight, 8, hessian, least=least, **mode)
+    assert torch.equal(scale[:3], plain[:3])
+    assert torch.equal(scale[3:], least[3:])
+    assert not codes[5].any()  # next to its bias the channel's weights are nothing
+    assert torch.equal(codes[4], (weight[4] / least[4]).round())

@@ -7,22 +7,22 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted, windows
-from mptq_export.capture.graph import Shape
+from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
 
-NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
-"""Permutations to the layout of the name, from the other one."""
-
 
 def conv2d(tracer: Tracer, node: fx.Node) -> str:
-    """A convolution: a patch embedding where it tiles the image, else a linear layer over the windows of a map."""
+    """A convolution: a patch embedding where it tiles the image, depthwise, or a linear layer over windows of a map."""
     args = arguments(node)
     weight = tracer.constant(args[1])
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
     kernel, stride, padding = pair(weight.shape[2:]), pair(args[3] or 1), pair(args[4] or 0)
     if pair(args[5] or 1) != (1, 1):
-        raise MptqError(f"{module_path(node)}: a dilated convolution is not supported")
+        raise MptqError(
+            f"{module_path(node)}: a dilated convolution is not supported; build the model with dilation 1 (timm: the "
+            "output stride that it was made for)"
+        )
     groups = int(args[6] or 1)
     source = tracer.value(args[0])
     tiled = _tiles(tracer.shape(args[0]).dims[2:], kernel, stride, padding)
@@ -31,10 +31,31 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     if tracer.by_name[source].op == "input" and tiled and groups == 1:
         params = {"weight": weight, "bias": bias}
         nhwc = tracer.add("patch_embed", module_path(node), (source,), rows, {"patch": kernel}, params)
+    elif groups > 1 and weight.shape[1] == 1:
+        attrs = {"kernel": kernel, "stride": stride, "pads": (*padding, *padding)}
+        params = {"weight": weight.flatten(1), "bias": bias}
+        image = channels_last(tracer, node, args[0])
+        nhwc = tracer.add("depthwise", module_path(node), (image,), rows, attrs, params)
     else:
         image = channels_last(tracer, node, args[0])
         nhwc = _grouped(tracer, node, image, (weight, bias), (kernel, stride, padding), groups, rows)
     return permuted(tracer, name_of(node, "nchw"), nhwc, NCHW)
+
+
+def conv1d(tracer: Tracer, node: fx.Node) -> str:
+    """A convolution along one axis with a kernel of one: a linear layer over the channels."""
+    args = arguments(node)
+    weight = tracer.constant(args[1])
+    bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
+    same_length = shape_of(node).dims[2] == tracer.shape(args[0]).dims[2]
+    if weight.shape[2] != 1 or not same_length or (args[6] or 1) != 1:
+        raise MptqError(f"{module_path(node)}: a convolution along one axis is supported with a kernel of one only")
+    batch, channels, length = shape_of(node).dims
+    value = permuted(tracer, name_of(node, "rows"), tracer.value(args[0]), (0, 2, 1))
+    params = {"weight": weight.flatten(1), "bias": bias}
+    shape = Shape((batch, length, channels), shape_of(node).batch_axis)
+    value = tracer.add("linear", module_path(node), (value,), shape, {}, params)
+    return permuted(tracer, name_of(node, "columns"), value, (0, 2, 1))
 
 
 def _grouped(
@@ -49,8 +70,6 @@ def _grouped(
     """A linear layer for every group of channels; [B, oh, ow, D]."""
     weight, bias = params
     width = weight.shape[1]
-    if groups > 1 and width == 1:
-        raise MptqError(f"{module_path(node)}: a depthwise convolution is not supported")
     parts = []
     for group in range(groups):
         part = image
@@ -72,7 +91,7 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     kernel, dilation, padding, stride = (pair(arg) for arg in args[1:5])
     if dilation != (1, 1):
-        raise MptqError(f"{module_path(node)}: dilated windows are not supported")
+        raise MptqError(f"{module_path(node)}: dilated windows are not supported; build the model with dilation 1")
     cut = _windows_or_tiles(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
     batch, height, width, _ = tracer.by_name[cut].shape.dims
     channels = tracer.shape(args[0]).dims[1]
@@ -80,6 +99,63 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
     cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
     cut = permuted(tracer, name_of(node, "columns"), cut, (0, 3, 2, 1))
     return tracer.add("reshape", name_of(node, "im2col"), (cut,), shape_of(node))
+
+
+def col2im(tracer: Tracer, node: fx.Node) -> str:
+    """`fold`, the transpose of `im2col`: windows are laid over a map, and what overlaps is added up."""
+    args = arguments(node)
+    kernel, dilation, padding, stride = (pair(arg) for arg in args[2:6])
+    if dilation != (1, 1) or len(shape_of(node).dims) != 4:
+        raise MptqError(f"{module_path(node)}: a fold with dilation is not supported; build the model with dilation 1")
+    batch, channels, height, width = shape_of(node).dims
+    counts = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip((height, width), padding, kernel, stride, strict=True)]
+    taps = kernel[0] * kernel[1]
+    split = Shape((batch, channels, taps, counts[0], counts[1]), 0)
+    cut = tracer.add("reshape", name_of(node, "split"), (tracer.value(args[0]),), split)
+    cut = permuted(tracer, name_of(node, "taps"), cut, (0, 3, 4, 2, 1))
+    total = ""
+    for tap in range(taps):
+        attrs = {"axis": 3, "start": tap, "end": tap + 1}
+        shape = Shape((batch, *counts, 1, channels), 0)
+        one = tracer.add("slice", name_of(node, f"tap{tap}"), (cut,), shape, attrs)
+        offsets = (tap // kernel[1] - padding[0], tap % kernel[1] - padding[1])
+        one = _laid(tracer, node, one, (batch, *counts, channels), stride, offsets, (height, width))
+        shape = Shape((batch, height, width, channels), 0)
+        total = tracer.add("add", name_of(node, "fold"), (total, one), shape) if total else one
+    return permuted(tracer, name_of(node, "nchw"), total, NCHW)
+
+
+def _laid(
+    tracer: Tracer,
+    node: fx.Node,
+    value: str,
+    dims: tuple[int, ...],
+    stride: tuple[int, int],
+    offsets: tuple[int, int],
+    sizes: tuple[int, int],
+) -> str:
+    """Elements laid onto a map of zeros, `stride` apart from `offsets` on: [B, height, width, C]."""
+    batch, rows, columns, depth = dims
+    # Zeros behind each element, along the width: those of a row are one element there once it is laid.
+    for count, step, inner in ((rows * columns, stride[1], depth), (rows, stride[0], columns * stride[1] * depth)):
+        shape = Shape((batch, count, 1, inner), 0)
+        value = tracer.add("reshape", name_of(node, "apart"), (value,), shape)
+        if step > 1:
+            value = windows(tracer, name_of(node, "zeros"), value, pads=(0, 0, 0, step - 1))
+    laid = (rows * stride[0], columns * stride[1])
+    value = tracer.add("reshape", name_of(node, "laid"), (value,), Shape((batch, *laid, depth), 0))
+    top, left = (max(offset, 0) for offset in offsets)
+    first_row, first_column = (max(-offset, 0) for offset in offsets)
+    bottom = max(sizes[0] + first_row - top - laid[0], 0)
+    right = max(sizes[1] + first_column - left - laid[1], 0)
+    value = windows(tracer, name_of(node, "margin"), value, pads=(top, left, bottom, right))
+    for axis, start in ((1, first_row), (2, first_column)):
+        dims, size = tracer.by_name[value].shape.dims, sizes[axis - 1]
+        if dims[axis] != size:
+            attrs = {"axis": axis, "start": start, "end": start + size}
+            cut = Shape((*dims[:axis], size, *dims[axis + 1 :]), 0)
+            value = tracer.add("slice", name_of(node, "inside"), (value,), cut, attrs)
+    return value
 
 
 def zero_pad(tracer: Tracer, node: fx.Node) -> str:

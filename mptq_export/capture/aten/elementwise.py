@@ -1,5 +1,6 @@
 """ATen ops of single elements: sums, products, activation functions."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.activations import SIGMOID_SLOPES
-from mptq_export.capture.aten.arguments import arguments, name_of
+from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import Stack
 from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
@@ -16,10 +17,10 @@ from mptq_export.errors import MptqError
 
 @dataclass(frozen=True)
 class Gate:
-    """A sigmoid that is to be multiplied by its own argument, not a value of the graph.
+    """A sigmoid that is to be multiplied by a value, its own argument or another; not a value of the graph.
 
     Attributes:
-        name: for errors.
+        name: of the sigmoid.
         of: canonical name of its argument.
     """
 
@@ -77,12 +78,26 @@ def sum_of(tracer: Tracer, node: fx.Node) -> str | torch.Tensor:
         rows = _row_sums(tracer, tracer.by_name[stack])
         if rows is not None:
             return rows if keep else rows.squeeze(-1)
+    if isinstance(stack, str):
+        return _total(tracer, node, stack)
     if not isinstance(stack, Stack) or list(axes) != [stack.axis]:
         raise MptqError(f"{module_path(node)}: a sum over {axes} is not supported")
     total = tracer.value(stack.parts[0])
     for part in stack.parts[1:]:
         total = tracer.add("add", name_of(node, "add"), (total, tracer.value(part)), shape_of(node))
     return total
+
+
+def _total(tracer: Tracer, node: fx.Node, value: str) -> str:
+    """A sum over axes of a value, as their mean times a number."""
+    shape, keep = tracer.by_name[value].shape, bool(arguments(node)[2])
+    axes = tuple(axis_of(int(axis), len(shape.dims)) for axis in arguments(node)[1])
+    if shape.batch_axis in axes:
+        raise MptqError(f"{module_path(node)}: a sum over the batch is not supported")
+    attrs = {"axes": axes, "keepdim": keep}
+    mean = tracer.add("mean", name_of(node, "mean"), (value,), shape_of(node), attrs)
+    params = {"value": torch.tensor(float(math.prod(shape.dims[axis] for axis in axes)))}
+    return tracer.add("mul", name_of(node, "sum"), (mean,), shape_of(node), {}, params)
 
 
 def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
@@ -128,14 +143,16 @@ def sigmoid(tracer: Tracer, node: fx.Node) -> Gate:
 
 
 def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
-    """`x * sigmoid(slope * x)` as one activation, where its slope has a name."""
+    """`x * sigmoid(slope * x)` as one activation where its slope has a name; else a product with a sigmoid."""
     x, inner, slope = tracer.value(source), tracer.by_name[gate.of], 1.0
     if inner.name != x and inner.op == "mul" and inner.params["value"].numel() == 1:
         slope, inner = float(inner.params["value"]), tracer.by_name[inner.inputs[0]]
     for function, known in SIGMOID_SLOPES.items():
         if inner.name == x and abs(slope - known) < 1e-6:
             return activation_of(tracer, node, x, function)
-    raise MptqError(f"{gate.name}: a sigmoid that gates another value than its own is not supported")
+    shape = tracer.by_name[gate.of].shape
+    factor = tracer.add("activation", gate.name, (gate.of,), shape, {"function": "sigmoid"})
+    return tracer.add("product", name_of(node, "product"), (x, factor), shape_of(node))
 
 
 def silu(tracer: Tracer, node: fx.Node) -> str:

@@ -189,3 +189,55 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
     attrs = {"shifts": shifts, "axes": axes}
     return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
+
+
+def repeat_interleave(tracer: Tracer, node: fx.Node) -> str:
+    """Every image's rows so many times, one after the other."""
+    source, _, axis = arguments(node)[:3]
+    before, after = tracer.shape(source), shape_of(node)
+    if axis is None or before.batch_axis != 0 or int(axis) != 0:
+        raise MptqError(f"{module_path(node)}: {node.target} is supported along the batch only")
+    copies = after.dims[0] // before.dims[0]
+    thin = Shape((before.dims[0], 1, *before.dims[1:]), 0)
+    wide = Shape((before.dims[0], copies, *before.dims[1:]), 0)
+    one = reshape_to(tracer, node, tracer.value(source), thin)
+    value = tracer.add("concat", name_of(node, "copies"), (one,) * copies, wide, {"axis": 1})
+    return reshape_to(tracer, node, value, after)
+
+
+def pixel_shuffle(tracer: Tracer, node: fx.Node) -> str:
+    """Channels become blocks of pixels."""
+    source, factor = arguments(node)[0], int(arguments(node)[1])
+    batch, channels, height, width = shape_of(node).dims
+    split = Shape((batch, channels, factor, factor, height // factor, width // factor), 0)
+    value = reshape_to(tracer, node, tracer.value(source), split)
+    value = permuted(tracer, name_of(node, "blocks"), value, (0, 1, 4, 2, 5, 3))
+    return reshape_to(tracer, node, value, shape_of(node))
+
+
+def copy(tracer: Tracer, node: fx.Node) -> str:
+    """A value written into a slice of another, which from here on is a concatenation."""
+    target, source = arguments(node)[:2]
+    value = written = tracer.value(source)
+    while target.target is aten.slice.Tensor:
+        base, axis, start, end, step = arguments(target)[:5]
+        shape = tracer.shape(base)
+        axis = axis_of(int(axis or 0), len(shape.dims))
+        size, held = shape.dims[axis], tracer.value(base)
+        start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (int(start or 0), int(end or size)))
+        if (step or 1) != 1 or axis == shape.batch_axis:
+            raise MptqError(f"{module_path(node)}: writing into such a slice is not supported")
+        edges = [(0, start), (start, end), (end, size)]
+        parts = [
+            value if edge == (start, end) else _slice_axis(tracer, node, held, shape, axis, *edge)
+            for edge in edges
+            if edge[0] < edge[1]
+        ]
+        if len(parts) > 1:
+            value = tracer.add("concat", name_of(node, "written"), tuple(parts), shape, {"axis": axis})
+        target = base
+    known = target.op == "call_function" and not tracer.is_constant(target)
+    if not known or tracer.shape(target).dims != tracer.by_name[value].shape.dims:
+        raise MptqError(f"{module_path(node)}: writing into this value is not supported")
+    tracer.values[target] = value
+    return written

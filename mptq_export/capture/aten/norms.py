@@ -8,9 +8,12 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
-from mptq_export.capture.graph import Shape
+from mptq_export.capture.aten.movement import permuted
+from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.errors import MptqError
+
+_BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
 #: Stands for the smallest length that a vector is divided by: far below any step, and above zero.
 _TINY = 1e-24
@@ -34,6 +37,34 @@ def rms_norm(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     eps = torch.finfo(torch.float32).eps if args[3] is None else float(args[3])
     return _norm(tracer, node, args[2], None, eps, {"centered": True})
+
+
+def group_norm(tracer: Tracer, node: fx.Node) -> str:
+    """A norm over groups of channels and all positions: a layer norm without gain over each, then gain and offset."""
+    source, groups, weight, bias, eps = arguments(node)[:5]
+    dims = shape_of(node).dims
+    if len(dims) != 4:
+        raise MptqError(f"{module_path(node)}: a group norm of {len(dims)} axes is not supported, only of 4")
+    batch, channels, height, width = dims
+    positions, group = height * width, channels // groups
+    value = permuted(tracer, name_of(node, "nhwc"), tracer.value(source), NHWC)
+    split = Shape((batch, positions, groups, group), 0)
+    value = tracer.add("reshape", name_of(node, "split"), (value,), split)
+    value = permuted(tracer, name_of(node, "groups"), value, (0, 2, 1, 3))
+    rows = Shape((batch, groups, positions * group), 0)
+    value = tracer.add("reshape", name_of(node, "rows"), (value,), rows)
+    value = tracer.add("layer_norm", module_path(node), (value,), rows, {"eps": float(eps), "plain": True})
+    value = tracer.add("reshape", name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
+    value = permuted(tracer, name_of(node, "channels"), value, (0, 2, 1, 3))
+    nhwc = Shape((batch, height, width, channels), 0)
+    value = tracer.add("reshape", name_of(node, "map"), (value,), nhwc)
+    gain = torch.ones(channels) if weight is None else tracer.constant(weight)
+    value = tracer.add("mul", name_of(node, "gain"), (value,), nhwc, {}, {"value": gain})
+    if bias is not None:
+        offset = {"value": tracer.constant(bias)}
+        constant = tracer.add("constant", name_of(node, "offset"), (), Shape((channels,), None), {}, offset)
+        value = tracer.add("add", name_of(node, "shifted"), (value, constant), nhwc)
+    return permuted(tracer, name_of(node, "nchw"), value, NCHW)
 
 
 def batch_norm(tracer: Tracer, node: fx.Node) -> str:
@@ -98,6 +129,14 @@ def same_length(tracer: Tracer, node: fx.Node) -> Any:
     return value
 
 
+def expand_as(tracer: Tracer, node: fx.Node) -> Any:
+    """A length, or a value that only products and sums read: they broadcast it themselves."""
+    value = tracer.values[arguments(node)[0]]
+    if isinstance(value, str) and all(user.target in _BROADCASTING for user in node.users):
+        return value
+    return same_length(tracer, node)
+
+
 def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
     """`x / |x|` is an RMS norm with gamma = 1 / sqrt(D)."""
     source, width = arguments(node)[0], shape_of(node).dims[-1]
@@ -109,11 +148,11 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
 
 
 def mean(tracer: Tracer, node: fx.Node) -> str:
-    """A mean over tokens."""
+    """A mean over tokens, or over a channels-first map."""
     shape = tracer.shape(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
-    if shape.batch_axis in axes or len(shape.dims) - 1 in axes:
-        raise MptqError(f"{module_path(node)}: a mean over the batch or the channels is not supported")
+    if shape.batch_axis in axes:
+        raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
     return tracer.add("mean", name_of(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
-from mptq_export.capture.aten.convolutions import NCHW, channels_last, pair, zero_pad
+from mptq_export.capture.aten.convolutions import channels_last, pair, zero_pad
 from mptq_export.capture.aten.movement import permuted, windows
-from mptq_export.capture.graph import Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.aten.resizing import resized
+from mptq_export.capture.graph import NCHW, Shape
+from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
 from mptq_export.errors import MptqError
 
 
@@ -21,29 +24,95 @@ class Surrounded:
     pads: tuple[int, int, int, int]
 
 
+def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
+    """Pooling of channels-first maps to a fixed size: means of tiles, else a linear map along each axis."""
+    source, out = arguments(node)[0], shape_of(node)
+    sizes, wanted = tracer.shape(source).dims[-2:], out.dims[-2:]
+    if wanted == (1, 1):
+        rank = len(out.dims)
+        attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
+        return tracer.add("mean", name_of(node, "mean"), (tracer.value(source),), out, attrs)
+    if all(size % count == 0 for size, count in zip(sizes, wanted, strict=True)):
+        kernel = sizes[0] // wanted[0], sizes[1] // wanted[1]
+        return _mean_of_windows(tracer, node, kernel, kernel, (0, 0, 0, 0))
+    return resized(tracer, node, wanted, lambda units, size: F.adaptive_avg_pool2d(units, (units.shape[2], size)))
+
+
 def average_pool(tracer: Tracer, node: fx.Node) -> str:
-    """Adaptive pooling of channels-first maps to one number a channel."""
-    if [int(size) for size in arguments(node)[1]] != [1, 1]:
-        raise MptqError(f"{module_path(node)}: pooling to {arguments(node)[1]} is not supported")
-    rank = len(shape_of(node).dims)
-    attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
-    return tracer.add("mean", name_of(node, "mean"), (tracer.value(arguments(node)[0]),), shape_of(node), attrs)
+    """The mean of every window of a map; where it leaves the map, of as many values as torch counts there."""
+    source, size, step, padding, ceiling, counts_zeros, divisor = arguments(node)[:7]
+    kernel, padding = pair(size), pair(padding or 0)
+    stride = pair(step) if step else kernel
+    counts_zeros = True if counts_zeros is None else bool(counts_zeros)
+    height, width = tracer.shape(source).dims[-2:]
+    ones = torch.ones(1, 1, height, width)
+    shares = F.avg_pool2d(ones, kernel, stride, padding, bool(ceiling), counts_zeros, divisor)
+    # A ceiling adds a window that goes beyond the padding: zeros there, which are not counted.
+    beyond = [
+        max((count - 1) * s + k - (size + 2 * p), 0)
+        for count, s, k, size, p in zip(shares.shape[2:], stride, kernel, (height, width), padding, strict=True)
+    ]
+    pads = (*padding, padding[0] + beyond[0], padding[1] + beyond[1])
+    top, left, bottom, right = pads
+    plain = F.avg_pool2d(F.pad(ones, (left, right, top, bottom)), kernel, stride)
+    pooled = _mean_of_windows(tracer, node, kernel, stride, pads)
+    if torch.equal(shares, plain):
+        return pooled
+    params = {"value": (shares / plain)[0]}
+    return tracer.add("mul", name_of(node, "counted"), (pooled,), shape_of(node), {}, params)
+
+
+def _mean_of_windows(
+    tracer: Tracer,
+    node: fx.Node,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+) -> str:
+    """The means of all windows of a channels-first map with zeros around it."""
+    image = channels_last(tracer, node, arguments(node)[0])
+    batch, depth, height, width = shape_of(node).dims
+    pooled = Shape((batch, height, width, depth), 0)
+    if kernel == (1, 1):  # nothing to add up
+        cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads)
+        return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
+    whole = (height * kernel[0], width * kernel[1])
+    if kernel == stride and not any(pads) and tracer.by_name[image].shape.dims[1:3] == whole:
+        split = Shape((batch, height, kernel[0], width, kernel[1], depth), 0)
+        cut, attrs = image, {"axes": (2, 4), "keepdim": False}
+    else:
+        split = Shape((batch, height, width, kernel[0] * kernel[1], depth), 0)
+        cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads)
+        attrs = {"axes": (3,), "keepdim": False}
+    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
+    cut = tracer.add("mean", name_of(node, "mean"), (cut,), pooled, attrs)
+    return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
 
 
 def amax(tracer: Tracer, node: fx.Node) -> str:
     """The largest values along one axis."""
     source, axes, keep = arguments(node)[:3]
-    shape = tracer.shape(source)
-    if axes is None or len(axes) != 1 or axis_of(int(axes[0]), len(shape.dims)) == shape.batch_axis:
+    if axes is None or len(axes) != 1:
         raise MptqError(f"{module_path(node)}: a maximum over {axes} is not supported, only over one axis of an image")
-    axis = axis_of(int(axes[0]), len(shape.dims))
-    dims = (*shape.dims[:axis], 1, *shape.dims[axis + 1 :])
-    largest = tracer.add(
-        "max", name_of(node, "max"), (tracer.value(source),), Shape(dims, shape.batch_axis), {"axis": axis}
-    )
-    if keep:
-        return largest
-    return tracer.add("reshape", name_of(node, "squeezed"), (largest,), shape_of(node))
+    return _largest(tracer, node, source, int(axes[0]), None if keep else shape_of(node))
+
+
+def _largest(tracer: Tracer, node: fx.Node, source: Any, axis: int, squeezed: Shape | None) -> str:
+    """The largest values along an axis, which stays where no other shape is given."""
+    shape = tracer.shape(source)
+    axis = axis_of(axis, len(shape.dims))
+    if axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: a maximum over the batch is not supported")
+    kept = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
+    found = tracer.add("max", name_of(node, "max"), (tracer.value(source),), kept, {"axis": axis})
+    return found if squeezed is None else tracer.add("reshape", name_of(node, "squeezed"), (found,), squeezed)
+
+
+def largest(tracer: Tracer, node: fx.Node) -> tuple[str, None]:
+    """The largest values along one axis, without where they stand."""
+    source, axis, keep = arguments(node)[:3]
+    out = shape_from(node.meta["val"][0].shape)
+    return _largest(tracer, node, source, int(axis), out if not keep else None), None
 
 
 def max_pool(tracer: Tracer, node: fx.Node) -> str:
@@ -52,7 +121,9 @@ def max_pool(tracer: Tracer, node: fx.Node) -> str:
     kernel, padding = pair(args[1]), pair(args[3] or 0)
     stride = pair(args[2]) if args[2] else kernel
     if pair(args[4] or 1) != (1, 1) or args[5]:
-        raise MptqError(f"{module_path(node)}: max pooling with dilation or with a ceiling is not supported")
+        raise MptqError(
+            f"{module_path(node)}: max pooling with dilation or ceil_mode is not supported; build the model without it"
+        )
     source, pads = args[0], (*padding, *padding)
     if isinstance(tracer.values[source], Surrounded):
         inner = tracer.values[source]

@@ -56,10 +56,16 @@ def einsum(tracer: Tracer, node: fx.Node) -> str:
 
 
 def softmax(tracer: Tracer, node: fx.Node) -> str:
-    """Softmax over the last axis."""
-    if axis_of(int(arguments(node)[1]), len(shape_of(node).dims)) != len(shape_of(node).dims) - 1:
-        raise MptqError(f"{module_path(node)}: softmax must be over the last axis")
-    return tracer.add("softmax", name_of(node, "softmax"), (tracer.value(arguments(node)[0]),), shape_of(node))
+    """Softmax; the axis that it is over becomes the last one, and goes back behind it."""
+    value, rank = tracer.value(arguments(node)[0]), len(shape_of(node).dims)
+    perm = list(range(rank))
+    axis = axis_of(int(arguments(node)[1]), rank)
+    if axis == shape_of(node).batch_axis:
+        raise MptqError(f"{module_path(node)}: softmax over the batch is not supported")
+    perm[axis], perm[-1] = perm[-1], perm[axis]
+    value = permuted(tracer, name_of(node, "turned"), value, tuple(perm))
+    value = tracer.add("softmax", name_of(node, "softmax"), (value,), tracer.by_name[value].shape)
+    return permuted(tracer, name_of(node, "turned_back"), value, tuple(perm))
 
 
 def attention(tracer: Tracer, node: fx.Node) -> str:

@@ -1,0 +1,94 @@
+"""What stands between convolutions: pooling, folds, group norm, gates of squeeze and excitation, and more."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from mptq_export.calibrate.statistics import collect
+from mptq_export.capture.trace import capture
+from mptq_export.emit.emitter import emit
+from mptq_export.quantize.build import build_recipe
+from mptq_export.quantize.method import BEST, MINMAX, Method
+from mptq_export.quantize.simulate import Simulator
+from mptq_export.transform import prepare
+from mptq_export.verify.compare import verify_model
+from mptq_export.verify.session import open_session
+
+SIZE = (3, 32, 32)
+F = nn.functional
+
+
+def folded(x: torch.Tensor, stride: int) -> torch.Tensor:
+    return F.fold(F.unfold(x, 3, padding=1, stride=stride), x.shape[2:], 3, padding=1, stride=stride)
+
+
+def written(x: torch.Tensor) -> torch.Tensor:
+    y = x * 1.0
+    y[:, :, 1:] = y[:, :, 1:] + x[:, :, :-1]
+    return y
+
+
+MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "group norm": lambda x: F.group_norm(x, 4, torch.linspace(0.5, 1.5, 16), torch.linspace(-1, 1, 16)),
+    "one group": lambda x: F.group_norm(x, 1) + x,
+    "mean of tiles": lambda x: F.avg_pool2d(x, 2),
+    "mean of windows": lambda x: F.avg_pool2d(x, 3, 1, 1) - x,
+    "mean of values alone": lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+    "every second": lambda x: F.avg_pool2d(x, 1, 2),
+    "uneven windows": lambda x: F.adaptive_avg_pool2d(x, 3),
+    "bilinear": lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"),
+    "fold": lambda x: folded(x, 1),
+    "fold of apart windows": lambda x: folded(x, 2),
+    "gate": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
+    "softmax over tokens": lambda x: x.flatten(2, 3)[:, :8].softmax(2) @ x.flatten(2, 3)[:, 8:].transpose(1, 2),
+    "sum over tokens": lambda x: F.relu(x) * (x * x).sum(-1, keepdim=True).expand_as(x),
+    "written": written,
+    "repeated": lambda x: x.repeat_interleave(2, 0).reshape(-1, 32, *x.shape[2:]),
+}
+
+
+class Mapped(nn.Module):
+    """A patch embedding, a layer over its channels, one of the functions, and a head over its mean."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.mix, self.function = nn.Conv2d(3, 16, 4, 4), nn.Conv2d(16, 16, 1), function
+        self.head = nn.LazyLinear(5)
+        self.eval()(torch.zeros(1, *SIZE))
+        self.requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.function(self.mix(self.stem(x)))
+        return self.head(y.flatten(1, -2).mean(1))
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize(("bits", "method"), [(8, MINMAX), (4, BEST)])
+def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, name: str, bits: int, method: Method) -> None:
+    model = Mapped(MAPS[name])
+    coarse = torch.randn(24, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    images = F.interpolate(coarse, SIZE[1:], mode="bilinear").contiguous()
+    graph = prepare(capture(model, SIZE), images[:2])
+    stats = collect(graph, [images[:16].numpy()])
+    graph, made = build_recipe(graph, stats, images[:16], lambda _: (bits, bits), method, {}, {})
+    path = tmp_path / "m.onnx"
+    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="test"), path)
+    report = verify_model(path, [images[-3:].numpy()], threads=1)
+    assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]
+    session, seen = open_session(path, threads=1), images[:16]
+    got = session.run(None, {"input": seen.numpy()})[0]
+    alone = np.concatenate([session.run(None, {"input": part.numpy()})[0] for part in seen.split(1)])
+    assert np.array_equal(got, alone)
+    with torch.no_grad():
+        wanted = model(seen).numpy()
+        simulated = Simulator.of(graph, made).logits(graph, seen).numpy()
+    spread = float(np.abs(wanted - wanted.mean(0)).mean())
+    assert np.abs(got - simulated).mean() < 0.05 * spread
+    if bits == 8:
+        assert np.abs(got - wanted).mean() < 0.1 * spread
