@@ -116,7 +116,7 @@ def export_allocations(
         calibrated, search = allocation.calibrated, allocation.search
         settings = recipe_settings(one, calibrated, search.bits_text(allocation.found))
         settings["search"] = _evidence(allocation)
-        graph, recipe = search.final(allocation.found, identity_of(calibrated.loaded), settings)
+        graph, recipe = search.space.final(allocation.found.widths, identity_of(calibrated.loaded), settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
         warnings, command = calibrated.source.warnings, command_of(whole, allocation.settings)
         exported.append(written(one, calibrated.loaded, warnings, graph, recipe, calibrated.images, command, track))

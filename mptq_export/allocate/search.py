@@ -17,10 +17,7 @@ from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.solver import solve
 from mptq_export.allocate.space import Space
 from mptq_export.allocate.units import Widths
-from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
-from mptq_export.quantize.build import build_recipe
-from mptq_export.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -68,14 +65,6 @@ class Search:
     def estimates(self, found: Found) -> dict[str, float]:
         """What the width of every unit costs by itself, in divergence of the outputs."""
         return {unit.key: self.space.table[unit.key, unit.bits(found.widths)] for unit in self.space.units}
-
-    def final(self, found: Found, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
-        """The recipe of one result: every layer quantized anew, each seeing what those before it really give."""
-        space = self.space
-        graph, recipe = build_recipe(
-            space.graph, space.stats, space.images, found.widths.__getitem__, space.method, model, settings
-        )
-        return graph, replace(recipe, smoothing=space.recipe.smoothing)
 
 
 def search(

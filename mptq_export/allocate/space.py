@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -11,20 +12,17 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.latency import Latency, measure_latency
 from mptq_export.allocate.sensitivity import Table, sensitivity_table
+from mptq_export.allocate.transforms import choose_transforms
 from mptq_export.allocate.units import Widths, layers, pinned_widths, units
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
-from mptq_export.quantize.build import build_recipe
-from mptq_export.quantize.importance import row_importance
+from mptq_export.quantize.build import build_recipe, measured_importance
 from mptq_export.quantize.method import PAPER, Method
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 
-#: Calibration images on which the divergence is measured.
+#: At most so many calibration images measure the divergence; the others choose the quantizers of every width.
 IMAGES = 64
-
-#: Images of one backward pass.
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Space:
         images: float32 calibration inputs.
         asked: which techniques the export uses.
         graph: the prepared graph with the transforms that all widths share.
-        recipe: the recipe that gave them, at the middle of the range.
+        recipe: the recipe that gave them, at the middle of the range; its weights have 8 bits.
         method: how layers are quantized once the transforms stand.
         bits: widths that are tried, rising.
         units: what moves.
@@ -100,7 +98,8 @@ class Space:
         self.units = units(graph, tied=settings.tied, pinned=self._fixed)
         self.start = self._uniform(graph, self.bits[-1])
         middle = (self.bits[0] + self.bits[-1]) // 2
-        self.graph, self.recipe = build_recipe(graph, stats, images, lambda _: (middle, middle), method, {}, {})
+        self._importance = measured_importance(graph, images, method)
+        self.graph, self.recipe = choose_transforms(graph, stats, images, middle, method, self._importance)
         self.method = replace(method, smoothing="off", balance=False)
         self.costs = Costs.of(self.graph, self.recipe)
 
@@ -110,14 +109,36 @@ class Space:
     @cached_property
     def _quantizers(self) -> tuple[Catalogue, dict[str, ActivationQuant]]:
         """All widths of every layer, and the quantizers that do not depend on a width."""
-        parts = torch.split(self.images, _BATCH)
-        importance = row_importance(self.graph, parts) if self.method.importance else {}
-        return collect_catalogue(self.graph, self.stats, self.images, self.method, importance, self.bits, self._fixed)
+        count = len(self.images)
+        fitted = [index for index in range(count) if index not in self._held] or list(range(count))
+        rows = {name: each.reshape(count, -1)[fitted].reshape(-1) for name, each in self._importance.items()}
+        images = self.images[fitted]
+        return collect_catalogue(self.graph, self.stats, images, self.method, rows, self.bits, self._fixed)
+
+    @property
+    def _held(self) -> range:
+        """Which images the true metric is measured on: the catalogue's weights are not fitted to them."""
+        count = len(self.images)
+        return range(0, count, max(2, count // IMAGES))[:IMAGES]
 
     @cached_property
     def measured(self) -> torch.Tensor:
         """The images of the true metric."""
-        return self.images[:: max(1, len(self.images) // IMAGES)][:IMAGES]
+        return self.images[list(self._held)]
+
+    def final(self, widths: Widths, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+        """The recipe of chosen widths: every layer quantized anew, each seeing what those before it really give."""
+        graph, recipe = build_recipe(
+            self.graph,
+            self.stats,
+            self.images,
+            widths.__getitem__,
+            self.method,
+            model,
+            settings,
+            importance=self._importance,
+        )
+        return graph, replace(recipe, smoothing=self.recipe.smoothing)
 
     @cached_property
     def table(self) -> Table:
@@ -138,7 +159,9 @@ class Space:
         quick = replace(PAPER, smoothing="off")
 
         def recipe(bits: int) -> Recipe:
-            widths = self._uniform(self.graph, bits)
-            return build_recipe(self.graph, self.stats, self.images[:2], widths.__getitem__, quick, {}, {})[1]
+            def widths(layer: str) -> tuple[int, int]:
+                return 8, self._fixed.get(layer, (8, bits))[1]  # weights of 8 bits need no unpacking
+
+            return build_recipe(self.graph, self.stats, self.images[:2], widths, quick, {}, {})[1]
 
         return measure_latency(self.graph, recipe, self.bits)

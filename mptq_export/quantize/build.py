@@ -51,6 +51,8 @@ def build_recipe(
     model: dict[str, Any],
     settings: dict[str, Any],
     tick: Tick | None = None,
+    *,
+    importance: dict[str, torch.Tensor] | None = None,
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.
 
@@ -63,6 +65,7 @@ def build_recipe(
         model: identity of the model, stored in the recipe.
         settings: how the export was asked for, stored in the recipe.
         tick: called after every node.
+        importance: row weights of the layers where they are known already; None measures them.
 
     Returns:
         The graph with its transforms applied, and a recipe without its proof.
@@ -70,17 +73,14 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    importance = row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
-    exponents = grid_exponents(graph, stats)
-    builder = Builder(graph, widths, method, importance, exponents)
-    with torch.no_grad():
-        builder.run(images, tick or (lambda _node: None))
-        outputs = (graph.parts(evaluate(each, images[:2])) for each in (builder.graph, graph))
-        for pair in zip(*outputs, strict=True):
-            _assert_same("SQ-b with balanced attention", *pair)
-    activations = builder.simulator.activations
-    recipe = Recipe(model, settings, activations, builder.weights, builder.smoothing, exponents)
-    return builder.graph, recipe
+    importance = measured_importance(graph, images, method) if importance is None else importance
+    builder = Builder(graph, widths, method, importance, grid_exponents(graph, stats))
+    return builder.graph_and_recipe(images, model, settings, tick or (lambda _node: None))
+
+
+def measured_importance(graph: Graph, images: torch.Tensor, method: Method) -> dict[str, torch.Tensor]:
+    """Row weights of the layers, as `row_importance`; none where the method does not use them."""
+    return row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ class Builder:
         self.widths = widths
         self.method = method
         self.importance = importance
+        self.exponents = exponents
         self.simulator = Simulator(graph, exponents)
         self.weights: dict[str, WeightQuant] = {}
         self.smoothing: dict[str, Smoothing] = {}
@@ -119,6 +120,19 @@ class Builder:
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
         self._images = 0
         self._last_use: dict[str, str] = {}
+
+    def graph_and_recipe(
+        self, images: torch.Tensor, model: dict[str, Any], settings: dict[str, Any], tick: Tick
+    ) -> tuple[Graph, Recipe]:
+        """Run, and check that the transforms kept the function; arguments and errors as for `build_recipe`."""
+        before = self.graph
+        with torch.no_grad():
+            self.run(images, tick)
+            outputs = (before.parts(evaluate(graph, images[:2])) for graph in (self.graph, before))
+            for pair in zip(*outputs, strict=True):
+                _assert_same("SQ-b with balanced attention", *pair)
+        activations = self.simulator.activations
+        return self.graph, Recipe(model, settings, activations, self.weights, self.smoothing, self.exponents)
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
         """Choose everything; `tick` is called after every node."""
