@@ -2,7 +2,8 @@
 
 Writes into ``examples/digits/``:
 
-- ``digits_vit.pt``: ``{"arch", "model_kwargs", "pretrained_cfg", "state_dict"}``, the weights in float16;
+- ``digits_vit.pt``, or that of another ``--model``: ``{"arch", "model_kwargs", "pretrained_cfg", "state_dict"}``, the
+  weights in float16;
 - ``calib/<class>/*.png``: 100 images of the training split;
 - ``val/<class>/*.png``: the 300 held-out images.
 
@@ -33,15 +34,15 @@ HELD_OUT = 300
 CALIBRATION = 100
 BATCH = 64
 LEARNING_RATE = 2e-3
-ARCH = "vit_tiny_patch16_224"
-MODEL_KWARGS = {
-    "img_size": SIZE,
-    "patch_size": 4,
-    "embed_dim": 64,
-    "depth": 4,
-    "num_heads": 4,
-    "num_classes": CLASSES,
+SIZES = {"img_size": SIZE, "num_classes": CLASSES}
+VIT = {**SIZES, "patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 4}
+SWIN = {**SIZES, "patch_size": 2, "window_size": 4, "embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4)}
+MODELS = {
+    "vit": ("vit_tiny_patch16_224", VIT),
+    "distilled": ("deit_tiny_distilled_patch16_224", VIT),
+    "swin": ("swin_tiny_patch4_window7_224", SWIN),
 }
+"""timm's architecture and its arguments, by the name that `--model` takes; the demo is `vit`."""
 PRETRAINED_CFG = {
     "input_size": (3, SIZE, SIZE),
     "num_classes": CLASSES,
@@ -116,6 +117,7 @@ def save_images(folder: Path, pixels: NDArray[np.uint8], labels: NDArray[np.int6
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model and write its checkpoint and images.")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--model", choices=MODELS, default="vit")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -128,15 +130,16 @@ def main() -> None:
     split = train_test_split(pixels, labels, test_size=HELD_OUT, stratify=labels, random_state=args.seed)
     train_pixels, val_pixels, train_labels, val_labels = split
 
-    model = timm.create_model(ARCH, **MODEL_KWARGS)
+    arch, arguments = MODELS[args.model]
+    model = timm.create_model(arch, **arguments)
     train(model, train_pixels, train_labels, args.epochs)
     state = {name: tensor.half() for name, tensor in model.state_dict().items()}
     model.load_state_dict(state)
     print(f"held-out top-1 {accuracy(model, val_pixels, val_labels):.2%} of {HELD_OUT}, {time.time() - start:.0f} s")
 
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = {"arch": ARCH, "model_kwargs": MODEL_KWARGS, "pretrained_cfg": PRETRAINED_CFG, "state_dict": state}
-    torch.save(checkpoint, args.out / "digits_vit.pt")
+    checkpoint = {"arch": arch, "model_kwargs": arguments, "pretrained_cfg": PRETRAINED_CFG, "state_dict": state}
+    torch.save(checkpoint, args.out / f"digits_{args.model}.pt")
     _, calib_pixels, _, calib_labels = train_test_split(
         train_pixels, train_labels, test_size=CALIBRATION, stratify=train_labels, random_state=args.seed
     )

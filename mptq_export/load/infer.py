@@ -87,7 +87,7 @@ def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Can
         model_kwargs=fitted.model_kwargs,
         own_size="img_size" not in fitted.inferred,
         function=function_of(fitted.model),
-        preprocessing=preprocessing_of(fitted.model, pretrained_cfg),
+        preprocessing=preprocessing_of(fitted.model, pretrained_cfg, fitted.model_kwargs),
     )
 
 

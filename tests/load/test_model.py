@@ -69,6 +69,15 @@ def test_the_checkpoints_preprocessing_overrides(tmp_path: Path, small: nn.Modul
     assert (found.crop_pct, found.mean, found.std) == (1.0, (0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
 
 
+def test_a_size_that_only_the_arguments_tell(tmp_path: Path):
+    """LeViT has no patch embedding that knows its image size: images of another size would stop in its attention."""
+    kwargs = {"img_size": 96, "num_classes": 5}
+    model = timm.create_model("levit_128s", **kwargs)
+    path = tmp_path / "levit.pt"
+    torch.save({"arch": "levit_128s", "model_kwargs": kwargs, "state_dict": model.state_dict()}, path)
+    assert load_model(path).preprocessing.input_size == (3, 96, 96)
+
+
 def test_size_and_classes_are_inferred_and_said(tmp_path: Path, small: nn.Module):
     kwargs = {key: value for key, value in SMALL.items() if key not in ("img_size", "num_classes")}
     loaded = load_model(saved(tmp_path / "m.pt", small.state_dict(), model_kwargs=kwargs))
