@@ -12,7 +12,7 @@ def activation(x: torch.Tensor, function: str) -> torch.Tensor:
 
     Args:
         x: float32.
-        function: `gelu`, `gelu_tanh`, `silu`, `quick_gelu`, `sigmoid`, `hardswish` or `relu`.
+        function: `gelu`, `gelu_tanh`, `silu`, `quick_gelu`, `sigmoid`, `tanh`, `hardswish` or `relu`.
     """
     if function in SIGMOID_SLOPES:
         return x * torch.sigmoid(x * SIGMOID_SLOPES[function])
@@ -20,6 +20,8 @@ def activation(x: torch.Tensor, function: str) -> torch.Tensor:
         return F.relu(x)
     if function == "sigmoid":
         return torch.sigmoid(x)
+    if function == "tanh":
+        return torch.tanh(x)
     if function == "hardswish":
         return F.hardswish(x)
     return F.gelu(x, approximate="tanh" if function == "gelu_tanh" else "none")

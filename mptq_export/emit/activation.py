@@ -27,7 +27,7 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         y = onnx.one("Mul", [x, onnx.one("Sigmoid", [steep], f"{node.name}.sigmoid")], node.name)
     elif function == "hardswish":
         y = _hardswish(emitter, x, node.name)
-    elif function in ("relu", "sigmoid"):
+    elif function in ("relu", "sigmoid", "tanh"):
         y = onnx.one(function.capitalize(), [x], node.name)
     else:
         y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")

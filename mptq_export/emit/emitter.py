@@ -5,7 +5,9 @@ which is uint8 codes almost everywhere.
 """
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -239,6 +241,21 @@ _FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
 }
 
 
+#: Calls that lie between a node and the nodes before it, at most.
+_CALLS = 20
+
+
+@contextmanager
+def _deep_calls(nodes: int) -> Iterator[None]:
+    """Room for as many nested calls as the longest path of a graph asks for."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + _CALLS * nodes)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def emit(
     graph: Graph,
     recipe: Recipe,
@@ -267,7 +284,8 @@ def emit(
     emitter = Emitter(graph, recipe, input_type, storage)
     for key, site in emitter.sites.items():
         quantizer.prove_quantizer(emitter.proof, site.node.name, key, recipe.activations[key])
-    model = emitter.finish(metadata, producer)
+    with _deep_calls(len(graph.nodes)):
+        model = emitter.finish(metadata, producer)
     annotate(model, graph, recipe)
     recipe.proof = emitter.proof.claims
     return model

@@ -31,7 +31,7 @@ def activation(x: NDArray[np.float64], function: str) -> NDArray[np.float64]:
     Args:
         x: float64 arguments.
         function: `gelu`: `x (1 + erf(x / sqrt 2)) / 2`; `gelu_tanh`: its tanh approximation; `silu`:
-            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `sigmoid`: `1 / (1 + e^-x)`;
+            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `sigmoid`: `1 / (1 + e^-x)`; `tanh`;
             `hardswish`: `x min(max(x + 3, 0), 6) / 6`; `relu`: `max(x, 0)`.
     """
     if function == "gelu_tanh":
@@ -41,6 +41,8 @@ def activation(x: NDArray[np.float64], function: str) -> NDArray[np.float64]:
         return np.asarray(x * expit(SIGMOID_SLOPES[function] * x))
     if function == "sigmoid":
         return np.asarray(expit(x))
+    if function == "tanh":
+        return np.tanh(x)
     if function == "hardswish":
         return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
     if function == "relu":

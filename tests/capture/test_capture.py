@@ -219,6 +219,7 @@ _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
         _written,
         _normalised,
         nn.functional.hardswish,
+        torch.tanh,
     ],
 )
 def test_convolutions_and_what_stands_beside_them_are_captured(function):

@@ -1,5 +1,7 @@
 """Emitted files of every kind of model: standard, integer, exact at any batch and thread count, near to float."""
 
+import inspect
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,3 +209,16 @@ def test_attention_codes_need_no_clip(emitted: Emitted, bits: int):
     clips = [node.name for node in onnx.load(emitted("vit", bits)[0]).graph.node if node.op_type == "Clip"]
     assert clips
     assert not any("softmax" in name for name in clips)
+
+
+def test_a_long_path_of_nodes_has_room():
+    """ViTs behind a ResNet have paths that are too long for Python's own limit of nested calls."""
+    graph, made = quantized("swin", method=MINMAX)
+    limit = sys.getrecursionlimit()
+    low = len(inspect.stack()) + 60
+    sys.setrecursionlimit(low)
+    try:
+        emit(graph, made, input_type="float32", metadata={}, producer="")
+        assert sys.getrecursionlimit() == low
+    finally:
+        sys.setrecursionlimit(limit)

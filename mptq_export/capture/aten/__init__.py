@@ -80,6 +80,7 @@ HANDLERS: dict[Any, Handler] = {
     aten.stack.default: movement.stack,
     aten.sub.Tensor: elementwise.sub,
     aten.sum.dim_IntList: elementwise.sum_of,
+    aten.tanh.default: elementwise.tanh,
     aten.to.dtype: _identity,
     aten.transpose.int: movement.transpose,
     aten.type_as.default: _identity,

@@ -160,6 +160,11 @@ def silu(tracer: Tracer, node: fx.Node) -> str:
     return activation_of(tracer, node, tracer.value(arguments(node)[0]), "silu")
 
 
+def tanh(tracer: Tracer, node: fx.Node) -> str:
+    """The hyperbolic tangent."""
+    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "tanh")
+
+
 def relu(tracer: Tracer, node: fx.Node) -> str:
     """`max(x, 0)`."""
     return activation_of(tracer, node, tracer.value(arguments(node)[0]), "relu")
