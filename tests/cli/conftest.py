@@ -10,15 +10,20 @@ from tiny_models import pixels
 from .helpers import KIND, files, run, save
 
 
+def filled(folder: Path) -> Path:
+    """A folder with a checkpoint and calibration images."""
+    save(folder / "m.pt")
+    for i, image in enumerate(pixels(KIND, 6).numpy()):
+        images = folder / "calib" / f"class{i % 2}"
+        images.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(images / f"{i}.png")
+    return folder
+
+
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A folder with a checkpoint and calibration images."""
-    save(tmp_path / "m.pt")
-    for i, image in enumerate(pixels(KIND, 6).numpy()):
-        folder = tmp_path / "calib" / f"class{i % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / f"{i}.png")
-    return tmp_path
+    """A folder with a checkpoint and calibration images, of the test's own."""
+    return filled(tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import onnx
 import pytest
+from click.testing import Result
 from tiny_models import images, prepared, tiny
 
 from mptq_export.allocate.costs import Costs
@@ -16,6 +17,7 @@ from mptq_export.allocate.units import Widths
 from mptq_export.recipe.store import read_recipe
 from mptq_export.verify.compare import verify_model
 
+from .conftest import filled
 from .helpers import KIND, WRITTEN, files, run, save
 
 RANGE = ("--mixed-range", "4-6")
@@ -54,34 +56,53 @@ def means(path: Path) -> tuple[float, float]:
     return Costs.of(prepared(KIND)).mean_bits(widths_of(path))
 
 
+MEASURE = Evaluator.divergences
+
+
+def cut_at(count: int, patch: pytest.MonkeyPatch) -> None:
+    """Break a search at its Nth measurement; 0 lets it pass."""
+    left = [count]
+
+    def divergences(self: Evaluator, widths: Widths) -> list[float]:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return MEASURE(self, widths)
+
+    patch.setattr(Evaluator, "divergences", divergences)
+
+
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function after which a search breaks at its Nth measurement; 0 lets it pass again."""
-    measure = Evaluator.divergences
+    return lambda count: cut_at(count, monkeypatch)
 
-    def after(count: int) -> None:
-        left = [count]
 
-        def divergences(self: Evaluator, widths: Widths) -> list[float]:
-            left[0] -= 1
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            return measure(self, widths)
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What an interrupted search leaves."""
+    folder = filled(tmp_path_factory.mktemp("interrupted"))
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at(5, patch)
+        assert mixed(folder).exit_code != 0
+    return (folder / "m.mptq.search.jsonl").read_bytes()
 
-        monkeypatch.setattr(Evaluator, "divergences", divergences)
 
-    return after
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A folder with the files of a search, and what the command said; for reading."""
+    folder = filled(tmp_path_factory.mktemp("searched"))
+    return folder, mixed(folder)
 
 
 # -- good runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_search_writes_a_file_that_holds_and_its_evidence(work: Path):
-    before = set(files(work))
-    result = mixed(work)
+def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path, Result]):
+    work, result = searched
     assert result.exit_code == 0, (result.output, result.exception)
     assert result.stderr == ""
-    assert set(files(work)) - before == WRITTEN | {"m.mptq.search.json"}
+    assert {path.name for path in work.iterdir()} == {"m.pt", "calib", *WRITTEN, "m.mptq.search.json"}
     assert re.search(r"bits +mixed 5: mean [45]\.\d\d/[45]\.\d\d \(weights/activations\) in 10 layers", result.stdout)
     report = verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()])
     assert report.passed
@@ -191,12 +212,12 @@ def test_a_file_size_is_kept(work: Path):
     assert {activations for _, activations in widths_of(work / "m.mptq.recipe.json").values()} == {6}  # they are free
 
 
-def test_the_same_search_gives_the_same_bytes(work: Path):
-    assert mixed(work, "-o", work / "a.onnx").exit_code == 0
-    assert mixed(work, "-o", work / "b.onnx").exit_code == 0
+def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result]):
+    folder, _ = searched
+    assert mixed(folder, "-o", tmp_path / "b.onnx").exit_code == 0
     for suffix in SUFFIXES[:3]:
-        assert (work / f"a.{suffix}").read_bytes() == (work / f"b.{suffix}").read_bytes()
-    assert front(work / "a.search.json") == front(work / "b.search.json")
+        assert (tmp_path / f"b.{suffix}").read_bytes() == (folder / f"m.mptq.{suffix}").read_bytes()
+    assert front(tmp_path / "b.search.json") == front(folder / "m.mptq.search.json")
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
@@ -241,12 +262,9 @@ def test_a_finished_search_is_not_measured_again(
 
 
 @pytest.fixture
-def interrupted(work: Path, cut: Callable[[int], None]) -> Path:
+def interrupted(work: Path, journal: bytes) -> Path:
     """A working folder with the journal of an interrupted search."""
-    cut(5)
-    assert mixed(work).exit_code != 0
-    cut(0)
-    assert (work / "m.mptq.search.jsonl").exists()
+    (work / "m.mptq.search.jsonl").write_bytes(journal)
     return work
 
 
