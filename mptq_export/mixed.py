@@ -79,7 +79,7 @@ def export_mixed(
     check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_asked(request, track)
+    calibrated = calibrate_asked(request, mixed.bits[0], track)
     begin(request, calibrated)
     found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
     results = export_allocations(request, requests, found, track)

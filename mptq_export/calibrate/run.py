@@ -76,6 +76,7 @@ def calibrate(
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
+    from mptq_export.sizes import check_memory, values_at_once
     from mptq_export.transform import prepare
 
     device = _device(device)
@@ -88,6 +89,9 @@ def calibrate(
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, Statistics]":
         graph = prepare(captured, probe, normalisation)
+        if device == "cpu":
+            needed = source.count * values_at_once(graph) * 4
+            check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
         return graph, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
 
     graph, stats = run((preprocessing.mean, preprocessing.std))

@@ -18,6 +18,7 @@ from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpo
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.fit import Shapes, fit, shapes_of
 from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.sizes import check_memory
 
 _HUB = "timm:"
 _SHOWN = 3
@@ -109,6 +110,8 @@ def load_model(
     architecture = resolve_architecture(checkpoint, arch=arch, model_kwargs=model_kwargs)
     fitted = fit(architecture.name, shapes_of(checkpoint.state_dict), architecture.model_kwargs)
     tensors = _place(checkpoint, fitted.model, architecture.name)
+    weights = sum(parameter.numel() for parameter in fitted.model.parameters())
+    check_memory(f"the float model {architecture.name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(architecture.name, **fitted.model_kwargs)
     model.load_state_dict(tensors)
     names, notes = _fitting(checkpoint.class_names, model)
