@@ -63,20 +63,29 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
     check_outputs(request)
     if request.recipe is not None:
         return export_recipe(request, load_asked(request), track)
-    return export_calibrated(request, calibrate_asked(request, track), track)
+    return export_calibrated(request, calibrate_asked(request, request.bits[0], track), track)
 
 
 def load_asked(request: ExportRequest) -> "LoadedModel":
     """Load the model that a request names."""
     from mptq_export.load.run import load
+    from mptq_export.sizes import check_file
 
-    return load(
+    loaded = load(
         request.model,
         arch=request.arch,
         model_kwargs=request.model_kwargs,
         features=request.features,
         trust=request.trust,
     )
+    if request.float_onnx is not None:
+        check_file(str(request.float_onnx), parameters_of(loaded), 32, "leave --float-onnx out")
+    return loaded
+
+
+def parameters_of(loaded: "LoadedModel") -> int:
+    """How many weights a model has."""
+    return sum(parameter.numel() for parameter in loaded.model.parameters())
 
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
@@ -90,9 +99,20 @@ def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
         write_float_onnx(loaded.model, inputs, request.float_onnx, loaded.outputs)
 
 
-def calibrate_asked(request: ExportRequest, track: Track = untracked) -> Calibrated:
-    """Load and calibrate the model that a request names."""
+def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked) -> Calibrated:
+    """Load and calibrate the model that a request names.
+
+    Args:
+        request: what to export.
+        fewest: bits that weights will have at least, where no pin says otherwise.
+        track: wraps an iterable with a progress bar.
+    """
+    from mptq_export.sizes import check_file
+
     loaded = load_asked(request)
+    pinned = [weights for weights, _ in request.pins.values()]
+    bits = 8 if request.weight_storage == "int8" else min([fewest, *pinned])
+    check_file(str(request.out), parameters_of(loaded), bits, "use fewer bits for the weights")
     return calibrate(loaded, request.calib, count=request.count, device=request.device, track=track)
 
 
@@ -100,14 +120,23 @@ def begin(request: ExportRequest, calibrated: Calibrated) -> None:
     """What comes before the long work: refuse what cannot be, write the float companion.
 
     Raises:
-        MptqError: the file's input shall be pixels and the calibration inputs are none, or there is no companion.
+        MptqError: the file's input shall be pixels and the calibration inputs are none, memory is too small, or there
+            is no companion.
     """
+    from mptq_export.quantize.method import METHODS
+    from mptq_export.sizes import check_memory, values_at_once
+
     if request.input_type == "uint8" and not calibrated.pixel_inputs:
         preprocessing = calibrated.loaded.preprocessing
         raise MptqError(
             f"{calibrated.calib}: the calibration inputs are not 8-bit pixels normalised with mean "
             f"{preprocessing.mean} and std {preprocessing.std}; --input uint8 needs such inputs"
         )
+    if calibrated.images.device.type == "cpu":
+        # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
+        size = 12 if METHODS[request.method].measures_inputs else 4
+        needed = size * len(calibrated.images) * values_at_once(calibrated.graph)
+        check_memory(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")
     write_companion(request, calibrated.loaded)
 
 
@@ -212,6 +241,9 @@ def learned(
     request: ExportRequest, calibrated: Calibrated, graph: "Graph", recipe: "Recipe", track: Track
 ) -> "tuple[Graph, Recipe]":
     """The recipe with learned codes where they are asked for, and its graph on the CPU."""
+    import torch
+
+    graph = graph.cast(torch.float32)
     if request.reconstruct:
         from mptq_export.capture.blocks import split_blocks, trunk
         from mptq_export.quantize.reconstruct import reconstruct
@@ -255,7 +287,7 @@ def written(
 
         inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
         write_kit(request.out, inputs, request.kit, force=request.force)
-    weights = sum(p.numel() for p in loaded.model.parameters()) * 4
+    weights = parameters_of(loaded) * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
     made = (request.float_onnx, command, request.recipe)

@@ -119,7 +119,7 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
     _check_shapes(path, recipe, graph)
     for name, smoothing in recipe.smoothing.items():
         graph = smooth(graph, graph[name], smoothing)
-    return graph
+    return graph.cast(torch.float32)
 
 
 def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:

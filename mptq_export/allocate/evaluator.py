@@ -46,7 +46,7 @@ class Evaluator:
         self._inputs: list[torch.Tensor] = [images]
         self._widths: Widths = {}
         with torch.no_grad():
-            self._float = torch.cat([evaluate(graph, part) for part in torch.split(images, 16)])
+            self._float = torch.cat([evaluate(graph, part.double()) for part in torch.split(images, 16)])
 
     def divergences(self, widths: Widths) -> list[float]:
         """Divergence of every image; blocks before the first change from the last call are reused."""

@@ -55,13 +55,13 @@ def sensitivity_table(
             values[node.name] = value
 
         with torch.enable_grad():
-            output = evaluate(graph, part.detach().requires_grad_(), observe)
+            output = evaluate(graph, part.double().requires_grad_(), observe)
             drawn = (hessian_draw(graph, output, generator) * output).sum()
             gradients = torch.autograd.grad(drawn, [values[name] for name in by_layer])
         with torch.no_grad():
             for name, gradient in zip(by_layer, gradients, strict=True):
                 node = graph[name]
-                inputs = [_as_simulated(graph, source, values[source].detach()) for source in node.inputs]
+                inputs = [_as_simulated(graph, source, values[source].detach().float()) for source in node.inputs]
                 for unit in by_layer[name]:
                     for b in bits:
                         catalogue.install(simulator, name, unit.applied(start, b)[name], part.device)

@@ -21,7 +21,7 @@ class _TransformChooser(Builder):
     def _weights(self, node: Node) -> WeightQuant:
         weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
         codes, scale = quantize_weight(weight, _WEIGHT_BITS)
-        stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].cpu().numpy()
+        stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
         form = CodeRange.of(_WEIGHT_BITS).form
         return WeightQuant(stored, scale.cpu().numpy(), bias, _WEIGHT_BITS, form, "min/max scales")
 

@@ -19,14 +19,14 @@ def evaluate(
 
     Args:
         graph: canonical graph.
-        images: input batch in the layout of the graph's input (float32).
+        images: input batch in the layout of the graph's input; float32, or float64 to compute in it.
         observe: called with every node and its value, in order.
-        compute_node: gives the value of a node; the float meaning (`compute`) by default.
+        compute_node: gives the value of a node; the float meaning (`compute`) in the type of the images by default.
 
     Returns:
-        The output value, float32.
+        The output value.
     """
-    compute_node = compute_node or compute
+    compute_node = compute_node or computed_in(images.dtype)
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, torch.Tensor] = {}
     for node in graph:
@@ -39,15 +39,20 @@ def evaluate(
     return values[graph.output]
 
 
+def computed_in(dtype: torch.dtype) -> Compute:
+    """The float meaning of a node whose inputs have a type."""
+    return lambda node, inputs: compute(node.cast(dtype), inputs)
+
+
 def compute(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
     """The value of one node.
 
     Args:
         node: any canonical node but `input`.
-        inputs: values of `node.inputs`.
+        inputs: values of `node.inputs`, in the type of the node's tensors.
 
     Returns:
-        A float32 tensor of shape `node.shape.at(batch)`.
+        A tensor of that type and of shape `node.shape.at(batch)`.
     """
     if node.op == "constant":
         return node.params["value"]
@@ -130,7 +135,8 @@ def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
 
 
 def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:
-    gain, offset = (torch.tensor(node.attrs[key], device=x.device).reshape(-1, 1, 1) for key in ("gain", "offset"))
+    both = (torch.tensor(node.attrs[key], dtype=torch.float64).to(x) for key in ("gain", "offset"))
+    gain, offset = (each.reshape(-1, 1, 1) for each in both)
     return x * gain + offset
 
 

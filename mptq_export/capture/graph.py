@@ -55,7 +55,7 @@ class Node:
         inputs: names of the values read.
         shape: shape of the value.
         attrs: plain numbers and strings (axis, eps, ...).
-        params: float32 tensors (weight, bias, value).
+        params: float32 tensors (weight, bias, value); float64 where a search has transformed them.
     """
 
     op: str
@@ -64,6 +64,12 @@ class Node:
     shape: Shape
     attrs: dict[str, Any] = field(default_factory=dict)
     params: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def cast(self, dtype: torch.dtype) -> "Node":
+        """The node with tensors of a type; itself where they have it."""
+        if all(value.dtype == dtype for value in self.params.values()):
+            return self
+        return replace(self, params={name: value.to(dtype) for name, value in self.params.items()})
 
 
 class Graph:
@@ -142,6 +148,10 @@ class Graph:
         """A copy whose tensors are on a device."""
         moved = (replace(node, params={k: v.to(device) for k, v in node.params.items()}) for node in self)
         return Graph(moved, self.output)
+
+    def cast(self, dtype: torch.dtype) -> "Graph":
+        """A copy whose tensors have a type."""
+        return Graph((node.cast(dtype) for node in self), self.output)
 
     def updated(self, changes: dict[str, Node]) -> "Graph":
         """A copy in which the nodes named in `changes` are replaced."""

@@ -46,7 +46,7 @@ def choose_activation(
         bits: width of matmul operands; pixels, scores, and what activation functions read or give as floats, keep 8.
         known: the quantizers of all sites before this one.
         method: which techniques are used.
-        importance: float32 [rows], weights of the rows of the linear layer that reads the value, if there is one.
+        importance: float64 [rows], weights of the rows of the linear layer that reads the value, if there is one.
 
     Raises:
         MptqError: a table cannot be certified.
@@ -65,7 +65,7 @@ def choose_activation(
         if not method.clipping:
             return affine(observed(value), 8)
         readers = reading_weights(graph, site.node.name)
-        columns = readers.square().sum(0) if readers is not None else value.new_ones(1)
+        columns = value.new_ones(1).double() if readers is None else readers.double().square().sum(0)
         return best_argument(Sample.of(value, importance), observed(value), columns, site.node.attrs["function"])
     if site.kind == "matmul" and root.op == "linear":
         return (
@@ -100,7 +100,7 @@ def _after_activation(
     source, function = known[f"{producer.name}.input"], producer.attrs["function"]
     quant = affine(observed(value), bits)
     if weight is not None and (method.regions or method.clipping):
-        seen, sample = Histogram.of(value, weight.square().sum(0), importance), Sample.of(value, importance)
+        seen, sample = Histogram.of(value, weight.double().square().sum(0), importance), Sample.of(value, importance)
         quant = activation_levels(seen, sample, weight, source, function, bits, regions=method.regions)
     return certify_activation(site.key, source, quant, function)
 

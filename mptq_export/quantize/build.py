@@ -3,6 +3,10 @@
 Every layer is quantized with the inputs that the quantized layers before it give, towards the outputs of the float
 model, so that later layers correct what earlier ones got wrong. Memory holds the values that are still to be read,
 of all images.
+
+The same images give the same recipe on every CPU. The quantized values are exact (`simulate.py`). What is a float by
+nature (the float model, moments, transforms, errors) is float64: sums in another order differ by 1e-15 or so, far less
+than what a code or a scale is rounded by.
 """
 
 from collections.abc import Callable
@@ -13,7 +17,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import compute, depthwise, evaluate, patch_weight, patches
+from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, patch_weight, patches
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation
@@ -37,6 +41,8 @@ Tick = Callable[[Node], None]
 
 #: Images of one backward pass.
 _BATCH = 8
+
+_FLOAT64 = computed_in(torch.float64)
 
 #: Largest relative change of a layer's float output that a transform may cause.
 TOLERANCE = 1e-5
@@ -68,7 +74,7 @@ def build_recipe(
         importance: row weights of the layers where they are known already; None measures them.
 
     Returns:
-        The graph with its transforms applied, and a recipe without its proof.
+        The graph with its transforms applied (what they changed is float64), and a recipe without its proof.
 
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
@@ -94,7 +100,7 @@ class _Fitted:
 
 
 class Builder:
-    """The walk: values of the float model and of the quantized model side by side."""
+    """The walk: values of the float model (float64, where a method asks for them) and of the quantized model."""
 
     #: The widest weights whose rounding is compensated.
     COMPENSATED = 8
@@ -128,7 +134,7 @@ class Builder:
         before = self.graph
         with torch.no_grad():
             self.run(images, tick)
-            outputs = (before.parts(evaluate(graph, images[:2])) for graph in (self.graph, before))
+            outputs = (before.parts(evaluate(graph, images[:2].double())) for graph in (self.graph, before))
             for pair in zip(*outputs, strict=True):
                 _assert_same("SQ-b with balanced attention", *pair)
         activations = self.simulator.activations
@@ -141,7 +147,9 @@ class Builder:
         for name in list(self.graph.nodes):
             node = self.graph[name]
             if node.op == "input":
-                self._floats[name] = self._values[name] = images
+                self._values[name] = images
+                if self.method.measures_inputs:
+                    self._floats[name] = images.double()
             elif node.op in WEIGHTED:
                 self._linear(node)
             else:
@@ -157,8 +165,9 @@ class Builder:
 
     def _float(self, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
-        self._floats[node.name] = compute(node, [self._floats[name] for name in node.inputs])
-        self._forget(self._floats, node)
+        if self.method.measures_inputs:
+            self._floats[node.name] = _FLOAT64(node, [self._floats[name] for name in node.inputs])
+            self._forget(self._floats, node)
 
     def _other(self, node: Node) -> None:
         for site in self.simulator.sites.get(node.name, ()):
@@ -213,21 +222,23 @@ class Builder:
         value = self._values[norm.name]
         widths = self.widths(readers[0].name)
         choice = choose_smoothing(value, weight, widths, self.method, self.importance.get(direct))
-        rows = drawn_rows(value)
+        rows = drawn_rows(value).double()
         self.smoothing[norm.name] = choice
         before = {reader.name: reader for reader in readers}
         self.graph = smooth(self.graph, norm, choice)
         shift, scale = (torch.from_numpy(part).to(rows) for part in (choice.shift, choice.scale))
         for reader in smoothed_readers(self.graph, self.graph[norm.name]):
-            exact = compute(before[reader.name], [rows])
-            _assert_same(f"SQ-b at {norm.name}", compute(reader, [(rows - shift) / scale]), exact)
-        for values in (self._floats, self._values):
-            values[norm.name] = (values[norm.name] - shift) / scale
+            exact = _FLOAT64(before[reader.name], [rows])
+            _assert_same(f"SQ-b at {norm.name}", _FLOAT64(reader, [(rows - shift) / scale]), exact)
+        folded = self.graph[norm.name]
+        self._values[norm.name] = self.simulator.compute(folded, [self._values[name] for name in norm.inputs])
+        if norm.name in self._floats:
+            self._floats[norm.name] = (self._floats[norm.name] - shift) / scale
 
     def _linear(self, node: Node) -> None:
         source = self._values[node.inputs[0]]
         if self.method.balance and node.op == "linear":
-            outputs = compute(node, [drawn_rows(source)])
+            outputs = _FLOAT64(node, [drawn_rows(source).double()])
             self.graph = balance_attention(self.graph, node, outputs)
             node = self.graph[node.name]
         self._float(node)
@@ -285,7 +296,7 @@ class Builder:
         if fitted.moments is not None:
             return fitted.moments.bias_for(weight)
         x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
-        gap = self._target(node) - depthwise(node, x, weight, fitted.bias)
+        gap = self._target(node) - depthwise(node, x.double(), weight.double(), fitted.bias.double())
         return fitted.bias + gap.reshape(-1, gap.shape[-1]).mean(0)
 
     def _target(self, node: Node) -> torch.Tensor:

@@ -17,12 +17,13 @@ def divergence(graph: Graph, exact: torch.Tensor, found: torch.Tensor) -> torch.
 
     Args:
         graph: the graph of both.
-        exact: float32 output of the float model, [B, values].
+        exact: output of the float model, [B, values].
         found: the quantized model's.
 
     Returns:
-        float32 [B], 0 or more: nats for logits, a ratio of squares for feature maps.
+        float64 [B], 0 or more: nats for logits, a ratio of squares for feature maps.
     """
+    exact, found = exact.double(), found.double()
     if not graph.maps:
         exact, found = exact.log_softmax(-1), found.log_softmax(-1)
         return (exact.exp() * (exact - found)).sum(-1)
@@ -36,7 +37,7 @@ def hessian_draw(graph: Graph, output: torch.Tensor, generator: torch.Generator)
     That is `diag(p) - p p^T` for logits, and `2 / (maps |x|^2)` on the diagonal for every map x.
     """
     output = output.detach()
-    noise = torch.randn(output.shape, generator=generator).to(output)
+    noise = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
     if not graph.maps:
         probability = output.softmax(-1)
         scaled = probability.sqrt() * noise

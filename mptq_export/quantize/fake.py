@@ -5,7 +5,7 @@ import torch
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Elements that are worked on at once.
-_CHUNK = 1 << 22
+CHUNK = 1 << 22
 
 
 def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
@@ -23,7 +23,7 @@ def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
     if not quant.regions:
         return steps.round_().add_(quant.zero_point).clamp_(quant.low, quant.high)
     # In place, a few million elements at a time: a sum over regions would hold three more copies of the tensor.
-    for part in torch.split(steps.view(-1), _CHUNK):
+    for part in torch.split(steps.view(-1), CHUNK):
         start, total = quant.low, torch.full_like(part, quant.low)
         for region in quant.regions:
             unit = 1 << region.shift

@@ -40,15 +40,15 @@ class Histogram:
 
         Args:
             value: float32 [..., K].
-            columns: float32 [K], how much every channel counts.
-            importance: float32 [rows], how much every row counts.
+            columns: float64 [K], how much every channel counts.
+            importance: float64 [rows], how much every row counts.
         """
         rows = value.reshape(-1, value.shape[-1])
         low, high = (float(v) for v in torch.aminmax(rows))
         factor = _BINS / max(high - low, 1e-30)
         counts = torch.zeros(_BINS, dtype=torch.float64, device=rows.device)
-        columns = torch.ones_like(rows[0]) if columns is None else columns
-        importance = torch.ones_like(rows[:, 0]) if importance is None else importance
+        columns = counts.new_ones(rows.shape[1]) if columns is None else columns.double()
+        importance = counts.new_ones(len(rows)) if importance is None else importance.double()
         step = max(1, _CHUNK // rows.shape[1])
         for start in range(0, len(rows), step):
             part = rows[start : start + step]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 
 from mptq_export.capture.blocks import Block, split_blocks
-from mptq_export.capture.evaluate import compute
+from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.divergence import hessian_draw
 
@@ -19,25 +19,28 @@ _EQUAL = 0.5
 
 _LAYERS = frozenset({"linear", "patch_embed"})
 
+_COMPUTE = computed_in(torch.float64)
+
 
 def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of the rows of every linear layer and patch embedding.
 
     Args:
         graph: prepared canonical graph, on the device of the batches.
-        batches: float32 calibration inputs, in order.
+        batches: calibration inputs, in order.
 
     Returns:
-        For each layer by name: float32 [rows], mean 1, rows in the order of the batches.
+        For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
+        which rows are drawn and how weights are rounded would else depend on the order of sums.
     """
     squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if node.op in _LAYERS}
     generator = torch.Generator().manual_seed(0)
     blocks = split_blocks(graph, whole=True)
     for images in batches:
         with torch.no_grad():
-            sources = [images]
+            sources = [images.double()]
             for block in blocks:
-                sources.append(block.run(sources[-1], compute))
+                sources.append(block.run(sources[-1], _COMPUTE))
         gradient = hessian_draw(graph, sources.pop(), generator)
         for block in reversed(blocks):
             source = sources.pop().detach().requires_grad_()
@@ -57,7 +60,7 @@ def _block_gradients(
     layers: dict[str, torch.Tensor] = {}
 
     def tracked(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
-        value = compute(node, inputs)
+        value = _COMPUTE(node, inputs)
         if node.op in _LAYERS:
             layers[node.name] = value
         return value

@@ -87,7 +87,7 @@ def activation_levels(
     Args:
         seen: all values, each counted as much as its error matters.
         sample: some rows of them.
-        weight: float32 [N, K], of what reads them.
+        weight: [N, K], of what reads them.
         source: quantizer of the function's argument.
         function: as for `mptq_export.quantize.certify.activation`.
         bits: 2 to 8.
@@ -108,8 +108,10 @@ def activation_levels(
         ranked.append((float(error[best]), quant))
     ranked.sort(key=lambda entry: entry[0])
 
+    error_of = sample.output_error(weight)
+
     def measured(quant: ActivationQuant) -> float:
-        return sample.squared_error(fake_quantize(sample.rows, quant) - sample.rows, weight)
+        return error_of(fake_quantize(sample.rows, quant) - sample.rows)
 
     plain = affine(Range(seen.low, seen.high), bits)
     return min((plain, *(quant for _, quant in ranked[:_MEASURED])), key=measured)

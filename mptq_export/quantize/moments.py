@@ -13,11 +13,11 @@ import torch
 #: Ridge strengths that are tried, as parts of the mean diagonal of H.
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
-#: Part of the mean square that is added to variances: what float32 products leave of a constant may be negative.
+#: Part of the mean square that is added to variances: what sums leave of a constant may be negative.
 _ROUNDING = 1e-5
 
-#: Rows that are multiplied in float32 before their sum is kept in float64.
-_CHUNK = 16384
+#: Rows that are copied to float64 and multiplied at once.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Moments:
 
     Attributes:
         halves: sums over the even and over the odd images.
-        weight: W, float32 [N, K].
-        bias: b, float32 [N].
+        weight: W, float64 [N, K].
+        bias: b, float64 [N].
     """
 
     halves: tuple[_Sums, _Sums]
@@ -69,15 +69,15 @@ class Moments:
         """Measure.
 
         Args:
-            x: float32 [rows, K], what the layer reads, image by image.
-            target: float32 [rows, N], what it should give.
-            weight: float32 [N, K].
-            bias: float32 [N].
+            x: [rows, K], what the layer reads, image by image.
+            target: [rows, N], what it should give.
+            weight: [N, K].
+            bias: [N].
             images: number of images in the rows.
-            importance: float32 [rows], how much every row counts; alike by default.
+            importance: [rows], how much every row counts; alike by default.
         """
-        if importance is None:
-            importance = torch.ones_like(x[:, 0])
+        weight, bias = weight.double(), bias.double()
+        importance = x.new_ones(len(x), dtype=torch.float64) if importance is None else importance.double()
         each = max(1, len(x) // images)
         odd = torch.arange(len(x), device=x.device).div(each, rounding_mode="floor") % 2
         halves = ((odd == side).nonzero()[:, 0] for side in (0, 1))
@@ -96,7 +96,7 @@ class Moments:
         return (1 - share) * full + share * torch.diag(full.diagonal())
 
     def corrected(self) -> torch.Tensor:
-        """The weight that fits the target best, float32 [N, K]; the weight itself where no correction generalises."""
+        """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""
         if not self.halves[1].rows:  # one image: nothing to hold back
             return self.weight
         first, second = (half.centred() for half in self.halves)
@@ -107,13 +107,13 @@ class Moments:
         best = max(RIDGES, key=lambda ridge: gains[ridge])
         if not gains[best] > 0:
             return self.weight
-        return (self.weight.double() + _fit(*self._all.centred(), best)).float()
+        return self.weight + _fit(*self._all.centred(), best)
 
     def bias_for(self, weight: torch.Tensor) -> torch.Tensor:
-        """The bias with which `weight` gives the mean of the target, float32 [N]."""
+        """The bias with which `weight` gives the mean of the target, float64 [N]."""
         total = self._all
-        missing = (self.weight.double() - weight.double()) @ total.x + total.d
-        return (self.bias.double() + missing / total.weight).float()
+        missing = (self.weight - weight.double()) @ total.x + total.d
+        return self.bias + missing / total.weight
 
 
 def _sums(
@@ -129,12 +129,12 @@ def _sums(
     zeros = [torch.zeros(shape, dtype=torch.float64, device=x.device) for shape in ((keys, keys), (width, keys))]
     total = _Sums(0, 0.0, x.new_zeros(keys).double(), x.new_zeros(width).double(), *zeros)
     for rows in torch.split(chosen, _CHUNK):
-        part = x[rows]
+        part = x[rows].double()
         lacking = target[rows] - part @ weight.T - bias
         factor = importance[rows, None]
         weighted = part * factor
-        sums = ((factor * lacking).double().sum(0), (weighted.T @ part).double(), (lacking.T @ weighted).double())
-        total = total + _Sums(len(part), float(factor.double().sum()), weighted.double().sum(0), *sums)
+        sums = ((factor * lacking).sum(0), weighted.T @ part, lacking.T @ weighted)
+        total = total + _Sums(len(part), float(factor.sum()), weighted.sum(0), *sums)
     return total
 
 

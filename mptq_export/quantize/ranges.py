@@ -48,14 +48,15 @@ def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor) ->
         sample: rows of the value.
         seen: range of the whole value.
         bits: 2 to 8.
-        weight: float32 [N, K], of what reads the value.
+        weight: [N, K], of what reads the value.
     """
     middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2
     ranges = [Range(middle - part * half, middle + part * half) for part in _PARTS]
     if seen.low > -0.5 * seen.high:
         ranges = [Range(seen.low, seen.high * part) for part in _PARTS]
     candidates = [affine(r, bits, _BY_ERROR) for r in ranges]
-    return min(candidates, key=lambda q: sample.squared_error(fake_quantize(sample.rows, q) - sample.rows, weight))
+    error = sample.output_error(weight)
+    return min(candidates, key=lambda q: error(fake_quantize(sample.rows, q) - sample.rows))
 
 
 def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
@@ -70,15 +71,15 @@ def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: 
     Args:
         sample: rows of the arguments.
         seen: range of all arguments.
-        columns: float32 [K], sum of the squares of the weights that read each result.
+        columns: float64 [K], sum of the squares of the weights that read each result.
         function: as for `mptq_export.capture.activations.activation`.
     """
     floors = [seen.low, *(floor for floor in _FLOORS if floor > seen.low)]
     candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
-    exact = activation(sample.rows, function)
+    exact = activation(sample.rows.double(), function)
 
     def error(quant: ActivationQuant) -> float:
-        gap = activation(fake_quantize(sample.rows, quant), function) - exact
+        gap = activation(fake_quantize(sample.rows, quant).double(), function) - exact
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     return min(candidates, key=error)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from mptq_export.capture.activations import activation
 from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph
@@ -40,6 +41,9 @@ class _Straight(Simulator):
     def codes(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
         smooth = (x / quant.scale + quant.zero_point).clamp(quant.low, quant.high)
         return smooth + (super().codes(x.detach(), quant) - smooth).detach()
+
+    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
+        return activation(self.quantized(x, quant), function)
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         return x + (x.round() - x).detach()

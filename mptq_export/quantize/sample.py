@@ -1,5 +1,9 @@
-"""A bounded sample of the rows of a value that stands for all of them, outliers included."""
+"""A bounded sample of the rows of a value that stands for all of them, outliers included.
 
+Errors are float64: candidates are compared by them, and which is best must not depend on the order of sums.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +15,9 @@ _EXTREMES = 256
 #: Rows that are drawn from the others.
 _DRAWN = 1792
 
+#: Rows whose deviations are computed at once.
+_CHUNK = 4096
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -18,7 +25,7 @@ class Sample:
 
     Attributes:
         rows: float32 [n, K].
-        counts: float32 [n]; the counts of all rows together are about the number of rows of the value.
+        counts: float64 [n]; the counts of all rows together are about the number of rows of the value.
     """
 
     rows: torch.Tensor
@@ -30,40 +37,47 @@ class Sample:
 
         Args:
             value: float32 [..., K].
-            importance: float32 [rows]; others are drawn in proportion to it, and extremes count as much.
+            importance: float64 [rows]; others are drawn in proportion to it, and extremes count as much.
         """
         rows = value.reshape(-1, value.shape[-1])
-        weights = torch.ones_like(rows[:, 0]) if importance is None else importance
+        weights = rows.new_ones(len(rows), dtype=torch.float64) if importance is None else importance.double()
         if len(rows) <= _EXTREMES + _DRAWN:
             return Sample(rows, weights)
         extremes = _outlyingness(rows).argsort(descending=True, stable=True)[:_EXTREMES]
         others = torch.ones_like(weights, dtype=torch.bool)
         others[extremes] = False
         index = others.nonzero()[:, 0]
-        chances = weights[index].double().cpu()
+        chances = weights[index].cpu()
         generator = torch.Generator().manual_seed(0)
         drawn = index[torch.multinomial(chances, _DRAWN, replacement=True, generator=generator).to(index.device)]
-        each = torch.full((_DRAWN,), float(chances.sum()) / _DRAWN, device=rows.device)
+        each = weights.new_full((_DRAWN,), float(chances.sum()) / _DRAWN)
         return Sample(rows[torch.cat([extremes, drawn])], torch.cat([weights[extremes], each]))
 
-    def squared_error(self, gap: torch.Tensor, weight: torch.Tensor) -> float:
-        """Squared error of `x W^T` over the sample.
+    def output_error(self, weight: torch.Tensor) -> Callable[[torch.Tensor], float]:
+        """What gives the squared error of `x W^T` over the sample for an error of its rows, float32 [n, K].
 
         Args:
-            gap: float32 [n, K], error of the rows.
-            weight: float32 [N, K].
+            weight: [N, K], of what reads the rows.
         """
-        if weight.shape[0] < weight.shape[1]:
-            errors = (gap @ weight.T).square().sum(1)
-        else:
-            errors = ((gap @ (weight.T @ weight)) * gap).sum(1)
-        return float((errors * self.counts).sum())
+        weight = weight.double()
+        square = weight.T @ weight if len(weight) >= weight.shape[1] else None
+
+        def error(gap: torch.Tensor) -> float:
+            gap = gap.double()
+            errors = (gap @ weight.T).square().sum(1) if square is None else ((gap @ square) * gap).sum(1)
+            return float((errors * self.counts).sum())
+
+        return error
 
 
 def _outlyingness(rows: torch.Tensor) -> torch.Tensor:
-    largest = rows.abs().amax(1)
-    centred = rows - rows.mean(0)
-    deviations = centred.div_(centred.square().mean(0).sqrt_().clamp_min_(1e-8)).abs_().amax(1)
+    """Largest element of every row, in its own units or in deviations of its channel: float64 [rows], at most 1."""
+    parts = torch.split(rows, _CHUNK)
+    mean = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0) / len(rows)
+    square = torch.stack([(part - mean).square_().sum(0) for part in parts]).sum(0) / len(rows)
+    deviation = square.sqrt_().clamp_min_(1e-8)
+    largest = rows.abs().amax(1).double()
+    deviations = torch.cat([(part - mean).div_(deviation).abs_().amax(1) for part in parts])
     return torch.maximum(largest / largest.max().clamp_min(1e-30), deviations / deviations.max().clamp_min(1e-30))
 
 
@@ -72,8 +86,8 @@ def drawn_rows(value: torch.Tensor, importance: torch.Tensor | None = None) -> t
     rows = value.reshape(-1, value.shape[-1])
     if importance is None and len(rows) <= _EXTREMES + _DRAWN:
         return rows
-    chances = torch.ones(len(rows)) if importance is None else importance.cpu()
+    chances = torch.ones(len(rows), dtype=torch.float64) if importance is None else importance.cpu().double()
     chosen = torch.multinomial(
-        chances.double(), _EXTREMES + _DRAWN, replacement=True, generator=torch.Generator().manual_seed(0)
+        chances, _EXTREMES + _DRAWN, replacement=True, generator=torch.Generator().manual_seed(0)
     )
     return rows[chosen.to(rows.device)]

@@ -1,10 +1,10 @@
 """The quantized model in torch: the numbers of the emitted graph.
 
-Where the file rounds, this rounds too: operands, weights, biases, residual grids, constants of scores. A code can
-differ only where a float32 result lies within rounding errors of a boundary.
+Where the file rounds, this rounds too: operands, weights, biases, residual grids, constants of scores. Sums are those
+of whole numbers, functions those of codes, and the rest is element-wise: every CPU finds the same bits. A code can
+differ from the file's only where a float32 result lies within rounding errors of a boundary.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Self
 
@@ -15,15 +15,14 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from mptq_export.calibrate.sites import Site, score_path, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.fake import codes
+from mptq_export.quantize.certify import activation_results
+from mptq_export.quantize.fake import CHUNK, codes
 from mptq_export.quantize.score_bias import bias_codes
+from mptq_export.quantize.whole import Product, grid_mean, grid_norm, whole_matmul, whole_product
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
 #: The middle of the float32 numbers that are 1 apart: whole numbers plus this, plus a fraction, are whole again.
 SHIFT = 1.5 * 2.0**23
-
-Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Accumulators from whole input steps, weight codes and whole bias steps."""
 
 
 class Simulator:
@@ -88,6 +87,14 @@ class Simulator:
         """What a matmul sees of an operand."""
         return (self.codes(x, quant) - quant.zero_point) * quant.scale
 
+    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
+        """An activation function of a quantized argument: float32, from its results for the codes that there are."""
+        table = torch.from_numpy(activation_results(quant, function).astype(np.float32)).to(x.device)
+        flat, result = x.reshape(-1), torch.empty(x.numel(), device=x.device)
+        for source, target in zip(torch.split(flat, CHUNK), torch.split(result, CHUNK), strict=True):
+            target.copy_(table.index_select(0, (self.codes(source, quant) - quant.low).to(torch.int32)))
+        return result.reshape(x.shape)
+
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """A linear layer from its float input.
 
@@ -103,7 +110,7 @@ class Simulator:
         """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
         weight, scale, bias = self.weights[name]
         unit = scale * quant.scale
-        return product(steps, weight, self.rounded(bias.double() / unit.double()).float()) * unit
+        return whole_product(steps, weight, self.rounded(bias.double() / unit.double()), _reach(quant), product) * unit
 
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
@@ -136,28 +143,33 @@ class Simulator:
             return self.accumulated(node.name, steps, quant, partial(depthwise, node))
         if node.op == "linear":
             return self.linear(node.name, inputs[0])
-        total, unit = None, 1.0
-        inputs = list(inputs)
+        if node.op == "activation":
+            return self.activated(inputs[0], self.activations[f"{node.name}.input"], node.attrs["function"])
+        if node.op == "matmul":
+            return self._matmul(node, inputs)
+        node, inputs = node.cast(torch.float32), list(inputs)
         for position, exponent in self.grids[node.name]:
             inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
         if node.name in self.constants:
             position, key = self.constants[node.name]
             inputs[position] = _whole_steps(inputs[position], self.activations[key].scale)
-        for site in self.sites.get(node.name, ()):
-            if site.kind == "result":
-                continue
-            quant = self.activations[site.key]
-            if site.kind == "attention":
-                inputs[0] = self.codes(inputs[0], quant)
-                total = inputs[0].sum(-1, keepdim=True)
-            elif total is not None:  # v beside attention codes: an integer matmul, scaled afterwards
-                inputs[1] = self.codes(inputs[1], quant) - quant.zero_point
-                unit = quant.scale
-            else:
-                position = 1 if site.key.endswith(".b") else 0
-                inputs[position] = self.quantized(inputs[position], quant)
-        result = self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
-        return result if total is None else result * unit / total
+        if node.op == "layer_norm":
+            return grid_norm(node, inputs[0])
+        if node.op == "mean":
+            return grid_mean(node, inputs[0])
+        return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
+
+    def _matmul(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """An integer matmul, scaled afterwards; behind attention codes it is divided by their sum."""
+        first, second = self.sites[node.name]
+        a_quant, b_quant = self.activations[first.key], self.activations[second.key]
+        a = self.codes(inputs[0], a_quant) - a_quant.zero_point
+        b = self.codes(inputs[1], b_quant) - b_quant.zero_point
+        product = whole_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
+        unit = np.float32(b_quant.scale * node.attrs["alpha"])
+        if first.kind == "attention":
+            return product * float(unit) / a.sum(-1, keepdim=True)
+        return product * float(np.float32(a_quant.scale) * unit)
 
     def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""
@@ -166,6 +178,11 @@ class Simulator:
         position, exponent = self.updates[node.name]
         stream, update = (inputs[i] * 2.0**exponent for i in (position, 1 - position))
         return (stream + SHIFT + update - SHIFT) * 2.0**-exponent
+
+
+def _reach(quant: ActivationQuant) -> float:
+    """The largest magnitude of a code without its zero point."""
+    return float(max(quant.high - quant.zero_point, quant.zero_point - quant.low))
 
 
 def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:

@@ -38,16 +38,17 @@ def choose_smoothing(
 
     Args:
         value: float32 [images, ..., D], outputs of the layer norm.
-        weight: float32 [N, D], of all layers that read them.
+        weight: [N, D], of all layers that read them.
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
-        importance: float32 [rows], how much every row counts.
+        importance: float64 [rows], how much every row counts.
 
     Returns:
         The smoothing with the smallest error.
     """
     rows = value.reshape(-1, value.shape[-1])
-    weights = (torch.ones_like(rows[:, 0]) if importance is None else importance).reshape(value.shape[:-1])
+    weights = rows.new_ones(len(rows), dtype=torch.float64) if importance is None else importance
+    weights = weights.reshape(value.shape[:-1])
     fit = drawn_rows(value[::2], weights[::2].reshape(-1))
     odd = slice(1 if len(value) > 1 else 0, None, 2)
     held = Sample.of(value[odd], weights[odd].reshape(-1))
@@ -56,10 +57,13 @@ def choose_smoothing(
         shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
     else:
         shift, span = channel_ranges(fit, bits[1])
-    largest = weight.abs().amax(0).double().clamp_min(1e-8)
+    weight = weight.double()
+    largest = weight.abs().amax(0).clamp_min(1e-8)
     chosen = weight[:: max(1, len(weight) // _CHANNELS)]
     options = {0.0: (torch.zeros_like(shift), torch.ones_like(span))}
-    options |= {a: (shift, span**a / largest ** (1 - a)) for a in STRENGTHS}
+    # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
+    shift = shift.float().double()
+    options |= {a: (shift, (span**a / largest ** (1 - a)).float().double()) for a in STRENGTHS}
     errors = {a: _error(fit, held, chosen, *options[a], bits, method) for a in options}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
@@ -103,11 +107,11 @@ def _error(
     bits: tuple[int, int],
     method: Method,
 ) -> float:
-    fit, rows = ((part - shift.float()) / scale.float() for part in (fit, held.rows))
-    weight = weight * scale.float()
-    hessian = (fit.T @ fit / len(fit)).double() if method.rounding else None
+    fit, rows = ((part - shift) / scale for part in (fit, held.rows))
+    weight = weight * scale
+    hessian = fit.T @ fit / len(fit) if method.rounding else None
     codes, weight_scale = quantize_weight(weight, bits[0], hessian, compensate=method.rounding)
-    rounded = dequantized(codes, weight_scale)
+    rounded = dequantized(codes, weight_scale).double()
     exact = rows @ weight.T
     seen = observed(torch.cat([fit, rows]))
     errors = []

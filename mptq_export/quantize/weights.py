@@ -2,6 +2,9 @@
 
 AVX2 without VNNI adds two u8 x s8 products in int16. 255 * (|w[2i]| + |w[2i+1]|) <= 32767 holds for 7-bit codes and for
 8-bit codes whose neighbours along K sum to at most 128; the second has up to twice the resolution.
+
+Scales have few mantissa bits: fitted weights differ in their last bits from CPU to CPU, and no such difference shall
+reach the file.
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,12 @@ PAIR_LIMIT = 128
 
 #: Most steps of the accumulator that a bias may take: half of int32, the other half is left to the products.
 BIAS_STEPS = 2.0**30
+
+#: Last bits of a float32 scale that are zero: rounding up to them adds at most 5e-4 of it.
+_ROUNDED_BITS = 12
+
+#: Rows that are rounded at once, whole matrices of them.
+_ROWS = 4096
 
 #: Parts of the min/max scale that a search tries; at 8 bits only the first few.
 _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
@@ -62,10 +71,10 @@ def quantize_weight(
     """Round a weight matrix to codes.
 
     Args:
-        weight: float32 [N, K].
+        weight: [N, K].
         bits: 2 to 8.
         hessian: E[x x^T] of what the layer reads, float64 [K, K]; `search` and `compensate` need it.
-        least: smallest scales, float32 [N]: those with which the biases stay below `BIAS_STEPS`.
+        least: smallest scales, [N]: those with which the biases stay below `BIAS_STEPS`.
         search: choose every channel's scale by the error of its output instead of min/max.
         compensate: move rounding errors to other columns instead of rounding to nearest.
 
@@ -78,18 +87,35 @@ def quantize_weight(
     parts = _PARTS[: 4 if bits == 8 else None] if search else _PARTS[:1]
     widest = _widest(weight, span)
     least = torch.zeros_like(widest) if least is None else least
-    scales = torch.cat([_positive(torch.maximum(widest * part, least)) for part in parts])
-    rows = weight.repeat(len(parts), 1)
+    tried = [_positive(torch.maximum(widest * part, least)) for part in parts]
+    together = max(1, _ROWS // len(weight))
+    found = [
+        _rounded(weight, torch.stack(tried[i : i + together]), span, hessian, compensate=compensate)
+        for i in range(0, len(tried), together)
+    ]
+    codes, scale, error = found[0]
+    for other_codes, other_scale, other_error in found[1:]:
+        better = other_error < error
+        codes = torch.where(better[:, None], other_codes, codes)
+        scale, error = torch.where(better, other_scale, scale), torch.where(better, other_error, error)
+    return codes, scale
+
+
+def _rounded(
+    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: torch.Tensor | None, *, compensate: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Codes [N, K], scale [N] and error [N] of every channel at the best of its scales [parts, N]."""
+    rows, flat = weight.repeat(len(scales), 1), scales.flatten()
     if compensate and hessian is not None:
-        codes = compensated(rows, scales, hessian, span.low, span.high, span.pair_limit)
+        codes = compensated(rows, flat, hessian, span.low, span.high, span.pair_limit)
     else:
-        codes = _nearest(rows, scales, span)
-    if len(parts) > 1 and hessian is not None:
-        gap = (rows - codes * scales[:, None]).double()
-        error = ((gap @ hessian) * gap).sum(1).reshape(len(parts), -1)
-        best = error.argmin(0) * len(weight) + torch.arange(len(weight), device=weight.device)
-        codes, scales = codes[best], scales[best]
-    return codes, scales
+        codes = _nearest(rows, flat, span)
+    if hessian is None:
+        return codes, flat, torch.zeros_like(flat)
+    gap = rows.double() - codes * flat.double()[:, None]
+    error = ((gap @ hessian) * gap).sum(1).reshape(scales.shape)
+    best = error.argmin(0) * len(weight) + torch.arange(len(weight), device=weight.device)
+    return codes[best], flat[best], error.amin(0)
 
 
 def dequantized(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -118,7 +144,7 @@ def _pairs(weight: torch.Tensor) -> torch.Tensor:
 
 
 def _nearest(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange) -> torch.Tensor:
-    codes = (weight / scale[:, None]).round_().clamp_(span.low, span.high)
+    codes = (weight / scale[:, None]).round_().clamp_(span.low, span.high).float()
     if span.pair_limit is None:
         return codes
     # Rounding can lift a pair one above the limit, a scale below min/max further: take half off each of the two.
@@ -131,6 +157,7 @@ def _nearest(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange) -> torc
 
 
 def _positive(scale: torch.Tensor) -> torch.Tensor:
-    """Scales as float32; channels that are all zero (or too small for float32) get 1."""
-    scale = scale.float()
+    """Scales as short float32; channels that are all zero (or too small for float32) get 1."""
+    unit = 1 << _ROUNDED_BITS
+    scale = ((scale.float().view(torch.int32) + unit - 1) & -unit).view(torch.float32)
     return torch.where(scale > torch.finfo(torch.float32).tiny * 2**24, scale, torch.ones_like(scale))

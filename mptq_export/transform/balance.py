@@ -25,12 +25,12 @@ def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor) -> Grap
     Args:
         graph: any canonical graph.
         linear: a linear layer; one that no attention reads is left as it is.
-        outputs: float32 [rows, N], what it gives for calibration images.
+        outputs: [rows, N], what it gives for calibration images.
 
     Preserves: the output. Heads whose q and k (or v) do not come from this one layer, or that anything else
-    reads, are left as they are.
+    reads, are left as they are; what is changed is float64.
     """
-    matmuls = _only_matmuls(graph, linear)
+    matmuls, outputs = _only_matmuls(graph, linear), outputs.double()
     for matmul in matmuls:
         roots = [graph.root(name).name for name in matmul.inputs]
         if roots == [linear.name, linear.name] and _softmax_only(graph, matmul):
@@ -56,6 +56,8 @@ def balancing_matrix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """
     lower = torch.linalg.cholesky(_damped(first))
     values, vectors = torch.linalg.eigh(lower.T @ _damped(second) @ lower)
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = vectors * largest.sign()  # either sign is an eigenvector: not the one that this CPU's library finds
     quarter = values.clamp_min(float(values.max()) * 1e-12) ** 0.25
     balanced: torch.Tensor = (vectors * quarter).T @ torch.linalg.inv(lower)
     return rotation(len(first)).to(first) @ balanced
@@ -76,9 +78,9 @@ def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor
         return graph
     weight, bias = _copies(graph[name])
     for q, k in zip(q_heads.to(bias.device), k_heads.to(bias.device), strict=True):
-        keys = outputs[:, k].double()
+        keys = outputs[:, k]
         bias[k] -= keys.mean(0)
-        matrix = balancing_matrix(_moment(outputs[:, q].double()), _moment(keys - keys.mean(0)))
+        matrix = balancing_matrix(_moment(outputs[:, q]), _moment(keys - keys.mean(0)))
         inverse = torch.linalg.inv(matrix).T
         weight[q], bias[q] = matrix @ weight[q], matrix @ bias[q]
         weight[k], bias[k] = inverse @ weight[k], inverse @ bias[k]
@@ -96,7 +98,7 @@ def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tenso
     width = v_heads.shape[1]
     for head, v in enumerate(v_heads.to(bias.device)):
         columns = order[head * width : (head + 1) * width].to(bias.device)
-        values = outputs[:, v].double()
+        values = outputs[:, v]
         mean = values.mean(0)
         bias[v] -= mean
         out_bias += out_weight[:, columns] @ mean
@@ -162,7 +164,7 @@ def _copies(node: Node) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _with(node: Node, weight: torch.Tensor, bias: torch.Tensor) -> Node:
-    return replace(node, params={"weight": weight.float(), "bias": bias.float()})
+    return replace(node, params={"weight": weight, "bias": bias})
 
 
 def _moment(rows: torch.Tensor) -> torch.Tensor:

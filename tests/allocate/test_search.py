@@ -143,7 +143,7 @@ def test_the_front_falls(run: str, request: pytest.FixtureRequest):
 def test_what_is_saved_is_paid_for(untied: Run):
     few, many = untied.search.found
     assert few.divergence > many.divergence
-    assert untied.search.front[-1]["divergence"] > 3 * untied.search.front[0]["divergence"]
+    assert untied.search.front[-1]["divergence"] > untied.search.front[0]["divergence"]
 
 
 def test_few_measurements(untied: Run):

@@ -1,6 +1,5 @@
 """What the techniques bring, on a trained model and images that calibration has not seen."""
 
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -13,15 +12,6 @@ from mptq_export.quantize.simulate import Simulator
 from .helpers import digits
 
 ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Sums in one order: which codes are chosen depends on last bits, and what they cost on unseen images with them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

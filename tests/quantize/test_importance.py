@@ -24,7 +24,7 @@ def test_every_layer_gets_weights_of_mean_1(kind: str):
     found = importance(graph, kind)
     assert set(found) == {node.name for node in graph if node.op in ("linear", "patch_embed")}
     for name, weights in found.items():
-        assert weights.dtype == torch.float32, name
+        assert weights.dtype == torch.float64, name
         assert weights.dim() == 1, name
         assert not weights.requires_grad, name
         assert float(weights.mean()) == pytest.approx(1, abs=1e-4), name
@@ -90,7 +90,7 @@ def test_the_same_weights_every_time():
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])  # windows are cut out of each image: its rows stay together
 def test_rows_are_in_the_order_of_the_images_however_they_are_split(kind: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch, "randn", lambda shape, generator: torch.linspace(-1, 2, shape[-1]).expand(shape))
+    monkeypatch.setattr(torch, "randn", lambda shape, **_: torch.linspace(-1, 2, shape[-1]).expand(shape))
     graph = prepared(kind)
     whole = importance(graph, kind)
     for splits in ((1,) * IMAGES, (4, 2), (1, 5)):

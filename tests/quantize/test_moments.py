@@ -19,11 +19,12 @@ def generator(seed: int) -> torch.Generator:
 def layer(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs, weight and bias."""
     x = correlated(IMAGES * TOKENS, KEYS, seed)
-    return x, torch.randn(WIDTH, KEYS, generator=generator(seed + 1)), torch.randn(WIDTH, generator=generator(seed + 2))
+    weight = torch.randn(WIDTH, KEYS, generator=generator(seed + 1))
+    return x, weight.double(), torch.randn(WIDTH, generator=generator(seed + 2)).double()
 
 
 def output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    return x @ weight.T + bias
+    return x.double() @ weight.double().T + bias.double()
 
 
 def test_a_linear_change_of_the_target_is_found():
@@ -42,8 +43,8 @@ def test_a_known_change_is_found_under_noise():
     change = 0.3 * torch.randn(WIDTH, KEYS, generator=generator(9))
     noise = 0.5 * torch.randn(len(x), WIDTH, generator=generator(10))
     fixed = Moments.of(x, output(x, weight + change, bias) + noise, weight, bias, IMAGES).corrected()
-    other = correlated(500, KEYS, seed=77) @ (fixed - weight - change).T
-    assert other.square().mean() < 0.2 * (correlated(500, KEYS, seed=77) @ change.T).square().mean()
+    other = correlated(500, KEYS, seed=77).double() @ (fixed - weight - change).T
+    assert other.square().mean() < 0.2 * (correlated(500, KEYS, seed=77).double() @ change.double().T).square().mean()
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -54,7 +55,7 @@ def test_pure_noise_is_not_fitted(seed: int, images: int):
     noise = torch.randn(rows, 64, generator=generator(seed + 50))
     weight, bias = weight.repeat(10, 1)[:64], bias.repeat(10)[:64]
     found = Moments.of(x, output(x, weight, bias) + noise, weight, bias, images)
-    assert torch.equal(found.corrected(), weight)
+    assert torch.equal(found.corrected(), weight.double())
 
 
 def test_a_target_that_is_met_is_left_alone():
@@ -78,7 +79,7 @@ def test_halves_are_the_even_and_the_odd_images():
     change = torch.randn(WIDTH, KEYS, generator=generator(9))
     side = (torch.arange(len(x)) // TOKENS % 2 * 2 - 1)[:, None]
     target = output(x, weight, bias) + side * (x - x.mean(0)) @ change.T
-    assert torch.equal(Moments.of(x, target, weight, bias, IMAGES).corrected(), weight)
+    assert torch.equal(Moments.of(x, target, weight, bias, IMAGES).corrected(), weight.double())
 
 
 @pytest.mark.parametrize("rounding", [0.0, 0.4])

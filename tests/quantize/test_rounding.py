@@ -91,7 +91,7 @@ def test_channels_do_not_depend_on_each_other():
     scale = weight.abs().amax(1) / 3
     together = compensated(weight, scale, hessian, -4, 3, None)
     alone = torch.cat([compensated(weight[i : i + 1], scale[i : i + 1], hessian, -4, 3, None) for i in range(12)])
-    assert (together != alone).float().mean() < 0.01  # float32 sums may take another order
+    assert torch.equal(together, alone)
 
 
 @pytest.mark.parametrize("dead", ["some", "all"])

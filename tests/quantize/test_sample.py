@@ -29,8 +29,8 @@ def test_few_rows_are_all_taken(shape: tuple[int, ...]):
     importance = torch.rand(value[..., 0].numel(), generator=torch.Generator().manual_seed(1))
     sample = Sample.of(value)
     assert torch.equal(sample.rows, value.reshape(-1, 4))
-    assert torch.equal(sample.counts, torch.ones(len(sample.rows)))
-    assert torch.equal(Sample.of(value, importance).counts, importance)
+    assert torch.equal(sample.counts, torch.ones(len(sample.rows), dtype=torch.float64))
+    assert torch.equal(Sample.of(value, importance).counts, importance.double())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -98,7 +98,7 @@ def test_the_squared_error_is_that_of_the_product(outputs: int):
     weight, gap = torch.randn(outputs, 10, generator=generator), torch.randn(300, 10, generator=generator)
     counts = torch.rand(300, generator=generator)
     expected = error_of_all(counts, gap, weight)
-    assert Sample(gap, counts).squared_error(gap, weight) == pytest.approx(expected, rel=1e-4)
+    assert Sample(gap, counts).output_error(weight)(gap) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -114,7 +114,7 @@ def test_the_error_of_a_sample_is_about_that_of_all_rows(weighted: bool):
 
     sample = Sample.of(value, importance)
     expected = error_of_all(importance, gap(value), weight)
-    assert sample.squared_error(gap(sample.rows), weight) == pytest.approx(expected, rel=0.03)
+    assert sample.output_error(weight)(gap(sample.rows)) == pytest.approx(expected, rel=0.03)
 
 
 def test_rows_that_all_count_alike():

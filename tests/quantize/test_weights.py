@@ -190,6 +190,7 @@ def test_no_scale_is_below_the_least_one(mode: dict[str, bool]):
     least = torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0, 1e6])
     codes, scale = quantize_weight(weight, 8, hessian, least=least, **mode)
     assert torch.equal(scale[:3], plain[:3])
-    assert torch.equal(scale[3:], least[3:])
+    assert (scale[3:] >= least[3:]).all()
+    assert torch.allclose(scale[3:], least[3:], rtol=5e-4)
     assert not codes[5].any()  # next to its bias the channel's weights are nothing
-    assert torch.equal(codes[4], (weight[4] / least[4]).round())
+    assert torch.equal(codes[4], (weight[4] / scale[4]).round())
