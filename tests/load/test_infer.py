@@ -1,11 +1,13 @@
 """When two models count as the same function."""
 
+import sys
 from typing import Any
 
 import pytest
+from torch import nn
 
-from mptq_export.load.fit import build_meta
-from mptq_export.load.infer import function_of
+from mptq_export.load.fit import build_meta, shapes_of
+from mptq_export.load.infer import fitting_models, function_of
 
 NAME = "vit_tiny_patch16_224"
 
@@ -20,6 +22,22 @@ def test_what_the_tensors_do_not_show_still_counts(kwargs: dict[str, Any]):
 @pytest.mark.parametrize("kwargs", [{"drop_rate": 0.1}, {"drop_path_rate": 0.1}, {"weight_init": "jax"}])
 def test_what_only_training_sees_does_not(kwargs: dict[str, Any]):
     assert function_of(build_meta(NAME, {})) == function_of(build_meta(NAME, kwargs))
+
+
+@pytest.mark.parametrize("depths", [[40, 40, 40, 40], [2, 2, 6, 3]])
+def test_no_swin_is_built_whole_that_cannot_fit(depths: list[int], monkeypatch: pytest.MonkeyPatch):
+    """A damaged checkpoint names no architecture and asks for many blocks: every Swin of timm had so many, once."""
+    shapes = shapes_of(build_meta("swin_tiny_patch4_window7_224", {}).state_dict())
+    built: list[dict[str, Any]] = []
+
+    def build(name: str, kwargs: dict[str, Any]) -> nn.Module:
+        built.append(kwargs)
+        return build_meta(name, kwargs)
+
+    for module in ("infer", "fit"):
+        monkeypatch.setattr(sys.modules[f"mptq_export.load.{module}"], "build_meta", build)
+    assert fitting_models(shapes, {"depths": depths}, {}) == ()
+    assert all(sum(kwargs["depths"]) <= 4 for kwargs in built)
 
 
 def test_vit_and_deit_compute_the_same():
