@@ -16,19 +16,17 @@ from .models import CHANGES, SHORT, State, checkpoint, short
 
 #: What cannot be exported, and what the refusal must name; all else is exact.
 REFUSED = {
-    "one query channel 10,000 times the others": "SQ-b with balanced attention",
     "hidden weights near the largest float": "blocks.1.norm1",
     "values near the largest float": "blocks.0.attn.scores",
     "a residual near the largest float": "blocks.0.norm1",
     "biases near the largest float": "blocks.1.norm1",
-    "scores that are all the same": "blocks.0.attn.qkv",
-    "logits that are all bias": "head",
 }
 #: What two bits cannot hold, besides.
 REFUSED_AT_2 = {"a residual near the smallest float": "blocks.0.attn.scores"}
 #: One of every sort, for the fast tests.
 FAST = (
     "a dead channel of a layer norm",
+    "one query channel 10,000 times the others",
     "all layer norms that give nothing",
     "everything zero",
     "one residual channel 10,000 times the others",
