@@ -7,6 +7,7 @@ NumPy, onnx and onnxruntime.
 """
 
 import argparse
+import fnmatch
 import json
 import sys
 import tempfile
@@ -75,12 +76,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--form", default="*", help="only the forms that this shell pattern matches")
     parser.add_argument("--json", type=Path, help="also write the results here")
     args = parser.parse_args()
     print(f"onnxruntime {ort.__version__}, {args.threads} threads, CPU: {' '.join(cpu_features()) or 'unknown'}")
     print(f"{'form':38} {'output':8} {'kernel':21} {'values':>9} {'differ':>9}  largest")
     rows = []
-    for form in FORMS:
+    for form in (form for form in FORMS if fnmatch.fnmatch(form.name, args.form)):
         for output in outputs_of(form):
             sizes = CONV_SIZES if form.op == "Conv" else SIZES
             row = check(form, output, sizes, args.threads, np.random.default_rng(args.seed))
