@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.capture.evaluate import compute
+from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.progress import Track
 from mptq_export.quantize.simulate import Simulator
@@ -58,7 +58,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
         track: wraps an iterable with a progress bar: (items, label, total).
     """
     found = Observed(len(images))
-    simulator = Simulator.of(graph, recipe)
+    simulator, floating = Simulator.of(graph, recipe), computed_in(images.dtype)
     last_use = {name: node.name for node in graph for name in node.inputs}
     floats: dict[str, torch.Tensor] = {}
     values: dict[str, torch.Tensor] = {}
@@ -71,7 +71,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
                 quant = recipe.activations[site.key]
                 if quant.regions and site.value in values:
                     found.histograms[site.key] = _histogram(values[site.value])
-            floats[node.name] = compute(node, [floats[name] for name in node.inputs])
+            floats[node.name] = floating(node, [floats[name] for name in node.inputs])
             values[node.name] = simulator.compute(node, [values[name] for name in node.inputs])
             kind = _kind(node, simulator, recipe)
             if kind is not None:
