@@ -148,11 +148,11 @@ def _check_same(path: Path, section: str, recipe: Iterable[str], graph: Iterable
 
 
 def _check_shapes(path: Path, recipe: "Recipe", graph: "Graph") -> None:
-    from mptq_export.capture.evaluate import patch_weight
+    from mptq_export.capture.evaluate import weight_matrix
 
     for name, quant in recipe.weights.items():
         node = graph[name]
-        shape = tuple((patch_weight(node) if node.op == "patch_embed" else node.params["weight"]).shape)
+        shape = tuple(weight_matrix(node).shape)
         _check_shape(path, f"codes of {name}", quant.codes.shape, shape)
         _check_shape(path, f"scale of {name}", quant.scale.shape, shape[:1])
         _check_shape(path, f"bias of {name}", quant.bias.shape, shape[:1])

@@ -3,7 +3,7 @@
 import torch
 
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import patch_weight
+from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.build import Builder
 from mptq_export.quantize.grids import grid_exponents
@@ -19,7 +19,7 @@ class _TransformChooser(Builder):
     """Transforms are chosen as for a recipe, at the widths asked for; the weights behind them are only rounded."""
 
     def _weights(self, node: Node) -> WeightQuant:
-        weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
+        weight = weight_matrix(node)
         codes, scale = quantize_weight(weight, _WEIGHT_BITS)
         stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
         form = CodeRange.of(_WEIGHT_BITS).form

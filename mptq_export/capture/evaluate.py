@@ -67,14 +67,14 @@ def patches(images: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
     return cut.reshape(batch, height // ph, width // pw, ph * pw * channels)
 
 
-def patch_weight(node: Node) -> torch.Tensor:
-    """The weight of a patch embedding as a [D, ph * pw * C] matrix, in the order of `patches`."""
+def weight_matrix(node: Node) -> torch.Tensor:
+    """The weight of a layer, [N, K]; that of a patch embedding, [D, ph * pw * C], in the order of `patches`."""
     weight = node.params["weight"]
-    return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1) if node.op == "patch_embed" else weight
 
 
 def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return F.linear(patches(x, node.attrs["patch"]), patch_weight(node), node.params["bias"])
+    return F.linear(patches(x, node.attrs["patch"]), weight_matrix(node), node.params["bias"])
 
 
 def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

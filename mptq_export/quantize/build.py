@@ -17,7 +17,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, patch_weight, patches
+from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, patches, weight_matrix
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation
@@ -253,7 +253,7 @@ class Builder:
 
     def _fitted(self, node: Node) -> _Fitted:
         """What is rounded, at any width: the weight, drawn to the quantized inputs where that is asked for."""
-        weight = patch_weight(node) if node.op == "patch_embed" else node.params["weight"]
+        weight = weight_matrix(node)
         bias, method = node.params["bias"], self.method
         if not method.measures_inputs:
             return _Fitted(weight, bias, None, None)
