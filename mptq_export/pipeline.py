@@ -124,7 +124,7 @@ def begin(request: ExportRequest, calibrated: Calibrated) -> None:
             is no companion.
     """
     from mptq_export.quantize.method import METHODS
-    from mptq_export.sizes import check_memory, values_at_once
+    from mptq_export.sizes import check_memory
 
     if request.input_type == "uint8" and not calibrated.pixel_inputs:
         preprocessing = calibrated.loaded.preprocessing
@@ -135,7 +135,7 @@ def begin(request: ExportRequest, calibrated: Calibrated) -> None:
     if calibrated.images.device.type == "cpu":
         # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
         size = 12 if METHODS[request.method].measures_inputs else 4
-        needed = size * len(calibrated.images) * values_at_once(calibrated.graph)
+        needed = size * len(calibrated.images) * calibrated.values_at_once
         check_memory(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")
     write_companion(request, calibrated.loaded)
 

@@ -7,6 +7,7 @@ Memory is a lower bound: the weights, and the values that the walk holds of all 
 import math
 import os
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 from mptq_export.capture.graph import MOVEMENT, Graph
@@ -67,11 +68,12 @@ def values_at_once(graph: Graph) -> int:
         if node.shape.batch_axis is not None:
             size.setdefault(owner[node.name], math.prod(node.shape.dims))
         until[owner[node.name]] = max(until.get(owner[node.name], 0), last.get(node.name, position))
-    begins = {node.name: position for position, node in enumerate(graph)}
-    return max(
-        sum(numbers for name, numbers in size.items() if begins[name] <= position <= until[name])
-        for position in begins.values()
-    )
+    change = [0] * (len(graph.nodes) + 1)
+    for position, node in enumerate(graph):
+        if numbers := size.get(node.name):
+            change[position] += numbers
+            change[until[node.name] + 1] -= numbers
+    return max(accumulate(change))
 
 
 def free_memory() -> float:

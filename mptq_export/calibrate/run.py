@@ -32,6 +32,7 @@ class Calibrated:
         graph: prepared canonical graph, on the device of the calibration.
         stats: ranges of its values.
         images: float32 calibration inputs, all of them, on that device.
+        values_at_once: numbers of one image that a walk through the graph holds at a time.
         pixel_inputs: whether they are normalised 8-bit pixels.
         calib: where they come from; None for synthetic images.
         count: how many were asked for.
@@ -42,6 +43,7 @@ class Calibrated:
     graph: "Graph"
     stats: "Statistics"
     images: "torch.Tensor"
+    values_at_once: int
     pixel_inputs: bool
     calib: Path | None
     count: int
@@ -87,20 +89,21 @@ def calibrate(
     captured = capture(model.model, preprocessing.input_size, model.maps)
     steps = -(-source.count // BATCH)
 
-    def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, Statistics]":
+    def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
         graph = prepare(captured, probe, normalisation)
+        held = values_at_once(graph)
         if device == "cpu":
-            needed = source.count * values_at_once(graph) * 4
+            needed = source.count * held * 4
             check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
-        return graph, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
+        return graph, held, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
 
-    graph, stats = run((preprocessing.mean, preprocessing.std))
+    graph, held, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")
     pixel_inputs = seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK)
     if not pixel_inputs:
-        graph, stats = run(None)
+        graph, held, stats = run(None)
     inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
-    return Calibrated(model, source, graph.to(device), stats, inputs, pixel_inputs, calib, count)
+    return Calibrated(model, source, graph.to(device), stats, inputs, held, pixel_inputs, calib, count)
 
 
 def _device(name: str | None) -> str:
