@@ -69,7 +69,7 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
 def load_asked(request: ExportRequest) -> "LoadedModel":
     """Load the model that a request names."""
     from mptq_export.load.run import load
-    from mptq_export.sizes import check_file
+    from mptq_export.refusals import check_companion
 
     loaded = load(
         request.model,
@@ -78,14 +78,8 @@ def load_asked(request: ExportRequest) -> "LoadedModel":
         features=request.features,
         trust=request.trust,
     )
-    if request.float_onnx is not None:
-        check_file(str(request.float_onnx), parameters_of(loaded), 32, "leave --float-onnx out")
+    check_companion(request, loaded)
     return loaded
-
-
-def parameters_of(loaded: "LoadedModel") -> int:
-    """How many weights a model has."""
-    return sum(parameter.numel() for parameter in loaded.model.parameters())
 
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
@@ -107,12 +101,10 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
         fewest: bits that weights will have at least, where no pin says otherwise.
         track: wraps an iterable with a progress bar.
     """
-    from mptq_export.sizes import check_file
+    from mptq_export.refusals import check_weights
 
     loaded = load_asked(request)
-    pinned = [weights for weights, _ in request.pins.values()]
-    bits = 8 if request.weight_storage == "int8" else min([fewest, *pinned])
-    check_file(str(request.out), parameters_of(loaded), bits, "use fewer bits for the weights")
+    check_weights(request, loaded, fewest)
     return calibrate(loaded, request.calib, count=request.count, device=request.device, track=track)
 
 
@@ -120,23 +112,11 @@ def begin(request: ExportRequest, calibrated: Calibrated) -> None:
     """What comes before the long work: refuse what cannot be, write the float companion.
 
     Raises:
-        MptqError: the file's input shall be pixels and the calibration inputs are none, memory is too small, or there
-            is no companion.
+        MptqError: the calibration inputs do not fit the request or the memory, or there is no companion.
     """
-    from mptq_export.quantize.method import METHODS
-    from mptq_export.sizes import check_memory
+    from mptq_export.refusals import check_calibrated
 
-    if request.input_type == "uint8" and not calibrated.pixel_inputs:
-        preprocessing = calibrated.loaded.preprocessing
-        raise MptqError(
-            f"{calibrated.calib}: the calibration inputs are not 8-bit pixels normalised with mean "
-            f"{preprocessing.mean} and std {preprocessing.std}; --input uint8 needs such inputs"
-        )
-    if calibrated.images.device.type == "cpu":
-        # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
-        size = 12 if METHODS[request.method].measures_inputs else 4
-        needed = size * len(calibrated.images) * calibrated.values_at_once
-        check_memory(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")
+    check_calibrated(request, calibrated)
     write_companion(request, calibrated.loaded)
 
 
@@ -287,7 +267,7 @@ def written(
 
         inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
         write_kit(request.out, inputs, request.kit, force=request.force)
-    weights = parameters_of(loaded) * 4
+    weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
     made = (request.float_onnx, command, request.recipe)

@@ -77,6 +77,11 @@ class LoadedModel:
         """Names of what it gives."""
         return self.maps or ("logits",)
 
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
 
 def load_model(
     spec: str | Path,
