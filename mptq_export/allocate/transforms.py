@@ -6,9 +6,10 @@ from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.build import Builder
+from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.grids import grid_exponents
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.weights import CodeRange, quantize_weight
+from mptq_export.quantize.weights import quantize_weight
 from mptq_export.recipe.schema import Recipe, WeightQuant
 
 #: Of the weights that the walk goes on with: so wide that none has to be searched.

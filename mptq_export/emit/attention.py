@@ -17,8 +17,8 @@ from mptq_export.emit.builder import INT8
 from mptq_export.emit.forms import Attention, Codes, Floats
 from mptq_export.emit.proof import FLOAT32_INTEGER, INT32
 from mptq_export.quantize.certify import MARGIN, region_margin
+from mptq_export.quantize.code_range import PAIR_LIMIT
 from mptq_export.quantize.score_bias import bias_codes
-from mptq_export.quantize.weights import PAIR_LIMIT
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes, Floats
 from mptq_export.emit.proof import INT32
 from mptq_export.emit.weight_storage import store_weight
-from mptq_export.quantize.weights import PAIR_LIMIT, CodeRange, pair_sums
+from mptq_export.quantize.code_range import PAIR_LIMIT, CodeRange
+from mptq_export.quantize.weights import pair_sums
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.transform.channels import channel_numbers
 

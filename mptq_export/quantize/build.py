@@ -21,15 +21,17 @@ from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, patch
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import choose_activation
+from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
+from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.moments import Moments
 from mptq_export.quantize.sample import drawn_rows
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.quantize.smoothing import choose_smoothing
-from mptq_export.quantize.weights import BIAS_STEPS, CodeRange, dequantized, quantize_weight
+from mptq_export.quantize.weights import BIAS_STEPS, dequantized, quantize_weight
 from mptq_export.recipe.schema import ActivationQuant, Recipe, Smoothing, WeightQuant
 from mptq_export.transform.balance import balance_attention
 from mptq_export.transform.smooth import smooth, smoothed_readers
@@ -96,7 +98,7 @@ class _Fitted:
     weight: torch.Tensor
     bias: torch.Tensor
     moments: Moments | None
-    hessian: torch.Tensor | None
+    hessian: Hessian | None
 
 
 class Builder:
@@ -258,7 +260,8 @@ class Builder:
         if not method.measures_inputs:
             return _Fitted(weight, bias, None, None)
         if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
-            return _Fitted(weight, bias, None, torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device))
+            alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
+            return _Fitted(weight, bias, None, Hessian(alike))
         x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
         if node.op == "patch_embed":
             x = patches(x, node.attrs["patch"])

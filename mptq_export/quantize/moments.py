@@ -10,6 +10,8 @@ from functools import cached_property
 
 import torch
 
+from mptq_export.quantize.hessian import Hessian
+
 #: Ridge strengths that are tried, as parts of the mean diagonal of H.
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
@@ -88,12 +90,12 @@ class Moments:
     def _all(self) -> _Sums:
         return self.halves[0] + self.halves[1]
 
-    def hessian(self, *, centred: bool) -> torch.Tensor:
-        """E[x x^T] or the covariance of x, float64 [K, K], drawn to its diagonal where there are few rows."""
+    def hessian(self, *, centred: bool) -> Hessian:
+        """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""
         total = self._all
         full = total.centred()[0] if centred else total.xx / total.weight
         share = len(full) / (len(full) + total.rows)
-        return (1 - share) * full + share * torch.diag(full.diagonal())
+        return Hessian((1 - share) * full + share * torch.diag(full.diagonal()))
 
     def corrected(self) -> torch.Tensor:
         """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""

@@ -15,8 +15,8 @@ from mptq_export.capture.activations import activation
 from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph
+from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.simulate import Simulator
-from mptq_export.quantize.weights import CodeRange
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
 #: Optimizer steps a block.

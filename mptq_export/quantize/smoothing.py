@@ -4,6 +4,7 @@ import torch
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.fake import fake_quantize
+from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.ranges import affine, observed
 from mptq_export.quantize.sample import Sample, drawn_rows
@@ -109,7 +110,7 @@ def _error(
 ) -> float:
     fit, rows = ((part - shift) / scale for part in (fit, held.rows))
     weight = weight * scale
-    hessian = fit.T @ fit / len(fit) if method.rounding else None
+    hessian = Hessian(fit.T @ fit / len(fit)) if method.rounding else None
     codes, weight_scale = quantize_weight(weight, bits[0], hessian, compensate=method.rounding)
     rounded = dequantized(codes, weight_scale).double()
     exact = rows @ weight.T

@@ -1,23 +1,17 @@
-"""Per-channel symmetric weight codes that no integer kernel can saturate.
-
-AVX2 without VNNI adds two u8 x s8 products in int16. 255 * (|w[2i]| + |w[2i+1]|) <= 32767 holds for 7-bit codes and for
-8-bit codes whose neighbours along K sum to at most 128; the second has up to twice the resolution.
+"""Per-channel symmetric weight codes that no integer kernel can saturate, and their scales.
 
 Scales have few mantissa bits: fitted weights differ in their last bits from CPU to CPU, and no such difference shall
 reach the file.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mptq_export.errors import MptqError
-from mptq_export.quantize.rounding import compensated
-
-#: Largest |w[2i]| + |w[2i+1]| for activations of 8 bits.
-PAIR_LIMIT = 128
+from mptq_export.quantize.code_range import CodeRange
+from mptq_export.quantize.hessian import Hessian
+from mptq_export.quantize.rounding import ROWS, descended, propagated
 
 #: Most steps of the accumulator that a bias may take: half of int32, the other half is left to the products.
 BIAS_STEPS = 2.0**30
@@ -25,44 +19,14 @@ BIAS_STEPS = 2.0**30
 #: Last bits of a float32 scale that are zero: rounding up to them adds at most 5e-4 of it.
 _ROUNDED_BITS = 12
 
-#: Rows that are rounded at once, whole matrices of them.
-_ROWS = 4096
-
 #: Parts of the min/max scale that a search tries; at 8 bits only the first few.
 _PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
-
-
-@dataclass(frozen=True)
-class CodeRange:
-    """Which codes a bit-width allows.
-
-    Attributes:
-        low: smallest code.
-        high: largest code.
-        pair_limit: largest |w[2i]| + |w[2i+1]|; None where no pair can saturate.
-    """
-
-    low: int
-    high: int
-    pair_limit: int | None
-
-    @staticmethod
-    def of(bits: int) -> "CodeRange":
-        """The range of a bit-width from 2 to 8; -128 is never used (arm64 kernels overflow on it)."""
-        return (
-            CodeRange(-127, 127, PAIR_LIMIT) if bits == 8 else CodeRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None)
-        )
-
-    @property
-    def form(self) -> str:
-        """Name of the weight form in recipes."""
-        return "narrow" if self.pair_limit is None else "pair_safe"
 
 
 def quantize_weight(
     weight: torch.Tensor,
     bits: int,
-    hessian: torch.Tensor | None = None,
+    hessian: Hessian | None = None,
     *,
     least: torch.Tensor | None = None,
     search: bool = False,
@@ -73,7 +37,7 @@ def quantize_weight(
     Args:
         weight: [N, K].
         bits: 2 to 8.
-        hessian: E[x x^T] of what the layer reads, float64 [K, K]; `search` and `compensate` need it.
+        hessian: of what the layer reads; `search` and `compensate` need it.
         least: smallest scales, [N]: those with which the biases stay below `BIAS_STEPS`.
         search: choose every channel's scale by the error of its output instead of min/max.
         compensate: move rounding errors to other columns instead of rounding to nearest.
@@ -88,7 +52,7 @@ def quantize_weight(
     widest = _widest(weight, span)
     least = torch.zeros_like(widest) if least is None else least
     tried = [_positive(torch.maximum(widest * part, least)) for part in parts]
-    together = max(1, _ROWS // len(weight))
+    together = max(1, ROWS // len(weight))  # whole matrices
     found = [
         _rounded(weight, torch.stack(tried[i : i + together]), span, hessian, compensate=compensate)
         for i in range(0, len(tried), together)
@@ -98,22 +62,20 @@ def quantize_weight(
         better = other_error < error
         codes = torch.where(better[:, None], other_codes, codes)
         scale, error = torch.where(better, other_scale, scale), torch.where(better, other_error, error)
+    if compensate and hessian is not None:
+        codes = descended(codes, weight, scale, hessian, span)
     return codes, scale
 
 
 def _rounded(
-    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: torch.Tensor | None, *, compensate: bool
+    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: Hessian | None, *, compensate: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Codes [N, K], scale [N] and error [N] of every channel at the best of its scales [parts, N]."""
     rows, flat = weight.repeat(len(scales), 1), scales.flatten()
-    if compensate and hessian is not None:
-        codes = compensated(rows, flat, hessian, span.low, span.high, span.pair_limit)
-    else:
-        codes = _nearest(rows, flat, span)
+    codes = propagated(rows, flat, hessian, span) if compensate and hessian is not None else _nearest(rows, flat, span)
     if hessian is None:
         return codes, flat, torch.zeros_like(flat)
-    gap = rows.double() - codes * flat.double()[:, None]
-    error = ((gap @ hessian) * gap).sum(1).reshape(scales.shape)
+    error = hessian.error(rows.double() - codes * flat.double()[:, None]).reshape(scales.shape)
     best = error.argmin(0) * len(weight) + torch.arange(len(weight), device=weight.device)
     return codes[best], flat[best], error.amin(0)
 

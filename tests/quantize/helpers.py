@@ -13,6 +13,7 @@ from mptq_export.capture.trace import capture
 from mptq_export.data.images import ImageFolder
 from mptq_export.load.model import load_model
 from mptq_export.quantize.build import build_recipe
+from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.transform import prepare
@@ -28,13 +29,13 @@ def correlated(rows: int, width: int, seed: int = 0) -> torch.Tensor:
     return common + 0.2 * torch.randn(rows, width, generator=generator) + 0.3
 
 
-def second_moment(x: torch.Tensor) -> torch.Tensor:
-    return x.double().T @ x.double() / len(x)
+def second_moment(x: torch.Tensor) -> Hessian:
+    return Hessian(x.double().T @ x.double() / len(x))
 
 
-def hessian_error(gap: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+def hessian_error(gap: torch.Tensor, hessian: Hessian) -> torch.Tensor:
     """`g H g^T` of every row, float64 [rows]."""
-    return ((gap.double() @ hessian) * gap.double()).sum(1)
+    return ((gap.double() @ hessian.matrix) * gap.double()).sum(1)
 
 
 def levels_of(quant: ActivationQuant) -> list[int]:

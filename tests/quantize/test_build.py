@@ -11,8 +11,9 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize import build as module
 from mptq_export.quantize.build import build_recipe
+from mptq_export.quantize.code_range import PAIR_LIMIT
 from mptq_export.quantize.method import BEST, METHODS, MINMAX, PAPER, Method
-from mptq_export.quantize.weights import PAIR_LIMIT, pair_sums
+from mptq_export.quantize.weights import pair_sums
 from mptq_export.recipe.schema import Recipe
 from mptq_export.transform.smooth import smoothed_readers
 

@@ -99,7 +99,7 @@ def test_the_hessian_is_that_of_numpy_drawn_to_its_diagonal():
     share = KEYS / (KEYS + len(x))
     for centred, full in ((True, np.cov(data.T, bias=True)), (False, data.T @ data / len(data))):
         expected = (1 - share) * full + share * np.diag(np.diag(full))
-        got = found.hessian(centred=centred)
+        got = found.hessian(centred=centred).matrix
         assert got.dtype == torch.float64
         assert np.allclose(got.numpy(), expected, rtol=1e-4, atol=1e-5)
         assert torch.linalg.eigvalsh(got).min() > 0
@@ -107,7 +107,7 @@ def test_the_hessian_is_that_of_numpy_drawn_to_its_diagonal():
 
 def test_with_few_rows_the_hessian_can_still_be_inverted():
     x, weight, bias = correlated(4, 40), torch.randn(3, 40), torch.zeros(3)
-    got = Moments.of(x, output(x, weight, bias), weight, bias, 2).hessian(centred=True)
+    got = Moments.of(x, output(x, weight, bias), weight, bias, 2).hessian(centred=True).matrix
     assert torch.linalg.matrix_rank(got) == 40
 
 
@@ -118,6 +118,6 @@ def test_it_does_not_matter_how_rows_are_cut(monkeypatch: pytest.MonkeyPatch):
     whole = Moments.of(x, target, weight, bias, IMAGES)
     monkeypatch.setattr(module, "_CHUNK", 7)
     cut = Moments.of(x, target, weight, bias, IMAGES)
-    assert torch.allclose(whole.hessian(centred=True), cut.hessian(centred=True), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(whole.hessian(centred=True).matrix, cut.hessian(centred=True).matrix, rtol=1e-4, atol=1e-5)
     assert torch.allclose(whole.corrected(), cut.corrected(), rtol=1e-3, atol=1e-4)
     assert torch.allclose(whole.bias_for(weight), cut.bias_for(weight), rtol=1e-4, atol=1e-4)
