@@ -6,6 +6,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 DOCS_STAMP := .venv/installed-docs
 DIGITS := examples/digits
+# Two files of tests at a time, one thread each (tests/conftest.py).
+BESIDE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint docs wheel oldest fuzz clean
@@ -20,10 +22,10 @@ demo: $(STAMP)  ## export the digits model, prove the file exact, evaluate it (o
 	$(BIN)/mptq-eval out/digits.onnx --data $(DIGITS)/val --float $(DIGITS)/digits_vit.pt
 
 test: $(STAMP)  ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(BESIDE) -m "not slow"
 
 test-all: $(STAMP)  ## run all tests, the long proofs too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(BESIDE)
 
 lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check

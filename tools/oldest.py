@@ -35,7 +35,8 @@ def main() -> int:
         constraints.flush()
         install = [python, "-m", "pip", "install", "--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
         subprocess.run(install, check=True, cwd=REPO)
-    return subprocess.run([python, "-m", "pytest", "-q", "-m", "not slow", *tests], check=False, cwd=REPO).returncode
+    run = [python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow", *tests]
+    return subprocess.run(run, check=False, cwd=REPO).returncode
 
 
 def lower_bounds() -> list[str]:
