@@ -47,7 +47,7 @@ def simulated_logits(path: Path, loaded: LoadedModel, inputs: list[NDArray[np.fl
         return np.concatenate([simulator.logits(graph, torch.from_numpy(batch)).numpy() for batch in inputs])
 
 
-@pytest.mark.parametrize("name", ["deit_tiny_imagenette", "vit_small_imagenette"])
+@pytest.mark.parametrize("name", ["deit_tiny_imagenette", pytest.param("vit_small_imagenette", marks=pytest.mark.slow)])
 def test_a_real_checkpoint_is_exact_and_accurate(assets: Path, tmp_path: Path, name: str):
     out = tmp_path / "m.onnx"
     checkpoint = str(assets / f"{name}.pt")

@@ -1,5 +1,6 @@
 """Tiny timm models of every supported kind: random weights in which no bias, norm or LayerScale is trivial."""
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -180,12 +181,21 @@ def prepared(kind: str) -> Graph:
     return prepare(captured(kind), images(kind, 2), (MEAN, STD))
 
 
-def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+def quantized_anew(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
     graph = prepared(kind)
     seen = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
     widths: Widths = bits if callable(bits) else lambda _layer: bits
     return build_recipe(graph, collect(graph, [seen.numpy()]), seen, widths, method, {"arch": kind}, {"bits": "4/8"})
+
+
+_quantized = cache(quantized_anew)
+
+
+def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+    """The same, quantized once for all tests; the recipe is a copy."""
+    graph, made = _quantized(kind, bits, method)
+    return graph, deepcopy(made)
 
 
 def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:

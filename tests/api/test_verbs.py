@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from captured import Captures
 from cli.helpers import files, run
 
 from mptq_export import allocate, calibrate, export, load, verify
@@ -32,11 +33,12 @@ def both(work: Path) -> tuple[Path, Path]:
     return work / "api" / "m.onnx", work / "cli" / "m.onnx"
 
 
-def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path):
+def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
     ours, theirs = both(work)
     calibrated = calibrate(load(work / "m.pt"), work / "calib", count=5)
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
+    captures.clear()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
     assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
@@ -49,20 +51,21 @@ def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path
     assert report.origin is not None and report.origin.weights == len(result.recipe.weights)
 
 
-def test_a_search_and_its_file(work: Path):
+def test_a_search_and_its_file(work: Path, captures: Captures):
     ours, theirs = both(work)
     calibrated = calibrate(load(work / "m.pt"), work / "calib")
-    (found,) = allocate(calibrated, "5", widths=(4, 6), pins={"head": (6, 6)})
-    assert max(found.mean_bits) <= 5
+    (found,) = allocate(calibrated, "3", widths=(2, 4), pins={"head": (4, 4)})
+    assert max(found.mean_bits) <= 3
     assert found.divergence > 0
-    assert found.front[-1]["mean_weight_bits"] <= 5
-    assert found.widths["head"] == (6, 6)
+    assert found.front[-1]["mean_weight_bits"] <= 3
+    assert found.widths["head"] == (4, 4)
     result = export(found, ours)
-    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 5: mean ")
+    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 3: mean ")
     assert {name: quant.bits for name, quant in result.recipe.weights.items()} == {
         name: found.widths[name][0] for name in result.recipe.weights
     }
-    line = ("--mixed", "5", "--mixed-range", "4-6", "--pin", "head=6/6")
+    captures.clear()
+    line = ("--mixed", "3", "--mixed-range", "2-4", "--pin", "head=4/4")
     assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
     assert steps(ours) == steps(theirs)
@@ -71,13 +74,13 @@ def test_a_search_and_its_file(work: Path):
 
 def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated: Calibrated, tmp_path: Path):
     journal = tmp_path / "search.jsonl"
-    found = allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal)
-    assert [one.budget for one in found] == ["5", "4.5"]
+    found = allocate(calibrated, ["3", "2.5"], widths=(2, 4), journal=journal)
+    assert [one.budget for one in found] == ["3", "2.5"]
     assert found[0].search is found[1].search
-    again = allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal, resume=True)
+    again = allocate(calibrated, ["3", "2.5"], widths=(2, 4), journal=journal, resume=True)
     assert [one.widths for one in again] == [one.widths for one in found]
     with pytest.raises(MptqError, match="of an interrupted search"):
-        allocate(calibrated, ["5", "4.5"], widths=(4, 6), journal=journal)
+        allocate(calibrated, ["3", "2.5"], widths=(2, 4), journal=journal)
 
 
 def test_a_recipe_is_replayed_on_a_loaded_model(calibrated: Calibrated, tmp_path: Path):
@@ -136,11 +139,13 @@ def test_a_loaded_model_is_not_exported_as_it_is(calibrated: Calibrated, tmp_pat
         export(calibrated.loaded, tmp_path / "m.onnx", recipe="r.recipe.json", bits=(4, 4))
 
 
-@pytest.mark.parametrize("option", [{"bits": (4, 4)}, {"pins": {"head": (4, 4)}}, {"method": "paper"}])
-def test_an_allocation_has_its_widths(calibrated: Calibrated, tmp_path: Path, option: dict[str, Any]):
-    (found,) = allocate(calibrated, "5.5", widths=(5, 6))
-    with pytest.raises(MptqError, match=f"{next(iter(option))} was decided by the search"):
-        export(found, tmp_path / "m.onnx", **option)
+def test_an_allocation_has_its_widths(calibrated: Calibrated, tmp_path: Path):
+    (found,) = allocate(calibrated, "2.5", widths=(2, 3))
+    options: list[dict[str, Any]] = [{"bits": (4, 4)}, {"pins": {"head": (4, 4)}}, {"method": "paper"}]
+    for option in options:
+        with pytest.raises(MptqError, match=f"{next(iter(option))} was decided by the search"):
+            export(found, tmp_path / "m.onnx", **option)
+    assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize(

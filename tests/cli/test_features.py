@@ -10,6 +10,7 @@ import onnx
 import pytest
 import timm
 import torch
+from captured import Captures
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
@@ -104,9 +105,10 @@ def test_a_map_of_the_residual_is_whole_steps_of_its_grid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
-def test_a_replay_gives_the_same_bytes(tmp_path: Path, kind: str):
+def test_a_replay_gives_the_same_bytes(tmp_path: Path, captures: Captures, kind: str):
     model = save(tmp_path / "m.pt", kind)
     assert run(model, "--features", "--count", 4, "--bits", "4/6").exit_code == 0
+    captures.clear()
     result = run(model, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "again.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
@@ -135,7 +137,7 @@ def test_the_float_companion_and_the_kit_have_all_maps(tmp_path: Path):
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_a_search_of_widths_goes_by_the_error_of_the_maps(tmp_path: Path, kind: str):
     model = save(tmp_path / "m.pt", kind)
-    result = run(model, "--features", "--count", 4, "--mixed", "5", "--mixed-range", "4-6")
+    result = run(model, "--features", "--count", 4, "--mixed", "3", "--mixed-range", "2-4")
     assert result.exit_code == 0, (result.output, result.exception)
     front = [step["divergence"] for step in json.loads((tmp_path / "m.mptq.search.json").read_text())]
     assert front
@@ -160,14 +162,15 @@ def test_learned_rounding_sees_every_block_of_a_backbone():
 # -- mptq-eval ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def backbone(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checkpoint m.pt of a Swin, the file m.mptq.onnx of its maps, and images."""
-    assert run(save(tmp_path / "m.pt", "swin"), "--features", "--count", 8).exit_code == 0
-    (tmp_path / "val").mkdir()
+    folder = tmp_path_factory.mktemp("backbone")
+    assert run(save(folder / "m.pt", "swin"), "--features", "--count", 8).exit_code == 0
+    (folder / "val").mkdir()
     for i, image in enumerate(pixels("swin", 4).numpy()):
-        Image.fromarray(image).save(tmp_path / "val" / f"{i}.png")
-    return tmp_path
+        Image.fromarray(image).save(folder / "val" / f"{i}.png")
+    return folder
 
 
 def test_alone_there_is_nothing_to_classify(backbone: Path):

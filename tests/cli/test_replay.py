@@ -1,6 +1,7 @@
 """mptq-export --recipe: the same bytes without calibration images, and what it refuses."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captured import Captures
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, images, pixels, tiny
 
@@ -16,14 +18,24 @@ from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.verify.session import open_session
 
+from .conftest import filled
 from .helpers import ARCH, KIND, KWARGS, run, save
 
 
-@pytest.fixture
-def recipe(work: Path) -> Path:
-    """A recipe of m.pt; the calibration images are gone."""
-    result = run(work / "m.pt", "--calib", work / "calib", "--bits", "4/5")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an export of m.pt, for copying."""
+    folder = filled(tmp_path_factory.mktemp("exported"))
+    result = run(folder / "m.pt", "--calib", folder / "calib", "--bits", "4/5")
     assert result.exit_code == 0, (result.output, result.exception)
+    return folder
+
+
+@pytest.fixture
+def recipe(work: Path, exported: Path) -> Path:
+    """A recipe of m.pt, beside its file; the calibration images are gone."""
+    for path in exported.glob("m.mptq.*"):
+        shutil.copy(path, work)
     (work / "calib").rename(work / "hidden")
     return work / "m.mptq.recipe.json"
 
@@ -44,12 +56,13 @@ def rewrite(path: Path, change: Callable[[Recipe], object]) -> None:
 # -- good runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path):
+def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path, exported: Path, captures: Captures):
     out = work / "again.onnx"
+    captures.clear()
     result = run(work / "m.pt", "--recipe", recipe, "-o", out)
     assert result.exit_code == 0, (result.output, result.exception)
     assert result.stderr == ""
-    assert f"6 images of {work / 'calib'}, replayed from {recipe}" in result.stdout
+    assert f"6 images of {exported / 'calib'}, replayed from {recipe}" in result.stdout
     assert "4/5 (weights/activations) in 10 layers" in result.stdout
     for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
         assert (work / f"again.{suffix}").read_bytes() == (work / f"m.mptq.{suffix}").read_bytes()
@@ -57,11 +70,12 @@ def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path):
 
 @pytest.mark.parametrize("method", ["paper", "best"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_replays(tmp_path: Path, kind: str, method: str):
+def test_every_kind_of_model_replays(tmp_path: Path, captures: Captures, kind: str, method: str):
     path = save(tmp_path / "m.pt", kind)
     options = ("--input", "uint8", "--weight-storage", "int8")
     result = run(path, "--count", 8, "--bits", "6/4", "--method", method, *options)
     assert result.exit_code == 0, (result.output, result.exception)
+    captures.clear()
     result = run(path, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "b.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "m.mptq.onnx").read_bytes()

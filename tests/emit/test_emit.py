@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, recipe, size, tiny
+from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, quantized_anew, recipe, size, tiny
 
 from mptq_export.emit import residual, weight_storage
 from mptq_export.emit.emitter import emit
@@ -155,7 +155,7 @@ def test_names_carry_module_paths(emitted: Emitted, kind: str):
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_the_same_recipe_gives_the_same_bytes(emitted: Emitted, kind: str):
-    graph, made = quantized(kind, (6, 6))
+    graph, made = quantized_anew(kind, (6, 6))
     again = emit(graph, made, input_type="float32", metadata={"a": "b"}, producer="1")
     assert again.SerializeToString() == emitted(kind, 6)[0].read_bytes()
 

@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_when_a_file_is_replaced(work: Path):
 
 @pytest.mark.parametrize("size", [0, 200, 1500])
 def test_a_search_on_a_disk_that_is_full_goes_on_when_there_is_space(work: Path, size: int):
-    options = ("--mixed", "5.5", "--mixed-range", "4-6")
+    options = ("--mixed", "3.5", "--mixed-range", "2-4")
     with full_after(size):
         result = export(work, *options)
     assert result.exit_code == 2, (result.output, result.exception)

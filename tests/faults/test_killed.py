@@ -89,7 +89,7 @@ def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(
     """Two budgets: interrupted after the first one's files. --resume finishes."""
 
     def search(*options: str) -> int:
-        arguments = [work / "m.pt", "--count", 4, "--mixed", "5.5", "--mixed", "5", "--mixed-range", "4-6", *options]
+        arguments = [work / "m.pt", "--count", 4, "--mixed", "3.5", "--mixed", "3", "--mixed-range", "2-4", *options]
         return CliRunner().invoke(main, list(map(str, [*arguments, "-o", work / "out" / "m.onnx"]))).exit_code
 
     calls: list[object] = []
@@ -104,35 +104,35 @@ def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(
         patch.setattr("mptq_export.mixed.written", once)
         assert search() == 130
     first = visible(work / "out")
-    assert {"m.5.5.onnx", "m.search.jsonl"} <= set(first) and "m.5.onnx" not in first
+    assert {"m.3.5.onnx", "m.search.jsonl"} <= set(first) and "m.3.onnx" not in first
     assert search("--resume") == 0
     left = visible(work / "out")
-    assert left["m.5.5.onnx"] == first["m.5.5.onnx"] and "m.search.jsonl" not in left
-    assert whole(work / "out" / "m.5.onnx") and whole(work / "out" / "m.5.5.onnx")
+    assert left["m.3.5.onnx"] == first["m.3.5.onnx"] and "m.search.jsonl" not in left
+    assert whole(work / "out" / "m.3.onnx") and whole(work / "out" / "m.3.5.onnx")
 
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_while_it_writes_goes_on_without_force(work: Path):
     """The same with kill -9; and the bytes are those of a search that was left alone."""
-    options = ("--mixed", "5.5", "--mixed", "5", "--mixed-range", "4-6")
+    options = ("--mixed", "3.5", "--mixed", "3", "--mixed-range", "2-4")
     status, _, err = finish(start(0, work, *options, name="a.onnx"))
     assert status == 0, err
     expected = visible(work / "out")
-    status, _, _ = finish(start("b.5.5.onnx", work, *options, name="b.onnx"))
-    assert status == -9 and whole(work / "out" / "b.5.5.onnx")
-    assert not (work / "out" / "b.5.onnx").exists() and (work / "out" / "b.search.jsonl").exists()
+    status, _, _ = finish(start("b.3.5.onnx", work, *options, name="b.onnx"))
+    assert status == -9 and whole(work / "out" / "b.3.5.onnx")
+    assert not (work / "out" / "b.3.onnx").exists() and (work / "out" / "b.search.jsonl").exists()
     status, _, err = finish(start(0, work, *options, "--resume", name="b.onnx"))
     assert status == 0, err
     left = visible(work / "out")
     assert "b.search.jsonl" not in left
-    for budget in ("5", "5.5"):
+    for budget in ("3", "3.5"):
         for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
             assert left[f"b.{budget}.{suffix}"] == expected[f"a.{budget}.{suffix}"]
 
 
 @pytest.mark.slow
 def test_what_a_resumed_search_did_not_write_is_not_replaced(work: Path):
-    options = ("--mixed", "5.5", "--mixed-range", "4-6")
+    options = ("--mixed", "3.5", "--mixed-range", "2-4")
     status, _, _ = finish(start("m.search.jsonl", work, *options))
     assert status == -9
     (work / "out" / "m.onnx").write_bytes(b"somebody else's")
@@ -143,7 +143,7 @@ def test_what_a_resumed_search_did_not_write_is_not_replaced(work: Path):
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_again_and_again_comes_to_the_same_bytes(work: Path):
-    options = ("--mixed", "5", "--mixed-range", "4-6")
+    options = ("--mixed", "3", "--mixed-range", "2-4")
     assert finish(start(0, work, *options, name="a.onnx"))[0] == 0
     generator, tries = random.Random(1), 0
     while not (work / "out" / "b.onnx").exists():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import KINDS, images, prepared, quantized
+from tiny_models import KINDS, images, prepared, quantized, quantized_anew
 
 from mptq_export.calibrate.sites import sites
 from mptq_export.calibrate.statistics import collect
@@ -87,7 +87,7 @@ def test_every_layer_may_have_its_own_width(kind: str, method: str):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_the_same_images_give_the_same_recipe(kind: str, method: str):
-    (first_graph, first), (second_graph, second) = (quantized(kind, (4, 4), METHODS[method]) for _ in range(2))
+    (first_graph, first), (second_graph, second) = (quantized_anew(kind, (4, 4), METHODS[method]) for _ in range(2))
     assert first.activations == second.activations
     assert first.exponents == second.exponents
     for name, quant in first.weights.items():
@@ -104,7 +104,7 @@ def test_the_same_images_give_the_same_recipe(kind: str, method: str):
 @pytest.mark.parametrize("method", ALL)
 def test_the_graph_that_was_given_is_left_as_it_was(method: str):
     before = {(n.name, key): value.clone() for n in prepared("vit") for key, value in n.params.items()}
-    graph, _ = quantized("vit", (4, 4), ALL[method])
+    graph, _ = quantized_anew("vit", (4, 4), ALL[method])
     assert all(torch.equal(prepared("vit")[name].params[key], value) for (name, key), value in before.items())
     assert (graph is prepared("vit")) == (method == "minmax")
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_models import KINDS, images, prepared, quantized
+from tiny_models import KINDS, images, prepared, quantized, quantized_anew
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.quantize import build as module
@@ -35,7 +35,7 @@ def test_it_gives_what_the_search_saw(kind: str, method: str, monkeypatch: pytes
         seen.append(builder._values[builder.graph.output])
 
     monkeypatch.setattr(module.Builder, "run", run)
-    graph, recipe = quantized(kind, (8, 8), ALL[method])
+    graph, recipe = quantized_anew(kind, (8, 8), ALL[method])
     x = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
     with torch.no_grad():
         found = Simulator.of(graph, recipe).logits(graph, x)
