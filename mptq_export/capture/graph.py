@@ -81,6 +81,7 @@ class Graph:
     def __init__(self, nodes: Iterable[Node], output: str) -> None:
         self.nodes: dict[str, Node] = {node.name: node for node in nodes}
         self.output = output
+        self._readers: dict[str, list[Node]] = {}
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
@@ -105,12 +106,13 @@ class Graph:
         return list(torch.split(output, sizes, 1)) if sizes else [output]
 
     def consumers(self) -> dict[str, list[Node]]:
-        """Readers of every value, in topological order."""
-        readers: dict[str, list[Node]] = {name: [] for name in self.nodes}
-        for node in self:
-            for name in dict.fromkeys(node.inputs):
-                readers[name].append(node)
-        return readers
+        """Readers of every value, in topological order; worked out once, and not to be changed."""
+        if not self._readers:
+            self._readers = {name: [] for name in self.nodes}
+            for node in self:
+                for name in dict.fromkeys(node.inputs):
+                    self._readers[name].append(node)
+        return self._readers
 
     def path(self, name: str) -> tuple[Node, list[Node]]:
         """The node that computes the numbers of a value, and the movement from it to the value, in order."""
