@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mptq_export.capture.graph import MOVEMENT, Graph
 from mptq_export.errors import MptqError
+from mptq_export.quantize.parts import spare
 
 #: Protobuf, and so a single ONNX file, ends here.
 ONNX_BYTES = 2**31 - 1
@@ -58,13 +59,17 @@ def check_memory(what: str, needed: float, advice: str) -> None:
 
 
 def values_at_once(graph: Graph) -> int:
-    """The most numbers of one image that a walk through a graph holds at a time; what only moves data counts once."""
+    """The most numbers of one image that a walk through a graph holds at a time.
+
+    What only moves data counts once, and so does a result that takes the place of an operand.
+    """
     last = {name: position for position, node in enumerate(graph) for name in node.inputs}
     owner: dict[str, str] = {}
     size: dict[str, int] = {}
     until: dict[str, int] = {}
     for position, node in enumerate(graph):
-        owner[node.name] = owner[node.inputs[0]] if node.op in MOVEMENT else node.name
+        place = node.inputs[0] if node.op in MOVEMENT else spare(graph, node)
+        owner[node.name] = owner.get(place, node.name)
         if node.shape.batch_axis is not None:
             size.setdefault(owner[node.name], math.prod(node.shape.dims))
         until[owner[node.name]] = max(until.get(owner[node.name], 0), last.get(node.name, position))

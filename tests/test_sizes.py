@@ -10,7 +10,7 @@ from tiny_models import KINDS, images, prepared
 
 from mptq_export import sizes
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import Graph, Node, Shape
 
 
 @pytest.fixture
@@ -64,11 +64,20 @@ def test_memory_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_a_vit_holds_at_once():
-    """An image twice (as it came, and its pixels), which is more here than a block's hidden values twice."""
+    """An image twice (as it came, and its pixels), which is more here than what a block holds."""
     graph = prepared("vit")
-    hidden = graph["blocks.0.mlp.fc1"].shape.dims
-    assert sizes.values_at_once(graph) == 2 * 3 * 32 * 32 > 2 * hidden[-2] * hidden[-1]
-    assert sizes.values_at_once(Graph(list(graph)[6:], graph.output)) == hidden[-2] * (2 * hidden[-1] + 32)
+    tokens, width = graph["blocks.0.mlp.fc1"].shape.dims[-2:]
+    assert sizes.values_at_once(graph) == 2 * 3 * 32 * 32 > 2 * tokens * width
+
+
+def test_a_result_in_the_place_of_its_operand_counts_once():
+    narrow, wide = Shape((1, 4)), Shape((1, 12))
+    layers = [
+        Node("linear", "h", ("x",), wide),
+        Node("activation", "a", ("h",), wide),
+        Node("linear", "y", ("a",), narrow),
+    ]
+    assert sizes.values_at_once(Graph([Node("input", "x", (), narrow), *layers], "y")) == 12 + 4
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ nature (the float model, moments, transforms, errors) is float64: sums in anothe
 than what a code or a scale is rounded by.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, patches, weight_matrix
+from mptq_export.capture.evaluate import compute, computed_in, depthwise, evaluate, patches, weight_matrix
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
+from mptq_export.memory import trim
 from mptq_export.quantize.activations import choose_activation
 from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.fake import fake_quantize
@@ -27,7 +28,8 @@ from mptq_export.quantize.grids import grid_exponents
 from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.moments import Moments
+from mptq_export.quantize.moments import Means, Moments, Part
+from mptq_export.quantize.parts import compute_in_parts, cut_at_once, drop, halves, overwrite
 from mptq_export.quantize.sample import drawn_rows
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.quantize.smoothing import choose_smoothing
@@ -88,7 +90,9 @@ def build_recipe(
 
 def measured_importance(graph: Graph, images: torch.Tensor, method: Method) -> dict[str, torch.Tensor]:
     """Row weights of the layers, as `row_importance`; none where the method does not use them."""
-    return row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
+    found = row_importance(graph, torch.split(images, _BATCH)) if method.importance else {}
+    trim()
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class _Fitted:
 
     weight: torch.Tensor
     bias: torch.Tensor
-    moments: Moments | None
+    means: Means | None
     hessian: Hessian | None
 
 
@@ -106,6 +110,9 @@ class Builder:
 
     #: The widest weights whose rounding is compensated.
     COMPENSATED = 8
+
+    #: Type of a layer's transformed weights once they are quantized.
+    KEPT = torch.float32
 
     def __init__(
         self,
@@ -144,9 +151,10 @@ class Builder:
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
         """Choose everything; `tick` is called after every node."""
-        self._last_use = {name: node.name for node in self.graph for name in node.inputs}
+        order = cut_at_once(self.graph)
+        self._last_use = {operand: name for name in order for operand in self.graph[name].inputs}
         self._images = len(images)
-        for name in list(self.graph.nodes):
+        for name in order:
             node = self.graph[name]
             if node.op == "input":
                 self._values[name] = images
@@ -161,14 +169,13 @@ class Builder:
 
     def _forget(self, values: dict[str, torch.Tensor], node: Node) -> None:
         """Drop what no node behind this one reads."""
-        for name in set(node.inputs):
-            if self._last_use[name] == node.name and name != self.graph.output:
-                del values[name]
+        drop(values, {n for n in node.inputs if self._last_use[n] == node.name and n != self.graph.output})
 
     def _float(self, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
         if self.method.measures_inputs:
-            self._floats[node.name] = _FLOAT64(node, [self._floats[name] for name in node.inputs])
+            wide = node.cast(torch.float64)
+            self._floats[node.name] = compute_in_parts(self.graph, wide, self._floats, compute)
             self._forget(self._floats, node)
 
     def _other(self, node: Node) -> None:
@@ -182,12 +189,15 @@ class Builder:
 
     def _compute(self, node: Node) -> None:
         """The quantized value, and the quantizer of the result where it has one of its own."""
-        value = self.simulator.compute(node, [self._values[name] for name in node.inputs])
+        value = compute_in_parts(self.graph, node, self._values, self.simulator.compute)
         site = self.simulator.results.get(node.name)
-        self._values[node.name] = value if site is None else fake_quantize(value, self._choose(site, value))
+        if site is not None:
+            quant = self._choose(site, value)
+            value = overwrite(value, lambda part: fake_quantize(part, quant))
+        self._values[node.name] = value
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
-        if not value.isfinite().all():
+        if not all(end.isfinite() for end in torch.aminmax(value)):
             raise MptqError(
                 f"{site.node.name}: the quantized model is not finite here; use more bits, or check the checkpoint for "
                 "extreme weights"
@@ -233,9 +243,9 @@ class Builder:
             exact = _FLOAT64(before[reader.name], [rows])
             _assert_same(f"SQ-b at {norm.name}", _FLOAT64(reader, [(rows - shift) / scale]), exact)
         folded = self.graph[norm.name]
-        self._values[norm.name] = self.simulator.compute(folded, [self._values[name] for name in norm.inputs])
+        self._values[norm.name] = compute_in_parts(self.graph, folded, self._values, self.simulator.compute)
         if norm.name in self._floats:
-            self._floats[norm.name] = (self._floats[norm.name] - shift) / scale
+            self._floats[norm.name].sub_(shift).div_(scale)
 
     def _linear(self, node: Node) -> None:
         source = self._values[node.inputs[0]]
@@ -249,6 +259,10 @@ class Builder:
         self.weights[node.name] = quant
         self.simulator.set_weight(node.name, quant, source.device)
         self._compute(node)
+        del self.simulator.weights[node.name]  # nothing computes the layer again
+        kept = node.cast(self.KEPT)
+        self.graph = self.graph if kept is node else self.graph.updated({node.name: kept})
+        trim()
 
     def _weights(self, node: Node) -> WeightQuant:
         return self._rounded(node, self._fitted(node), self.widths(node.name)[0])
@@ -262,14 +276,23 @@ class Builder:
         if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
             alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
             return _Fitted(weight, bias, None, Hessian(alike))
-        x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
-        if node.op == "patch_embed":
-            x = patches(x, node.attrs["patch"])
-        rows = x.reshape(-1, x.shape[-1])
-        target = self._target(node).reshape(len(rows), -1)
-        moments = Moments.of(rows, target, weight, bias, self._images, self._importance(node.name))
+        moments = Moments.of(self._parts(node), weight, bias)
         weight = moments.corrected() if method.correction else weight
-        return _Fitted(weight, bias, moments, moments.hessian(centred=method.bias))
+        return _Fitted(weight, bias, moments.means, moments.hessian(centred=method.bias))
+
+    def _parts(self, node: Node) -> Iterator[Part]:
+        """What a layer reads and should give."""
+        value, quant = self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"]
+        if node.op == "linear":
+            value = value.reshape(self._images, -1, value.shape[-1])
+        importance = self._importance(node.name)
+        for images in halves(self._images, max(value.numel(), self._floats[node.name].numel())):
+            x = fake_quantize(value[images], quant)
+            rows = (patches(x, node.attrs["patch"]) if node.op == "patch_embed" else x).flatten(0, -2)
+            counts = rows.new_ones(len(rows), dtype=torch.float64)
+            if importance is not None:
+                counts = importance.reshape(self._images, -1)[images].flatten()
+            yield Part(rows, self._target(node, images), counts, odd=images.start % 2 == 1)
 
     def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
         method, bias = self.method, fitted.bias
@@ -280,7 +303,7 @@ class Builder:
         codes, scale = quantize_weight(
             fitted.weight, bits, fitted.hessian, least=least, search=method.weight_scale, compensate=compensate
         )
-        if fitted.moments is not None and fitted.weight is not fitted.moments.weight:
+        if fitted.means is not None and fitted.weight is not fitted.means.weight:
             reasons.append("refitted to the quantized inputs")
         if compensate:
             reasons.append("error-compensated rounding")
@@ -296,24 +319,29 @@ class Builder:
 
     def _bias(self, node: Node, fitted: _Fitted, weight: torch.Tensor) -> torch.Tensor:
         """The bias with which rounded weights leave no mean error."""
-        if fitted.moments is not None:
-            return fitted.moments.bias_for(weight)
+        if fitted.means is not None:
+            return fitted.means.bias_for(weight)
         x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
-        gap = self._target(node) - depthwise(node, x.double(), weight.double(), fitted.bias.double())
-        return fitted.bias + gap.reshape(-1, gap.shape[-1]).mean(0)
+        exact = self._target(node)
+        gap = exact - depthwise(node, x.double(), weight.double(), fitted.bias.double()).reshape(exact.shape)
+        return fitted.bias + gap.mean(0)
 
-    def _target(self, node: Node) -> torch.Tensor:
-        """The float output; where it is added to a residual, also what that residual lacks already."""
-        target = self._floats[node.name]
+    def _target(self, node: Node, images: slice = slice(None)) -> torch.Tensor:
+        """The float output, [rows, N]; where it is added to a residual, also what that residual lacks already."""
+
+        def rows(value: torch.Tensor) -> torch.Tensor:
+            return value.reshape(self._images, -1, self._floats[node.name].shape[-1])[images].flatten(0, 1)
+
+        target = rows(self._floats[node.name])
         name, readers = node.name, self.graph.consumers()
         while len(readers[name]) == 1 and readers[name][0].op == "reshape":
             name = readers[name][0].name
         if not self.method.residual or len(readers[name]) != 1 or readers[name][0].op != "add":
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self._values or self._values[other].numel() != target.numel():
+        if other not in self._values or self._values[other].numel() != self._floats[node.name].numel():
             return target
-        return target + (self._floats[other] - self._values[other]).reshape(target.shape)
+        return target + (rows(self._floats[other]) - rows(self._values[other]))
 
 
 def deciding_layer(graph: Graph, site: Site) -> str | None:

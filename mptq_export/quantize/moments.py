@@ -5,8 +5,8 @@ V minimises `E |d - V x|^2 + r |V|^2` (ridge regression; ERQ, arXiv 2407.06794, 
 of x alone). Its strength r is the one that predicts best on the half of the images that was not fitted.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
@@ -18,11 +18,25 @@ RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 #: Part of the mean square that is added to variances: what sums leave of a constant may be negative.
 _ROUNDING = 1e-5
 
-#: Rows that are copied to float64 and multiplied at once.
-_CHUNK = 4096
-
 
 @dataclass(frozen=True)
+class Part:
+    """Rows of some images.
+
+    Attributes:
+        x: float32 [n, K], what the layer reads.
+        target: float64 [n, N], what it should give.
+        importance: float64 [n], how much every row counts.
+        odd: whether the images are odd ones; else all are even.
+    """
+
+    x: torch.Tensor
+    target: torch.Tensor
+    importance: torch.Tensor
+    odd: bool
+
+
+@dataclass
 class _Sums:
     """Weighted sums over rows: 1, x, d, x x^T and d x^T; float64."""
 
@@ -33,6 +47,24 @@ class _Sums:
     xx: torch.Tensor
     dx: torch.Tensor
 
+    @staticmethod
+    def zeros(weight: torch.Tensor) -> "_Sums":
+        """Of no rows, for a weight [N, K]."""
+        width, keys = weight.shape
+        return _Sums(0, 0.0, *(weight.new_zeros(shape) for shape in ((keys,), (width,), (keys, keys), (width, keys))))
+
+    def add(self, part: Part, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Count more rows."""
+        x, factor = part.x.double(), part.importance[:, None]
+        lacking = part.target - x @ weight.T - bias
+        weighted = x * factor
+        self.rows += len(x)
+        self.weight += float(factor.sum())
+        self.x += weighted.sum(0)
+        self.d += (factor * lacking).sum(0)
+        self.xx.addmm_(weighted.T, x)
+        self.dx.addmm_(lacking.T, weighted)
+
     def __add__(self, other: "_Sums") -> "_Sums":
         rows, weight = self.rows + other.rows, self.weight + other.weight
         return _Sums(rows, weight, self.x + other.x, self.d + other.d, self.xx + other.xx, self.dx + other.dx)
@@ -40,9 +72,30 @@ class _Sums:
     def centred(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Covariance of x, [K, K], and of d with x, [N, K]."""
         x, d = self.x / self.weight, self.d / self.weight
-        covariance = self.xx / self.weight - x[:, None] * x
+        covariance = (self.xx / self.weight).addr_(x, x, alpha=-1)
         covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
-        return covariance, self.dx / self.weight - d[:, None] * x
+        return covariance, (self.dx / self.weight).addr_(d, x, alpha=-1)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a layer leaves to be corrected on average; everything is float64.
+
+    Attributes:
+        weight: W, [N, K].
+        bias: b, [N].
+        x: mean of what it reads, [K].
+        d: mean of what it lacks, [N].
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    x: torch.Tensor
+    d: torch.Tensor
+
+    def bias_for(self, weight: torch.Tensor) -> torch.Tensor:
+        """The bias with which `weight` gives the mean of the target, [N]."""
+        return self.bias + (self.weight - weight.double()) @ self.x + self.d
 
 
 @dataclass(frozen=True)
@@ -60,42 +113,38 @@ class Moments:
     bias: torch.Tensor
 
     @staticmethod
-    def of(
-        x: torch.Tensor,
-        target: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        images: int,
-        importance: torch.Tensor | None = None,
-    ) -> "Moments":
+    def of(parts: Iterable[Part], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
         """Measure.
 
         Args:
-            x: [rows, K], what the layer reads, image by image.
-            target: [rows, N], what it should give.
+            parts: rows of all images, a few images at a time.
             weight: [N, K].
             bias: [N].
-            images: number of images in the rows.
-            importance: [rows], how much every row counts; alike by default.
         """
         weight, bias = weight.double(), bias.double()
-        importance = x.new_ones(len(x), dtype=torch.float64) if importance is None else importance.double()
-        each = max(1, len(x) // images)
-        odd = torch.arange(len(x), device=x.device).div(each, rounding_mode="floor") % 2
-        halves = ((odd == side).nonzero()[:, 0] for side in (0, 1))
-        first, second = (_sums(x, target, weight, bias, importance, half) for half in halves)
+        first, second = _Sums.zeros(weight), _Sums.zeros(weight)
+        for part in parts:
+            (second if part.odd else first).add(part, weight, bias)
         return Moments((first, second), weight, bias)
 
-    @cached_property
     def _all(self) -> _Sums:
         return self.halves[0] + self.halves[1]
 
+    @property
+    def means(self) -> Means:
+        """What is left to be corrected by a bias."""
+        first, second = self.halves
+        weight = first.weight + second.weight
+        return Means(self.weight, self.bias, (first.x + second.x) / weight, (first.d + second.d) / weight)
+
     def hessian(self, *, centred: bool) -> Hessian:
         """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""
-        total = self._all
+        total = self._all()
         full = total.centred()[0] if centred else total.xx / total.weight
         share = len(full) / (len(full) + total.rows)
-        return Hessian((1 - share) * full + share * torch.diag(full.diagonal()))
+        diagonal = full.diagonal().clone()
+        full.mul_(1 - share).diagonal().add_(diagonal, alpha=share)
+        return Hessian(full)
 
     def corrected(self) -> torch.Tensor:
         """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""
@@ -109,35 +158,7 @@ class Moments:
         best = max(RIDGES, key=lambda ridge: gains[ridge])
         if not gains[best] > 0:
             return self.weight
-        return self.weight + _fit(*self._all.centred(), best)
-
-    def bias_for(self, weight: torch.Tensor) -> torch.Tensor:
-        """The bias with which `weight` gives the mean of the target, float64 [N]."""
-        total = self._all
-        missing = (self.weight - weight.double()) @ total.x + total.d
-        return self.bias + missing / total.weight
-
-
-def _sums(
-    x: torch.Tensor,
-    target: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    importance: torch.Tensor,
-    chosen: torch.Tensor,
-) -> _Sums:
-    """Sums over the chosen rows."""
-    keys, width = x.shape[1], weight.shape[0]
-    zeros = [torch.zeros(shape, dtype=torch.float64, device=x.device) for shape in ((keys, keys), (width, keys))]
-    total = _Sums(0, 0.0, x.new_zeros(keys).double(), x.new_zeros(width).double(), *zeros)
-    for rows in torch.split(chosen, _CHUNK):
-        part = x[rows].double()
-        lacking = target[rows] - part @ weight.T - bias
-        factor = importance[rows, None]
-        weighted = part * factor
-        sums = ((factor * lacking).sum(0), weighted.T @ part, lacking.T @ weighted)
-        total = total + _Sums(len(part), float(factor.sum()), weighted.sum(0), *sums)
-    return total
+        return self.weight + _fit(*self._all().centred(), best)
 
 
 def _fit(covariance: torch.Tensor, lacking: torch.Tensor, ridge: float) -> torch.Tensor:

@@ -15,8 +15,8 @@ _EXTREMES = 256
 #: Rows that are drawn from the others.
 _DRAWN = 1792
 
-#: Rows whose deviations are computed at once.
-_CHUNK = 4096
+#: Elements whose deviations are computed at once.
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class Sample:
 
 def _outlyingness(rows: torch.Tensor) -> torch.Tensor:
     """Largest element of every row, in its own units or in deviations of its channel: float64 [rows], at most 1."""
-    parts = torch.split(rows, _CHUNK)
+    parts = torch.split(rows, max(1, _CHUNK // rows.shape[1]))
     mean = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0) / len(rows)
     square = torch.stack([(part - mean).square_().sum(0) for part in parts]).sum(0) / len(rows)
     deviation = square.sqrt_().clamp_min_(1e-8)
-    largest = rows.abs().amax(1).double()
+    largest = torch.cat([part.abs().amax(1) for part in parts]).double()
     deviations = torch.cat([(part - mean).div_(deviation).abs_().amax(1) for part in parts])
     return torch.maximum(largest / largest.max().clamp_min(1e-30), deviations / deviations.max().clamp_min(1e-30))
 
