@@ -14,6 +14,9 @@ from mptq_export.quantize.divergence import divergence
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
+#: Images that go through a block at once: the values of more do not stay in a CPU's caches.
+_PART = 4
+
 
 class Evaluator:
     """Measures widths one after another.
@@ -46,7 +49,7 @@ class Evaluator:
         self._inputs: list[torch.Tensor] = [images]
         self._widths: Widths = {}
         with torch.no_grad():
-            self._float = torch.cat([evaluate(graph, part.double()) for part in torch.split(images, 16)])
+            self._float = torch.cat([evaluate(graph, part.double()) for part in torch.split(images, _PART)])
 
     def divergences(self, widths: Widths) -> list[float]:
         """Divergence of every image; blocks before the first change from the last call are reused."""
@@ -60,7 +63,7 @@ class Evaluator:
         self.evaluations += 1
         with torch.no_grad():
             for block in self._blocks[first:]:
-                parts = torch.split(self._inputs[-1], 16)
+                parts = torch.split(self._inputs[-1], _PART)
                 self._inputs.append(torch.cat([block.run(part, self._simulator.compute) for part in parts]))
             found: list[float] = divergence(self._graph, self._float, self._inputs[-1]).tolist()
             return found

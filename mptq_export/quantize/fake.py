@@ -8,32 +8,38 @@ from mptq_export.recipe.schema import ActivationQuant
 CHUNK = 1 << 22
 
 
-def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
-    """Codes of a tensor on the fine grid.
+def steps(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+    """Whole steps of a tensor from the zero point, on the fine grid.
 
     Args:
         x: float32, any shape.
         quant: its quantizer.
 
     Returns:
-        Whole numbers in [quant.low, quant.high] as float32, same shape: the nearest level of every element. In a region
-        of scale ratio `2 ** m` the levels are `zero_point + (k << m)`.
+        Whole numbers in [quant.low, quant.high] - quant.zero_point as float32, same shape, a tensor of its own: the
+        nearest level of every element. In a region of scale ratio `2 ** m` the levels are `k << m`.
     """
-    steps = (x / quant.scale).contiguous()
+    found = (x / quant.scale).contiguous()
+    zero = quant.zero_point
     if not quant.regions:
-        return steps.round_().add_(quant.zero_point).clamp_(quant.low, quant.high)
+        return found.round_().clamp_(quant.low - zero, quant.high - zero)
     # In place, a few million elements at a time: a sum over regions would hold three more copies of the tensor.
-    for part in torch.split(steps.view(-1), CHUNK):
-        start, total = quant.low, torch.full_like(part, quant.low)
+    for part in torch.split(found.view(-1), CHUNK):
+        start, total = quant.low, torch.full_like(part, quant.low - zero)
         for region in quant.regions:
             unit = 1 << region.shift
-            first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
+            first, last = (start - zero) // unit, (region.last - zero) // unit
             total += (part / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
             start = region.last
         part.copy_(total)
-    return steps
+    return found
+
+
+def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+    """Codes of a tensor: whole numbers in [quant.low, quant.high] as float32, arguments as for `steps`."""
+    return steps(x, quant).add_(quant.zero_point)
 
 
 def fake_quantize(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
     """The value that a matmul sees: `(code - zero_point) * scale`."""
-    return codes(x, quant).sub_(quant.zero_point).mul_(quant.scale)
+    return steps(x, quant).mul_(quant.scale)

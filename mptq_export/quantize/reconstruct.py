@@ -38,9 +38,9 @@ _HELD = 4
 class _Straight(Simulator):
     """A simulator whose roundings let gradients pass; gradients end where a range is cut."""
 
-    def codes(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
-        smooth = (x / quant.scale + quant.zero_point).clamp(quant.low, quant.high)
-        return smooth + (super().codes(x.detach(), quant) - smooth).detach()
+    def steps(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        smooth = (x / quant.scale).clamp(quant.low - quant.zero_point, quant.high - quant.zero_point)
+        return smooth + (super().steps(x.detach(), quant) - smooth).detach()
 
     def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
         return activation(self.quantized(x, quant), function)

@@ -16,7 +16,7 @@ from mptq_export.calibrate.sites import Site, score_path, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.certify import activation_results
-from mptq_export.quantize.fake import CHUNK, codes
+from mptq_export.quantize.fake import CHUNK, steps
 from mptq_export.quantize.score_bias import bias_codes
 from mptq_export.quantize.whole import Product, grid_mean, grid_norm, whole_matmul, whole_product
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
@@ -75,9 +75,9 @@ class Simulator:
         """Output of the quantized model for a float32 batch in the layout of the graph's input."""
         return evaluate(graph, images, compute_node=self.compute)
 
-    def codes(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
-        """Codes of an operand."""
-        return codes(x, quant)
+    def steps(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """Codes of an operand without its zero point."""
+        return steps(x, quant)
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         """Whole numbers, half to even."""
@@ -85,14 +85,15 @@ class Simulator:
 
     def quantized(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
         """What a matmul sees of an operand."""
-        return (self.codes(x, quant) - quant.zero_point) * quant.scale
+        return self.steps(x, quant) * quant.scale
 
     def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
         """An activation function of a quantized argument: float32, from its results for the codes that there are."""
         table = torch.from_numpy(activation_results(quant, function).astype(np.float32)).to(x.device)
         flat, result = x.reshape(-1), torch.empty(x.numel(), device=x.device)
         for source, target in zip(torch.split(flat, CHUNK), torch.split(result, CHUNK), strict=True):
-            target.copy_(table.index_select(0, (self.codes(source, quant) - quant.low).to(torch.int32)))
+            index = self.steps(source, quant) + (quant.zero_point - quant.low)
+            target.copy_(table.index_select(0, index.to(torch.int32)))
         return result.reshape(x.shape)
 
     def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
@@ -102,7 +103,7 @@ class Simulator:
         differently, and ratios of scales are often simple enough that values lie exactly between two codes.
         """
         quant = self.activations[f"{name}.input"]
-        return self.accumulated(name, self.codes(x, quant) - quant.zero_point, quant)
+        return self.accumulated(name, self.steps(x, quant), quant)
 
     def accumulated(
         self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: Product = F.linear
@@ -131,16 +132,16 @@ class Simulator:
             power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
             if f"{node.name}.output" not in self.activations:
                 return power
-            power = self.codes(power, self.activations[f"{node.name}.output"])
+            power = self.steps(power, self.activations[f"{node.name}.output"])
             return power / power.sum(-1, keepdim=True)
         if node.op == "patch_embed":
             quant = self.activations[f"{node.name}.input"]
-            steps = self.codes(inputs[0], quant) - quant.zero_point
-            return self.accumulated(node.name, patches(steps, node.attrs["patch"]), quant)
+            whole = self.steps(inputs[0], quant)
+            return self.accumulated(node.name, patches(whole, node.attrs["patch"]), quant)
         if node.op == "depthwise":
             quant = self.activations[f"{node.name}.input"]
-            steps = self.codes(inputs[0], quant) - quant.zero_point
-            return self.accumulated(node.name, steps, quant, partial(depthwise, node))
+            whole = self.steps(inputs[0], quant)
+            return self.accumulated(node.name, whole, quant, partial(depthwise, node))
         if node.op == "linear":
             return self.linear(node.name, inputs[0])
         if node.op == "activation":
@@ -163,8 +164,8 @@ class Simulator:
         """An integer matmul, scaled afterwards; behind attention codes it is divided by their sum."""
         first, second = self.sites[node.name]
         a_quant, b_quant = self.activations[first.key], self.activations[second.key]
-        a = self.codes(inputs[0], a_quant) - a_quant.zero_point
-        b = self.codes(inputs[1], b_quant) - b_quant.zero_point
+        a = self.steps(inputs[0], a_quant)
+        b = self.steps(inputs[1], b_quant)
         product = whole_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
         unit = np.float32(b_quant.scale * node.attrs["alpha"])
         if first.kind == "attention":
