@@ -22,7 +22,10 @@ REFUSED = {
     "biases near the largest float": "blocks.1.norm1",
 }
 #: What two bits cannot hold, besides.
-REFUSED_AT_2 = {"a residual near the smallest float": "blocks.0.attn.scores"}
+REFUSED_AT_2 = {
+    "a residual near the smallest float": "blocks.0.mlp.fc2",
+    "weights below the smallest normal float": "blocks.0.mlp.fc2",
+}
 #: One of every sort, for the fast tests.
 FAST = (
     "a dead channel of a layer norm",
