@@ -99,7 +99,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         | _CLASSES,
     ),
     "maxvit": (
-        "test_maxvit",
+        "maxvit_pico_rw_256",
         {"img_size": 64, "embed_dim": (32, 32), "depths": (1, 1), "block_type": ("M", "M"), "stem_width": 8} | _CLASSES,
     ),
     "sam": (

@@ -41,7 +41,8 @@ def rms_norm(tracer: Tracer, node: fx.Node) -> str:
 
 def group_norm(tracer: Tracer, node: fx.Node) -> str:
     """A norm over groups of channels and all positions: a layer norm without gain over each, then gain and offset."""
-    source, groups, weight, bias, eps = arguments(node)[:5]
+    source, groups, weight, bias, given = arguments(node)[:5]
+    eps = 1e-5 if given is None else float(given)
     dims = shape_of(node).dims
     if len(dims) != 4:
         raise MptqError(f"{module_path(node)}: a group norm of {len(dims)} axes is not supported, only of 4")
@@ -53,7 +54,7 @@ def group_norm(tracer: Tracer, node: fx.Node) -> str:
     value = permuted(tracer, name_of(node, "groups"), value, (0, 2, 1, 3))
     rows = Shape((batch, groups, positions * group), 0)
     value = tracer.add("reshape", name_of(node, "rows"), (value,), rows)
-    value = tracer.add("layer_norm", module_path(node), (value,), rows, {"eps": float(eps), "plain": True})
+    value = tracer.add("layer_norm", module_path(node), (value,), rows, {"eps": eps, "plain": True})
     value = tracer.add("reshape", name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
     value = permuted(tracer, name_of(node, "channels"), value, (0, 2, 1, 3))
     nhwc = Shape((batch, height, width, channels), 0)
