@@ -65,58 +65,34 @@ class Interpreter:
             }
         self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
 
-    def run(self, feeds: Mapping[str, Array], *, trace: bool = False) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], *, trace: bool | Collection[str] = False) -> dict[str, Array]:
         """Compute the graph.
 
         Args:
             feeds: one array for each graph input.
-            trace: return every tensor that a node makes, as `watch` shows them, not only the outputs.
+            trace: return every tensor that a node makes, not only the outputs; or those of these names, and the
+                outputs. A tensor inside a fused product has the value that it would have outside of it.
 
         Raises:
             InterpreterError: the feeds do not fit the graph's inputs, or an op refuses its inputs.
         """
-        if trace:
-            found = dict(self.watch(feeds))
-            return {name: found[name] for name in (*self._made(), *self._graph.outputs) if name in found}
         _check_feeds(feeds, self._graph.inputs)
         with np.errstate(all="ignore"):
+            if trace is not False:
+                return self._trace(feeds, None if trace is True else trace)
             values: Values = {"": None, **self._used} | {name: np.asarray(feed) for name, feed in feeds.items()}
             perform(self._steps, values, self._expiring)
         return _present(values, self._graph.outputs)
 
-    def watch(self, feeds: Mapping[str, Array], names: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
-        """Compute the graph and show its tensors, each once, as soon as it is there; then it may be forgotten.
-
-        A tensor inside a fused product has the value that it would have outside of it.
-
-        Args:
-            feeds: one array for each graph input.
-            names: the tensors to show, besides the outputs; all that nodes make when left out.
-
-        Yields:
-            Name and value of a tensor, which must not be changed.
-
-        Raises:
-            InterpreterError: as for `run`.
-        """
-        _check_feeds(feeds, self._graph.inputs)
-        wanted = {*(self._made() if names is None else names), *self._graph.outputs}
-        with np.errstate(all="ignore"):
-            steps = self._compile(trace=True)
-            read = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
-            values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
-            values |= {name: self._constants[name] for name in read if name in self._constants}
-        yield from _present(values, [name for name in values if name in wanted]).items()
-        for step, expired in zip(steps, last_uses(steps, keep={*values}), strict=True):
-            with np.errstate(all="ignore"):
-                perform([step], values, [()])
-            yield from _present(values, [name for name in step.outputs if name in wanted]).items()
-            for name in expired:
-                del values[name]
-
-    def _made(self) -> list[str]:
-        """Names of all tensors that nodes make, in file order."""
-        return [name for node in self._graph.nodes for name in node.outputs if name]
+    def _trace(self, feeds: Mapping[str, Array], names: Collection[str] | None) -> dict[str, Array]:
+        made = [name for node in self._graph.nodes for name in node.outputs if name]
+        wanted = {*(made if names is None else names), *self._graph.outputs}
+        steps = self._compile(trace=True)
+        constants = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
+        values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
+        values |= {name: self._constants[name] for name in constants if name in self._constants}
+        perform(steps, values, last_uses(steps, keep={*values, *wanted}))
+        return _present(values, [name for name in (*made, *self._graph.outputs) if name in wanted])
 
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""

@@ -22,8 +22,8 @@ from mptq_export.verify.session import graph_input, load_onnx, one_line
 class Reference(Protocol):
     """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
 
-    def watch(self, feeds: dict[str, NDArray[Any]], names: Collection[str]) -> Iterable[tuple[str, NDArray[Any]]]:
-        """Name and value of the graph's outputs and of the tensors of these names, one after another."""
+    def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
+        """The graph's outputs and the tensors of these names."""
 
 
 def verify_model(
@@ -35,8 +35,7 @@ def verify_model(
 ) -> VerifyReport:
     """Run onnxruntime and the reference on the same inputs and compare every tensor.
 
-    All tensors of onnxruntime for one batch are in memory, those of the reference one after another: keep the batches
-    small.
+    One batch is held in memory at a time, with all its tensors, twice: keep the batches small.
 
     Args:
         path: the ONNX file.
@@ -73,20 +72,18 @@ def verify_model(
     try:
         for batch in inputs:
             feed = {spec.name: spec.convert(batch)}
+            expected = reference.run(feed, trace=tensors.keys())
             plain = runtime.run_default(feed)
             got = folded | runtime.run_traced(feed)
+            for name in tensors:
+                value = _value(expected, name)
+                step = tables.get(name)
+                tensors[name] += (
+                    difference(got[name], value) if step is None else table_difference(got[name], value, step)
+                )
             for name in outputs:
                 instrumented[name] += difference(plain[name], got[name])
-            unseen = {*tensors, *outputs}
-            for name, value in reference.watch(feed, tensors.keys()):
-                unseen.discard(name)
-                if name in tensors:
-                    found, step = got.pop(name), tables.get(name)
-                    tensors[name] += difference(found, value) if step is None else table_difference(found, value, step)
-                if name in plain:
-                    default[name] += difference(plain[name], value)
-            if unseen:
-                raise MptqError(f"kernels_ref gave no value for tensor {min(unseen)}; please report this file")
+                default[name] += difference(plain[name], _value(expected, name))
             count += batch.shape[0]
     except InterpreterError as error:
         raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
@@ -116,3 +113,9 @@ def verify_model(
 def _producers(model: onnx.ModelProto) -> dict[str, str]:
     """Op that makes each tensor, in graph order."""
     return {name: node.op_type for node in model.graph.node for name in node.output if name}
+
+
+def _value(expected: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if name not in expected:
+        raise MptqError(f"kernels_ref gave no value for tensor {name}; please report this file")
+    return expected[name]

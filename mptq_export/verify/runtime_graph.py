@@ -79,7 +79,6 @@ def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
         onnx.save(exposed, optimised, save_as_external_data=True, location="exposed.data")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.enable_cpu_mem_arena = False  # it would keep the memory of all tensors, beside NumPy's copies
         instrumented = open_session(optimised, options, threads=threads)
 
     entries = [*instrumented.get_inputs(), *instrumented.get_outputs()]
