@@ -111,9 +111,6 @@ class Builder:
     #: The widest weights whose rounding is compensated.
     COMPENSATED = 8
 
-    #: Type of a layer's transformed weights once they are quantized.
-    KEPT = torch.float32
-
     def __init__(
         self,
         graph: Graph,
@@ -260,8 +257,6 @@ class Builder:
         self.simulator.set_weight(node.name, quant, source.device)
         self._compute(node)
         del self.simulator.weights[node.name]  # nothing computes the layer again
-        kept = node.cast(self.KEPT)
-        self.graph = self.graph if kept is node else self.graph.updated({node.name: kept})
         trim()
 
     def _weights(self, node: Node) -> WeightQuant:
