@@ -9,7 +9,7 @@ from mptq_export.allocate.units import Widths
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.activations import choose_activation
+from mptq_export.quantize.activations import ActivationSearch
 from mptq_export.quantize.build import Builder, deciding_layer
 from mptq_export.quantize.grids import grid_exponents
 from mptq_export.quantize.method import Method
@@ -66,18 +66,14 @@ class _Collector(Builder):
         """Widths of a layer's weights (0) or activations (1): a pinned one may be outside the range."""
         return (self._pinned[layer][part],) if layer in self._pinned else self._range
 
-    def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
-        chosen = super()._choose(site, value)
+    def _chosen_by(self, site: Site, search: ActivationSearch) -> ActivationQuant:
+        chosen = super()._chosen_by(site, search)
         layer = deciding_layer(self.graph, site)
         if layer is not None:
             self.catalogue.decides[site.key] = layer
-            known, importance = self.simulator.activations, self._importance(site.node.name)
             for bits in self._tried(layer, 1):
-                self.catalogue.activations[site.key, bits] = (
-                    chosen
-                    if bits == self.widths(layer)[1]
-                    else choose_activation(self.graph, site, value, bits, known, self.method, importance)
-                )
+                found = chosen if bits == self.widths(layer)[1] else search.at(bits)
+                self.catalogue.activations[site.key, bits] = found
         return chosen
 
     def _weights(self, node: Node) -> WeightQuant:

@@ -19,6 +19,8 @@ _WEIGHT_BITS = 8
 class _TransformChooser(Builder):
     """Transforms are chosen as for a recipe, at the widths asked for; the weights behind them are only rounded."""
 
+    MEASURES = False
+
     def _weights(self, node: Node) -> WeightQuant:
         weight = weight_matrix(node)
         codes, scale = quantize_weight(weight, _WEIGHT_BITS)

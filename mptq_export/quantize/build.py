@@ -9,6 +9,7 @@ nature (the float model, moments, transforms, errors) is float64: sums in anothe
 than what a code or a scale is rounded by.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from mptq_export.capture.evaluate import compute, computed_in, depthwise, evalua
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.memory import trim
-from mptq_export.quantize.activations import choose_activation
+from mptq_export.quantize.activations import ActivationSearch
 from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
@@ -111,6 +112,9 @@ class Builder:
     #: The widest weights whose rounding is compensated.
     COMPENSATED = 8
 
+    #: Whether weights may be measured against the float model, which is then computed too.
+    MEASURES = True
+
     def __init__(
         self,
         graph: Graph,
@@ -131,6 +135,7 @@ class Builder:
         self._values: dict[str, torch.Tensor] = {}
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
         self._images = 0
+        self._measures = self.MEASURES and method.measures_inputs
         self._last_use: dict[str, str] = {}
 
     def graph_and_recipe(
@@ -155,7 +160,7 @@ class Builder:
             node = self.graph[name]
             if node.op == "input":
                 self._values[name] = images
-                if self.method.measures_inputs:
+                if self._measures:
                     self._floats[name] = images.double()
             elif node.op in WEIGHTED:
                 self._linear(node)
@@ -170,7 +175,7 @@ class Builder:
 
     def _float(self, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
-        if self.method.measures_inputs:
+        if self._measures:
             wide = node.cast(torch.float64)
             self._floats[node.name] = compute_in_parts(self.graph, wide, self._floats, compute)
             self._forget(self._floats, node)
@@ -194,22 +199,23 @@ class Builder:
         self._values[node.name] = value
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
-        if not all(end.isfinite() for end in torch.aminmax(value)):
+        known, importance = self.simulator.activations, self._importance(site.node.name)
+        search = ActivationSearch(self.graph, site, value, known, self.method, importance)
+        if not (math.isfinite(search.range.low) and math.isfinite(search.range.high)):
             raise MptqError(
                 f"{site.node.name}: the quantized model is not finite here; use more bits, or check the checkpoint for "
                 "extreme weights"
             )
-        bits = self._bits(site)
-        known = self.simulator.activations
-        importance = self._importance(site.node.name)
-        if site.kind == "linear":  # layers that read the same value share its codes
-            if (site.value, bits) not in self._chosen:
-                quant = choose_activation(self.graph, site, value, bits, known, self.method, importance)
-                self._chosen[site.value, bits] = quant
-            known[site.key] = self._chosen[site.value, bits]
-        else:
-            known[site.key] = choose_activation(self.graph, site, value, bits, known, self.method, importance)
+        known[site.key] = self._chosen_by(site, search)
         return known[site.key]
+
+    def _chosen_by(self, site: Site, search: ActivationSearch) -> ActivationQuant:
+        bits = self._bits(site)
+        if site.kind != "linear":
+            return search.at(bits)
+        if (site.value, bits) not in self._chosen:  # layers that read the same value share its codes
+            self._chosen[site.value, bits] = search.at(bits)
+        return self._chosen[site.value, bits]
 
     def _importance(self, name: str) -> torch.Tensor | None:
         """Row weights of a linear layer, or of the linear layer that reads an activation."""
@@ -294,7 +300,10 @@ class Builder:
         reasons = ["scales by error" if method.weight_scale else "min/max scales"]
         compensate = method.rounding and bits <= self.COMPENSATED and node.op != "depthwise"
         input_scale = self.simulator.activations[f"{node.name}.input"].scale
-        least = bias.abs() / (input_scale * BIAS_STEPS)
+        largest = bias.abs()
+        if method.bias and fitted.means is not None:  # what it becomes is known but for the rounding
+            largest = torch.maximum(largest, fitted.means.bias_for(fitted.weight).abs())
+        least = largest / (input_scale * BIAS_STEPS)
         codes, scale = quantize_weight(
             fitted.weight, bits, fitted.hessian, least=least, search=method.weight_scale, compensate=compensate
         )

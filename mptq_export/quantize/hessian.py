@@ -54,6 +54,13 @@ class Hessian:
         """U with `U^T U` = the inverse of `damped`, [K, K]."""
         return self._factors[1]
 
+    @cached_property
+    def conditional(self) -> torch.Tensor:
+        """What the error of a column costs when all columns rounded after it make up for it, [K]."""
+        found = torch.empty_like(self.upper.diagonal())
+        found[self.order] = self.upper.diagonal().reciprocal().square()
+        return found
+
     def error(self, gap: torch.Tensor) -> torch.Tensor:
         """`g H g^T` of every row: the mean squared error of the outputs of weights that are off by g.
 

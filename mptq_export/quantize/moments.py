@@ -18,6 +18,9 @@ RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 #: Part of the mean square that is added to variances: what sums leave of a constant may be negative.
 _ROUNDING = 1e-5
 
+#: Part of the outputs' variance that a correction has to remove: anything less may be what sums round.
+_NOISE = 1e-10
+
 
 @dataclass(frozen=True)
 class Part:
@@ -38,14 +41,14 @@ class Part:
 
 @dataclass
 class _Sums:
-    """Weighted sums over rows: 1, x, d, x x^T and d x^T; float64."""
+    """Weighted sums over rows: 1, x, y, x x^T and y x^T, with y the target; float64."""
 
     rows: int
     weight: float
     x: torch.Tensor
-    d: torch.Tensor
+    y: torch.Tensor
     xx: torch.Tensor
-    dx: torch.Tensor
+    yx: torch.Tensor
 
     @staticmethod
     def zeros(weight: torch.Tensor) -> "_Sums":
@@ -53,28 +56,32 @@ class _Sums:
         width, keys = weight.shape
         return _Sums(0, 0.0, *(weight.new_zeros(shape) for shape in ((keys,), (width,), (keys, keys), (width, keys))))
 
-    def add(self, part: Part, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    def add(self, part: Part) -> None:
         """Count more rows."""
-        x, factor = part.x.double(), part.importance[:, None]
-        lacking = part.target - x @ weight.T - bias
-        weighted = x * factor
+        x = part.x.double()
+        weighted = x * part.importance[:, None]
         self.rows += len(x)
-        self.weight += float(factor.sum())
+        self.weight += float(part.importance.sum())
         self.x += weighted.sum(0)
-        self.d += (factor * lacking).sum(0)
+        self.y += part.importance @ part.target
         self.xx.addmm_(weighted.T, x)
-        self.dx.addmm_(lacking.T, weighted)
+        self.yx.addmm_(part.target.T, weighted)
 
     def __add__(self, other: "_Sums") -> "_Sums":
         rows, weight = self.rows + other.rows, self.weight + other.weight
-        return _Sums(rows, weight, self.x + other.x, self.d + other.d, self.xx + other.xx, self.dx + other.dx)
+        return _Sums(rows, weight, self.x + other.x, self.y + other.y, self.xx + other.xx, self.yx + other.yx)
 
-    def centred(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Covariance of x, [K, K], and of d with x, [N, K]."""
-        x, d = self.x / self.weight, self.d / self.weight
-        covariance = (self.xx / self.weight).addr_(x, x, alpha=-1)
+    def covariance(self) -> torch.Tensor:
+        """Of x, [K, K]."""
+        x = self.x / self.weight
+        return (self.xx / self.weight).addr_(x, x, alpha=-1)
+
+    def centred(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Covariance of x, [K, K], its diagonal raised a little, and of d with x, [N, K]."""
+        covariance, x, y = self.covariance(), self.x / self.weight, self.y / self.weight
+        lacking = (self.yx / self.weight).addr_(y, x, alpha=-1).addmm_(weight, covariance, alpha=-1)
         covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
-        return covariance, (self.dx / self.weight).addr_(d, x, alpha=-1)
+        return covariance, lacking
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ class Moments:
         weight, bias = weight.double(), bias.double()
         first, second = _Sums.zeros(weight), _Sums.zeros(weight)
         for part in parts:
-            (second if part.odd else first).add(part, weight, bias)
+            (second if part.odd else first).add(part)
         return Moments((first, second), weight, bias)
 
     def _all(self) -> _Sums:
@@ -134,13 +141,14 @@ class Moments:
     def means(self) -> Means:
         """What is left to be corrected by a bias."""
         first, second = self.halves
-        weight = first.weight + second.weight
-        return Means(self.weight, self.bias, (first.x + second.x) / weight, (first.d + second.d) / weight)
+        count = first.weight + second.weight
+        x, y = (first.x + second.x) / count, (first.y + second.y) / count
+        return Means(self.weight, self.bias, x, y - self.weight @ x - self.bias)
 
     def hessian(self, *, centred: bool) -> Hessian:
         """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""
         total = self._all()
-        full = total.centred()[0] if centred else total.xx / total.weight
+        full = total.covariance() if centred else total.xx / total.weight
         share = len(full) / (len(full) + total.rows)
         diagonal = full.diagonal().clone()
         full.mul_(1 - share).diagonal().add_(diagonal, alpha=share)
@@ -150,15 +158,16 @@ class Moments:
         """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""
         if not self.halves[1].rows:  # one image: nothing to hold back
             return self.weight
-        first, second = (half.centred() for half in self.halves)
+        first, second = (half.centred(self.weight) for half in self.halves)
         gains = {
             ridge: sum(_gain(_fit(*fit, ridge), *held) for fit, held in ((first, second), (second, first)))
             for ridge in RIDGES
         }
         best = max(RIDGES, key=lambda ridge: gains[ridge])
-        if not gains[best] > 0:
+        variance = sum(((self.weight @ half[0]) * self.weight).sum() for half in (first, second))
+        if not gains[best] > _NOISE * float(variance):
             return self.weight
-        return self.weight + _fit(*self._all().centred(), best)
+        return self.weight + _fit(*self._all().centred(self.weight), best)
 
 
 def _fit(covariance: torch.Tensor, lacking: torch.Tensor, ridge: float) -> torch.Tensor:

@@ -134,14 +134,12 @@ class Simulator:
                 return power
             power = self.steps(power, self.activations[f"{node.name}.output"])
             return power / power.sum(-1, keepdim=True)
-        if node.op == "patch_embed":
+        if node.op in ("patch_embed", "depthwise"):
             quant = self.activations[f"{node.name}.input"]
             whole = self.steps(inputs[0], quant)
+            if node.op == "depthwise":
+                return self.accumulated(node.name, whole, quant, partial(depthwise, node))
             return self.accumulated(node.name, patches(whole, node.attrs["patch"]), quant)
-        if node.op == "depthwise":
-            quant = self.activations[f"{node.name}.input"]
-            whole = self.steps(inputs[0], quant)
-            return self.accumulated(node.name, whole, quant, partial(depthwise, node))
         if node.op == "linear":
             return self.linear(node.name, inputs[0])
         if node.op == "activation":

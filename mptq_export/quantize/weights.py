@@ -19,8 +19,11 @@ BIAS_STEPS = 2.0**30
 #: Last bits of a float32 scale that are zero: rounding up to them adds at most 5e-4 of it.
 _ROUNDED_BITS = 12
 
-#: Parts of the min/max scale that a search tries; at 8 bits only the first few.
-_PARTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
+#: Stands for the error of weights that floats cannot hold.
+_LARGEST = torch.finfo(torch.float64).max
+
+#: Parts of the min/max scale that a search tries.
+_PARTS = tuple(round(1.0 - 0.05 * n, 2) for n in range(16))
 
 
 def quantize_weight(
@@ -48,36 +51,60 @@ def quantize_weight(
     if hessian is None and (search or compensate):
         raise MptqError("weights can be searched or compensated only with the second moments of their inputs")
     span = CodeRange.of(bits)
-    parts = _PARTS[: 4 if bits == 8 else None] if search else _PARTS[:1]
     widest = _widest(weight, span)
     least = torch.zeros_like(widest) if least is None else least
-    tried = [_positive(torch.maximum(widest * part, least)) for part in parts]
-    together = max(1, ROWS // len(weight))  # whole matrices
-    found = [
-        _rounded(weight, torch.stack(tried[i : i + together]), span, hessian, compensate=compensate)
-        for i in range(0, len(tried), together)
-    ]
-    codes, scale, error = found[0]
-    for other_codes, other_scale, other_error in found[1:]:
-        better = other_error < error
-        codes = torch.where(better[:, None], other_codes, codes)
-        scale, error = torch.where(better, other_scale, scale), torch.where(better, other_error, error)
-    if compensate and hessian is not None:
-        codes = descended(codes, weight, scale, hessian, span)
+    scales = torch.stack(
+        [_positive(torch.maximum(widest * part, least)) for part in (_PARTS if search else _PARTS[:1])]
+    )
+    moving = hessian if compensate else None
+    if hessian is None or not search:
+        codes, scale = _codes(weight, scales[0], span, moving), scales[0]
+    else:
+        codes, scale = _searched(weight, scales, span, hessian, moving)
+    if moving is not None:
+        codes = descended(codes, weight, scale, moving, span)
     return codes, scale
 
 
-def _rounded(
-    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: Hessian | None, *, compensate: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Codes [N, K], scale [N] and error [N] of every channel at the best of its scales [parts, N]."""
-    rows, flat = weight.repeat(len(scales), 1), scales.flatten()
-    codes = propagated(rows, flat, hessian, span) if compensate and hessian is not None else _nearest(rows, flat, span)
-    if hessian is None:
-        return codes, flat, torch.zeros_like(flat)
-    error = hessian.error(rows.double() - codes * flat.double()[:, None]).reshape(scales.shape)
-    best = error.argmin(0) * len(weight) + torch.arange(len(weight), device=weight.device)
-    return codes[best], flat[best], error.amin(0)
+def _searched(
+    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: Hessian, moving: Hessian | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes [N, K] and scale [N] of every channel at the best of its scales [parts, N].
+
+    Rounding all parts with moved errors would take most of the time of an export. A channel begins where nearest codes
+    are best, every column's error counting by itself, and at the parts beside; it goes on until both neighbours of its
+    best part are known.
+    """
+    parts, channels = (torch.arange(size, device=weight.device) for size in scales.shape)
+    importance = hessian.matrix.diagonal() if moving is None else hessian.conditional
+    gaps = (weight - _nearest(weight, scale, span) * scale[:, None] for scale in scales)
+    best = torch.stack([gap.double().square() @ importance for gap in gaps]).argmin(0)
+    wanted = (parts[:, None] - best).abs() <= 1
+    if moving is None:  # so cheap that no channel has to be worse than with min/max
+        wanted[0] = True
+    errors = torch.full(scales.shape, torch.inf, dtype=torch.float64, device=weight.device)
+    codes = torch.empty(weight.shape, dtype=torch.float32, device=weight.device)
+    while wanted.any():
+        part, channel = wanted.nonzero(as_tuple=True)
+        found = []
+        for p, c in zip(torch.split(part, ROWS), torch.split(channel, ROWS), strict=True):
+            rows, scale = weight[c], scales[p, c]
+            found.append(_codes(rows, scale, span, moving))
+            errors[p, c] = hessian.error(rows.double() - found[-1] * scale.double()[:, None]).nan_to_num_(nan=_LARGEST)
+        best = errors.argmin(0)
+        place = torch.full(scales.shape, -1, device=weight.device)
+        place[part, channel] = torch.arange(len(part), device=weight.device)
+        new = place[best, channels] >= 0
+        codes[new] = torch.cat(found)[place[best, channels][new]]
+        tried = errors.isfinite()
+        between = tried[(best - 1).clamp_min(0), channels] & tried[(best + 1).clamp_max(len(parts) - 1), channels]
+        wanted = ((parts[:, None] - best).abs() <= 2) & ~tried & ~between
+    return codes, scales[best, channels]
+
+
+def _codes(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange, moving: Hessian | None) -> torch.Tensor:
+    """Codes [N, K]: errors moved to other columns, or everywhere the nearest ones."""
+    return _nearest(weight, scale, span) if moving is None else propagated(weight, scale, moving, span)
 
 
 def dequantized(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
