@@ -60,13 +60,13 @@ def sensitivity_table(
             gradients = torch.autograd.grad(drawn, [values[name] for name in by_layer])
         with torch.no_grad():
             for name, gradient in zip(by_layer, gradients, strict=True):
-                node = graph[name]
+                node, exact = graph[name], torch.linalg.vecdot(gradient, values[name].detach())
                 inputs = [_as_simulated(graph, source, values[source].detach().float()) for source in node.inputs]
                 for unit in by_layer[name]:
                     for b in bits:
                         catalogue.install(simulator, name, unit.applied(start, b)[name], part.device)
-                        error = simulator.compute(node, inputs) - values[name].detach()
-                        table[unit.key, b] += float((gradient * error).sum(-1).square().sum()) / 2
+                        found = torch.linalg.vecdot(gradient, simulator.compute(node, inputs).double())
+                        table[unit.key, b] += float((found - exact).square().sum()) / 2
     count = len(images)
     for group in by_layer.values():
         for unit in group:

@@ -18,7 +18,7 @@ from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
 from mptq_export.quantize.build import build_recipe, measured_importance
-from mptq_export.quantize.method import PAPER, Method
+from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 
 #: At most so many calibration images measure the divergence; the others choose the quantizers of every width.
@@ -155,13 +155,17 @@ class Space:
         return Evaluator(self.graph, *self._quantizers, images)
 
     def latency(self) -> Latency:
-        """What the widths cost in time, here and now; measured on files of quickly chosen quantizers."""
-        quick = replace(PAPER, smoothing="off")
+        """What the widths cost in time, here and now."""
+        catalogue, activations = self._quantizers
 
         def recipe(bits: int) -> Recipe:
-            def widths(layer: str) -> tuple[int, int]:
-                return 8, self._fixed.get(layer, (8, bits))[1]  # weights of 8 bits need no unpacking
-
-            return build_recipe(self.graph, self.stats, self.images[:2], widths, quick, {}, {})[1]
+            widths = {layer: self._fixed.get(layer, (self.bits[-1], bits)) for layer in self.start}
+            chosen = {
+                key: catalogue.activations[key, widths[layer][1]]
+                for key, layer in catalogue.decides.items()
+                if self.graph[key.rpartition(".")[0]].op != "softmax"  # attention is certified with the widest's scores
+            }
+            weights = {name: catalogue.weights[name, widths[name][0]] for name in self.recipe.weights}
+            return replace(self.recipe, activations=activations | chosen, weights=weights)
 
         return measure_latency(self.graph, recipe, self.bits)
