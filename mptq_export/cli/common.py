@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,7 +60,10 @@ class MptqCommand(click.Command):
         if self.isolated and not args and "args" not in kwargs:  # from the command line, not from another program
             ended = isolate()
             if ended is not None:
-                if ended < 0:
+                if ended == -signal.SIGTERM:  # somebody's wish, not the file's fault
+                    click.echo("interrupted", err=True)
+                    ended = EXIT_INTERRUPTED
+                elif ended < 0:
                     given = " ".join(sys.argv[1:])
                     ended = fail(f"{self.name} {given} came to an end ({why(-ended)}); get the files again")
                 sys.exit(ended)

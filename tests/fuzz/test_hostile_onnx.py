@@ -288,6 +288,11 @@ def test_a_crash_of_the_runtime_is_one_line(name: str):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_command_that_is_stopped_says_only_that():
+    result = crashing("os.kill(os.getppid(), signal.SIGTERM); signal.pause()")
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
 def test_memory_that_runs_out_is_one_line():
     result = crashing("bytearray(2**50)")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
