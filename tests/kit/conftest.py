@@ -36,7 +36,7 @@ def kit(exported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alter(kit: Path) -> Callable[[str], Path]:
-    """A function that moves the first code of one weight of the kit's model by one."""
+    """A function that moves the first code of one weight of the kit's model far."""
     from .helpers import alter_weight
 
     def change(tensor: str) -> Path:
