@@ -72,16 +72,20 @@ class _Sums:
         return _Sums(rows, weight, self.x + other.x, self.y + other.y, self.xx + other.xx, self.yx + other.yx)
 
     def covariance(self) -> torch.Tensor:
-        """Of x, [K, K]."""
+        """Of x, its diagonal raised a little, [K, K]."""
         x = self.x / self.weight
-        return (self.xx / self.weight).addr_(x, x, alpha=-1)
+        covariance = (self.xx / self.weight).addr_(x, x, alpha=-1)
+        covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
+        return covariance
+
+    def lacking(self, weight: torch.Tensor) -> torch.Tensor:
+        """Covariance of d with x for the weight W, [N, K]."""
+        x, y = self.x / self.weight, self.y / self.weight
+        return ((self.yx - weight @ self.xx) / self.weight).addr_(y - weight @ x, x, alpha=-1)
 
     def centred(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Covariance of x, [K, K], its diagonal raised a little, and of d with x, [N, K]."""
-        covariance, x, y = self.covariance(), self.x / self.weight, self.y / self.weight
-        lacking = (self.yx / self.weight).addr_(y, x, alpha=-1).addmm_(weight, covariance, alpha=-1)
-        covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
-        return covariance, lacking
+        """`covariance` and `lacking`."""
+        return self.covariance(), self.lacking(weight)
 
 
 @dataclass(frozen=True)
