@@ -5,6 +5,7 @@ becomes a constant. Every remaining op must have a place in the table of `mptq_e
 one stops the export with its name and its module.
 """
 
+import copy
 import logging
 import math
 import operator
@@ -44,7 +45,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tupl
         warnings.simplefilter("ignore")
         logging.getLogger("torch").setLevel(logging.ERROR)
         try:
-            program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
+            program = torch.export.export(_own(model), (example,), dynamic_shapes=({0: batch},), strict=False)
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise MptqError(
@@ -52,6 +53,12 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tupl
                 "of data-dependent Python control flow"
             ) from error
     return Tracer(program, HANDLERS).run(maps)
+
+
+def _own(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with the same weights and modules of its own: some keep what tracing computes (LeViT, ConViT)."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
 
 
 class Tracer:
