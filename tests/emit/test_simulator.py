@@ -44,14 +44,18 @@ def emitted_codes(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> di
     return {key: tensors[name].reshape(shape) for key, (name, shape) in recorder.tensors.items()}
 
 
-def simulated_codes(graph: Graph, made: Recipe, x: torch.Tensor) -> dict[str, NDArray[np.generic]]:
+def simulated_codes(graph: Graph, made: Recipe, x: torch.Tensor) -> dict[str, tuple[NDArray[np.generic], ...]]:
+    """Codes of every site, and the least and greatest that float32 rounding could have made of the same value."""
     simulator, found = Simulator.of(graph, made), {}
+    grid = 2.0 ** -min(made.exponents.values())  # where the residual is rounded, an error can be a whole step of it
 
     def compute(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         for site in simulator.sites.get(node.name, ()):
             if site.kind != "scores":
                 operand = inputs[1 if site.key.endswith(".b") else 0]
-                found[site.key] = codes(operand, made.activations[site.key]).numpy()
+                quant = made.activations[site.key]
+                near = 1e-3 * quant.scale + grid
+                found[site.key] = tuple(codes(operand + by, quant).numpy() for by in (0.0, -near, near))
         return simulator.compute(node, inputs)
 
     with torch.no_grad():
@@ -59,17 +63,17 @@ def simulated_codes(graph: Graph, made: Recipe, x: torch.Tensor) -> dict[str, ND
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "pit", "maxvit"])  # the last two have depthwise convolutions
 @pytest.mark.parametrize("bits", BITS)
 def test_codes_are_the_same_until_one_lies_on_a_boundary(tmp_path: Path, kind: str, bits: tuple[int, int]):
     graph, made = quantized(kind, bits)
     x = images(kind, 4, 9)
     got, expected = emitted_codes(graph, made, x, tmp_path / "m.onnx"), simulated_codes(graph, made, x)
     assert len(got) > 10
-    for key, simulated in ((k, v) for k, v in expected.items() if k in got):
-        differing = (got[key].astype(np.float32) != simulated).mean()
-        assert differing < 5e-3, key
-        if differing:  # one code on a boundary; what follows from it is another calculation
+    for key, (simulated, least, greatest) in ((k, v) for k, v in expected.items() if k in got):
+        coded = got[key].astype(np.float32)
+        assert ((least <= coded) & (coded <= greatest)).all(), key
+        if (coded != simulated).any():  # one lies on a boundary; what follows from it is another calculation
             break
 
 

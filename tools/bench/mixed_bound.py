@@ -1,0 +1,65 @@
+"""How much less than uniform widths any choice of widths can cost, by the search's own table.
+
+    python tools/bench/mixed_bound.py MODEL --calib DIR [--mean 5 --mean 4.5 ...] [--json FILE]
+
+For every mean width the integer programme gives the least sum of estimates that any widths within the budget have; it
+stands beside the sum of the uniform widths that cost the same or more. Where the quotient is above a goal, no search
+over these quantizers reaches it, as far as the estimates add up.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.solver import solve
+from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.units import Unit, Widths
+from mptq_export.api import calibrate, load
+from mptq_export.cli.values import parse_range
+from mptq_export.quantize.method import BEST
+
+
+@click.command(help=__doc__)
+@click.argument("model")
+@click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--count", default=128, show_default=True, help="Calibration images.")
+@click.option("--range", "bits", default="3-8", show_default=True, callback=parse_range)
+@click.option("--mean", "means", multiple=True, default=("5", "4.5", "4", "3.5"), show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path))
+def main(model: str, calib: Path, count: int, bits: range, means: tuple[str, ...], json_path: Path | None) -> None:
+    calibrated = calibrate(load(model), calib, count=count)
+    budgets = tuple(Budget.parse(mean) for mean in means)
+    settings = MixedSettings(budgets, bits, tied=False, pins={})
+    settings.check()
+    space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
+    rows = []
+    for budget in budgets:
+        least = solve(space.units, space.table, space.start, bits, space.costs.constraints(budget))
+        above = math.ceil(budget.most)
+        uniform = {layer: (above, above) for layer in space.start}
+        row = {"mean": budget.most, "uniform": above}
+        for part in ("weights", "activations", "all"):
+            moving = [unit for unit in space.units if part in (unit.part, "all")]
+            row[part] = summed(space, moving, least) / summed(space, moving, uniform)
+        rows.append(row | {"least": summed(space, space.units, least), "beside": summed(space, space.units, uniform)})
+    table = Table("mean", "uniform", "of weights", "of activations", "of all", title=Path(model).name)
+    for row in rows:
+        parts = (f"{row[part]:.2f}" for part in ("weights", "activations", "all"))
+        table.add_row(f"{row['mean']:g}", f"{row['uniform']}/{row['uniform']}", *parts)
+    Console().print(table)
+    if json_path:
+        json_path.write_text(json.dumps({"model": Path(model).name, "rows": rows}, indent=1) + "\n")
+
+
+def summed(space: Space, moving: list[Unit], widths: Widths) -> float:
+    """What the widths of some units cost together by the table, nats."""
+    return sum(space.table[unit.key, unit.bits(widths)] for unit in moving)
+
+
+if __name__ == "__main__":
+    main()
