@@ -48,7 +48,7 @@ wheel:  ## build the wheel, install it alone into a new .venv, export and verify
 	tools/check_install.sh $(BIN) $(DIGITS)
 
 oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
-	$(PYTHON) tools/oldest.py .venv-oldest
+	$(PYTHON) tools/oldest.py .venv-oldest $(BESIDE)
 
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
 	$(BIN)/python -W ignore tools/fuzz.py --seconds 600

@@ -1,7 +1,7 @@
 """The lower bounds of pyproject.toml, installed as they stand, and the fast tests on top.
 
     python tools/oldest.py .venv-oldest                 (installs, then tests)
-    python tools/oldest.py .venv-oldest tests/verify    (only these tests)
+    python tools/oldest.py .venv-oldest tests/verify    (only these tests: what follows is for pytest)
     python tools/oldest.py --print                      (the versions, one a line)
 
 A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
@@ -26,7 +26,7 @@ def main() -> int:
     if sys.argv[1] == "--print":
         print("\n".join(pins))
         return 0
-    venv, tests = Path(sys.argv[1]), sys.argv[2:]
+    venv, arguments = Path(sys.argv[1]), sys.argv[2:]
     python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
@@ -35,7 +35,7 @@ def main() -> int:
         constraints.flush()
         install = [python, "-m", "pip", "install", "--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
         subprocess.run(install, check=True, cwd=REPO)
-    run = [python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow", *tests]
+    run = [python, "-m", "pytest", "-q", "-m", "not slow", *arguments]
     return subprocess.run(run, check=False, cwd=REPO).returncode
 
 

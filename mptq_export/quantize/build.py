@@ -10,7 +10,7 @@ than what a code or a scale is rounded by.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.evaluate import compute, computed_in, depthwise, evaluate, patches, weight_matrix
+from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, weight_matrix
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
 from mptq_export.errors import MptqError
 from mptq_export.memory import trim
@@ -26,11 +26,12 @@ from mptq_export.quantize.activations import ActivationSearch
 from mptq_export.quantize.code_range import CodeRange
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.quantize.grids import grid_exponents
+from mptq_export.quantize.held import HeldValues
 from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.importance import row_importance
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.moments import Means, Moments, Part
-from mptq_export.quantize.parts import compute_in_parts, cut_at_once, drop, halves, overwrite
+from mptq_export.quantize.moments import Means, Moments
+from mptq_export.quantize.parts import compute_in_parts, overwrite
 from mptq_export.quantize.sample import drawn_rows
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.quantize.smoothing import choose_smoothing
@@ -131,12 +132,7 @@ class Builder:
         self.simulator = Simulator(graph, exponents)
         self.weights: dict[str, WeightQuant] = {}
         self.smoothing: dict[str, Smoothing] = {}
-        self._floats: dict[str, torch.Tensor] = {}
-        self._values: dict[str, torch.Tensor] = {}
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
-        self._images = 0
-        self._measures = self.MEASURES and method.measures_inputs
-        self._last_use: dict[str, str] = {}
 
     def graph_and_recipe(
         self, images: torch.Tensor, model: dict[str, Any], settings: dict[str, Any], tick: Tick
@@ -153,50 +149,34 @@ class Builder:
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
         """Choose everything; `tick` is called after every node."""
-        order = cut_at_once(self.graph)
-        self._last_use = {operand: name for name in order for operand in self.graph[name].inputs}
-        self._images = len(images)
-        for name in order:
+        measures = self.MEASURES and self.method.measures_inputs
+        self.held = HeldValues(self.graph, images, with_floats=measures)
+        for name in self.held.order:
             node = self.graph[name]
-            if node.op == "input":
-                self._values[name] = images
-                if self._measures:
-                    self._floats[name] = images.double()
-            elif node.op in WEIGHTED:
+            if node.op in WEIGHTED:
                 self._linear(node)
-            else:
+            elif node.op != "input":
                 self._other(node)
-            self._forget(self._values, node)
+            self.held.forget(self.graph, node)
             tick(node)
-
-    def _forget(self, values: dict[str, torch.Tensor], node: Node) -> None:
-        """Drop what no node behind this one reads."""
-        drop(values, {n for n in node.inputs if self._last_use[n] == node.name and n != self.graph.output})
-
-    def _float(self, node: Node) -> None:
-        """The value of the float model; its operands go at once where nothing else needs them."""
-        if self._measures:
-            wide = node.cast(torch.float64)
-            self._floats[node.name] = compute_in_parts(self.graph, wide, self._floats, compute)
-            self._forget(self._floats, node)
 
     def _other(self, node: Node) -> None:
         for site in self.simulator.sites.get(node.name, ()):
             if site.kind not in ("scores", "result"):
-                self._choose(site, self._values[site.value])
-        self._float(node)
+                self._choose(site, self.held.quantized[site.value])
+        self.held.compute_float(self.graph, node)
         self._compute(node)
         if node.op == "layer_norm" and self.method.smoothing != "off":
             self._smooth(node)
 
     def _compute(self, node: Node) -> None:
         """The quantized value, and the quantizer of the result where it has one of its own."""
-        value = compute_in_parts(self.graph, node, self._values, self.simulator.compute)
+        value = compute_in_parts(self.graph, node, self.held.quantized, self.simulator.compute)
         site = self.simulator.results.get(node.name)
         if site is not None:
             quant = self._choose(site, value)
             value = overwrite(value, lambda part: fake_quantize(part, quant))
-        self._values[node.name] = value
+        self.held.quantized[node.name] = value
 
     def _choose(self, site: Site, value: torch.Tensor) -> ActivationQuant:
         known, importance = self.simulator.activations, self._importance(site.node.name)
@@ -234,7 +214,7 @@ class Builder:
             return
         weight = torch.cat([reader.params["weight"] for reader in readers])
         direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
-        value = self._values[norm.name]
+        value = self.held.quantized[norm.name]
         widths = self.widths(readers[0].name)
         choice = choose_smoothing(value, weight, widths, self.method, self.importance.get(direct))
         rows = drawn_rows(value).double()
@@ -246,17 +226,19 @@ class Builder:
             exact = _FLOAT64(before[reader.name], [rows])
             _assert_same(f"SQ-b at {norm.name}", _FLOAT64(reader, [(rows - shift) / scale]), exact)
         folded = self.graph[norm.name]
-        self._values[norm.name] = compute_in_parts(self.graph, folded, self._values, self.simulator.compute)
-        if norm.name in self._floats:
-            self._floats[norm.name].sub_(shift).div_(scale)
+        self.held.quantized[norm.name] = compute_in_parts(
+            self.graph, folded, self.held.quantized, self.simulator.compute
+        )
+        if norm.name in self.held.floats:
+            self.held.floats[norm.name].sub_(shift).div_(scale)
 
     def _linear(self, node: Node) -> None:
-        source = self._values[node.inputs[0]]
+        source = self.held.quantized[node.inputs[0]]
         if self.method.balance and node.op == "linear":
             outputs = _FLOAT64(node, [drawn_rows(source).double()])
             self.graph = balance_attention(self.graph, node, outputs)
             node = self.graph[node.name]
-        self._float(node)
+        self.held.compute_float(self.graph, node)
         self._choose(self.simulator.sites[node.name][0], source)
         quant = self._weights(node)
         self.weights[node.name] = quant
@@ -277,23 +259,11 @@ class Builder:
         if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
             alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
             return _Fitted(weight, bias, None, Hessian(alike))
-        moments = Moments.of(self._parts(node), weight, bias)
+        quant, importance = self.simulator.activations[f"{node.name}.input"], self._importance(node.name)
+        parts = self.held.parts(self.graph, node, quant, importance, residual=method.residual)
+        moments = Moments.of(parts, weight, bias)
         weight = moments.corrected() if method.correction else weight
         return _Fitted(weight, bias, moments.means, moments.hessian(centred=method.bias))
-
-    def _parts(self, node: Node) -> Iterator[Part]:
-        """What a layer reads and should give."""
-        value, quant = self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"]
-        if node.op == "linear":
-            value = value.reshape(self._images, -1, value.shape[-1])
-        importance = self._importance(node.name)
-        for images in halves(self._images, max(value.numel(), self._floats[node.name].numel())):
-            x = fake_quantize(value[images], quant)
-            rows = (patches(x, node.attrs["patch"]) if node.op == "patch_embed" else x).flatten(0, -2)
-            counts = rows.new_ones(len(rows), dtype=torch.float64)
-            if importance is not None:
-                counts = importance.reshape(self._images, -1)[images].flatten()
-            yield Part(rows, self._target(node, images), counts, odd=images.start % 2 == 1)
 
     def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
         method, bias = self.method, fitted.bias
@@ -325,27 +295,10 @@ class Builder:
         """The bias with which rounded weights leave no mean error."""
         if fitted.means is not None:
             return fitted.means.bias_for(weight)
-        x = fake_quantize(self._values[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
-        exact = self._target(node)
+        x = fake_quantize(self.held.quantized[node.inputs[0]], self.simulator.activations[f"{node.name}.input"])
+        exact = self.held.target(self.graph, node, residual=self.method.residual)
         gap = exact - depthwise(node, x.double(), weight.double(), fitted.bias.double()).reshape(exact.shape)
         return fitted.bias + gap.mean(0)
-
-    def _target(self, node: Node, images: slice = slice(None)) -> torch.Tensor:
-        """The float output, [rows, N]; where it is added to a residual, also what that residual lacks already."""
-
-        def rows(value: torch.Tensor) -> torch.Tensor:
-            return value.reshape(self._images, -1, self._floats[node.name].shape[-1])[images].flatten(0, 1)
-
-        target = rows(self._floats[node.name])
-        name, readers = node.name, self.graph.consumers()
-        while len(readers[name]) == 1 and readers[name][0].op == "reshape":
-            name = readers[name][0].name
-        if not self.method.residual or len(readers[name]) != 1 or readers[name][0].op != "add":
-            return target
-        other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self._values or self._values[other].numel() != self._floats[node.name].numel():
-            return target
-        return target + (rows(self._floats[other]) - rows(self._values[other]))
 
 
 def deciding_layer(graph: Graph, site: Site) -> str | None:

@@ -123,14 +123,14 @@ def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeyp
     def tick(node: Node) -> None:
         ticked.append(node.name)
         unread = {name for later in graph if later.name not in ticked for name in later.inputs}
-        assert set(made[0]._values) == set(made[0]._floats) <= unread | {graph.output}
-        held.append(len(made[0]._values))
+        assert set(made[0].held.quantized) == set(made[0].held.floats) <= unread | {graph.output}
+        held.append(len(made[0].held.quantized))
 
     x = images("vit", 8)
     stats = collect(graph, [x.numpy()])
     build_recipe(graph, stats, x, lambda _name: (4, 4), BEST, {}, {}, tick)
     assert sorted(ticked) == sorted(graph.nodes)
-    assert set(made[0]._values) == {graph.output}
+    assert set(made[0].held.quantized) == {graph.output}
     assert max(held) < 8
 
 
