@@ -32,7 +32,7 @@ def test_it_gives_what_the_search_saw(kind: str, method: str, monkeypatch: pytes
 
     def run(builder: module.Builder, *args: object) -> None:
         start(builder, *args)
-        seen.append(builder._values[builder.graph.output])
+        seen.append(builder.held.quantized[builder.graph.output])
 
     monkeypatch.setattr(module.Builder, "run", run)
     graph, recipe = quantized_anew(kind, (8, 8), ALL[method])
