@@ -32,15 +32,36 @@ def agreement(first: Logits, second: Logits) -> float:
     return float(np.mean(first.argmax(axis=1) == second.argmax(axis=1)))
 
 
-def mean_kl(reference: Logits, approximation: Logits) -> float:
-    """Mean Kullback-Leibler divergence KL(reference || approximation) of the softmax distributions, in nats.
+def divergences(reference: Logits, approximation: Logits) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence KL(reference || approximation) of the softmax of every image, in nats: (images,).
 
     Args:
         reference: (images, classes) logits of the float model.
         approximation: (images, classes) logits of the quantised model.
     """
     log_p, log_q = _log_softmax(reference), _log_softmax(approximation)
-    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
+    found: NDArray[np.float64] = np.sum(np.exp(log_p) * (log_p - log_q), axis=1)
+    return found
+
+
+def mean_kl(reference: Logits, approximation: Logits) -> float:
+    """The mean of `divergences`."""
+    return float(divergences(reference, approximation).mean())
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Between which bounds the mean lies in 95 % of 2,000 draws of as many images, with replacement.
+
+    This is the percentile bootstrap (Efron 1979), seeded. It says how much of a difference between two files other
+    images may turn around; a few undecided images often hold most of a divergence.
+
+    Args:
+        values: (images,).
+    """
+    generator = np.random.default_rng(0)
+    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(2000)]
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def _log_softmax(logits: Logits) -> NDArray[np.float64]:

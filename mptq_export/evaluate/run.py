@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from mptq_export.errors import MptqError
-from mptq_export.evaluate.metrics import Labels, Logits, agreement, mean_kl, top_k
+from mptq_export.evaluate.metrics import Labels, Logits, agreement, divergences, mean_interval, top_k
 from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.verify.session import graph_input, run_session
 
@@ -42,6 +42,7 @@ class EvalReport:
         floating: accuracy of the float model; None where there was none.
         agreement: share of the images for which both name the same class; None without a float model.
         mean_kl: mean KL(float || quantised) of the softmax of the logits, in nats; None without a float model.
+        kl_interval: what other images of the same kind would give, at 95 %, as `metrics.mean_interval`.
     """
 
     images: int
@@ -50,6 +51,7 @@ class EvalReport:
     floating: Accuracy | None
     agreement: float | None
     mean_kl: float | None
+    kl_interval: tuple[float, float] | None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -112,20 +114,22 @@ def evaluate(
     images, classes = logits.shape
     accuracy = _accuracy(logits, labels)
     if floating is None:
-        return EvalReport(images, classes, accuracy, None, None, None)
+        return EvalReport(images, classes, accuracy, None, None, None, None)
     float_logits = np.concatenate(theirs)
     if float_logits.shape != logits.shape:
         raise MptqError(
             f"the float model has {float_logits.shape[1]} logits, the ONNX file {classes}: "
             "they are not the same model; name the checkpoint that was exported"
         )
+    found = divergences(float_logits, logits)
     return EvalReport(
         images,
         classes,
         accuracy,
         _accuracy(float_logits, labels),
         agreement(float_logits, logits),
-        mean_kl(float_logits, logits),
+        float(found.mean()),
+        mean_interval(found),
     )
 
 

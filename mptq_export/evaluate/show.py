@@ -15,10 +15,10 @@ def show_report(report: EvalReport, console: Console) -> None:
         table.add_row("float", *_cells(report.floating))
     console.print(f"{report.images} images, {report.classes} classes")
     console.print(table)
-    if report.agreement is not None and report.mean_kl is not None:
-        console.print(
-            f"agreement with float {report.agreement:.2%}, mean KL(float || quantised) {report.mean_kl:.5f} nats"
-        )
+    if report.agreement is not None and report.kl_interval is not None:
+        low, high = report.kl_interval
+        console.print(f"agreement with float {report.agreement:.2%}")
+        console.print(f"mean KL(float || quantised) {report.mean_kl:.5f} nats (95%: {low:.5f} to {high:.5f})")
 
 
 def show_maps(report: MapsReport, console: Console) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
+from mptq_export.evaluate.metrics import agreement, divergences, mean_interval, mean_kl, top_k
 
 LOGITS = np.array([[3.0, 2.0, 1.0], [0.0, 5.0, 4.0], [1.0, 2.0, 9.0], [7.0, 0.0, 0.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2])
@@ -43,3 +43,20 @@ def test_kl_of_known_distributions():
 def test_kl_is_zero_for_itself_and_stable_for_large_logits():
     assert mean_kl(LOGITS, LOGITS) == 0.0
     assert mean_kl(np.array([[1e4, 0.0]]), np.array([[0.0, 1e4]])) == pytest.approx(1e4)
+
+
+def test_divergences_are_those_of_single_images():
+    p, q = np.array([[1.0, 2.0, 0.5], [0.0, 3.0, -1.0]]), np.array([[0.5, 2.0, 1.0], [0.0, 2.5, -1.0]])
+    found = divergences(p, q)
+    assert found == pytest.approx([mean_kl(p[:1], q[:1]), mean_kl(p[1:], q[1:])])
+    assert mean_kl(p, q) == pytest.approx(found.mean())
+
+
+def test_the_interval_is_that_of_the_mean():
+    values = np.random.default_rng(1).exponential(size=400)
+    low, high = mean_interval(values)
+    error = values.std() / 20  # of the mean of 400
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+    assert mean_interval(values) == (low, high)
+    assert mean_interval(np.array([0.25])) == (0.25, 0.25)
