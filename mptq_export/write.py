@@ -43,10 +43,35 @@ def write_export(
     """
     import onnx
 
-    from mptq_export.emit.emitter import emit
-    from mptq_export.load.features import FEATURES_KEY, features_text
+    from mptq_export.memory import trim
     from mptq_export.recipe.store import recipe_writers
     from mptq_export.verify.compare import verify_model
+
+    pending = [_tied_model(loaded, graph, recipe)]
+    reports: list[VerifyReport] = []
+
+    def write(path: Path) -> None:
+        onnx.save(pending.pop(), path)
+        trim()  # the check takes ten bytes a weight and more
+        image = _random_image(recipe.settings["input"], loaded.preprocessing.input_size)
+        report = verify_model(path, [image])
+        if not report.passed:
+            raise MptqError(
+                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
+                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
+            )
+        reports.append(report)
+
+    write_together({out: write, **recipe_writers(recipe, out)}, force=force)
+    return reports[0]
+
+
+def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
+    """The proved model, with all that its file says about itself; the recipe lists its parts."""
+    import onnx
+
+    from mptq_export.emit.emitter import emit
+    from mptq_export.load.features import FEATURES_KEY, features_text
 
     settings = recipe.settings
     target = settings.get("target", "ort")
@@ -81,20 +106,7 @@ def write_export(
         "decided for their layer. To check the file: mptq-verify FILE --recipe RECIPE"
     )
     tie(model, recipe)
-    reports: list[VerifyReport] = []
-
-    def write(path: Path) -> None:
-        onnx.save(model, path)
-        report = verify_model(path, [_random_image(settings["input"], loaded.preprocessing.input_size)])
-        if not report.passed:
-            raise MptqError(
-                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
-                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
-            )
-        reports.append(report)
-
-    write_together({out: write, **recipe_writers(recipe, out)}, force=force)
-    return reports[0]
+    return model
 
 
 def tie(model: "onnx.ModelProto", recipe: "Recipe") -> None:

@@ -1,6 +1,7 @@
 """Every tensor of a file: onnxruntime against `kernels_ref`."""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,17 +53,18 @@ def verify_model(
             reference = Interpreter(original)
         except InterpreterError as error:
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
+    producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
+    del original  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
-    spec = graph_input(runtime.default)
-    producers = _producers(original)
+    spec, plan = graph_input(runtime.default), kernel_plan(runtime)
     folded = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in runtime.model.graph.initializer
         if tensor.name in producers
     }
     made = {name for node in runtime.model.graph.node for name in node.output if name}
+    runtime = replace(runtime, model=onnx.ModelProto())  # likewise
     readable = set(runtime.readable)
-    tables = certified_tables(original)
     outputs = [entry.name for entry in runtime.default.get_outputs()]
 
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
@@ -105,8 +107,8 @@ def verify_model(
         runtime_made=tuple(sorted(made - producers.keys())),
         outputs=default,
         instrumented=instrumented,
-        plan=kernel_plan(runtime),
-        origin=check_contents(original),
+        plan=plan,
+        origin=origin,
     )
 
 

@@ -77,6 +77,7 @@ def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
                 onnx.ValueInfoProto(name=name) for name in node.output if name and name not in outputs
             )
         onnx.save(exposed, optimised, save_as_external_data=True, location="exposed.data")
+        del exposed  # a copy of all weights
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         instrumented = open_session(optimised, options, threads=threads)
