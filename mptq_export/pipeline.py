@@ -146,7 +146,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
         track: wraps an iterable with a progress bar.
 
     Raises:
-        MptqError: the recipe cannot be read, or is that of another model.
+        MptqError: the recipe cannot be read, or is that of another model, or memory is too small.
     """
     import torch
 
@@ -155,8 +155,10 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     from mptq_export.recipe.store import read_recipe
     from mptq_export.replay import check_model, replay_graph, replay_settings
     from mptq_export.report.command import command_of
+    from mptq_export.sizes import check_weights_fit
 
     assert request.recipe is not None
+    check_weights_fit(loaded.parameters)
     recipe = read_recipe(request.recipe)
     recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage, request.target)
     if recipe.settings.get("features") and not loaded.features:

@@ -17,6 +17,10 @@ from mptq_export.quantize.parts import spare
 #: Protobuf, and so a single ONNX file, ends here.
 ONNX_BYTES = 2**31 - 1
 
+#: Bytes a weight that the end of an export takes at least, beside the float model: its codes in the recipe, in
+#: `kernels_ref` and in two sessions of onnxruntime, and the float32 numbers that `kernels_ref` computes with.
+CHECKED = 8
+
 _GIB = 2**30
 
 
@@ -56,6 +60,19 @@ def check_memory(what: str, needed: float, advice: str) -> None:
         raise MptqError(
             f"{what} needs at least {needed / _GIB:.1f} GiB of memory, and {free / _GIB:.1f} GiB are free; {advice}"
         )
+
+
+def check_weights_fit(parameters: int) -> None:
+    """Refuse a model that surely cannot be checked when it is done, before anything is done.
+
+    Args:
+        parameters: how many weights it has.
+
+    Raises:
+        MptqError: less memory is free.
+    """
+    what = f"an export of {parameters:,} weights"
+    check_memory(what, CHECKED * parameters, "use a machine with more, or a smaller model")
 
 
 def values_at_once(graph: Graph) -> int:

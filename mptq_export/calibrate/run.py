@@ -71,16 +71,18 @@ def calibrate(
         What `allocate` and `export` take. It holds all inputs in memory.
 
     Raises:
-        MptqError: the model holds what cannot be captured, or the images or the device cannot be used.
+        MptqError: the model holds what cannot be captured, the images or the device cannot be used, or memory is too
+            small.
     """
     import torch
 
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
-    from mptq_export.sizes import check_memory, values_at_once
+    from mptq_export.sizes import check_memory, check_weights_fit, values_at_once
     from mptq_export.transform import prepare
 
+    check_weights_fit(model.parameters)
     device = _device(device)
     calib = None if images is None else Path(images)
     preprocessing = model.preprocessing
