@@ -58,7 +58,7 @@ def test_fewer_bits_fit(checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     [
         (50_000, ("the float model vit_tiny", "a smaller model")),
         (200_000, ("an export of ", " weights", "a smaller model")),
-        (400_000, ("calibrating on 100 images", "--count")),
+        (1_000_000, ("calibrating on 100 images", "--count")),
     ],
 )
 def test_memory_that_is_not_there(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, free: int, words: tuple[str, ...]):
