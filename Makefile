@@ -10,7 +10,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel oldest fuzz clean
+.PHONY: help demo test test-all lint docs wheel oldest oldest-quick fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -50,11 +50,14 @@ wheel:  ## build the wheel, install it alone into a new .venv, export and verify
 oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
 	$(PYTHON) tools/oldest.py .venv-oldest $(BESIDE)
 
+oldest-quick:  ## the same with today's torch, and only the tests of what loads, runs and checks files (CI)
+	$(PYTHON) tools/oldest.py .venv-oldest-quick --newest-torch $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
+
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
 	$(BIN)/python -W ignore tools/fuzz.py --seconds 600
 
 clean:  ## remove .venv and everything that was built
-	rm -rf .venv .venv-oldest out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-oldest-quick out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(DOCS_STAMP): $(STAMP)

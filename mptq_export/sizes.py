@@ -18,8 +18,8 @@ from mptq_export.quantize.parts import spare
 ONNX_BYTES = 2**31 - 1
 
 #: Bytes a weight that the end of an export takes, beside the float model: copies that transforms made, codes in the
-#: recipe, in `kernels_ref` and in two sessions of onnxruntime, and the float32 numbers that `kernels_ref` computes with.
-#: A billion weights took 18 (docs/reliability.md).
+#: recipe, in `kernels_ref` and in two sessions of onnxruntime, and the float32 numbers of `kernels_ref`. A billion
+#: weights took 18 (docs/reliability.md).
 CHECKED = 14
 
 _GIB = 2**30

@@ -2,6 +2,7 @@
 
     python tools/oldest.py .venv-oldest                 (installs, then tests)
     python tools/oldest.py .venv-oldest tests/verify    (only these tests: what follows is for pytest)
+    python tools/oldest.py .venv-oldest --newest-torch  (torch and torchvision from constraints.txt: gigabytes less)
     python tools/oldest.py --print                      (the versions, one a line)
 
 A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
@@ -27,6 +28,11 @@ def main() -> int:
         print("\n".join(pins))
         return 0
     venv, arguments = Path(sys.argv[1]), sys.argv[2:]
+    if "--newest-torch" in arguments:
+        arguments.remove("--newest-torch")
+        pair = (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        newest = {line.partition("==")[0]: line for line in pair if "==" in line}
+        pins = [newest.get(pin.partition("==")[0], pin) for pin in pins]
     python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
