@@ -1,17 +1,21 @@
 """Depthwise convolutions: one integer kernel each, for codes and for floats, and refused where they are not exact."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from tiny_models import prepared, quantized
+import torch
+from tiny_models import images, prepared, quantized
 
 from mptq_export.calibrate.sites import sites
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
-from mptq_export.quantize.method import MINMAX
+from mptq_export.quantize.method import BEST, MINMAX
+from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Region
+from mptq_export.verify.session import open_session
 
 
 def convolutions(kind: str) -> list[str]:
@@ -36,6 +40,18 @@ def test_every_one_is_a_convolution_between_codes(kind: str):
     convs = [node for node in graph.node if node.op_type == "Conv"]
     assert [node.name for node in convs] == convolutions(kind)
     assert {readers[node.output[0]] for node in convs} == {"QuantizeLinear"}
+
+
+# On some CPUs most images of maxvit have a 4-bit code on a boundary; test_simulator.py compares its codes.
+@pytest.mark.parametrize(("kind", "bits"), [("pit", (8, 8)), ("pit", (4, 4)), ("maxvit", (8, 8))])
+def test_the_simulation_computes_what_the_file_computes(tmp_path: Path, kind: str, bits: tuple[int, int]):
+    graph, made = quantized(kind, bits, BEST)
+    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), tmp_path / "m.onnx")
+    x = images(kind, 16, 9)
+    got = open_session(tmp_path / "m.onnx", threads=1).run(None, {"input": x.numpy()})[0]
+    with torch.no_grad():
+        expected = Simulator.of(graph, made).logits(graph, x).numpy()
+    assert np.median(np.abs(got - expected).max(1) / np.ptp(expected)) < 0.02
 
 
 def test_a_bias_that_leaves_int32_is_refused():

@@ -73,7 +73,9 @@ def test_codes_are_the_same_until_one_lies_on_a_boundary(tmp_path: Path, kind: s
     for key, (simulated, least, greatest) in ((k, v) for k, v in expected.items() if k in got):
         coded = got[key].astype(np.float32)
         assert ((least <= coded) & (coded <= greatest)).all(), key
-        if (coded != simulated).any():  # one lies on a boundary; what follows from it is another calculation
+        differing = (coded != simulated).mean()
+        assert differing < 5e-3 or kind not in KINDS, key  # the others have sites of so few values that one is more
+        if differing:  # one code on a boundary; what follows from it is another calculation
             break
 
 

@@ -1,6 +1,6 @@
 """How much less than uniform widths any choice of widths can cost, by the search's own table.
 
-    python tools/bench/mixed_bound.py MODEL --calib DIR [--mean 5 --mean 4.5 ...] [--json FILE]
+    python tools/bench/mixed_bound.py MODEL --calib DIR [--range 3-8] [--mean 5 --mean 4.5 ...] [--json FILE]
 
 For every mean width the integer programme gives the least sum of estimates that any widths within the budget have; it
 stands beside the sum of the uniform widths that cost the same or more. Where the quotient is above a goal, no search
@@ -29,24 +29,27 @@ from mptq_export.quantize.method import BEST
 @click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--count", default=128, show_default=True, help="Calibration images.")
 @click.option("--range", "bits", default="3-8", show_default=True, callback=parse_range)
-@click.option("--mean", "means", multiple=True, default=("5", "4.5", "4", "3.5"), show_default=True)
+@click.option("--mean", "means", multiple=True, type=float, default=(5, 4.5, 4, 3.5), show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(model: str, calib: Path, count: int, bits: range, means: tuple[str, ...], json_path: Path | None) -> None:
+def main(model: str, calib: Path, count: int, bits: range, means: tuple[float, ...], json_path: Path | None) -> None:
     calibrated = calibrate(load(model), calib, count=count)
-    budgets = tuple(Budget.parse(mean) for mean in means)
+    budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
     settings = MixedSettings(budgets, bits, tied=False, pins={})
     settings.check()
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
     rows = []
     for budget in budgets:
-        least = solve(space.units, space.table, space.start, bits, space.costs.constraints(budget))
+        constraints = space.costs.constraints(budget)
+        least = solve(space.units, space.table, space.start, bits, constraints)
+        if not all(constraint.met(least) for constraint in constraints):
+            raise click.UsageError(f"no widths of {bits[0]}-{bits[-1]} have a mean of {budget.text}; raise --mean")
         above = math.ceil(budget.most)
         uniform = {layer: (above, above) for layer in space.start}
-        row = {"mean": budget.most, "uniform": above}
+        row: dict[str, float] = {"mean": budget.most, "uniform": above}
         for part in ("weights", "activations", "all"):
             moving = [unit for unit in space.units if part in (unit.part, "all")]
             row[part] = summed(space, moving, least) / summed(space, moving, uniform)
-        rows.append(row | {"least": summed(space, space.units, least), "beside": summed(space, space.units, uniform)})
+        rows.append(row)
     table = Table("mean", "uniform", "of weights", "of activations", "of all", title=Path(model).name)
     for row in rows:
         parts = (f"{row[part]:.2f}" for part in ("weights", "activations", "all"))
