@@ -50,8 +50,8 @@ wheel:  ## build the wheel, install it alone into a new .venv, export and verify
 oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
 	$(PYTHON) tools/oldest.py .venv-oldest $(BESIDE)
 
-oldest-quick:  ## the same with today's torch, and only the tests of what loads, runs and checks files (CI)
-	$(PYTHON) tools/oldest.py .venv-oldest-quick --newest-torch $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
+oldest-quick: $(STAMP)  ## the same over .venv's torch, and only the tests of what loads, runs and checks files (CI)
+	$(PYTHON) tools/oldest.py .venv-oldest-quick --over .venv $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
 
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
 	$(BIN)/python -W ignore tools/fuzz.py --seconds 600

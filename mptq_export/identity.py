@@ -3,6 +3,8 @@
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from mptq_export.load.model import LoadedModel
 
@@ -22,5 +24,5 @@ def weights_digest(state: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+        digest.update(state[name].detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8))  # no copy
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
     python tools/oldest.py .venv-oldest                 (installs, then tests)
     python tools/oldest.py .venv-oldest tests/verify    (only these tests: what follows is for pytest)
-    python tools/oldest.py .venv-oldest --newest-torch  (torch and torchvision from constraints.txt: gigabytes less)
+    python tools/oldest.py .venv-oldest --over .venv    (torch and torchvision as .venv has them: no gigabytes)
     python tools/oldest.py --print                      (the versions, one a line)
 
 A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
@@ -17,6 +17,7 @@ import tomllib
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
+LARGE = ("torch", "torchvision")
 
 
 def main() -> int:
@@ -28,14 +29,14 @@ def main() -> int:
         print("\n".join(pins))
         return 0
     venv, arguments = Path(sys.argv[1]), sys.argv[2:]
-    if "--newest-torch" in arguments:
-        arguments.remove("--newest-torch")
-        pair = (REPO / "constraints.txt").read_text(encoding="utf-8").splitlines()
-        newest = {line.partition("==")[0]: line for line in pair if "==" in line}
-        pins = [newest.get(pin.partition("==")[0], pin) for pin in pins]
-    python = venv / ("Scripts" if os.name == "nt" else "bin") / "python"
+    python = interpreter(venv)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    if arguments[:1] == ["--over"]:
+        under, arguments = Path(arguments[1]), arguments[2:]
+        pins = [pin for pin in pins if pin.partition("==")[0] not in LARGE]
+        # What stands in `under` counts as installed; what pip puts into `venv` itself comes first on the path.
+        (site_packages(venv) / "under.pth").write_text(f"{site_packages(under)}\n", encoding="utf-8")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(pins) + "\n")
         constraints.flush()
@@ -43,6 +44,17 @@ def main() -> int:
         subprocess.run(install, check=True, cwd=REPO)
     run = [python, "-m", "pytest", "-q", "-m", "not slow", *arguments]
     return subprocess.run(run, check=False, cwd=REPO).returncode
+
+
+def interpreter(venv: Path) -> Path:
+    """The Python of a virtual environment."""
+    return venv / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def site_packages(venv: Path) -> Path:
+    """Where that Python keeps what pip installs."""
+    ask = [interpreter(venv), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
 
 
 def lower_bounds() -> list[str]:
