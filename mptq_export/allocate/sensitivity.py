@@ -1,4 +1,4 @@
-"""A first estimate of what every width of every unit costs, from one backward pass instead of one run a candidate.
+"""A first estimate of what every width of every unit costs, from a few backward passes instead of one run a candidate.
 
 An error e of a layer's output changes the divergence of the outputs by about `(g . e)^2 / 2`, with g as in
 `quantize.importance`. Errors of different rows are taken as independent.
@@ -16,6 +16,13 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.divergence import hessian_draw
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
+
+#: Random vectors an image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,
+#: the errors, all of them share.
+_DRAWS = 2
+
+#: Images that go through at once: gradients of all layers and draws are kept.
+_PART = 4
 
 Table = dict[tuple[str, int], float]
 """Estimated divergence by (unit key, bits), never falling as bits fall."""
@@ -48,7 +55,7 @@ def sensitivity_table(
     simulator.activations = dict(activations)
     table: Table = {(unit.key, b): 0.0 for group in by_layer.values() for unit in group for b in bits}
     generator = torch.Generator().manual_seed(0)
-    for part in torch.split(images, 8):
+    for part in torch.split(images, _PART):
         values: dict[str, torch.Tensor] = {}
 
         def observe(node: Node, value: torch.Tensor, values: dict[str, torch.Tensor] = values) -> None:
@@ -56,17 +63,19 @@ def sensitivity_table(
 
         with torch.enable_grad():
             output = evaluate(graph, part.double().requires_grad_(), observe)
-            drawn = (hessian_draw(graph, output, generator) * output).sum()
-            gradients = torch.autograd.grad(drawn, [values[name] for name in by_layer])
+            drawn = [(hessian_draw(graph, output, generator) * output).sum() for _ in range(_DRAWS)]
+            reached = [values[name] for name in by_layer]
+            gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
         with torch.no_grad():
-            for name, gradient in zip(by_layer, gradients, strict=True):
-                node, exact = graph[name], torch.linalg.vecdot(gradient, values[name].detach())
+            for name, *of_draws in zip(by_layer, *gradients, strict=True):
+                node, exact, directions = graph[name], values[name].detach(), torch.stack(of_draws, -2)
                 inputs = [_as_simulated(graph, source, values[source].detach().float()) for source in node.inputs]
                 for unit in by_layer[name]:
                     for b in bits:
                         catalogue.install(simulator, name, unit.applied(start, b)[name], part.device)
-                        found = torch.linalg.vecdot(gradient, simulator.compute(node, inputs).double())
-                        table[unit.key, b] += float((found - exact).square().sum()) / 2
+                        error = simulator.compute(node, inputs).double().sub_(exact)
+                        moved = directions @ error[..., None]
+                        table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
     count = len(images)
     for group in by_layer.values():
         for unit in group:

@@ -5,6 +5,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.sensitivity import Table
+from mptq_export.allocate.silence import silent_stdout
 from mptq_export.allocate.units import Unit, Widths
 
 
@@ -30,7 +31,8 @@ def solve(units: list[Unit], table: Table, start: Widths, bits: range, constrain
         rows.append(LinearConstraint(prices[None], -np.inf, most))
     objective = np.array([table[unit.key, b] for unit, b in choices])
     objective /= objective.max() or 1.0  # the solver's tolerances are absolute
-    result = milp(objective, constraints=rows, integrality=np.ones(len(choices)), bounds=Bounds(0, 1))
+    with silent_stdout():  # HiGHS prints a line when it repairs a solution, whatever it is told
+        result = milp(objective, constraints=rows, integrality=np.ones(len(choices)), bounds=Bounds(0, 1))
     if result.x is None:
         return start
     widths = dict(start)

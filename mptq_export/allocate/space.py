@@ -92,7 +92,7 @@ class Space:
         Raises:
             MptqError: a pin matches no layer, or a table cannot be certified.
         """
-        self._fixed = pinned_widths(graph, settings.pins)
+        self._untransformed, self._fixed = graph, pinned_widths(graph, settings.pins)
         self.settings, self.stats, self.images, self.asked = settings, stats, images, method
         self.bits = settings.bits
         self.units = units(graph, tied=settings.tied, pinned=self._fixed)
@@ -127,18 +127,17 @@ class Space:
         return self.images[list(self._held)]
 
     def final(self, widths: Widths, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: every layer quantized anew, each seeing what those before it really give."""
-        graph, recipe = build_recipe(
-            self.graph,
+        """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
+        return build_recipe(
+            self._untransformed,
             self.stats,
             self.images,
             widths.__getitem__,
-            self.method,
+            self.asked,
             model,
             settings,
             importance=self._importance,
         )
-        return graph, replace(recipe, smoothing=self.recipe.smoothing)
 
     @cached_property
     def table(self) -> Table:
