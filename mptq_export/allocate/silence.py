@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 def silent_stdout() -> Iterator[None]:
     """Send file descriptor 1 to nowhere; stdout is as before afterwards."""
     if sys.stdout is not None:
-        sys.stdout.flush()
+        with suppress(OSError, ValueError):  # closed, or nobody reads it
+            sys.stdout.flush()
     try:
         kept = os.dup(1)
     except OSError:  # a process without a stdout
