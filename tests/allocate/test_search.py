@@ -105,6 +105,19 @@ def test_the_final_recipe_has_the_widths(untied: Run):
         assert set(operands) == ({8} if node.op == "patch_embed" else {found.widths[node.name][1]})
 
 
+def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
+    """Nothing of the search stays in a final recipe but its widths: not the transforms that all candidates shared."""
+    space = untied.search.space
+    _, recipe = space.final({layer: (4, 4) for layer in space.start}, {}, {})
+    _, expected = digits().build((4, 4), BEST)
+    assert recipe.activations == expected.activations
+    for name, quant in expected.weights.items():
+        found = recipe.weights[name]
+        assert (found.codes == quant.codes).all(), name
+        assert (found.scale == quant.scale).all(), name
+        assert (found.bias == quant.bias).all(), name
+
+
 @pytest.mark.parametrize("run", ["untied", "tied"])
 def test_the_better_solver_is_taken(run: str, request: pytest.FixtureRequest):
     for found in request.getfixturevalue(run).search.found:
