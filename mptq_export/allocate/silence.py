@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def silent_stdout() -> Iterator[None]:
-    """Send file descriptor 1 to nowhere; stdout is as before afterwards."""
+    """Send file descriptor 1 to nowhere, for all threads; stdout is as before afterwards."""
     if sys.stdout is not None:
         with suppress(OSError, ValueError):  # closed, or nobody reads it
             sys.stdout.flush()

@@ -1,5 +1,6 @@
 """Accuracy metrics of logits, as plain NumPy functions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,23 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     Args:
         values: (images,).
     """
+    return _bootstrap(len(values), lambda drawn: float(values[drawn].mean()))
+
+
+def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[float, float]:
+    """The same for the ratio of two means on the same images: each draw is of both, so that what they share cancels.
+
+    Args:
+        values: (images,).
+        base: (images,), what they are compared with.
+    """
+    return _bootstrap(len(values), lambda drawn: float(values[drawn].mean() / base[drawn].mean()))
+
+
+def _bootstrap(count: int, statistic: Callable[[NDArray[np.int64]], float]) -> tuple[float, float]:
     generator = np.random.default_rng(0)
-    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(2000)]
-    low, high = np.percentile(means, (2.5, 97.5))
+    found = [statistic(generator.integers(0, count, count)) for _ in range(2000)]
+    low, high = np.percentile(found, (2.5, 97.5))
     return float(low), float(high)
 
 

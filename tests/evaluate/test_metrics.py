@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mptq_export.evaluate.metrics import agreement, divergences, mean_interval, mean_kl, top_k
+from mptq_export.evaluate.metrics import agreement, divergences, mean_interval, mean_kl, ratio_interval, top_k
 
 LOGITS = np.array([[3.0, 2.0, 1.0], [0.0, 5.0, 4.0], [1.0, 2.0, 9.0], [7.0, 0.0, 0.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2])
@@ -60,3 +60,13 @@ def test_the_interval_is_that_of_the_mean():
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
     assert mean_interval(values) == (low, high)
     assert mean_interval(np.array([0.25])) == (0.25, 0.25)
+
+
+def test_what_two_files_share_cancels_in_their_ratio():
+    base = np.random.default_rng(2).exponential(size=400)
+    assert ratio_interval(base, base) == (1.0, 1.0)
+    assert ratio_interval(3 * base, base) == pytest.approx((3.0, 3.0))
+    other = np.random.default_rng(3).exponential(size=400)
+    low, high = ratio_interval(other, base)
+    assert low < other.mean() / base.mean() < high
+    assert 0.2 < high - low < 0.4  # each mean has an error of a twentieth

@@ -12,18 +12,15 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
-from mptq_export.evaluate.metrics import divergences, top_k
+from mptq_export.evaluate.metrics import divergences, ratio_interval, top_k
 from mptq_export.evaluate.run import onnx_predictor
 from mptq_export.load.model import load_model
 from mptq_export.verify.session import open_session
-
-Divergences = NDArray[np.float64]
 
 
 @click.command(help=__doc__)
@@ -58,7 +55,10 @@ def main(
     diverges = {path: divergences(floats, each) for path, each in logits.items()}
     rows: list[dict[str, Any]] = [{"file": "float", "top1": top_k(floats, labels, 1)}]
     for path, each in diverges.items():
-        ratios = {str(base): ratio(each, diverges[base]) for base in uniform}
+        ratios = {
+            str(base): (float(each.mean() / diverges[base].mean()), *ratio_interval(each, diverges[base]))
+            for base in uniform
+        }
         rows.append(
             {"file": str(path), "top1": top_k(logits[path], labels, 1), "kl": float(each.mean()), "over": ratios}
         )
@@ -69,14 +69,6 @@ def main(
     Console(width=120).print(table)
     if json_path:
         json_path.write_text(json.dumps({"model": Path(checkpoint).name, "images": len(labels), "rows": rows}) + "\n")
-
-
-def ratio(each: Divergences, base: Divergences) -> tuple[float, float, float]:
-    """Ratio of the means of two files on the same images, and its 95 % range in 2,000 draws of as many images."""
-    generator = np.random.default_rng(0)
-    draws = [generator.integers(0, len(each), len(each)) for _ in range(2000)]
-    low, high = np.percentile([each[draw].mean() / base[draw].mean() for draw in draws], (2.5, 97.5))
-    return float(each.mean() / base.mean()), float(low), float(high)
 
 
 if __name__ == "__main__":
