@@ -142,7 +142,11 @@ class Space:
     @cached_property
     def table(self) -> Table:
         """Estimated divergence of every unit and width."""
-        return sensitivity_table(self.graph, *self._quantizers, self.measured, self.units, self.start, self.bits)
+        return self.table_on(self.measured)
+
+    def table_on(self, images: torch.Tensor) -> Table:
+        """The same on float32 inputs of one's own."""
+        return sensitivity_table(self.graph, *self._quantizers, images, self.units, self.start, self.bits)
 
     @cached_property
     def evaluator(self) -> Evaluator:

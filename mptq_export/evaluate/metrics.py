@@ -11,7 +11,12 @@ Labels = NDArray[np.integer[Any]]
 
 
 def top_k(logits: Logits, labels: Labels, k: int) -> float:
-    """Share of the images whose label is among the `k` largest logits.
+    """Share of the images whose label is among the `k` largest logits: the mean of `in_top_k`."""
+    return float(np.mean(in_top_k(logits, labels, k)))
+
+
+def in_top_k(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
+    """Whether the label of every image is among its `k` largest logits: (images,).
 
     Equal logits rank by class index, as argmax does, so that ties cannot flatter: `k` = 1 is argmax. An image
     with a NaN among its logits counts as wrong.
@@ -25,7 +30,8 @@ def top_k(logits: Logits, labels: Labels, k: int) -> float:
     own = logits[rows, labels][:, None]
     earlier = np.arange(logits.shape[1])[None, :] < labels[:, None]
     rank = np.sum((logits > own) | ((logits == own) & earlier), axis=1)
-    return float(np.mean((rank < k) & ~np.isnan(logits).any(axis=1)))
+    found: NDArray[np.bool_] = (rank < k) & ~np.isnan(logits).any(axis=1)
+    return found
 
 
 def agreement(first: Logits, second: Logits) -> float:

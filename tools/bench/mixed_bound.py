@@ -1,11 +1,12 @@
-"""How much less than uniform widths any choice of widths can cost, by the search's own table.
+"""How much less than uniform widths any choice of widths can cost.
 
-    python tools/bench/mixed_bound.py MODEL --calib DIR [--range 3-8] [--mean 5 --mean 4.5 ...] [--json FILE]
+    python tools/bench/mixed_bound.py MODEL --calib DIR [--on DIR] [--range 3-8] [--mean 5 --mean 4.5 ...] [--json FILE]
 
 For every mean width the integer programme gives the least sum of estimates that any widths within the budget have; it
 stands beside the sum of the uniform widths that cost the same or more. Where the quotient is above a goal, no search
 over these quantizers reaches it, as far as the estimates add up. How far they do is the last column: the divergences of
-both, measured on the search images.
+both, measured. The estimates are those of the search. With --on they are of the images of a folder, and measured there
+too: the widths that are chosen then know the very images that judge them, as no search may.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 import click
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +25,7 @@ from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
+from mptq_export.data.source import open_calibration
 from mptq_export.quantize.method import BEST
 
 
@@ -30,19 +33,39 @@ from mptq_export.quantize.method import BEST
 @click.argument("model")
 @click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--count", default=128, show_default=True, help="Calibration images.")
+@click.option("--on", type=click.Path(path_type=Path, exists=True), help="Estimate on these images.")
+@click.option("--images", type=click.IntRange(1), default=400, show_default=True, help="At most so many of them.")
 @click.option("--range", "bits", default="3-8", show_default=True, callback=parse_range)
 @click.option("--mean", "means", multiple=True, type=float, default=(5, 4.5, 4, 3.5), show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(model: str, calib: Path, count: int, bits: range, means: tuple[float, ...], json_path: Path | None) -> None:
+def main(
+    model: str,
+    calib: Path,
+    count: int,
+    on: Path | None,
+    images: int,
+    bits: range,
+    means: tuple[float, ...],
+    json_path: Path | None,
+) -> None:
     calibrated = calibrate(load(model), calib, count=count)
     budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
     settings = MixedSettings(budgets, bits, tied=False, pins={})
     settings.check()
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
+    judges = space.measured
+    if on is not None:
+        source = open_calibration(on, calibrated.loaded.preprocessing, count=images)
+        judges = torch.cat([torch.from_numpy(batch) for batch in source.batches(8)]).to(calibrated.images.device)
+    estimates, evaluator = space.table_on(judges), space.evaluator_on(judges)
+
+    def summed(moving: list[Unit], widths: Widths) -> float:
+        return sum(estimates[unit.key, unit.bits(widths)] for unit in moving)
+
     rows = []
     for budget in budgets:
         constraints = space.costs.constraints(budget)
-        least = solve(space.units, space.table, space.start, bits, constraints)
+        least = solve(space.units, estimates, space.start, bits, constraints)
         if not all(constraint.met(least) for constraint in constraints):
             raise click.UsageError(f"no widths of {bits[0]}-{bits[-1]} have a mean of {budget.text}; raise --mean")
         above = math.ceil(budget.most)
@@ -50,8 +73,8 @@ def main(model: str, calib: Path, count: int, bits: range, means: tuple[float, .
         row: dict[str, float] = {"mean": budget.most, "uniform": above}
         for part in ("weights", "activations", "all"):
             moving = [unit for unit in space.units if part in (unit.part, "all")]
-            row[part] = summed(space, moving, least) / summed(space, moving, uniform)
-        row["measured"] = measured(space, least) / measured(space, uniform)
+            row[part] = summed(moving, least) / summed(moving, uniform)
+        row["measured"] = fmean(evaluator.divergences(least)) / fmean(evaluator.divergences(uniform))
         rows.append(row)
     table = Table("mean", "uniform", "of weights", "of activations", "of all", "measured", title=Path(model).name)
     for row in rows:
@@ -59,17 +82,8 @@ def main(model: str, calib: Path, count: int, bits: range, means: tuple[float, .
         table.add_row(f"{row['mean']:g}", f"{row['uniform']}/{row['uniform']}", *parts)
     Console().print(table)
     if json_path:
-        json_path.write_text(json.dumps({"model": Path(model).name, "rows": rows}, indent=1) + "\n")
-
-
-def summed(space: Space, moving: list[Unit], widths: Widths) -> float:
-    """What the widths of some units cost together by the table, nats."""
-    return sum(space.table[unit.key, unit.bits(widths)] for unit in moving)
-
-
-def measured(space: Space, widths: Widths) -> float:
-    """The mean divergence of some widths on the search images, nats."""
-    return fmean(space.evaluator.divergences(widths))
+        report = {"model": Path(model).name, "images": len(judges), "rows": rows}
+        json_path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Mixed files beside uniform ones on the same images: top-1, divergence from the float model, and its ratios.
+"""Mixed files beside uniform ones on the same images: top-1, divergence from the float model, and how they compare.
 
     python tools/bench/mixed_table.py CHECKPOINT --data DIR --uniform U5.onnx --uniform U4.onnx M.5.onnx M.4.onnx ...
 
-A ratio is the mean divergence of a file over that of a uniform one. In brackets, what other images would give: the same
-images are drawn for both (paired bootstrap), so that what an undecided image adds to both files cancels.
+Two rows a file: the mean divergence over that of each uniform file, and the difference of top-1 in points. In brackets,
+what other images would give: the same images are drawn for both (paired bootstrap), so that what an undecided image
+adds to both files cancels.
 """
 
 import json
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
-from mptq_export.evaluate.metrics import divergences, ratio_interval, top_k
+from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
 from mptq_export.evaluate.run import onnx_predictor
 from mptq_export.load.model import load_model
 from mptq_export.verify.session import open_session
@@ -53,19 +54,27 @@ def main(
     floats = np.concatenate(exact)
     logits = {path: np.concatenate(parts) for path, parts in found.items()}
     diverges = {path: divergences(floats, each) for path, each in logits.items()}
-    rows: list[dict[str, Any]] = [{"file": "float", "top1": top_k(floats, labels, 1)}]
+    right = {path: in_top_k(each, labels, 1).astype(float) for path, each in logits.items()}
+    rows: list[dict[str, Any]] = [{"file": "float", "top1": float(in_top_k(floats, labels, 1).mean())}]
     for path, each in diverges.items():
-        ratios = {
-            str(base): (float(each.mean() / diverges[base].mean()), *ratio_interval(each, diverges[base]))
-            for base in uniform
-        }
-        rows.append(
-            {"file": str(path), "top1": top_k(logits[path], labels, 1), "kl": float(each.mean()), "over": ratios}
-        )
-    table = Table("file", "top-1", "KL", *(f"over {base.name}" for base in uniform), title=Path(checkpoint).name)
+        row: dict[str, Any] = {"file": str(path), "top1": float(right[path].mean()), "kl": float(each.mean())}
+        for base in uniform:
+            gained = right[path] - right[base]
+            row.setdefault("kl_over", {})[str(base)] = (
+                float(each.mean() / diverges[base].mean()),
+                *ratio_interval(each, diverges[base]),
+            )
+            row.setdefault("top1_above", {})[str(base)] = (float(gained.mean()), *mean_interval(gained))
+        rows.append(row)
+    table = Table("file", "top-1", "KL", *(f"beside {base.name}" for base in uniform), title=Path(checkpoint).name)
     for row in rows:
-        over = (f"{mid:.2f} ({low:.2f}-{high:.2f})" for mid, low, high in row.get("over", {}).values())
-        table.add_row(Path(row["file"]).name, f"{row['top1']:.1%}", f"{row['kl']:.4f}" if "kl" in row else "", *over)
+        beside = (
+            f"{ratio:.2f} ({low:.2f} to {high:.2f})\n{100 * gain:+.1f} ({100 * less:+.1f} to {100 * more:+.1f})"
+            for (ratio, low, high), (gain, less, more) in zip(
+                row.get("kl_over", {}).values(), row.get("top1_above", {}).values(), strict=True
+            )
+        )
+        table.add_row(Path(row["file"]).name, f"{row['top1']:.1%}", f"{row['kl']:.4f}" if "kl" in row else "", *beside)
     Console(width=120).print(table)
     if json_path:
         json_path.write_text(json.dumps({"model": Path(checkpoint).name, "images": len(labels), "rows": rows}) + "\n")
