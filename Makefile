@@ -51,7 +51,7 @@ oldest:  ## run the fast tests with the oldest versions that pyproject.toml allo
 	$(PYTHON) tools/oldest.py .venv-oldest $(BESIDE)
 
 oldest-quick: $(STAMP)  ## the same over .venv's torch, and only the tests of what loads, runs and checks files (CI)
-	$(PYTHON) tools/oldest.py .venv-oldest-quick --over .venv $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
+	$(PYTHON) tools/oldest.py --over .venv .venv-oldest-quick $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
 
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
 	$(BIN)/python -W ignore tools/fuzz.py --seconds 600

@@ -2,12 +2,13 @@
 
     python tools/oldest.py .venv-oldest                 (installs, then tests)
     python tools/oldest.py .venv-oldest tests/verify    (only these tests: what follows is for pytest)
-    python tools/oldest.py .venv-oldest --over .venv    (torch and torchvision as .venv has them: no gigabytes)
+    python tools/oldest.py --over .venv .venv-oldest    (torch and torchvision as .venv has them: no gigabytes)
     python tools/oldest.py --print                      (the versions, one a line)
 
 A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -21,28 +22,32 @@ LARGE = ("torch", "torchvision")
 
 
 def main() -> int:
-    if len(sys.argv) < 2:
-        print(__doc__)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print", action="store_true", help="print the versions and do nothing else")
+    parser.add_argument("--over", type=Path, metavar="VENV", help="take torch and torchvision from there")
+    parser.add_argument("venv", nargs="?", type=Path, help="where to install; made where it is missing")
+    parser.add_argument("tests", nargs=argparse.REMAINDER, help="for pytest")
+    asked = parser.parse_args()
     pins = lower_bounds()
-    if sys.argv[1] == "--print":
+    if asked.print:
         print("\n".join(pins))
         return 0
-    venv, arguments = Path(sys.argv[1]), sys.argv[2:]
+    if asked.venv is None:
+        parser.error("name a folder for the virtual environment")
+    venv: Path = asked.venv
     python = interpreter(venv)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    if arguments[:1] == ["--over"]:
-        under, arguments = Path(arguments[1]), arguments[2:]
+    if asked.over is not None:
         pins = [pin for pin in pins if pin.partition("==")[0] not in LARGE]
-        # What stands in `under` counts as installed; what pip puts into `venv` itself comes first on the path.
-        (site_packages(venv) / "under.pth").write_text(f"{site_packages(under)}\n", encoding="utf-8")
+        # What stands there counts as installed; what pip puts into `venv` itself comes first on the path.
+        (site_packages(venv) / "under.pth").write_text(f"{site_packages(asked.over)}\n", encoding="utf-8")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(pins) + "\n")
         constraints.flush()
         install = [python, "-m", "pip", "install", "--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
         subprocess.run(install, check=True, cwd=REPO)
-    run = [python, "-m", "pytest", "-q", "-m", "not slow", *arguments]
+    run = [python, "-m", "pytest", "-q", "-m", "not slow", *asked.tests]
     return subprocess.run(run, check=False, cwd=REPO).returncode
 
 
