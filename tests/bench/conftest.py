@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import KINDS, images, tiny
+from PIL import Image
+from tiny_models import KINDS, images, pixels, tiny
 
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.pipeline import export_model
@@ -37,3 +38,13 @@ def companion(checkpoint: Path) -> Path:
     path = checkpoint.with_name("float.onnx")
     write_float_onnx(tiny("vit"), images("vit", 2).numpy(), path)
     return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six images in two class folders."""
+    for number, image in enumerate(pixels("vit", 6).numpy()):
+        path = tmp_path / "images" / f"class{number % 2}"
+        path.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path / f"{number}.png")
+    return tmp_path / "images"

@@ -8,9 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from peer import onnx_peer, stability
 from peers import main
-from PIL import Image
 from random_checkpoint import write_random_checkpoint
-from tiny_models import images, pixels
+from tiny_models import images
 
 from mptq_export.load.model import load_model
 
@@ -20,15 +19,6 @@ MATMULS = 14  # 4 linears and attention's 2 in 2 blocks, patches, head
 
 def peers(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for number, image in enumerate(pixels("vit", 6).numpy()):
-        path = tmp_path / "images" / f"class{number % 2}"
-        path.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path / f"{number}.png")
-    return tmp_path / "images"
 
 
 @pytest.mark.skipif(
