@@ -1,6 +1,6 @@
 """Running an ONNX file, and its float model beside it, over a folder of labelled images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,15 +97,7 @@ def evaluate(
     Raises:
         MptqError: there are no images, a label has no logit, or the two models differ in their classes.
     """
-    ours: list[Logits] = []
-    theirs: list[Logits] = []
-    for pixels in batches:
-        ours.append(quantised(pixels))
-        if floating is not None:
-            theirs.append(floating(pixels))
-    if not ours:
-        raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
-    logits = np.concatenate(ours)
+    logits, *beside = predictions(batches, [quantised] if floating is None else [quantised, floating])
     if labels is not None and labels.max() >= logits.shape[1]:
         raise MptqError(
             f"the folder has at least {labels.max() + 1} classes, the model {logits.shape[1]} logits; "
@@ -113,9 +105,9 @@ def evaluate(
         )
     images, classes = logits.shape
     accuracy = _accuracy(logits, labels)
-    if floating is None:
+    if not beside:
         return EvalReport(images, classes, accuracy, None, None, None, None)
-    float_logits = np.concatenate(theirs)
+    (float_logits,) = beside
     if float_logits.shape != logits.shape:
         raise MptqError(
             f"the float model has {float_logits.shape[1]} logits, the ONNX file {classes}: "
@@ -131,6 +123,18 @@ def evaluate(
         float(found.mean()),
         mean_interval(found),
     )
+
+
+def predictions(batches: Iterable[Pixels], models: Sequence[Predict]) -> list[Logits]:
+    """Logits of every model on the same images: (images, classes) each, in the order of the models.
+
+    Raises:
+        MptqError: there are no images.
+    """
+    parts = [[predict(pixels) for predict in models] for pixels in batches]
+    if not parts:
+        raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
+    return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
 
 
 def _accuracy(logits: Logits, labels: Labels | None) -> Accuracy:

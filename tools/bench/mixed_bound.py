@@ -63,6 +63,7 @@ def main(
         return sum(estimates[unit.key, unit.bits(widths)] for unit in moving)
 
     rows = []
+    uniforms: dict[int, float] = {}  # measured once a width
     for budget in budgets:
         constraints = space.costs.constraints(budget)
         least = solve(space.units, estimates, space.start, bits, constraints)
@@ -74,7 +75,9 @@ def main(
         for part in ("weights", "activations", "all"):
             moving = [unit for unit in space.units if part in (unit.part, "all")]
             row[part] = summed(moving, least) / summed(moving, uniform)
-        row["measured"] = fmean(evaluator.divergences(least)) / fmean(evaluator.divergences(uniform))
+        if above not in uniforms:
+            uniforms[above] = fmean(evaluator.divergences(uniform))
+        row["measured"] = fmean(evaluator.divergences(least)) / uniforms[above]
         rows.append(row)
     table = Table("mean", "uniform", "of weights", "of activations", "of all", "measured", title=Path(model).name)
     for row in rows:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
 from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
-from mptq_export.evaluate.run import onnx_predictor
+from mptq_export.evaluate.run import onnx_predictor, predictions
 from mptq_export.load.model import load_model
 from mptq_export.verify.session import open_session
 
@@ -44,37 +43,34 @@ def main(
     folder = ImageFolder(data, loaded.preprocessing, limit=limit, labels=True)
     labels = folder.labels
     assert labels is not None
-    predictors = {path: onnx_predictor(open_session(path), normalize) for path in (*uniform, *mixed)}
-    exact, found = [], {path: [] for path in predictors}
-    floating = float_predictor(loaded.model, normalize)
-    for pixels in folder.batches(8):
-        exact.append(floating(pixels))
-        for path, predict in predictors.items():
-            found[path].append(predict(pixels))
-    floats = np.concatenate(exact)
-    logits = {path: np.concatenate(parts) for path, parts in found.items()}
-    diverges = {path: divergences(floats, each) for path, each in logits.items()}
-    right = {path: in_top_k(each, labels, 1).astype(float) for path, each in logits.items()}
+    files = tuple(dict.fromkeys((*uniform, *mixed)))
+    models = [onnx_predictor(open_session(path), normalize) for path in files]
+    floats, *logits = predictions(folder.batches(8), [float_predictor(loaded.model, normalize), *models])
+    diverges = {path: divergences(floats, each) for path, each in zip(files, logits, strict=True)}
+    right = {path: in_top_k(each, labels, 1).astype(float) for path, each in zip(files, logits, strict=True)}
     rows: list[dict[str, Any]] = [{"file": "float", "top1": float(in_top_k(floats, labels, 1).mean())}]
-    for path, each in diverges.items():
-        row: dict[str, Any] = {"file": str(path), "top1": float(right[path].mean()), "kl": float(each.mean())}
-        for base in uniform:
-            gained = right[path] - right[base]
-            row.setdefault("kl_over", {})[str(base)] = (
-                float(each.mean() / diverges[base].mean()),
-                *ratio_interval(each, diverges[base]),
+    for path in files:
+        over = {
+            str(base): (
+                float(diverges[path].mean() / diverges[base].mean()),
+                *ratio_interval(diverges[path], diverges[base]),
             )
-            row.setdefault("top1_above", {})[str(base)] = (float(gained.mean()), *mean_interval(gained))
-        rows.append(row)
+            for base in uniform
+        }
+        gains = {base: right[path] - right[base] for base in uniform}
+        above = {str(base): (float(gain.mean()), *mean_interval(gain)) for base, gain in gains.items()}
+        shared = {"top1": float(right[path].mean()), "kl": float(diverges[path].mean())}
+        rows.append({"file": str(path), **shared, "kl_over": over, "top1_above": above})
     table = Table("file", "top-1", "KL", *(f"beside {base.name}" for base in uniform), title=Path(checkpoint).name)
-    for row in rows:
+    table.add_row("float", f"{rows[0]['top1']:.1%}")
+    for row in rows[1:]:
         beside = (
             f"{ratio:.2f} ({low:.2f} to {high:.2f})\n{100 * gain:+.1f} ({100 * less:+.1f} to {100 * more:+.1f})"
             for (ratio, low, high), (gain, less, more) in zip(
-                row.get("kl_over", {}).values(), row.get("top1_above", {}).values(), strict=True
+                row["kl_over"].values(), row["top1_above"].values(), strict=True
             )
         )
-        table.add_row(Path(row["file"]).name, f"{row['top1']:.1%}", f"{row['kl']:.4f}" if "kl" in row else "", *beside)
+        table.add_row(Path(row["file"]).name, f"{row['top1']:.1%}", f"{row['kl']:.4f}", *beside)
     Console(width=120).print(table)
     if json_path:
         json_path.write_text(json.dumps({"model": Path(checkpoint).name, "images": len(labels), "rows": rows}) + "\n")
