@@ -10,6 +10,7 @@ import torch
 
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
 
@@ -80,6 +81,9 @@ def replay_settings(
     folders = recipe.settings.get("class_folders", [])
     if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
         raise MptqError(f"{path}: the settings' class_folders are no list of names; {_ADVICE}")
+    warned = recipe.settings.get(CALIBRATION_WARNINGS, [])
+    if not isinstance(warned, list) or not all(isinstance(sentence, str) for sentence in warned):
+        raise MptqError(f"{path}: the settings' {CALIBRATION_WARNINGS} are no list of texts; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"

@@ -33,6 +33,8 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "float_matmuls": len(plan.floating),
         "claims": len(result.recipe.proof),
         "smallest_margin": _smallest_margin(result.recipe.proof),
+        "warnings": list(result.warnings),
+        "notes": list(result.loaded.notes),
         "compared_values": result.report.values,
         "differing_values": result.report.differing,
     }
@@ -62,7 +64,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
     }
     if data["kit"]:
         rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
-    for label, text in rows.items():
+    for label, text in [*rows.items(), *(("note", note) for note in data["notes"])]:
         console.print(f"{label:<12} {text}", markup=False)
 
 

@@ -106,6 +106,20 @@ def warn(message: str) -> None:
         click.echo("warning: " + " ".join(message.split()), err=True)
 
 
+class Warner:
+    """Warns of each sentence once: what a stage tells early stands in its result too."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, sentences: Iterable[str]) -> None:
+        """Warn of those that are new."""
+        for sentence in sentences:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                warn(sentence)
+
+
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
     """Pass the items on and draw a bar on stderr; where stderr is not a terminal, or with ``-q``, nothing is drawn.
 
