@@ -150,6 +150,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     """
     import torch
 
+    from mptq_export.capture.batches import BATCHES
     from mptq_export.data.source import open_calibration
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
@@ -165,7 +166,9 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
         loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     write_companion(request, loaded)
-    probe = torch.from_numpy(next(open_calibration(None, loaded.preprocessing, count=2).batches(2)))
+    probe = torch.from_numpy(
+        next(open_calibration(None, loaded.preprocessing, count=max(BATCHES)).batches(max(BATCHES)))
+    )
     graph = replay_graph(request.recipe, recipe, loaded, probe)
     return reported(written(request, loaded, (), graph, recipe, None, command_of(request), track))
 
