@@ -155,6 +155,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     """
     import torch
 
+    from mptq_export.capture.batches import BATCHES
     from mptq_export.data.source import open_calibration
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
@@ -171,7 +172,9 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
     write_companion(request, loaded)
-    probe = torch.from_numpy(next(open_calibration(None, loaded.preprocessing, count=2).batches(2)))
+    probe = torch.from_numpy(
+        next(open_calibration(None, loaded.preprocessing, count=max(BATCHES)).batches(max(BATCHES)))
+    )
     graph = replay_graph(request.recipe, recipe, loaded, probe)
     return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 

@@ -107,18 +107,22 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
         path: the recipe's file, for messages.
         recipe: of this model.
         loaded: the model.
-        probe: float32 batch on which `prepare` asserts that the function is preserved.
+        probe: float32 images on which the graph is compared with the model, and `prepare` asserts that the function
+            is preserved.
 
     Raises:
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
+    from mptq_export.capture.batches import check_capture
     from mptq_export.capture.trace import capture
     from mptq_export.transform import prepare
     from mptq_export.transform.smooth import smooth
 
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = prepare(capture(loaded.model, preprocessing.input_size, loaded.maps), probe, normalisation)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    check_capture(graph, loaded.model, probe)
+    graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
     for name, smoothing in recipe.smoothing.items():

@@ -77,6 +77,7 @@ def calibrate(
     import torch
 
     from mptq_export.calibrate.statistics import collect
+    from mptq_export.capture.batches import BATCHES, check_capture, probe_images
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
     from mptq_export.sizes import check_memory, check_weights_fit, values_at_once
@@ -87,8 +88,9 @@ def calibrate(
     calib = None if images is None else Path(images)
     preprocessing = model.preprocessing
     source = open_calibration(calib, preprocessing, count=count)
-    probe = torch.from_numpy(next(iter(source.batches(2))))
+    probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
     captured = capture(model.model, preprocessing.input_size, model.maps)
+    check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
