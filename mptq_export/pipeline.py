@@ -32,7 +32,7 @@ class ExportResult:
         loaded: the model that was read.
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         recipe: all decisions and the proof.
-        report: onnxruntime against `kernels_ref` on one random input, with the kernel plan.
+        report: onnxruntime against `kernels_ref` on the inputs of `selfcheck`, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
@@ -271,7 +271,7 @@ def written(
     from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, force=request.force)
+    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit

@@ -1,6 +1,6 @@
 """What a verification found, as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
@@ -53,6 +53,12 @@ class VerifyReport:
             difference means that other kernels ran and the comparison says nothing.
         plan: which kernel each matmul ran as.
         origin: whether the file is as it was written; None for a file that does not say.
+        batches: number of inputs in batches of each size.
+        outputs_only: how many of them ran in batches whose outputs alone were compared: all tensors would not fit.
+        together: the default session's outputs for batches against those for each input alone; empty where no batch
+            was larger than one, or the file fixes it.
+        inputs: number of inputs of each kind, such as `images`; some may have run in several batches.
+        seconds: that it took.
     """
 
     model: str
@@ -64,6 +70,11 @@ class VerifyReport:
     instrumented: dict[str, Difference]
     plan: KernelPlan
     origin: Origin | None = None
+    batches: dict[int, int] = field(default_factory=dict)
+    outputs_only: int = 0
+    together: dict[str, Difference] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -96,9 +107,15 @@ class VerifyReport:
         return self.samples > 0 and self.differing == 0 and not any(end.differing for end in ends)
 
     @property
+    def mixing(self) -> int:
+        """Number of output values that depend on what else is in the batch."""
+        return sum(end.differing for end in self.together.values())
+
+    @property
     def passed(self) -> bool:
-        """Whether nothing differs, no matmul runs in float, and the file is as it was written."""
-        return self.exact and not self.plan.floating and not (self.origin and self.origin.problems)
+        """Whether nothing differs, in no batch, no matmul runs in float, and the file is as it was written."""
+        sound = not self.plan.floating and not self.mixing
+        return self.exact and sound and not (self.origin and self.origin.problems)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, totals first."""
@@ -108,6 +125,10 @@ class VerifyReport:
             "passed": self.passed,
             "exact": self.exact,
             "samples": self.samples,
+            "inputs": self.inputs,
+            "batches": {str(size): count for size, count in self.batches.items()},
+            "outputs_only": self.outputs_only,
+            "seconds": round(self.seconds, 3),
             "threads": self.threads,
             "values": self.values,
             "differing": self.differing,
@@ -121,6 +142,7 @@ class VerifyReport:
             "tensors_runtime_made": len(self.runtime_made),
             "outputs": {name: end.to_json() for name, end in self.outputs.items()},
             "instrumented": {name: end.to_json() for name, end in self.instrumented.items()},
+            "together": {name: end.to_json() for name, end in self.together.items()},
             "tensors": [tensor.to_json() for tensor in self.tensors],
             "runtime_made": list(self.runtime_made),
             "plan": self.plan.to_json(),
