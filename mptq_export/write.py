@@ -56,9 +56,10 @@ def write_export(
         image = _random_image(recipe.settings["input"], loaded.preprocessing.input_size)
         report = verify_model(path, [image])
         if not report.passed:
+            unproved = f", not proved: {report.reservations[0]}" if report.reservations else ""
             raise MptqError(
-                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
-                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
+                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} values, "
+                f"{len(report.plan.floating)} matmuls ran in float{unproved}; this is a defect, please report the model"
             )
         reports.append(report)
 

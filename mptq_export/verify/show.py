@@ -46,10 +46,27 @@ def show_report(report: VerifyReport, console: Console) -> None:
     show_plan(report.plan, console)
     if report.origin:
         show_origin(report.origin, console)
-    verdict = "[green]exact: 0 differing values[/]"
-    if not report.exact:
-        verdict = f"[red]NOT EXACT: {report.differing:,} of {report.values:,} values differ[/]"
-    console.print(f"{verdict}, [red]but matmuls run in float[/]" if report.exact and report.plan.floating else verdict)
+    _show_verdict(report, console)
+
+
+def _show_verdict(report: VerifyReport, console: Console) -> None:
+    """Print the verdict in one line, and what stands between equal and exact."""
+    if report.verdict == "different":
+        console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
+        return
+    if report.exact:
+        end = ", [red]but matmuls run in float[/]" if report.plan.floating else ""
+        console.print(f"[green]exact: 0 differing values[/]{end}")
+        return
+    for reason in report.reservations[:_ROWS]:
+        console.print(f"  [yellow]not proved:[/] {escape(reason)}", soft_wrap=True)
+    if len(report.reservations) > _ROWS:
+        console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
+    console.print(
+        f"[yellow]equal on these inputs: 0 differing values[/], but not proved for others or on another CPU: "
+        f"{len(report.reservations)} reasons above",
+        soft_wrap=True,
+    )
 
 
 def show_origin(origin: Origin, console: Console) -> None:
