@@ -86,6 +86,8 @@ def _failure(report: "VerifyReport") -> str:
         found.append(f"{len(report.plan.floating)} matmuls ran in float (first {report.plan.floating[0].name})")
     if report.mixing:
         found.append(f"{report.mixing} values of the output depend on what else is in the batch")
+    if report.reservations:
+        found.append(f"not proved: {report.reservations[0]}")
     return ", ".join(found)
 
 

@@ -1,6 +1,6 @@
 """Every tensor of a file: onnxruntime against `kernels_ref`."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -20,10 +20,15 @@ from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.session import graph_input, load_onnx, one_line
+from mptq_export.verify.tables import ValueSource, uncertain_tables
 
 
-class Reference(Protocol):
+class Reference(ValueSource, Protocol):
     """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Tensors of the runs so far that come without a claim of equal bits, with the reason."""
 
     def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
         """The graph's outputs and the tensors of these names."""
@@ -59,6 +64,7 @@ def verify_model(
         except InterpreterError as error:
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
     producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
+    uncertain = uncertain_tables(original, reference, tables)
     del original  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
@@ -116,7 +122,17 @@ def verify_model(
         batches=dict(batches.sizes),
         outputs_only=batches.outputs_only,
         together=batches.differences,
+        unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
     )
+
+
+def _unclaimed(found: Mapping[str, str], tables: Collection[str], uncertain: Mapping[str, str]) -> dict[str, str]:
+    """What comes without a claim of equal bits and is not certified either."""
+    return {
+        name: f"{reason}; {uncertain[name]}" if name in uncertain else reason
+        for name, reason in found.items()
+        if name not in tables or name in uncertain
+    }
 
 
 def _producers(model: onnx.ModelProto) -> dict[str, str]:

@@ -48,14 +48,28 @@ def show_report(report: VerifyReport, console: Console) -> None:
     show_plan(report.plan, console)
     if report.origin:
         show_origin(report.origin, console)
-    verdict = "[green]exact: 0 differing values[/]"
-    if not report.exact:
-        verdict = f"[red]NOT EXACT: {report.differing:,} of {report.values:,} values differ[/]"
-    if report.exact and report.plan.floating:
-        verdict += ", [red]but matmuls run in float[/]"
-    if report.exact and report.mixing:
-        verdict += ", [red]but results depend on the batch[/]"
-    console.print(verdict)
+    _show_verdict(report, console)
+
+
+def _show_verdict(report: VerifyReport, console: Console) -> None:
+    """Print the verdict in one line, and what stands between equal and exact."""
+    if report.verdict == "different":
+        console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
+        return
+    if report.exact:
+        end = ", [red]but matmuls run in float[/]" if report.plan.floating else ""
+        end += ", [red]but results depend on the batch[/]" if report.mixing else ""
+        console.print(f"[green]exact: 0 differing values[/]{end}")
+        return
+    for reason in report.reservations[:_ROWS]:
+        console.print(f"  [yellow]not proved:[/] {escape(reason)}", soft_wrap=True)
+    if len(report.reservations) > _ROWS:
+        console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
+    console.print(
+        f"[yellow]equal on these inputs: 0 differing values[/], but not proved for others or on another CPU: "
+        f"{len(report.reservations)} reasons above",
+        soft_wrap=True,
+    )
 
 
 def _inputs(report: VerifyReport) -> str:
