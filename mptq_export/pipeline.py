@@ -274,7 +274,10 @@ def written(
     size = request.out.stat().st_size
     made = (request.float_onnx, command, request.recipe)
     try:
-        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+        done = Written(
+            request.out, loaded, graph, recipe, report, weights, load_ms, *made, request.calib, request.count
+        )
+        write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
