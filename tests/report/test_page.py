@@ -103,6 +103,17 @@ def test_every_layer_has_its_widths_and_reasons(whole: Page, made: Path):
         assert key in whole.text
 
 
+def test_minima_and_maxima_read_as_what_they_are(whole: Page, made: Path):
+    proof = read_recipe(made / "u.recipe.json").proof
+    table = whole.text.partition("What was proved")[2].partition("How to reproduce")[0]
+    least = [claim for claim in proof if claim.what == "attention code of a row's maximum"]
+    assert {claim.relation for claim in least} == {"at least"}
+    closest = min(claim.value for claim in least)
+    assert f"attention code {len(least)} {closest:g} (at least 1) in " in table
+    assert re.search(r"Exp margin in steps \d+ [\d.]+ \(at least 0\.001\) in ", table)
+    assert re.search(r"int32 accumulator \d+ [\d.e+]+ \(at most 2\.14748e\+09\) in ", table)
+
+
 def test_plots_are_inline(whole: Page):
     kinds = [value for name, value in whole.values if name == "aria-label"]
     assert kinds.count("Channel ranges before and after SQ-b") >= 1
