@@ -284,7 +284,10 @@ def written(
     warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
-        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+        done = Written(
+            request.out, loaded, graph, recipe, report, weights, load_ms, *made, request.calib, request.count
+        )
+        write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
     return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms)
