@@ -39,15 +39,18 @@ def write_export(
         onnxruntime against `kernels_ref` on one random input.
 
     Raises:
-        MptqError: a layer cannot be proved exact, the two differ, or the disk is full; nothing is written.
+        MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
+            assumed, or the disk is full; nothing is written.
     """
     import onnx
 
     from mptq_export.memory import trim
     from mptq_export.recipe.store import recipe_writers
     from mptq_export.verify.compare import verify_model
+    from mptq_export.verify.tables import check_tables
 
     pending = [_tied_model(loaded, graph, recipe)]
+    check_tables(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
