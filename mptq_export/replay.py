@@ -77,9 +77,12 @@ def replay_settings(
     for name in ("bits", "calibration"):
         if not isinstance(recipe.settings[name], str):
             raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
-    folders = recipe.settings.get("class_folders", [])
-    if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
-        raise MptqError(f"{path}: the settings' class_folders are no list of names; {_ADVICE}")
+    for key in ("class_folders", "class_map"):
+        names = recipe.settings.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise MptqError(f"{path}: the settings' {key} are no list of names; {_ADVICE}")
+    if recipe.settings.get("exif", False) not in (True, False):
+        raise MptqError(f"{path}: the settings' exif is no truth value; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
