@@ -10,6 +10,7 @@ from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.data.reading import USUAL
 from mptq_export.errors import MptqError
 from mptq_export.files import check_writable
 from mptq_export.load.model import LoadedModel
@@ -94,6 +95,8 @@ def export(
         recipe=None if recipe is None else Path(recipe),
         calib=calibrated.calib if isinstance(calibrated, Calibrated) else None,
         count=calibrated.count if isinstance(calibrated, Calibrated) else 0,
+        reading=calibrated.reading if isinstance(calibrated, Calibrated) else USUAL,
+        class_map=calibrated.class_map if isinstance(calibrated, Calibrated) else None,
         bits=bits or (8, 8),
         pins=dict(settings.pins if settings else pins or {}),
         method=method or (source.method if isinstance(source, Allocation) else "best"),

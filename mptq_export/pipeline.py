@@ -1,11 +1,13 @@
 """Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mptq_export import __version__
 from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.data.classes import FOLDERS
+from mptq_export.data.model_classes import MAP
 from mptq_export.errors import MptqError
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
@@ -109,7 +111,15 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
 
     loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
-    calibrated = calibrate(loaded, request.calib, count=request.count, device=request.device, track=track)
+    calibrated = calibrate(
+        loaded,
+        request.calib,
+        count=request.count,
+        **asdict(request.reading),
+        class_map=request.class_map,
+        device=request.device,
+        track=track,
+    )
     tell(calibrated.source.warnings)
     return calibrated
 
@@ -206,11 +216,10 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
 
 def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
     """How an export was asked for, as recipes store it."""
-    graph, folders = calibrated.graph, calibrated.source.classes
-    # Where the checkpoint names no classes, one folder a logit does: number i is logit i, as mptq-eval takes it too.
-    features = [feature.index for feature in calibrated.loaded.features]
+    features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
+    # Names that the checkpoint does not hold: a recipe can give them again.
+    named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
     warned = list(calibrated.source.warnings)
-    named = calibrated.loaded.class_names is None and len(folders) == graph[graph.output].shape.dims[-1]
     return {
         **({"features": features} if features else {}),
         "bits": bits,
@@ -225,7 +234,9 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "calibration_images": calibrated.stats.images,
         **({CALIBRATION_WARNINGS: warned} if warned else {}),
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"class_folders": list(folders)} if named and not features else {}),
+        **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
+        **({"exif": True} if calibrated.reading.exif else {}),
+        **({named: list(classes.names)} if named and classes.names else {}),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
 
@@ -276,7 +287,7 @@ def written(
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
 
-        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
+        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing, request.reading)
         write_kit(request.out, inputs, request.kit, force=request.force)
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
@@ -284,9 +295,8 @@ def written(
     warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
-        done = Written(
-            request.out, loaded, graph, recipe, report, weights, load_ms, *made, request.calib, request.count
-        )
+        data = (request.calib, request.count, request.reading)
+        done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made, *data)
         write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mptq_export.data.reading import USUAL, Reading
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 from mptq_export.targets.rules import check_target
@@ -24,9 +25,11 @@ class ExportRequest:
         features: export these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
         trust: unpickle a whole module (this runs code from the file).
         recipe: replay this file instead of calibrating; `features`, `calib`, `count`, `bits`, `pins`, `method`,
-            `reconstruct` and `device` are not read.
+            `reading`, `class_map`, `reconstruct` and `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
+        reading: how calibration data is read, where not as usual.
+        class_map: file that names the logits.
         bits: (weights, activations).
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: one of `quantize.method.METHODS`.
@@ -50,6 +53,8 @@ class ExportRequest:
     recipe: Path | None = None
     calib: Path | None = None
     count: int = 128
+    reading: Reading = USUAL
+    class_map: Path | None = None
     bits: tuple[int, int] = (8, 8)
     pins: dict[str, tuple[int, int]] = field(default_factory=dict)
     method: str = "best"

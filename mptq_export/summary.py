@@ -24,6 +24,8 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "report": str(report_path(result.request.out)),
         "recipe": None if result.request.recipe is None else str(result.request.recipe),
         "calibration": result.recipe.settings["calibration"],
+        "calibration_skipped": result.recipe.settings.get("calibration_skipped", 0),
+        "classes": _classes(result),
         "method": result.recipe.settings["method"],
         "reconstruct": result.recipe.settings["reconstruct"],
         "bits": result.recipe.settings["bits"],
@@ -55,6 +57,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "model": f"{data['arch']} ({data['arch_source']})",
         **({"maps": ", ".join(maps)} if maps else {}),
         "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
+        **({"classes": data["classes"]} if data["classes"] else {}),
         "method": data["method"] + (", then learned block by block" if data["reconstruct"] else ""),
         "bits": f"{data['bits']} (weights/activations) in {data['layers']} layers; scores, GELU inputs and pixels 8, "
         "residual 16",
@@ -77,6 +80,17 @@ def _checked(report: VerifyReport) -> str:
     """What was run, and that not all tensors were compared at batch 3, where they were not."""
     text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
     return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
+
+
+def _classes(result: ExportResult) -> str | None:
+    """How the file's class names were found; None where it has none."""
+    settings = result.recipe.settings
+    if settings.get("class_map"):
+        return f"{len(settings['class_map'])}, named by the class map"
+    if result.loaded.class_names:
+        return f"{len(result.loaded.class_names)}, named by the checkpoint"
+    folders = settings.get("class_folders")
+    return f"{len(folders)}, named by the calibration folders in timm's order" if folders else None
 
 
 def _smallest_margin(claims: list[Claim]) -> float:

@@ -8,6 +8,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from mptq_export import __version__
+from mptq_export.data.classes import FOLDERS, NAMES_KEY, ORIGIN_KEY
+from mptq_export.data.model_classes import CHECKPOINT, MAP
+from mptq_export.data.reading import EXIF_KEY
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 from mptq_export.targets.rules import check_target, in_form
@@ -35,7 +38,8 @@ def write_export(
 
     Args:
         out: the ONNX file.
-        loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
+        loaded: the float model; its preprocessing and class names go into the file, where there is no class map; class
+            folders name the classes where neither does.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
@@ -122,10 +126,13 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    names = loaded.class_names or settings.get("class_folders")
-    if names:
-        metadata["mptq.class_names"] = json.dumps(names)
-        metadata["mptq.class_names_from"] = "checkpoint" if loaded.class_names else "calibration folders"
+    sources = {MAP: settings.get("class_map"), CHECKPOINT: loaded.class_names, FOLDERS: settings.get("class_folders")}
+    origin = next((origin for origin, names in sources.items() if names), None)
+    if origin is not None:
+        metadata[NAMES_KEY] = json.dumps(sources[origin])
+        metadata[ORIGIN_KEY] = origin
+    if settings.get("exif"):
+        metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (
         f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "

@@ -7,8 +7,9 @@ import click
 from click.core import ParameterSource
 
 from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_object, progress, write_json
-from mptq_export.cli.values import parse_bits, parse_features, parse_pins, parse_range
+from mptq_export.cli.values import check_class_map, parse_bits, parse_features, parse_pins, parse_range
 from mptq_export.cli.verbosity import output
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 from mptq_export.targets.table import TARGETS
@@ -18,6 +19,10 @@ _DECIDED = {
     "features": "--features",
     "calib": "--calib",
     "count": "--count",
+    "exif": "--exif",
+    "allow_skipped": "--allow-skipped",
+    "any_range": "--any-range",
+    "class_map": "--class-map",
     "bits": "--bits",
     "pins": "--pin",
     "method": "--method",
@@ -56,6 +61,15 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
 )
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
+@click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, which timm does not.")
+@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
+@click.option("--any-range", is_flag=True, help="Take an array whose values are no normalised pixels.")
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    callback=check_class_map,
+    help="Names of the classes: a line each in the order of the logits, or JSON.",
+)
 @click.option(
     "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
 )
@@ -134,6 +148,10 @@ def main(
     features: tuple[int, ...] | None,
     calib: Path | None,
     count: int,
+    exif: bool,
+    allow_skipped: bool,
+    any_range: bool,
+    class_map: Path | None,
     bits: tuple[int, int],
     method: str,
     reconstruct: bool,
@@ -170,6 +188,8 @@ def main(
         recipe=recipe,
         calib=calib,
         count=count,
+        reading=Reading(exif, allow_skipped, any_range),
+        class_map=class_map,
         bits=bits,
         pins=pins,
         method=method,

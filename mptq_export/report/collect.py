@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mptq_export import __version__
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
 from mptq_export.progress import Track
@@ -42,6 +43,7 @@ class Written:
         warnings: what the user must see, a sentence each.
         calib: folder or file that it was calibrated on; None for synthetic images.
         count: at most so many inputs of it.
+        reading: how it was taken.
     """
 
     onnx: Path
@@ -57,6 +59,7 @@ class Written:
     warnings: tuple[str, ...]
     calib: Path | None
     count: int
+    reading: Reading
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -80,7 +83,7 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
     else:
         observed = observe(written.graph, written.recipe, spread(images), track)
         model, preprocessing = written.loaded.model, written.loaded.preprocessing
-        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count)
+        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count, written.reading)
         agreement = measure_agreement(written.onnx, model, chosen, preprocessing, track)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(

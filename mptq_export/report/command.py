@@ -40,6 +40,8 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
 def _quantizing(request: "ExportRequest", mixed: "MixedSettings | None") -> list[str]:
     """What a recipe would answer."""
     words: list[str] = ["--calib", str(request.calib)] if request.calib else []
+    words += request.reading.options
+    words += ["--class-map", str(request.class_map)] if request.class_map else []
     if request.features is not None:
         words += ["--features", *([",".join(map(str, request.features))] if request.features else [])]
     words += ["--count", str(request.count)]

@@ -14,8 +14,8 @@ from mptq_export.emit.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.session import open_session
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

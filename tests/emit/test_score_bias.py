@@ -21,8 +21,8 @@ from mptq_export.quantize.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.transform import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.session import open_session
 
 IMAGES = images("swin", 16, 1)
 

@@ -11,7 +11,7 @@ from tiny_models import quantized
 
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
-from mptq_export.verify import tables
+from mptq_export.verify import runtime_tables as tables
 from mptq_export.verify.runtime_tables import check_tables
 
 
