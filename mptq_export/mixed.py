@@ -12,7 +12,7 @@ from mptq_export.files import check_writable, write_atomic
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
-from mptq_export.progress import Track
+from mptq_export.progress import Tell, Track, untold
 from mptq_export.request import ExportRequest
 from mptq_export.targets.rules import storage_for
 
@@ -45,6 +45,7 @@ def export_mixed(
     resume: bool,
     track: Track,
     tick: "Tick | None" = None,
+    tell: Tell = untold,
 ) -> list[ExportResult]:
     """Search widths under every budget and export each result.
 
@@ -57,6 +58,7 @@ def export_mixed(
         resume: go on with the journal of an interrupted search.
         track: wraps an iterable with a progress bar.
         tick: called after every accepted step with the mean widths of weights and activations.
+        tell: gets the warnings of the model and of the calibration inputs before the search.
 
     Raises:
         MptqError: any problem that the user can act on.
@@ -79,7 +81,7 @@ def export_mixed(
     check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_asked(request, mixed.bits[0], track)
+    calibrated = calibrate_asked(request, mixed.bits[0], track, tell)
     begin(request, calibrated)
     found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
     results = export_allocations(request, requests, found, track)
@@ -118,8 +120,8 @@ def export_allocations(
         settings["search"] = _evidence(allocation)
         graph, recipe = search.space.final(allocation.found.widths, identity_of(calibrated.loaded), settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
-        warnings, command = calibrated.source.warnings, command_of(whole, allocation.settings)
-        exported.append(written(one, calibrated.loaded, warnings, graph, recipe, calibrated.images, command, track))
+        command = command_of(whole, allocation.settings)
+        exported.append(written(one, calibrated.loaded, graph, recipe, calibrated.images, command, track))
     text = json.dumps(allocations[0].front, indent=1) + "\n"
 
     def write(path: Path) -> None:

@@ -11,7 +11,8 @@ from mptq_export.data.model_classes import MAP
 from mptq_export.errors import MptqError
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
-from mptq_export.progress import Track, untracked
+from mptq_export.progress import Tell, Track, untold, untracked
+from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.request import ExportRequest
 from mptq_export.targets.rules import storage_for
 
@@ -31,9 +32,9 @@ class ExportResult:
     Attributes:
         request: what was asked for.
         loaded: the model that was read.
-        warnings: what the user should know about the model and the calibration inputs, a sentence each.
+        warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         recipe: all decisions and the proof.
-        report: onnxruntime against `kernels_ref` on one random input, with the kernel plan.
+        report: onnxruntime against `kernels_ref` on the inputs of `selfcheck`, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
@@ -49,12 +50,13 @@ class ExportResult:
     load_ms: float
 
 
-def export_model(request: ExportRequest, track: Track = untracked) -> ExportResult:
+def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = untold) -> ExportResult:
     """Run the whole pipeline.
 
     Args:
         request: what to export.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings of the model and of the calibration inputs before the long work.
 
     Returns:
         What was written. The ONNX file exists only after it was proved exact and compared with the reference.
@@ -64,12 +66,12 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
     """
     check_outputs(request)
     if request.recipe is not None:
-        return export_recipe(request, load_asked(request), track)
-    return export_calibrated(request, calibrate_asked(request, request.bits[0], track), track)
+        return export_recipe(request, load_asked(request, tell), track, tell)
+    return export_calibrated(request, calibrate_asked(request, request.bits[0], track, tell), track)
 
 
-def load_asked(request: ExportRequest) -> "LoadedModel":
-    """Load the model that a request names."""
+def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
+    """Load the model that a request names, and tell what it warns of."""
     from mptq_export.load.run import load
     from mptq_export.refusals import check_companion
 
@@ -80,6 +82,7 @@ def load_asked(request: ExportRequest) -> "LoadedModel":
         features=request.features,
         trust=request.trust,
     )
+    tell(loaded.warnings)
     check_companion(request, loaded)
     return loaded
 
@@ -95,19 +98,20 @@ def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
         write_float_onnx(loaded.model, inputs, request.float_onnx, loaded.outputs)
 
 
-def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked) -> Calibrated:
+def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked, tell: Tell = untold) -> Calibrated:
     """Load and calibrate the model that a request names.
 
     Args:
         request: what to export.
         fewest: bits that weights will have at least, where no pin says otherwise.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings of the model and of the calibration inputs.
     """
     from mptq_export.refusals import check_weights
 
-    loaded = load_asked(request)
+    loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
-    return calibrate(
+    calibrated = calibrate(
         loaded,
         request.calib,
         count=request.count,
@@ -116,6 +120,8 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
         device=request.device,
         track=track,
     )
+    tell(calibrated.source.warnings)
+    return calibrated
 
 
 def begin(request: ExportRequest, calibrated: Calibrated) -> None:
@@ -142,24 +148,24 @@ def export_calibrated(request: ExportRequest, calibrated: Calibrated, track: Tra
 
     begin(request, calibrated)
     graph, recipe = _built(request, calibrated, track)
-    loaded, warnings = calibrated.loaded, calibrated.source.warnings
-    command = command_of(request)
-    return reported(written(request, loaded, warnings, graph, recipe, calibrated.images, command, track))
+    return reported(written(request, calibrated.loaded, graph, recipe, calibrated.images, command_of(request), track))
 
 
-def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -> ExportResult:
+def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, tell: Tell = untold) -> ExportResult:
     """Write a stored recipe again; synthetic images are only the probe of the rewrites.
 
     Args:
         request: what to export; its outputs were checked.
         loaded: the model that the recipe was made for.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings that the recipe was calibrated with.
 
     Raises:
         MptqError: the recipe cannot be read, or is that of another model, or memory is too small.
     """
     import torch
 
+    from mptq_export.capture.batches import BATCHES
     from mptq_export.data.source import open_calibration
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
@@ -174,10 +180,13 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     if recipe.settings.get("features") and not loaded.features:
         loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
+    tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
     write_companion(request, loaded)
-    probe = torch.from_numpy(next(open_calibration(None, loaded.preprocessing, count=2).batches(2)))
+    probe = torch.from_numpy(
+        next(open_calibration(None, loaded.preprocessing, count=max(BATCHES)).batches(max(BATCHES)))
+    )
     graph = replay_graph(request.recipe, recipe, loaded, probe)
-    return reported(written(request, loaded, (), graph, recipe, None, command_of(request), track))
+    return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 
 
 def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
@@ -210,6 +219,7 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
     features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
     # Names that the checkpoint does not hold: a recipe can give them again.
     named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
+    warned = list(calibrated.source.warnings)
     return {
         **({"features": features} if features else {}),
         "bits": bits,
@@ -222,6 +232,7 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "pixel_inputs": calibrated.pixel_inputs,
         "calibration": calibrated.source.description,
         "calibration_images": calibrated.stats.images,
+        **({CALIBRATION_WARNINGS: warned} if warned else {}),
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
         **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
         **({"exif": True} if calibrated.reading.exif else {}),
@@ -251,7 +262,6 @@ def learned(
 def written(
     request: ExportRequest,
     loaded: "LoadedModel",
-    warnings: tuple[str, ...],
     graph: "Graph",
     recipe: "Recipe",
     images: "torch.Tensor | None",
@@ -263,7 +273,6 @@ def written(
     Args:
         request: what was asked for.
         loaded: the float model.
-        warnings: what the user should know.
         graph: prepared graph with the recipe's transforms, on the CPU.
         recipe: all decisions; its proof is filled.
         images: float32 calibration inputs; None where there are none.
@@ -273,7 +282,7 @@ def written(
     from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, force=request.force)
+    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
@@ -283,12 +292,13 @@ def written(
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
     size = request.out.stat().st_size
-    made = (request.float_onnx, command, request.recipe)
+    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
+    made = (request.float_onnx, command, request.recipe, warnings)
     try:
         write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
-    return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
+    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms)
 
 
 def reported(result: ExportResult) -> ExportResult:

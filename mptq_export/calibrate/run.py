@@ -93,6 +93,7 @@ def calibrate(
     import torch
 
     from mptq_export.calibrate.statistics import collect
+    from mptq_export.capture.batches import BATCHES, check_capture, probe_images
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
     from mptq_export.sizes import check_memory, check_weights_fit, values_at_once
@@ -106,8 +107,9 @@ def calibrate(
     if named is not None and model.features:
         raise MptqError(f"--class-map {named} names classes, and feature maps have none; leave one out")
     source = open_calibration(calib, preprocessing, count=count, reading=reading)
-    probe = torch.from_numpy(next(iter(source.batches(2))))
+    probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
     captured = capture(model.model, preprocessing.input_size, model.maps)
+    check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":

@@ -20,9 +20,11 @@ from mptq_export.errors import MptqError
 from mptq_export.files import check_writable, write_atomic
 
 EXIT_FAILED = 1
-"""The work was done and its result is negative: a mismatch, a matmul in float."""
+"""The work was done and its result is negative: a mismatch, a file that was changed."""
 EXIT_BAD_INPUT = 2
 """The input or the command line is wrong."""
+EXIT_UNPROVED = 3
+"""The work was done and nothing differs, but more than these inputs is not proved."""
 EXIT_INTERRUPTED = 130
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -104,6 +106,20 @@ def warn(message: str) -> None:
     """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
     if not is_quiet():
         click.echo("warning: " + " ".join(message.split()), err=True)
+
+
+class Warner:
+    """Warns of each sentence once: what a stage tells early stands in its result too."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, sentences: Iterable[str]) -> None:
+        """Warn of those that are new."""
+        for sentence in sentences:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                warn(sentence)
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_object, progress, write_json
 from mptq_export.cli.values import check_class_map, parse_bits, parse_features, parse_pins, parse_range
 from mptq_export.cli.verbosity import output
 from mptq_export.data.reading import Reading
@@ -203,6 +203,7 @@ def main(
         force=force,
         report=json_path,
     )
+    tell = Warner()
     if mixed:
         from mptq_export.allocate.budget import Budget
         from mptq_export.allocate.space import MixedSettings
@@ -212,14 +213,13 @@ def main(
         settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
         lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
         with SearchBar(lowest, mixed_range[-1]) as bar:
-            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick)
+            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)
     else:
-        results = [export_model(request, progress)]
+        results = [export_model(request, progress, tell)]
     from mptq_export.summary import show_summary, summary_json
 
-    for note in results[0].warnings:
-        warn(note)
     for result in results:
+        tell(result.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_json(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})

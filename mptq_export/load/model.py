@@ -54,6 +54,8 @@ class LoadedModel:
         notes: what was inferred, a sentence each, for people.
         options: what else the user said.
         features: the feature maps that it gives; empty where it gives logits (see `load.features`).
+        warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
+            in the report.
     """
 
     model: nn.Module
@@ -66,6 +68,7 @@ class LoadedModel:
     notes: tuple[str, ...]
     options: LoadOptions
     features: tuple[FeatureMap, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -119,7 +122,7 @@ def load_model(
     check_memory(f"the float model {architecture.name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(architecture.name, **fitted.model_kwargs)
     model.load_state_dict(tensors)
-    names, notes = _fitting(checkpoint.class_names, model)
+    names, warnings = _fitting(checkpoint.class_names, model)
     return LoadedModel(
         model=_ready(model),
         arch=architecture.name,
@@ -128,8 +131,9 @@ def load_model(
         preprocessing=preprocessing_of(model, checkpoint.pretrained_cfg, fitted.model_kwargs),
         class_names=names,
         source=text,
-        notes=(*(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred), *notes),
+        notes=tuple(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred),
         options=options,
+        warnings=warnings,
     )
 
 
@@ -147,7 +151,7 @@ def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
             f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
             "network, or download the checkpoint and give its path"
         ) from error
-    names, notes = _fitting(_own_names(model), model)
+    names, warnings = _fitting(_own_names(model), model)
     return LoadedModel(
         model=_ready(model),
         arch=name,
@@ -156,8 +160,9 @@ def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
         preprocessing=preprocessing_of(model, model_kwargs=options.model_kwargs),
         class_names=names,
         source=spec,
-        notes=notes,
+        notes=(),
         options=options,
+        warnings=warnings,
     )
 
 
@@ -166,7 +171,7 @@ def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> L
     assert module is not None
     if options.model_kwargs:
         raise MptqError(f"{source} is a pickled module, built already; leave --model-kwargs out or pass --arch")
-    names, notes = _fitting(checkpoint.class_names or _own_names(module), module)
+    names, warnings = _fitting(checkpoint.class_names or _own_names(module), module)
     return LoadedModel(
         model=_ready(module),
         arch=checkpoint.arch or type(module).__name__,
@@ -175,8 +180,9 @@ def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> L
         preprocessing=preprocessing_of(module, checkpoint.pretrained_cfg),
         class_names=names,
         source=source,
-        notes=notes,
+        notes=(),
         options=options,
+        warnings=warnings,
     )
 
 

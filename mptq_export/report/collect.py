@@ -39,6 +39,7 @@ class Written:
         float_onnx: the float model as ONNX, where it was written.
         command: a command line that does the same again.
         replayed: the recipe that it was made from; None where it was calibrated.
+        warnings: what the user must see, a sentence each.
     """
 
     onnx: Path
@@ -51,6 +52,7 @@ class Written:
     float_onnx: Path | None
     command: str
     replayed: Path | None
+    warnings: tuple[str, ...]
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -91,6 +93,8 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         op_counts=plan.op_counts,
         agreement=agreement,
         latency=measure_latency(written.onnx, written.float_onnx),
+        warnings=written.warnings,
+        notes=written.loaded.notes,
     )
     text = evidence.to_json()
 

@@ -14,7 +14,7 @@ from mptq_export.report.typed import from_json
 from mptq_export.verify.kernel_plan import KernelPlan
 
 #: Raised when a stored file changes its meaning.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,8 @@ class Evidence:
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model is no classifier.
         latency: None where a run takes too long to be timed in passing.
+        warnings: what the user must know before the file is used, a sentence each.
+        notes: what was inferred from the checkpoint, a sentence each.
     """
 
     version: int
@@ -194,6 +196,8 @@ class Evidence:
     op_counts: dict[str, int]
     agreement: Agreement | None
     latency: Latency | None
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:

@@ -56,6 +56,8 @@ def report_page(export: Export) -> str:
         errors=error_rows(evidence) if evidence else [],
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
         worst=WORST,
+        warnings=evidence.warnings if evidence else (),
+        notes=evidence.notes if evidence else (),
         images=evidence.observed_images if evidence else 0,
         kernels=kernel_counts(export.kernels or ()),
         proof=proof_rows(export.recipe.proof),
