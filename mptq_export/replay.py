@@ -75,7 +75,13 @@ def replay_settings(
     for name, known in _KNOWN.items():
         if recipe.settings[name] not in known:
             raise MptqError(f"{path}: the settings' {name} is {str(recipe.settings[name])[:40]!r}; {_ADVICE}")
-    _check_texts(path, recipe.settings)
+    for name in ("bits", "calibration"):
+        if not isinstance(recipe.settings[name], str):
+            raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
+    for key, what in (("class_folders", "names"), ("class_map", "names"), (CALIBRATION_WARNINGS, "texts")):
+        texts = recipe.settings.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise MptqError(f"{path}: the settings' {key} are no list of {what}; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -90,22 +96,6 @@ def replay_settings(
     changes = {"input": input_type, "weight_storage": storage, "target": target}
     asked = {name: value for name, value in changes.items() if value is not None}
     return replace(recipe, settings={**recipe.settings, **asked})
-
-
-def _check_texts(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse settings that are not of the kind that an export stores."""
-    for name in ("bits", "calibration"):
-        if not isinstance(settings[name], str):
-            raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
-    for key in ("class_folders", "class_map"):
-        names = settings.get(key, [])
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise MptqError(f"{path}: the settings' {key} are no list of names; {_ADVICE}")
-    warned = settings.get(CALIBRATION_WARNINGS, [])
-    if not isinstance(warned, list) or not all(isinstance(sentence, str) for sentence in warned):
-        raise MptqError(f"{path}: the settings' {CALIBRATION_WARNINGS} are no list of texts; {_ADVICE}")
-    if settings.get("exif", False) not in (True, False):
-        raise MptqError(f"{path}: the settings' exif is no truth value; {_ADVICE}")
 
 
 def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: torch.Tensor) -> "Graph":

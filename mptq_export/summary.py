@@ -76,12 +76,6 @@ def show_summary(result: ExportResult, console: Console) -> None:
         console.print(f"{label:<12} {text}", markup=False)
 
 
-def _checked(report: VerifyReport) -> str:
-    """What was run, and that not all tensors were compared at batch 3, where they were not."""
-    text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
-    return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
-
-
 def _classes(result: ExportResult) -> str | None:
     """How the file's class names were found; None where it has none."""
     settings = result.recipe.settings
@@ -91,6 +85,12 @@ def _classes(result: ExportResult) -> str | None:
         return f"{len(result.loaded.class_names)}, named by the checkpoint"
     folders = settings.get("class_folders")
     return f"{len(folders)}, named by the calibration folders in timm's order" if folders else None
+
+
+def _checked(report: VerifyReport) -> str:
+    """What was run, and that not all tensors were compared at batch 3, where they were not."""
+    text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
+    return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
 
 
 def _smallest_margin(claims: list[Claim]) -> float:

@@ -131,7 +131,7 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
     if origin is not None:
         metadata[NAMES_KEY] = json.dumps(sources[origin])
         metadata[ORIGIN_KEY] = origin
-    if settings.get("exif"):
+    if settings.get("exif") is True:
         metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (

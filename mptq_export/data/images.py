@@ -44,6 +44,7 @@ class ImageFolder:
 
     Attributes:
         path: the folder.
+        preprocessing: how an image becomes pixels.
         files: the images that were chosen, in order, without those that were found to be unreadable.
         folders: the folders that hold images, relative to `path`, a name a level.
         numbering: which logit each of them is; None without labels.
@@ -83,7 +84,7 @@ class ImageFolder:
         self.path = path
         self.labels: NDArray[np.int64] | None = None
         self.numbering: Numbering | None = None
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
         self._exif, self._allow_skipped = exif, allow_skipped
         found = find_images(path)
         self.folders = tuple(dict.fromkeys(self._folder(file) for file in found))
@@ -113,7 +114,7 @@ class ImageFolder:
                 f"{self.turned} of {len(seen)} images of {self.path} have an EXIF orientation, ignored as in timm; "
                 "--exif turns them"
             )
-        _, height, width = self._preprocessing.input_size
+        _, height, width = self.preprocessing.input_size
         if seen and all(max(w / width, h / height) < _MUCH_SMALLER for w, h, _ in seen):
             w, h, _ = max(seen)
             notes.append(f"the images of {self.path} are small ({w}x{h}), the model takes {width}x{height}: enlarged")
@@ -137,7 +138,7 @@ class ImageFolder:
 
     def images(self, start: int = 0) -> Iterator[Pixels]:
         """As `batches`, one (height, width, channels) image at a time, from the one with index `start` on."""
-        return self._readable(self._preprocessing.transform_uint8, start)
+        return self._readable(self.preprocessing.transform_uint8, start)
 
     def _readable(self, convert: Callable[[Image.Image], Result], start: int = 0) -> Iterator[Result]:
         def read(file: Path) -> tuple[Picture, Result]:

@@ -1,5 +1,6 @@
 """How calibration data is to be taken, where its usual reading does not fit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 EXIF_KEY = "mptq.exif"
@@ -28,3 +29,8 @@ class Reading:
 
 
 USUAL = Reading()
+
+
+def exif_of(metadata: Mapping[str, str]) -> bool:
+    """Whether the images that a file was calibrated on were turned by their EXIF orientation."""
+    return metadata.get(EXIF_KEY) == "true"

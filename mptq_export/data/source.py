@@ -89,7 +89,7 @@ def open_calibration(
         raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
     else:
         source = _from_folder(path, preprocessing, count, reading)
-    if source.count >= _FEW:
+    if path is None or source.count >= _FEW:
         return source
     few = f"calibrated on {source.count} inputs only: ranges are poor with fewer than {_FEW}; a hundred do"
     return replace(source, warnings=(*source.warnings, few))

@@ -11,7 +11,7 @@ from mptq_export.data.class_map import read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
-from mptq_export.data.reading import EXIF_KEY
+from mptq_export.data.reading import exif_of
 from mptq_export.errors import MptqError
 
 _SHOWN = 10
@@ -47,7 +47,7 @@ def turns_for(metadata: Mapping[str, str], asked: bool | None) -> tuple[bool, tu
         metadata: the file's.
         asked: what the user said; None leaves it to the file.
     """
-    calibrated = metadata.get(EXIF_KEY) == "true"
+    calibrated = exif_of(metadata)
     if asked in (None, calibrated):
         return calibrated, ()
     how = ("turned by EXIF", "not turned by EXIF")

@@ -65,6 +65,8 @@ class VerifyReport:
             claims no equal bits, and no certified table holds them (see `tables`).
         disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
             each; and constants that onnxruntime made.
+        warnings: what the user should know about the images, a sentence each.
+        skipped: how many images were left out.
     """
 
     model: str
@@ -83,6 +85,8 @@ class VerifyReport:
     seconds: float = 0.0
     unclaimed: Mapping[str, str] = field(default_factory=dict)
     disagreements: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    skipped: int = 0
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -159,6 +163,8 @@ class VerifyReport:
             "exact": self.exact,
             "samples": self.samples,
             "inputs": self.inputs,
+            "skipped": self.skipped,
+            "warnings": list(self.warnings),
             "batches": {str(size): count for size, count in self.batches.items()},
             "outputs_only": self.outputs_only,
             "seconds": round(self.seconds, 3),

@@ -134,6 +134,7 @@ def test_many_turned_images_are_said_unless_they_are_turned(folder: Path, prepro
         )
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_data_harms_no_image(tmp_path: Path):
     file = saved(tmp_path / "x.jpg", GREY, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01")
     assert not read_picture(file, exif=True).turned

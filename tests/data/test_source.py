@@ -80,8 +80,9 @@ def test_which_array_was_taken_is_said(tmp_path: Path, preprocessing: Preprocess
 
 
 @pytest.mark.parametrize(("count", "said"), [(15, True), (16, False)])
-def test_fewer_than_sixteen_inputs_are_said(preprocessing: Preprocessing, count: int, said: bool):
-    notes = open_calibration(None, preprocessing, count=count).warnings
+def test_fewer_than_sixteen_inputs_are_said(tmp_path: Path, preprocessing: Preprocessing, count: int, said: bool):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    notes = open_calibration(pictures(tmp_path / "x", noise), preprocessing, count=count).warnings
     assert any(note.startswith("calibrated on 15 inputs only") for note in notes) is said
 
 
