@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
+from mptq_export.load.inputs import input_text, values_of
+from mptq_export.load.model import LoadedModel
 from mptq_export.pipeline import ExportResult
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.paths import report_path
@@ -17,6 +19,8 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "output": str(result.request.out),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
+        "weights": result.loaded.weights,
+        "input": input_json(result.loaded),
         "features": list(result.loaded.maps),
         "kit": None if result.request.kit is None else str(result.request.kit),
         "report": str(report_path(result.request.out)),
@@ -48,6 +52,8 @@ def show_summary(result: ExportResult, console: Console) -> None:
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     rows = {
         "model": f"{data['arch']} ({data['arch_source']})",
+        "weights": data["weights"],
+        "input": input_text(result.loaded.preprocessing, result.loaded.input_sources),
         **({"maps": ", ".join(maps)} if maps else {}),
         "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
         "method": data["method"] + (", then learned block by block" if data["reconstruct"] else ""),
@@ -66,6 +72,12 @@ def show_summary(result: ExportResult, console: Console) -> None:
         rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
     for label, text in [*rows.items(), *(("note", note) for note in data["notes"])]:
         console.print(f"{label:<12} {text}", markup=False)
+
+
+def input_json(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
+    """Every part of the input with who said it."""
+    values = values_of(loaded.preprocessing)
+    return {part: {"value": value, "from": loaded.input_sources.get(part)} for part, value in values.items()}
 
 
 def _smallest_margin(claims: list[Claim]) -> float:

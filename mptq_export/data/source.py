@@ -68,11 +68,13 @@ def open_calibration(
         MptqError: nothing usable is there.
     """
     if path is None:
+        preprocessing.check_pictures()
         return _synthetic(preprocessing, count, seed)
     if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
         return _from_arrays(path, preprocessing, count)
     if path.is_file():
         raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
+    preprocessing.check_pictures()
     return _from_folder(path, preprocessing, count)
 
 

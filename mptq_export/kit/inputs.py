@@ -1,5 +1,6 @@
 """The golden inputs of an export: calibration inputs, as the written file takes them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.probe import probe_inputs
 from mptq_export.data.source import open_calibration
 from mptq_export.verify.session import GraphInput, graph_input, open_session
 
@@ -19,16 +21,19 @@ def calibration_inputs(model: Path, calib: Path | None, preprocessing: Preproces
 
     Args:
         model: the exported file; its input is float32 NCHW, or uint8 NHWC pixels.
-        calib: what `open_calibration` takes; None for synthetic images, the same ones on every call.
+        calib: what `open_calibration` takes; None for synthetic inputs, the same ones on every call.
         preprocessing: the model's.
 
     Raises:
         MptqError: the calibration set or the file cannot be read.
     """
     spec = graph_input(open_session(model))
-    source = open_calibration(calib, preprocessing, count=COUNT)
+    if calib is None:
+        batches: Iterable[NDArray[np.float32]] = probe_inputs(preprocessing, COUNT)[:, None]
+    else:
+        batches = open_calibration(calib, preprocessing, count=COUNT).batches(1)
     inputs: list[NDArray[Any]] = []
-    for batch in source.batches(1):
+    for batch in batches:
         array = file_inputs(batch, spec, preprocessing)
         inputs.append(np.ascontiguousarray(np.repeat(array, spec.batch(1), axis=0)))
     return inputs
