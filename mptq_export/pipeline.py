@@ -1,5 +1,6 @@
 """Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,13 @@ def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
         write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), request.float_onnx, loaded.outputs)
 
 
-def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked, tell: Tell = untold) -> Calibrated:
+def calibrate_asked(
+    request: ExportRequest,
+    fewest: int,
+    track: Track = untracked,
+    tell: Tell = untold,
+    check: "Callable[[Graph], None] | None" = None,
+) -> Calibrated:
     """Load and calibrate the model that a request names.
 
     Args:
@@ -106,12 +113,21 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
         fewest: bits that weights will have at least, where no pin says otherwise.
         track: wraps an iterable with a progress bar.
         tell: gets the warnings of the model and of the calibration inputs.
+        check: looks at the graph before the inputs run through it; None: whether every pin matches a layer.
     """
+    from mptq_export.allocate.units import pinned_widths
+    from mptq_export.calibrate.run import torch_device
     from mptq_export.refusals import check_weights
 
+    def check_pins(graph: "Graph") -> None:
+        pinned_widths(graph, request.pins)
+
+    torch_device(request.device)
     loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
-    calibrated = calibrate(loaded, request.calib, count=request.count, device=request.device, track=track)
+    calibrated = calibrate(
+        loaded, request.calib, count=request.count, device=request.device, track=track, check=check or check_pins
+    )
     tell(calibrated.source.warnings)
     return calibrated
 

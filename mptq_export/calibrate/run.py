@@ -1,5 +1,6 @@
 """The second stage: a float model and images -> a prepared graph with the statistics of its values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ def calibrate(
     count: int = 128,
     device: str | None = None,
     track: Track = untracked,
+    check: "Callable[[Graph], None] | None" = None,
 ) -> Calibrated:
     """Capture a model, prepare its graph, and run the calibration inputs through it.
 
@@ -66,6 +68,7 @@ def calibrate(
         count: at most so many inputs, spread evenly.
         device: torch device that computes; None takes a GPU where there is one.
         track: wraps an iterable with a progress bar.
+        check: looks at the prepared graph before the inputs run through it, and raises `MptqError` where they need not.
 
     Returns:
         What `allocate` and `export` take. It holds all inputs in memory.
@@ -83,7 +86,7 @@ def calibrate(
     from mptq_export.transform import prepare
 
     check_weights_fit(model.parameters)
-    device = _device(device)
+    device = torch_device(device)
     calib = None if images is None else Path(images)
     preprocessing = model.preprocessing
     source = open_calibration(calib, preprocessing, count=count)
@@ -93,6 +96,8 @@ def calibrate(
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
         graph = prepare(captured, probe, normalisation)
+        if check is not None:
+            check(graph)
         held = values_at_once(graph)
         if device == "cpu":
             needed = source.count * held * 4
@@ -108,7 +113,7 @@ def calibrate(
     return Calibrated(model, source, graph.to(device), stats, inputs, held, pixel_inputs, calib, count)
 
 
-def _device(name: str | None) -> str:
+def torch_device(name: str | None) -> str:
     """The torch device for calibration.
 
     Raises:

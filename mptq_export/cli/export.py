@@ -186,6 +186,8 @@ def main(
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
     _check_recipe_alone(recipe)
     _check_mixed(bool(mixed))
+    from mptq_export.allocate.budget import Budget, check_budgets
+    from mptq_export.early import check_inputs
     from mptq_export.load.inputs import InputOptions
     from mptq_export.pipeline import export_model
     from mptq_export.request import ExportRequest
@@ -214,14 +216,17 @@ def main(
         force=force,
         report=json_path,
     )
+    check_inputs(request)
+    budgets = tuple(Budget.parse(text) for text in mixed)
+    if mixed:
+        check_budgets(budgets, mixed_range, pins)
     tell = Warner()
     if mixed:
-        from mptq_export.allocate.budget import Budget
         from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.mixed import export_mixed
 
-        settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
+        settings = MixedSettings(budgets, mixed_range, tied, pins)
         lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
         with SearchBar(lowest, mixed_range[-1]) as bar:
             results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)

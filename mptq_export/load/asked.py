@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mptq_export.errors import MptqError
 from mptq_export.load.checkpoint import Checkpoint
 from mptq_export.load.fit import Hint
-from mptq_export.load.inputs import PARTS, InputOptions, option_of, short
+from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of, plain, shown
 from mptq_export.load.model_kwargs import check_model_kwargs
 from mptq_export.load.preprocess import Stated
 from mptq_export.load.train_args import SOURCE as ARGS
@@ -95,21 +94,6 @@ def asked_of(checkpoint: Checkpoint, model_kwargs: Mapping[str, Any], inputs: In
     return Asked(kwargs, hints, stated, notes, (*warnings, *conflicts, *_training(checkpoint)))
 
 
-def check_options(model_kwargs: Mapping[str, Any], inputs: InputOptions) -> None:
-    """Refuse two options that say different things of the input.
-
-    Raises:
-        MptqError: they do.
-    """
-    for name in ("img_size", "in_chans"):
-        said, option = model_kwargs.get(name), getattr(inputs, name)
-        if said is not None and option is not None and _plain(name, said) != _plain(name, option):
-            raise MptqError(
-                f"{option_of(name)} {_shown(option)} and --model-kwargs with {name} {_shown(said)} contradict "
-                "each other; leave one out"
-            )
-
-
 def _stated(checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple[tuple[Stated, ...], list[str]]:
     args, config = checkpoint.args, checkpoint.pretrained_cfg
     options = {part: given[part] for part in PARTS if part in given}
@@ -157,30 +141,11 @@ def _config_size(config: Mapping[str, Any]) -> tuple[int, int, int] | None:
 
 def _conflicts(name: str, taken: str, value: Any, others: list[tuple[str, Any]]) -> list[str]:
     return [
-        f"{name}: {_shown(value)} of {taken} is taken, not {_shown(other)} of {source}"
+        f"{name}: {shown(value)} of {taken} is taken, not {shown(other)} of {source}"
         for source, other in others
-        if _plain(name, value) != _plain(name, other)
+        if plain(name, value) != plain(name, other)
     ]
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A value in a form that compares: one number for all channels, or for height and width, is no other value."""
-    if isinstance(value, list | tuple):
-        plain = tuple(_plain(name, each) for each in value[:64])
-        alike = name in ("mean", "std", "img_size") and len(set(map(repr, plain))) == 1
-        return plain[0] if alike else plain
-    if isinstance(value, str):
-        return value.lower()
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _shown(value: Any) -> str:
-    return short(value)[:80] if isinstance(value, int | float | str) or _is_flat(value) else repr(type(value).__name__)
-
-
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) < 9 and all(isinstance(n, int | float | str) for n in value)
-
-
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_shown(value)}" for name, value in list(values.items())[:8])
+    return ", ".join(f"{name} {shown(value)}" for name, value in list(values.items())[:8])

@@ -18,12 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
-from mptq_export.load.advice import beside, config_of
 from mptq_export.load.model_kwargs import check_model_kwargs
+from mptq_export.load.path import SAFETENSORS, check_checkpoint_path, is_zip
 from mptq_export.load.train_args import TrainingArgs, read_args
 
-_PICKLED = (".pt", ".pth", ".bin")
-_SAFETENSORS = ".safetensors"
 _AVERAGES = ("state_dict_ema", "model_ema")
 _STATE_KEYS = (*_AVERAGES, "state_dict", "model")
 _UNWRAPPED = re.compile(r"(^|\.)n_averaged$")
@@ -95,25 +93,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
         MptqError: the file is missing, of another kind, truncated or corrupt, would run code and `trust` is off, holds
             no tensors, or holds NaN or Inf.
     """
-    if not path.is_file():
-        if config_of(path):
-            raise MptqError(
-                f"checkpoint {path} is a folder as timm and transformers write it: name the weights in it (such as "
-                f"model.safetensors).{beside(path / 'config.json')}"
-            )
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise MptqError(f"checkpoint {path} {what}; check the path, or write timm:NAME for pretrained weights")
-    if path.suffix == _SAFETENSORS:
-        content: Any = _read_safetensors(path)
-    elif path.suffix in _PICKLED:
-        content = _read_pickled(path, trust)
-    else:
-        known = ", ".join((*_PICKLED, _SAFETENSORS))
-        mend = (
-            "it is a PyTorch file by its content: rename it to end in .pt" if _is_zip(path) else f"use one of {known}"
-        )
-        raise MptqError(f"{path} is no checkpoint by its name; {mend}")
-
+    check_checkpoint_path(path)
+    content: Any = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickled(path, trust)
     module, entry = _find_module(content)
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
@@ -166,20 +147,15 @@ _PLAIN_DATA: list[Any] = [
 
 
 def _read_pickled(path: Path, trust: bool) -> Any:
-    if _is_zip(path):
+    if is_zip(path):
         _check_stored(path)
     try:
         with torch.serialization.safe_globals(_PLAIN_DATA):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
+            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_zip(path))
     except (ImportError, AttributeError) as error:
         raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
     except Exception as error:
         raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
 
 
 def _check_stored(path: Path) -> None:

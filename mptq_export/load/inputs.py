@@ -140,3 +140,38 @@ def short(value: Any) -> str:
         texts = [short(each) for each in value]
         return texts[0] if len(set(texts)) == 1 else " ".join(texts)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def check_options(model_kwargs: Mapping[str, Any], inputs: InputOptions) -> None:
+    """Refuse two options that say different things of the input.
+
+    Raises:
+        MptqError: they do.
+    """
+    for name in ("img_size", "in_chans"):
+        said, option = model_kwargs.get(name), getattr(inputs, name)
+        if said is not None and option is not None and plain(name, said) != plain(name, option):
+            raise MptqError(
+                f"{option_of(name)} {shown(option)} and --model-kwargs with {name} {shown(said)} contradict "
+                "each other; leave one out"
+            )
+
+
+def plain(name: str, value: Any) -> Any:
+    """A value in a form that compares: one number for all channels, or for height and width, is no other value."""
+    if isinstance(value, list | tuple):
+        parts = tuple(plain(name, each) for each in value[:64])
+        alike = name in ("mean", "std", "img_size") and len(set(map(repr, parts))) == 1
+        return parts[0] if alike else parts
+    if isinstance(value, str):
+        return value.lower()
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def shown(value: Any) -> str:
+    """A stranger's value for people: short, whatever it is."""
+    return short(value)[:80] if isinstance(value, int | float | str) or _is_flat(value) else repr(type(value).__name__)
+
+
+def _is_flat(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) < 9 and all(isinstance(n, int | float | str) for n in value)

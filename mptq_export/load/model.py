@@ -13,18 +13,17 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
 from mptq_export.load.advice import beside
 from mptq_export.load.architecture import check_name, resolve_architecture
-from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of, check_options
+from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of
 from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpoint
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.fit import Fit, fit, shapes_of
 from mptq_export.load.harmless import rotary
-from mptq_export.load.inputs import PARTS, InputOptions, option_of
+from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of
+from mptq_export.load.path import HUB
 from mptq_export.load.place import check_left_out, place
 from mptq_export.load.preprocess import Stated, resolve_input, unconfirmed
 from mptq_export.load.train_args import SOURCE as ARGS
 from mptq_export.sizes import check_memory
-
-_HUB = "timm:"
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def load_model(
     """
     text, options = str(spec), LoadOptions(arch, model_kwargs or {}, trust, inputs or InputOptions())
     check_options(options.model_kwargs, options.inputs)
-    if text.startswith(_HUB):
+    if text.startswith(HUB):
         return _from_hub(text, options)
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
@@ -185,7 +184,7 @@ def _shape_sources(
 
 
 def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
-    name = check_name(spec.removeprefix(_HUB))
+    name = check_name(spec.removeprefix(HUB))
     if options.arch not in (None, name):
         raise MptqError(f"{spec} names its architecture; leave --arch {options.arch} out")
     if not is_model_pretrained(name):
