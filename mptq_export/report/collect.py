@@ -12,6 +12,7 @@ from mptq_export import __version__
 from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
+from mptq_export.load.inputs import input_text
 from mptq_export.progress import Track
 from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
 from mptq_export.report.hashes import sha256_of
@@ -103,6 +104,8 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         op_counts=plan.op_counts,
         agreement=agreement,
         latency=measure_latency(written.onnx, written.float_onnx),
+        weights=written.loaded.weights,
+        input=input_text(written.loaded.preprocessing, written.loaded.input_sources),
         warnings=written.warnings,
         notes=written.loaded.notes,
     )

@@ -201,6 +201,8 @@ class Evidence:
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model is no classifier.
         latency: None where a run takes too long to be timed in passing.
+        weights: which weights of the checkpoint were taken.
+        input: how images become the input, and who said each part of it.
         warnings: what the user must know before the file is used, a sentence each.
         notes: what was inferred from the checkpoint, a sentence each.
     """
@@ -221,6 +223,8 @@ class Evidence:
     op_counts: dict[str, int]
     agreement: Agreement | None
     latency: Latency | None
+    weights: str
+    input: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
