@@ -154,7 +154,7 @@ class Simulator:
             position, softmax = self.constants[node.name]
             inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
         if node.op == "layer_norm":
-            return grid_norm(node, inputs[0])
+            return grid_norm(node, inputs[0], self.grids[node.name][0][1])
         if node.op == "mean":
             return grid_mean(node, inputs[0])
         return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
