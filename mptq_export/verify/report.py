@@ -56,7 +56,7 @@ class VerifyReport:
         plan: which kernel each matmul ran as.
         origin: whether the file is as it was written; None for a file that does not say.
         unclaimed: tensors that another runtime may compute with other bits, each with the reason: what makes them
-            claims no equal bits, and no certified table holds them (see `tables`).
+            claims no equal bits, and no certified table holds them (see `clearance`).
         disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
             each; and constants that onnxruntime made.
     """
