@@ -20,7 +20,7 @@ from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.session import graph_input, load_onnx, one_line
-from mptq_export.verify.tables import ValueSource, uncertain_tables
+from mptq_export.verify.clearance import ValueSource, uncertain_tables
 
 
 class Reference(ValueSource, Protocol):
