@@ -114,7 +114,8 @@ def show_origin(origin: Origin, console: Console) -> None:
 
 def _show_diverging(report: VerifyReport, console: Console) -> None:
     first = report.diverging[0]
-    console.print(f"  first diverging tensor: {escape(first.name)} (made by {first.op})", soft_wrap=True)
+    why = f"; {report.unclaimed[first.name]}" if first.name in report.unclaimed else ""
+    console.print(f"  first diverging tensor: {escape(first.name)} (made by {first.op}{escape(why)})", soft_wrap=True)
     table = Table("tensor", "op", "differ", "values", "largest", "note", box=None, padding=(0, 2))
     worst = sorted(report.diverging[1:], key=lambda tensor: -tensor.difference.differing)[: _ROWS - 1]
     for tensor in (first, *worst):
