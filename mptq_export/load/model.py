@@ -127,7 +127,7 @@ def load_model(
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
         return _from_module(checkpoint, text, options)
-    asked = asked_of(checkpoint, options.model_kwargs, options.inputs)
+    asked = asked_of(checkpoint, options.model_kwargs, options.inputs, arch)
     architecture = resolve_architecture(
         checkpoint, arch=arch, model_kwargs=asked.model_kwargs, hints=asked.hints, stated=asked.overrides
     )
