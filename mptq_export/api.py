@@ -4,6 +4,7 @@ They are what the command lines run. `from mptq_export import load` gives the sa
 when one is first asked for.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
 from mptq_export.data.reading import USUAL
-from mptq_export.errors import MptqError
+from mptq_export.errors import MptqError, MptqWarning
 from mptq_export.files import check_writable
 from mptq_export.load.model import LoadedModel
 from mptq_export.load.run import load
@@ -29,6 +30,7 @@ __all__ = [
     "ExportResult",
     "LoadedModel",
     "MptqError",
+    "MptqWarning",
     "VerifyReport",
     "allocate",
     "calibrate",
@@ -114,10 +116,18 @@ def export(
         check_storage(request, source.settings)
         check_writable(front_path(request.out), force=force)
         begin(request, source.calibrated)
-        return reported(export_allocations(request, [request], [source], track)[0])
+        return _told(reported(export_allocations(request, [request], [source], track)[0]), loaded)
     if isinstance(source, Calibrated):
-        return export_calibrated(request, source, track)
-    return export_recipe(request, source, track)
+        return _told(export_calibrated(request, source, track), loaded)
+    return _told(export_recipe(request, source, track), loaded)
+
+
+def _told(result: ExportResult, loaded: LoadedModel) -> ExportResult:
+    """The result, after Python's own warnings told what `load` did not tell already."""
+    for sentence in result.warnings:
+        if sentence not in loaded.warnings:
+            warnings.warn(sentence, MptqWarning, stacklevel=3)
+    return result
 
 
 def _check_options(

@@ -67,7 +67,7 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]], *, force: boo
     temporaries = {path: path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in writers}
     try:
         for path, write in writers.items():
-            with _named(path):
+            with _named(path, temporaries[path]):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _remove_left_over(path)
                 temporaries[path].touch()
@@ -117,9 +117,14 @@ def _remove_left_over(path: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn a failure of the system into one line with the path."""
+def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn a failure into one line with the path, not with that of the temporary file."""
     try:
         yield
+    except MptqError as error:
+        text = str(error)
+        if temporary is None or temporary.name not in text:
+            raise
+        raise MptqError(text.replace(str(temporary), str(path)).replace(temporary.name, path.name)) from error
     except OSError as error:
         raise MptqError(f"cannot write {path}: {error.strerror or error}; free space or choose another -o") from error

@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ class MptqCommand(click.Command):
         except MemoryError as error:
             status = fail(f"there is not enough memory ({error}); use a smaller --batch or another machine")
         except OSError as error:  # temporary files: a full disk, mostly
-            where = error.filename or "a temporary file"
+            where = _where(error.filename)
             status = fail(f"{where}: {error.strerror or error}; free space, or set TMPDIR to another folder")
         except click.UsageError as error:
             name = error.ctx.command_path if error.ctx else self.name
@@ -94,6 +95,14 @@ class MptqCommand(click.Command):
         finally:
             logging.disable(silenced)
         sys.exit(status or 0)
+
+
+def _where(path: str | bytes | int | None) -> str:
+    """A path for people; of a temporary file only its folder, for its name says nothing."""
+    folder = tempfile.gettempdir()
+    if not isinstance(path, str) or Path(folder) in Path(path).parents:
+        return f"a temporary file in {folder}"
+    return path
 
 
 def fail(message: str) -> int:

@@ -105,9 +105,12 @@ def main(
     floating = None
     if checkpoint is not None:
         from mptq_export.evaluate.float_model import float_predictor
+        from mptq_export.load.inputs import inputs_of
         from mptq_export.load.model import load_model
 
-        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs)
+        # It gets the input that the file was made for, whatever options that took.
+        inputs = inputs_of(preprocessing)
+        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs, inputs=inputs)
         if features:
             backbone = as_backbone(loaded, tuple(each.index for each in features))
             exact = float_maps(backbone.model, backbone.preprocessing.normalize)

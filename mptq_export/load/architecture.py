@@ -53,7 +53,7 @@ def resolve_architecture(
     if arch is not None:
         return Architecture(check_name(arch), kwargs, "--arch")
     if checkpoint.arch is not None:
-        return Architecture(check_name(checkpoint.arch), kwargs, "named by the checkpoint")
+        return Architecture(check_name(checkpoint.arch, "; pass --arch NAME"), kwargs, "named by the checkpoint")
     return _infer(checkpoint, kwargs, hints or {}, checkpoint.pretrained_cfg if stated is None else stated)
 
 
@@ -79,8 +79,12 @@ def _infer(
     return Architecture(found.name, kwargs, f"inferred from the tensors{also}")
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, mend: str = "") -> str:
     """Return the name if timm knows it.
+
+    Args:
+        name: to look for.
+        mend: what to do about it, after a semicolon.
 
     Raises:
         MptqError: it does not; the nearest names are listed.
@@ -89,4 +93,4 @@ def check_name(name: str) -> str:
         return name
     near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
-    raise MptqError(f"timm has no architecture {name!r}; {hint}")
+    raise MptqError(f"timm has no architecture {name!r}; {hint}{mend}")

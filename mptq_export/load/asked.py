@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import timm
+
 from mptq_export.load.checkpoint import Checkpoint
 from mptq_export.load.fit import Hint
 from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of, plain, shown
@@ -47,13 +49,16 @@ class Asked:
         return {name: value for each in reversed(self.stated) for name, value in each.parts.items()}
 
 
-def asked_of(checkpoint: Checkpoint, model_kwargs: Mapping[str, Any], inputs: InputOptions) -> Asked:
+def asked_of(
+    checkpoint: Checkpoint, model_kwargs: Mapping[str, Any], inputs: InputOptions, arch: str | None = None
+) -> Asked:
     """Put the words of user and checkpoint in order.
 
     Args:
         checkpoint: what was read.
         model_kwargs: the user's arguments for `timm.create_model`.
         inputs: the user's options about the input.
+        arch: the user's architecture.
 
     Raises:
         MptqError: two options contradict each other, or the checkpoint says what no model has.
@@ -62,10 +67,17 @@ def asked_of(checkpoint: Checkpoint, model_kwargs: Mapping[str, Any], inputs: In
     args, path = checkpoint.args, checkpoint.path
     trained = {name: value for name, value in args.model_kwargs.items() if name not in model_kwargs}
     check_model_kwargs(path, trained, len(checkpoint.state_dict), "args")
-    layers = [("--model-kwargs", model_kwargs), (KWARGS, checkpoint.model_kwargs), (ARGS, trained)]
+    pool = checkpoint.pretrained_cfg.get("global_pool")
+    config = {"global_pool": pool} if isinstance(pool, str) and pool else {}
+    check_model_kwargs(path, config, len(checkpoint.state_dict), "pretrained_cfg")
+    layers = [("--model-kwargs", model_kwargs), (KWARGS, checkpoint.model_kwargs), (ARGS, trained), (CONFIG, config)]
     given = inputs.given()
     hints: dict[str, Hint] = {}
     warnings = [*args.warnings]
+    if arch is not None and checkpoint.arch is not None and timm.is_model(checkpoint.arch):
+        # A tag behind the name says which weights they are, not another architecture.
+        named, stored = (name.partition(".")[0] for name in (arch, checkpoint.arch))
+        warnings += _conflicts("arch", "--arch", named, [("the checkpoint", stored)])
     for name in ("img_size", "in_chans"):
         if name in given:
             hints[name] = Hint(given[name], option_of(name), stands=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -274,7 +275,8 @@ def _arch(about: Mapping[str, Any], module: nn.Module | None) -> str | None:
     cfg = getattr(module, "pretrained_cfg", None)
     if isinstance(cfg, Mapping):
         named.append(cfg.get("architecture"))
-    return next((name for name in named if isinstance(name, str) and name), None)
+    names = [name for name in named if isinstance(name, str) and name]
+    return next((name for name in names if timm.is_model(name)), names[0] if names else None)
 
 
 def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:

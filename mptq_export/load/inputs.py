@@ -101,6 +101,13 @@ def _numbers(value: Any) -> tuple[float, ...] | None:
     return tuple(float(each) for each in value) if isinstance(value, tuple | list) else (float(value),)
 
 
+def inputs_of(preprocessing: Preprocessing) -> InputOptions:
+    """Options that give a model the same input once more."""
+    channels, height, width = preprocessing.input_size
+    parts = {part: getattr(preprocessing, part) for part in PARTS}
+    return InputOptions(**parts, img_size=(height, width), in_chans=channels)
+
+
 def values_of(preprocessing: Preprocessing) -> dict[str, Any]:
     """Every part of the input by name, as `--json` has it."""
     channels, height, width = preprocessing.input_size

@@ -127,7 +127,7 @@ def load_model(
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
         return _from_module(checkpoint, text, options)
-    asked = asked_of(checkpoint, options.model_kwargs, options.inputs)
+    asked = asked_of(checkpoint, options.model_kwargs, options.inputs, arch)
     architecture = resolve_architecture(
         checkpoint, arch=arch, model_kwargs=asked.model_kwargs, hints=asked.hints, stated=asked.overrides
     )
@@ -191,7 +191,7 @@ def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
         raise MptqError(f"timm has no pretrained weights for {name}; give a checkpoint")
     given = options.inputs.given()
     kwargs = dict(options.model_kwargs)
-    kwargs.update({part: given[part] for part in ("img_size", "in_chans") if part in given})
+    kwargs.update(_unlike(name, given))
     try:
         model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -200,7 +200,19 @@ def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
             f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
             "network and --model-kwargs, or download the checkpoint and give its path"
         ) from error
-    return _whole(model, name, spec, options, "timm's hub", f"timm's configuration of {name}", (), kwargs)
+    loaded = _whole(model, name, spec, options, "timm's hub", f"timm's configuration of {name}", (), kwargs)
+    changed = ", ".join(_unlike(name, kwargs))
+    notes = (f"timm resamples the weights: they were trained with another {changed}",) if changed else ()
+    return replace(loaded, notes=(*notes, *loaded.notes))
+
+
+def _unlike(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Size and channels that are not those of the weights; a size only where the model has one."""
+    config = timm.get_pretrained_cfg(name).to_dict()
+    channels, *size = config.get("input_size", ())
+    own = {"in_chans": channels, "img_size": tuple(size)}
+    asked = ["in_chans", *(["img_size"] if config.get("fixed_input_size") else [])]
+    return {part: given[part] for part in asked if part in given and given[part] != own[part]}
 
 
 def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> LoadedModel:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import timm
 from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
@@ -56,19 +57,18 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
     spare = {name: tensor for name, tensor in stored.items() if name not in wanted} | converted.dropped
     left_out = {name: tensor for name, tensor in spare.items() if reason_of(name, tensors) is not None}
     shapes = shapes_of(stored)
+    lost = [] if converted.computed else _lost(converted, left_out)  # what was computed tells it already
     problems = [
         _list("missing", sorted(wanted.keys() - shapes.keys())),
         _list("unexpected", sorted(name for name in stored if name not in wanted and name not in left_out)),
         _list("misshapen", _misshapen(shapes, wanted)),
-        _list(
-            "dropped by timm's conversion though not zero:",
-            [] if converted.computed else _lost(converted, left_out),
-        ),
+        _list("dropped by timm's conversion though not zero:", lost),
         _list("not stored but computed by timm's conversion (resampled or summed):", sorted(converted.computed)),
     ]
     if any(problems):
+        arches = f"--arch{_like(arch) if lost else ''}"
         raise MptqError(
-            f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right --arch, the --img-size "
+            f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right {arches}, the --img-size "
             'of training, or --model-kwargs such as {"num_classes": 10}.'
             f"{advice(path, tensors, wanted)}"
         )
@@ -96,6 +96,13 @@ def check_left_out(path: Path, placed: Placed, model: nn.Module, arch: str) -> N
             f"({list(own.shape)}), so that the image or the window had another size in training; pass --img-size, or "
             "--model-kwargs with the right window_size"
         )
+
+
+def _like(arch: str) -> str:
+    """Architectures whose names begin alike: one of them may have what another lacks."""
+    name = arch.partition(".")[0]
+    others = [other for other in timm.list_models(f"{name}*") if other != name]
+    return f" (timm also has {', '.join(others[:_SHOWN])})" if others else ""
 
 
 def _lost(converted: Converted, left_out: Mapping[str, Tensor]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from click.testing import CliRunner
 from tiny_models import images
 
 from .helpers import ARCH, KIND, KWARGS, files, run, save
@@ -190,3 +191,19 @@ def test_grey_pictures(work: Path):
     result = run(channels(work, 1), "--calib", work / "calib", "--mean", "0.5", "--std", "0.5", "--method", "paper")
     assert result.exit_code == 0, (result.output, result.exception)
     assert images(KIND, 1).shape[1] == 3  # the pictures themselves are RGB
+
+
+def test_the_float_model_of_an_evaluation_gets_the_input_of_the_file(work: Path):
+    """Mean and std that an option gave the export are those of its float model too."""
+    from mptq_export.cli.eval import main
+
+    options = ("--mean", "0.1", "--std", "0.9", "--count", 6)
+    assert run(work / "m.pt", "--calib", work / "calib", *options).exit_code == 0
+    for name in "cdefg":
+        (work / "calib" / f"class{name}").mkdir()
+        image = next((work / "calib" / "class0").iterdir())
+        (work / "calib" / f"class{name}" / "x.png").write_bytes(image.read_bytes())
+    line = [work / "m.mptq.onnx", "--data", work / "calib", "--float", work / "m.pt", "--json", work / "e.json"]
+    result = CliRunner().invoke(main, [str(word) for word in line])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert json.loads((work / "e.json").read_text())["mean_kl"] < 0.01

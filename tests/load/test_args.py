@@ -205,6 +205,34 @@ def test_a_bare_state_dict_and_an_averaged_model(tmp_path: Path, vit: nn.Module)
     assert any(note.startswith("n_averaged left out") for note in loaded.notes)
 
 
+def test_another_architecture_than_the_checkpoints_is_told(save: Save):
+    other = "deit_tiny_patch16_224"
+    assert load_model(save(), arch=f"{NAME}.augreg_in21k").warnings == ()
+    assert load_model(save(), arch=other).warnings == (
+        f"arch: {other} of --arch is taken, not {NAME} of the checkpoint",
+    )
+
+
+def test_a_name_that_timm_does_not_know(save: Save):
+    """`CheckpointSaver` without args stores the name of the class."""
+    assert load_model(save(beside={"arch": "visiontransformer"})).arch == NAME
+    message = refusal(save(model="visiontransformer", beside={"arch": "visiontransformer"}))
+    assert "pass --arch" in message
+
+
+def test_pooling_of_a_stored_configuration(tmp_path: Path):
+    model = timm.create_model(SWIN, num_classes=3, img_size=32, global_pool="max", **SWIN_BUILT)
+    kwargs = {**SWIN_BUILT, "img_size": 32}
+    content = {"arch": SWIN, "model_kwargs": kwargs, "pretrained_cfg": {"global_pool": "max"}}
+    torch.save({**content, "state_dict": model.state_dict()}, tmp_path / "m.pth")
+    assert load_model(tmp_path / "m.pth").model.head.global_pool.pool_type == "max"
+    torch.save({**content, "args": {"gp": "avg"}, "state_dict": model.state_dict()}, tmp_path / "m.pth")
+    loaded = load_model(tmp_path / "m.pth")
+    assert loaded.warnings == (
+        "global_pool: avg of the checkpoint's args is taken, not max of the checkpoint's pretrained_cfg",
+    )
+
+
 # -- what args may not do ----------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def dinov3() -> dict[str, Tensor]:
 def test_a_bias_that_timm_drops_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     message = refusal(tmp_path / "m.pt", dinov3(), arch="vit_small_patch16_dinov3", model_kwargs=DINO)
     assert "dropped by timm's conversion though not zero: blocks.0.attn.qkv.bias, blocks.1.attn.qkv.bias" in message
-    assert "--arch" in message
+    assert "Pass the right --arch (timm also has vit_small_patch16_dinov3_qkvb)" in message
     assert capsys.readouterr().out == ""  # timm prints what it does not find
 
 
