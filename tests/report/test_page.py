@@ -238,6 +238,8 @@ def test_top1_comes_from_an_evaluation_of_this_file(folder: Path):
     (folder / "u.eval.json").write_text(json.dumps(found))
     page = page_of(folder / "u.onnx")
     assert "Top-1 81.00% float 82.00%; 300 images; agreement 97.00%" in page.text
+    (folder / "u.eval.json").write_text(json.dumps({**found, "warnings": ["left out 3 of 40 images"]}))
+    assert "nats; mptq-eval warned: left out 3 of 40 images" in page_of(folder / "u.onnx").text
     (folder / "u.eval.json").write_text(json.dumps({**found, "sha256": "0" * 64}))
     assert "u.eval.json was measured on another file" in page_of(folder / "u.onnx").text
 
