@@ -262,7 +262,8 @@ def test_an_export_stands_even_if_its_report_cannot_be_written(work: Path, monke
     monkeypatch.setattr("mptq_export.report.write.report_page", full)
     result = run(work / "m.pt", "--calib", work / "calib")
     assert result.exit_code == 0
-    assert result.stderr == "warning: there is no report: cannot write m.mptq.report.html: No space left on device\n"
+    said = "warning: there is no report: cannot write m.mptq.report.html: No space left on device\n"
+    assert result.stderr.endswith(said)
     assert (work / "m.mptq.onnx").exists() and not (work / "m.mptq.report.html").exists()
 
 
