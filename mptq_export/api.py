@@ -90,6 +90,7 @@ def export(
         out=Path(out),
         arch=loaded.options.arch,
         model_kwargs=dict(loaded.options.model_kwargs),
+        inputs=loaded.options.inputs,
         features=None if recipe or not loaded.features else tuple(feature.index for feature in loaded.features),
         trust=loaded.options.trust,
         recipe=None if recipe is None else Path(recipe),

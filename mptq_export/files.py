@@ -21,11 +21,12 @@ def check_writable(path: Path, *, force: bool) -> None:
         force: whether an existing file may be replaced.
 
     Raises:
-        MptqError: the folder is missing or not writable, `path` is a folder, or the file exists and `force` is off.
+        MptqError: the folder is not writable or cannot be made, `path` is a folder, or the file exists and `force` is
+            off.
     """
-    folder = path.parent
+    folder = next(each for each in path.absolute().parents if each.exists())  # those below it will be made
     if not folder.is_dir():
-        raise MptqError(f"cannot write {path}: the folder {folder} does not exist; create it or choose another -o")
+        raise MptqError(f"cannot write {path}: {folder} is a file, not a folder; choose another -o")
     if path.is_dir():
         raise MptqError(f"cannot write {path}: it is a folder; name a file")
     if path.exists() and not force:
@@ -67,6 +68,7 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]], *, force: boo
     try:
         for path, write in writers.items():
             with _named(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _remove_left_over(path)
                 temporaries[path].touch()
                 mode = temporaries[path].stat().st_mode

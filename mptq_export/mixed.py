@@ -14,7 +14,7 @@ from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
 from mptq_export.progress import Tell, Track, untold
 from mptq_export.request import ExportRequest
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.rules import check_target, storage_for
 
 if TYPE_CHECKING:
     from mptq_export.allocate.run import Allocation, Tick
@@ -68,6 +68,7 @@ def export_mixed(
 
     mixed.check()
     check_storage(request, mixed)
+    check_range(request, mixed)
     budgets = tuple(budget.text for budget in mixed.budgets)
     outputs, kits = mixed_outputs(request.out, budgets), mixed_kits(request.kit, budgets)
     requests = [
@@ -81,7 +82,7 @@ def export_mixed(
     check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_asked(request, mixed.bits[0], track, tell)
+    calibrated = calibrate_asked(request, mixed.bits[0], track, tell, mixed.check_graph)
     begin(request, calibrated)
     found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
     results = export_allocations(request, requests, found, track)
@@ -98,6 +99,20 @@ def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
     storage = storage_for(request.target or "ort", request.weight_storage)
     if storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
+
+
+def check_range(request: ExportRequest, mixed: "MixedSettings") -> None:
+    """Refuse widths to try that the target does not take.
+
+    Raises:
+        MptqError: the narrowest is one.
+    """
+    if request.target is None:
+        return
+    low, high = mixed.bits[0], mixed.bits[-1]
+    # A file size is met by weights alone, a latency by activations.
+    lowest = {"bits": (low, low), "bytes": (low, high), "latency": (high, low)}
+    check_target(request.target, request.weight_storage, [lowest[budget.kind] for budget in mixed.budgets])
 
 
 def export_allocations(

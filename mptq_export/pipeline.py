@@ -1,5 +1,6 @@
 """Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -72,16 +73,19 @@ def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = 
 
 def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
     """Load the model that a request names, and tell what it warns of."""
-    from mptq_export.load.run import load
+    from mptq_export.load.features import as_backbone
+    from mptq_export.load.model import load_model
     from mptq_export.refusals import check_companion
 
-    loaded = load(
+    loaded = load_model(
         request.model,
         arch=request.arch,
         model_kwargs=request.model_kwargs,
-        features=request.features,
         trust=request.trust,
+        inputs=request.inputs,
     )
+    if request.features is not None:
+        loaded = as_backbone(loaded, request.features)
     tell(loaded.warnings)
     check_companion(request, loaded)
     return loaded
@@ -89,16 +93,21 @@ def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
     """Write the float model, where it is asked for, compared with torch on two synthetic images."""
-    from mptq_export.data.source import open_calibration
+    from mptq_export.data.probe import probe_inputs
 
     if request.float_onnx is not None:
         from mptq_export.emit.float_onnx import write_float_onnx
 
-        inputs = next(open_calibration(None, loaded.preprocessing, count=2).batches(2))
-        write_float_onnx(loaded.model, inputs, request.float_onnx, loaded.outputs)
+        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), request.float_onnx, loaded.outputs)
 
 
-def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked, tell: Tell = untold) -> Calibrated:
+def calibrate_asked(
+    request: ExportRequest,
+    fewest: int,
+    track: Track = untracked,
+    tell: Tell = untold,
+    check: "Callable[[Graph], None] | None" = None,
+) -> Calibrated:
     """Load and calibrate the model that a request names.
 
     Args:
@@ -106,9 +115,16 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
         fewest: bits that weights will have at least, where no pin says otherwise.
         track: wraps an iterable with a progress bar.
         tell: gets the warnings of the model and of the calibration inputs.
+        check: looks at the graph before the inputs run through it; None: whether every pin matches a layer.
     """
+    from mptq_export.allocate.units import pinned_widths
+    from mptq_export.calibrate.run import torch_device
     from mptq_export.refusals import check_weights
 
+    def check_pins(graph: "Graph") -> None:
+        pinned_widths(graph, request.pins)
+
+    torch_device(request.device)
     loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
     calibrated = calibrate(
@@ -119,6 +135,7 @@ def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracke
         class_map=request.class_map,
         device=request.device,
         track=track,
+        check=check or check_pins,
     )
     tell(calibrated.source.warnings)
     return calibrated
@@ -166,7 +183,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     import torch
 
     from mptq_export.capture.batches import BATCHES
-    from mptq_export.data.source import open_calibration
+    from mptq_export.data.probe import probe_inputs
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
     from mptq_export.replay import check_model, replay_graph, replay_settings
@@ -182,9 +199,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
     write_companion(request, loaded)
-    probe = torch.from_numpy(
-        next(open_calibration(None, loaded.preprocessing, count=max(BATCHES)).batches(max(BATCHES)))
-    )
+    probe = torch.from_numpy(probe_inputs(loaded.preprocessing, max(BATCHES)))
     graph = replay_graph(request.recipe, recipe, loaded, probe)
     return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 
@@ -295,7 +310,9 @@ def written(
     warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
-        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+        data = (request.calib, request.count, request.reading)
+        done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made, *data)
+        write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
     return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mptq_export.errors import MptqError
+from mptq_export.load.inputs import option_of
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.targets.rules import storage_for
@@ -49,12 +50,20 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
         if found != recipe.model.get(key):
             raise MptqError(
                 f"{path} is the recipe of another model: {what} {recipe.model.get(key)}, the checkpoint's {found}; "
-                f"{advice}"
+                "give the checkpoint, --arch, --model-kwargs and --img-size of that export, or export again"
             )
     if identity["weights_sha256"] != recipe.model.get("weights_sha256"):
         raise MptqError(f"{path} is the recipe of another model: its weights (weights_sha256) differ; {advice}")
-    if preprocessing != recipe.settings.get("preprocessing"):
-        raise MptqError(f"{path} is the recipe of another model: its preprocessing differs; {advice}")
+    made_with = recipe.settings.get("preprocessing")
+    made_with = made_with if isinstance(made_with, dict) else {}
+    other = [key for key in preprocessing if preprocessing[key] != made_with.get(key)]
+    if other:
+        part = other[0].rpartition(".")[2]
+        option = {"input_size": "--img-size and --in-chans"}.get(part, option_of(part))
+        raise MptqError(
+            f"{path} was made with {part} {str(made_with.get(other[0]))[:80]}, the checkpoint's is "
+            f"{preprocessing[other[0]]}; give the same {option} as then, or export again with --calib"
+        )
 
 
 def replay_settings(

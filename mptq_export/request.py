@@ -6,6 +6,7 @@ from typing import Any
 
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.errors import MptqError
+from mptq_export.load.inputs import InputOptions
 from mptq_export.quantize.method import METHODS
 from mptq_export.targets.rules import check_target
 
@@ -22,6 +23,7 @@ class ExportRequest:
         out: the ONNX file to write.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
+        inputs: how images become the input, where the user says it.
         features: export these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
         trust: unpickle a whole module (this runs code from the file).
         recipe: replay this file instead of calibrating; `features`, `calib`, `count`, `bits`, `pins`, `method`,
@@ -48,6 +50,7 @@ class ExportRequest:
     out: Path
     arch: str | None = None
     model_kwargs: dict[str, Any] | None = None
+    inputs: InputOptions = field(default_factory=InputOptions)
     features: tuple[int, ...] | None = None
     trust: bool = False
     recipe: Path | None = None

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
+from mptq_export.load.inputs import input_text, values_of
+from mptq_export.load.model import LoadedModel
 from mptq_export.pipeline import ExportResult
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.paths import report_path
@@ -19,6 +21,8 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "output": str(result.request.out),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
+        "weights": result.loaded.weights,
+        "input": input_json(result.loaded),
         "features": list(result.loaded.maps),
         "kit": None if result.request.kit is None else str(result.request.kit),
         "report": str(report_path(result.request.out)),
@@ -55,6 +59,8 @@ def show_summary(result: ExportResult, console: Console) -> None:
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     rows = {
         "model": f"{data['arch']} ({data['arch_source']})",
+        "weights": data["weights"],
+        "input": input_text(result.loaded.preprocessing, result.loaded.input_sources),
         **({"maps": ", ".join(maps)} if maps else {}),
         "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
         **({"classes": data["classes"]} if data["classes"] else {}),
@@ -91,6 +97,12 @@ def _checked(report: VerifyReport) -> str:
     """What was run, and that not all tensors were compared at batch 3, where they were not."""
     text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
     return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
+
+
+def input_json(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
+    """Every part of the input with who said it."""
+    values = values_of(loaded.preprocessing)
+    return {part: {"value": value, "from": loaded.input_sources.get(part)} for part, value in values.items()}
 
 
 def _smallest_margin(claims: list[Claim]) -> float:

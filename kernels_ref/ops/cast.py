@@ -9,6 +9,7 @@ import onnx
 
 from kernels_ref.errors import InterpreterError
 from kernels_ref.ops.arguments import required
+from kernels_ref.ops.float8 import is_small_float, to_small_float
 from kernels_ref.ops.types import Array
 
 
@@ -19,7 +20,7 @@ def cast(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
 
     Args:
         inputs: a tensor.
-        attributes: `to` (an ONNX type).
+        attributes: `to` (an ONNX type); for floats of 8 bits `saturate` (1) and `round_mode` ("up").
 
     Raises:
         InterpreterError: the type is missing or not a number type.
@@ -32,6 +33,10 @@ def cast(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
         return (x,)
     if x.dtype.isbuiltin == dtype.isbuiltin == 2 and {x.dtype.name, dtype.name} == {"int4", "uint4"}:
         x = x.astype(np.int8)  # the 4-bit types know no cast to each other
+    if is_small_float(dtype):
+        wide = x if "float" in x.dtype.name and not is_small_float(x.dtype) else x.astype(np.float32)
+        saturate, rounding = bool(attributes.get("saturate", 1)), attributes.get("round_mode", "up")
+        return (to_small_float(wide, dtype, saturate=saturate, rounding=rounding),)
     return (np.asarray(x.astype(dtype)),)
 
 

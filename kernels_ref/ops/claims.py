@@ -40,6 +40,29 @@ def integers_only(inputs: Sequence[Array | None], attributes: Mapping[str, Any],
     return "" if outputs[0].dtype.kind in "biu" else "a runtime may round floats in between"
 
 
+def float32_only(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
+    """(De)quantization: a runtime may compute floats of 16 bits in float32."""
+    scale = inputs[1]
+    return "" if scale is not None and scale.dtype == np.float32 else "a runtime may compute this type in another"
+
+
+def shift(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
+    """A shift by less than the width."""
+    x, y = inputs[:2]
+    if x is None or y is None or ((y >= 0) & (y < 8 * x.dtype.itemsize)).all():
+        return ""
+    return "a shift by the width of the type or more is left to the CPU by runtimes"
+
+
+def rest(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
+    """The rest of integers; that of floats with the sign of A is exact, but for the sign of a zero."""
+    if outputs[0].dtype.kind in "iu":
+        return ""
+    if not attributes.get("fmod", 0):
+        return "a runtime may round the quotient"
+    return _ZERO_SIGN if (outputs[0] == 0).any() else ""
+
+
 def power(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
     """Squares of floats are products, rounded once; a runtime has its own way to all other powers."""
     x, y = inputs[:2]
@@ -50,7 +73,11 @@ def power(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs
 def conversion(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
     """A float becomes an integer where the type holds it."""
     x, y = inputs[0], outputs[0]
-    if x is None or "float" not in x.dtype.name or y.dtype.kind not in "iu":
+    if x is None or "float" not in x.dtype.name:
+        return ""
+    if "float" in y.dtype.name and y.dtype.itemsize < 4 and x.dtype.itemsize > 4:
+        return "" if (x.astype(np.float32) == x).all() else "a runtime may round twice, to float32 in between"
+    if y.dtype.kind not in "iu":
         return ""
     limits, wide = np.iinfo(y.dtype), np.trunc(x.astype(np.float64))
     # The greatest 64-bit integers are no floats: the next power of two is, and is too great.
@@ -63,6 +90,8 @@ def sum_along_axes(inputs: Sequence[Array | None], attributes: Mapping[str, Any]
     x, axes, _ = reduction(inputs, attributes)
     if x.dtype.kind != "f":
         return ""
+    if (outputs[0] == 0).any() and _negative_zeros(x).all(axis=axes).any():
+        return "a sum of -0.0 alone is 0.0 or -0.0"
     return "" if x.dtype in _BITS_OF_SUM and _exact_in_any_order(x, axes, _BITS_OF_SUM[x.dtype]) else _ORDER
 
 

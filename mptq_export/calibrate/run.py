@@ -1,5 +1,6 @@
 """The second stage: a float model and images -> a prepared graph with the statistics of its values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,7 @@ def calibrate(
     class_map: str | Path | None = None,
     device: str | None = None,
     track: Track = untracked,
+    check: "Callable[[Graph], None] | None" = None,
 ) -> Calibrated:
     """Capture a model, prepare its graph, and run the calibration inputs through it.
 
@@ -82,6 +84,7 @@ def calibrate(
         class_map: file that names the logits, as in `data.class_map`.
         device: torch device that computes; None takes a GPU where there is one.
         track: wraps an iterable with a progress bar.
+        check: looks at the prepared graph before the inputs run through it, and raises `MptqError` where they need not.
 
     Returns:
         What `allocate` and `export` take. It holds all inputs in memory.
@@ -100,7 +103,7 @@ def calibrate(
     from mptq_export.transform import prepare
 
     check_weights_fit(model.parameters)
-    device = _device(device)
+    device = torch_device(device)
     calib = None if images is None else Path(images)
     preprocessing, reading = model.preprocessing, Reading(exif, allow_skipped, any_range)
     named = None if class_map is None else Path(class_map)
@@ -114,6 +117,8 @@ def calibrate(
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
         graph = prepare(captured, probe, normalisation)
+        if check is not None:
+            check(graph)
         held = values_at_once(graph)
         if device == "cpu":
             needed = source.count * held * 4
@@ -147,7 +152,7 @@ def calibrate(
     )
 
 
-def _device(name: str | None) -> str:
+def torch_device(name: str | None) -> str:
     """The torch device for calibration.
 
     Raises:

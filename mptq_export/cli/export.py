@@ -7,7 +7,17 @@ import click
 from click.core import ParameterSource
 
 from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_object, progress, write_json
-from mptq_export.cli.values import check_class_map, parse_bits, parse_features, parse_pins, parse_range
+from mptq_export.cli.values import (
+    CROP_MODES,
+    INTERPOLATIONS,
+    check_class_map,
+    parse_bits,
+    parse_features,
+    parse_numbers,
+    parse_pins,
+    parse_range,
+    parse_size,
+)
 from mptq_export.cli.verbosity import output
 from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
@@ -59,6 +69,19 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     help="Feature maps instead of logits: of these blocks (ViT) or stages (Swin), such as 0,1,2,3. Without LIST: the "
     "deepest of every resolution.",
 )
+@click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=parse_numbers,
+    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. This and the next six "
+    "overrule the checkpoint and the architecture.",
+)
+@click.option("--std", metavar="NUMBERS", callback=parse_numbers, help="Standard deviation of the same.")
+@click.option("--img-size", metavar="N|HxW", callback=parse_size, help="Pixels of the input.")
+@click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized.")
+@click.option("--crop-pct", type=float, help="Cropped size over resized size, such as 0.9.")
+@click.option("--crop-mode", type=click.Choice(CROP_MODES), help="What is cut off.")
+@click.option("--in-chans", type=click.IntRange(1), help="Channels of the input; pictures have 1 or 3.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
 @click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, which timm does not.")
@@ -145,6 +168,13 @@ def main(
     model: str,
     arch: str | None,
     model_kwargs: dict[str, Any],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    img_size: tuple[int, int] | None,
+    interpolation: str | None,
+    crop_pct: float | None,
+    crop_mode: str | None,
+    in_chans: int | None,
     features: tuple[int, ...] | None,
     calib: Path | None,
     count: int,
@@ -175,6 +205,9 @@ def main(
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
     _check_recipe_alone(recipe)
     _check_mixed(bool(mixed))
+    from mptq_export.allocate.budget import Budget, check_budgets
+    from mptq_export.early import check_inputs
+    from mptq_export.load.inputs import InputOptions
     from mptq_export.pipeline import export_model
     from mptq_export.request import ExportRequest
 
@@ -183,6 +216,7 @@ def main(
         out=out or _default_output(model),
         arch=arch,
         model_kwargs=model_kwargs,
+        inputs=InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans),
         features=features,
         trust=trust,
         recipe=recipe,
@@ -203,14 +237,17 @@ def main(
         force=force,
         report=json_path,
     )
+    check_inputs(request)
+    budgets = tuple(Budget.parse(text) for text in mixed)
+    if mixed:
+        check_budgets(budgets, mixed_range, pins)
     tell = Warner()
     if mixed:
-        from mptq_export.allocate.budget import Budget
         from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.mixed import export_mixed
 
-        settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
+        settings = MixedSettings(budgets, mixed_range, tied, pins)
         lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
         with SearchBar(lowest, mixed_range[-1]) as bar:
             results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)

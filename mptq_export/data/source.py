@@ -82,12 +82,14 @@ def open_calibration(
     """
     _check_reading(path, reading)
     if path is None:
+        preprocessing.check_pictures()
         source = _synthetic(preprocessing, count, seed)
     elif _is_array(path):
         source = _from_arrays(path, preprocessing, count, reading)
     elif path.is_file():
         raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
     else:
+        preprocessing.check_pictures()
         source = _from_folder(path, preprocessing, count, reading)
     if path is None or source.count >= _FEW:
         return source

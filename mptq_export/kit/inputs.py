@@ -1,5 +1,6 @@
 """The golden inputs of an export: calibration inputs, as the written file takes them."""
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
 from mptq_export.errors import MptqError
@@ -25,7 +27,7 @@ def calibration_inputs(
 
     Args:
         model: the exported file; its input is float32 NCHW, or uint8 NHWC pixels.
-        calib: what `open_calibration` takes; None for synthetic images, the same ones on every call.
+        calib: what `open_calibration` takes; None for synthetic inputs, the same ones on every call.
         preprocessing: the model's.
         reading: how the calibration set is read, where not as usual.
 
@@ -33,15 +35,18 @@ def calibration_inputs(
         MptqError: the calibration set or the file cannot be read.
     """
     spec = graph_input(open_session(model))
-    source = _few(calib, preprocessing, reading)
+    if calib is None:
+        batches: Iterable[NDArray[np.float32]] = probe_inputs(preprocessing, COUNT)[:, None]
+    else:
+        batches = islice(_few(calib, preprocessing, reading).batches(1), COUNT)
     inputs: list[NDArray[Any]] = []
-    for batch in islice(source.batches(1), COUNT):
+    for batch in batches:
         array = file_inputs(batch, spec, preprocessing)
         inputs.append(np.ascontiguousarray(np.repeat(array, spec.batch(1), axis=0)))
     return inputs
 
 
-def _few(calib: Path | None, preprocessing: Preprocessing, reading: Reading) -> CalibrationSource:
+def _few(calib: Path, preprocessing: Preprocessing, reading: Reading) -> CalibrationSource:
     """`COUNT` inputs, or more where one of those cannot be read: a tenth of two images is none."""
     try:
         return open_calibration(calib, preprocessing, count=COUNT, reading=reading)

@@ -21,6 +21,7 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
         words += ["--arch", request.arch]
     if request.model_kwargs:
         words += ["--model-kwargs", json.dumps(request.model_kwargs)]
+    words += request.inputs.words()
     if request.recipe is not None:
         words += ["--recipe", str(request.recipe)]
     else:

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from mptq_export import __version__
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.charts import front_chart
-from mptq_export.report.decisions import global_decisions, parts_of
+from mptq_export.report.decisions import global_decisions, parts_of, read_decisions
 from mptq_export.report.errors import error_plot, error_rows
 from mptq_export.report.evidence import Kernel
 from mptq_export.report.figures import figures_of
@@ -61,7 +61,7 @@ def report_page(export: Export) -> str:
         images=evidence.observed_images if evidence else 0,
         kernels=kernel_counts(export.kernels or ()),
         proof=proof_rows(export.recipe.proof),
-        decisions=global_decisions(export.recipe),
+        decisions=[*global_decisions(export.recipe), *read_decisions(evidence)],
         parts=parts_of(export.recipe, evidence),
         commands=commands_of(export),
         versions=versions_of(export),
@@ -75,15 +75,16 @@ def kernel_counts(kernels: tuple[Kernel, ...]) -> list[tuple[str, str, int]]:
 
 
 def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
-    """Kind of claim, how many there are, and the one that comes closest to its limit."""
+    """Kind of claim, how many there are, and the one that comes closest to its limit.
+
+    A value that must not be passed from above comes close as it falls, one from below as it grows.
+    """
     kinds: dict[str, list[Claim]] = {}
     for claim in claims:
         kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
 
     def room(claim: Claim) -> float:
-        least = "margin" in claim.what  # a margin stays above its limit, all else below
-        return (
-            claim.value / claim.limit if least and claim.limit else -claim.value / claim.limit if claim.limit else 0.0
-        )
+        part = claim.value / claim.limit if claim.limit else 0.0
+        return part if claim.relation == "at least" else -part
 
     return [(kind, len(found), min(found, key=room)) for kind, found in sorted(kinds.items())]

@@ -14,13 +14,13 @@ from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
 from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.certified import certified_tables, table_difference
+from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.session import graph_input, load_onnx, one_line
-from mptq_export.verify.tables import ValueSource, uncertain_tables
 
 
 class Reference(ValueSource, Protocol):

@@ -62,7 +62,7 @@ class VerifyReport:
         inputs: number of inputs of each kind, such as `images`; some may have run in several batches.
         seconds: that it took.
         unclaimed: tensors that another runtime may compute with other bits, each with the reason: what makes them
-            claims no equal bits, and no certified table holds them (see `tables`).
+            claims no equal bits, and no certified table holds them (see `clearance`).
         disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
             each; and constants that onnxruntime made.
         warnings: what the user should know about the images, a sentence each.
