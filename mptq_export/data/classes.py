@@ -107,10 +107,25 @@ def number_folders(root: Path, folders: Sequence[Folder], names: ClassNames | No
             "that hold the images); give --class-map FILE, or name a folder with one level"
         )
     ordered = class_order(folder[_LEVELS[level]] for folder in folders)
+    warnings = _split_warnings(root, folders) if _LEVELS[level] else ()
     if names is not None:
-        return Numbering(labels, ordered, f"{len(ordered)} class folders, matched by name with {names.origin}")
+        return Numbering(
+            labels, ordered, f"{len(ordered)} class folders, matched by name with {names.origin}", warnings
+        )
     text = f"{len(ordered)} class folders, numbered in timm's order, as no names of the classes are known"
-    return Numbering(labels, ordered, text, _order_warnings(ordered))
+    return Numbering(labels, ordered, text, (*warnings, *_order_warnings(ordered)))
+
+
+def _split_warnings(root: Path, folders: Sequence[Folder]) -> tuple[str, ...]:
+    """That a class lies in several folders of the first level, such as `train` and `val`."""
+    within: dict[str, set[str]] = {}
+    for folder in folders:
+        within.setdefault(folder[-1], set()).add(folder[0])
+    parts = max(within.values(), key=len)
+    shown = ", ".join(class_order(parts))
+    return (
+        (f"folders of one class lie in several folders of {root} ({shown}), taken together",) if len(parts) > 1 else ()
+    )
 
 
 def _in_order(names: list[str], logits: int | None) -> dict[str, int] | None:

@@ -5,12 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mptq_export.errors import MptqError
 
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0112, 258, 262
 _WHITE_IS_ZERO = 0
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts an image of each EXIF orientation upright (Exif 2.3, tag 274)."""
+_MASK_COLOURS = 32
 _SIXTEEN_AS_32 = ("PNG", "PPM")
 """Formats whose 16-bit greys some versions of Pillow hand out as 32-bit numbers: 0 to 65535 all the same."""
 
@@ -25,10 +36,12 @@ class Picture:
     Attributes:
         image: 8 bits a channel, of any mode that Pillow converts.
         turned: whether its EXIF data asks for another orientation than that of its pixels.
+        masklike: whether it is a palette of few colours, as label masks are.
     """
 
     image: Image.Image
     turned: bool
+    masklike: bool
 
 
 def read_picture(file: Path, *, exif: bool) -> Picture:
@@ -50,17 +63,18 @@ def read_picture(file: Path, *, exif: bool) -> Picture:
         raise OSError("a camera's raw data, not an image")
     with Image.open(file) as opened:
         opened.load()
-        turned = _is_turned(opened)  # after the load: Pillow itself turns TIFFs
-        image = ImageOps.exif_transpose(opened) if exif and turned else opened.copy()
+        turn = _turn(opened)  # after the load: Pillow itself turns TIFFs
+        image = opened.transpose(turn) if exif and turn is not None else opened.copy()
+        masklike = opened.mode == "P" and opened.getcolors(_MASK_COLOURS) is not None
         deep = opened.mode == "F" or opened.mode.startswith("I")
-        return Picture(_scaled(file, image, _top(file, opened)) if deep else image, turned)
+        return Picture(_scaled(file, image, _top(file, opened)) if deep else image, turn is not None, masklike)
 
 
-def _is_turned(image: Image.Image) -> bool:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
-        return False  # damaged EXIF data says nothing; the pixels are whole
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, struct.error):
+        return None  # damaged EXIF data says nothing; the pixels are whole
 
 
 def _top(file: Path, image: Image.Image) -> float:

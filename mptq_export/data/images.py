@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,15 @@ _logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class _Seen(NamedTuple):
+    """What is remembered of an image that was read."""
+
+    width: int
+    height: int
+    turned: bool
+    masklike: bool
 
 
 class ImageFolder:
@@ -91,7 +100,7 @@ class ImageFolder:
         self.files = found if limit is None else spread(found, limit)
         self.skipped: dict[Path, str] = {}
         self._asked = len(self.files)
-        self._seen: dict[Path, tuple[int, int, bool]] = {}
+        self._seen: dict[Path, _Seen] = {}
         if labels:
             self._label(names, logits)
 
@@ -101,7 +110,7 @@ class ImageFolder:
     @property
     def turned(self) -> int:
         """How many of the images read so far have an EXIF orientation of their own."""
-        return sum(turned for _, _, turned in self._seen.values())
+        return sum(seen.turned for seen in self._seen.values())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -115,9 +124,11 @@ class ImageFolder:
                 "--exif turns them"
             )
         _, height, width = self.preprocessing.input_size
-        if seen and all(max(w / width, h / height) < _MUCH_SMALLER for w, h, _ in seen):
-            w, h, _ = max(seen)
+        if seen and all(max(each.width / width, each.height / height) < _MUCH_SMALLER for each in seen):
+            w, h = max((each.width, each.height) for each in seen)
             notes.append(f"the images of {self.path} are small ({w}x{h}), the model takes {width}x{height}: enlarged")
+        if seen and all(each.masklike for each in seen):
+            notes.append(f"all images of {self.path} are palettes of few colours: label masks?")
         return tuple(notes)
 
     def batches(self, size: int) -> Iterator[Pixels]:
@@ -154,7 +165,7 @@ class ImageFolder:
                 _logger.warning("left out %s (%s)", file, error)
             else:
                 good.append(file)
-                self._seen[file] = (*picture.image.size, picture.turned)
+                self._seen[file] = _Seen(*picture.image.size, picture.turned, picture.masklike)
                 yield value
         self.files = good
         self._check_skipped()

@@ -35,12 +35,16 @@ def both(work: Path) -> tuple[Path, Path]:
 
 def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
     ours, theirs = both(work)
-    calibrated = calibrate(load(work / "m.pt"), work / "calib", count=5)
+    (work / "classes.txt").write_text("".join(f"name{i}\n" for i in range(7)))
+    calibrated = calibrate(
+        load(work / "m.pt"), work / "calib", count=5, exif=True, allow_skipped=True, class_map=work / "classes.txt"
+    )
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
     captures.clear()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
-    assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
+    data = ("--calib", work / "calib", "--exif", "--allow-skipped", "--class-map", work / "classes.txt")
+    assert run(work / "m.pt", *data, *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
     assert {"m.report.html", "kit/model.onnx"} <= files(ours.parent).keys()
     assert result.onnx_bytes == ours.stat().st_size

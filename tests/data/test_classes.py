@@ -77,11 +77,10 @@ def test_folders_in_folders():
     assert "both" in refusal([("a", "z"), ("b", "y")], None, 2)
     assert number_folders(ROOT, [("a", "y"), ("b", "z")], None, 2).labels == {("a", "y"): 0, ("b", "z"): 1}
     names = ClassNames.in_order(["x", "y"], "the file")
-    assert number_folders(ROOT, [("train", "y"), ("val", "y"), ("val", "x")], names, 2).labels == {
-        ("train", "y"): 1,
-        ("val", "y"): 1,
-        ("val", "x"): 0,
-    }
+    found = number_folders(ROOT, [("train", "y"), ("val", "y"), ("val", "x")], names, 2)
+    assert found.labels == {("train", "y"): 1, ("val", "y"): 1, ("val", "x"): 0}
+    assert found.warnings == ("folders of one class lie in several folders of val (train, val), taken together",)
+    assert number_folders(ROOT, [("part", "y"), ("part", "x")], names, 2).warnings == ()
 
 
 def test_a_subset_is_matched_by_name():

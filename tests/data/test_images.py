@@ -202,3 +202,19 @@ def test_small_images_are_said(folder: Path, preprocessing: Preprocessing):
         assert [f"are small ({size[0]}x{size[1]}), the model takes 190x160" in note for note in images.warnings] == (
             [True] if said else []
         )
+
+
+def test_palettes_of_few_colours_are_said(folder: Path, preprocessing: Preprocessing):
+    files = [file for file in folder.rglob("*.*") if file.suffix in {".png", ".jpg", ".JPEG"} and file.name[0] != "."]
+    for file in files:
+        file.unlink()
+        labels = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20) // 20)
+        labels.putpalette([(37 * value) % 256 for value in range(60)])
+        labels.save(file.with_suffix(".png"))
+    images = ImageFolder(folder, preprocessing, labels=False)
+    list(images.batches(8))
+    assert images.warnings == (f"all images of {folder} are palettes of few colours: label masks?",)
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(files[0].with_suffix(".png"))
+    images = ImageFolder(folder, preprocessing, labels=False)
+    list(images.batches(8))
+    assert images.warnings == ()
