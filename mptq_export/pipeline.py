@@ -35,6 +35,7 @@ class ExportResult:
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
+        min_ort: the oldest onnxruntime that opens the file.
     """
 
     request: ExportRequest
@@ -45,6 +46,7 @@ class ExportResult:
     float_bytes: int
     onnx_bytes: int
     load_ms: float
+    min_ort: str
 
 
 def export_model(request: ExportRequest, track: Track = untracked) -> ExportResult:
@@ -263,9 +265,10 @@ def written(
         track: wraps an iterable with a progress bar.
     """
     from mptq_export.report.collect import Written, write_evidence
+    from mptq_export.targets.oldest import oldest_of_file
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, force=request.force)
+    report = write_export(request.out, loaded, graph, recipe, min_ort=request.min_ort, force=request.force)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
@@ -274,13 +277,13 @@ def written(
         write_kit(request.out, inputs, request.kit, force=request.force)
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
-    size = request.out.stat().st_size
+    size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
     made = (request.float_onnx, command, request.recipe)
     try:
         write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
-    return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
+    return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms, min_ort)
 
 
 def reported(result: ExportResult) -> ExportResult:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mptq_export import __version__
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 
 
 def write_export(
-    out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", *, force: bool = True
+    out: Path,
+    loaded: "LoadedModel",
+    graph: "Graph",
+    recipe: "Recipe",
+    *,
+    min_ort: str | None = None,
+    force: bool = True,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
@@ -33,6 +40,7 @@ def write_export(
         loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
+        min_ort: the oldest onnxruntime that shall open the file; None for no wish.
         force: replace files that are there.
 
     Returns:
@@ -47,7 +55,7 @@ def write_export(
     from mptq_export.recipe.store import recipe_writers
     from mptq_export.verify.compare import verify_model
 
-    pending = [_tied_model(loaded, graph, recipe)]
+    pending = [_tied_model(loaded, graph, recipe, min_ort)]
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
@@ -66,7 +74,7 @@ def write_export(
     return reports[0]
 
 
-def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
+def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort: str | None) -> "onnx.ModelProto":
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     import onnx
 
@@ -91,6 +99,8 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
         "mptq.method": settings["method"],
     }
     model = in_form(model, target)
+    check_oldest(model, min_ort)
+    metadata[OLDEST_KEY] = oldest_onnxruntime(model)
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:
