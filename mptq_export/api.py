@@ -52,6 +52,7 @@ def export(
     input_type: str | None = None,
     weight_storage: str | None = None,
     target: str | None = None,
+    min_ort: str | None = None,
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
     force: bool = False,
@@ -71,6 +72,7 @@ def export(
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
         target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`.
+        min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         force: replace existing files.
@@ -107,6 +109,7 @@ def export(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=None if float_onnx is None else Path(float_onnx),
         kit=None if kit is None else Path(kit),
         force=force,

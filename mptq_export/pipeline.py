@@ -39,6 +39,7 @@ class ExportResult:
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
+        min_ort: the oldest onnxruntime that opens the file.
     """
 
     request: ExportRequest
@@ -49,6 +50,7 @@ class ExportResult:
     float_bytes: int
     onnx_bytes: int
     load_ms: float
+    min_ort: str
 
 
 def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = untold) -> ExportResult:
@@ -295,9 +297,12 @@ def written(
         track: wraps an iterable with a progress bar.
     """
     from mptq_export.report.collect import Written, write_evidence
+    from mptq_export.targets.oldest import oldest_of_file
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force)
+    report = write_export(
+        request.out, loaded, graph, recipe, images=images, min_ort=request.min_ort, force=request.force
+    )
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
@@ -306,7 +311,7 @@ def written(
         write_kit(request.out, inputs, request.kit, force=request.force)
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
-    size = request.out.stat().st_size
+    size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
     warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
@@ -315,7 +320,7 @@ def written(
         write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
-    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms)
+    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms, min_ort)
 
 
 def reported(result: ExportResult) -> ExportResult:

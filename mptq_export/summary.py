@@ -37,6 +37,7 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "onnx_bytes": result.onnx_bytes,
         "float32_bytes": result.float_bytes,
         "load_ms": round(result.load_ms, 1),
+        "min_onnxruntime": result.min_ort,
         "kernels": dict(Counter(m.op for m in plan.matmuls)),
         "float_matmuls": len(plan.floating),
         "claims": len(result.recipe.proof),
@@ -69,6 +70,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "residual 16",
         "size": f"{data['onnx_bytes'] / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{data['load_ms']:.0f} ms until onnxruntime has a session",
+        "needs": f"onnxruntime {data['min_onnxruntime']} or newer",
         "kernels": f"{kernels}; {data['float_matmuls']} matmuls in float",
         "proved": f"{data['claims']} bounds and margins, the smallest margin {data['smallest_margin']:.2g} of a step",
         "checked": f"{data['differing_values']} of {data['compared_values']:,} values differ between onnxruntime and "

@@ -13,6 +13,7 @@ from mptq_export.data.model_classes import CHECKPOINT, MAP
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def write_export(
     recipe: "Recipe",
     *,
     images: "torch.Tensor | None" = None,
+    min_ort: str | None = None,
     force: bool = True,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
@@ -43,6 +45,7 @@ def write_export(
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
+        min_ort: the oldest onnxruntime that shall open the file; None for no wish.
         force: replace files that are there.
 
     Returns:
@@ -63,7 +66,7 @@ def write_export(
     from mptq_export.verify.runtime_tables import check_tables
 
     macs = sum(Costs.of(graph).macs.values())
-    pending = [_tied_model(loaded, graph, recipe)]
+    pending = [_tied_model(loaded, graph, recipe, min_ort)]
     check_tables(pending[0])
     reports: list[VerifyReport] = []
 
@@ -97,7 +100,7 @@ def _failure(report: "VerifyReport") -> str:
     return ", ".join(found)
 
 
-def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
+def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort: str | None) -> "onnx.ModelProto":
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     import onnx
 
@@ -122,6 +125,8 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
         "mptq.method": settings["method"],
     }
     model = in_form(model, target)
+    check_oldest(model, min_ort)
+    metadata[OLDEST_KEY] = oldest_onnxruntime(model)
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:

@@ -150,6 +150,11 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     type=click.Choice(list(TARGETS)),
     help="The runtime that the file is for: its form, or a refusal by rule. Default: ort, or the recipe's.",
 )
+@click.option(
+    "--min-ort",
+    metavar="VERSION",
+    help="The oldest onnxruntime that shall open the file, such as 1.20: weights are stored so that it can.",
+)
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
@@ -194,6 +199,7 @@ def main(
     input_type: str | None,
     weight_storage: str | None,
     target: str | None,
+    min_ort: str | None,
     out: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
@@ -231,6 +237,7 @@ def main(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=float_onnx,
         kit=kit,
         device=device,

@@ -30,6 +30,7 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
         "--input": request.input_type,
         "--weight-storage": request.weight_storage,
         "--target": request.target,
+        "--min-ort": request.min_ort,
     }
     for option, value in options.items():
         words += [option, value] if value else []
