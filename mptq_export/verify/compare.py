@@ -12,13 +12,13 @@ from onnx import numpy_helper
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
 from mptq_export.verify.certified import certified_tables, table_difference
+from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
-from mptq_export.verify.session import graph_input, load_onnx, one_line
-from mptq_export.verify.clearance import ValueSource, uncertain_tables
+from mptq_export.verify.session import graph_input, is_readable, load_onnx, one_line
 
 
 class Reference(ValueSource, Protocol):
@@ -72,6 +72,9 @@ def verify_model(
     runtime = replace(runtime, model=onnx.ModelProto())  # likewise
     readable = set(runtime.readable)
     outputs = [entry.name for entry in runtime.default.get_outputs()]
+    for entry in runtime.default.get_outputs():
+        if not is_readable(entry.type):
+            raise MptqError(f"output {entry.name} of {path} is {entry.type}, whose values are not compared; remove it")
 
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
     instrumented = dict.fromkeys(outputs, Difference())
@@ -105,7 +108,7 @@ def verify_model(
             return TensorReport(name, op, "folded" if name in folded else "compared", tensors[name])
         return TensorReport(name, op, "unreadable" if name in made else "fused", Difference())
 
-    return VerifyReport(
+    found = VerifyReport(
         model=str(path),
         samples=count,
         threads=threads,
@@ -117,6 +120,9 @@ def verify_model(
         origin=origin,
         unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
     )
+    if not any(end.values for end in default.values()):
+        raise MptqError(f"there is nothing to compare in {path}: its outputs hold no value; name another file")
+    return found
 
 
 def _unclaimed(found: Mapping[str, str], tables: Collection[str], uncertain: Mapping[str, str]) -> dict[str, str]:

@@ -106,7 +106,12 @@ class VerifyReport:
     @property
     def reservations(self) -> tuple[str, ...]:
         """Why equal tensors do not prove the file exact, a sentence each; empty where they do."""
-        return (*self.disagreements, *(f"{name}: {reason}" for name, reason in self.unclaimed.items()))
+        unread = [
+            f"{tensor.name}: {tensor.op} makes a type that onnxruntime does not hand out; it was not compared"
+            for tensor in self.tensors
+            if tensor.status == "unreadable"
+        ]
+        return (*self.disagreements, *unread, *(f"{name}: {reason}" for name, reason in self.unclaimed.items()))
 
     @property
     def verdict(self) -> Verdict:
