@@ -31,7 +31,7 @@ class ExportResult:
         loaded: the model that was read.
         warnings: what the user should know about the model and the calibration inputs, a sentence each.
         recipe: all decisions and the proof.
-        report: onnxruntime against `kernels_ref` on one random input, with the kernel plan.
+        report: onnxruntime against `kernels_ref` on the inputs of `selfcheck`, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
@@ -262,7 +262,7 @@ def written(
     from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, force=request.force)
+    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
@@ -274,7 +274,10 @@ def written(
     size = request.out.stat().st_size
     made = (request.float_onnx, command, request.recipe)
     try:
-        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+        done = Written(
+            request.out, loaded, graph, recipe, report, weights, load_ms, *made, request.calib, request.count
+        )
+        write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
     return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)

@@ -8,6 +8,8 @@ from rich.console import Console
 from mptq_export.pipeline import ExportResult
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.paths import report_path
+from mptq_export.verify.inputs import describe_inputs
+from mptq_export.verify.report import VerifyReport
 
 
 def summary_json(result: ExportResult) -> dict[str, Any]:
@@ -34,6 +36,9 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "claims": len(result.recipe.proof),
         "smallest_margin": _smallest_margin(result.recipe.proof),
         "compared_values": result.report.values,
+        "checked_inputs": result.report.inputs,
+        "checked_batches": sorted(result.report.batches),
+        "check_seconds": round(result.report.seconds, 1),
         "differing_values": result.report.differing,
     }
 
@@ -56,7 +61,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "kernels": f"{kernels}; {data['float_matmuls']} matmuls in float",
         "proved": f"{data['claims']} bounds and margins, the smallest margin {data['smallest_margin']:.2g} of a step",
         "checked": f"{data['differing_values']} of {data['compared_values']:,} values differ between onnxruntime and "
-        "kernels_ref (1 random input)",
+        f"kernels_ref ({_checked(result.report)})",
         "written": f"{data['output']}, and its .recipe.json and .recipe.safetensors",
         "report": data["report"],
     }
@@ -64,6 +69,12 @@ def show_summary(result: ExportResult, console: Console) -> None:
         rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
     for label, text in rows.items():
         console.print(f"{label:<12} {text}", markup=False)
+
+
+def _checked(report: VerifyReport) -> str:
+    """What was run, and that not all tensors were compared at batch 3, where they were not."""
+    text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
+    return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
 
 
 def _smallest_margin(claims: list[Claim]) -> float:

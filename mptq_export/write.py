@@ -2,12 +2,10 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mptq_export import __version__
 from mptq_export.errors import MptqError
@@ -16,6 +14,7 @@ from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
@@ -24,7 +23,13 @@ if TYPE_CHECKING:
 
 
 def write_export(
-    out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", *, force: bool = True
+    out: Path,
+    loaded: "LoadedModel",
+    graph: "Graph",
+    recipe: "Recipe",
+    *,
+    images: "torch.Tensor | None" = None,
+    force: bool = True,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
@@ -33,38 +38,57 @@ def write_export(
         loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
+        images: float32 calibration inputs, some of which the file is checked on; None where there are none.
         force: replace files that are there.
 
     Returns:
-        onnxruntime against `kernels_ref` on one random input.
+        onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
 
     Raises:
-        MptqError: a layer cannot be proved exact, the two differ, or the disk is full; nothing is written.
+        MptqError: a layer cannot be proved exact, the two differ, an image's result depends on its batch, or the disk
+            is full; nothing is written.
     """
     import onnx
 
+    from mptq_export.allocate.costs import Costs
     from mptq_export.memory import trim
     from mptq_export.recipe.store import recipe_writers
+    from mptq_export.selfcheck import check_inputs
+    from mptq_export.verify.batches import MOST_BYTES
     from mptq_export.verify.compare import verify_model
 
+    macs = sum(Costs.of(graph).macs.values())
     pending = [_tied_model(loaded, graph, recipe)]
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
-        onnx.save(pending.pop(), path)
+        model = pending.pop()
+        inputs, start = check_inputs(model, macs, images, loaded.preprocessing), perf_counter()
+        onnx.save(model, path)
+        del model
         trim()  # the check takes ten bytes a weight and more
-        image = _random_image(recipe.settings["input"], loaded.preprocessing.input_size)
-        report = verify_model(path, [image])
+        report = verify_model(path, inputs, most_bytes=MOST_BYTES)
         if not report.passed:
-            unproved = f", not proved: {report.reservations[0]}" if report.reservations else ""
             raise MptqError(
-                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} values, "
-                f"{len(report.plan.floating)} matmuls ran in float{unproved}; this is a defect, please report the model"
+                f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
             )
-        reports.append(report)
+        reports.append(replace(report, inputs=dict(inputs.drawn), seconds=perf_counter() - start))
 
     write_together({out: write, **recipe_writers(recipe, out)}, force=force)
     return reports[0]
+
+
+def _failure(report: "VerifyReport") -> str:
+    """What is wrong, and where first."""
+    at = f" (first in {report.diverging[0].name})" if report.diverging else ""
+    found = [f"onnxruntime and kernels_ref differ in {report.differing} values{at}"]
+    if report.plan.floating:
+        found.append(f"{len(report.plan.floating)} matmuls ran in float (first {report.plan.floating[0].name})")
+    if report.mixing:
+        found.append(f"{report.mixing} values of the output depend on what else is in the batch")
+    if report.reservations:
+        found.append(f"not proved: {report.reservations[0]}")
+    return ", ".join(found)
 
 
 def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
@@ -134,12 +158,3 @@ def load_milliseconds(path: Path) -> float:
     start = perf_counter()
     open_session(path)
     return (perf_counter() - start) * 1e3
-
-
-def _random_image(input_type: str, size: tuple[int, int, int]) -> NDArray[np.generic]:
-    """One deterministic input of the file's own type."""
-    generator = np.random.default_rng(0)
-    channels, height, width = size
-    if input_type == "uint8":
-        return generator.integers(0, 256, (1, height, width, channels), dtype=np.uint8)
-    return generator.standard_normal((1, channels, height, width), dtype=np.float32)

@@ -24,10 +24,10 @@ class Proof:
             raise MptqError(
                 f"{layer} cannot be proved exact: {what} can reach {value:.4g}, the limit is {limit:.4g}; {advice}"
             )
-        self.claims.append(Claim(layer, what, float(value), float(limit)))
+        self.claims.append(Claim(layer, what, float(value), float(limit), "at most"))
 
     def at_least(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:
-        """Claim `value >= limit`."""
+        """Claim `value >= limit`; arguments and errors as for `at_most`."""
         if not value >= limit:
             raise MptqError(f"{layer} cannot be proved exact: {what} is {value:.4g}, below {limit:.4g}; {advice}")
-        self.claims.append(Claim(layer, what, float(value), float(limit)))
+        self.claims.append(Claim(layer, what, float(value), float(limit), "at least"))

@@ -39,6 +39,8 @@ class Written:
         float_onnx: the float model as ONNX, where it was written.
         command: a command line that does the same again.
         replayed: the recipe that it was made from; None where it was calibrated.
+        calib: folder or file that it was calibrated on; None for synthetic images.
+        count: at most so many inputs of it.
     """
 
     onnx: Path
@@ -51,6 +53,8 @@ class Written:
     float_onnx: Path | None
     command: str
     replayed: Path | None
+    calib: Path | None
+    count: int
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -65,14 +69,17 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         MptqError: the file cannot be written.
     """
     from mptq_export.allocate.costs import Costs
-    from mptq_export.report.deployed import measure_agreement, measure_latency
+    from mptq_export.report.deployed import agreement_images, measure_agreement, measure_latency
 
+    macs = Costs.of(written.graph).macs
     digest = sha256_of(written.onnx)
     if images is None:
         observed, agreement = _measured_before(written.replayed, digest)
     else:
         observed = observe(written.graph, written.recipe, spread(images), track)
-        agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing, track)
+        model, preprocessing = written.loaded.model, written.loaded.preprocessing
+        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count)
+        agreement = measure_agreement(written.onnx, model, chosen, preprocessing, track)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(
         version=VERSION,
@@ -81,12 +88,12 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         versions=measuring_versions(),
         float_bytes=written.float_bytes,
         load_ms=written.load_ms,
-        macs=Costs.of(written.graph).macs,
+        macs=macs,
         observed_images=observed.images,
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
-        check=Check(report.samples, report.values, report.differing, report.count("compared")),
+        check=check_of(report),
         kernels=kernels_of(plan),
         op_counts=plan.op_counts,
         agreement=agreement,
@@ -98,6 +105,20 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         path.write_text(text, encoding="utf-8")
 
     write_atomic(evidence_path(written.onnx), write)
+
+
+def check_of(report: "VerifyReport") -> Check:
+    """What a report keeps of a verification."""
+    return Check(
+        report.samples,
+        report.values,
+        report.differing,
+        report.count("compared"),
+        report.inputs,
+        tuple(sorted(report.batches)),
+        report.outputs_only,
+        round(report.seconds, 3),
+    )
 
 
 def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Agreement | None]:

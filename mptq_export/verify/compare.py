@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
+from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
@@ -38,16 +40,19 @@ def verify_model(
     *,
     threads: int = 0,
     reference: Reference | None = None,
+    most_bytes: float = inf,
 ) -> VerifyReport:
     """Run onnxruntime and the reference on the same inputs and compare every tensor.
 
-    One batch is held in memory at a time, with all its tensors, twice: keep the batches small.
+    One batch is held in memory at a time, with all its tensors, twice: keep the batches small. Where the file leaves
+    the batch free, the outputs of each batch are also compared with those of its inputs alone.
 
     Args:
         path: the ONNX file.
         inputs: batches in the type and shape of the graph's one input.
         threads: onnxruntime's threads within an operator; 0 is its own choice.
         reference: what to compare with; `kernels_ref` on the same file when left out.
+        most_bytes: of batches whose tensors take more, the tensors of each input alone are compared.
 
     Raises:
         MptqError: the file is not ONNX, one of the two cannot run it, or there are no inputs.
@@ -79,10 +84,9 @@ def verify_model(
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
     instrumented = dict.fromkeys(outputs, Difference())
     default = dict.fromkeys(outputs, Difference())
-    count = 0
+    batches = BatchCheck(runtime.run_default, spec, most_bytes)
     try:
-        for batch in inputs:
-            feed = {spec.name: spec.convert(batch)}
+        for feed in (part for batch in inputs for part in batches.parts(spec.convert(batch))):
             expected = reference.run(feed, trace=tensors.keys())
             plain = runtime.run_default(feed)
             got = folded | runtime.run_traced(feed)
@@ -95,10 +99,10 @@ def verify_model(
             for name in outputs:
                 instrumented[name] += difference(plain[name], got[name])
                 default[name] += difference(plain[name], _value(expected, name))
-            count += batch.shape[0]
+            batches.traced(expected.values(), len(feed[spec.name]))
     except InterpreterError as error:
-        raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
-    if not count:
+        raise MptqError(f"kernels_ref cannot run {path}{batches.where}: {one_line(error)}") from error
+    if not batches.sizes.total():
         raise MptqError(f"nothing to verify {path} on: there are no inputs; give at least one image")
 
     def report(name: str, op: str) -> TensorReport:
@@ -110,7 +114,7 @@ def verify_model(
 
     found = VerifyReport(
         model=str(path),
-        samples=count,
+        samples=batches.sizes.total(),
         threads=threads,
         tensors=tuple(report(name, op) for name, op in producers.items()),
         runtime_made=tuple(sorted(made - producers.keys())),
@@ -119,6 +123,9 @@ def verify_model(
         plan=plan,
         origin=origin,
         unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
+        batches=dict(batches.sizes),
+        outputs_only=batches.outputs_only,
+        together=batches.differences,
     )
     if not any(end.values for end in default.values()):
         raise MptqError(f"there is nothing to compare in {path}: its outputs hold no value; name another file")

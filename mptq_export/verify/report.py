@@ -59,6 +59,12 @@ class VerifyReport:
             claims no equal bits, and no certified table holds them (see `clearance`).
         disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
             each; and constants that onnxruntime made.
+        batches: number of inputs in batches of each size.
+        outputs_only: how many of them ran in batches whose outputs alone were compared: all tensors would not fit.
+        together: the default session's outputs for batches against those for each input alone; empty where no batch
+            was larger than one, or the file fixes it.
+        inputs: number of inputs of each kind, such as `images`; some may have run in several batches.
+        seconds: that it took.
     """
 
     model: str
@@ -72,6 +78,11 @@ class VerifyReport:
     origin: Origin | None = None
     unclaimed: Mapping[str, str] = field(default_factory=dict)
     disagreements: tuple[str, ...] = ()
+    batches: dict[int, int] = field(default_factory=dict)
+    outputs_only: int = 0
+    together: dict[str, Difference] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -133,9 +144,15 @@ class VerifyReport:
         return self.verdict == "exact"
 
     @property
+    def mixing(self) -> int:
+        """Number of output values that depend on what else is in the batch."""
+        return sum(end.differing for end in self.together.values())
+
+    @property
     def passed(self) -> bool:
-        """Whether the file is exact, no matmul runs in float, and the file is as it was written."""
-        return self.exact and not self.plan.floating and not (self.origin and self.origin.problems)
+        """Whether the file is exact, in every batch, no matmul runs in float, and the file is as it was written."""
+        sound = not self.plan.floating and not self.mixing
+        return self.exact and sound and not (self.origin and self.origin.problems)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, totals first."""
@@ -146,6 +163,10 @@ class VerifyReport:
             "verdict": self.verdict,
             "exact": self.exact,
             "samples": self.samples,
+            "inputs": self.inputs,
+            "batches": {str(size): count for size, count in self.batches.items()},
+            "outputs_only": self.outputs_only,
+            "seconds": round(self.seconds, 3),
             "threads": self.threads,
             "values": self.values,
             "differing": self.differing,
@@ -161,6 +182,7 @@ class VerifyReport:
             "unclaimed": dict(self.unclaimed),
             "outputs": {name: end.to_json() for name, end in self.outputs.items()},
             "instrumented": {name: end.to_json() for name, end in self.instrumented.items()},
+            "together": {name: end.to_json() for name, end in self.together.items()},
             "tensors": [tensor.to_json() for tensor in self.tensors],
             "runtime_made": list(self.runtime_made),
             "plan": self.plan.to_json(),

@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mptq_export.quantize.certify import MARGIN
+from mptq_export.verify.inputs import describe_inputs
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
 from mptq_export.verify.origin import Origin
 from mptq_export.verify.report import VerifyReport
@@ -18,7 +19,7 @@ def show_report(report: VerifyReport, console: Console) -> None:
         show_origin(report.origin, console)
         return
     console.print(
-        f"{escape(report.model)}: {report.samples} inputs, {report.values:,} values in "
+        f"{escape(report.model)}: {_inputs(report)}, {report.values:,} values in "
         f"{report.count('compared') + report.count('folded')} tensors compared",
         soft_wrap=True,
     )
@@ -43,6 +44,7 @@ def show_report(report: VerifyReport, console: Console) -> None:
                     f"  default session's {escape(name)} against {label}: {end.differing:,} of {end.values:,} differ",
                     soft_wrap=True,
                 )
+    _show_batches(report, console)
     show_plan(report.plan, console)
     if report.origin:
         show_origin(report.origin, console)
@@ -56,6 +58,7 @@ def _show_verdict(report: VerifyReport, console: Console) -> None:
         return
     if report.exact:
         end = ", [red]but matmuls run in float[/]" if report.plan.floating else ""
+        end += ", [red]but results depend on the batch[/]" if report.mixing else ""
         console.print(f"[green]exact: 0 differing values[/]{end}")
         return
     for reason in report.reservations[:_ROWS]:
@@ -67,6 +70,30 @@ def _show_verdict(report: VerifyReport, console: Console) -> None:
         f"{len(report.reservations)} reasons above",
         soft_wrap=True,
     )
+
+
+def _inputs(report: VerifyReport) -> str:
+    """What was run."""
+    if not report.inputs:
+        return f"{report.samples} inputs"
+    return describe_inputs(report.inputs, report.batches)
+
+
+def _show_batches(report: VerifyReport, console: Console) -> None:
+    """Print whether a result depends on the batch, and of which batches the outputs alone were compared."""
+    for name, end in report.together.items():
+        if end.differing:
+            console.print(
+                f"  [red]depends on the batch:[/] {end.differing:,} of {end.values:,} values of {escape(name)} are "
+                "others than for the same input alone",
+                soft_wrap=True,
+            )
+    if report.outputs_only:
+        console.print(
+            f"  {report.outputs_only} inputs in batches: the outputs alone, all tensors at once need too much memory "
+            "(--batch compares them all the same)",
+            soft_wrap=True,
+        )
 
 
 def show_origin(origin: Origin, console: Console) -> None:

@@ -131,8 +131,8 @@ def test_a_file_that_is_not_exact_is_not_written(
 ):
     from mptq_export.verify import compare
 
-    def spoiled(path: Path, inputs: Any) -> Any:
-        report = verify_model(path, inputs)
+    def spoiled(path: Path, inputs: Any, **options: Any) -> Any:
+        report = verify_model(path, inputs, **options)
         name, difference = next(iter(report.outputs.items()))
         return replace(report, outputs={name: replace(difference, differing=1)})
 
