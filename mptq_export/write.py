@@ -45,8 +45,8 @@ def write_export(
         onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
 
     Raises:
-        MptqError: a layer cannot be proved exact, the two differ, an image's result depends on its batch, or the disk
-            is full; nothing is written.
+        MptqError: a layer cannot be proved exact, the two differ, an image's result depends on its batch, the installed
+            onnxruntime's functions are not what is assumed, or the disk is full; nothing is written.
     """
     import onnx
 
@@ -56,9 +56,11 @@ def write_export(
     from mptq_export.selfcheck import check_inputs
     from mptq_export.verify.batches import MOST_BYTES
     from mptq_export.verify.compare import verify_model
+    from mptq_export.verify.tables import check_tables
 
     macs = sum(Costs.of(graph).macs.values())
     pending = [_tied_model(loaded, graph, recipe)]
+    check_tables(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:

@@ -12,6 +12,7 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.errors import MptqError
 from mptq_export.transform.center_residual import center_residual
+from mptq_export.transform.center_scores import center_scores
 from mptq_export.transform.fold_multipliers import fold_multipliers
 from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.fold_offsets import fold_offsets
@@ -52,6 +53,7 @@ def prepare(
             nothing is exported).
     """
     with torch.no_grad():
+        graph = center_scores(graph)  # first: beside large constants float32 scores say little of what it keeps
         broken: list[str] = []
         expected = evaluate(graph, images, lambda node, x: None if x.isfinite().all() else broken.append(node.name))
         if not torch.isfinite(expected).all():

@@ -72,7 +72,7 @@ def test_a_result_on_a_boundary_is_named_even_if_no_input_reaches_it(tmp_path: P
     report = report_of(save(function_of_codes("Gelu", ON_A_BOUNDARY), tmp_path / "m.onnx"), codes())
     assert report.equal and report.verdict == "equal on these inputs" and not report.passed
     (reason,) = report.reservations
-    assert reason.startswith("f: Gelu: ") and "of a step from a rounding boundary" in reason
+    assert reason.startswith("f: Gelu: ") and "near to a rounding boundary" in reason
 
 
 def test_a_function_of_floats_is_named(tmp_path: Path):
