@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels_ref.ops.quantize_linear import code_range
 from kernels_ref.ops.reduction import reduction
 from kernels_ref.ops.types import Array
 
@@ -77,11 +78,14 @@ def conversion(inputs: Sequence[Array | None], attributes: Mapping[str, Any], ou
         return ""
     if "float" in y.dtype.name and y.dtype.itemsize < 4 and x.dtype.itemsize > 4:
         return "" if (x.astype(np.float32) == x).all() else "a runtime may round twice, to float32 in between"
-    if y.dtype.kind not in "iu":
+    if "int" not in y.dtype.name:
         return ""
-    limits, wide = np.iinfo(y.dtype), np.trunc(x.astype(np.float64))
+    low, high = code_range(y.dtype)
+    wide = x.astype(np.float64)
+    if y.dtype.kind == "V" and (wide != np.rint(wide)).any():
+        return f"a fraction becomes {y.dtype}, which runtimes round or cut"
     # The greatest 64-bit integers are no floats: the next power of two is, and is too great.
-    inside = (wide >= float(limits.min)) & (wide < float(2 ** (y.dtype.itemsize * 8 - (y.dtype.kind == "i"))))
+    inside = (np.trunc(wide) >= float(low)) & (np.trunc(wide) < float(high + 1))
     return "" if inside.all() else f"a float is outside of {y.dtype}, which ONNX leaves open"
 
 

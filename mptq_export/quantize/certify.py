@@ -105,7 +105,7 @@ def activation_results(source: ActivationQuant, function: str) -> NDArray[np.flo
 
 def margin(steps: NDArray[np.float64], low: int, high: int) -> float:
     """Smallest distance of code values to a rounding boundary between two codes in [low, high]."""
-    return float(_to_boundary(steps, low, high).min())
+    return float(boundary_distances(steps, low, high).min())
 
 
 def region_margin(steps: NDArray[np.float64], quant: ActivationQuant) -> float:
@@ -124,11 +124,12 @@ def _distances(steps: NDArray[np.float64], quant: ActivationQuant) -> Iterator[t
     for region in quant.regions or (Region(0, quant.high),):
         unit = 1 << region.shift
         first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
-        yield unit, _to_boundary(steps / unit, first, last)
+        yield unit, boundary_distances(steps / unit, first, last)
         start = region.last
 
 
-def _to_boundary(steps: NDArray[np.float64], low: int, high: int) -> NDArray[np.float64]:
+def boundary_distances(steps: NDArray[np.float64], low: int, high: int) -> NDArray[np.float64]:
+    """Distances of code values to the nearest rounding boundary between two codes in [low, high]."""
     return np.abs(steps - np.clip(np.floor(steps) + 0.5, low + 0.5, high - 0.5))
 
 

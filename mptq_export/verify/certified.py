@@ -34,7 +34,7 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
         if node.op_type not in _TRANSCENDENTAL or not node.output:
             continue
         name = node.output[0]
-        least = assumed(_function(node)).of_argument * graph.largest(node.input[0]) / MARGIN
+        least = assumed(function_name(node)).of_argument * graph.largest(node.input[0]) / MARGIN
         step = graph.step(name)
         if step is not None:
             steps[name] = max(step, least)
@@ -46,7 +46,7 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
     return steps
 
 
-def _function(node: onnx.NodeProto) -> str:
+def function_name(node: onnx.NodeProto) -> str:
     """The name of a transcendental, as `mptq_export.quantize.assumption.assumed` knows it."""
     if node.op_type == "Gelu" and any(entry.name == "approximate" and entry.s == b"tanh" for entry in node.attribute):
         return "gelu_tanh"

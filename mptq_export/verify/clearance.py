@@ -1,11 +1,13 @@
 """Which certified tables are certified by the file itself: every result that there can be is clear of every boundary.
 
 `mptq_export.verify.certified` finds the float results of transcendentals that become codes at once, and holds what a
-run gives to a margin. That no result of *another* input comes closer to a rounding boundary than this margin is proved
-at export for files of this package. Here it is proved for any file: all results are computed from all codes.
+run gives to a margin. That no result of *another* input comes closer to a rounding boundary than this margin, or than a
+runtime's function may be wrong, is proved at export for files of this package. Here it is proved for any file: all
+results are computed from all codes.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,12 +16,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from kernels_ref import InterpreterError
-from mptq_export.quantize.certify import MARGIN
+from mptq_export.quantize.assumption import largest_error
+from mptq_export.quantize.certify import MARGIN, boundary_distances
+from mptq_export.verify.certified import function_name
 
-#: The values here are rounded to float32, which moves a value of 256 steps by so many.
-_ROUNDING = 2.0**-16
-#: A runtime's function is good to this part of its result: more than the margin where there are thousands of codes.
-_FUNCTION = 2.0**-21
+#: The values here are rounded to float32: a part of them, and so many steps of 256.
+_ROUNDING, _ROUNDED_STEPS = 2.0**-24, 2.0**-16
 
 
 class ValueSource(Protocol):
@@ -42,64 +44,60 @@ def uncertain_tables(model: onnx.ModelProto, source: ValueSource, tables: Collec
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    return {name: reason for name in tables if (reason := _uncertain(name, readers, constants, source))}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    search = _Search(readers, {tensor.name: tensor for tensor in model.graph.initializer}, source)
+    return {name: reason for name in tables if (reason := search.uncertain(producers[name]))}
 
 
-def _uncertain(
-    name: str,
-    readers: Mapping[str, list[onnx.NodeProto]],
-    constants: Mapping[str, onnx.TensorProto],
-    source: ValueSource,
-) -> str:
-    reading = readers.get(name, [])
-    if len(reading) == 1 and reading[0].op_type == "Mul":  # SiLU: the codes are those of the product
-        name = reading[0].output[0]
-        reading = readers.get(name, [])
-    if not reading or any(node.op_type != "QuantizeLinear" for node in reading):
-        return "not only QuantizeLinear nodes read it"
-    try:
-        values = source.every_value(name)
-    except InterpreterError as error:
-        return f"its values cannot be computed: {error}"
-    if values is None:
-        return "more than codes of 8 or 16 bits decide its values, so that not all can be tried"
-    closest = min((_margin(values, node, readers, constants) for node in reading), default=0.0)
-    if closest >= MARGIN - _ROUNDING:
-        return ""
-    return f"a result lies {closest:.1e} of a step from a rounding boundary, and a runtime may be on the other side"
+@dataclass(frozen=True)
+class _Search:
+    readers: Mapping[str, list[onnx.NodeProto]]
+    constants: Mapping[str, onnx.TensorProto]
+    source: ValueSource
 
+    def uncertain(self, node: onnx.NodeProto) -> str:
+        """Why the results of a node are not certified; '' where they are."""
+        name, argument = node.output[0], node.input[0]
+        reading = self.readers.get(name, [])
+        if len(reading) == 1 and reading[0].op_type == "Mul":  # SiLU: the codes are those of the product
+            name, argument = reading[0].output[0], next(x for x in reading[0].input if x != name)
+            reading = self.readers.get(name, [])
+        if not reading or any(reader.op_type != "QuantizeLinear" for reader in reading):
+            return "not only QuantizeLinear nodes read it"
+        try:
+            values, arguments = self.source.every_value(name), self.source.every_value(argument)
+        except InterpreterError as refused:
+            return f"its values cannot be computed: {refused}"
+        if values is None or arguments is None or values.shape != arguments.shape:
+            return "more than codes of 8 or 16 bits decide its values, so that not all can be tried"
+        finite = np.isfinite(values)  # what is infinite has the first or the last code
+        wide, exact = values[finite].astype(np.float64), arguments[finite].astype(np.float64)
+        error = largest_error(function_name(node), exact, wide) - _ROUNDING * np.abs(wide)
+        closest = min((self._clearance(wide, error, reader) for reader in reading), default=0.0)
+        if closest >= 0:
+            return ""
+        return "a result is so near to a rounding boundary that a runtime may be on the other side"
 
-def _margin(
-    values: NDArray[Any],
-    node: onnx.NodeProto,
-    readers: Mapping[str, list[onnx.NodeProto]],
-    constants: Mapping[str, onnx.TensorProto],
-) -> float:
-    """What a runtime's function may be off by, in steps of a QuantizeLinear; 0 where its scale is not constant."""
-    if any(name and name not in constants for name in node.input[1:]):
-        return 0.0
-    scale, *zeros = (numpy_helper.to_array(constants[name]) for name in node.input[1:] if name)
-    zero = zeros[0] if zeros else np.zeros(1, np.uint8)
-    if zero.dtype.kind not in "iu" or (not zeros and any(item.name == "output_dtype" for item in node.attribute)):
-        return 0.0
-    limits = np.iinfo(zero.dtype)
-    low, high = int(limits.min), int(limits.max)
-    following = readers.get(node.output[0], [])
-    if len(following) == 1 and following[0].op_type == "Clip":
-        low, high = _clipped(following[0], low, high, constants)
-    if low >= high:
-        return np.inf
-    pairs = np.broadcast(scale.ravel().astype(np.float64), zero.ravel().astype(np.int64))
-    finite = values[np.isfinite(values)].astype(np.float64)  # what is infinite has the first or the last code
-    return min((_clearance(finite / s, low - int(z), high - int(z)) for s, z in pairs), default=0.0)
-
-
-def _clearance(steps: NDArray[np.float64], low: int, high: int) -> float:
-    """Smallest distance to a rounding boundary, less what the error of a runtime's function is above the margin."""
-    boundary = np.clip(np.floor(steps) + 0.5, low + 0.5, high - 0.5)
-    error = np.maximum(np.abs(steps) * _FUNCTION - MARGIN, 0)
-    return float((np.abs(steps - boundary) - error).min(initial=np.inf))
+    def _clearance(self, values: NDArray[np.float64], error: NDArray[np.float64], node: onnx.NodeProto) -> float:
+        """Smallest distance of values to a boundary of a QuantizeLinear, less what is asked for; in its steps."""
+        if any(name and name not in self.constants for name in node.input[1:]):
+            return -np.inf
+        scale, *zeros = (numpy_helper.to_array(self.constants[name]) for name in node.input[1:] if name)
+        zero = zeros[0] if zeros else np.zeros(1, np.uint8)
+        if zero.dtype.kind not in "iu" or (not zeros and any(item.name == "output_dtype" for item in node.attribute)):
+            return -np.inf
+        limits = np.iinfo(zero.dtype)
+        low, high = int(limits.min), int(limits.max)
+        following = self.readers.get(node.output[0], [])
+        if len(following) == 1 and following[0].op_type == "Clip":
+            low, high = _clipped(following[0], low, high, self.constants)
+        smallest = np.inf
+        for s, z in np.broadcast(scale.ravel().astype(np.float64), zero.ravel().astype(np.int64)):
+            if low < high:
+                wanted = np.maximum(error / s, MARGIN - _ROUNDED_STEPS)
+                apart = boundary_distances(values / s, low - int(z), high - int(z))
+                smallest = min(smallest, float((apart - wanted).min(initial=np.inf)))
+        return smallest
 
 
 def _clipped(clip: onnx.NodeProto, low: int, high: int, constants: Mapping[str, onnx.TensorProto]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
-from mptq_export.verify.session import graph_input, load_onnx, one_line
+from mptq_export.verify.session import graph_input, is_readable, load_onnx, one_line
 
 
 class Reference(ValueSource, Protocol):
@@ -77,6 +77,9 @@ def verify_model(
     runtime = replace(runtime, model=onnx.ModelProto())  # likewise
     readable = set(runtime.readable)
     outputs = [entry.name for entry in runtime.default.get_outputs()]
+    for entry in runtime.default.get_outputs():
+        if not is_readable(entry.type):
+            raise MptqError(f"output {entry.name} of {path} is {entry.type}, whose values are not compared; remove it")
 
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
     instrumented = dict.fromkeys(outputs, Difference())
@@ -109,7 +112,7 @@ def verify_model(
             return TensorReport(name, op, "folded" if name in folded else "compared", tensors[name])
         return TensorReport(name, op, "unreadable" if name in made else "fused", Difference())
 
-    return VerifyReport(
+    found = VerifyReport(
         model=str(path),
         samples=batches.sizes.total(),
         threads=threads,
@@ -119,11 +122,14 @@ def verify_model(
         instrumented=instrumented,
         plan=plan,
         origin=origin,
+        unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
         batches=dict(batches.sizes),
         outputs_only=batches.outputs_only,
         together=batches.differences,
-        unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
     )
+    if not any(end.values for end in default.values()):
+        raise MptqError(f"there is nothing to compare in {path}: its outputs hold no value; name another file")
+    return found
 
 
 def _unclaimed(found: Mapping[str, str], tables: Collection[str], uncertain: Mapping[str, str]) -> dict[str, str]:

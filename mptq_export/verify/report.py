@@ -55,16 +55,16 @@ class VerifyReport:
             difference means that other kernels ran and the comparison says nothing.
         plan: which kernel each matmul ran as.
         origin: whether the file is as it was written; None for a file that does not say.
+        unclaimed: tensors that another runtime may compute with other bits, each with the reason: what makes them
+            claims no equal bits, and no certified table holds them (see `clearance`).
+        disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
+            each; and constants that onnxruntime made.
         batches: number of inputs in batches of each size.
         outputs_only: how many of them ran in batches whose outputs alone were compared: all tensors would not fit.
         together: the default session's outputs for batches against those for each input alone; empty where no batch
             was larger than one, or the file fixes it.
         inputs: number of inputs of each kind, such as `images`; some may have run in several batches.
         seconds: that it took.
-        unclaimed: tensors that another runtime may compute with other bits, each with the reason: what makes them
-            claims no equal bits, and no certified table holds them (see `clearance`).
-        disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
-            each; and constants that onnxruntime made.
         warnings: what the user should know about the images, a sentence each.
         skipped: how many images were left out.
     """
@@ -78,13 +78,13 @@ class VerifyReport:
     instrumented: dict[str, Difference]
     plan: KernelPlan
     origin: Origin | None = None
+    unclaimed: Mapping[str, str] = field(default_factory=dict)
+    disagreements: tuple[str, ...] = ()
     batches: dict[int, int] = field(default_factory=dict)
     outputs_only: int = 0
     together: dict[str, Difference] = field(default_factory=dict)
     inputs: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    unclaimed: Mapping[str, str] = field(default_factory=dict)
-    disagreements: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     skipped: int = 0
 
@@ -119,14 +119,14 @@ class VerifyReport:
         return self.samples > 0 and self.differing == 0 and not any(end.differing for end in ends)
 
     @property
-    def mixing(self) -> int:
-        """Number of output values that depend on what else is in the batch."""
-        return sum(end.differing for end in self.together.values())
-
-    @property
     def reservations(self) -> tuple[str, ...]:
         """Why equal tensors do not prove the file exact, a sentence each; empty where they do."""
-        return (*self.disagreements, *(f"{name}: {reason}" for name, reason in self.unclaimed.items()))
+        unread = [
+            f"{tensor.name}: {tensor.op} makes a type that onnxruntime does not hand out; it was not compared"
+            for tensor in self.tensors
+            if tensor.status == "unreadable"
+        ]
+        return (*self.disagreements, *unread, *(f"{name}: {reason}" for name, reason in self.unclaimed.items()))
 
     @property
     def verdict(self) -> Verdict:
@@ -148,8 +148,13 @@ class VerifyReport:
         return self.verdict == "exact"
 
     @property
+    def mixing(self) -> int:
+        """Number of output values that depend on what else is in the batch."""
+        return sum(end.differing for end in self.together.values())
+
+    @property
     def passed(self) -> bool:
-        """Whether the file is exact, also in any batch, no matmul runs in float, and it is as it was written."""
+        """Whether the file is exact, in every batch, no matmul runs in float, and the file is as it was written."""
         sound = not self.plan.floating and not self.mixing
         return self.exact and sound and not (self.origin and self.origin.problems)
 

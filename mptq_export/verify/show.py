@@ -99,9 +99,17 @@ def _show_batches(report: VerifyReport, console: Console) -> None:
 def show_origin(origin: Origin, console: Console) -> None:
     """Print whether a file is what its recipe, or its own hash, says."""
     against = escape(origin.recipe) if origin.recipe else "the hash that it carries"
+    if not origin.problems and origin.recipe:
+        console.print(
+            f"origin: {origin.parts} parts compared with {against}, the codes of {origin.weights} layers unpacked: "
+            "as written",
+            soft_wrap=True,
+        )
+        return
     if not origin.problems:
-        codes = f", the codes of {origin.weights} layers unpacked" if origin.recipe else ""
-        console.print(f"origin: {origin.parts} parts compared with {against}{codes}: as written", soft_wrap=True)
+        console.print(
+            f"origin: as its own hash says ({origin.parts} parts); self-declared, --recipe proves it", soft_wrap=True
+        )
         return
     console.print(
         f"origin: [red]NOT AS WRITTEN[/], {len(origin.problems)} parts are not those of {against}", soft_wrap=True

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from kernels_ref import Interpreter
 from mptq_export.cli.verify import main
+from mptq_export.recipe.contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
 
@@ -70,7 +72,7 @@ def test_a_result_on_a_boundary_is_named_even_if_no_input_reaches_it(tmp_path: P
     report = report_of(save(function_of_codes("Gelu", ON_A_BOUNDARY), tmp_path / "m.onnx"), codes())
     assert report.equal and report.verdict == "equal on these inputs" and not report.passed
     (reason,) = report.reservations
-    assert reason.startswith("f: Gelu: ") and "of a step from a rounding boundary" in reason
+    assert reason.startswith("f: Gelu: ") and "near to a rounding boundary" in reason
 
 
 def test_a_function_of_floats_is_named(tmp_path: Path):
@@ -124,3 +126,66 @@ def test_weights_that_give_other_sums_are_different(good: Path, tmp_path: Path):
     report = verify_model(good, [x], threads=1, reference=other)
     assert (report.verdict, report.exact, report.equal) == ("different", False, False)
     assert report.diverging[0].name == "y_q"
+
+
+#: ONNX types that NumPy does not have, each with numbers that it holds.
+RARE = [TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2, TensorProto.INT4, TensorProto.UINT4]
+
+
+@pytest.mark.parametrize("kind", RARE, ids=TensorProto.DataType.Name)
+def test_outputs_of_types_that_numpy_lacks_are_compared(tmp_path: Path, kind: int):
+    nodes = [
+        helper.make_node("Clip", ["x", "low", "high"], ["c"], "c"),
+        helper.make_node("Cast", ["c"], ["y"], "y", to=kind),
+    ]
+    tensors = {"low": np.float32(0), "high": np.float32(7)}
+    path = save(graph(nodes, tensors, TensorProto.FLOAT, kind), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).integers(-2, 9, (3, 6)).astype(np.float32)
+    report = report_of(path, x)
+    assert (report.verdict, report.count("compared"), report.values) == ("exact", 2, 36)
+    report = verify_model(path, [x], threads=1, reference=Changed(Interpreter(path)))
+    assert (report.verdict, [tensor.name for tensor in report.diverging]) == ("different", ["y"])
+    assert report.outputs["y"].differing == 1
+
+
+class Changed:
+    """A reference that gives another last value of y."""
+
+    def __init__(self, of: Interpreter):
+        self.of, self.unclaimed, self.every_value = of, of.unclaimed, of.every_value
+
+    def run(self, feeds: dict[str, Any], *, trace: Any) -> dict[str, Any]:
+        values = self.of.run(feeds, trace=trace)
+        y = values["y"] = values["y"].copy()
+        y.flat[-1] = np.float32(3) if y.flat[-1] != np.float32(3) else np.float32(2)
+        return values
+
+
+def test_a_type_whose_values_are_not_compared_is_refused_by_name(tmp_path: Path):
+    nodes = [helper.make_node("Constant", [], ["y"], "y", value_strings=["a"]), helper.make_node("Abs", ["x"], ["a"])]
+    path = save(graph(nodes, {}, TensorProto.FLOAT, TensorProto.STRING), tmp_path / "m.onnx")
+    result = CliRunner().invoke(main, [str(path)])
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "kernels_ref cannot run" in result.stderr or "tensor(string)" in result.stderr
+
+
+def empty(nodes: list[onnx.NodeProto], tensors: dict[str, Any], path: Path) -> Path:
+    return save(graph(nodes, tensors, TensorProto.FLOAT, TensorProto.FLOAT), path)
+
+
+def test_a_file_without_a_value_to_compare_is_refused(tmp_path: Path):
+    part = empty([helper.make_node("Slice", ["x", "n", "n"], ["y"], "y")], {"n": np.asarray([0])}, tmp_path / "a.onnx")
+    nodes = [helper.make_node("Shape", ["x"], ["s"], "s"), helper.make_node("ConstantOfShape", ["e"], ["y"], "y")]
+    folded = empty(nodes, {"e": np.asarray([0, 3])}, tmp_path / "b.onnx")
+    for path in (part, folded):
+        result = CliRunner().invoke(main, [str(path)])
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith(f"error: there is nothing to compare in {path}: ")
+
+
+def test_a_hash_of_its_own_is_called_self_declared(good: Path, tmp_path: Path):
+    model = onnx.load(good)
+    model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(contents_of(model)))
+    status, output, content = run(save(model, tmp_path / "signed.onnx"))
+    assert status == 0 and content["origin"]["proved_by"] is None
+    assert "as its own hash says" in output and "self-declared, --recipe proves it" in output
