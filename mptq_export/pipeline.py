@@ -262,7 +262,7 @@ def written(
     from mptq_export.report.collect import Written, write_evidence
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force)
+    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force, track=track)
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mptq_export import __version__
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.progress import Track, untracked
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def write_export(
     *,
     images: "torch.Tensor | None" = None,
     force: bool = True,
+    track: Track = untracked,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
@@ -40,6 +42,7 @@ def write_export(
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
         force: replace files that are there.
+        track: wraps an iterable with a progress bar.
 
     Returns:
         onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
@@ -67,7 +70,7 @@ def write_export(
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
-        report = verify_model(path, inputs, most_bytes=MOST_BYTES)
+        report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
         if not report.passed:
             raise MptqError(
                 f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
