@@ -301,7 +301,14 @@ def written(
     from mptq_export.write import load_milliseconds, write_export
 
     report = write_export(
-        request.out, loaded, graph, recipe, images=images, min_ort=request.min_ort, force=request.force
+        request.out,
+        loaded,
+        graph,
+        recipe,
+        images=images,
+        min_ort=request.min_ort,
+        force=request.force,
+        track=track,
     )
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs

@@ -13,6 +13,7 @@ from mptq_export.data.model_classes import CHECKPOINT, MAP
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.progress import Track, untracked
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.rules import check_target, in_form
 
@@ -35,6 +36,7 @@ def write_export(
     images: "torch.Tensor | None" = None,
     min_ort: str | None = None,
     force: bool = True,
+    track: Track = untracked,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
@@ -47,6 +49,7 @@ def write_export(
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
         min_ort: the oldest onnxruntime that shall open the file; None for no wish.
         force: replace files that are there.
+        track: wraps an iterable with a progress bar.
 
     Returns:
         onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
@@ -76,7 +79,7 @@ def write_export(
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
-        report = verify_model(path, inputs, most_bytes=MOST_BYTES)
+        report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
         if not report.passed:
             raise MptqError(
                 f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
