@@ -20,7 +20,7 @@ from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.ops.table import OPS
 from mptq_export.verify.rare_types import to_array
 
-#: These take most of the time that it takes to make the tests.
+#: Tests of these take most of the time that it takes to make all; those of ops that are not here are left out.
 POOLING = {"averagepool": "AveragePool", "lppool": "LpPool", "maxpool": "MaxPool"}
 
 #: Tests that are refused, and what the refusal says.
@@ -56,10 +56,9 @@ class Case:
 def cases() -> tuple[Case, ...]:
     """Every test all of whose nodes are ops of `kernels_ref`."""
     prefix = "onnx.backend.test.case.node"
-    assert not OPS.keys() & POOLING.values()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in POOLING:
+        for name in (name for name, op in POOLING.items() if op not in OPS):
             patch.setitem(sys.modules, f"{prefix}.{name}", ModuleType(name))
         from onnx.backend.test.case.node import collect_testcases
 
