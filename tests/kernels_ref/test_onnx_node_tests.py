@@ -27,7 +27,22 @@ POOLING = {"averagepool": "AveragePool", "lppool": "LpPool", "maxpool": "MaxPool
 REFUSED = {
     "test_identity_sequence": "graph input x is not a tensor",
     "test_identity_opt": "graph input opt_in is not a tensor",
-}
+    "test_maxpool_with_argmax_2d_precomputed_pads": "the places of the maxima are not supported",
+    "test_maxpool_with_argmax_2d_precomputed_strides": "the places of the maxima are not supported",
+} | dict.fromkeys(
+    (
+        "test_averagepool_2d_ceil",
+        "test_averagepool_2d_ceil_last_window_starts_on_pad",
+        "test_averagepool_2d_dilations",
+        "test_averagepool_3d_dilations_small",
+        "test_averagepool_3d_dilations_large_count_include_pad_is_0_ceil_mode_is_True",
+        "test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True",
+        "test_maxpool_2d_ceil",
+        "test_maxpool_2d_ceil_output_size_reduce_by_one",
+        "test_maxpool_3d_dilations_use_ref_impl_large",
+    ),
+    "sizes that are rounded up are not supported",
+)
 #: What onnxruntime 1.32 knows; newer opsets are tried as this one.
 NEWEST_OPSET = 25
 NOT_THERE = (

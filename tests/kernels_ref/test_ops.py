@@ -152,8 +152,8 @@ FOUR_BITS = [
     ([-8, -1, 0, 7], TensorProto.INT4, TensorProto.UINT4, [8, 15, 0, 7]),
     ([0, 8, 15], TensorProto.UINT4, TensorProto.INT4, [0, -8, -1]),
     ([0, 8, 15], TensorProto.UINT4, TensorProto.FLOAT, [0, 8, 15]),
-    ([-7.6, 3.7, 0.5], TensorProto.FLOAT, TensorProto.INT4, [-7, 3, 0]),
-    ([15.9, 3.7, 0.5], TensorProto.FLOAT, TensorProto.UINT4, [15, 3, 0]),
+    ([-7.6, 3.7, 0.25], TensorProto.FLOAT, TensorProto.INT4, [-8, 4, 0]),  # rounded, as onnxruntime rounds
+    ([14.9, 3.7, 0.25], TensorProto.FLOAT, TensorProto.UINT4, [15, 4, 0]),
 ]
 
 
