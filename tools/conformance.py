@@ -231,7 +231,10 @@ def exported(model: torch.nn.Module, side: int) -> int:
         onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)
         report = verify_model(path, [images[-2:].numpy()])
     if not report.passed:
-        raise ValueError(f"{report.differing} values differ, {len(report.plan.floating)} matmuls in float")
+        raise ValueError(
+            f"{report.verdict}: {report.differing} values differ, {len(report.plan.floating)} matmuls in float, not "
+            f"proved: {'; '.join(report.reservations) or 'nothing'}"
+        )
     return report.values
 
 
