@@ -68,8 +68,11 @@ def test_the_oldest_version_stands_in_the_file_the_summary_and_the_json(export: 
         (("--min-ort", "1.22", "--mixed", "1MB"), "--mixed with a file size needs"),
     ],
 )
-def test_what_cannot_fit_is_refused_before_the_work(export: Export, options: tuple[str, ...], words: str):
-    result, path = export("m", "--calib", "nowhere", *options)
+def test_what_cannot_fit_is_refused_before_the_work(
+    export: Export, tmp_path: Path, options: tuple[str, ...], words: str
+):
+    (tmp_path / "no images").mkdir()
+    result, path = export("m", "--calib", tmp_path / "no images", *options)
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
