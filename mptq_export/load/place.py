@@ -45,8 +45,9 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
             matter.
     """
     wanted = shapes_of(model.state_dict())
-    if tensors.keys() == wanted.keys():
-        converted = Converted(tensors)
+    more = tensors.keys() - wanted.keys()
+    if wanted.keys() <= tensors.keys() and all(reason_of(name, tensors) is not None for name in more):
+        converted = Converted(tensors)  # timm's own names: a conversion could only misread them
     else:
         converted = convert(tensors, model)
         if converted.computed:
