@@ -15,6 +15,7 @@ from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 from mptq_export.progress import Track, untracked
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort
     model = in_form(model, target)
     check_oldest(model, min_ort)
     metadata[OLDEST_KEY] = oldest_onnxruntime(model)
+    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:
