@@ -66,7 +66,10 @@ def write_export(
 
     def write(path: Path) -> None:
         model = pending.pop()
-        inputs, start = check_inputs(model, macs, images, loaded.preprocessing), perf_counter()
+        inputs, start = (
+            check_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing),
+            perf_counter(),
+        )
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
