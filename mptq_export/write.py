@@ -73,7 +73,11 @@ def write_export(
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
-        report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        try:
+            report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        except MptqError as error:  # of a file that has a temporary name as yet
+            reason = str(error).replace(str(path), "it")
+            raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error
         if not report.passed:
             raise MptqError(
                 f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"

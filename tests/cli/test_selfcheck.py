@@ -59,6 +59,22 @@ def test_results_that_depend_on_the_batch_are_not_written(
     refused(work / "m.pt", "--calib", work / "calib", words=words)
 
 
+def test_a_file_that_runs_one_image_alone_is_not_written(
+    work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    original = write.tie
+
+    def tie(model: onnx.ModelProto, recipe: Any) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1, CLASSES], np.int64), "one.shape"))
+        appended(model.graph, helper.make_node("Reshape", ["inner", "one.shape"], ["logits"], "one"))
+        original(model, recipe)
+
+    monkeypatch.setattr(write, "tie", tie)
+    words = ("m.mptq.onnx was not written: kernels_ref cannot run it with 3 inputs at once", "please report the model")
+    line = refused(work / "m.pt", "--calib", work / "calib", words=words)
+    assert str(work) not in line  # its name was a temporary one
+
+
 def picture(batch: np.ndarray) -> bool:
     """Of many values, as even images have not, and none as far out as in noise."""
     return any(np.abs(row).max() < 3 and len(np.unique(row)) > 9 for row in batch)
