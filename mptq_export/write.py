@@ -76,11 +76,18 @@ def write_export(
 
     def write(path: Path) -> None:
         model = pending.pop()
-        inputs, start = check_inputs(model, macs, images, loaded.preprocessing), perf_counter()
+        inputs, start = (
+            check_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing),
+            perf_counter(),
+        )
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
-        report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        try:
+            report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        except MptqError as error:  # of a file that has a temporary name as yet
+            reason = str(error).replace(str(path), "it")
+            raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error
         if not report.passed:
             raise MptqError(
                 f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
