@@ -19,7 +19,9 @@ def check_inputs(request: ExportRequest) -> None:
         check_checkpoint_path(Path(request.model))
     if request.recipe is not None and not request.recipe.is_file():
         what = "is a folder" if request.recipe.is_dir() else "does not exist"
-        raise MptqError(f"--recipe {request.recipe} {what}; name the .recipe.json beside an exported file")
+        raise MptqError(
+            f"cannot read the recipe {request.recipe}: it {what}; name the .recipe.json beside an exported file"
+        )
     if request.calib is not None:
         _check_calibration(request.calib)
     check_options(request.model_kwargs or {}, request.inputs)

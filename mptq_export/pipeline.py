@@ -15,7 +15,7 @@ from mptq_export.outputs import check_outputs
 from mptq_export.progress import Tell, Track, untold, untracked
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.request import ExportRequest
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.rules import storage_for, warnings_of
 
 if TYPE_CHECKING:
     import torch
@@ -319,7 +319,8 @@ def written(
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
     size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
-    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
+    aimed = warnings_of(recipe.settings.get("target", "ort"))
+    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()), *aimed)
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
         data = (request.calib, request.count, request.reading)

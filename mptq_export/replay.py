@@ -50,7 +50,7 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
         if found != recipe.model.get(key):
             raise MptqError(
                 f"{path} is the recipe of another model: {what} {recipe.model.get(key)}, the checkpoint's {found}; "
-                "give the checkpoint, --arch, --model-kwargs and --img-size of that export, or export again"
+                "give the checkpoint, --arch, --model-kwargs and --img-size of then, or export again with --calib"
             )
     if identity["weights_sha256"] != recipe.model.get("weights_sha256"):
         raise MptqError(f"{path} is the recipe of another model: its weights (weights_sha256) differ; {advice}")
@@ -61,8 +61,8 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
         part = other[0].rpartition(".")[2]
         option = {"input_size": "--img-size and --in-chans"}.get(part, option_of(part))
         raise MptqError(
-            f"{path} was made with {part} {str(made_with.get(other[0]))[:80]}, the checkpoint's is "
-            f"{preprocessing[other[0]]}; give the same {option} as then, or export again with --calib"
+            f"{path} is the recipe of another model: its preprocessing has {part} {str(made_with.get(other[0]))[:80]}, "
+            f"the checkpoint's {preprocessing[other[0]]}; give the same {option} as then, or export again with --calib"
         )
 
 

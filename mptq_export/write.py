@@ -15,6 +15,7 @@ from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 from mptq_export.progress import Track, untracked
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -75,11 +76,18 @@ def write_export(
 
     def write(path: Path) -> None:
         model = pending.pop()
-        inputs, start = check_inputs(model, macs, images, loaded.preprocessing), perf_counter()
+        inputs, start = (
+            check_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing),
+            perf_counter(),
+        )
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
-        report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        try:
+            report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        except MptqError as error:  # of a file that has a temporary name as yet
+            reason = str(error).replace(str(path), "it")
+            raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error
         if not report.passed:
             raise MptqError(
                 f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
@@ -130,6 +138,7 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort
     model = in_form(model, target)
     check_oldest(model, min_ort)
     metadata[OLDEST_KEY] = oldest_onnxruntime(model)
+    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:

@@ -46,7 +46,7 @@ def largest_change(graph: Graph, images: torch.Tensor, expected: torch.Tensor) -
     for batch in (batch for batch in BATCHES if batch <= len(images)):
         try:
             found = evaluate(graph, images[:batch])
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             if "memory" in str(error):
                 raise
             return math.inf  # sizes that do not fit

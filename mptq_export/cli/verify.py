@@ -55,9 +55,9 @@ def main(
 ) -> int:
     """Compare onnxruntime with kernels_ref on every tensor of MODEL and list the kernels that ran.
 
-    The verdict is "exact" when every tensor is equal and so must be on other inputs and CPUs: onnxruntime ran the
-    kernels that kernels_ref computed, and each of these claims equal bits. It is "equal on these inputs" when something
-    stands against that (each is named), and "different" when a value differs.
+    The verdict is "exact" when every tensor is equal and that is no chance of these inputs: onnxruntime ran the kernels
+    that kernels_ref computed, and each of these claims equal bits. It is "equal on these inputs" when something stands
+    against that (each is named), and "different" when a value differs.
 
     Exit status: 0 exact; 3 equal on these inputs, or a matmul in float; 1 different, a result depends on the batch, or
     MODEL is not as it was written; 2 when MODEL, the recipe or the images cannot be used. A MODEL that is not

@@ -70,7 +70,7 @@ class BatchCheck:
         """What to add to a complaint that came while a batch ran: nothing, or that it ran at one."""
         if self._running == 1 or not self._free or not self.sizes[1]:
             return ""
-        return f" {self._running} inputs at once, though it leaves the batch free and one runs"
+        return f" with {self._running} inputs at once, though it leaves the batch free and one runs (see --batch)"
 
     def _compare(self, batch: Array, rows: list[Array]) -> None:
         alone = [self._run({self._spec.name: row}) for row in rows]

@@ -64,7 +64,7 @@ def verify_model(
         except InterpreterError as error:
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
     producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
-    uncertain = uncertain_tables(original, reference, tables)
+    uncertain, live = uncertain_tables(original, reference, tables), _live(original)
     del original  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
@@ -122,7 +122,7 @@ def verify_model(
         instrumented=instrumented,
         plan=plan,
         origin=origin,
-        unclaimed=_unclaimed(reference.unclaimed, tables, uncertain),
+        unclaimed=_unclaimed(reference.unclaimed, live, tables, uncertain),
         batches=dict(batches.sizes),
         outputs_only=batches.outputs_only,
         together=batches.differences,
@@ -132,12 +132,23 @@ def verify_model(
     return found
 
 
-def _unclaimed(found: Mapping[str, str], tables: Collection[str], uncertain: Mapping[str, str]) -> dict[str, str]:
-    """What comes without a claim of equal bits and is not certified either."""
+def _live(model: onnx.ModelProto) -> set[str]:
+    """The tensors that an output depends on."""
+    live = {entry.name for entry in model.graph.output}
+    for node in reversed(model.graph.node):
+        if live.intersection(filter(None, node.output)):
+            live.update(node.input)
+    return live
+
+
+def _unclaimed(
+    found: Mapping[str, str], live: Collection[str], tables: Collection[str], uncertain: Mapping[str, str]
+) -> dict[str, str]:
+    """What comes without a claim of equal bits, is not certified either, and matters to an output."""
     return {
         name: f"{reason}; {uncertain[name]}" if name in uncertain else reason
         for name, reason in found.items()
-        if name not in tables or name in uncertain
+        if name in live and (name not in tables or name in uncertain)
     }
 
 

@@ -34,8 +34,8 @@ _MISTAKES = {
     ("hub",): "config.json",
     ("m.pt", "--calib", "nope"): "--calib nope does not exist",
     ("m.pt", "--calib", "m.h5"): "neither a folder of images nor",
-    ("m.pt", "--recipe", "nope.recipe.json"): "--recipe nope.recipe.json does not exist",
-    ("m.pt", "--recipe", "hub"): "--recipe hub is a folder",
+    ("m.pt", "--recipe", "nope.recipe.json"): "cannot read the recipe nope.recipe.json: it does not exist",
+    ("m.pt", "--recipe", "hub"): "cannot read the recipe hub: it is a folder",
     ("m.pt", "--mixed", "2.5"): "--mixed 2.5 cannot be met: no layer goes below 3 bits",
     ("m.pt", "--mixed", "9"): "--mixed 9 is above --mixed-range",
     ("m.pt", "--mixed", "4", "--mixed", "4.0MB"): "not several of them",
@@ -150,7 +150,9 @@ def test_the_summary_says_what_was_read(work: Path):
 def test_a_recipe_asks_for_the_same_options(work: Path, refused: Callable[..., str]):
     assert run(work / "m.pt", "--calib", work / "calib", "--mean", "0.3", "--method", "paper").exit_code == 0
     recipe = ("--recipe", work / "m.mptq.recipe.json", "-o", work / "b.onnx")
-    refused(work / "m.pt", *recipe, words=("was made with mean [0.3, 0.3, 0.3]", "give the same --mean as then"))
+    refused(
+        work / "m.pt", *recipe, words=("its preprocessing has mean [0.3, 0.3, 0.3]", "give the same --mean as then")
+    )
     refused(work / "m.pt", *recipe, "--mean", "0.3", "--std", "2", words=("give the same --std",))
     result = run(work / "m.pt", *recipe, "--mean", "0.3")
     assert result.exit_code == 0, (result.output, result.exception)

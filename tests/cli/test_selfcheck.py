@@ -59,6 +59,22 @@ def test_results_that_depend_on_the_batch_are_not_written(
     refused(work / "m.pt", "--calib", work / "calib", words=words)
 
 
+def test_a_file_that_runs_one_image_alone_is_not_written(
+    work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    original = write.tie
+
+    def tie(model: onnx.ModelProto, recipe: Any) -> None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1, CLASSES], np.int64), "one.shape"))
+        appended(model.graph, helper.make_node("Reshape", ["inner", "one.shape"], ["logits"], "one"))
+        original(model, recipe)
+
+    monkeypatch.setattr(write, "tie", tie)
+    words = ("m.mptq.onnx was not written: kernels_ref cannot run it with 3 inputs at once", "please report the model")
+    line = refused(work / "m.pt", "--calib", work / "calib", words=words)
+    assert str(work) not in line  # its name was a temporary one
+
+
 def picture(batch: np.ndarray) -> bool:
     """Of many values, as even images have not, and none as far out as in noise."""
     return any(np.abs(row).max() < 3 and len(np.unique(row)) > 9 for row in batch)
@@ -107,11 +123,11 @@ def test_what_was_checked_is_said(work: Path):
 
 def test_the_number_of_inputs_follows_from_the_work():
     whole = {"images": 16, "random": 4, "constant": 9, "extreme": 14}
-    assert check_counts(int(1e6), 0) == whole
-    assert check_counts(int(1e9), 128) == whole
-    smallest = check_counts(int(1e12), 0)
+    assert check_counts(int(1e6), 0, "paper") == whole
+    assert check_counts(int(1e9), 128, "paper") == check_counts(int(1e9), 32, "best") == whole
+    smallest = check_counts(int(1e12), 0, "best")
     assert min(smallest.values()) >= 1 and FEWEST <= sum(smallest.values()) <= FEWEST + 2
-    some = check_counts(int(1.2e9), 8)
+    some = check_counts(int(1.2e9), 8, "paper")
     assert sum(smallest.values()) < sum(some.values()) < sum(whole.values())
 
 
@@ -120,6 +136,6 @@ def test_pictures_are_spread_over_the_calibration_images():
     preprocessing = Preprocessing(size, (0.5,) * 3, (0.25,) * 3)
     graph = helper.make_graph([], "g", [helper.make_tensor_value_info("input", 1, ["batch", *size])], [])
     calibrated = torch.cat([images(KIND, 20), images(KIND, 20, 1)])
-    found = np.concatenate(list(check_inputs(helper.make_model(graph), 1, calibrated, preprocessing)))
+    found = np.concatenate(list(check_inputs(helper.make_model(graph), 1, calibrated, "best", preprocessing)))
     at = [i for i, image in enumerate(calibrated.numpy()) if any(np.array_equal(image, row) for row in found)]
     assert len(at) == 16 and at[0] == 0 and at[-1] >= 36 and set(np.diff(at)) == {2, 3}

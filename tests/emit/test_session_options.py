@@ -40,3 +40,9 @@ def test_int8_weights_and_zero_points_have_one_reader(kind: str, bits: tuple[int
     read = [name for node in model.graph.node for name in node.input if name in int8]
     assert len(read) > 10
     assert len(read) == len(set(read))
+
+
+@pytest.mark.parametrize(("kind", "bits"), CASES)
+def test_flushing_subnormal_numbers_changes_no_bit(kind: str, bits: tuple[int, int]):
+    model = emitted(kind, bits)
+    assert np.array_equal(run(model, kind, {"session.set_denormal_as_zero": "1"}), run(model, kind, {}))

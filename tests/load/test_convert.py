@@ -74,6 +74,43 @@ def test_the_part_that_a_mask_sets_to_zero_may_be_dropped_and_no_other(tmp_path:
     assert "blocks.0.attn.qkv.bias (32 values of it)" in message
 
 
+def test_timms_own_names_are_not_converted(tmp_path: Path):
+    """Beside a `mask_token`, timm takes the norm for one that it has to rename."""
+    model = timm.create_model("vit_small_patch16_dinov3", **DINO).eval()
+    torch.save({**model.state_dict(), "mask_token": torch.zeros(1, 32)}, tmp_path / "m.pt")
+    loaded = load_model(tmp_path / "m.pt", arch="vit_small_patch16_dinov3", model_kwargs=DINO)
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(loaded.model(images), model(images))
+
+
+def test_the_image_tower_of_a_clip(tmp_path: Path):
+    """Its projection has no bias: timm makes one up, of zeros. The text tower is left out."""
+    torch.manual_seed(0)
+    model = timm.create_model("vit_base_patch16_clip_224", **VIT).eval()
+    model.head.bias.data.zero_()
+    inside = {"patch_embed.proj": "conv1", "blocks.": "transformer.resblocks.", "norm_pre": "ln_pre", "norm1": "ln_1"}
+    inside |= {"norm2": "ln_2", "qkv.": "in_proj_", "attn.proj": "attn.out_proj", "fc1": "c_fc", "fc2": "c_proj"}
+    stored: dict[str, Tensor] = {
+        "text_projection": torch.ones(8, 8),
+        "transformer.resblocks.0.ln_1.bias": torch.ones(8),
+    }
+    for name, tensor in model.state_dict().items():
+        named = {"cls_token": "class_embedding", "pos_embed": "positional_embedding", "head.weight": "proj"}.get(
+            name, name
+        )
+        named = f"ln_post.{name[5:]}" if name.startswith("norm.") else named
+        for ours, theirs in inside.items():
+            named = named.replace(ours, theirs)
+        if name != "head.bias":
+            stored[f"visual.{named}"] = tensor.T.contiguous() if name == "head.weight" else tensor.squeeze(0)
+    stored["visual.class_embedding"] = stored["visual.class_embedding"].squeeze(0)
+    torch.save(stored, tmp_path / "m.pt")
+    loaded = load_model(tmp_path / "m.pt", arch="vit_base_patch16_clip_224", model_kwargs=VIT)
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(loaded.model(images), model(images))
+    assert "text tower" in loaded.notes[0]
+
+
 def test_an_unknown_tensor_is_an_error_a_known_one_a_note(tmp_path: Path):
     tensors = timm.create_model(NAME, **VIT).state_dict()
     torch.save({**tensors, "mask_token": torch.ones(1, 32), "decoder_pred.weight": torch.ones(3)}, tmp_path / "m.pt")

@@ -11,12 +11,13 @@ from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import MINMAX
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 
 from .conftest import Export
 
 
-def says(path: Path) -> str:
-    return next(entry.value for entry in onnx.load(path).metadata_props if entry.key == OLDEST_KEY)
+def says(path: Path, key: str = OLDEST_KEY) -> str:
+    return next(entry.value for entry in onnx.load(path).metadata_props if entry.key == key)
 
 
 def model(bits: int, storage: str) -> onnx.ModelProto:
@@ -45,6 +46,7 @@ def test_the_oldest_version_stands_in_the_file_the_summary_and_the_json(export: 
     result, path = export("new", "--count", 4, "--bits", "4/8", "--method", "paper", "--json", tmp_path / "new.json")
     assert result.exit_code == 0, (result.output, result.exception)
     assert says(path) == "1.23"
+    assert says(path, PRECONDITIONS_KEY) == preconditions("float32")
     assert "onnxruntime 1.23 or newer" in result.output
     assert json.loads((tmp_path / "new.json").read_text())["min_onnxruntime"] == "1.23"
     recipe = path.with_suffix(".recipe.json")
@@ -68,8 +70,11 @@ def test_the_oldest_version_stands_in_the_file_the_summary_and_the_json(export: 
         (("--min-ort", "1.22", "--mixed", "1MB"), "--mixed with a file size needs"),
     ],
 )
-def test_what_cannot_fit_is_refused_before_the_work(export: Export, options: tuple[str, ...], words: str):
-    result, path = export("m", "--calib", "nowhere", *options)
+def test_what_cannot_fit_is_refused_before_the_work(
+    export: Export, tmp_path: Path, options: tuple[str, ...], words: str
+):
+    (tmp_path / "no images").mkdir()
+    result, path = export("m", "--calib", tmp_path / "no images", *options)
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1

@@ -52,7 +52,7 @@ def test_a_file_that_takes_one_input_alone_says_so(tmp_path: Path):
     path = reshaped(tmp_path / "one.onnx", [1, N])
     result = CliRunner().invoke(main, [str(path)])
     assert result.exit_code == 2
-    assert "3 inputs at once, though it leaves the batch free and one runs" in result.stderr
+    assert "with 3 inputs at once, though it leaves the batch free and one runs (see --batch)" in result.stderr
     assert CliRunner().invoke(main, [str(path), "--batch", "1"]).exit_code == 0
 
 

@@ -25,7 +25,7 @@ KEY = "mptq.min_onnxruntime"
 
 def version_of(folder: Path) -> str:
     """The version that pip installed into a folder."""
-    found = [path.name.split("-")[1] for path in folder.glob("onnxruntime-*.dist-info")]
+    found = [path.name.split("-")[1].removesuffix(".dist") for path in folder.glob("onnxruntime-*.dist-info")]
     if len(found) != 1:
         raise SystemExit(f"{folder} holds no onnxruntime; fill it with pip install --target")
     return found[0]
