@@ -4,13 +4,15 @@ They are what the command lines run. `from mptq_export import load` gives the sa
 when one is first asked for.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
-from mptq_export.errors import MptqError
+from mptq_export.data.reading import USUAL
+from mptq_export.errors import MptqError, MptqWarning
 from mptq_export.files import check_writable
 from mptq_export.load.model import LoadedModel
 from mptq_export.load.run import load
@@ -28,6 +30,7 @@ __all__ = [
     "ExportResult",
     "LoadedModel",
     "MptqError",
+    "MptqWarning",
     "VerifyReport",
     "allocate",
     "calibrate",
@@ -49,6 +52,7 @@ def export(
     input_type: str | None = None,
     weight_storage: str | None = None,
     target: str | None = None,
+    min_ort: str | None = None,
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
     force: bool = False,
@@ -68,6 +72,7 @@ def export(
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
         target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`.
+        min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         force: replace existing files.
@@ -89,11 +94,14 @@ def export(
         out=Path(out),
         arch=loaded.options.arch,
         model_kwargs=dict(loaded.options.model_kwargs),
+        inputs=loaded.options.inputs,
         features=None if recipe or not loaded.features else tuple(feature.index for feature in loaded.features),
         trust=loaded.options.trust,
         recipe=None if recipe is None else Path(recipe),
         calib=calibrated.calib if isinstance(calibrated, Calibrated) else None,
         count=calibrated.count if isinstance(calibrated, Calibrated) else 0,
+        reading=calibrated.reading if isinstance(calibrated, Calibrated) else USUAL,
+        class_map=calibrated.class_map if isinstance(calibrated, Calibrated) else None,
         bits=bits or (8, 8),
         pins=dict(settings.pins if settings else pins or {}),
         method=method or (source.method if isinstance(source, Allocation) else "best"),
@@ -101,6 +109,7 @@ def export(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=None if float_onnx is None else Path(float_onnx),
         kit=None if kit is None else Path(kit),
         force=force,
@@ -110,10 +119,18 @@ def export(
         check_storage(request, source.settings)
         check_writable(front_path(request.out), force=force)
         begin(request, source.calibrated)
-        return reported(export_allocations(request, [request], [source], track)[0])
+        return _told(reported(export_allocations(request, [request], [source], track)[0]), loaded)
     if isinstance(source, Calibrated):
-        return export_calibrated(request, source, track)
-    return export_recipe(request, source, track)
+        return _told(export_calibrated(request, source, track), loaded)
+    return _told(export_recipe(request, source, track), loaded)
+
+
+def _told(result: ExportResult, loaded: LoadedModel) -> ExportResult:
+    """The result, after Python's own warnings told what `load` did not tell already."""
+    for sentence in result.warnings:
+        if sentence not in loaded.warnings:
+            warnings.warn(sentence, MptqWarning, stacklevel=3)
+    return result
 
 
 def _check_options(

@@ -1,4 +1,4 @@
-"""The one exception that reaches a user."""
+"""The one exception that reaches a user, and the one warning."""
 
 _LONGEST = 2000
 
@@ -17,3 +17,7 @@ class MptqError(Exception):
         text = " ".join(line.strip() for line in message.splitlines())
         line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}")
+
+
+class MptqWarning(UserWarning):
+    """What the user of the Python API must know before a result is used; the command lines print it themselves."""

@@ -21,11 +21,12 @@ def check_writable(path: Path, *, force: bool) -> None:
         force: whether an existing file may be replaced.
 
     Raises:
-        MptqError: the folder is missing or not writable, `path` is a folder, or the file exists and `force` is off.
+        MptqError: the folder is not writable or cannot be made, `path` is a folder, or the file exists and `force` is
+            off.
     """
-    folder = path.parent
+    folder = next(each for each in path.absolute().parents if each.exists())  # those below it will be made
     if not folder.is_dir():
-        raise MptqError(f"cannot write {path}: the folder {folder} does not exist; create it or choose another -o")
+        raise MptqError(f"cannot write {path}: {folder} is a file, not a folder; choose another -o")
     if path.is_dir():
         raise MptqError(f"cannot write {path}: it is a folder; name a file")
     if path.exists() and not force:
@@ -66,7 +67,8 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]], *, force: boo
     temporaries = {path: path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}") for path in writers}
     try:
         for path, write in writers.items():
-            with _named(path):
+            with _named(path, temporaries[path]):
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _remove_left_over(path)
                 temporaries[path].touch()
                 mode = temporaries[path].stat().st_mode
@@ -115,9 +117,14 @@ def _remove_left_over(path: Path) -> None:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn a failure of the system into one line with the path."""
+def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn a failure into one line with the path, not with that of the temporary file."""
     try:
         yield
+    except MptqError as error:
+        text = str(error)
+        if temporary is None or temporary.name not in text:
+            raise
+        raise MptqError(text.replace(str(temporary), str(path)).replace(temporary.name, path.name)) from error
     except OSError as error:
         raise MptqError(f"cannot write {path}: {error.strerror or error}; free space or choose another -o") from error

@@ -12,9 +12,10 @@ from mptq_export.files import check_writable, write_atomic
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
-from mptq_export.progress import Track
+from mptq_export.progress import Tell, Track, untold
 from mptq_export.request import ExportRequest
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.oldest import storage_in
+from mptq_export.targets.rules import check_target, storage_for
 
 if TYPE_CHECKING:
     from mptq_export.allocate.run import Allocation, Tick
@@ -45,6 +46,7 @@ def export_mixed(
     resume: bool,
     track: Track,
     tick: "Tick | None" = None,
+    tell: Tell = untold,
 ) -> list[ExportResult]:
     """Search widths under every budget and export each result.
 
@@ -57,6 +59,7 @@ def export_mixed(
         resume: go on with the journal of an interrupted search.
         track: wraps an iterable with a progress bar.
         tick: called after every accepted step with the mean widths of weights and activations.
+        tell: gets the warnings of the model and of the calibration inputs before the search.
 
     Raises:
         MptqError: any problem that the user can act on.
@@ -66,6 +69,7 @@ def export_mixed(
 
     mixed.check()
     check_storage(request, mixed)
+    check_range(request, mixed)
     budgets = tuple(budget.text for budget in mixed.budgets)
     outputs, kits = mixed_outputs(request.out, budgets), mixed_kits(request.kit, budgets)
     requests = [
@@ -79,7 +83,7 @@ def export_mixed(
     check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_asked(request, mixed.bits[0], track)
+    calibrated = calibrate_asked(request, mixed.bits[0], track, tell, mixed.check_graph)
     begin(request, calibrated)
     found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
     results = export_allocations(request, requests, found, track)
@@ -88,14 +92,32 @@ def export_mixed(
 
 
 def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
-    """Refuse a file size as the budget where every width takes a byte.
+    """Refuse a file size as the budget where every width takes a byte, and weights that the oldest runtime cannot read.
 
     Raises:
-        MptqError: it is asked for.
+        MptqError: one of them is asked for.
     """
-    storage = storage_for(request.target or "ort", request.weight_storage)
+    asked = storage_in(request.min_ort, request.weight_storage, mixed.bits)
+    storage = storage_for(request.target or "ort", asked)
     if storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
-        raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
+        raise MptqError(
+            "--mixed with a file size needs --weight-storage packed (and --min-ort 1.23, if any): with int8 all widths "
+            "have one size"
+        )
+
+
+def check_range(request: ExportRequest, mixed: "MixedSettings") -> None:
+    """Refuse widths to try that the target does not take.
+
+    Raises:
+        MptqError: the narrowest is one.
+    """
+    if request.target is None:
+        return
+    low, high = mixed.bits[0], mixed.bits[-1]
+    # A file size is met by weights alone, a latency by activations.
+    lowest = {"bits": (low, low), "bytes": (low, high), "latency": (high, low)}
+    check_target(request.target, request.weight_storage, [lowest[budget.kind] for budget in mixed.budgets])
 
 
 def export_allocations(
@@ -118,8 +140,8 @@ def export_allocations(
         settings["search"] = _evidence(allocation)
         graph, recipe = search.space.final(allocation.found.widths, identity_of(calibrated.loaded), settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
-        warnings, command = calibrated.source.warnings, command_of(whole, allocation.settings)
-        exported.append(written(one, calibrated.loaded, warnings, graph, recipe, calibrated.images, command, track))
+        command = command_of(whole, allocation.settings)
+        exported.append(written(one, calibrated.loaded, graph, recipe, calibrated.images, command, track))
     text = json.dumps(allocations[0].front, indent=1) + "\n"
 
     def write(path: Path) -> None:

@@ -1,17 +1,21 @@
 """Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mptq_export import __version__
 from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.data.classes import FOLDERS
+from mptq_export.data.model_classes import MAP
 from mptq_export.errors import MptqError
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
-from mptq_export.progress import Track, untracked
+from mptq_export.progress import Tell, Track, untold, untracked
+from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.request import ExportRequest
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.rules import storage_for, warnings_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +33,13 @@ class ExportResult:
     Attributes:
         request: what was asked for.
         loaded: the model that was read.
-        warnings: what the user should know about the model and the calibration inputs, a sentence each.
+        warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         recipe: all decisions and the proof.
         report: onnxruntime against `kernels_ref` on the inputs of `selfcheck`, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
+        min_ort: the oldest onnxruntime that opens the file.
     """
 
     request: ExportRequest
@@ -45,14 +50,16 @@ class ExportResult:
     float_bytes: int
     onnx_bytes: int
     load_ms: float
+    min_ort: str
 
 
-def export_model(request: ExportRequest, track: Track = untracked) -> ExportResult:
+def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = untold) -> ExportResult:
     """Run the whole pipeline.
 
     Args:
         request: what to export.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings of the model and of the calibration inputs before the long work.
 
     Returns:
         What was written. The ONNX file exists only after it was proved exact and compared with the reference.
@@ -62,50 +69,78 @@ def export_model(request: ExportRequest, track: Track = untracked) -> ExportResu
     """
     check_outputs(request)
     if request.recipe is not None:
-        return export_recipe(request, load_asked(request), track)
-    return export_calibrated(request, calibrate_asked(request, request.bits[0], track), track)
+        return export_recipe(request, load_asked(request, tell), track, tell)
+    return export_calibrated(request, calibrate_asked(request, request.bits[0], track, tell), track)
 
 
-def load_asked(request: ExportRequest) -> "LoadedModel":
-    """Load the model that a request names."""
-    from mptq_export.load.run import load
+def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
+    """Load the model that a request names, and tell what it warns of."""
+    from mptq_export.load.features import as_backbone
+    from mptq_export.load.model import load_model
     from mptq_export.refusals import check_companion
 
-    loaded = load(
+    loaded = load_model(
         request.model,
         arch=request.arch,
         model_kwargs=request.model_kwargs,
-        features=request.features,
         trust=request.trust,
+        inputs=request.inputs,
     )
+    if request.features is not None:
+        loaded = as_backbone(loaded, request.features)
+    tell(loaded.warnings)
     check_companion(request, loaded)
     return loaded
 
 
 def write_companion(request: ExportRequest, loaded: "LoadedModel") -> None:
     """Write the float model, where it is asked for, compared with torch on two synthetic images."""
-    from mptq_export.data.source import open_calibration
+    from mptq_export.data.probe import probe_inputs
 
     if request.float_onnx is not None:
         from mptq_export.emit.float_onnx import write_float_onnx
 
-        inputs = next(open_calibration(None, loaded.preprocessing, count=2).batches(2))
-        write_float_onnx(loaded.model, inputs, request.float_onnx, loaded.outputs)
+        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), request.float_onnx, loaded.outputs)
 
 
-def calibrate_asked(request: ExportRequest, fewest: int, track: Track = untracked) -> Calibrated:
+def calibrate_asked(
+    request: ExportRequest,
+    fewest: int,
+    track: Track = untracked,
+    tell: Tell = untold,
+    check: "Callable[[Graph], None] | None" = None,
+) -> Calibrated:
     """Load and calibrate the model that a request names.
 
     Args:
         request: what to export.
         fewest: bits that weights will have at least, where no pin says otherwise.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings of the model and of the calibration inputs.
+        check: looks at the graph before the inputs run through it; None: whether every pin matches a layer.
     """
+    from mptq_export.allocate.units import pinned_widths
+    from mptq_export.calibrate.run import torch_device
     from mptq_export.refusals import check_weights
 
-    loaded = load_asked(request)
+    def check_pins(graph: "Graph") -> None:
+        pinned_widths(graph, request.pins)
+
+    torch_device(request.device)
+    loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
-    return calibrate(loaded, request.calib, count=request.count, device=request.device, track=track)
+    calibrated = calibrate(
+        loaded,
+        request.calib,
+        count=request.count,
+        **asdict(request.reading),
+        class_map=request.class_map,
+        device=request.device,
+        track=track,
+        check=check or check_pins,
+    )
+    tell(calibrated.source.warnings)
+    return calibrated
 
 
 def begin(request: ExportRequest, calibrated: Calibrated) -> None:
@@ -132,25 +167,25 @@ def export_calibrated(request: ExportRequest, calibrated: Calibrated, track: Tra
 
     begin(request, calibrated)
     graph, recipe = _built(request, calibrated, track)
-    loaded, warnings = calibrated.loaded, calibrated.source.warnings
-    command = command_of(request)
-    return reported(written(request, loaded, warnings, graph, recipe, calibrated.images, command, track))
+    return reported(written(request, calibrated.loaded, graph, recipe, calibrated.images, command_of(request), track))
 
 
-def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -> ExportResult:
+def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, tell: Tell = untold) -> ExportResult:
     """Write a stored recipe again; synthetic images are only the probe of the rewrites.
 
     Args:
         request: what to export; its outputs were checked.
         loaded: the model that the recipe was made for.
         track: wraps an iterable with a progress bar.
+        tell: gets the warnings that the recipe was calibrated with.
 
     Raises:
         MptqError: the recipe cannot be read, or is that of another model, or memory is too small.
     """
     import torch
 
-    from mptq_export.data.source import open_calibration
+    from mptq_export.capture.batches import BATCHES
+    from mptq_export.data.probe import probe_inputs
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
     from mptq_export.replay import check_model, replay_graph, replay_settings
@@ -164,10 +199,11 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track) -
     if recipe.settings.get("features") and not loaded.features:
         loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
+    tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
     write_companion(request, loaded)
-    probe = torch.from_numpy(next(open_calibration(None, loaded.preprocessing, count=2).batches(2)))
+    probe = torch.from_numpy(probe_inputs(loaded.preprocessing, max(BATCHES)))
     graph = replay_graph(request.recipe, recipe, loaded, probe)
-    return reported(written(request, loaded, (), graph, recipe, None, command_of(request), track))
+    return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 
 
 def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
@@ -197,10 +233,10 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
 
 def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
     """How an export was asked for, as recipes store it."""
-    graph, folders = calibrated.graph, calibrated.source.classes
-    # Where the checkpoint names no classes, one folder a logit does: number i is logit i, as mptq-eval takes it too.
-    features = [feature.index for feature in calibrated.loaded.features]
-    named = calibrated.loaded.class_names is None and len(folders) == graph[graph.output].shape.dims[-1]
+    features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
+    # Names that the checkpoint does not hold: a recipe can give them again.
+    named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
+    warned = list(calibrated.source.warnings)
     return {
         **({"features": features} if features else {}),
         "bits": bits,
@@ -213,8 +249,11 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "pixel_inputs": calibrated.pixel_inputs,
         "calibration": calibrated.source.description,
         "calibration_images": calibrated.stats.images,
+        **({CALIBRATION_WARNINGS: warned} if warned else {}),
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"class_folders": list(folders)} if named and not features else {}),
+        **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
+        **({"exif": True} if calibrated.reading.exif else {}),
+        **({named: list(classes.names)} if named and classes.names else {}),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
 
@@ -240,7 +279,6 @@ def learned(
 def written(
     request: ExportRequest,
     loaded: "LoadedModel",
-    warnings: tuple[str, ...],
     graph: "Graph",
     recipe: "Recipe",
     images: "torch.Tensor | None",
@@ -252,7 +290,6 @@ def written(
     Args:
         request: what was asked for.
         loaded: the float model.
-        warnings: what the user should know.
         graph: prepared graph with the recipe's transforms, on the CPU.
         recipe: all decisions; its proof is filled.
         images: float32 calibration inputs; None where there are none.
@@ -260,27 +297,38 @@ def written(
         track: wraps an iterable with a progress bar.
     """
     from mptq_export.report.collect import Written, write_evidence
+    from mptq_export.targets.oldest import oldest_of_file
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, images=images, force=request.force, track=track)
+    report = write_export(
+        request.out,
+        loaded,
+        graph,
+        recipe,
+        images=images,
+        min_ort=request.min_ort,
+        force=request.force,
+        track=track,
+    )
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
 
-        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
+        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing, request.reading)
         write_kit(request.out, inputs, request.kit, force=request.force)
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
-    size = request.out.stat().st_size
-    made = (request.float_onnx, command, request.recipe)
+    size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
+    aimed = warnings_of(recipe.settings.get("target", "ort"))
+    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()), *aimed)
+    made = (request.float_onnx, command, request.recipe, warnings)
     try:
-        done = Written(
-            request.out, loaded, graph, recipe, report, weights, load_ms, *made, request.calib, request.count
-        )
+        data = (request.calib, request.count, request.reading)
+        done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made, *data)
         write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
-    return ExportResult(request, loaded, (*loaded.notes, *warnings), recipe, report, weights, size, load_ms)
+    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms, min_ort)
 
 
 def reported(result: ExportResult) -> ExportResult:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mptq_export.errors import MptqError
+from mptq_export.load.inputs import option_of
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
 
@@ -48,12 +50,20 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
         if found != recipe.model.get(key):
             raise MptqError(
                 f"{path} is the recipe of another model: {what} {recipe.model.get(key)}, the checkpoint's {found}; "
-                f"{advice}"
+                "give the checkpoint, --arch, --model-kwargs and --img-size of then, or export again with --calib"
             )
     if identity["weights_sha256"] != recipe.model.get("weights_sha256"):
         raise MptqError(f"{path} is the recipe of another model: its weights (weights_sha256) differ; {advice}")
-    if preprocessing != recipe.settings.get("preprocessing"):
-        raise MptqError(f"{path} is the recipe of another model: its preprocessing differs; {advice}")
+    made_with = recipe.settings.get("preprocessing")
+    made_with = made_with if isinstance(made_with, dict) else {}
+    other = [key for key in preprocessing if preprocessing[key] != made_with.get(key)]
+    if other:
+        part = other[0].rpartition(".")[2]
+        option = {"input_size": "--img-size and --in-chans"}.get(part, option_of(part))
+        raise MptqError(
+            f"{path} is the recipe of another model: its preprocessing has {part} {str(made_with.get(other[0]))[:80]}, "
+            f"the checkpoint's {preprocessing[other[0]]}; give the same {option} as then, or export again with --calib"
+        )
 
 
 def replay_settings(
@@ -77,9 +87,10 @@ def replay_settings(
     for name in ("bits", "calibration"):
         if not isinstance(recipe.settings[name], str):
             raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
-    folders = recipe.settings.get("class_folders", [])
-    if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
-        raise MptqError(f"{path}: the settings' class_folders are no list of names; {_ADVICE}")
+    for key, what in (("class_folders", "names"), ("class_map", "names"), (CALIBRATION_WARNINGS, "texts")):
+        texts = recipe.settings.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise MptqError(f"{path}: the settings' {key} are no list of {what}; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -103,18 +114,22 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
         path: the recipe's file, for messages.
         recipe: of this model.
         loaded: the model.
-        probe: float32 batch on which `prepare` asserts that the function is preserved.
+        probe: float32 images on which the graph is compared with the model, and `prepare` asserts that the function
+            is preserved.
 
     Raises:
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
+    from mptq_export.capture.batches import check_capture
     from mptq_export.capture.trace import capture
     from mptq_export.transform import prepare
     from mptq_export.transform.smooth import smooth
 
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = prepare(capture(loaded.model, preprocessing.input_size, loaded.maps), probe, normalisation)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    check_capture(graph, loaded.model, probe)
+    graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
     for name, smoothing in recipe.smoothing.items():

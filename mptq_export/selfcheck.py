@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mptq_export.data.images import spread
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.source import open_calibration
+from mptq_export.data.probe import probe_inputs
 from mptq_export.kit.inputs import file_inputs
 from mptq_export.verify.inputs import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
 from mptq_export.verify.session import declared_input
@@ -64,7 +64,7 @@ def check_inputs(
     wanted = counts.pop("images")
     spec = declared_input(model)
     if images is None:
-        pictures = next(open_calibration(None, preprocessing, count=wanted).batches(wanted))
+        pictures = probe_inputs(preprocessing, wanted)
     else:
         pictures = images[spread(range(len(images)), wanted)].cpu().numpy()
     rows: NDArray[Any] = file_inputs(pictures, spec, preprocessing)

@@ -8,9 +8,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from mptq_export import __version__
+from mptq_export.data.classes import FOLDERS, NAMES_KEY, ORIGIN_KEY
+from mptq_export.data.model_classes import CHECKPOINT, MAP
+from mptq_export.data.reading import EXIF_KEY
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 from mptq_export.progress import Track, untracked
+from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ def write_export(
     recipe: "Recipe",
     *,
     images: "torch.Tensor | None" = None,
+    min_ort: str | None = None,
     force: bool = True,
     track: Track = untracked,
 ) -> "VerifyReport":
@@ -37,10 +43,12 @@ def write_export(
 
     Args:
         out: the ONNX file.
-        loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
+        loaded: the float model; its preprocessing and class names go into the file, where there is no class map; class
+            folders name the classes where neither does.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
+        min_ort: the oldest onnxruntime that shall open the file; None for no wish.
         force: replace files that are there.
         track: wraps an iterable with a progress bar.
 
@@ -48,8 +56,8 @@ def write_export(
         onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
 
     Raises:
-        MptqError: a layer cannot be proved exact, the two differ, an image's result depends on its batch, or the disk
-            is full; nothing is written.
+        MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
+            assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     import onnx
 
@@ -59,9 +67,11 @@ def write_export(
     from mptq_export.selfcheck import check_inputs
     from mptq_export.verify.batches import MOST_BYTES
     from mptq_export.verify.compare import verify_model
+    from mptq_export.verify.runtime_tables import check_tables
 
     macs = sum(Costs.of(graph).macs.values())
-    pending = [_tied_model(loaded, graph, recipe)]
+    pending = [_tied_model(loaded, graph, recipe, min_ort)]
+    check_tables(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
@@ -96,10 +106,12 @@ def _failure(report: "VerifyReport") -> str:
         found.append(f"{len(report.plan.floating)} matmuls ran in float (first {report.plan.floating[0].name})")
     if report.mixing:
         found.append(f"{report.mixing} values of the output depend on what else is in the batch")
+    if report.reservations:
+        found.append(f"not proved: {report.reservations[0]}")
     return ", ".join(found)
 
 
-def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
+def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort: str | None) -> "onnx.ModelProto":
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     import onnx
 
@@ -124,14 +136,20 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
         "mptq.method": settings["method"],
     }
     model = in_form(model, target)
+    check_oldest(model, min_ort)
+    metadata[OLDEST_KEY] = oldest_onnxruntime(model)
+    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    names = loaded.class_names or settings.get("class_folders")
-    if names:
-        metadata["mptq.class_names"] = json.dumps(names)
-        metadata["mptq.class_names_from"] = "checkpoint" if loaded.class_names else "calibration folders"
+    sources = {MAP: settings.get("class_map"), CHECKPOINT: loaded.class_names, FOLDERS: settings.get("class_folders")}
+    origin = next((origin for origin, names in sources.items() if names), None)
+    if origin is not None:
+        metadata[NAMES_KEY] = json.dumps(sources[origin])
+        metadata[ORIGIN_KEY] = origin
+    if settings.get("exif") is True:
+        metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (
         f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "

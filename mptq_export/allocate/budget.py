@@ -1,6 +1,7 @@
 """What a mixed-precision export may cost."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mptq_export.errors import MptqError
@@ -48,3 +49,31 @@ class Budget:
             )
         kind, size = _UNITS[match[2]]
         return Budget(text, kind, float(match[1]) * size)
+
+
+def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse budgets that do not go together, or that no width of the range meets.
+
+    Args:
+        budgets: one result each.
+        bits: widths that are tried, rising.
+        pins: (weights, activations) of layers that do not move.
+
+    Raises:
+        MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
+    """
+    if not budgets:
+        raise MptqError("there is no budget: name a mean width such as 4.5, a file size or a latency")
+    if len({budget.text for budget in budgets}) != len(budgets):
+        raise MptqError("--mixed names a budget twice; each gives one file")
+    if len({budget.kind for budget in budgets}) > 1:
+        raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
+    lowest = min([bits[0], *(width for pair in pins.values() for width in pair)])
+    for budget in budgets:
+        if budget.kind == "bits" and budget.most > bits[-1]:
+            raise MptqError(f"--mixed {budget.text} is above --mixed-range, which ends at {bits[-1]}; ask for less")
+        if budget.kind == "bits" and budget.most < lowest:
+            raise MptqError(
+                f"--mixed {budget.text} cannot be met: no layer goes below {lowest} bits; raise the budget, or lower "
+                "--mixed-range"
+            )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.budget import Budget, check_budgets
 from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
@@ -42,21 +42,34 @@ class MixedSettings:
     pins: dict[str, tuple[int, int]]
 
     def check(self) -> None:
-        """Refuse budgets that do not go together.
+        """Refuse budgets that do not go together, or that no width of the range meets.
 
         Raises:
-            MptqError: there is none, one is named twice, they are of several kinds, or one is above the range.
+            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
         """
-        if not self.budgets:
-            raise MptqError("there is no budget: name a mean width such as 4.5, a file size or a latency")
-        if len({budget.text for budget in self.budgets}) != len(self.budgets):
-            raise MptqError("--mixed names a budget twice; each gives one file")
-        if len({budget.kind for budget in self.budgets}) > 1:
-            raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
+        check_budgets(self.budgets, self.bits, self.pins)
+
+    def check_graph(self, graph: Graph) -> None:
+        """Refuse what a look at the layers shows, before they are measured.
+
+        Args:
+            graph: prepared canonical graph.
+
+        Raises:
+            MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
+        """
+        costs = Costs.of(graph)
+        pinned = pinned_widths(graph, self.pins)
+        widths = {node.name: (self.bits[0], self.bits[0]) for node in layers(graph)} | pinned
+        codes = sum(count * widths[name][0] for name, count in costs.parameters.items()) / 8
         for budget in self.budgets:
-            if budget.kind == "bits" and budget.most > self.bits[-1]:
+            least = {"bits": max(costs.mean_bits(widths)), "bytes": codes}.get(budget.kind, 0.0)
+            if least > budget.most * (1 + 1e-9):
+                has = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
                 raise MptqError(
-                    f"--mixed {budget.text} is above --mixed-range, which ends at {self.bits[-1]}; ask for less"
+                    f"--mixed {budget.text} cannot be met: at the cheapest widths of {self.bits[0]}-{self.bits[-1]} "
+                    f"(pins stand) it has mean widths {has}, and {codes / 1e6:.2f} MB of codes alone; raise the "
+                    "budget, or lower --mixed-range"
                 )
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,9 +21,11 @@ from mptq_export.errors import MptqError
 from mptq_export.files import check_writable, write_atomic
 
 EXIT_FAILED = 1
-"""The work was done and its result is negative: a mismatch, a matmul in float."""
+"""The work was done and its result is negative: a mismatch, a file that was changed."""
 EXIT_BAD_INPUT = 2
 """The input or the command line is wrong."""
+EXIT_UNPROVED = 3
+"""The work was done and nothing differs, but more than these inputs is not proved."""
 EXIT_INTERRUPTED = 130
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,7 +82,7 @@ class MptqCommand(click.Command):
         except MemoryError as error:
             status = fail(f"there is not enough memory ({error}); use a smaller --batch or another machine")
         except OSError as error:  # temporary files: a full disk, mostly
-            where = error.filename or "a temporary file"
+            where = _where(error.filename)
             status = fail(f"{where}: {error.strerror or error}; free space, or set TMPDIR to another folder")
         except click.UsageError as error:
             name = error.ctx.command_path if error.ctx else self.name
@@ -94,6 +97,14 @@ class MptqCommand(click.Command):
         sys.exit(status or 0)
 
 
+def _where(path: str | bytes | int | None) -> str:
+    """A path for people; of a temporary file only its folder, for its name says nothing."""
+    folder = tempfile.gettempdir()
+    if not isinstance(path, str) or Path(folder) in Path(path).parents:
+        return f"a temporary file in {folder}"
+    return path
+
+
 def fail(message: str) -> int:
     """Print ``error: message`` on one line of stderr and return the status for bad input."""
     click.echo("error: " + " ".join(message.split()), err=True)
@@ -104,6 +115,20 @@ def warn(message: str) -> None:
     """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
     if not is_quiet():
         click.echo("warning: " + " ".join(message.split()), err=True)
+
+
+class Warner:
+    """Warns of each sentence once: what a stage tells early stands in its result too."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, sentences: Iterable[str]) -> None:
+        """Warn of those that are new."""
+        for sentence in sentences:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                warn(sentence)
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

@@ -6,9 +6,20 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
-from mptq_export.cli.values import parse_bits, parse_features, parse_pins, parse_range
+from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_object, progress, write_json
+from mptq_export.cli.values import (
+    CROP_MODES,
+    INTERPOLATIONS,
+    check_class_map,
+    parse_bits,
+    parse_features,
+    parse_numbers,
+    parse_pins,
+    parse_range,
+    parse_size,
+)
 from mptq_export.cli.verbosity import output
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 from mptq_export.targets.table import TARGETS
@@ -18,6 +29,10 @@ _DECIDED = {
     "features": "--features",
     "calib": "--calib",
     "count": "--count",
+    "exif": "--exif",
+    "allow_skipped": "--allow-skipped",
+    "any_range": "--any-range",
+    "class_map": "--class-map",
     "bits": "--bits",
     "pins": "--pin",
     "method": "--method",
@@ -54,8 +69,30 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     help="Feature maps instead of logits: of these blocks (ViT) or stages (Swin), such as 0,1,2,3. Without LIST: the "
     "deepest of every resolution.",
 )
+@click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=parse_numbers,
+    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. This and the next six "
+    "overrule the checkpoint and the architecture.",
+)
+@click.option("--std", metavar="NUMBERS", callback=parse_numbers, help="Standard deviation of the same.")
+@click.option("--img-size", metavar="N|HxW", callback=parse_size, help="Pixels of the input.")
+@click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="How images are resized.")
+@click.option("--crop-pct", type=float, help="Cropped size over resized size, such as 0.9.")
+@click.option("--crop-mode", type=click.Choice(CROP_MODES), help="What is cut off.")
+@click.option("--in-chans", type=click.IntRange(1), help="Channels of the input; pictures have 1 or 3.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
+@click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, which timm does not.")
+@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
+@click.option("--any-range", is_flag=True, help="Take an array whose values are no normalised pixels.")
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    callback=check_class_map,
+    help="Names of the classes: a line each in the order of the logits, or JSON.",
+)
 @click.option(
     "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
 )
@@ -113,6 +150,11 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     type=click.Choice(list(TARGETS)),
     help="The runtime that the file is for: its form, or a refusal by rule. Default: ort, or the recipe's.",
 )
+@click.option(
+    "--min-ort",
+    metavar="VERSION",
+    help="The oldest onnxruntime that shall open the file, such as 1.20: weights are stored so that it can.",
+)
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
@@ -131,9 +173,20 @@ def main(
     model: str,
     arch: str | None,
     model_kwargs: dict[str, Any],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    img_size: tuple[int, int] | None,
+    interpolation: str | None,
+    crop_pct: float | None,
+    crop_mode: str | None,
+    in_chans: int | None,
     features: tuple[int, ...] | None,
     calib: Path | None,
     count: int,
+    exif: bool,
+    allow_skipped: bool,
+    any_range: bool,
+    class_map: Path | None,
     bits: tuple[int, int],
     method: str,
     reconstruct: bool,
@@ -146,6 +199,7 @@ def main(
     input_type: str | None,
     weight_storage: str | None,
     target: str | None,
+    min_ort: str | None,
     out: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
@@ -157,6 +211,9 @@ def main(
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
     _check_recipe_alone(recipe)
     _check_mixed(bool(mixed))
+    from mptq_export.allocate.budget import Budget, check_budgets
+    from mptq_export.early import check_inputs
+    from mptq_export.load.inputs import InputOptions
     from mptq_export.pipeline import export_model
     from mptq_export.request import ExportRequest
 
@@ -165,11 +222,14 @@ def main(
         out=out or _default_output(model),
         arch=arch,
         model_kwargs=model_kwargs,
+        inputs=InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans),
         features=features,
         trust=trust,
         recipe=recipe,
         calib=calib,
         count=count,
+        reading=Reading(exif, allow_skipped, any_range),
+        class_map=class_map,
         bits=bits,
         pins=pins,
         method=method,
@@ -177,29 +237,33 @@ def main(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=float_onnx,
         kit=kit,
         device=device,
         force=force,
         report=json_path,
     )
+    check_inputs(request)
+    budgets = tuple(Budget.parse(text) for text in mixed)
     if mixed:
-        from mptq_export.allocate.budget import Budget
+        check_budgets(budgets, mixed_range, pins)
+    tell = Warner()
+    if mixed:
         from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.mixed import export_mixed
 
-        settings = MixedSettings(tuple(Budget.parse(text) for text in mixed), mixed_range, tied, pins)
+        settings = MixedSettings(budgets, mixed_range, tied, pins)
         lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
         with SearchBar(lowest, mixed_range[-1]) as bar:
-            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick)
+            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)
     else:
-        results = [export_model(request, progress)]
+        results = [export_model(request, progress, tell)]
     from mptq_export.summary import show_summary, summary_json
 
-    for note in results[0].warnings:
-        warn(note)
     for result in results:
+        tell(result.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_json(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})

@@ -1,10 +1,17 @@
-"""What `mptq-export` reads out of an option's text."""
+"""What the commands read out of an option's text."""
 
+import math
 import re
+from pathlib import Path
 
 import click
 
+from mptq_export.data.class_map import read_class_map
 from mptq_export.errors import MptqError
+
+#: What Pillow and timm know; spelled out so that `--help` does not import them.
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+CROP_MODES = ("center", "squash", "border")
 
 
 def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
@@ -34,6 +41,37 @@ def parse_pins(
             raise MptqError(f"--pin {text} is not PATTERN=W/A, for example --pin 'blocks.0.*=8/8'")
         pins[pattern] = bits_from(widths, "--pin")
     return pins
+
+
+def parse_numbers(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """Click callback of `--mean` and `--std`: one number or one a channel, with commas or spaces between.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise MptqError(f"{parameter.opts[0]} {text} is no list of numbers such as 0.485,0.456,0.406, or one for all")
+    return numbers
+
+
+def parse_size(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    """Click callback of `--img-size`: one number, or height and width as `HxW`.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[x, ]([1-9]\d{0,4}))?", text.strip())
+    if match is None:
+        raise MptqError(f"--img-size {text} is neither a number of pixels such as 224, nor HxW such as 256x192")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
@@ -66,3 +104,14 @@ def parse_features(_context: click.Context, _parameter: click.Parameter, text: s
             f"--features {text} is no list of blocks or stages such as 0,1,2,3 (write MODEL before --features)"
         )
     return tuple(int(part) for part in text.split(","))
+
+
+def check_class_map(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Click callback of `--class-map`: a file that can be read, or a refusal before any work.
+
+    Raises:
+        MptqError: it cannot be read as a class map.
+    """
+    if path is not None:
+        read_class_map(path)
+    return path

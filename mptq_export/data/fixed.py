@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mptq_export.data.arrays import ARRAY_SUFFIXES, open_inputs
 from mptq_export.data.images import ImageFolder, spread
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.synthetic import draw_leaves
 
 #: Calibration takes seed 0.
@@ -39,7 +40,9 @@ class FixedImages:
             yield np.stack(batch)
 
 
-def open_fixed(path: Path | None, preprocessing: Preprocessing, *, count: int, calibrated: int) -> FixedImages:
+def open_fixed(
+    path: Path | None, preprocessing: Preprocessing, *, count: int, calibrated: int, reading: Reading = USUAL
+) -> FixedImages:
     """Choose inputs of a calibration source, evenly spread.
 
     Input j is the one at (j + 1/3) / count of the source. Calibration on n inputs takes those at i / n, so that the two
@@ -50,6 +53,7 @@ def open_fixed(path: Path | None, preprocessing: Preprocessing, *, count: int, c
         preprocessing: the model's.
         count: at most so many.
         calibrated: at most so many inputs of it were calibrated on.
+        reading: how calibration took the data; how many images were left out was judged there.
 
     Raises:
         MptqError: nothing usable is there.
@@ -60,11 +64,11 @@ def open_fixed(path: Path | None, preprocessing: Preprocessing, *, count: int, c
         rows = (preprocessing.normalize(image)[0] for image in drawn)
         return FixedImages(count, f"{count} synthetic images (dead leaves, seed {_SEED})", 0, rows)
     if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
-        array = open_inputs(path, preprocessing.input_size)
+        array = open_inputs(path, preprocessing, any_range=reading.any_range).values
         chosen, seen = _choose(len(array), count, calibrated)
         rows = (np.asarray(array[index], np.float32) for index in chosen)
         return FixedImages(len(chosen), f"{len(chosen)} of {len(array)} inputs of {path}", seen, rows)
-    folder = ImageFolder(path, preprocessing, labels=False)
+    folder = ImageFolder(path, preprocessing, labels=False, exif=reading.exif, allow_skipped=True)
     chosen, seen = _choose(len(folder.files), count, calibrated)
     found, folder.files = len(folder.files), [folder.files[index] for index in chosen]
     rows = (preprocessing.normalize(pixels[None])[0] for pixels in folder.images())

@@ -46,23 +46,35 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         channels = self.input_size[0] if len(self.input_size) == 3 else 0
-        if channels not in _PIL_MODES or not 1 <= min(self.input_size) <= max(self.input_size) <= _LARGEST:
+        if channels < 1 or not 1 <= min(self.input_size) <= max(self.input_size) <= _LARGEST:
             raise MptqError(
-                f"preprocessing: input_size {self.input_size} is not (1 or 3 channels, height, width) up to {_LARGEST}"
+                f"preprocessing: input_size {self.input_size} is not (channels, height, width) up to {_LARGEST}"
             )
         finite = all(map(math.isfinite, (*self.mean, *self.std)))
         if len(self.mean) != channels or len(self.std) != channels or not finite or min(self.std) <= 0:
             raise MptqError(
-                f"preprocessing: mean {self.mean} and std {self.std} do not fit {channels} channels; save the "
-                "checkpoint with a pretrained_cfg that holds the right ones"
+                f"preprocessing: mean {self.mean} and std {self.std} are not {channels} numbers each, with every std "
+                "above 0; overrule them with --mean and --std"
+            )
+        pictures = channels in _PIL_MODES
+        if pictures and not (0 <= min(self.mean) <= max(self.mean) <= 1 and max(self.std) <= 1):
+            raise MptqError(
+                f"preprocessing: mean {self.mean} and std {self.std} are not those of pixels in 0..1; divide those of "
+                "pixels in 0..255 by 255, and give them with --mean and --std"
             )
         if self.interpolation.upper() not in Image.Resampling.__members__:
             known = ", ".join(name.lower() for name in Image.Resampling.__members__)
-            raise MptqError(f"preprocessing: unknown interpolation {self.interpolation!r}; one of {known}")
+            raise MptqError(
+                f"preprocessing: unknown interpolation {self.interpolation!r}; overrule it with --interpolation, "
+                f"one of {known}"
+            )
         if not 0 < self.crop_pct <= 2:
-            raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 2]")
+            raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 2]; overrule it with --crop-pct")
         if self.crop_mode not in _CROP_MODES:
-            raise MptqError(f"preprocessing: unknown crop_mode {self.crop_mode!r}; one of {', '.join(_CROP_MODES)}")
+            raise MptqError(
+                f"preprocessing: unknown crop_mode {self.crop_mode!r}; overrule it with --crop-mode, one of "
+                f"{', '.join(_CROP_MODES)}"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocessing":
@@ -115,9 +127,25 @@ class Preprocessing:
 
         Returns:
             (height, width, channels) pixels.
+
+        Raises:
+            MptqError: the model has other channels than pictures have.
         """
+        self.check_pictures()
         pixels = self._resize_and_crop(image.convert(_PIL_MODES[self.input_size[0]]))
         return np.ascontiguousarray(np.asarray(pixels).transpose(1, 2, 0))
+
+    def check_pictures(self) -> None:
+        """Refuse to make pictures the input of a model that has neither 1 nor 3 channels.
+
+        Raises:
+            MptqError: it has others.
+        """
+        if self.input_size[0] not in _PIL_MODES:
+            raise MptqError(
+                f"the model takes {self.input_size[0]} channels, and pictures have 1 or 3: with --calib give an .npy "
+                f"or .npz of preprocessed inputs [inputs, {', '.join(map(str, self.input_size))}]"
+            )
 
     def normalize(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(x / 255 - mean) / std``, every step in float32: the bits of torchvision's ToTensor and Normalize.

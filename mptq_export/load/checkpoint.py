@@ -7,23 +7,29 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
 from mptq_export.load.model_kwargs import check_model_kwargs
+from mptq_export.load.path import SAFETENSORS, check_checkpoint_path, is_zip
+from mptq_export.load.train_args import TrainingArgs, read_args
 
-_PICKLED = (".pt", ".pth", ".bin")
-_SAFETENSORS = ".safetensors"
-_STATE_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+_AVERAGES = ("state_dict_ema", "model_ema")
+_STATE_KEYS = (*_AVERAGES, "state_dict", "model")
+_UNWRAPPED = re.compile(r"(^|\.)n_averaged$")
+"""What stands beside the wrapped module, under a name of its own."""
 _WRAPPERS = ("module.", "_orig_mod.")
+_ITS_MODULE = "save the state_dict of the module that it was made from"
+_SCRIPTED = f"is a TorchScript archive; {_ITS_MODULE}"
 _NEEDED = re.compile(r"GLOBAL (\S+)")
 """The name that torch reports when it refuses to look one up."""
 
@@ -41,6 +47,9 @@ class Checkpoint:
         module: the pickled module, if the file is one.
         class_names: names of the logits, if the file holds them.
         pretrained_cfg: the file's own preprocessing, in timm's terms; empty if it holds none.
+        args: the options of the training script, if the file holds them.
+        entry: the key that the tensors stand under; empty where the file is nothing else.
+        passed_over: other keys that hold weights.
     """
 
     path: Path
@@ -50,6 +59,23 @@ class Checkpoint:
     module: nn.Module | None
     class_names: tuple[str, ...] | None
     pretrained_cfg: dict[str, Any]
+    args: TrainingArgs = field(default_factory=lambda: TrainingArgs(Path()))
+    entry: str = ""
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the tensors are an average over training steps."""
+        return self.entry in _AVERAGES
+
+    @property
+    def weights(self) -> str:
+        """Which weights of the file these are, for people."""
+        whole = "the pickled module" if self.module is not None else "the file's tensors"
+        found = f"{self.entry} of the file" if self.entry else whole
+        if self.averaged:
+            found += ", an average over training steps"
+        return found + (f" ({', '.join(self.passed_over)} not taken)" if self.passed_over else "")
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
@@ -68,22 +94,17 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
         MptqError: the file is missing, of another kind, truncated or corrupt, would run code and `trust` is off, holds
             no tensors, or holds NaN or Inf.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise MptqError(f"checkpoint {path} {what}; check the path, or write timm:NAME for pretrained weights")
-    if path.suffix == _SAFETENSORS:
-        content: Any = _read_safetensors(path)
-    elif path.suffix in _PICKLED:
-        content = _read_pickled(path, trust)
-    else:
-        known = ", ".join((*_PICKLED, _SAFETENSORS))
-        raise MptqError(f"{path} is no checkpoint that can be read; use one of {known}")
-
-    module = _find_module(content)
+    check_checkpoint_path(path)
+    content: Any = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickled(path, trust)
+    module, entry = _find_module(content)
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
     model_kwargs = _mapping(path, about, "model_kwargs")
-    tensors = _clean(path, module.state_dict() if module is not None else _find_tensors(path, content))
+    if module is None:
+        found, entry = _find_tensors(path, content)
+    else:
+        found = module.state_dict()
+    tensors = _clean(path, found)
     check_model_kwargs(path, model_kwargs, len(tensors))
     return Checkpoint(
         path=path,
@@ -93,6 +114,9 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
         module=module,
         class_names=_class_names(about, pretrained_cfg),
         pretrained_cfg=pretrained_cfg,
+        args=read_args(path, about.get("args")),
+        entry=entry,
+        passed_over=tuple(key for key in _STATE_KEYS if key != entry and _holds_weights(about.get(key))),
     )
 
 
@@ -124,29 +148,29 @@ _PLAIN_DATA: list[Any] = [
 
 
 def _read_pickled(path: Path, trust: bool) -> Any:
-    if _is_zip(path):
+    if is_zip(path):
         _check_stored(path)
     try:
         with torch.serialization.safe_globals(_PLAIN_DATA):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=_is_zip(path))
+            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_zip(path))
     except (ImportError, AttributeError) as error:
         raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
     except Exception as error:
         raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
-
-
 def _check_stored(path: Path) -> None:
     """Refuse an archive whose parts are larger than itself: PyTorch stores them as they are, a bomb packs them."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise MptqError(f"{path} cannot be read ({error}); it is truncated or corrupt, get the file again") from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise MptqError(f"{path} {_SCRIPTED}")
+    if any(entry.filename.endswith("archive_format") for entry in entries):
+        raise MptqError(f"{path} is a program of torch.export; {_ITS_MODULE}")
+    size = sum(entry.file_size for entry in entries)
     if size > path.stat().st_size:
         raise MptqError(f"{path} holds parts of {size:,} bytes, more than the file; save it with torch.save")
 
@@ -154,7 +178,7 @@ def _check_stored(path: Path) -> None:
 def _trouble(path: Path, message: str) -> str:
     """What is wrong with a file that torch refuses, and what to do."""
     if "TorchScript" in message:
-        return "is a TorchScript archive; save the state_dict of the module that it was made from"
+        return _SCRIPTED
     needed = _NEEDED.search(message)
     if needed or _is_plain_pickle(path):
         what = f" (it needs {needed[1]})" if needed else ""
@@ -178,17 +202,25 @@ def _is_plain_pickle(path: Path) -> bool:
     return not names.isdisjoint({"GLOBAL", "STACK_GLOBAL", "INST"})
 
 
-def _find_module(content: Any) -> nn.Module | None:
-    values = [content, *(content.get(key) for key in _STATE_KEYS)] if isinstance(content, Mapping) else [content]
-    module = next((value for value in values if isinstance(value, nn.Module)), None)
-    return module.module if isinstance(module, nn.DataParallel) else module
-
-
-def _find_tensors(path: Path, content: Any) -> Mapping[str, Tensor]:
+def _find_module(content: Any) -> tuple[nn.Module | None, str]:
+    """The module with the key that it stands under."""
+    values = {"": content}
     if isinstance(content, Mapping):
-        for candidate in (*(content.get(key) for key in _STATE_KEYS), content):
+        values |= {key: content.get(key) for key in _STATE_KEYS}
+    key, module = next(((k, value) for k, value in values.items() if isinstance(value, nn.Module)), ("", None))
+    return module.module if isinstance(module, nn.DataParallel) else module, key
+
+
+def _holds_weights(value: Any) -> bool:
+    return isinstance(value, nn.Module) or _is_state_dict(value)
+
+
+def _find_tensors(path: Path, content: Any) -> tuple[Mapping[str, Tensor], str]:
+    """The tensors with the key that they stand under."""
+    if isinstance(content, Mapping):
+        for key, candidate in (*((key, content.get(key)) for key in _STATE_KEYS), ("", content)):
             if _is_state_dict(candidate):
-                return candidate
+                return candidate, key
     held = type(content).__name__
     if isinstance(content, Mapping) and content:
         held = ", ".join(key[:40] if isinstance(key, str) else type(key).__name__ for key in islice(content, 5))
@@ -208,7 +240,7 @@ def _is_state_dict(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
 def _clean(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Strip the wrappers' prefixes, cast to float32, refuse NaN and Inf."""
     named = dict(tensors)
-    while prefix := next((p for p in _WRAPPERS if all(name.startswith(p) for name in named)), None):
+    while prefix := next((p for p in _WRAPPERS if _all_start(named, p)), None):
         named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
     clean = {}
     size = path.stat().st_size
@@ -232,13 +264,19 @@ def _clean(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return clean
 
 
+def _all_start(names: Mapping[str, Tensor], prefix: str) -> bool:
+    wrapped = [name for name in names if not _UNWRAPPED.search(name)]
+    return bool(wrapped) and all(name.startswith(prefix) for name in wrapped)
+
+
 def _arch(about: Mapping[str, Any], module: nn.Module | None) -> str | None:
     args = about.get("args")
     named = [about.get("arch"), args.get("model") if isinstance(args, Mapping) else getattr(args, "model", None)]
     cfg = getattr(module, "pretrained_cfg", None)
     if isinstance(cfg, Mapping):
         named.append(cfg.get("architecture"))
-    return next((name for name in named if isinstance(name, str) and name), None)
+    names = [name for name in named if isinstance(name, str) and name]
+    return next((name for name in names if timm.is_model(name)), names[0] if names else None)
 
 
 def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import timm
@@ -12,6 +12,23 @@ from torch import nn
 from mptq_export.errors import MptqError
 
 Shapes = Mapping[str, tuple[int, ...]]
+#: Where a value comes from that the tensors show, for people.
+WEIGHTS = "the weights"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What is said of classes, channels or size; tensors that show otherwise are believed more.
+
+    Attributes:
+        value: a number, or (height, width).
+        source: who says it, for people.
+        stands: the user said it: the tensors have to fit.
+    """
+
+    value: Any
+    source: str
+    stands: bool = False
 
 
 @dataclass(frozen=True)
@@ -21,12 +38,18 @@ class Fit:
     Attributes:
         model: the model without memory.
         model_kwargs: the user's arguments and the inferred ones.
-        inferred: the names of the latter.
+        inferred: the names of those that the tensors showed.
+        sources: where `img_size` and `in_chans` come from, for people; not of those that are the architecture's own.
+        size: (height, width) of the input where the model's own size is not the input's; None: the model's own.
+        conflicts: hints that the tensors contradict, a sentence each.
     """
 
     model: nn.Module
     model_kwargs: dict[str, Any]
     inferred: tuple[str, ...]
+    sources: dict[str, str] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    conflicts: tuple[str, ...] = ()
 
 
 def shapes_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
@@ -51,50 +74,107 @@ def build_meta(name: str, model_kwargs: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Fit:
-    """Add `num_classes` (from the classifier) and `img_size` (from the position embedding) where they are not given.
+def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mapping[str, Hint] | None = None) -> Fit:
+    """Add the number of classes, the channels and the image size where they are not given.
 
-    Both are left alone where the checkpoint agrees with the model's default, and where it has no such tensor.
+    They are seen in the classifier, the first convolution and the position embedding. They are left alone where the
+    checkpoint agrees with the model's default. What no tensor shows is taken from the hints. A size that the model does
+    not fix is that of the input alone.
 
     Args:
         name: a timm name.
         shapes: of the checkpoint's tensors.
         model_kwargs: given arguments, which stand.
+        hints: what is said of the three.
 
     Raises:
         MptqError: timm refuses the arguments.
     """
-    model = build_meta(name, model_kwargs)
-    found: dict[str, int] = {}
-    classes = _classes(model, shapes)
-    if "num_classes" not in model_kwargs and classes is not None and classes != getattr(model, "num_classes", None):
-        found["num_classes"] = classes
-    size = _image_size(model, shapes)
-    if "img_size" not in model_kwargs and size is not None:
-        found["img_size"] = size
-    if not found:
-        return Fit(model, dict(model_kwargs), ())
+    model, hints = build_meta(name, model_kwargs), hints or {}
+    config = getattr(model, "pretrained_cfg", {})
+    shown = {
+        "num_classes": _first_size(config.get("classifier") or "head", shapes, 0),
+        "img_size": _shown_size(model, shapes, hints.get("img_size")),
+        "in_chans": _first_size(config.get("first_conv"), shapes, 1, dims=4),
+    }
+    own = {
+        "num_classes": getattr(model, "num_classes", None),
+        "img_size": _own_size(model, config),
+        "in_chans": _own_channels(model, config),
+    }
+    found: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    inferred, conflicts = [], []
+    size: tuple[int, int] | None = None
+    for key, seen in shown.items():
+        hint = hints.get(key)
+        value: Any
+        if key in model_kwargs:
+            sources[key] = "model_kwargs"
+            continue
+        value, source = (seen, WEIGHTS) if seen is not None else (None, "")
+        if hint is not None and (value is None or hint.stands):
+            value, source = hint.value, hint.source
+        elif hint is not None and value != hint.value:
+            if key == "img_size" and _is_free(model, config):
+                size, sources[key] = hint.value, hint.source
+            else:
+                conflicts.append(
+                    f"{key}: {_text(value)} of {WEIGHTS} is taken, not {_text(hint.value)} of {hint.source}"
+                )
+        if value is None:
+            continue
+        sources.setdefault(key, source)
+        if key == "img_size" and source != WEIGHTS and _is_free(model, config):
+            size = value
+        elif value != own[key]:
+            found[key] = value[0] if isinstance(value, tuple) and value[0] == value[1] else value
+            inferred += [key] if source == WEIGHTS else []
     complete = {**model_kwargs, **found}
-    return Fit(build_meta(name, complete), complete, tuple(found))
+    built = build_meta(name, complete) if found else model
+    return Fit(built, complete, tuple(inferred), sources, size, tuple(conflicts))
 
 
-def _classes(model: nn.Module, shapes: Shapes) -> int | None:
-    classifier = getattr(model, "pretrained_cfg", {}).get("classifier") or "head"
-    first = classifier if isinstance(classifier, str) else classifier[0]
-    shape = shapes.get(f"{first}.weight")
-    return shape[0] if shape else None
+def _first_size(named: Any, shapes: Shapes, axis: int, dims: int = 0) -> int | None:
+    """Size along an axis of the weight that a configuration names; None where the checkpoint has none."""
+    first = named if isinstance(named, str) else named[0] if named else ""
+    shape = shapes.get(f"{first}.weight", ())
+    return shape[axis] if len(shape) > axis and dims in (0, len(shape)) else None
 
 
-def _image_size(model: nn.Module, shapes: Shapes) -> int | None:
-    """Side of the square image whose patches number the checkpoint's positions, if not the model's own."""
+def _own_channels(model: nn.Module, config: Mapping[str, Any]) -> int | None:
+    return _first_size(config.get("first_conv"), shapes_of(model.state_dict()), 1, dims=4)
+
+
+def _own_size(model: nn.Module, config: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None) or config.get("input_size", ())[-2:]
+    return (int(size[0]), int(size[1])) if len(size) == 2 else None
+
+
+def _is_free(model: nn.Module, config: Mapping[str, Any]) -> bool:
+    """Whether the model takes images of any size as it is built."""
+    return not config.get("fixed_input_size") or bool(getattr(model, "dynamic_img_size", False))
+
+
+def _shown_size(model: nn.Module, shapes: Shapes, hint: Hint | None) -> tuple[int, int] | None:
+    """Size of the image whose patches number the checkpoint's positions: the hint's, the model's own, or a square."""
     own, stored = getattr(model, "pos_embed", None), shapes.get("pos_embed")
     embed = getattr(model, "patch_embed", None)
-    if own is None or embed is None or stored is None or len(stored) != 3 or stored[1] == own.shape[1]:
+    if own is None or embed is None or stored is None or len(stored) != 3:
         return None
-    prefix = own.shape[1] - embed.num_patches
-    patches = stored[1] - prefix
+    patch, size = getattr(embed, "patch_size", None), getattr(embed, "img_size", None)
+    if patch is None or size is None or getattr(embed, "num_patches", None) is None:
+        return None
+    patches = stored[1] - (own.shape[1] - embed.num_patches)
+    if hint is not None and (hint.value[0] // patch[0]) * (hint.value[1] // patch[1]) == patches:
+        return hint.value[0], hint.value[1]
+    if stored[1] == own.shape[1]:
+        return int(size[0]), int(size[1])
     side = math.isqrt(max(patches, 0))
-    patch_height, patch_width = embed.patch_size
-    if side == 0 or side * side != patches or patch_height != patch_width:
+    if side == 0 or side * side != patches or patch[0] != patch[1]:
         return None
-    return int(side * patch_height)
+    return int(side * patch[0]), int(side * patch[0])
+
+
+def _text(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -16,13 +16,15 @@ from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
-from mptq_export.load.fit import Fit, Shapes, build_meta, fit
+from mptq_export.load.fit import Fit, Hint, Shapes, build_meta, fit
 from mptq_export.load.preprocess import preprocessing_of
 
 _FAMILIES = ("vision_transformer", "deit", "swin_transformer")
 _NOT_STORED = re.compile(r"\.(relative_position_index|attn_mask)$")
 _SWIN_BLOCK = re.compile(r"layers\.\d+\.blocks\.\d+\.")
 _SWIN_STAGES = 4
+_CONVOLUTION = 4
+"""Dimensions of its weight."""
 _OLD_DOWNSAMPLE = "layers.0.downsample.reduction.weight"
 _INACTIVE = ("Dropout", "DropPath", "PatchDropout", "Identity")
 """Modules that do nothing in evaluation mode."""
@@ -51,7 +53,10 @@ class Candidate:
 
 
 def fitting_models(
-    shapes: Shapes, model_kwargs: Mapping[str, Any], pretrained_cfg: Mapping[str, Any]
+    shapes: Shapes,
+    model_kwargs: Mapping[str, Any],
+    pretrained_cfg: Mapping[str, Any],
+    hints: Mapping[str, Hint] | None = None,
 ) -> tuple[Candidate, ...]:
     """All models that fit, one for each function and preprocessing.
 
@@ -60,13 +65,17 @@ def fitting_models(
     Args:
         shapes: of the checkpoint's tensors.
         model_kwargs: arguments that are given.
-        pretrained_cfg: the checkpoint's own preprocessing, which overrides that of the models.
+        pretrained_cfg: what is said of the preprocessing, which overrides that of the models.
+        hints: what is said of classes, channels and size.
     """
     plain = _plain(shapes)
+    patch = plain.get("patch_embed.proj.weight", ())
+    if len(patch) == _CONVOLUTION:
+        model_kwargs = {"in_chans": patch[1], **model_kwargs}
     found = [
         _candidate(name, fitted, pretrained_cfg)
         for name in _plausible_names(plain, model_kwargs)
-        if (fitted := _fits(name, plain, model_kwargs)) is not None
+        if (fitted := _fits(name, plain, model_kwargs, hints)) is not None
     ]
     preferred = [candidate for candidate in found if candidate.own_size] or found
     distinct: dict[Any, list[Candidate]] = {}
@@ -154,9 +163,9 @@ class _EmptyBlock(nn.Module):
         super().__init__()
 
 
-def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Fit | None:
+def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mapping[str, Hint] | None) -> Fit | None:
     try:
-        fitted = fit(name, shapes, model_kwargs)
+        fitted = fit(name, shapes, model_kwargs, hints)
     except MptqError:
         return None
     wanted = {key: tuple(tensor.shape) for key, tensor in fitted.model.state_dict().items()}

@@ -1,27 +1,29 @@
 """From what the user names to a float model that is ready to be captured."""
 
-import sys
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import timm
 from timm.models import is_model_pretrained
-from torch import Tensor, nn
+from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
+from mptq_export.load.advice import beside
 from mptq_export.load.architecture import check_name, resolve_architecture
+from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of
 from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpoint
 from mptq_export.load.features import FeatureMap
-from mptq_export.load.fit import Shapes, fit, shapes_of
-from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.load.fit import Fit, fit, shapes_of
+from mptq_export.load.harmless import rotary
+from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of
+from mptq_export.load.path import HUB
+from mptq_export.load.place import check_left_out, place
+from mptq_export.load.preprocess import Stated, resolve_input, unconfirmed
+from mptq_export.load.train_args import SOURCE as ARGS
 from mptq_export.sizes import check_memory
-
-_HUB = "timm:"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class LoadOptions:
         arch: timm name, where one was given.
         model_kwargs: arguments for `timm.create_model` that were given.
         trust: whether the file may run code.
+        inputs: what was said of the input.
     """
 
     arch: str | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
     trust: bool = False
+    inputs: InputOptions = field(default_factory=InputOptions)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class LoadedModel:
         notes: what was inferred, a sentence each, for people.
         options: what else the user said.
         features: the feature maps that it gives; empty where it gives logits (see `load.features`).
+        warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
+            in the report.
+        weights: which of the file's weights were taken, for people.
+        input_sources: who said each part of the input, by name (see `load.inputs`), for people.
     """
 
     model: nn.Module
@@ -66,6 +74,9 @@ class LoadedModel:
     notes: tuple[str, ...]
     options: LoadOptions
     features: tuple[FeatureMap, ...] = ()
+    warnings: tuple[str, ...] = ()
+    weights: str = "given with the model"
+    input_sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -89,101 +100,185 @@ def load_model(
     arch: str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     trust: bool = False,
+    inputs: InputOptions | None = None,
 ) -> LoadedModel:
     """Load a checkpoint, or pretrained weights from timm's hub.
 
-    Every tensor of the model must come from the checkpoint, and every tensor of the checkpoint must have a place.
-    Names that do not match are converted as timm does it for the family, as long as no value is resampled.
+    Every tensor of the model must come from the checkpoint, and every tensor of the checkpoint must have a place, or a
+    reason why it needs none. Names that do not match are converted as timm does it for the family, as long as no value
+    is computed anew. What is said of the model and its input is believed in the order of `load.asked`.
 
     Args:
         spec: path of a checkpoint, or ``timm:NAME``.
         arch: timm name; overrides the checkpoint's.
-        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes` and a square
-            `img_size` are inferred from the tensors where they are not given.
+        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes`, `in_chans` and
+            a square `img_size` are inferred from the tensors where they are not given.
         trust: whether the file may run code while it is unpickled.
+        inputs: how images become the input, where the user says it.
 
     Raises:
-        MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, or the hub
-            cannot be reached.
+        MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, options
+            contradict each other, or the hub cannot be reached.
     """
-    text, options = str(spec), LoadOptions(arch, model_kwargs or {}, trust)
-    if text.startswith(_HUB):
+    text, options = str(spec), LoadOptions(arch, model_kwargs or {}, trust, inputs or InputOptions())
+    check_options(options.model_kwargs, options.inputs)
+    if text.startswith(HUB):
         return _from_hub(text, options)
     checkpoint = read_checkpoint(Path(spec), trust=trust)
     if checkpoint.module is not None and arch is None:
         return _from_module(checkpoint, text, options)
-    architecture = resolve_architecture(checkpoint, arch=arch, model_kwargs=model_kwargs)
-    fitted = fit(architecture.name, shapes_of(checkpoint.state_dict), architecture.model_kwargs)
-    tensors = _place(checkpoint, fitted.model, architecture.name)
+    asked = asked_of(checkpoint, options.model_kwargs, options.inputs, arch)
+    architecture = resolve_architecture(
+        checkpoint, arch=arch, model_kwargs=asked.model_kwargs, hints=asked.hints, stated=asked.overrides
+    )
+    name = architecture.name
+    fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
+    placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
-    check_memory(f"the float model {architecture.name}", 4.0 * weights, "use a machine with more, or a smaller model")
-    model: nn.Module = timm.create_model(architecture.name, **fitted.model_kwargs)
-    model.load_state_dict(tensors)
-    names, notes = _fitting(checkpoint.class_names, model)
+    check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
+    model: nn.Module = timm.create_model(name, **fitted.model_kwargs)
+    check_left_out(checkpoint.path, placed, model, name)
+    model.load_state_dict(placed.tensors)
+    resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
+    names, warnings = _fitting(checkpoint.class_names, model)
+    unread = beside(checkpoint.path).strip()
+    inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     return LoadedModel(
         model=_ready(model),
-        arch=architecture.name,
+        arch=name,
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
-        preprocessing=preprocessing_of(model, checkpoint.pretrained_cfg, fitted.model_kwargs),
+        preprocessing=resolved.preprocessing,
         class_names=names,
         source=text,
-        notes=(*(f"{name} {fitted.model_kwargs[name]} read from the weights" for name in fitted.inferred), *notes),
+        notes=(*inferred, *asked.notes, *placed.notes, *resolved.notes),
         options=options,
+        warnings=(
+            *asked.warnings,
+            *fitted.conflicts,
+            *rotary(placed.left_out, model),
+            *warnings,
+            *([unread] if unread else []),
+        ),
+        weights=checkpoint.weights,
+        input_sources={**_shape_sources(fitted, asked, checkpoint, options, name), **resolved.sources},
     )
 
 
+def _default_of(arch: str) -> str:
+    return f"the default of {arch}"
+
+
+def _shape_sources(
+    fitted: Fit, asked: Asked, checkpoint: Checkpoint, options: LoadOptions, arch: str
+) -> dict[str, str]:
+    """Who says size and channels."""
+    found = {}
+    for part in ("img_size", "in_chans"):
+        source = fitted.sources.get(part, unconfirmed(_default_of(arch)))
+        if part in asked.model_kwargs:
+            source = KWARGS if part in checkpoint.model_kwargs else ARGS
+            source = "--model-kwargs" if part in options.model_kwargs else source
+        found[part] = source
+    return found
+
+
 def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
-    name = check_name(spec.removeprefix(_HUB))
+    name = check_name(spec.removeprefix(HUB))
     if options.arch not in (None, name):
         raise MptqError(f"{spec} names its architecture; leave --arch {options.arch} out")
     if not is_model_pretrained(name):
         raise MptqError(f"timm has no pretrained weights for {name}; give a checkpoint")
+    given = options.inputs.given()
+    kwargs = dict(options.model_kwargs)
+    kwargs.update(_unlike(name, given))
     try:
-        model: nn.Module = timm.create_model(name, pretrained=True, **options.model_kwargs)
+        model: nn.Module = timm.create_model(name, pretrained=True, **kwargs)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()
         raise MptqError(
             f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
-            "network, or download the checkpoint and give its path"
+            "network and --model-kwargs, or download the checkpoint and give its path"
         ) from error
-    names, notes = _fitting(_own_names(model), model)
-    return LoadedModel(
-        model=_ready(model),
-        arch=name,
-        model_kwargs=dict(options.model_kwargs),
-        arch_source="timm's hub",
-        preprocessing=preprocessing_of(model, model_kwargs=options.model_kwargs),
-        class_names=names,
-        source=spec,
-        notes=notes,
-        options=options,
-    )
+    loaded = _whole(model, name, spec, options, "timm's hub", f"timm's configuration of {name}", (), kwargs)
+    changed = ", ".join(_unlike(name, kwargs))
+    notes = (f"timm resamples the weights: they were trained with another {changed}",) if changed else ()
+    return replace(loaded, notes=(*notes, *loaded.notes))
+
+
+def _unlike(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Size and channels that are not those of the weights; a size only where the model has one."""
+    config = timm.get_pretrained_cfg(name).to_dict()
+    channels, *size = config.get("input_size", ())
+    own = {"in_chans": channels, "img_size": tuple(size)}
+    asked = ["in_chans", *(["img_size"] if config.get("fixed_input_size") else [])]
+    return {part: given[part] for part in asked if part in given and given[part] != own[part]}
 
 
 def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> LoadedModel:
     module = checkpoint.module
     assert module is not None
-    if options.model_kwargs:
-        raise MptqError(f"{source} is a pickled module, built already; leave --model-kwargs out or pass --arch")
-    names, notes = _fitting(checkpoint.class_names or _own_names(module), module)
+    if options.model_kwargs or options.inputs.in_chans is not None:
+        named = "--model-kwargs" if options.model_kwargs else "--in-chans"
+        raise MptqError(f"{source} is a pickled module, built already; leave {named} out or pass --arch")
+    asked = asked_of(checkpoint, {}, options.inputs)
+    name = checkpoint.arch or type(module).__name__
+    default = f"the configuration in the module {name}" if _config_of(module) else "timm's general default"
+    loaded = _whole(
+        module, name, source, options, "the pickled module", default, asked.stated, checkpoint.model_kwargs, checkpoint
+    )
+    return replace(loaded, warnings=(*asked.warnings, *loaded.warnings), weights=checkpoint.weights)
+
+
+def _whole(
+    model: nn.Module,
+    name: str,
+    source: str,
+    options: LoadOptions,
+    found_in: str,
+    default: str,
+    stated: tuple[Stated, ...],
+    model_kwargs: dict[str, Any],
+    checkpoint: Checkpoint | None = None,
+) -> LoadedModel:
+    """A model that came built and filled, with what is known of it.
+
+    Raises:
+        MptqError: the user wants another size than it was built for.
+    """
+    given = options.inputs.given()
+    said = Stated(OPTION, {part: given[part] for part in PARTS if part in given})
+    asked = options.inputs.img_size
+    resolved = resolve_input(model, (said, *stated), default, model_kwargs, asked, confirmed=True)
+    own = resolve_input(model, (said, *stated), default, model_kwargs, confirmed=True).preprocessing.input_size[1:]
+    if asked is not None and asked != own and getattr(model, "patch_embed", None) is not None:
+        raise MptqError(f"{source} is built for {own[0]}x{own[1]}; leave --img-size out, or pass --arch")
+    names, warnings = _fitting((checkpoint and checkpoint.class_names) or _own_names(model), model)
+    sources = {part: option_of(part) if part in given else default for part in ("img_size", "in_chans")}
     return LoadedModel(
-        model=_ready(module),
-        arch=checkpoint.arch or type(module).__name__,
-        model_kwargs=checkpoint.model_kwargs,
-        arch_source="the pickled module",
-        preprocessing=preprocessing_of(module, checkpoint.pretrained_cfg),
+        model=_ready(model),
+        arch=name,
+        model_kwargs=dict(model_kwargs),
+        arch_source=found_in,
+        preprocessing=resolved.preprocessing,
         class_names=names,
         source=source,
-        notes=notes,
+        notes=resolved.notes,
         options=options,
+        warnings=warnings,
+        weights=found_in,
+        input_sources={**sources, **resolved.sources},
     )
+
+
+def _config_of(model: nn.Module) -> Mapping[str, Any]:
+    config = getattr(model, "pretrained_cfg", None)
+    return config if isinstance(config, Mapping) else {}
 
 
 def _own_names(model: nn.Module) -> tuple[str, ...] | None:
     """Class names in the configuration that belongs to a model's weights."""
-    config = getattr(model, "pretrained_cfg", None)
-    return class_names_of(config.get("label_names")) if isinstance(config, Mapping) else None
+    return class_names_of(_config_of(model).get("label_names"))
 
 
 def _fitting(names: tuple[str, ...] | None, model: nn.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
@@ -196,55 +291,3 @@ def _fitting(names: tuple[str, ...] | None, model: nn.Module) -> tuple[tuple[str
 
 def _ready(model: nn.Module) -> nn.Module:
     return model.float().cpu().eval().requires_grad_(False)
-
-
-def _place(checkpoint: Checkpoint, model: nn.Module, arch: str) -> dict[str, Tensor]:
-    """The tensors under the model's own names.
-
-    Raises:
-        MptqError: tensors are missing, have no place, or have another shape.
-    """
-    tensors, wanted = checkpoint.state_dict, shapes_of(model.state_dict())
-    if tensors.keys() != wanted.keys():
-        tensors = _convert(tensors, model)
-    stored = shapes_of(tensors)
-    problems = [
-        _list("missing", sorted(wanted.keys() - stored.keys())),
-        _list("unexpected", sorted(stored.keys() - wanted.keys())),
-        _list("misshapen", _misshapen(stored, wanted)),
-    ]
-    if any(problems):
-        raise MptqError(
-            f"{checkpoint.path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right --arch, or "
-            '--model-kwargs such as {"num_classes": 10}'
-        )
-    return tensors
-
-
-def _misshapen(stored: Shapes, wanted: Shapes) -> list[str]:
-    return [
-        f"{name} {list(stored[name])} instead of {list(shape)}"
-        for name, shape in wanted.items()
-        if name in stored and stored[name] != shape
-    ]
-
-
-def _convert(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename as timm does for checkpoints of other projects; unchanged where that fails or would resample."""
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if convert is None:
-        return tensors
-    try:
-        converted: dict[str, Tensor] = convert(dict(tensors), model)
-    except (KeyError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
-        return tensors
-    # Renaming and reshaping keep the number of values of every tensor; resampling to another size does not.
-    resampled = Counter(map(Tensor.numel, converted.values())) - Counter(map(Tensor.numel, tensors.values()))
-    return tensors if resampled else converted
-
-
-def _list(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{what} {', '.join(names[:_SHOWN])}{more}"

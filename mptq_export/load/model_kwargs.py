@@ -19,13 +19,14 @@ _COUNTS_MODULES = re.compile("depth|layers|blocks")
 _MOST_VALUES = 200
 
 
-def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any], tensors: int) -> None:
+def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any], tensors: int, said: str = "model_kwargs") -> None:
     """Refuse what no checkpoint needs to say.
 
     Args:
         path: the checkpoint, for the message.
         model_kwargs: its arguments for `timm.create_model`.
         tensors: number of its tensors: no model has more blocks.
+        said: what of the checkpoint has them, for the message.
 
     Raises:
         MptqError: one of them is not a plain value, has an absurd size, or makes timm read something else.
@@ -38,13 +39,13 @@ def check_model_kwargs(path: Path, model_kwargs: Mapping[Any, Any], tensors: int
         left -= 1
         name = key if isinstance(key, str) else type(key).__name__
         if not isinstance(key, str) or key in _FORBIDDEN or left < 0:
-            raise MptqError(f"{path}: its model_kwargs have {name[:40]!r}, which a checkpoint may not decide; {advice}")
+            raise MptqError(f"{path}: its {said} have {name[:40]!r}, which a checkpoint may not decide; {advice}")
         if isinstance(value, list | tuple) and len(value) <= left:
             values += [(key, item) for item in value]
         elif isinstance(value, dict) and len(value) <= left:
             values += value.items()
         elif not _is_plain(value, tensors if _COUNTS_MODULES.search(key) else _LARGEST):
-            raise MptqError(f"{path}: its model_kwargs give {name[:40]!r} a value that no model has; {advice}")
+            raise MptqError(f"{path}: its {said} give {name[:40]!r} a value that no model has; {advice}")
 
 
 def _is_plain(value: object, largest: int) -> bool:

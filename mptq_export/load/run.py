@@ -1,10 +1,13 @@
 """The first stage: a checkpoint, or a name of timm's hub -> a float model with all that is known of it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mptq_export.errors import MptqWarning
 from mptq_export.load.features import as_backbone
+from mptq_export.load.inputs import input_options
 from mptq_export.load.model import LoadedModel, load_model
 
 
@@ -15,6 +18,13 @@ def load(
     model_kwargs: Mapping[str, Any] | None = None,
     features: Sequence[int] | None = None,
     trust: bool = False,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
+    in_chans: int | None = None,
 ) -> LoadedModel:
     """Read a checkpoint, or pretrained weights from timm's hub.
 
@@ -25,12 +35,31 @@ def load(
         features: give these feature maps instead of logits: blocks of a ViT, stages of a Swin; `()` for the deepest of
             every resolution.
         trust: whether the file may run code while it is unpickled.
+        mean: of pixels in 0..1, one for each channel or one for all; this and what follows overrules the checkpoint.
+        std: standard deviation of the same.
+        img_size: height and width of the input, or one number for both.
+        interpolation: resampling filter, such as `bicubic`.
+        crop_pct: cropped size over resized size.
+        crop_mode: `center`, `squash` or `border`.
+        in_chans: channels of the input.
 
     Returns:
-        The float model with its architecture, preprocessing and class names.
+        The float model with its architecture, preprocessing and class names. `warnings` holds what must be known before
+        it is used; Python's own warnings tell it too.
 
     Raises:
         MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
     """
-    loaded = load_model(model, arch=arch, model_kwargs=model_kwargs, trust=trust)
+    inputs = input_options(
+        mean=mean,
+        std=std,
+        img_size=img_size,
+        interpolation=interpolation,
+        crop_pct=crop_pct,
+        crop_mode=crop_mode,
+        in_chans=in_chans,
+    )
+    loaded = load_model(model, arch=arch, model_kwargs=model_kwargs, trust=trust, inputs=inputs)
+    for sentence in loaded.warnings:
+        warnings.warn(sentence, MptqWarning, stacklevel=2)
     return loaded if features is None else as_backbone(loaded, tuple(features))

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 #: Raised when a stored recipe changes its meaning.
 VERSION = 2
+#: Setting with what the calibration inputs warned of, a list of sentences; absent where there was nothing.
+CALIBRATION_WARNINGS = "calibration_warnings"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from mptq_export import __version__
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
+from mptq_export.load.inputs import input_text
 from mptq_export.progress import Track
 from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
 from mptq_export.report.hashes import sha256_of
@@ -39,8 +41,10 @@ class Written:
         float_onnx: the float model as ONNX, where it was written.
         command: a command line that does the same again.
         replayed: the recipe that it was made from; None where it was calibrated.
+        warnings: what the user must see, a sentence each.
         calib: folder or file that it was calibrated on; None for synthetic images.
         count: at most so many inputs of it.
+        reading: how it was taken.
     """
 
     onnx: Path
@@ -53,8 +57,10 @@ class Written:
     float_onnx: Path | None
     command: str
     replayed: Path | None
+    warnings: tuple[str, ...]
     calib: Path | None
     count: int
+    reading: Reading
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -78,7 +84,7 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
     else:
         observed = observe(written.graph, written.recipe, spread(images), track)
         model, preprocessing = written.loaded.model, written.loaded.preprocessing
-        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count)
+        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count, written.reading)
         agreement = measure_agreement(written.onnx, model, chosen, preprocessing, track)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(
@@ -98,6 +104,10 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         op_counts=plan.op_counts,
         agreement=agreement,
         latency=measure_latency(written.onnx, written.float_onnx),
+        weights=written.loaded.weights,
+        input=input_text(written.loaded.preprocessing, written.loaded.input_sources),
+        warnings=written.warnings,
+        notes=written.loaded.notes,
     )
     text = evidence.to_json()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mptq_export.recipe.store import layer_bits
 from mptq_export.report.charts import front_chart
-from mptq_export.report.decisions import global_decisions
+from mptq_export.report.decisions import global_decisions, read_decisions
 from mptq_export.report.errors import error_plot
 from mptq_export.report.figures import figures_of
 from mptq_export.report.files import Export
@@ -48,7 +48,7 @@ def compare_page(exports: tuple[Export, Export]) -> str:
         searches=len(fronts),
         error_plot=error_plot(measured) if measured else None,
         errors=pairs(exports, _decibels) if measured else [],
-        decisions=pairs(exports, lambda e: {d.what: f"{d.choice} ({d.reason})" for d in global_decisions(e.recipe)}),
+        decisions=pairs(exports, _decisions),
         kernels=pairs(exports, lambda e: {op: str(count) for op, _, count in kernel_counts(e.kernels or ())}),
         versions=pairs(exports, versions_of),
         hashes=pairs(exports, _hashes),
@@ -72,6 +72,11 @@ def pairs(exports: tuple[Export, Export], read: Callable[[Export], dict[str, str
 def _widths(export: Export) -> dict[str, str]:
     table = layer_bits(export.recipe)
     return {layer: table[layer] for layer in layers_of(export.recipe)}
+
+
+def _decisions(export: Export) -> dict[str, str]:
+    decisions = [*global_decisions(export.recipe), *read_decisions(export.evidence)]
+    return {each.what: f"{each.choice} ({each.reason})" for each in decisions}
 
 
 def _decibels(export: Export) -> dict[str, str]:

@@ -86,6 +86,16 @@ def global_decisions(recipe: Recipe) -> list[Decision]:
     return found + _search_decisions(settings.get("search"))
 
 
+def read_decisions(evidence: Evidence | None) -> list[Decision]:
+    """What was read of the checkpoint: known right after the export alone."""
+    if evidence is None:
+        return []
+    return [
+        Decision("weights", evidence.weights, "averages come first, as in timm"),
+        Decision("image", evidence.input, "options first, then the checkpoint, then the architecture's configuration"),
+    ]
+
+
 def _search_decisions(search: Any) -> list[Decision]:
     if not isinstance(search, dict):
         return []

@@ -14,6 +14,7 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
 from mptq_export.data.fixed import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import Reading
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
 from mptq_export.kit.inputs import file_inputs
 from mptq_export.progress import Track
@@ -43,7 +44,9 @@ _ROUNDS = (3, 15)
 _LOGITS_DIM = 2
 
 
-def agreement_images(calib: Path | None, preprocessing: Preprocessing, macs: int, calibrated: int) -> FixedImages:
+def agreement_images(
+    calib: Path | None, preprocessing: Preprocessing, macs: int, calibrated: int, reading: Reading
+) -> FixedImages:
     """The images that the agreement of a model is measured on.
 
     Args:
@@ -51,12 +54,13 @@ def agreement_images(calib: Path | None, preprocessing: Preprocessing, macs: int
         preprocessing: the model's.
         macs: multiply-accumulates of one image.
         calibrated: at most so many of `calib` were calibrated on.
+        reading: how calibration took it.
 
     Raises:
         MptqError: they cannot be read any more.
     """
     most = max(FEWEST, min(IMAGES, int(_WORK / max(macs, 1))))
-    images = open_fixed(calib, preprocessing, count=most, calibrated=calibrated)
+    images = open_fixed(calib, preprocessing, count=most, calibrated=calibrated, reading=reading)
     if images.count < most or most == IMAGES:
         return images
     why = f"{images.description} (so few, because one takes {macs / 1e9:.0f} billion multiply-accumulates)"

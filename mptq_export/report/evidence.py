@@ -201,6 +201,10 @@ class Evidence:
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model is no classifier.
         latency: None where a run takes too long to be timed in passing.
+        weights: which weights of the checkpoint were taken.
+        input: how images become the input, and who said each part of it.
+        warnings: what the user must know before the file is used, a sentence each.
+        notes: what was inferred from the checkpoint, a sentence each.
     """
 
     version: int
@@ -219,6 +223,10 @@ class Evidence:
     op_counts: dict[str, int]
     agreement: Agreement | None
     latency: Latency | None
+    weights: str
+    input: str
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:

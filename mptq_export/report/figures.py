@@ -104,6 +104,7 @@ def _accuracy(export: Export) -> Figure:
             notes.insert(0, f"float {accuracy.floating.top1:.2%}")
         if accuracy.agreement is not None and accuracy.mean_kl is not None:
             notes.append(f"agreement {accuracy.agreement:.2%}, mean KL {accuracy.mean_kl:.5f} nats")
+        notes += [f"mptq-eval warned: {warning}" for warning in accuracy.warnings]
         return Figure("Top-1", f"{accuracy.quantised.top1:.2%}", "; ".join(notes))
     agreement = export.evidence.agreement if export.evidence else None
     if agreement is None or not agreement.images:

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from mptq_export import __version__
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.charts import front_chart
-from mptq_export.report.decisions import global_decisions, parts_of
+from mptq_export.report.decisions import global_decisions, parts_of, read_decisions
 from mptq_export.report.errors import error_plot, error_rows
 from mptq_export.report.evidence import Kernel
 from mptq_export.report.figures import figures_of
@@ -56,10 +56,12 @@ def report_page(export: Export) -> str:
         errors=error_rows(evidence) if evidence else [],
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
         worst=WORST,
+        warnings=evidence.warnings if evidence else (),
+        notes=evidence.notes if evidence else (),
         images=evidence.observed_images if evidence else 0,
         kernels=kernel_counts(export.kernels or ()),
         proof=proof_rows(export.recipe.proof),
-        decisions=global_decisions(export.recipe),
+        decisions=[*global_decisions(export.recipe), *read_decisions(evidence)],
         parts=parts_of(export.recipe, evidence),
         commands=commands_of(export),
         versions=versions_of(export),

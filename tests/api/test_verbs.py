@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from captured import Captures
-from cli.helpers import files, run
+from cli.helpers import files, run, save
 
 from mptq_export import allocate, calibrate, export, load, verify
-from mptq_export.api import Calibrated, MptqError
+from mptq_export.api import Calibrated, MptqError, MptqWarning
 from mptq_export.recipe.store import read_recipe
 
 MEASURED = (".report.", ".search.")
@@ -35,12 +35,16 @@ def both(work: Path) -> tuple[Path, Path]:
 
 def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
     ours, theirs = both(work)
-    calibrated = calibrate(load(work / "m.pt"), work / "calib", count=5)
+    (work / "classes.txt").write_text("".join(f"name{i}\n" for i in range(7)))
+    calibrated = calibrate(
+        load(work / "m.pt"), work / "calib", count=5, exif=True, allow_skipped=True, class_map=work / "classes.txt"
+    )
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
     captures.clear()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
-    assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
+    data = ("--calib", work / "calib", "--exif", "--allow-skipped", "--class-map", work / "classes.txt")
+    assert run(work / "m.pt", *data, *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
     assert {"m.report.html", "kit/model.onnx"} <= files(ours.parent).keys()
     assert result.onnx_bytes == ours.stat().st_size
@@ -171,3 +175,36 @@ def test_an_existing_file_is_kept(calibrated: Calibrated, tmp_path: Path):
         export(calibrated, tmp_path / "m.onnx")
     export(calibrated, tmp_path / "m.onnx", force=True)
     assert (tmp_path / "m.recipe.json").read_text() != "precious"
+
+
+def test_warnings_reach_who_does_not_look_at_the_result(work: Path):
+    save(work / "m.pt", class_names=["cat", "dog"])
+    with pytest.warns(MptqWarning, match="2 class names are left out"):
+        loaded = load(work / "m.pt")
+    with pytest.warns(MptqWarning, match="calibrated on synthetic images") as told:
+        result = export(calibrate(loaded, count=4), work / "m.onnx", method="paper")
+    assert len([each for each in told if each.category is MptqWarning]) == 1
+    assert len(result.warnings) == 2
+
+
+def test_options_of_the_input_give_the_same_file(work: Path, captures: Captures):
+    ours, theirs = both(work)
+    loaded = load(work / "m.pt", mean=0.3, std=(0.2, 0.3, 0.2), img_size=32, crop_pct=0.8, interpolation="bilinear")
+    export(calibrate(loaded, work / "calib"), ours, method="paper")
+    captures.clear()
+    line = (
+        "--mean",
+        "0.3",
+        "--std",
+        "0.2,0.3,0.2",
+        "--img-size",
+        "32",
+        "--crop-pct",
+        "0.8",
+        "--interpolation",
+        "bilinear",
+    )
+    assert run(work / "m.pt", "--calib", work / "calib", "--method", "paper", *line, "-o", theirs).exit_code == 0
+    assert written(ours.parent) == written(theirs.parent)
+    command, other = (json.loads(out.with_suffix(".report.json").read_text())["command"] for out in (ours, theirs))
+    assert command.replace("/api/", "/cli/") == other

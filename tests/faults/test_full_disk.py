@@ -4,14 +4,17 @@ import errno
 import os
 import resource
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from mptq_export.cli.common import MptqCommand
 from mptq_export.cli.export import main
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
@@ -120,3 +123,26 @@ def test_files_have_the_permissions_that_the_user_gives(work: Path):
     finally:
         os.umask(old)
     assert {path.stat().st_mode & 0o777 for path in (work / "out").iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("error", [MptqError, OSError])
+def test_no_message_names_a_temporary_file(tmp_path: Path, error: type[Exception]):
+    def write(path: Path) -> None:
+        raise error(f"{path} ({path.name}) is not exact") if error is MptqError else OSError(28, "full", str(path))
+
+    with pytest.raises(MptqError) as caught:
+        write_together({tmp_path / "no" / "m.onnx": write})
+    assert "m.onnx" in str(caught.value)
+    assert ".part" not in str(caught.value)
+
+
+def test_nor_do_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    @click.command(cls=MptqCommand)
+    @click.argument("path")
+    def command(path: str) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    for path, said in ((str(tmp_path / "tmp123"), f"a temporary file in {tmp_path}"), ("/x/y", "/x/y")):
+        assert CliRunner().invoke(command, [path]).stderr.startswith(f"error: {said}: No space left on device")

@@ -49,7 +49,7 @@ def test_the_loaded_model_is_the_saved_one(tmp_path: Path, small: nn.Module):
 def test_class_names_that_are_not_one_a_logit_are_left_out(tmp_path: Path, small: nn.Module):
     loaded = load_model(saved(tmp_path / "m.pt", small.state_dict(), class_names=["cat", "dog"]))
     assert loaded.class_names is None
-    assert loaded.notes == ("2 class names are left out: the model has 5 logits",)
+    assert loaded.warnings == ("2 class names are left out: the model has 5 logits",)
 
 
 @pytest.mark.parametrize("way", ["hub", "module"])

@@ -55,7 +55,7 @@ def test_an_export_beside_itself_does_not_differ(folder: Path):
         (("m.pt", "-o", "x.html"), ("neither an .onnx file nor a .recipe.json",)),
         (("f.onnx", "-o", "x.html"), ("f.recipe.json does not exist",)),
         (("calib", "-o", "x.html"), ("neither an .onnx file",)),
-        (("u.onnx", "-o", "no/x.html"), ("cannot write", "no does not exist")),
+        (("u.onnx", "-o", "u.onnx/x.html"), ("cannot write", "u.onnx is a file")),
         (("u.onnx", "-o", "calib"), ("it is a folder",)),
     ],
 )

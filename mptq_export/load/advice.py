@@ -1,0 +1,71 @@
+"""What a checkpoint that does not fit probably is, and what its owner can do: a sentence, or nothing."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+_WRAPPERS = ("_orig_mod.", "module.")
+_FIRST = "patch_embed.proj.weight"
+"""A name that nearly every vision transformer of timm has: what stands before it is a prefix."""
+_TRANSFORMERS = ("embeddings.patch_embeddings.", "encoder.layer.", "embeddings.cls_token")
+_MOST = 0.8
+"""Share of the model's names that a prefix has to explain."""
+_LARGEST_CONFIG = 2**20
+
+
+def advice(path: Path, names: Collection[str], wanted: Collection[str] = ()) -> str:
+    """What to do, with a space before it; empty where nothing is known.
+
+    Args:
+        path: the checkpoint.
+        names: of its tensors.
+        wanted: of the model's tensors; empty where no model is known.
+    """
+    if any(part in name for name in names for part in _TRANSFORMERS):
+        return (
+            " Its names are those of Hugging Face transformers, not of timm: load timm's weights of the same model "
+            "(timm:NAME), or save it under timm's names."
+        )
+    prefix = _prefix(names, wanted)
+    if prefix:
+        return f" Its names begin with {prefix!r}: save the state dict without that prefix."
+    wrapper = next((each for each in _WRAPPERS if any(f".{each}" in name for name in names)), None)
+    if wrapper:
+        return f" Some of its names hold {wrapper!r}: save the state dict without it."
+    return beside(path)
+
+
+def _prefix(names: Collection[str], wanted: Collection[str]) -> str:
+    firsts = [name.removesuffix(_FIRST) for name in names if name.endswith("." + _FIRST)]
+    if wanted:
+        known = set(wanted)
+        heads = {name.removesuffix(first) for first in list(wanted)[:3] for name in names if name.endswith("." + first)}
+        firsts = [p for p in heads | set(firsts) if sum(p + name in names for name in known) > _MOST * len(known)]
+    return min(firsts, key=len, default="")
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The config.json of timm or transformers in a folder; empty where there is none that can be read."""
+    path = folder / "config.json"
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG:
+            return {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def beside(path: Path) -> str:
+    """What the config.json in the folder of a checkpoint says and is not read."""
+    config = config_of(path.parent)
+    if not config:
+        return ""
+    stored, kwargs = config.get("architecture"), config.get("model_args")
+    if not isinstance(stored, str) and not isinstance(config.get("architectures"), list):
+        return ""
+    words = [f"--arch {stored}"] if isinstance(stored, str) else []
+    words += [f"--model-kwargs '{json.dumps(kwargs)}'"] if isinstance(kwargs, dict) and kwargs else []
+    said = f": pass {' '.join(words)[:400]}" if words else ""
+    return f" The config.json beside it is not read{said}, and --mean, --std and what else it says of the input."

@@ -1,0 +1,84 @@
+"""What a checkpoint probably is that does not fit, and what its owner is told to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mptq_export.errors import MptqError
+from mptq_export.load.model import load_model
+
+NAME = "vit_tiny_patch16_224"
+KWARGS: dict[str, Any] = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dim": 32,
+    "depth": 1,
+    "num_heads": 2,
+    "num_classes": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, Tensor]:
+    return dict(timm.create_model(NAME, **KWARGS).state_dict())
+
+
+def refusal(path: Path, **kwargs: Any) -> str:
+    with pytest.raises(MptqError) as caught:
+        load_model(path, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("prefix", ["model.", "net.", "student.backbone."])
+def test_a_prefix(tmp_path: Path, tensors: dict[str, Tensor], prefix: str, known: bool):
+    named = {prefix + name: tensor for name, tensor in tensors.items()}
+    torch.save({"state_dict": {**named, "criterion.weight": torch.ones(3)}}, tmp_path / "m.pt")
+    said = {"arch": NAME, "model_kwargs": KWARGS} if known else {}
+    assert f"Its names begin with '{prefix}': save the state dict without that prefix" in refusal(
+        tmp_path / "m.pt", **said
+    )
+
+
+def test_a_wrapper_inside(tmp_path: Path, tensors: dict[str, Tensor]):
+    named = {name.replace("blocks.0.", "blocks.0._orig_mod."): tensor for name, tensor in tensors.items()}
+    torch.save(named, tmp_path / "m.pt")
+    assert "hold '_orig_mod.'" in refusal(tmp_path / "m.pt", arch=NAME, model_kwargs=KWARGS)
+
+
+def test_names_of_transformers(tmp_path: Path):
+    names = ("vit.embeddings.patch_embeddings.projection.weight", "vit.encoder.layer.0.layernorm_before.weight")
+    torch.save({name: torch.ones(2) for name in names}, tmp_path / "pytorch_model.bin")
+    for said in ({}, {"arch": NAME}):
+        assert "names are those of Hugging Face transformers" in refusal(tmp_path / "pytorch_model.bin", **said)
+
+
+def test_a_configuration_beside_the_weights(tmp_path: Path, tensors: dict[str, Tensor]):
+    config = {"architecture": NAME, "model_args": KWARGS, "pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
+    for message in (refusal(tmp_path), refusal(tmp_path / "model.safetensors")):
+        assert f"config.json beside it is not read: pass --arch {NAME} --model-kwargs '{{" in message
+    loaded = load_model(tmp_path / "model.safetensors", arch=NAME, model_kwargs=KWARGS)
+    assert "config.json beside it is not read" in loaded.warnings[0]
+    for other in ("[1]", "{", json.dumps({"name": "my experiment"})):
+        (tmp_path / "config.json").write_text(other)
+        assert load_model(tmp_path / "model.safetensors", arch=NAME, model_kwargs=KWARGS).warnings == ()
+
+
+def test_files_of_pytorch_that_are_no_state_dict(tmp_path: Path, tensors: dict[str, Tensor]):
+    torch.save(tensors, tmp_path / "model_best.pth.tar")
+    assert "rename it to end in .pt" in refusal(tmp_path / "model_best.pth.tar")
+    module = torch.nn.Linear(2, 2)
+    torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "scripted.pt")
+    assert "is a TorchScript archive; save the state_dict" in refusal(tmp_path / "scripted.pt")
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 2),)), tmp_path / "program.pt2")
+    (tmp_path / "program.pt2").rename(tmp_path / "program.pt")
+    assert "is a program of torch.export" in refusal(tmp_path / "program.pt")
