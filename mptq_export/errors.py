@@ -3,6 +3,13 @@
 _LONGEST = 2000
 
 
+def one_line(message: str) -> str:
+    """A text that may quote a stranger as one line that can neither steer a terminal nor fill it."""
+    text = " ".join(line.strip() for line in message.splitlines())
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+
+
 class MptqError(Exception):
     """A problem that the user can act on.
 
@@ -14,9 +21,7 @@ class MptqError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        text = " ".join(line.strip() for line in message.splitlines())
-        line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}")
+        super().__init__(one_line(message))
 
 
 class MptqWarning(UserWarning):

@@ -9,6 +9,7 @@ from mptq_export import __version__
 from mptq_export.calibrate.run import Calibrated, calibrate
 from mptq_export.data.classes import FOLDERS
 from mptq_export.data.model_classes import MAP
+from mptq_export.early import check_inputs
 from mptq_export.errors import MptqError
 from mptq_export.identity import identity_of
 from mptq_export.outputs import check_outputs
@@ -68,6 +69,7 @@ def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = 
         MptqError: any problem that the user can act on; nothing is left half written.
     """
     check_outputs(request)
+    check_inputs(request)
     if request.recipe is not None:
         return export_recipe(request, load_asked(request, tell), track, tell)
     return export_calibrated(request, calibrate_asked(request, request.bits[0], track, tell), track)

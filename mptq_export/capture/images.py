@@ -5,10 +5,11 @@ a softmax, a product) needs one image along it, and two operands need the same i
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from mptq_export.capture.evaluate import compute, evaluate, patches
+from mptq_export.capture.evaluate import Observer, compute, evaluate, patches
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
 from mptq_export.errors import MptqError
 
@@ -25,6 +26,26 @@ class _MixedError(Exception):
     """Elements of several images meet."""
 
 
+@dataclass(frozen=True)
+class ImageDigit:
+    """Where the images of a value are: an axis of `slow` x images x `fast` rows.
+
+    Attributes:
+        axis: the axis that grows with the batch.
+        slow: how often all images come, one after the other.
+        fast: rows of an image that are neighbours.
+    """
+
+    axis: int
+    slow: int
+    fast: int
+
+    @property
+    def leads(self) -> bool:
+        """Whether the value is one image after the other."""
+        return self.axis == 0 and self.slow == 1
+
+
 def check_images(graph: Graph) -> None:
     """Refuse a graph in which images meet, or whose result for an image is not in the image's place.
 
@@ -35,21 +56,60 @@ def check_images(graph: Graph) -> None:
         MptqError: images are mixed; the message names the first node that does it.
     """
     for batch in _BATCHES:
-        source = graph.input.shape.at(batch)
-        numbers = torch.arange(1, batch + 1, dtype=torch.int8)
-        images = numbers.reshape(-1, *[1] * (len(source) - 1)).expand(source)
-
-        def follow(node: Node, inputs: list[torch.Tensor], batch: int = batch) -> torch.Tensor:
-            try:
-                found = _images_of(node, inputs).expand(node.shape.at(batch))
-            except (_MixedError, RuntimeError) as error:  # torch: sizes that do not fit for so many images
-                raise _mixed(node.name) from error
-            return found
-
-        result = evaluate(graph, images, compute_node=follow)
-        alone = result == numbers.reshape(-1, *[1] * (result.dim() - 1))
+        result = _followed(graph, batch)
+        alone = result == _numbers(batch).reshape(-1, *[1] * (result.dim() - 1))
         if graph[graph.output].shape.batch_axis not in (0, None) or not bool((alone | (result == _NONE)).all()):
             raise _mixed(graph.output)
+
+
+def image_digits(graph: Graph) -> dict[str, ImageDigit]:
+    """Where the images of every value are; values without images, or with a mixed order, are left out.
+
+    Raises:
+        MptqError: images are mixed.
+    """
+    digits: dict[str, ImageDigit] = {}
+    batch = _BATCHES[0]
+
+    def observe(node: Node, images: torch.Tensor) -> None:
+        axis = node.shape.batch_axis
+        if axis is None:
+            return
+        others = tuple(other for other in range(images.dim()) if other != axis)
+        line = images.amax(others) if others else images
+        changes = (line[1:] != line[:-1]).nonzero().flatten().tolist()
+        fast = changes[0] + 1 if changes else len(line)
+        digit = ImageDigit(axis, len(line) // (batch * fast), fast)
+        if torch.equal(line, _numbers(batch).repeat_interleave(fast).repeat(digit.slow)):
+            digits[node.name] = digit
+
+    _followed(graph, batch, observe)
+    return digits
+
+
+def images_lead(graph: Graph) -> set[str]:
+    """Names of the values that are one image after the other: parts of their first axis are values of some images."""
+    if all(node.shape.batch_axis in (0, None) for node in graph):  # nothing moves the images elsewhere
+        return set(graph.nodes)
+    return {name for name, digit in image_digits(graph).items() if digit.leads}
+
+
+def _numbers(batch: int) -> torch.Tensor:
+    return torch.arange(1, batch + 1, dtype=torch.int8)
+
+
+def _followed(graph: Graph, batch: int, observe: Observer | None = None) -> torch.Tensor:
+    """The images of the output's elements; `observe` sees those of every value."""
+
+    def follow(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        try:
+            return _images_of(node, inputs).expand(node.shape.at(batch))
+        except (_MixedError, RuntimeError) as error:  # torch: sizes that do not fit for so many images
+            raise _mixed(node.name) from error
+
+    source = graph.input.shape.at(batch)
+    images = _numbers(batch).reshape(-1, *[1] * (len(source) - 1)).expand(source)
+    return evaluate(graph, images, observe, compute_node=follow)
 
 
 def _mixed(name: str) -> MptqError:

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from mptq_export.cli.isolated import isolate, why
 from mptq_export.cli.verbosity import is_quiet, is_verbose, verbosity_options
-from mptq_export.errors import MptqError
+from mptq_export.errors import MptqError, one_line
 from mptq_export.files import check_writable, write_atomic
 
 EXIT_FAILED = 1
@@ -114,7 +114,7 @@ def fail(message: str) -> int:
 def warn(message: str) -> None:
     """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
     if not is_quiet():
-        click.echo("warning: " + " ".join(message.split()), err=True)
+        click.echo("warning: " + one_line(message), err=True)
 
 
 class Warner:

@@ -244,12 +244,11 @@ def main(
         force=force,
         report=json_path,
     )
-    check_inputs(request)
-    budgets = tuple(Budget.parse(text) for text in mixed)
-    if mixed:
-        check_budgets(budgets, mixed_range, pins)
     tell = Warner()
     if mixed:
+        budgets = tuple(Budget.parse(text) for text in mixed)
+        check_budgets(budgets, mixed_range, pins)
+        check_inputs(request)  # before the search imports torch
         from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.mixed import export_mixed

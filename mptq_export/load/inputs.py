@@ -10,6 +10,7 @@ from mptq_export.errors import MptqError
 #: The parts that are normalised or resampled, in the order of the summary; size and channels are the model's own.
 PARTS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 _COLOURS = {1: "grey", 3: "RGB"}
+_DEEPEST, _LONGEST, _LARGEST = 3, 64, 10**18
 
 
 def option_of(part: str) -> str:
@@ -146,6 +147,8 @@ def short(value: Any) -> str:
     if isinstance(value, tuple | list):
         texts = [short(each) for each in value]
         return texts[0] if len(set(texts)) == 1 else " ".join(texts)
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return "a huge number"  # Python refuses to write some of them
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -164,15 +167,18 @@ def check_options(model_kwargs: Mapping[str, Any], inputs: InputOptions) -> None
             )
 
 
-def plain(name: str, value: Any) -> Any:
-    """A value in a form that compares: one number for all channels, or for height and width, is no other value."""
-    if isinstance(value, list | tuple):
-        parts = tuple(plain(name, each) for each in value[:64])
-        alike = name in ("mean", "std", "img_size") and len(set(map(repr, parts))) == 1
+def plain(name: str, value: Any, depth: int = 0) -> Any:
+    """A value in a form that compares: one number for all channels, or for height and width, is no other value.
+
+    It may be a stranger's: of deep or long lists only the beginning is looked at.
+    """
+    if isinstance(value, list | tuple) and depth < _DEEPEST:
+        parts = tuple(plain(name, each, depth + 1) for each in value[:_LONGEST])
+        alike = name in ("mean", "std", "img_size") and len(set(parts)) == 1
         return parts[0] if alike else parts
     if isinstance(value, str):
         return value.lower()
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return value if isinstance(value, int | float) else type(value).__name__
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from timm.models import is_model_pretrained
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.errors import MptqError, one_line
 from mptq_export.load.advice import beside
 from mptq_export.load.architecture import check_name, resolve_architecture
 from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of
@@ -141,7 +141,8 @@ def load_model(
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
     names, warnings = _fitting(checkpoint.class_names, model)
-    unread = beside(checkpoint.path).strip()
+    unread = [text.strip() for text in [beside(checkpoint.path)] if text]
+    told = (*asked.warnings, *fitted.conflicts, *rotary(placed.left_out, model), *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     return LoadedModel(
         model=_ready(model),
@@ -151,15 +152,9 @@ def load_model(
         preprocessing=resolved.preprocessing,
         class_names=names,
         source=text,
-        notes=(*inferred, *asked.notes, *placed.notes, *resolved.notes),
+        notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
         options=options,
-        warnings=(
-            *asked.warnings,
-            *fitted.conflicts,
-            *rotary(placed.left_out, model),
-            *warnings,
-            *([unread] if unread else []),
-        ),
+        warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
         input_sources={**_shape_sources(fitted, asked, checkpoint, options, name), **resolved.sources},
     )
@@ -227,7 +222,9 @@ def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> L
     loaded = _whole(
         module, name, source, options, "the pickled module", default, asked.stated, checkpoint.model_kwargs, checkpoint
     )
-    return replace(loaded, warnings=(*asked.warnings, *loaded.warnings), weights=checkpoint.weights)
+    return replace(
+        loaded, warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))), weights=checkpoint.weights
+    )
 
 
 def _whole(

@@ -20,9 +20,11 @@ from mptq_export.transform.fold_offsets import fold_offsets
 from mptq_export.transform.fold_prefix import fold_prefix
 from mptq_export.transform.fold_rotary import fold_rotary
 from mptq_export.transform.hoist_slices import hoist_slices
+from mptq_export.transform.images_first import images_first
 from mptq_export.transform.merge_movement import merge_movement
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    images_first,
     fold_rotary,
     fold_multipliers,
     fold_offsets,

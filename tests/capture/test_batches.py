@@ -3,6 +3,7 @@
 import onnxruntime
 import pytest
 import torch
+from batch_models import MIXING, SIZE, Flawed, RowsOfTokens, Tower
 from tiny_models import FAMILIES, KINDS, captured, images, tiny
 
 from mptq_export.calibrate.statistics import collect
@@ -12,10 +13,8 @@ from mptq_export.capture.trace import capture
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
 from mptq_export.quantize.build import build_recipe
-from mptq_export.quantize.method import MINMAX
+from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.transform import prepare
-
-from .batch_models import MIXING, SIZE, Flawed, RowsOfTokens, Tower
 
 TOWERS = {
     "images first": lambda: Tower(batch_first=True, tokens_first=False),
@@ -95,3 +94,16 @@ def test_few_images_become_five_different_ones(given: int):
     probe = probe_images(images("vit", given))
     assert probe.shape == (5, *SIZE)
     assert len({image.numpy().tobytes() for image in probe}) == 5
+
+
+def test_token_major_code_gives_the_file_of_image_major_code():
+    """With every search: importance of rows, halves of the images, and what is held back count images."""
+    torch.manual_seed(0)
+    models = [ready(Tower(batch_first=first, tokens_first=not first)) for first in (True, False)]
+    models[1].load_state_dict(models[0].state_dict())
+    x, found = images("vit", 12), []
+    for model in models:
+        graph = prepare(capture(model, SIZE), x[:5])
+        recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (4, 8), BEST, {}, {"bits": "4/8"})[1]
+        found.append({name: quant.codes.tobytes() for name, quant in recipe.weights.items()})
+    assert found[0] == found[1]

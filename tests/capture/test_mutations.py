@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from batch_models import SIZE, Tower
 from tiny_models import captured, images, prepared, tiny
 
 from mptq_export.capture.batches import TOLERANCE, largest_change
@@ -10,7 +11,6 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
 from mptq_export.transform import prepare
 
-from .batch_models import SIZE, Tower
 from .mutations import mutants
 
 #: Two batch sizes that the comparison does not try.

@@ -18,6 +18,7 @@ from tiny_models import KINDS, tiny
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
 from mptq_export.load.checkpoint import read_checkpoint
+from mptq_export.load.inputs import InputOptions
 from mptq_export.load.model import load_model
 from mptq_export.recipe.store import read_recipe, recipe_writers
 
@@ -137,6 +138,40 @@ def test_preprocessing(tmp_path: Path, cfg: dict[str, Any]):
         assert loaded.preprocessing.input_size == (3, 32, 32)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"img_size": 10**9},
+        {"img_size": 10**5000},
+        {"input_size": [3, -1, 7]},
+        {"in_chans": 2**40},
+        {"mean": [float("inf")] * 3},
+        {"crop_pct": 10**400},
+        {"gp": "os.system"},
+        {"gp": {}, "bn_eps": []},
+        {"model_kwargs": {"checkpoint_path": "/etc/passwd"}},
+        {"model_kwargs": {"depth": 10**9}},
+        {"class_map": "\x1b[2J\n", "interpolation": "\x1b[2J"},
+        {"num_classes": -5},
+        {1: 2, None: 3},
+    ],
+    ids=lambda args: str(next(iter(args))),
+)
+@pytest.mark.parametrize("options", [{}, {"mean": (0.5,), "img_size": (32, 32), "crop_pct": 1.0}], ids=["", "options"])
+def test_args(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: dict[Any, Any], options: dict[str, Any]):
+    """They are refused in one line, or the model is that of its tensors; nothing that they say steers a terminal."""
+    monkeypatch.setattr("timm.models._builder.load_custom_pretrained", forbidden)
+    monkeypatch.setattr("timm.models._helpers.load_checkpoint", forbidden)
+    torch.save(content(args=args), tmp_path / "m.pt")
+    try:
+        loaded = load_model(tmp_path / "m.pt", inputs=InputOptions(**options))
+    except MptqError as error:
+        assert str(error).isprintable() and len(str(error)) < 2100
+    else:
+        assert loaded.preprocessing.input_size == (3, 32, 32)
+        assert all(text.isprintable() for text in (*loaded.warnings, *loaded.notes, *loaded.input_sources.values()))
+
+
 # -- bombs -------------------------------------------------------------------------------------------------------------
 
 
@@ -147,14 +182,31 @@ def laughs() -> Any:
     return value
 
 
-@pytest.mark.parametrize("where", ["whole", "arch", "model_kwargs", "class_names", "pretrained_cfg", "state_dict"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "whole",
+        "arch",
+        "model_kwargs",
+        "class_names",
+        "pretrained_cfg",
+        "state_dict",
+        "args",
+        "args.mean",
+        "args.kwargs",
+    ],
+)
 def test_a_small_pickle_of_endless_lists(tmp_path: Path, where: str):
     bomb = laughs()
     if where == "model_kwargs":
         bomb = {**KWARGS, "norm_layer": bomb}
     if where == "pretrained_cfg":
         bomb = {"mean": bomb}
-    torch.save(bomb if where == "whole" else content(**{where: bomb}), tmp_path / "m.pt")
+    if where == "args.mean":
+        bomb = {"mean": bomb, "crop_mode": bomb, "img_size": bomb}
+    if where == "args.kwargs":
+        bomb = {"model_kwargs": {"norm_layer": bomb}, "gp": bomb}
+    torch.save(bomb if where == "whole" else content(**{where.partition(".")[0]: bomb}), tmp_path / "m.pt")
     assert (tmp_path / "m.pt").stat().st_size < 300_000
     try:
         load_model(tmp_path / "m.pt")
