@@ -1,6 +1,8 @@
 """Mixed files beside uniform ones, and what any widths could win."""
 
 import json
+import shutil
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,13 @@ def run(command: Command, *arguments: object) -> Result:
 
 def test_files_on_the_same_images(checkpoint: Path, exported: Path, companion: Path, folder: Path, tmp_path: Path):
     written = tmp_path / "table.json"
-    result = run(table, checkpoint, "--data", folder, "--uniform", exported, companion, "--json", written)
+    for number, image in zip(range(7), cycle(sorted(folder.rglob("*.png"))), strict=False):  # a folder a logit
+        (tmp_path / "val" / f"class{number}").mkdir(parents=True)
+        shutil.copy(image, tmp_path / "val" / f"class{number}")
+    result = run(table, checkpoint, "--data", tmp_path / "val", "--uniform", exported, companion, "--json", written)
     assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads(written.read_text())
-    assert report["images"] == 6
+    assert report["images"] == 7
     floating, uniform, other = report["rows"]
     assert [Path(row["file"]).name for row in report["rows"]] == ["float", "exact.onnx", "float.onnx"]
     assert uniform["kl_over"][str(exported)] == [1.0, 1.0, 1.0]
@@ -53,4 +58,4 @@ def test_no_widths_cost_more_than_uniform_ones_of_the_same_mean(checkpoint: Path
 def test_a_mean_below_the_range_is_refused(checkpoint: Path, folder: Path):
     result = run(bound, checkpoint, "--calib", folder, "--count", 4, "--range", "4-5", "--mean", 3)
     assert result.exit_code == 2
-    assert "no widths of 4-5 have a mean of 3; raise --mean" in result.stderr
+    assert "no layer goes below 4 bits; raise the budget" in result.stderr

@@ -120,7 +120,7 @@ def test_wrong_command_lines(good: Path, tmp_path: Path):
     assert_one_line_error(run(good, "--limit", 3), "--limit goes with --images")
     assert_one_line_error(run(good, "--allow-skipped"), "--allow-skipped goes with --images")
     assert_one_line_error(run(good, "--threads", 0), "--threads")
-    assert_one_line_error(run(good, "--json", tmp_path / "none" / "r.json"), "does not exist")
+    assert_one_line_error(run(good, "--json", good / "r.json"), "is a file, not a folder")
 
 
 def command(function: object) -> MptqCommand:

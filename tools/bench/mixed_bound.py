@@ -26,6 +26,7 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
 from mptq_export.data.source import open_calibration
+from mptq_export.errors import MptqError
 from mptq_export.quantize.method import BEST
 
 
@@ -48,10 +49,13 @@ def main(
     means: tuple[float, ...],
     json_path: Path | None,
 ) -> None:
-    calibrated = calibrate(load(model), calib, count=count)
     budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
     settings = MixedSettings(budgets, bits, tied=False, pins={})
-    settings.check()
+    try:
+        settings.check()
+    except MptqError as error:
+        raise click.UsageError(str(error)) from error
+    calibrated = calibrate(load(model), calib, count=count)
     space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
     judges = space.measured
     if on is not None:
@@ -67,8 +71,6 @@ def main(
     for budget in budgets:
         constraints = space.costs.constraints(budget)
         least = solve(space.units, estimates, space.start, bits, constraints)
-        if not all(constraint.met(least) for constraint in constraints):
-            raise click.UsageError(f"no widths of {bits[0]}-{bits[-1]} have a mean of {budget.text}; raise --mean")
         above = math.ceil(budget.most)
         uniform = {layer: (above, above) for layer in space.start}
         row: dict[str, float] = {"mean": budget.most, "uniform": above}
