@@ -16,7 +16,7 @@ PREPROCESSING = Preprocessing((3, 4, 4), (0.5,) * 3, (0.25,) * 3)
 @pytest.fixture
 def array(tmp_path: Path) -> Path:
     path = tmp_path / "x.npy"
-    np.save(path, np.random.default_rng(0).standard_normal((500, 3, 4, 4)).astype(np.float32))
+    np.save(path, np.random.default_rng(0).uniform(-2, 2, (500, 3, 4, 4)).astype(np.float32))
     return path
 
 
