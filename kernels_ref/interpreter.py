@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from kernels_ref.bound import op_of
+from kernels_ref.claims import note, noted
 from kernels_ref.constants import Constants
 from kernels_ref.convolution import FusedConvolution, find_convolutions
 from kernels_ref.errors import InterpreterError
@@ -20,6 +21,7 @@ from kernels_ref.ops.table import OPS
 from kernels_ref.ops.types import Array
 from kernels_ref.steps import REFUSALS, Step, Values, last_uses, needed, perform, refusal
 from kernels_ref.sums import LastAxisSum, find_sums
+from kernels_ref.values import EveryValue
 
 Prepare = Callable[[Array], tuple[Array, ...]]
 _MOVES = ("Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -46,7 +48,8 @@ class Interpreter:
 
     def _read(self, source: str | Path | onnx.ModelProto) -> None:
         self._graph = read_graph(source, OPS.keys())
-        self._constants = Constants(self._graph, _evaluate)
+        self._unclaimed: dict[str, str] = {}
+        self._constants = Constants(self._graph, self._evaluate_constant)
         with np.errstate(all="ignore"):
             self._fusions = find_fusions(self._graph, self._constants)
             self._convolutions = find_convolutions(self._graph, self._constants)
@@ -64,6 +67,24 @@ class Interpreter:
                 if name and name in self._constants
             }
         self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """The tensors that other runtimes may compute with other bits, with the reason; from all traced runs so far.
+
+        An op claims equal bits for the values at hand (`kernels_ref.ops.claims`). A tensor is here if what makes it did
+        not, in one run or more; what depends on it is not.
+        """
+        return self._unclaimed
+
+    def every_value(self, name: str) -> Array | None:
+        """All values that a tensor can have, where codes of 8 or 16 bits are all that it depends on; else None.
+
+        Raises:
+            InterpreterError: an op refuses one of the values of its input.
+        """
+        with np.errstate(all="ignore"):
+            return EveryValue(self._graph, self._constants, _evaluate).of(name)
 
     def run(self, feeds: Mapping[str, Array], *, trace: bool | Collection[str] = False) -> dict[str, Array]:
         """Compute the graph.
@@ -113,6 +134,8 @@ class Interpreter:
                 continue
             if fusion is None:
                 compute, inputs = op_of(node, self._constants)
+                if trace:
+                    compute = noted(node, compute, self._constants, self._unclaimed)
                 steps.append(Step(node.label, inputs, node.outputs, compute))
                 if (
                     node.op == "Cast"
@@ -153,6 +176,11 @@ class Interpreter:
         outputs = tuple(output + suffix for output in node.outputs)
         steps.append(Step(node.label, (prepared[source], *inputs[1:]), outputs, compute))
         prepared.update((output, output) for output in outputs)
+
+    def _evaluate_constant(self, node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:
+        outputs = _evaluate(node, inputs)
+        note(node, inputs, outputs, self._unclaimed)
+        return outputs
 
 
 def _convolution(fusion: FusedConvolution, *, trace: bool) -> Step:

@@ -13,8 +13,8 @@ from onnx import external_data_helper, helper, numpy_helper
 
 from kernels_ref.errors import InterpreterError
 from kernels_ref.ops.types import Array
+from kernels_ref.opsets import Keep, in_todays_form
 
-OLDEST_OPSET = 13
 _PROTOBUF_LIMIT = 2**31
 _FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1)
 
@@ -56,15 +56,12 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
         ops: names of the ops that exist.
 
     Raises:
-        InterpreterError: the file is not an ONNX model, its opset is older than 13, its graph is cyclic or unsorted, it
+        InterpreterError: the file is not an ONNX model, its opset is too old, its graph is cyclic or unsorted, it
             holds an op that does not exist or data outside its folder.
     """
     model = source if isinstance(source, onnx.ModelProto) else read_model(Path(source))
     if not model.graph.output:
         raise InterpreterError("the model has no graph output; it is not ONNX, or cut short")
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
-    if opset < OLDEST_OPSET:
-        raise InterpreterError(f"opset {opset} is too old; export with opset {OLDEST_OPSET} or newer")
     if model.graph.sparse_initializer or model.functions:
         what = "functions" if model.functions else "sparse initializers"
         raise InterpreterError(f"{what} are not supported")
@@ -72,12 +69,15 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
         if node.domain not in ("", "ai.onnx") or node.op_type not in ops:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             raise InterpreterError(f"{_label(node)}: unknown op {name}; known are {', '.join(sorted(ops))}")
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     initializers = {tensor.name: _array(tensor) for tensor in model.graph.initializer}
+    inputs = {entry.name: _spec(entry) for entry in model.graph.input if entry.name not in initializers}
+    nodes = [_node(node, opset, initializers.__setitem__) for node in model.graph.node]
     graph = Graph(
-        inputs={entry.name: _spec(entry) for entry in model.graph.input if entry.name not in initializers},
+        inputs=inputs,
         outputs=tuple(entry.name for entry in model.graph.output),
         initializers=initializers,
-        nodes=tuple(_node(node) for node in model.graph.node),
+        nodes=tuple(nodes),
     )
     _check_order(graph)
     return graph
@@ -198,14 +198,21 @@ def _spec(entry: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _label(node: onnx.NodeProto) -> str:
-    name = node.name or next(filter(None, node.output), "")
-    return f"{node.op_type} node {name}"
+    return f"{node.op_type} node {node.name or _first(node)}"
 
 
-def _node(node: onnx.NodeProto) -> Node:
+def _first(node: onnx.NodeProto) -> str:
+    return next(filter(None, node.output), "")
+
+
+def _node(node: onnx.NodeProto, opset: int, keep: Keep) -> Node:
     attributes = {attribute.name: _attribute(attribute, _label(node)) for attribute in node.attribute}
+    try:
+        inputs, attributes = in_todays_form(node.op_type, list(node.input), attributes, opset, _first(node), keep)
+    except InterpreterError as error:
+        raise InterpreterError(f"{_label(node)}: {error}") from error
     attributes["n_outputs"] = len(node.output)
-    return Node(node.op_type, _label(node), tuple(node.input), tuple(node.output), attributes)
+    return Node(node.op_type, _label(node), tuple(inputs), tuple(node.output), attributes)
 
 
 def _attribute(attribute: onnx.AttributeProto, label: str) -> Any:

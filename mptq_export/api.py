@@ -11,6 +11,7 @@ from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.data.reading import USUAL
 from mptq_export.errors import MptqError, MptqWarning
 from mptq_export.files import check_writable
 from mptq_export.load.model import LoadedModel
@@ -51,6 +52,7 @@ def export(
     input_type: str | None = None,
     weight_storage: str | None = None,
     target: str | None = None,
+    min_ort: str | None = None,
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
     force: bool = False,
@@ -70,6 +72,7 @@ def export(
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
         target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`.
+        min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         force: replace existing files.
@@ -97,6 +100,8 @@ def export(
         recipe=None if recipe is None else Path(recipe),
         calib=calibrated.calib if isinstance(calibrated, Calibrated) else None,
         count=calibrated.count if isinstance(calibrated, Calibrated) else 0,
+        reading=calibrated.reading if isinstance(calibrated, Calibrated) else USUAL,
+        class_map=calibrated.class_map if isinstance(calibrated, Calibrated) else None,
         bits=bits or (8, 8),
         pins=dict(settings.pins if settings else pins or {}),
         method=method or (source.method if isinstance(source, Allocation) else "best"),
@@ -104,6 +109,7 @@ def export(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=None if float_onnx is None else Path(float_onnx),
         kit=None if kit is None else Path(kit),
         force=force,

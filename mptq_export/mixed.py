@@ -14,6 +14,7 @@ from mptq_export.outputs import check_outputs
 from mptq_export.pipeline import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
 from mptq_export.progress import Tell, Track, untold
 from mptq_export.request import ExportRequest
+from mptq_export.targets.oldest import storage_in
 from mptq_export.targets.rules import check_target, storage_for
 
 if TYPE_CHECKING:
@@ -91,14 +92,18 @@ def export_mixed(
 
 
 def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
-    """Refuse a file size as the budget where every width takes a byte.
+    """Refuse a file size as the budget where every width takes a byte, and weights that the oldest runtime cannot read.
 
     Raises:
-        MptqError: it is asked for.
+        MptqError: one of them is asked for.
     """
-    storage = storage_for(request.target or "ort", request.weight_storage)
+    asked = storage_in(request.min_ort, request.weight_storage, mixed.bits)
+    storage = storage_for(request.target or "ort", asked)
     if storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
-        raise MptqError("--mixed with a file size needs --weight-storage packed: with int8 every width has one size")
+        raise MptqError(
+            "--mixed with a file size needs --weight-storage packed (and --min-ort 1.23, if any): with int8 all widths "
+            "have one size"
+        )
 
 
 def check_range(request: ExportRequest, mixed: "MixedSettings") -> None:

@@ -1,12 +1,14 @@
 """Checkpoint and images (or a recipe) in, one exact ONNX file and its recipe out: the stages in order."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mptq_export import __version__
 from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.data.classes import FOLDERS
+from mptq_export.data.model_classes import MAP
 from mptq_export.early import check_inputs
 from mptq_export.errors import MptqError
 from mptq_export.identity import identity_of
@@ -14,7 +16,7 @@ from mptq_export.outputs import check_outputs
 from mptq_export.progress import Tell, Track, untold, untracked
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.request import ExportRequest
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.rules import storage_for, warnings_of
 
 if TYPE_CHECKING:
     import torch
@@ -34,10 +36,11 @@ class ExportResult:
         loaded: the model that was read.
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         recipe: all decisions and the proof.
-        report: onnxruntime against `kernels_ref` on one random input, with the kernel plan.
+        report: onnxruntime against `kernels_ref` on the inputs of `selfcheck`, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
+        min_ort: the oldest onnxruntime that opens the file.
     """
 
     request: ExportRequest
@@ -48,6 +51,7 @@ class ExportResult:
     float_bytes: int
     onnx_bytes: int
     load_ms: float
+    min_ort: str
 
 
 def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = untold) -> ExportResult:
@@ -128,7 +132,14 @@ def calibrate_asked(
     loaded = load_asked(request, tell)
     check_weights(request, loaded, fewest)
     calibrated = calibrate(
-        loaded, request.calib, count=request.count, device=request.device, track=track, check=check or check_pins
+        loaded,
+        request.calib,
+        count=request.count,
+        **asdict(request.reading),
+        class_map=request.class_map,
+        device=request.device,
+        track=track,
+        check=check or check_pins,
     )
     tell(calibrated.source.warnings)
     return calibrated
@@ -175,6 +186,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     """
     import torch
 
+    from mptq_export.capture.batches import BATCHES
     from mptq_export.data.probe import probe_inputs
     from mptq_export.load.features import as_backbone
     from mptq_export.recipe.store import read_recipe
@@ -191,7 +203,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
     tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
     write_companion(request, loaded)
-    probe = torch.from_numpy(probe_inputs(loaded.preprocessing, 2))
+    probe = torch.from_numpy(probe_inputs(loaded.preprocessing, max(BATCHES)))
     graph = replay_graph(request.recipe, recipe, loaded, probe)
     return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 
@@ -223,11 +235,10 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
 
 def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
     """How an export was asked for, as recipes store it."""
-    graph, folders = calibrated.graph, calibrated.source.classes
-    # Where the checkpoint names no classes, one folder a logit does: number i is logit i, as mptq-eval takes it too.
-    features = [feature.index for feature in calibrated.loaded.features]
+    features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
+    # Names that the checkpoint does not hold: a recipe can give them again.
+    named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
     warned = list(calibrated.source.warnings)
-    named = calibrated.loaded.class_names is None and len(folders) == graph[graph.output].shape.dims[-1]
     return {
         **({"features": features} if features else {}),
         "bits": bits,
@@ -242,7 +253,9 @@ def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -
         "calibration_images": calibrated.stats.images,
         **({CALIBRATION_WARNINGS: warned} if warned else {}),
         "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"class_folders": list(folders)} if named and not features else {}),
+        **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
+        **({"exif": True} if calibrated.reading.exif else {}),
+        **({named: list(classes.names)} if named and classes.names else {}),
         "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
     }
 
@@ -286,25 +299,38 @@ def written(
         track: wraps an iterable with a progress bar.
     """
     from mptq_export.report.collect import Written, write_evidence
+    from mptq_export.targets.oldest import oldest_of_file
     from mptq_export.write import load_milliseconds, write_export
 
-    report = write_export(request.out, loaded, graph, recipe, force=request.force)
+    report = write_export(
+        request.out,
+        loaded,
+        graph,
+        recipe,
+        images=images,
+        min_ort=request.min_ort,
+        force=request.force,
+        track=track,
+    )
     if request.kit is not None:
         from mptq_export.kit.inputs import calibration_inputs
         from mptq_export.kit.write import write_kit
 
-        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing)
+        inputs = calibration_inputs(request.out, request.calib, loaded.preprocessing, request.reading)
         write_kit(request.out, inputs, request.kit, force=request.force)
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
-    size = request.out.stat().st_size
-    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()))
+    size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
+    aimed = warnings_of(recipe.settings.get("target", "ort"))
+    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()), *aimed)
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
-        write_evidence(Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made), images, track)
+        data = (request.calib, request.count, request.reading)
+        done = Written(request.out, loaded, graph, recipe, report, weights, load_ms, *made, *data)
+        write_evidence(done, images, track)
     except MptqError as error:  # the file itself is whole and proved
         warnings = (*warnings, f"what the report shows was not stored: {error}")
-    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms)
+    return ExportResult(request, loaded, warnings, recipe, report, weights, size, load_ms, min_ort)
 
 
 def reported(result: ExportResult) -> ExportResult:

@@ -87,12 +87,10 @@ def replay_settings(
     for name in ("bits", "calibration"):
         if not isinstance(recipe.settings[name], str):
             raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
-    folders = recipe.settings.get("class_folders", [])
-    if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
-        raise MptqError(f"{path}: the settings' class_folders are no list of names; {_ADVICE}")
-    warned = recipe.settings.get(CALIBRATION_WARNINGS, [])
-    if not isinstance(warned, list) or not all(isinstance(sentence, str) for sentence in warned):
-        raise MptqError(f"{path}: the settings' {CALIBRATION_WARNINGS} are no list of texts; {_ADVICE}")
+    for key, what in (("class_folders", "names"), ("class_map", "names"), (CALIBRATION_WARNINGS, "texts")):
+        texts = recipe.settings.get(key, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise MptqError(f"{path}: the settings' {key} are no list of {what}; {_ADVICE}")
     if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -116,18 +114,22 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
         path: the recipe's file, for messages.
         recipe: of this model.
         loaded: the model.
-        probe: float32 batch on which `prepare` asserts that the function is preserved.
+        probe: float32 images on which the graph is compared with the model, and `prepare` asserts that the function
+            is preserved.
 
     Raises:
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
+    from mptq_export.capture.batches import check_capture
     from mptq_export.capture.trace import capture
     from mptq_export.transform import prepare
     from mptq_export.transform.smooth import smooth
 
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = prepare(capture(loaded.model, preprocessing.input_size, loaded.maps), probe, normalisation)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    check_capture(graph, loaded.model, probe)
+    graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
     for name, smoothing in recipe.smoothing.items():

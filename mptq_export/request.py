@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mptq_export.data.reading import USUAL, Reading
 from mptq_export.errors import MptqError
 from mptq_export.load.inputs import InputOptions
 from mptq_export.quantize.method import METHODS
+from mptq_export.targets.oldest import storage_in
 from mptq_export.targets.rules import check_target
 
 #: Widths of codes.
@@ -26,9 +28,11 @@ class ExportRequest:
         features: export these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
         trust: unpickle a whole module (this runs code from the file).
         recipe: replay this file instead of calibrating; `features`, `calib`, `count`, `bits`, `pins`, `method`,
-            `reconstruct` and `device` are not read.
+            `reading`, `class_map`, `reconstruct` and `device` are not read.
         calib: folder or array file; None for synthetic images.
         count: largest number of calibration images.
+        reading: how calibration data is read, where not as usual.
+        class_map: file that names the logits.
         bits: (weights, activations).
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: one of `quantize.method.METHODS`.
@@ -36,6 +40,8 @@ class ExportRequest:
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
         target: the runtime that the file is for, one of `targets.table.TARGETS`; None: `ort`, or the recipe's.
+        min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
+            would be too new for it, `weight_storage` becomes `int8`.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         device: torch device for calibration; None takes a GPU where there is one.
@@ -53,6 +59,8 @@ class ExportRequest:
     recipe: Path | None = None
     calib: Path | None = None
     count: int = 128
+    reading: Reading = USUAL
+    class_map: Path | None = None
     bits: tuple[int, int] = (8, 8)
     pins: dict[str, tuple[int, int]] = field(default_factory=dict)
     method: str = "best"
@@ -60,6 +68,7 @@ class ExportRequest:
     input_type: str | None = None
     weight_storage: str | None = None
     target: str | None = None
+    min_ort: str | None = None
     float_onnx: Path | None = None
     kit: Path | None = None
     device: str | None = None
@@ -71,7 +80,7 @@ class ExportRequest:
 
         Raises:
             MptqError: a width is not from 2 to 8, the method, the input type or the weight storage is unknown, or the
-                target does not take the widths or the storage.
+                target or the oldest onnxruntime does not take the widths or the storage.
         """
         for name, widths in {"bits": self.bits, **self.pins}.items():
             if len(widths) != 2 or not all(width in WIDTHS for width in widths):
@@ -83,6 +92,8 @@ class ExportRequest:
         ):
             if value not in known:
                 raise MptqError(f"{name} {value!r} is not known; choose one of {', '.join(filter(None, known))}")
+        widths_known = [] if self.recipe is not None else [self.bits, *self.pins.values()]
+        storage = storage_in(self.min_ort, self.weight_storage, [weights for weights, _ in widths_known])
+        object.__setattr__(self, "weight_storage", storage)
         if self.target is not None:
-            widths_known = [] if self.recipe is not None else [self.bits, *self.pins.values()]
             check_target(self.target, self.weight_storage, widths_known)

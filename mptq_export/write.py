@@ -2,20 +2,25 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mptq_export import __version__
+from mptq_export.data.classes import FOLDERS, NAMES_KEY, ORIGIN_KEY
+from mptq_export.data.model_classes import CHECKPOINT, MAP
+from mptq_export.data.reading import EXIF_KEY
 from mptq_export.errors import MptqError
 from mptq_export.files import write_together
+from mptq_export.progress import Track, untracked
+from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
@@ -24,49 +29,89 @@ if TYPE_CHECKING:
 
 
 def write_export(
-    out: Path, loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", *, force: bool = True
+    out: Path,
+    loaded: "LoadedModel",
+    graph: "Graph",
+    recipe: "Recipe",
+    *,
+    images: "torch.Tensor | None" = None,
+    min_ort: str | None = None,
+    force: bool = True,
+    track: Track = untracked,
 ) -> "VerifyReport":
     """Write the ONNX file and its recipe.
 
     Args:
         out: the ONNX file.
-        loaded: the float model; its preprocessing and class names go into the file, else those of class folders.
+        loaded: the float model; its preprocessing and class names go into the file, where there is no class map; class
+            folders name the classes where neither does.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
+        images: float32 calibration inputs, some of which the file is checked on; None where there are none.
+        min_ort: the oldest onnxruntime that shall open the file; None for no wish.
         force: replace files that are there.
+        track: wraps an iterable with a progress bar.
 
     Returns:
-        onnxruntime against `kernels_ref` on one random input.
+        onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
 
     Raises:
-        MptqError: a layer cannot be proved exact, the two differ, or the disk is full; nothing is written.
+        MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
+            assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     import onnx
 
+    from mptq_export.allocate.costs import Costs
     from mptq_export.memory import trim
     from mptq_export.recipe.store import recipe_writers
+    from mptq_export.selfcheck import check_inputs
+    from mptq_export.verify.batches import MOST_BYTES
     from mptq_export.verify.compare import verify_model
+    from mptq_export.verify.runtime_tables import check_tables
 
-    pending = [_tied_model(loaded, graph, recipe)]
+    macs = sum(Costs.of(graph).macs.values())
+    pending = [_tied_model(loaded, graph, recipe, min_ort)]
+    check_tables(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
-        onnx.save(pending.pop(), path)
+        model = pending.pop()
+        inputs, start = (
+            check_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing),
+            perf_counter(),
+        )
+        onnx.save(model, path)
+        del model
         trim()  # the check takes ten bytes a weight and more
-        image = _random_image(recipe.settings["input"], loaded.preprocessing.input_size)
-        report = verify_model(path, [image])
+        try:
+            report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+        except MptqError as error:  # of a file that has a temporary name as yet
+            reason = str(error).replace(str(path), "it")
+            raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error
         if not report.passed:
             raise MptqError(
-                f"{out.name} was not written: onnxruntime and kernels_ref differ in {report.differing} "
-                f"values, {len(report.plan.floating)} matmuls ran in float; this is a defect, please report the model"
+                f"{out.name} was not written: {_failure(report)}; this is a defect, please report the model"
             )
-        reports.append(report)
+        reports.append(replace(report, inputs=dict(inputs.drawn), seconds=perf_counter() - start))
 
     write_together({out: write, **recipe_writers(recipe, out)}, force=force)
     return reports[0]
 
 
-def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onnx.ModelProto":
+def _failure(report: "VerifyReport") -> str:
+    """What is wrong, and where first."""
+    at = f" (first in {report.diverging[0].name})" if report.diverging else ""
+    found = [f"onnxruntime and kernels_ref differ in {report.differing} values{at}"]
+    if report.plan.floating:
+        found.append(f"{len(report.plan.floating)} matmuls ran in float (first {report.plan.floating[0].name})")
+    if report.mixing:
+        found.append(f"{report.mixing} values of the output depend on what else is in the batch")
+    if report.reservations:
+        found.append(f"not proved: {report.reservations[0]}")
+    return ", ".join(found)
+
+
+def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort: str | None) -> "onnx.ModelProto":
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     import onnx
 
@@ -91,14 +136,20 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe") -> "onn
         "mptq.method": settings["method"],
     }
     model = in_form(model, target)
+    check_oldest(model, min_ort)
+    metadata[OLDEST_KEY] = oldest_onnxruntime(model)
+    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
     if "target" in settings:
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    names = loaded.class_names or settings.get("class_folders")
-    if names:
-        metadata["mptq.class_names"] = json.dumps(names)
-        metadata["mptq.class_names_from"] = "checkpoint" if loaded.class_names else "calibration folders"
+    sources = {MAP: settings.get("class_map"), CHECKPOINT: loaded.class_names, FOLDERS: settings.get("class_folders")}
+    origin = next((origin for origin, names in sources.items() if names), None)
+    if origin is not None:
+        metadata[NAMES_KEY] = json.dumps(sources[origin])
+        metadata[ORIGIN_KEY] = origin
+    if settings.get("exif") is True:
+        metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (
         f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "
@@ -133,12 +184,3 @@ def load_milliseconds(path: Path) -> float:
     start = perf_counter()
     open_session(path)
     return (perf_counter() - start) * 1e3
-
-
-def _random_image(input_type: str, size: tuple[int, int, int]) -> NDArray[np.generic]:
-    """One deterministic input of the file's own type."""
-    generator = np.random.default_rng(0)
-    channels, height, width = size
-    if input_type == "uint8":
-        return generator.integers(0, 256, (1, height, width, channels), dtype=np.uint8)
-    return generator.standard_normal((1, channels, height, width), dtype=np.float32)

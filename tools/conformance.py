@@ -31,6 +31,7 @@ from rich.progress import track
 from timm.models import list_models
 
 from mptq_export.calibrate.statistics import collect
+from mptq_export.capture.batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.trace import capture
 from mptq_export.data.synthetic import dead_leaves
@@ -223,7 +224,9 @@ def exported(model: torch.nn.Module, side: int) -> int:
     error = float((found - wanted).abs().max() / wanted.abs().max())
     if not error <= SAME:
         raise ValueError(f"the captured graph differs from the model by {error:.1e} of its largest output")
-    graph = prepare(captured, images[:2], (preprocessing.mean, preprocessing.std))
+    probe = probe_images(images)
+    check_capture(captured, model, probe)
+    graph = prepare(captured, probe, (preprocessing.mean, preprocessing.std))
     stats = collect(graph, [images.numpy()])
     graph, recipe = build_recipe(graph, stats, images, lambda _: (8, 8), MINMAX, {}, {})
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +234,10 @@ def exported(model: torch.nn.Module, side: int) -> int:
         onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)
         report = verify_model(path, [images[-2:].numpy()])
     if not report.passed:
-        raise ValueError(f"{report.differing} values differ, {len(report.plan.floating)} matmuls in float")
+        raise ValueError(
+            f"{report.verdict}: {report.differing} values differ, {len(report.plan.floating)} matmuls in float, not "
+            f"proved: {'; '.join(report.reservations) or 'nothing'}"
+        )
     return report.values
 
 

@@ -11,16 +11,19 @@ from kernels_ref.ops.types import Array
 
 
 def bit_shift(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
-    """`X << Y` or `X >> Y`; bits beyond the end are lost.
+    """`X << Y` or `X >> Y`; bits beyond the end are lost, and a negative X keeps its sign on the way right.
+
+    A shift by less than 0, or by the width of the type or more, leaves no bit of X: 0, or -1 of a negative X that goes
+    right.
 
     Args:
-        inputs: X and Y, of one unsigned integer type; they broadcast.
+        inputs: X and Y, of one integer type; they broadcast.
         attributes: `direction` ("LEFT" or "RIGHT").
 
     Raises:
-        InterpreterError: an input is missing or signed, or the direction is unknown.
+        InterpreterError: an input is missing or not an integer, or the direction is unknown.
     """
-    x, y = same_type(inputs, 2, kinds="u")
+    x, y = same_type(inputs, 2, kinds="iu")
     direction = attributes.get("direction")
     if direction not in ("LEFT", "RIGHT"):
         raise InterpreterError(f"direction is {direction}; it must be LEFT or RIGHT")

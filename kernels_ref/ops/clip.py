@@ -13,6 +13,8 @@ from kernels_ref.ops.types import Array
 def clip(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
     """`min(max(x, low), high)`: high wins where the limits are the wrong way around.
 
+    A zero at a limit of zero keeps its sign, as measured with onnxruntime 1.32 on x86.
+
     Args:
         inputs: x, low and high (optional, one element each, the type of x).
         attributes: none.
@@ -28,6 +30,7 @@ def clip(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
     if low is None and high is None:
         return (x,)
     # Much faster than NumPy's maximum and minimum; here too, high wins.
-    return (
-        np.asarray(np.clip(x, low if low is None else low.reshape(()), high if high is None else high.reshape(()))),
-    )
+    y = np.clip(x, low if low is None else low.reshape(()), high if high is None else high.reshape(()))
+    if x.dtype.kind == "f" and any(limit is not None and limit == 0 for limit in (low, high)):
+        y = np.where((x == 0) & (y == 0), x, y)
+    return (np.asarray(y),)

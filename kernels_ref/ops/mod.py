@@ -11,19 +11,17 @@ from kernels_ref.ops.types import Array
 
 
 def mod(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
-    """The rest of `A / B`: with the sign of B, or with that of A (`fmod` 1, the only form for floats).
+    """The rest of `A / B`: with the sign of B, or with that of A (`fmod` 1).
 
     Args:
         inputs: A and B, of one number type; they broadcast.
         attributes: `fmod` (0).
 
     Raises:
-        InterpreterError: an input is missing, the types differ, floats without `fmod`, or an integer divided by 0.
+        InterpreterError: an input is missing, the types differ, or an integer is divided by 0.
     """
     a, b = same_type(inputs, 2)
     fmod = bool(attributes.get("fmod", 0))
-    if a.dtype.kind == "f" and not fmod:
-        raise InterpreterError("floats need fmod = 1")
     if a.dtype.kind != "f" and not b.all():
         raise InterpreterError("an integer is divided by 0")
     return (np.asarray(np.fmod(a, b) if fmod else np.mod(a, b)),)

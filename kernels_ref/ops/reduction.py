@@ -36,3 +36,13 @@ def total(x: Array, axes: tuple[int, ...] | None, keepdims: bool) -> Array:
     """The sum: in float64 for floats, in 64 bits for integers."""
     wide = np.float64 if x.dtype.kind == "f" else None
     return np.asarray(np.sum(x, axis=axes, keepdims=keepdims, dtype=wide))
+
+
+def least(dtype: np.dtype[Any]) -> Any:
+    """The value of a type that is above none: minus infinity, false, or the least integer."""
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def greatest(dtype: np.dtype[Any]) -> Any:
+    """The value of a type that is below none."""
+    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max

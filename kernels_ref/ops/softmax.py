@@ -1,5 +1,6 @@
 """Softmax: exponentials that sum to 1."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ def softmax(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tu
 
     Args:
         inputs: a float tensor.
-        attributes: `axis` (-1).
+        attributes: `axis` (-1); `of_matrix` (false), for opsets below 13: over all axes from `axis` on.
 
     Raises:
         InterpreterError: there is no such axis, or x is not a float tensor.
@@ -27,5 +28,7 @@ def softmax(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tu
         raise InterpreterError(f"x is {x.dtype}; it must be a float tensor")
     axis = axis_of(attributes.get("axis", -1), x.ndim)
     wide = x.astype(np.float64)
+    if attributes.get("of_matrix", False):
+        wide, axis = wide.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), 1
     powers = np.exp(wide - wide.max(axis=axis, keepdims=True))
-    return (np.asarray((powers / powers.sum(axis=axis, keepdims=True)).astype(x.dtype)),)
+    return (np.asarray((powers / powers.sum(axis=axis, keepdims=True)).astype(x.dtype).reshape(x.shape)),)

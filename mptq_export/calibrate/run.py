@@ -1,10 +1,12 @@
 """The second stage: a float model and images -> a prepared graph with the statistics of its values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mptq_export.data.model_classes import ModelClasses, name_classes
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.progress import Track, untracked
 
@@ -37,6 +39,9 @@ class Calibrated:
         pixel_inputs: whether they are normalised 8-bit pixels.
         calib: where they come from; None for synthetic images.
         count: how many were asked for.
+        reading: how they were read, where not as usual.
+        classes: what the classes are called; no names for feature maps.
+        class_map: the file that names them, where one was given.
     """
 
     loaded: "LoadedModel"
@@ -48,6 +53,9 @@ class Calibrated:
     pixel_inputs: bool
     calib: Path | None
     count: int
+    reading: Reading
+    classes: ModelClasses
+    class_map: Path | None = None
 
 
 def calibrate(
@@ -55,6 +63,10 @@ def calibrate(
     images: str | Path | None = None,
     *,
     count: int = 128,
+    exif: bool = False,
+    allow_skipped: bool = False,
+    any_range: bool = False,
+    class_map: str | Path | None = None,
     device: str | None = None,
     track: Track = untracked,
     check: "Callable[[Graph], None] | None" = None,
@@ -66,6 +78,10 @@ def calibrate(
         images: folder of images, or an `.npy` or `.npz` of preprocessed float32 NCHW inputs; None for synthetic images,
             which cost accuracy.
         count: at most so many inputs, spread evenly.
+        exif: turn images as their EXIF orientation says; timm does not, and the file tells it.
+        allow_skipped: go on where more than a tenth of the images cannot be read.
+        any_range: take an array whose values are no normalised pixels.
+        class_map: file that names the logits, as in `data.class_map`.
         device: torch device that computes; None takes a GPU where there is one.
         track: wraps an iterable with a progress bar.
         check: looks at the prepared graph before the inputs run through it, and raises `MptqError` where they need not.
@@ -74,12 +90,13 @@ def calibrate(
         What `allocate` and `export` take. It holds all inputs in memory.
 
     Raises:
-        MptqError: the model holds what cannot be captured, the images or the device cannot be used, or memory is too
-            small.
+        MptqError: the model holds what cannot be captured, the images, the class map or the device cannot be used, or
+            memory is too small.
     """
     import torch
 
     from mptq_export.calibrate.statistics import collect
+    from mptq_export.capture.batches import BATCHES, check_capture, probe_images
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
     from mptq_export.sizes import check_memory, check_weights_fit, values_at_once
@@ -88,10 +105,14 @@ def calibrate(
     check_weights_fit(model.parameters)
     device = torch_device(device)
     calib = None if images is None else Path(images)
-    preprocessing = model.preprocessing
-    source = open_calibration(calib, preprocessing, count=count)
-    probe = torch.from_numpy(next(iter(source.batches(2))))
+    preprocessing, reading = model.preprocessing, Reading(exif, allow_skipped, any_range)
+    named = None if class_map is None else Path(class_map)
+    if named is not None and model.features:
+        raise MptqError(f"--class-map {named} names classes, and feature maps have none; leave one out")
+    source = open_calibration(calib, preprocessing, count=count, reading=reading)
+    probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
     captured = capture(model.model, preprocessing.input_size, model.maps)
+    check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
@@ -104,13 +125,31 @@ def calibrate(
             check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
         return graph, held, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
 
+    classes = ModelClasses(None, None)
+    if not model.features:
+        logits = captured[captured.output].shape.dims[-1]
+        classes = name_classes(calib, source.folders, logits, model.class_names, named)
+        source = replace(source, warnings=(*source.warnings, *classes.warnings))
     graph, held, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")
     pixel_inputs = seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK)
     if not pixel_inputs:
         graph, held, stats = run(None)
     inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
-    return Calibrated(model, source, graph.to(device), stats, inputs, held, pixel_inputs, calib, count)
+    return Calibrated(
+        loaded=model,
+        source=source,
+        graph=graph.to(device),
+        stats=stats,
+        images=inputs,
+        values_at_once=held,
+        pixel_inputs=pixel_inputs,
+        calib=calib,
+        count=count,
+        reading=reading,
+        classes=classes,
+        class_map=named,
+    )
 
 
 def torch_device(name: str | None) -> str:

@@ -6,6 +6,7 @@ import torch
 
 from mptq_export.capture.evaluate import Compute
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.images import images_lead
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Block:
 def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
     """All blocks in graph order.
 
-    A block ends at every value of which, of all values so far, alone something is read later; movement alone makes
-    no block.
+    A block ends at every value of which, of all values so far, alone something is read later, and which is one image
+    after the other: a part of it along the first axis belongs to some images. Movement alone makes no block.
 
     Args:
         graph: canonical graph.
@@ -47,13 +48,14 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
     source = graph.input.name
     live: set[str] = {source}
     constants = {node.name: node for node in graph if node.op == "constant"}
+    ends = images_lead(graph)
     for node in graph:
         if node.op in ("input", "constant"):
             continue
         pending.append(node)
         live.add(node.name)
         live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
-        if live == {node.name} and any(n.op in WEIGHTED or n.op == "matmul" for n in pending):
+        if live == {node.name} and node.name in ends and any(n.op in WEIGHTED or n.op == "matmul" for n in pending):
             blocks.append(_block(source, pending, constants, node.name))
             source, pending = node.name, []
     if whole and source != graph.output:

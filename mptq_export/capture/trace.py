@@ -45,17 +45,17 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tupl
         warnings.simplefilter("ignore")
         logging.getLogger("torch").setLevel(logging.ERROR)
         try:
-            program = torch.export.export(_own(model), (example,), dynamic_shapes=({0: batch},), strict=False)
+            program = torch.export.export(own(model), (example,), dynamic_shapes=({0: batch},), strict=False)
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise MptqError(
-                f"{type(model).__name__} cannot be captured by torch.export: {first}; the model's forward must be free "
-                "of data-dependent Python control flow"
-            ) from error
+            advice = "the model's forward must be free of data-dependent Python control flow"
+            if "Constraints violated" in first:
+                advice = "the model's forward must take any number of images, and not mix those of a batch"
+            raise MptqError(f"{type(model).__name__} cannot be captured by torch.export: {first}; {advice}") from error
     return Tracer(program, HANDLERS).run(maps)
 
 
-def _own(model: torch.nn.Module) -> torch.nn.Module:
+def own(model: torch.nn.Module) -> torch.nn.Module:
     """The model with the same weights and modules of its own: some keep what tracing computes (LeViT, ConViT)."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, shared)
@@ -120,6 +120,7 @@ class Tracer:
             return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
         if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
             return None  # symbolic sizes and assertions: shapes are read from the metadata instead
+        _check_sizes(node)
         inputs = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (torch.Tensor, tuple, list))]
         if all(isinstance(self.values[n], (torch.Tensor, tuple, list)) and self.is_constant(n) for n in inputs):
             return self.evaluate(node)
@@ -158,6 +159,9 @@ class Tracer:
                 params = {"value": value.float().contiguous()}
                 self.named[node] = self.add("constant", node.name, (), shape, params=params)
             return self.named[node]
+        if isinstance(node.meta.get("val"), torch.SymInt):
+            where = next((module_path(user) for user in node.users if module_path(user)), "the model")
+            raise MptqError(f"{where} computes with the number of images of a batch; such a model cannot be exported")
         if not isinstance(value, str):
             raise MptqError(f"{module_path(node)}: the result of {node.target} is not supported where it is read")
         return value
@@ -216,10 +220,29 @@ def shape_from(sizes: Any) -> Shape:
     return Shape(tuple(dims), axis)
 
 
+def _check_sizes(node: fx.Node) -> None:
+    """Refuse a value with two axes that grow with the batch, or one that does not grow as the number of images does."""
+    value = node.meta["val"]
+    for tensor in value if isinstance(value, (tuple, list)) else (value,):
+        sizes = [size for size in getattr(tensor, "shape", ()) if isinstance(size, torch.SymInt)]
+        if len(sizes) > 1 or any(_images(size, 5) != 5 * _images(size, 1) for size in sizes):
+            raise MptqError(
+                f"{module_path(node) or 'the model'}: {node.target} gives a value of sizes "
+                f"{' x '.join(map(str, tensor.shape))}, which do not grow as the number of images does: images of a "
+                "batch are mixed here, and such a model cannot be exported; if this is attention, check the order of "
+                "its axes (batch_first)"
+            )
+
+
 def _one_image(size: torch.SymInt) -> int:
     """A size that depends on the batch, for a batch of one."""
+    return _images(size, 1)
+
+
+def _images(size: torch.SymInt, batch: int) -> int:
+    """A size that depends on the batch, for so many images."""
     expression = size.node.expr
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))
 
 
 def _is_float(tensor: torch.Tensor) -> bool:

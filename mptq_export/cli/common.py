@@ -21,9 +21,11 @@ from mptq_export.errors import MptqError, one_line
 from mptq_export.files import check_writable, write_atomic
 
 EXIT_FAILED = 1
-"""The work was done and its result is negative: a mismatch, a matmul in float."""
+"""The work was done and its result is negative: a mismatch, a file that was changed."""
 EXIT_BAD_INPUT = 2
 """The input or the command line is wrong."""
+EXIT_UNPROVED = 3
+"""The work was done and nothing differs, but more than these inputs is not proved."""
 EXIT_INTERRUPTED = 130
 
 Function = TypeVar("Function", bound=Callable[..., Any])

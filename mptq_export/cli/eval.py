@@ -1,13 +1,17 @@
 """``mptq-eval``: how accurate is the exported file, alone and beside its float model?"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
+from mptq_export.cli.values import check_class_map
 from mptq_export.cli.verbosity import output
 from mptq_export.errors import MptqError
+
+if TYPE_CHECKING:
+    from mptq_export.data.images import ImageFolder
 
 
 @click.command(
@@ -16,6 +20,7 @@ from mptq_export.errors import MptqError
     isolated=True,
     examples=[
         "mptq-eval model.mptq.onnx --data val/",
+        "mptq-eval model.mptq.onnx --data val/ --class-map classes.txt",
         "mptq-eval model.mptq.onnx --data val/ --float model.pt",
         "mptq-eval model.mptq.onnx --data val/ --float model.pt --arch deit_tiny_patch16_224 --limit 1000",
     ],
@@ -25,8 +30,18 @@ from mptq_export.errors import MptqError
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of images; its sorted subfolders are classes.",
+    help="Folder of images; its subfolders are the classes, by name or in timm's order.",
 )
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    callback=check_class_map,
+    help="Logits of the class folders: a name a line in the order of the logits, or JSON. Default: the file's names.",
+)
+@click.option(
+    "--exif/--no-exif", default=None, help="Turn images as their EXIF orientation says. Default: as the file says."
+)
+@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
 @click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
 @click.option("--arch", help="timm architecture of --float, where the checkpoint does not name it.")
 @click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
@@ -37,6 +52,9 @@ def main(
     *,
     model: Path,
     data: Path,
+    class_map: Path | None,
+    exif: bool | None,
+    allow_skipped: bool,
     checkpoint: str | None,
     arch: str | None,
     model_kwargs: dict[str, Any],
@@ -52,6 +70,7 @@ def main(
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
+    from mptq_export.evaluate.data import about_data, check_numbered, logits_of, names_for, turns_for
     from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
@@ -68,7 +87,19 @@ def main(
         )
     session = open_session(model)
     size = graph_input(session).batch(batch)
-    folder = ImageFolder(data, preprocessing, limit=limit, labels=not features)
+    names, notes = names_for(model, metadata, class_map, bool(features))
+    turns, more = turns_for(metadata, exif)
+    notes = (*notes, *more)
+    folder = ImageFolder(
+        data,
+        preprocessing,
+        limit=limit,
+        labels=not features,
+        names=names,
+        logits=None if features else logits_of(session),
+        exif=turns,
+        allow_skipped=allow_skipped,
+    )
     batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
     described = {"model": str(model), "sha256": sha256_of(model)}
     floating = None
@@ -84,15 +115,19 @@ def main(
             backbone = as_backbone(loaded, tuple(each.index for each in features))
             exact = float_maps(backbone.model, backbone.preprocessing.normalize)
             compared = compare_maps(batches, features, onnx_maps(session, features, preprocessing.normalize), exact)
-            write_json(json_path, {**described, **compared.to_json()})
+            write_json(json_path, {**described, **compared.to_json(), **about_data(folder, notes)})
             show_maps(compared, output())
+            _warn_all(folder, notes)
             return
         floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
-    write_json(json_path, {**described, **report.to_json()})
-    show_report(report, output())
-    if folder.labels is not None and len(folder.classes) != report.classes:
-        warn(
-            f"{data} has {len(folder.classes)} class folders, the model {report.classes} logits: "
-            "folder number i was taken for logit i"
-        )
+    check_numbered(folder, names, report.classes)
+    notes = (*notes, *report.warnings)
+    write_json(json_path, {**described, **report.to_json(), **about_data(folder, notes)})
+    show_report(report, output(), folder.numbering.text if folder.numbering else None)
+    _warn_all(folder, notes)
+
+
+def _warn_all(folder: "ImageFolder", notes: tuple[str, ...]) -> None:
+    for note in (*folder.warnings, *notes):
+        warn(note)

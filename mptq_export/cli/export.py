@@ -10,6 +10,7 @@ from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_
 from mptq_export.cli.values import (
     CROP_MODES,
     INTERPOLATIONS,
+    check_class_map,
     parse_bits,
     parse_features,
     parse_numbers,
@@ -18,6 +19,7 @@ from mptq_export.cli.values import (
     parse_size,
 )
 from mptq_export.cli.verbosity import output
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
 from mptq_export.targets.table import TARGETS
@@ -27,6 +29,10 @@ _DECIDED = {
     "features": "--features",
     "calib": "--calib",
     "count": "--count",
+    "exif": "--exif",
+    "allow_skipped": "--allow-skipped",
+    "any_range": "--any-range",
+    "class_map": "--class-map",
     "bits": "--bits",
     "pins": "--pin",
     "method": "--method",
@@ -78,6 +84,15 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
 @click.option("--in-chans", type=click.IntRange(1), help="Channels of the input; pictures have 1 or 3.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
+@click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, which timm does not.")
+@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
+@click.option("--any-range", is_flag=True, help="Take an array whose values are no normalised pixels.")
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    callback=check_class_map,
+    help="Names of the classes: a line each in the order of the logits, or JSON.",
+)
 @click.option(
     "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
 )
@@ -135,6 +150,11 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     type=click.Choice(list(TARGETS)),
     help="The runtime that the file is for: its form, or a refusal by rule. Default: ort, or the recipe's.",
 )
+@click.option(
+    "--min-ort",
+    metavar="VERSION",
+    help="The oldest onnxruntime that shall open the file, such as 1.20: weights are stored so that it can.",
+)
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
@@ -163,6 +183,10 @@ def main(
     features: tuple[int, ...] | None,
     calib: Path | None,
     count: int,
+    exif: bool,
+    allow_skipped: bool,
+    any_range: bool,
+    class_map: Path | None,
     bits: tuple[int, int],
     method: str,
     reconstruct: bool,
@@ -175,6 +199,7 @@ def main(
     input_type: str | None,
     weight_storage: str | None,
     target: str | None,
+    min_ort: str | None,
     out: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
@@ -203,6 +228,8 @@ def main(
         recipe=recipe,
         calib=calib,
         count=count,
+        reading=Reading(exif, allow_skipped, any_range),
+        class_map=class_map,
         bits=bits,
         pins=pins,
         method=method,
@@ -210,6 +237,7 @@ def main(
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
+        min_ort=min_ort,
         float_onnx=float_onnx,
         kit=kit,
         device=device,

@@ -56,6 +56,12 @@ class Preprocessing:
                 f"preprocessing: mean {self.mean} and std {self.std} are not {channels} numbers each, with every std "
                 "above 0; overrule them with --mean and --std"
             )
+        pictures = channels in _PIL_MODES
+        if pictures and not (0 <= min(self.mean) <= max(self.mean) <= 1 and max(self.std) <= 1):
+            raise MptqError(
+                f"preprocessing: mean {self.mean} and std {self.std} are not those of pixels in 0..1; divide those of "
+                "pixels in 0..255 by 255, and give them with --mean and --std"
+            )
         if self.interpolation.upper() not in Image.Resampling.__members__:
             known = ", ".join(name.lower() for name in Image.Resampling.__members__)
             raise MptqError(

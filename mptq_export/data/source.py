@@ -1,7 +1,7 @@
 """What a model is calibrated on: a folder of images, a file of inputs, or synthetic images."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -9,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.data.arrays import ARRAY_SUFFIXES, open_inputs
+from mptq_export.data.classes import Folder
 from mptq_export.data.images import ImageFolder, spread
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import USUAL, Reading
+from mptq_export.data.suspicions import Suspicions
 from mptq_export.data.synthetic import draw_leaves
 from mptq_export.errors import MptqError
 
 _CACHED = 256
 """Images whose pixels stay in memory (38 MB at 224x224), so that a second pass does not decode them again."""
+_FEW = 16
+"""Fewer inputs than this give poor ranges."""
 
 Pixels = NDArray[np.uint8]
 Inputs = NDArray[np.float32]
@@ -30,14 +35,16 @@ class CalibrationSource:
         description: what they are, for people.
         warnings: what the user should know, a sentence each.
         read: starts a pass; yields one (channels, height, width) float32 input at a time.
-        classes: names of the folders that the images lie in, sorted; empty where there are none.
+        folders: the folders that hold images, relative to the data's, a name a level; empty where there are none.
+        skipped: how many images were left out.
     """
 
     count: int
     description: str
     warnings: tuple[str, ...]
     read: Callable[[], Iterator[Inputs]]
-    classes: tuple[str, ...] = ()
+    folders: tuple[Folder, ...] = ()
+    skipped: int = 0
 
     def batches(self, size: int) -> Iterator[Inputs]:
         """All inputs in batches.
@@ -54,7 +61,12 @@ class CalibrationSource:
 
 
 def open_calibration(
-    path: Path | None, preprocessing: Preprocessing, *, count: int, seed: int = 0
+    path: Path | None,
+    preprocessing: Preprocessing,
+    *,
+    count: int,
+    seed: int = 0,
+    reading: Reading = USUAL,
 ) -> CalibrationSource:
     """Open calibration data and check all of it.
 
@@ -63,37 +75,58 @@ def open_calibration(
         preprocessing: the model's.
         count: at most so many inputs, spread evenly over the folder or file.
         seed: of the synthetic images.
+        reading: how the data is to be taken, where not as usual.
 
     Raises:
-        MptqError: nothing usable is there.
+        MptqError: nothing usable is there, or the reading does not belong to data of this kind.
     """
+    _check_reading(path, reading)
     if path is None:
         preprocessing.check_pictures()
-        return _synthetic(preprocessing, count, seed)
-    if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
-        return _from_arrays(path, preprocessing, count)
-    if path.is_file():
+        source = _synthetic(preprocessing, count, seed)
+    elif _is_array(path):
+        source = _from_arrays(path, preprocessing, count, reading)
+    elif path.is_file():
         raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
-    preprocessing.check_pictures()
-    return _from_folder(path, preprocessing, count)
+    else:
+        preprocessing.check_pictures()
+        source = _from_folder(path, preprocessing, count, reading)
+    if path is None or source.count >= _FEW:
+        return source
+    few = f"calibrated on {source.count} inputs only: ranges are poor with fewer than {_FEW}; a hundred do"
+    return replace(source, warnings=(*source.warnings, few))
 
 
-def _from_folder(path: Path, preprocessing: Preprocessing, count: int) -> CalibrationSource:
-    folder = ImageFolder(path, preprocessing, limit=count, labels=False)
-    # The first pass also finds the corrupt images.
-    first_pass = folder.images()
-    cache = list(islice(first_pass, _CACHED))
-    for _ in first_pass:
-        pass
-    warnings: tuple[str, ...] = ()
-    if folder.skipped:
-        warnings = (f"skipped {len(folder.skipped)} corrupt images of {path} (first: {folder.skipped[0]})",)
+def _is_array(path: Path) -> bool:
+    return path.suffix in ARRAY_SUFFIXES and not path.is_dir()
+
+
+def _check_reading(path: Path | None, reading: Reading) -> None:
+    of_arrays = path is not None and _is_array(path)
+    wrong = [option for option in reading.options if (option == "--any-range") != of_arrays or path is None]
+    if wrong:
+        wants = "an array (.npy, .npz)" if wrong[0] == "--any-range" else "a folder of images"
+        raise MptqError(f"{wrong[0]} belongs to --calib with {wants}; leave it out")
+
+
+def _from_folder(path: Path, preprocessing: Preprocessing, count: int, reading: Reading) -> CalibrationSource:
+    folder = ImageFolder(
+        path, preprocessing, limit=count, labels=False, exif=reading.exif, allow_skipped=reading.allow_skipped
+    )
+    # The first pass also finds the images that cannot be read.
+    suspicions, cache = Suspicions(), list[Pixels]()
+    for pixels in folder.images():
+        suspicions.look(pixels)
+        if len(cache) < _CACHED:
+            cache.append(pixels)
+    what = f"{len(folder)} images of {path}"
     return CalibrationSource(
         count=len(folder),
-        description=f"{len(folder)} images of {path}",
-        warnings=warnings,
+        description=what + (", turned by EXIF" if reading.exif else ""),
+        warnings=(*folder.warnings, *suspicions.warnings(what)),
         read=_reader(preprocessing, cache, folder.images),
-        classes=folder.classes,
+        folders=folder.folders,
+        skipped=len(folder.skipped),
     )
 
 
@@ -127,12 +160,19 @@ def _reader(
     return read
 
 
-def _from_arrays(path: Path, preprocessing: Preprocessing, count: int) -> CalibrationSource:
-    array = open_inputs(path, preprocessing.input_size)
-    chosen = spread(range(len(array)), count)
+def _from_arrays(path: Path, preprocessing: Preprocessing, count: int, reading: Reading) -> CalibrationSource:
+    inputs = open_inputs(path, preprocessing, any_range=reading.any_range)
+    chosen = spread(range(len(inputs.values)), count)
 
     def read() -> Iterator[Inputs]:
         for index in chosen:
-            yield np.asarray(array[index], np.float32)
+            yield np.asarray(inputs.values[index], np.float32)
 
-    return CalibrationSource(len(chosen), f"{len(chosen)} inputs of {path}", (), read)
+    suspicions = Suspicions()
+    for values in read():
+        suspicions.look(values.transpose(1, 2, 0))
+    what = f"{len(chosen)} inputs of {path}"
+    warnings = suspicions.warnings(what)
+    if inputs.others and inputs.name != "images":
+        warnings = (f"{path} holds {', '.join((str(inputs.name), *inputs.others))}: {inputs.name} was taken", *warnings)
+    return CalibrationSource(len(chosen), what + (f", array {inputs.name}" if inputs.name else ""), warnings, read)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mptq_export.capture.activations import SIGMOID_SLOPES
 from mptq_export.capture.graph import Node
 from mptq_export.emit.forms import Codes, Floats
-from mptq_export.quantize.certify import MARGIN, activation_results, region_margin
+from mptq_export.quantize.certify import Results
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
@@ -16,10 +16,8 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
     """DQ -> function -> Q (of every region), with its margin proved."""
     onnx, function = emitter.onnx, node.attrs["function"]
     source = emitter.codes(node, "input")
-    steps = activation_results(emitter.recipe.activations[f"{node.name}.input"], function) / quant.scale
-    found = region_margin(steps, quant)
-    advice = "the recipe is not certified for this layer: export again without --recipe"
-    emitter.proof.at_least(node.name, f"{function} margin in steps", found, MARGIN, advice)
+    results = Results.of_codes(emitter.recipe.activations[f"{node.name}.input"], function)
+    emitter.proof.certain(node.name, function, results, quant)
     x = onnx.dequantize(source.tensor, source.scale, source.zero_point, f"{node.name}.input")
     if function in SIGMOID_SLOPES:
         slope = SIGMOID_SLOPES[function]
@@ -31,7 +29,7 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         y = onnx.one(function.capitalize(), [x], node.name)
     else:
         y = onnx.one("Gelu", [x], node.name, approximate="tanh" if function == "gelu_tanh" else "none")
-    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=steps)
+    return emitter.coded(y, quant.scale, quant, f"{name}.codes", source.flat, results=results)
 
 
 def _hardswish(emitter: "Emitter", x: str, name: str) -> str:

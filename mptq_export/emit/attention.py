@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import feeds_matmuls, score_path
 from mptq_export.capture.graph import MOVEMENT, Node
@@ -16,9 +17,9 @@ from mptq_export.emit import movement
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.forms import Attention, Codes, Floats
 from mptq_export.emit.proof import FLOAT32_INTEGER, INT32
-from mptq_export.quantize.certify import MARGIN, region_margin
+from mptq_export.quantize.certify import Results
 from mptq_export.quantize.code_range import PAIR_LIMIT
-from mptq_export.quantize.score_bias import bias_codes
+from mptq_export.quantize.score_bias import ScoreConstants, added_span
 from mptq_export.recipe.schema import ActivationQuant
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     target = emitter.recipe.activations[site]
     codes = _scores(emitter, scores, quant)
     length = node.shape.dims[-1]
-    span = 255
+    constants = ScoreConstants.of(emitter.graph, node).codes(quant.scale, target.high)
+    span = 255 + added_span(constants.values())
     moved = Codes(codes, quant.scale, quant.zero_point, 0, 255, flat=False)
     before = scores
     while steps and steps[0].op in MOVEMENT:
@@ -118,20 +120,21 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     else:
         x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
         for step in steps:
-            x, added = _score_step(emitter, x, before, step, quant.scale, target.high)
-            span, before = span + added, step
+            x, before = _score_step(emitter, x, before, step, constants, quant.scale), step
         top = onnx.one("ReduceMax", [x, onnx.shape([-1])], f"{node.name}.peak", keepdims=1)
     distance = onnx.one("Sub", [x, top], f"{node.name}.distance")
-    exact = np.exp(-np.arange(span + 1) * quant.scale) / target.scale
+    results = Results.of_distances(quant.scale, span)
+    emitter.proof.certain(node.name, "Exp", results, target)
     advice = "the recipe is not certified for this layer: export again without --recipe"
-    emitter.proof.at_least(node.name, "Exp margin in steps", region_margin(exact, target), MARGIN, advice)
-    emitter.proof.at_least(node.name, "attention code of a row's maximum", float(np.rint(exact[0])), 1.0, advice)
+    emitter.proof.at_least(
+        node.name, "attention code of a row's maximum", float(np.rint(1 / target.scale)), 1.0, advice
+    )
     emitter.proof.at_most(node.name, "zero point of attention codes", target.zero_point, 0.0, advice)
     emitter.proof.at_most(
         node.name, "score codes times mantissa", _mantissa(quant.scale) * span, FLOAT32_INTEGER, advice
     )
     power = onnx.one("Exp", [distance], f"{node.name}.exp")
-    u = emitter.coded(power, target.scale, target, f"{node.name}.codes", flat=False, results=exact).tensor
+    u = emitter.coded(power, target.scale, target, f"{node.name}.codes", flat=False, results=results).tensor
     emitter.proof.at_most(
         node.name, "float32 sum of attention codes", length * target.high, FLOAT32_INTEGER, "sequence too long"
     )
@@ -156,16 +159,16 @@ def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
     return onnx.quantize(product, quant.scale / node.attrs["alpha"], quant.zero_point, node.name)
 
 
-def _score_step(emitter: "Emitter", x: str, before: Node, step: Node, scale: float, high: int) -> tuple[str, int]:
-    """One constant addition or movement between scores and softmax; returns also how far it can spread a row."""
+def _score_step(
+    emitter: "Emitter", x: str, before: Node, step: Node, constants: dict[str, NDArray[np.float32]], scale: float
+) -> str:
+    """One constant addition or movement between scores and softmax."""
     onnx = emitter.onnx
     if step.op in MOVEMENT:
         moved = movement.apply(emitter, Floats(x, 0, 0.0, integer=False, flat=False), before, [step])
-        return emitter.full(moved, step.name).tensor, 0
-    constant = next(emitter.graph[n] for n in step.inputs if emitter.graph[n].op == "constant")
-    codes = bias_codes(constant.params["value"].numpy(), scale, high)
-    table = onnx.constant(f"{step.name}.bias", codes * np.float32(scale))
-    return onnx.one("Add", [x, table], f"{step.name}.f32"), int(codes.max() - codes.min())
+        return emitter.full(moved, step.name).tensor
+    table = onnx.constant(f"{step.name}.bias", constants[step.name] * np.float32(scale))
+    return onnx.one("Add", [x, table], f"{step.name}.f32")
 
 
 def _mantissa(scale: float) -> float:

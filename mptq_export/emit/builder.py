@@ -23,16 +23,19 @@ class OnnxBuilder:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
-        value = np.asarray(value, order="C")  # ascontiguousarray would give a scalar an axis
-        key = ("constant", value.dtype.str, value.shape, value.tobytes())
-        if key not in self._results:
-            self._results[key] = self._unique(name)
-            self.initializers[self._results[key]] = numpy_helper.from_array(value, self._results[key])
-        return self._results[key]
+        return self._stored("", name, value)
+
+    def own_constant(self, name: str, value: NDArray[Any]) -> str:
+        """An initializer of one reader, after which it is named: what a runtime changes for it, no other sees.
+
+        onnxruntime's option `session.x64quantprecision` rewrites int8 weights and their zero points, and fails where
+        two matmuls share one.
+        """
+        return self._stored(name, name, value)
 
     def initializer(self, tensor: onnx.TensorProto) -> str:
-        """An initializer that NumPy has no type for (INT4), its values in `raw_data`; equal ones are stored once."""
-        key = ("initializer", tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        """An initializer that NumPy has no type for (INT4), values in `raw_data`; of one reader, as `own_constant`."""
+        key = ("initializer", tensor.name, tensor.data_type, tuple(tensor.dims), tensor.raw_data)
         if key not in self._results:
             tensor.name = self._unique(tensor.name)
             self.initializers[tensor.name] = tensor
@@ -91,7 +94,11 @@ class OnnxBuilder:
 
     def dequantize(self, x: str, scale: float, zero_point: int, name: str, dtype: type = np.uint8) -> str:
         """DequantizeLinear from uint8, or another type of codes."""
-        return self.one("DequantizeLinear", [x, self.scalar(scale), self.scalar(zero_point, dtype)], name)
+        if dtype is np.int8:
+            zero = self.own_constant(f"{x}.zero_point", np.array(zero_point, dtype))
+        else:
+            zero = self.scalar(zero_point, dtype)
+        return self.one("DequantizeLinear", [x, self.scalar(scale), zero], name)
 
     def rename_output(self, tensor: str, name: str) -> None:
         """Give a computed tensor its final name."""
@@ -127,6 +134,14 @@ class OnnxBuilder:
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+    def _stored(self, owner: str, name: str, value: NDArray[Any]) -> str:
+        value = np.asarray(value, order="C")  # ascontiguousarray would give a scalar an axis
+        key = ("constant", owner, value.dtype.str, value.shape, value.tobytes())
+        if key not in self._results:
+            self._results[key] = self._unique(name)
+            self.initializers[self._results[key]] = numpy_helper.from_array(value, self._results[key])
+        return self._results[key]
 
     def _unique(self, name: str) -> str:
         unique, count = name, 1

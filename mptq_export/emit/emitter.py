@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
@@ -33,6 +31,7 @@ from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.forms import Codes, Floats, Form
 from mptq_export.emit.proof import Proof
 from mptq_export.errors import MptqError
+from mptq_export.quantize.certify import Results
 from mptq_export.quantize.fake import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 
@@ -115,7 +114,7 @@ class Emitter:
         flat: bool,
         *,
         fused: bool = True,
-        results: NDArray[np.float64] | None = None,
+        results: Results | None = None,
     ) -> Codes:
         """The codes of a float tensor in which one code is `step`.
 
@@ -125,7 +124,7 @@ class Emitter:
         producer = self.onnx.producer(tensor)
         if producer in ("Gemm", "MatMul") and (quant.regions or not fused):
             tensor, step = self.onnx.one("Mul", [tensor, self.onnx.scalar(0.5)], f"{name}.half"), step / 2
-        span = quantizer.EVERYTHING if results is None else (float(results.min()), float(results.max()))
+        span = quantizer.EVERYTHING if results is None else results.reached(quant)
         codes = quantizer.quantize(self.onnx, tensor, step, quant, name, span)
         return Codes(codes, quant.scale, quant.zero_point, quant.low, quant.high, flat)
 

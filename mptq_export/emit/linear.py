@@ -124,7 +124,7 @@ def integer_operands(
     bound = _prove(emitter, node, source, bias)
     weight = store_weight(onnx, f"{node.name}.weight", codes, quant.bits, emitter.storage)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
-    w_zero = onnx.constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
+    w_zero = onnx.own_constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
     b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))
     b_scale = onnx.constant(f"{node.name}.bias_scale", bias_scale)
     b_zero = onnx.constant(f"{node.name}.bias_zero_point", np.zeros(len(scale), np.int32))

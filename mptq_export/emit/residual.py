@@ -51,8 +51,8 @@ def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
 
 
 def has_exact_squares(emitter: "Emitter", name: str, bound: float) -> bool:
-    """Whether the sum of squares of a row of whole numbers stays within float64's exact integers."""
-    return emitter.graph[name].shape.dims[-1] * bound**2 * SQUARE_ROUNDING <= FLOAT64_INTEGER
+    """Whether the sum of squares of a row of whole numbers, and what its variance is made of, are exact in float64."""
+    return emitter.graph[name].shape.dims[-1] * (bound + 1) ** 2 * SQUARE_ROUNDING <= FLOAT64_INTEGER
 
 
 def _snapped_sum(emitter: "Emitter", node: Node, stream: Floats, update: Floats) -> Floats | None:

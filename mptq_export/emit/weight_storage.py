@@ -33,13 +33,13 @@ def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits:
 
     Args:
         builder: the graph under construction.
-        name: name of the weight.
+        name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`).
         codes: int8 [K, N], within the range of `bits`.
         bits: 2 to 8.
         storage: `packed` or `int8`.
     """
     if storage == "int8" or bits == 8 or codes.size * (8 - bits) // 8 < _NODE_BYTES * _NODES[bits]:
-        return builder.constant(name, codes)
+        return builder.own_constant(name, codes)
     if bits == 4:
         return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)
     flat = np.pad(codes.ravel(), (0, -codes.size % 8)).reshape(_ROWS)
@@ -81,7 +81,7 @@ def _fields(builder: OnnxBuilder, name: str, values: NDArray[np.uint8], widths: 
     for width in reversed(widths):
         packed = pack_bits((rest & np.uint8(2**width - 1)).ravel(), width).reshape(1, width, -1)
         amounts = np.arange(0, 8, width, dtype=np.uint8).reshape(4, -1, 1)
-        inputs = [builder.constant(f"{name}.bits{position}", packed), builder.constant(f"shifts{width}", amounts)]
+        inputs = [builder.own_constant(f"{name}.bits{position}", packed), builder.constant(f"shifts{width}", amounts)]
         moved = builder.one("BitShift", inputs, f"{name}.down{position}", direction="RIGHT")
         moved = _up(builder, moved, position, f"{name}.up{position}")
         total = builder.one("BitwiseXor", [total, moved], f"{name}.fields{position}") if total else moved

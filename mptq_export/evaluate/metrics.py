@@ -1,5 +1,6 @@
 """Accuracy metrics of logits, as plain NumPy functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +67,23 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
         values: (images,).
     """
     return _bootstrap(len(values), lambda drawn: float(values[drawn].mean()))
+
+
+def share_interval(hits: int, count: int) -> tuple[float, float]:
+    """Between which bounds the share lies that `hits` of `count` images were drawn from, at 95 %.
+
+    The score interval of Wilson, "Probable inference, the law of succession, and statistical inference" (JASA 1927): it
+    stays honest where all images agree, as a bootstrap would not.
+
+    Args:
+        hits: 0 to `count`.
+        count: at least 1.
+    """
+    z = 1.959964
+    centre = (hits + z * z / 2) / (count + z * z)
+    spread = z / (count + z * z) * math.sqrt(hits * (count - hits) / count + z * z / 4)
+    share = hits / count  # one of the bounds where all or none are hits, but for rounding
+    return min(max(0.0, centre - spread), share), max(min(1.0, centre + spread), share)
 
 
 def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[float, float]:

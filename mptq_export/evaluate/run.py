@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from mptq_export.errors import MptqError
 from mptq_export.evaluate.metrics import Labels, Logits, agreement, divergences, mean_interval, top_k
+from mptq_export.evaluate.numbering import misnumbered
 from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.verify.session import graph_input, run_session
 
@@ -43,6 +44,7 @@ class EvalReport:
         agreement: share of the images for which both name the same class; None without a float model.
         mean_kl: mean KL(float || quantised) of the softmax of the logits, in nats; None without a float model.
         kl_interval: what other images of the same kind would give, at 95 %, as `metrics.mean_interval`.
+        warnings: what the user should know, a sentence each.
     """
 
     images: int
@@ -52,6 +54,7 @@ class EvalReport:
     agreement: float | None
     mean_kl: float | None
     kl_interval: tuple[float, float] | None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -105,8 +108,10 @@ def evaluate(
         )
     images, classes = logits.shape
     accuracy = _accuracy(logits, labels)
+    note = None if labels is None else misnumbered(logits, labels)
+    warnings = () if note is None else (note,)
     if not beside:
-        return EvalReport(images, classes, accuracy, None, None, None, None)
+        return EvalReport(images, classes, accuracy, None, None, None, None, warnings)
     (float_logits,) = beside
     if float_logits.shape != logits.shape:
         raise MptqError(
@@ -122,6 +127,7 @@ def evaluate(
         agreement(float_logits, logits),
         float(found.mean()),
         mean_interval(found),
+        warnings,
     )
 
 

@@ -7,13 +7,21 @@ from mptq_export.evaluate.maps import MapsReport
 from mptq_export.evaluate.run import Accuracy, EvalReport
 
 
-def show_report(report: EvalReport, console: Console) -> None:
-    """Print the accuracies as a table and the distance to the float model below it."""
+def show_report(report: EvalReport, console: Console, labels: str | None = None) -> None:
+    """Print the accuracies as a table and the distance to the float model below it.
+
+    Args:
+        report: what was measured.
+        console: where it goes.
+        labels: how the images got their labels.
+    """
     table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
     table.add_row("quantised", *_cells(report.quantised))
     if report.floating is not None:
         table.add_row("float", *_cells(report.floating))
     console.print(f"{report.images} images, {report.classes} classes")
+    if labels is not None:
+        console.print(f"labels: {labels}", markup=False, soft_wrap=True)
     console.print(table)
     if report.agreement is not None and report.kl_interval is not None:
         low, high = report.kl_interval

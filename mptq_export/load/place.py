@@ -70,7 +70,7 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
         arches = f"--arch{_like(arch) if lost else ''}"
         raise MptqError(
             f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right {arches}, the --img-size "
-            'of training, or --model-kwargs such as {"num_classes": 10}.'
+            'and --in-chans of training, or --model-kwargs such as {"num_classes": 10}.'
             f"{advice(path, tensors, wanted)}"
         )
     kept = {name: tensor for name, tensor in stored.items() if name in wanted}

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from mptq_export.calibrate.sites import Site, score_path
+from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.certify import certify_activation, certify_attention, short_scale
@@ -22,7 +22,7 @@ from mptq_export.quantize.ranges import (
     symmetric,
 )
 from mptq_export.quantize.sample import Sample
-from mptq_export.quantize.score_bias import bias_span
+from mptq_export.quantize.score_bias import ScoreConstants, added_span
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Where a mask is added, Exp falls to code 0 within this many score steps: so many codes can still be certified.
@@ -78,9 +78,10 @@ class ActivationSearch:
             return self._scores(bits)
         if site.kind == "attention":
             return self._attention(bits)
-        if site.kind == "activation":
-            return self._argument()
         root = graph.root(site.value)
+        if site.kind == "activation":
+            quant = self._argument()
+            return self._certified(root, quant) if root.op == "activation" else quant
         if site.kind == "matmul" and root.op == "linear":
             if self._method.clipping:
                 return best_symmetric(self._histogram, bits)
@@ -123,26 +124,32 @@ class ActivationSearch:
         return best_argument(self._sample, self.range, columns, node.attrs["function"])
 
     def _after_activation(self, producer: Node, bits: int) -> ActivationQuant:
-        source, function = self._known[f"{producer.name}.input"], producer.attrs["function"]
+        source, function = self._argument_of(producer)
         quant, method = affine(self.range, bits), self._method
         if self._weight is not None and (method.regions or method.clipping):
             quant = activation_levels(
                 self._read_histogram, self._sample, self._weight, source, function, bits, regions=method.regions
             )
+        return self._certified(producer, quant)
+
+    def _certified(self, producer: Node, quant: ActivationQuant) -> ActivationQuant:
+        source, function = self._argument_of(producer)
         return certify_activation(self._site.key, source, quant, function)
+
+    def _argument_of(self, producer: Node) -> tuple[ActivationQuant, str]:
+        return self._known[f"{producer.name}.input"], producer.attrs["function"]
 
     def _scores(self, bits: int) -> ActivationQuant:
         """From the lowest score that can still get an attention code above 0 to the largest score."""
-        steps = score_path(self._graph, self._site.node)[1]
-        levels = 2**bits - 1
+        constants, levels = ScoreConstants.of(self._graph, self._site.node), 2**bits - 1
         depth = math.log(2 * levels) + 0.1
         seen = self.range
         deepest = max(seen.low, self._lowest_top - depth)
         plain = affine(Range(deepest, max(seen.high, deepest + 1e-3)), 8)
-        if any(step.op == "add" for step in steps):
+        if constants.values:
             scale = max(plain.scale, math.log(4 * levels) / MASKED_STEPS)
             plain = replace(plain, scale=scale, zero_point=round(plain.zero_point * plain.scale / scale))
-        span = 255 + bias_span(self._graph, steps, plain.scale, levels) + 2
+        span = 255 + added_span(constants.codes(plain.scale, levels).values()) + 2
         reason = "from the lowest score that still matters under its row's maximum to the largest score"
         return replace(plain, scale=short_scale(plain.scale, span), reason=reason)
 
@@ -153,7 +160,7 @@ class ActivationSearch:
         reason = "softmax without its division: the row maximum is the top code"
         quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)
         score = self._known[f"{softmax.name}.input"]
-        span = 255 + bias_span(graph, score_path(graph, softmax)[1], score.scale, high)
+        span = 255 + added_span(ScoreConstants.of(graph, softmax).codes(score.scale, high).values())
         return certify_attention(site.key, quant, score.scale, span)
 
 

@@ -1,34 +1,79 @@
-"""Constants that are added to attention scores (relative position bias, window masks), in score codes."""
+"""Constants that are added to attention scores (relative position bias, window masks), in score codes.
+
+Their rows have maximum 0 (`transform/center_scores.py`), so that what is left of them is a distance to the row's
+maximum, like that of the scores themselves.
+"""
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from mptq_export.calibrate.sites import score_path
+from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 
+Codes = NDArray[np.float32]
 
-def bias_codes(value: NDArray[np.float32], scale: float, levels: int) -> NDArray[np.float32]:
-    """Round a constant to whole score steps; what is far below zero is clamped where Exp gives code 0 anyway.
 
-    Args:
-        value: any shape, in score units.
-        scale: score scale.
-        levels: largest attention code.
+@dataclass(frozen=True)
+class ScoreConstants:
+    """What lies between the scores of one softmax and the softmax itself.
 
-    Returns:
-        Integers as float32, same shape.
+    Attributes:
+        shape: sizes of the scores of one image.
+        steps: constant additions and movement, in order.
+        values: the constant of every addition, float64, by the addition's name.
     """
-    silent = math.ceil(math.log(levels * 4) / scale)  # exp(-silent * scale) * levels <= 1/4
-    return np.maximum(np.rint(value.astype(np.float64) / scale), -(255.0 + silent)).astype(np.float32)
+
+    shape: tuple[int, ...]
+    steps: tuple[Node, ...]
+    values: dict[str, NDArray[np.float64]]
+
+    @staticmethod
+    def of(graph: Graph, softmax: Node) -> "ScoreConstants":
+        """Those of a softmax."""
+        scores, steps = score_path(graph, softmax)
+        values = {step.name: _constant(graph, step) for step in steps if step.op == "add"}
+        return ScoreConstants(scores.shape.at(1), tuple(steps), values)
+
+    def codes(self, scale: float, levels: int) -> dict[str, Codes]:
+        """Every constant in whole score steps; what is far below its row's maximum is clamped.
+
+        A clamped element gets attention code 0 whatever the scores are: it is further below the best element of its
+        row, all constants added up, than 255 codes and the distance at which Exp gives code 0.
+
+        Args:
+            scale: score scale.
+            levels: largest attention code.
+
+        Returns:
+            Whole numbers as float32, in the shapes of the constants, by the names of the additions.
+        """
+        whole = {name: np.rint(value / scale) for name, value in self.values.items()}
+        silent = math.ceil(math.log(levels * 4) / scale)  # exp(-silent * scale) * levels <= 1/4
+        lowest = -(255.0 + silent + self._depth(whole))
+        return {name: np.maximum(codes, lowest).astype(np.float32) for name, codes in whole.items()}
+
+    def _depth(self, whole: dict[str, NDArray[np.float64]]) -> float:
+        """How far below 0 the largest element of a row can be when all constants are added up, in codes."""
+        if not whole:
+            return 0.0
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for step in self.steps:
+            total = total + torch.from_numpy(whole[step.name]) if step.op == "add" else compute(step, [total])
+        best = total.amax(-1)
+        return max(0.0, -float(best[best.isfinite()].min())) if best.isfinite().any() else 0.0
 
 
-def bias_span(graph: Graph, steps: list[Node], scale: float, levels: int) -> int:
-    """How many codes the constants on a score path can add to the distance to a row's maximum."""
-    span = 0
-    for step in steps:
-        for name in step.inputs if step.op == "add" else ():
-            if graph[name].op == "constant":
-                codes = bias_codes(graph[name].params["value"].numpy(), scale, levels)
-                span += int(codes.max() - codes.min())
-    return span
+def added_span(codes: Iterable[Codes]) -> int:
+    """How much constants can add to the size of a score, and to its distance to the row's maximum, in codes."""
+    return sum(int(max(values.max(), 0) - min(values.min(), 0)) for values in codes)
+
+
+def _constant(graph: Graph, step: Node) -> NDArray[np.float64]:
+    node = next(graph[name] for name in step.inputs if graph[name].op == "constant")
+    return node.params["value"].double().cpu().numpy()

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
-from mptq_export.calibrate.sites import Site, score_path, sites
+from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.certify import activation_results
 from mptq_export.quantize.fake import CHUNK, steps
-from mptq_export.quantize.score_bias import bias_codes
+from mptq_export.quantize.score_bias import ScoreConstants
 from mptq_export.quantize.whole import Product, grid_mean, grid_norm, whole_matmul, whole_product
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
@@ -36,7 +36,7 @@ class Simulator:
         weights: codes [N, K], scales [N] and bias [N] of every layer with weights, float32, by node name.
         grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
         updates: (operand, exponent) of the stream in every sum that adds a layer's output to it, by the sum's name.
-        constants: (operand, key of the scores) of every constant that is added to scores, by the sum's name.
+        constants: (operand, its softmax) of every constant that is added to scores, by the sum's name.
     """
 
     def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
@@ -51,11 +51,12 @@ class Simulator:
         self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
         self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
         self.constants: dict[str, tuple[int, str]] = {}
+        self._score_constants: dict[str, ScoreConstants] = {}
         for softmax in (node for node in graph if node.op == "softmax"):
-            for step in score_path(graph, softmax)[1]:
-                for position, name in enumerate(step.inputs):
-                    if graph[name].op == "constant":
-                        self.constants[step.name] = (position, f"{softmax.name}.input")
+            added = self._score_constants[softmax.name] = ScoreConstants.of(graph, softmax)
+            for name in added.values:
+                position = next(i for i, other in enumerate(graph[name].inputs) if graph[other].op == "constant")
+                self.constants[name] = position, softmax.name
 
     @classmethod
     def of(cls, graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> Self:
@@ -150,13 +151,18 @@ class Simulator:
         for position, exponent in self.grids[node.name]:
             inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
         if node.name in self.constants:
-            position, key = self.constants[node.name]
-            inputs[position] = _whole_steps(inputs[position], self.activations[key].scale)
+            position, softmax = self.constants[node.name]
+            inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
         if node.op == "layer_norm":
-            return grid_norm(node, inputs[0])
+            return grid_norm(node, inputs[0], self.grids[node.name][0][1])
         if node.op == "mean":
             return grid_mean(node, inputs[0])
         return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
+
+    def _whole_steps(self, step: str, softmax: str) -> torch.Tensor:
+        """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
+        scale = self.activations[f"{softmax}.input"].scale
+        return torch.from_numpy(self._score_constants[softmax].codes(scale, 255)[step] * np.float32(scale))
 
     def _matmul(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """An integer matmul, scaled afterwards; behind attention codes it is divided by their sum."""
@@ -201,8 +207,3 @@ def _update(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, i
         return None
     found = [(i, e) for i, e in _on_grid(graph, node, exponents) if e == exponents.get(node.name)]
     return found[0] if len(found) == 1 else None
-
-
-def _whole_steps(constant: torch.Tensor, scale: float) -> torch.Tensor:
-    """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
-    return torch.from_numpy(bias_codes(constant.cpu().numpy(), scale, 255) * np.float32(scale)).to(constant)

@@ -56,31 +56,35 @@ def whole_matmul(a: torch.Tensor, b: torch.Tensor, bound: float) -> torch.Tensor
     return torch.cat([(x.double() @ y.double()).float() for x, y in pairs])
 
 
-def grid_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
+def grid_norm(node: Node, x: torch.Tensor, exponent: int) -> torch.Tensor:
     """A layer norm of whole multiples of a power of two, step by step as in the file (`emit/layer_norm.py`).
 
     Args:
         node: the layer norm, its tensors in float32.
         x: float32 [..., D].
+        exponent: x is whole in units of 2 ** -exponent.
     """
     width, rows = x.shape[-1], x.reshape(-1, x.shape[-1])
     centred = bool(node.attrs.get("centered"))
-    parts = torch.split(rows, max(1, _CHUNK // width))
-    unit = torch.cat([_normed(part, width * node.attrs["eps"], centred) for part in parts]).reshape(x.shape)
+    parts, eps = torch.split(rows, max(1, _CHUNK // width)), width * node.attrs["eps"] * 4.0**exponent
+    unit = torch.cat([_normed(part * 2.0**exponent, eps, centred) for part in parts]).reshape(x.shape)
     if node.attrs.get("plain"):
         return unit * math.sqrt(width)
     return unit * (node.params["weight"].double() * math.sqrt(width)).float() + node.params["bias"]
 
 
 def _normed(rows: torch.Tensor, eps: float, centred: bool) -> torch.Tensor:
-    """Rows without their mean (where it is not zero anyway), by the root of their sum of squares."""
+    """Whole numbers without their mean (where it is not zero anyway), by the root of their sum of squares."""
     if centred:  # the file squares in float32
         total = rows.square().sum(-1, keepdim=True, dtype=torch.float64)
     else:
-        wide = rows.double()
+        wide, part = rows.double(), 1.0 / rows.shape[-1]
         summed = wide.sum(-1, keepdim=True)
-        mean = summed * (1.0 / rows.shape[-1])
-        total, rows = wide.square().sum(-1, keepdim=True) - summed * mean, rows - mean.float()
+        mean = summed * part
+        whole = mean.round()
+        rest = summed - whole * rows.shape[-1]
+        total = (wide.square().sum(-1, keepdim=True) - whole * (summed + rest)) - rest * (rest * part)
+        rows = rows - mean.float()
     return rows / (total + eps).sqrt().float()
 
 

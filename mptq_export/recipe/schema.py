@@ -86,14 +86,31 @@ class Smoothing:
     reason: str = ""
 
 
+#: How a claim's value stands to its limit.
+RELATIONS = ("at most", "at least")
+
+
 @dataclass(frozen=True)
 class Claim:
-    """One proved statement: `value` of `what` at `layer` stays on the safe side of `limit`."""
+    """One proved statement: `value` of `what` at `layer` is `relation` `limit`.
+
+    Attributes:
+        layer: where.
+        what: the bound or margin.
+        value: the worst that it can be.
+        limit: what it must not pass.
+        relation: `at most` or `at least`.
+    """
 
     layer: str
     what: str
     value: float
     limit: float
+    relation: str
+
+    def __post_init__(self) -> None:
+        if self.relation not in RELATIONS:
+            raise ValueError(f"the relation of a claim is {self.relation!r:.40}")
 
 
 @dataclass

@@ -174,9 +174,14 @@ def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe
         exponents={
             name: _integer(value, -_LARGEST_EXPONENT, _LARGEST_EXPONENT) for name, value in content["exponents"].items()
         },
-        proof=[Claim(**entry) for entry in content["proof"]],
+        proof=[_claim(entry) for entry in content["proof"]],
         contents={name: _text_of(digest) for name, digest in content.get("contents", {}).items()},
     )
+
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    """A claim; recipes of version 2 were written without relations first: all of them held, so the numbers tell."""
+    return Claim(**{"relation": "at least" if entry["value"] > entry["limit"] else "at most", **entry})
 
 
 def _integer(value: object, low: int, high: int) -> int:

@@ -27,6 +27,7 @@ class Accuracy:
         floating: the float model, if it was given.
         agreement: share of the images for which both name the same class.
         mean_kl: mean KL(float || file), in nats.
+        warnings: what `mptq-eval` warned of: labels, images that were left out.
     """
 
     sha256: str
@@ -35,6 +36,7 @@ class Accuracy:
     floating: Shares | None
     agreement: float | None
     mean_kl: float | None
+    warnings: tuple[str, ...]
 
 
 def accuracy_path(onnx_path: Path) -> Path:
@@ -59,7 +61,9 @@ def read_accuracy(onnx_path: Path, digest: str) -> Accuracy | None:
     if not path.is_file():
         return None
     try:
-        accuracy = from_json(Accuracy, json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        # Files of older versions hold no warnings.
+        accuracy = from_json(Accuracy, {"warnings": [], **found} if isinstance(found, dict) else found)
     except (OSError, ValueError, RecursionError) as error:
         raise MptqError(f"{path.name} is not what mptq-eval --json writes ({error})") from error
     if accuracy.sha256 != digest:

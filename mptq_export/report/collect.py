@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mptq_export import __version__
+from mptq_export.data.reading import Reading
 from mptq_export.errors import MptqError
 from mptq_export.files import write_atomic
 from mptq_export.load.inputs import input_text
@@ -41,6 +42,9 @@ class Written:
         command: a command line that does the same again.
         replayed: the recipe that it was made from; None where it was calibrated.
         warnings: what the user must see, a sentence each.
+        calib: folder or file that it was calibrated on; None for synthetic images.
+        count: at most so many inputs of it.
+        reading: how it was taken.
     """
 
     onnx: Path
@@ -54,6 +58,9 @@ class Written:
     command: str
     replayed: Path | None
     warnings: tuple[str, ...]
+    calib: Path | None
+    count: int
+    reading: Reading
 
 
 def write_evidence(written: Written, images: torch.Tensor | None, track: Track) -> None:
@@ -68,14 +75,17 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         MptqError: the file cannot be written.
     """
     from mptq_export.allocate.costs import Costs
-    from mptq_export.report.deployed import measure_agreement, measure_latency
+    from mptq_export.report.deployed import agreement_images, measure_agreement, measure_latency
 
+    macs = Costs.of(written.graph).macs
     digest = sha256_of(written.onnx)
     if images is None:
         observed, agreement = _measured_before(written.replayed, digest)
     else:
         observed = observe(written.graph, written.recipe, spread(images), track)
-        agreement = measure_agreement(written.onnx, written.loaded.model, images, written.loaded.preprocessing, track)
+        model, preprocessing = written.loaded.model, written.loaded.preprocessing
+        chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count, written.reading)
+        agreement = measure_agreement(written.onnx, model, chosen, preprocessing, track)
     report, plan = written.verified, written.verified.plan
     evidence = Evidence(
         version=VERSION,
@@ -84,12 +94,12 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         versions=measuring_versions(),
         float_bytes=written.float_bytes,
         load_ms=written.load_ms,
-        macs=Costs.of(written.graph).macs,
+        macs=macs,
         observed_images=observed.images,
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
-        check=Check(report.samples, report.values, report.differing, report.count("compared")),
+        check=check_of(report),
         kernels=kernels_of(plan),
         op_counts=plan.op_counts,
         agreement=agreement,
@@ -105,6 +115,20 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         path.write_text(text, encoding="utf-8")
 
     write_atomic(evidence_path(written.onnx), write)
+
+
+def check_of(report: "VerifyReport") -> Check:
+    """What a report keeps of a verification."""
+    return Check(
+        report.samples,
+        report.values,
+        report.differing,
+        report.count("compared"),
+        report.inputs,
+        tuple(sorted(report.batches)),
+        report.outputs_only,
+        round(report.seconds, 3),
+    )
 
 
 def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Agreement | None]:

@@ -30,6 +30,7 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
         "--input": request.input_type,
         "--weight-storage": request.weight_storage,
         "--target": request.target,
+        "--min-ort": request.min_ort,
     }
     for option, value in options.items():
         words += [option, value] if value else []
@@ -41,6 +42,8 @@ def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -
 def _quantizing(request: "ExportRequest", mixed: "MixedSettings | None") -> list[str]:
     """What a recipe would answer."""
     words: list[str] = ["--calib", str(request.calib)] if request.calib else []
+    words += request.reading.options
+    words += ["--class-map", str(request.class_map)] if request.class_map else []
     if request.features is not None:
         words += ["--features", *([",".join(map(str, request.features))] if request.features else [])]
     words += ["--count", str(request.count)]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
+from mptq_export.data.fixed import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.evaluate.metrics import Logits, agreement, mean_kl
+from mptq_export.data.reading import Reading
+from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
 from mptq_export.kit.inputs import file_inputs
 from mptq_export.progress import Track
 from mptq_export.report.evidence import Agreement, Latency
@@ -21,8 +24,15 @@ from mptq_export.verify.session import graph_input, open_session, run_session
 #: Images of a step.
 _BATCH = 8
 
-#: No step begins after so many seconds.
-_AGREEMENT_SECONDS = 4.0
+#: Images that the agreement is measured on.
+IMAGES = 64
+
+#: Multiply-accumulates of all at most, those of 64 images of ViT-B; a larger model gets fewer images, down to `FEWEST`.
+#: No clock decides: the figures of two exports of a checkpoint are of the same images.
+_WORK = IMAGES * 20e9
+
+#: Images of the largest models.
+FEWEST = 8
 
 #: What all timed runs may take.
 _LATENCY_SECONDS = 1.5
@@ -34,15 +44,38 @@ _ROUNDS = (3, 15)
 _LOGITS_DIM = 2
 
 
+def agreement_images(
+    calib: Path | None, preprocessing: Preprocessing, macs: int, calibrated: int, reading: Reading
+) -> FixedImages:
+    """The images that the agreement of a model is measured on.
+
+    Args:
+        calib: what `open_calibration` takes.
+        preprocessing: the model's.
+        macs: multiply-accumulates of one image.
+        calibrated: at most so many of `calib` were calibrated on.
+        reading: how calibration took it.
+
+    Raises:
+        MptqError: they cannot be read any more.
+    """
+    most = max(FEWEST, min(IMAGES, int(_WORK / max(macs, 1))))
+    images = open_fixed(calib, preprocessing, count=most, calibrated=calibrated, reading=reading)
+    if images.count < most or most == IMAGES:
+        return images
+    why = f"{images.description} (so few, because one takes {macs / 1e9:.0f} billion multiply-accumulates)"
+    return replace(images, description=why)
+
+
 def measure_agreement(
-    path: Path, model: torch.nn.Module, images: torch.Tensor, preprocessing: Preprocessing, track: Track
+    path: Path, model: torch.nn.Module, images: FixedImages, preprocessing: Preprocessing, track: Track
 ) -> Agreement | None:
-    """Run file and float model on calibration images, as many as a few seconds allow.
+    """Run file and float model on the same images.
 
     Args:
         path: the written file.
         model: the float model, on the CPU.
-        images: float32 NCHW calibration inputs.
+        images: what they are compared on.
         preprocessing: the model's.
         track: wraps an iterable with a progress bar: (items, label, total).
 
@@ -55,21 +88,21 @@ def measure_agreement(
     spec = graph_input(session)
     ours: list[Logits] = []
     theirs: list[Logits] = []
-    end = time.monotonic() + _AGREEMENT_SECONDS
     size = spec.batch(_BATCH)
-    starts = range(0, len(images), size)
-    for start in track(starts, "comparing with float", len(starts)):
-        batch = images[start : start + size].cpu()
-        inputs = file_inputs(batch.numpy(), spec, preprocessing)
+    for batch in track(images.batches(size), "comparing with float", -(-images.count // size)):
+        inputs = file_inputs(batch, spec, preprocessing)
         ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])
         with torch.inference_mode():
-            theirs.append(model(batch).float().numpy())
-        if time.monotonic() > end:
-            break
+            theirs.append(model(torch.from_numpy(batch)).float().numpy())
     found, exact = np.concatenate(ours), np.concatenate(theirs)
     if found.ndim != _LOGITS_DIM or found.shape != exact.shape or found.shape[1] < 2:
         return None
-    return Agreement(len(found), round(agreement(exact, found) * len(found)), mean_kl(exact, found))
+    same = round(agreement(exact, found) * len(found))
+    low, high = share_interval(same, len(found))
+    kl = divergences(exact, found)
+    kl_low, kl_high = mean_interval(kl)
+    mean = float(kl.mean())
+    return Agreement(len(found), same, low, high, mean, kl_low, kl_high, images.description, images.calibrated)
 
 
 def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:

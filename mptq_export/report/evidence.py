@@ -88,17 +88,34 @@ class ValueHistogram:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The written file in onnxruntime beside the float model, on calibration images.
+    """The written file in onnxruntime beside the float model, on images that every export of a checkpoint has the same.
 
     Attributes:
         images: how many were run.
         same: for how many both name the same class.
+        low: of the share of the same class, in 95 % of cases at least (see `metrics.share_interval`).
+        high: at most.
         mean_kl: mean KL(float || file) of the softmax of the logits, in nats.
+        kl_low: of the mean KL, in 95 % of cases at least (see `metrics.mean_interval`).
+        kl_high: at most.
+        source: which images they are, for people.
+        calibrated: how many of them the export was calibrated on; all others were held back.
     """
 
     images: int
     same: int
+    low: float
+    high: float
     mean_kl: float
+    kl_low: float
+    kl_high: float
+    source: str
+    calibrated: int
+
+    def __post_init__(self) -> None:
+        known = self.images > 0 and 0 <= self.low <= self.same / self.images <= self.high <= 1
+        if not known or self.calibrated < 0:
+            raise ValueError("an agreement that cannot be")
 
 
 @dataclass(frozen=True)
@@ -131,12 +148,20 @@ class Check:
         values: values that were compared.
         differing: how many differed.
         tensors: tensors that were compared.
+        inputs: how many inputs of each kind, such as `images`.
+        batches: sizes of the batches.
+        outputs_only: inputs in batches of which the outputs alone were compared: all tensors take too much memory.
+        seconds: that it took.
     """
 
     samples: int
     values: int
     differing: int
     tensors: int
+    inputs: dict[str, int]
+    batches: tuple[int, ...]
+    outputs_only: int
+    seconds: float
 
 
 @dataclass(frozen=True)

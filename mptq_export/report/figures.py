@@ -3,8 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from mptq_export.report.evidence import Agreement
 from mptq_export.report.files import Export
 from mptq_export.report.front import MEANS
+from mptq_export.verify.inputs import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d)")
 
@@ -102,15 +104,26 @@ def _accuracy(export: Export) -> Figure:
             notes.insert(0, f"float {accuracy.floating.top1:.2%}")
         if accuracy.agreement is not None and accuracy.mean_kl is not None:
             notes.append(f"agreement {accuracy.agreement:.2%}, mean KL {accuracy.mean_kl:.5f} nats")
+        notes += [f"mptq-eval warned: {warning}" for warning in accuracy.warnings]
         return Figure("Top-1", f"{accuracy.quantised.top1:.2%}", "; ".join(notes))
     agreement = export.evidence.agreement if export.evidence else None
     if agreement is None or not agreement.images:
         return Figure("Agreement", UNKNOWN, "mptq-eval measures it beside the float model")
     note = (
-        f"{agreement.same} of {agreement.images} calibration images get the float model's class; mean KL "
-        f"{agreement.mean_kl:.5f} nats. The quantizers were fitted to these images: it is no accuracy"
+        f"{agreement.same} of {agreement.images} images get the float model's class (95 %: {agreement.low:.1%} to "
+        f"{agreement.high:.1%}); mean KL {agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to "
+        f"{agreement.kl_high:.5f}). {_held_back(agreement)}"
     )
     return Figure("Agreement", f"{agreement.same / agreement.images:.1%}", note)
+
+
+def _held_back(agreement: Agreement) -> str:
+    """Which images it was measured on."""
+    seen = agreement.calibrated
+    if not seen:
+        return f"{agreement.source}, held back: the quantizers were not fitted to them"
+    which = "these images" if seen >= agreement.images else f"{seen} of them, the others were held back"
+    return f"{agreement.source}. The quantizers were fitted to {which}: it is no accuracy"
 
 
 def _exactness(export: Export) -> Figure:
@@ -118,7 +131,9 @@ def _exactness(export: Export) -> Figure:
     check = export.evidence.check if export.evidence else None
     if check is None:
         return Figure("Exactness", "proved", f"{proved}; values compared: not recorded (mptq-verify compares them)")
-    inputs = f"{check.samples} random input" + ("s" if check.samples > 1 else "")
+    inputs = describe_inputs(check.inputs, check.batches)
+    if check.outputs_only:
+        inputs += " (by three the outputs alone)"
     note = (
         f"of {check.values:,} values in {check.tensors} tensors, onnxruntime against kernels_ref on {inputs}; "
         f"{proved}. Float has no such promise"

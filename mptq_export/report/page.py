@@ -75,15 +75,16 @@ def kernel_counts(kernels: tuple[Kernel, ...]) -> list[tuple[str, str, int]]:
 
 
 def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
-    """Kind of claim, how many there are, and the one that comes closest to its limit."""
+    """Kind of claim, how many there are, and the one that comes closest to its limit.
+
+    A value that must not be passed from above comes close as it falls, one from below as it grows.
+    """
     kinds: dict[str, list[Claim]] = {}
     for claim in claims:
         kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
 
     def room(claim: Claim) -> float:
-        least = "margin" in claim.what  # a margin stays above its limit, all else below
-        return (
-            claim.value / claim.limit if least and claim.limit else -claim.value / claim.limit if claim.limit else 0.0
-        )
+        part = claim.value / claim.limit if claim.limit else 0.0
+        return part if claim.relation == "at least" else -part
 
     return [(kind, len(found), min(found, key=room)) for kind, found in sorted(kinds.items())]

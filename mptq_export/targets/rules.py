@@ -41,6 +41,11 @@ def storage_for(name: str, asked: str | None, stored: str | None = None) -> str:
     return asked or (stored if stored in storages else storages[0])
 
 
+def warnings_of(name: str) -> tuple[str, ...]:
+    """What must be known before a file for a target is used there, a sentence each."""
+    return tuple(filter(None, (TARGETS[name].warning,)))
+
+
 def in_form(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """An emitted model in the form of a target: with a batch of one where shapes must be fixed."""
     if not TARGETS[name].fixed_batch:

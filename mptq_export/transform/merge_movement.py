@@ -4,8 +4,14 @@ A chain without rolls and windows reads its source in mixed radix: the flat sour
 `offset + sum(stride * digit)` over digits of the output index. Sorting the digits by stride gives the axes to split the
 source into, their order in the output gives the permutation. A digit whose range is shorter than the distance to the
 next larger stride is a slice.
+
+Strides and sizes depend on the batch. The one digit whose size grows with it counts images: the largest where images
+come one after the other, another where they do not (tokens first, [L, B, D] and [L * B, D]). It is found by reading the
+chain at two batch sizes; where anything else changes from one to the other, the chain stays as it is.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +22,36 @@ from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
 #: Movement that is no mixed radix: it stays as it is.
 _WHOLE = frozenset({"roll", "windows"})
 
-_BATCH = 2  # two images tell the batch digit from a digit of size one
+#: Batch sizes at which a chain is read: more than one image, which tells their digit from one of size one.
+_BATCHES = (2, 3)
 
 
 @dataclass(frozen=True)
 class _Digit:
     size: int
     stride: int
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A chain at one batch size.
+
+    Attributes:
+        digits: of every axis of the result, slowest first.
+        by_stride: all digits, the slowest of the source first.
+        offset: flat source index of the first element.
+        cuts: slices (axis, start, end) of the source, last axis first.
+    """
+
+    digits: list[list[_Digit]]
+    by_stride: list[_Digit]
+    offset: int
+    cuts: list[tuple[int, int, int]]
+
+    @property
+    def order(self) -> list[int]:
+        """Position among `by_stride` of every digit of the result."""
+        return [self.by_stride.index(d) for axis in self.digits for d in axis]
 
 
 def merge_movement(graph: Graph) -> Graph:
@@ -70,46 +99,67 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
 
 def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[Node]:
     """The same movement in as few nodes as possible; the chain itself where it is not affine."""
-    start = shape.at(_BATCH)
-    if shape.batch_axis != 0:
+    out = chain[-1].shape
+    readings = [_reading(chain, shape, batch) for batch in _BATCHES]
+    first = readings[0]
+    if first is None or out.batch_axis is None or shape.batch_axis == len(shape.dims) - 1:
         return chain
-    index = torch.arange(int(torch.tensor(start).prod())).reshape(start)
+    images = _image_digit(readings)
+    if images is None or any(axis == shape.batch_axis for axis, _, _ in first.cuts):
+        return chain
+    steps: list[Node] = []
+    sizes = [d.size // _BATCHES[0] if i == images else d.size for i, d in enumerate(first.by_stride)]
+    heads = _heads(first.by_stride, shape.dims, first.offset, first.cuts)
+    if heads is not None:
+        return _split_first(first, sizes, images, heads, shape, out, source, name)
+    inner = shape
+    for axis, low, high in first.cuts:
+        inner = Shape((*inner.dims[:axis], high - low, *inner.dims[axis + 1 :]), shape.batch_axis)
+        attrs = {"axis": axis, "start": low, "end": high}
+        steps.append(Node("slice", f"{name}.slice{axis}", (source,), inner, attrs))
+    groups = _grouped(first.order)
+    split = sorted(groups)
+    if len(groups) > 1:
+        holding = next(i for i, group in enumerate(split) if images in group)
+        apart = Shape(tuple(math.prod(sizes[i] for i in group) for group in split), holding)
+        if apart != inner:
+            steps.append(Node("reshape", f"{name}.split", (source,), apart))
+        perm = tuple(split.index(group) for group in groups)
+        inner = Shape(tuple(apart.dims[p] for p in perm), perm.index(holding))
+        steps.append(Node("permute", f"{name}.permute", (source,), inner, {"perm": perm}))
+    if inner != out:
+        steps.append(Node("reshape", f"{name}.merge", (source,), out))
+    return steps
+
+
+def _reading(chain: list[Node], shape: Shape, batch: int) -> _Reading | None:
+    """What a chain reads of a source at one batch size; None where it is not affine, or slices cannot select it."""
+    start = shape.at(batch)
+    index = torch.arange(math.prod(start)).reshape(start)
     for node in chain:
         index = compute(node, [index])
     digits = _digits(index)
-    out = chain[-1].shape
-    if digits is None or out.batch_axis is None:
-        return chain
-    steps: list[Node] = []
+    if digits is None:
+        return None
     by_stride = sorted((d for axis in digits for d in axis), key=lambda d: -d.stride)
     offset = int(index.flatten()[0])
     cuts = _cuts(by_stride, start, offset)
-    if cuts is None or any(axis == shape.batch_axis for axis, _, _ in cuts):
-        return chain
-    heads = _heads(by_stride, start, offset, cuts)
-    if heads is not None:
-        return _split_first(digits, by_stride, heads, start, offset, out, source, name)
-    inner = shape.dims
-    for axis, low, high in cuts:
-        inner = (*inner[:axis], high - low, *inner[axis + 1 :])
-        attrs = {"axis": axis, "start": low, "end": high}
-        steps.append(Node("slice", f"{name}.slice{axis}", (source,), Shape(inner, 0), attrs))
-    order = [d for axis in digits for d in axis]
-    groups = _grouped(order, by_stride)
-    split = sorted(groups, key=lambda group: -group[0].stride)
-    batch_at = 0
-    sizes = [int(torch.tensor([d.size for d in group]).prod()) for group in split]
-    if len(groups) > 1:
-        dims = tuple(size // _BATCH if i == batch_at else size for i, size in enumerate(sizes))
-        if dims != inner:
-            steps.append(Node("reshape", f"{name}.split", (source,), Shape(dims, batch_at)))
-        perm = tuple(split.index(group) for group in groups)
-        moved = tuple(dims[p] for p in perm)
-        steps.append(Node("permute", f"{name}.permute", (source,), Shape(moved, perm.index(batch_at)), {"perm": perm}))
-        inner = moved
-    if inner != out.dims or (steps and steps[-1].shape != out):
-        steps.append(Node("reshape", f"{name}.merge", (source,), out))
-    return steps
+    return None if cuts is None else _Reading(digits, by_stride, offset, cuts)
+
+
+def _image_digit(readings: Sequence[_Reading | None]) -> int | None:
+    """Position among `by_stride` of the digit that counts images; None where the batch changes more than its size."""
+    first = readings[0]
+    if first is None or any(r is None or (r.order, r.cuts) != (first.order, first.cuts) for r in readings):
+        return None
+    found: list[int] = []
+    for i, digits in enumerate(zip(*(r.by_stride for r in readings if r is not None), strict=True)):
+        sizes = [digit.size for digit in digits]
+        if sizes[0] * _BATCHES[1] == sizes[1] * _BATCHES[0]:
+            found.append(i)
+        elif sizes[0] != sizes[1]:
+            return None
+    return found[0] if len(found) == 1 else None
 
 
 def _heads(
@@ -124,27 +174,24 @@ def _heads(
 
 
 def _split_first(
-    digits: list[list[_Digit]],
-    by_stride: list[_Digit],
+    reading: _Reading,
+    sizes: list[int],
+    images: int,
     heads: int,
-    start: tuple[int, ...],
-    offset: int,
+    shape: Shape,
     out: Shape,
     source: str,
     name: str,
 ) -> list[Node]:
     """Reshape -> slice of whole heads -> permute -> reshape: q, k and v read one reshape and tile one axis of it."""
-    every = [d.size for d in by_stride]
-    every[0] //= _BATCH
-    every[heads] = start[-1] // by_stride[heads].stride
-    first = offset // by_stride[heads].stride
-    attrs = {"axis": heads, "start": first, "end": first + by_stride[heads].size}
-    dims = (*every[:heads], by_stride[heads].size, *every[heads + 1 :])
-    perm = tuple(by_stride.index(d) for axis in digits for d in axis)
-    moved = Shape(tuple(dims[p] for p in perm), perm.index(0))
+    digit, perm = reading.by_stride[heads], tuple(reading.order)
+    every = (*sizes[:heads], shape.dims[-1] // digit.stride, *sizes[heads + 1 :])
+    first = reading.offset // digit.stride
+    attrs = {"axis": heads, "start": first, "end": first + digit.size}
+    moved = Shape(tuple(sizes[p] for p in perm), perm.index(images))
     steps = [
-        Node("reshape", f"{name}.split", (source,), Shape(tuple(every), 0)),
-        Node("slice", f"{name}.heads", (source,), Shape(dims, 0), attrs),
+        Node("reshape", f"{name}.split", (source,), Shape(every, images)),
+        Node("slice", f"{name}.heads", (source,), Shape(tuple(sizes), images), attrs),
         Node("permute", f"{name}.permute", (source,), moved, {"perm": perm}),
     ]
     return steps if moved == out else [*steps, Node("reshape", f"{name}.merge", (source,), out)]
@@ -190,7 +237,7 @@ def _cuts(by_stride: list[_Digit], start: tuple[int, ...], offset: int) -> list[
     """The slices (axis, start, end) that select the digits' range, last axis first; None where slices cannot."""
     cuts: list[tuple[int, int, int]] = []
     expected = 1  # elements that one step of the next digit should skip
-    total = int(torch.tensor(start).prod())
+    total = math.prod(start)
     for stride, size in [*((d.stride, d.size) for d in reversed(by_stride)), (total, 1)]:
         while stride != expected:
             axis = len(start)
@@ -208,13 +255,12 @@ def _cuts(by_stride: list[_Digit], start: tuple[int, ...], offset: int) -> list[
     return cuts
 
 
-def _grouped(order: list[_Digit], by_stride: list[_Digit]) -> list[list[_Digit]]:
-    """Join digits that are neighbours both in the output and in the source (the batch digit stays reachable)."""
-    position = {id(d): i for i, d in enumerate(by_stride)}
-    groups: list[list[_Digit]] = []
-    for digit in order:
-        if groups and position[id(digit)] == position[id(groups[-1][-1])] + 1:
-            groups[-1].append(digit)
+def _grouped(order: list[int]) -> list[list[int]]:
+    """Join digits (positions in the source) that are neighbours both in the output and in the source."""
+    groups: list[list[int]] = []
+    for position in order:
+        if groups and position == groups[-1][-1] + 1:
+            groups[-1].append(position)
         else:
-            groups.append([digit])
+            groups.append([position])
     return groups

@@ -2,9 +2,10 @@
 
 Exp, Gelu and Sigmoid are not correctly rounded anywhere, so their float results are no part of the promise. A file
 keeps them between a code and a QuantizeLinear, with scales chosen so that every possible result is at least `MARGIN` of
-a step away from a rounding boundary. So two things are checked: the runtime's float differs from the reference's by
-less than that margin, and the codes behind it are equal bit by bit, like those of any other tensor. A sigmoid may be
-multiplied by its own argument on the way (SiLU): then the margin is that of the product.
+a step away from a rounding boundary, and further than a runtime is assumed to be wrong. So two things are checked: the
+runtime's float differs from the reference's by less than the larger of the two, and the codes behind it are equal bit
+by bit, like those of any other tensor. A sigmoid may be multiplied by its own argument on the way (SiLU): then the
+margin is that of the product.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from mptq_export.quantize.assumption import assumed
 from mptq_export.quantize.certify import MARGIN
 from mptq_export.verify.difference import Difference
 
@@ -21,6 +23,9 @@ _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
 def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
     """Step of every transcendental's result that only QuantizeLinear nodes read; the finest where there are several.
 
+    Where `MARGIN` of that step is less than what a runtime may be wrong by at the largest argument, the step for which
+    it is as much: the results are certified for that.
+
     Any other float result of a transcendental is not in the answer, and is compared bit by bit.
     """
     graph = _Readers(model)
@@ -29,15 +34,23 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
         if node.op_type not in _TRANSCENDENTAL or not node.output:
             continue
         name = node.output[0]
+        least = assumed(function_name(node)).of_argument * graph.largest(node.input[0]) / MARGIN
         step = graph.step(name)
         if step is not None:
-            steps[name] = step
+            steps[name] = max(step, least)
         elif node.op_type == "Sigmoid" and (product := graph.product_with_codes(name)) is not None:
             result, largest = product
             step = graph.step(result)
             if step is not None:
-                steps[result], steps[name] = step, step / largest
+                steps[result], steps[name] = max(step, least), max(step, least) / largest
     return steps
+
+
+def function_name(node: onnx.NodeProto) -> str:
+    """The name of a transcendental, as `mptq_export.quantize.assumption.assumed` knows it."""
+    if node.op_type == "Gelu" and any(entry.name == "approximate" and entry.s == b"tanh" for entry in node.attribute):
+        return "gelu_tanh"
+    return node.op_type.lower()
 
 
 class _Readers:
@@ -73,6 +86,17 @@ class _Readers:
             return None
         scale = self._scale(producer)
         return None if scale is None else (reading[0].output[0], 255 * scale)
+
+    def largest(self, name: str) -> float:
+        """The largest size of dequantized 8-bit codes, or of their product with a constant; 0 where it is neither."""
+        producer = self._producers.get(name)
+        if producer is not None and producer.op_type == "DequantizeLinear":
+            return 255 * (self._scale(producer) or 0.0)
+        if producer is not None and producer.op_type == "Mul":
+            for factor, other in (producer.input, reversed(producer.input)):
+                if factor in self._constants:
+                    return self.largest(other) * float(np.abs(numpy_helper.to_array(self._constants[factor])).max())
+        return 0.0
 
     def _scale(self, node: onnx.NodeProto) -> float | None:
         tensor = self._constants.get(node.input[1])

@@ -1,7 +1,8 @@
 """Every tensor of a file: onnxruntime against `kernels_ref`."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,17 +12,23 @@ from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
+from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.certified import certified_tables, table_difference
+from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
-from mptq_export.verify.session import graph_input, load_onnx, one_line
+from mptq_export.verify.session import graph_input, is_readable, load_onnx, one_line
 
 
-class Reference(Protocol):
+class Reference(ValueSource, Protocol):
     """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Tensors of the runs so far that come without a claim of equal bits, with the reason."""
 
     def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
         """The graph's outputs and the tensors of these names."""
@@ -33,16 +40,19 @@ def verify_model(
     *,
     threads: int = 0,
     reference: Reference | None = None,
+    most_bytes: float = inf,
 ) -> VerifyReport:
     """Run onnxruntime and the reference on the same inputs and compare every tensor.
 
-    One batch is held in memory at a time, with all its tensors, twice: keep the batches small.
+    One batch is held in memory at a time, with all its tensors, twice: keep the batches small. Where the file leaves
+    the batch free, the outputs of each batch are also compared with those of its inputs alone.
 
     Args:
         path: the ONNX file.
         inputs: batches in the type and shape of the graph's one input.
         threads: onnxruntime's threads within an operator; 0 is its own choice.
         reference: what to compare with; `kernels_ref` on the same file when left out.
+        most_bytes: of batches whose tensors take more, the tensors of each input alone are compared.
 
     Raises:
         MptqError: the file is not ONNX, one of the two cannot run it, or there are no inputs.
@@ -54,6 +64,7 @@ def verify_model(
         except InterpreterError as error:
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
     producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
+    uncertain, live = uncertain_tables(original, reference, tables), _live(original)
     del original  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
@@ -66,14 +77,16 @@ def verify_model(
     runtime = replace(runtime, model=onnx.ModelProto())  # likewise
     readable = set(runtime.readable)
     outputs = [entry.name for entry in runtime.default.get_outputs()]
+    for entry in runtime.default.get_outputs():
+        if not is_readable(entry.type):
+            raise MptqError(f"output {entry.name} of {path} is {entry.type}, whose values are not compared; remove it")
 
     tensors = {name: Difference() for name in producers if name in readable or name in folded}
     instrumented = dict.fromkeys(outputs, Difference())
     default = dict.fromkeys(outputs, Difference())
-    count = 0
+    batches = BatchCheck(runtime.run_default, spec, most_bytes)
     try:
-        for batch in inputs:
-            feed = {spec.name: spec.convert(batch)}
+        for feed in (part for batch in inputs for part in batches.parts(spec.convert(batch))):
             expected = reference.run(feed, trace=tensors.keys())
             plain = runtime.run_default(feed)
             got = folded | runtime.run_traced(feed)
@@ -86,10 +99,10 @@ def verify_model(
             for name in outputs:
                 instrumented[name] += difference(plain[name], got[name])
                 default[name] += difference(plain[name], _value(expected, name))
-            count += batch.shape[0]
+            batches.traced(expected.values(), len(feed[spec.name]))
     except InterpreterError as error:
-        raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
-    if not count:
+        raise MptqError(f"kernels_ref cannot run {path}{batches.where}: {one_line(error)}") from error
+    if not batches.sizes.total():
         raise MptqError(f"nothing to verify {path} on: there are no inputs; give at least one image")
 
     def report(name: str, op: str) -> TensorReport:
@@ -99,9 +112,9 @@ def verify_model(
             return TensorReport(name, op, "folded" if name in folded else "compared", tensors[name])
         return TensorReport(name, op, "unreadable" if name in made else "fused", Difference())
 
-    return VerifyReport(
+    found = VerifyReport(
         model=str(path),
-        samples=count,
+        samples=batches.sizes.total(),
         threads=threads,
         tensors=tuple(report(name, op) for name, op in producers.items()),
         runtime_made=tuple(sorted(made - producers.keys())),
@@ -109,7 +122,34 @@ def verify_model(
         instrumented=instrumented,
         plan=plan,
         origin=origin,
+        unclaimed=_unclaimed(reference.unclaimed, live, tables, uncertain),
+        batches=dict(batches.sizes),
+        outputs_only=batches.outputs_only,
+        together=batches.differences,
     )
+    if not any(end.values for end in default.values()):
+        raise MptqError(f"there is nothing to compare in {path}: its outputs hold no value; name another file")
+    return found
+
+
+def _live(model: onnx.ModelProto) -> set[str]:
+    """The tensors that an output depends on."""
+    live = {entry.name for entry in model.graph.output}
+    for node in reversed(model.graph.node):
+        if live.intersection(filter(None, node.output)):
+            live.update(node.input)
+    return live
+
+
+def _unclaimed(
+    found: Mapping[str, str], live: Collection[str], tables: Collection[str], uncertain: Mapping[str, str]
+) -> dict[str, str]:
+    """What comes without a claim of equal bits, is not certified either, and matters to an output."""
+    return {
+        name: f"{reason}; {uncertain[name]}" if name in uncertain else reason
+        for name, reason in found.items()
+        if name in live and (name not in tables or name in uncertain)
+    }
 
 
 def _producers(model: onnx.ModelProto) -> dict[str, str]:

@@ -25,6 +25,9 @@ from mptq_export.verify.session import metadata_of
 class Origin:
     """What was found out about a file's origin.
 
+    A hash that the file itself carries is declared by whoever wrote the file, or changed it: it finds accidents. Only a
+    recipe proves an origin.
+
     Attributes:
         recipe: path of the recipe that it was held against; None where only its own hash was checked.
         recipe_sha256: of the recipe that the file names; empty if it names none.
@@ -42,6 +45,7 @@ class Origin:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
+            "proved_by": "recipe" if self.recipe else None,
             "recipe": self.recipe,
             "recipe_sha256": self.recipe_sha256,
             "parts": self.parts,

@@ -1,6 +1,7 @@
 """What a verification found, as data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from mptq_export.verify.kernel_plan import KernelPlan
 from mptq_export.verify.origin import Origin
 
 Status = Literal["compared", "folded", "certified", "fused", "unreadable"]
+Verdict = Literal["exact", "equal on these inputs", "different", "not run"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ class VerifyReport:
             difference means that other kernels ran and the comparison says nothing.
         plan: which kernel each matmul ran as.
         origin: whether the file is as it was written; None for a file that does not say.
+        unclaimed: tensors that another runtime may compute with other bits, each with the reason: what makes them
+            claims no equal bits, and no certified table holds them (see `clearance`).
+        disagreements: kernels that onnxruntime ran and `kernels_ref` did not compute at the same place, a sentence
+            each; and constants that onnxruntime made.
+        batches: number of inputs in batches of each size.
+        outputs_only: how many of them ran in batches whose outputs alone were compared: all tensors would not fit.
+        together: the default session's outputs for batches against those for each input alone; empty where no batch
+            was larger than one, or the file fixes it.
+        inputs: number of inputs of each kind, such as `images`; some may have run in several batches.
+        seconds: that it took.
+        warnings: what the user should know about the images, a sentence each.
+        skipped: how many images were left out.
     """
 
     model: str
@@ -64,6 +78,15 @@ class VerifyReport:
     instrumented: dict[str, Difference]
     plan: KernelPlan
     origin: Origin | None = None
+    unclaimed: Mapping[str, str] = field(default_factory=dict)
+    disagreements: tuple[str, ...] = ()
+    batches: dict[int, int] = field(default_factory=dict)
+    outputs_only: int = 0
+    together: dict[str, Difference] = field(default_factory=dict)
+    inputs: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    skipped: int = 0
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -90,15 +113,50 @@ class VerifyReport:
         return sum(tensor.difference.differing for tensor in self.tensors)
 
     @property
-    def exact(self) -> bool:
+    def equal(self) -> bool:
         """Whether the file was run and nothing differs, neither inside nor at the default session's outputs."""
         ends = [*self.outputs.values(), *self.instrumented.values()]
         return self.samples > 0 and self.differing == 0 and not any(end.differing for end in ends)
 
     @property
+    def reservations(self) -> tuple[str, ...]:
+        """Why equal tensors do not prove the file exact, a sentence each; empty where they do."""
+        unread = [
+            f"{tensor.name}: {tensor.op} makes a type that onnxruntime does not hand out; it was not compared"
+            for tensor in self.tensors
+            if tensor.status == "unreadable"
+        ]
+        return (*self.disagreements, *unread, *(f"{name}: {reason}" for name, reason in self.unclaimed.items()))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the comparison shows.
+
+        ``exact``: every tensor is equal, onnxruntime ran the kernels that `kernels_ref` computed, and all of these
+        claim equal bits. ``equal on these inputs``: every tensor is equal, but there are `reservations`.
+        ``different``: a value differs. ``not run``: the file is not its recipe's.
+        """
+        if not self.samples:
+            return "not run"
+        if not self.equal:
+            return "different"
+        return "equal on these inputs" if self.reservations else "exact"
+
+    @property
+    def exact(self) -> bool:
+        """Whether the verdict is ``exact``."""
+        return self.verdict == "exact"
+
+    @property
+    def mixing(self) -> int:
+        """Number of output values that depend on what else is in the batch."""
+        return sum(end.differing for end in self.together.values())
+
+    @property
     def passed(self) -> bool:
-        """Whether nothing differs, no matmul runs in float, and the file is as it was written."""
-        return self.exact and not self.plan.floating and not (self.origin and self.origin.problems)
+        """Whether the file is exact, in every batch, no matmul runs in float, and the file is as it was written."""
+        sound = not self.plan.floating and not self.mixing
+        return self.exact and sound and not (self.origin and self.origin.problems)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, totals first."""
@@ -106,8 +164,15 @@ class VerifyReport:
             "model": self.model,
             "onnxruntime": ort.__version__,
             "passed": self.passed,
+            "verdict": self.verdict,
             "exact": self.exact,
             "samples": self.samples,
+            "inputs": self.inputs,
+            "skipped": self.skipped,
+            "warnings": list(self.warnings),
+            "batches": {str(size): count for size, count in self.batches.items()},
+            "outputs_only": self.outputs_only,
+            "seconds": round(self.seconds, 3),
             "threads": self.threads,
             "values": self.values,
             "differing": self.differing,
@@ -119,8 +184,11 @@ class VerifyReport:
             "tensors_fused": self.count("fused"),
             "tensors_unreadable": self.count("unreadable"),
             "tensors_runtime_made": len(self.runtime_made),
+            "disagreements": list(self.disagreements),
+            "unclaimed": dict(self.unclaimed),
             "outputs": {name: end.to_json() for name, end in self.outputs.items()},
             "instrumented": {name: end.to_json() for name, end in self.instrumented.items()},
+            "together": {name: end.to_json() for name, end in self.together.items()},
             "tensors": [tensor.to_json() for tensor in self.tensors],
             "runtime_made": list(self.runtime_made),
             "plan": self.plan.to_json(),

@@ -1,22 +1,26 @@
-"""The last verb: is a file exact, in integers, and as it was written?"""
+"""The last verb: is a file exact, in integers, the same in any batch, and as it was written?"""
 
-from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 import onnx
-from numpy.typing import NDArray
 
 from mptq_export.progress import Track, untracked
+from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.inputs import random_inputs
+from mptq_export.verify.inputs import InputSet, probe_sources
 from mptq_export.verify.kernel_plan import KernelPlan
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.report import VerifyReport
 from mptq_export.verify.session import declared_input, load_onnx, metadata_of
 
-#: Inputs that are run where no number is asked for.
+if TYPE_CHECKING:
+    from mptq_export.data.images import ImageFolder
+
+#: Images that are run where no number is asked for.
 COUNT = 16
 
 
@@ -24,26 +28,31 @@ def verify(
     model: str | Path,
     images: str | Path | None = None,
     *,
-    count: int = COUNT,
+    count: int | None = None,
     recipe: str | Path | None = None,
     threads: int = 0,
-    batch: int = 1,
+    batch: int | None = None,
+    allow_skipped: bool = False,
     track: Track = untracked,
 ) -> VerifyReport:
     """Compare onnxruntime with `kernels_ref` on every tensor of a file, and list the kernels that ran.
 
     Args:
         model: the ONNX file.
-        images: folder of images to run; None for seeded random inputs.
-        count: number of random inputs, or at most so many images, spread evenly.
+        images: folder of images to run; None for inputs that are made up.
+        count: at most so many images, spread evenly; or so many random inputs and no other ones. None: 16 images; or
+            random, constant and extreme inputs.
         recipe: also prove that the file came from this `.recipe.json`. A file that did not is not run.
         threads: onnxruntime's threads within an operator; 0 is its own choice.
-        batch: inputs a batch, where the file leaves it free. All tensors of one are in memory, twice.
+        batch: inputs a batch, where the file leaves it free. All tensors of one are in memory, twice. None: some inputs
+            alone and some by three, of which the outputs alone are compared where all tensors are too many.
+        allow_skipped: go on where more than a tenth of the images cannot be read.
         track: wraps an iterable with a progress bar.
 
     Returns:
-        The report; `passed` says whether no value differs, every matmul runs in integers, and the file is as it was
-        written. A file that is not the recipe's has 0 `samples`, and its `origin` says what differs.
+        The report; `passed` says whether no value differs, every matmul runs in integers, no result depends on the
+        batch, and the file is as it was written. A file that is not the recipe's has 0 `samples`, and its `origin` says
+        what differs.
 
     Raises:
         MptqError: the file, the recipe or the images cannot be used.
@@ -52,24 +61,45 @@ def verify(
     origin = None if recipe is None else check_recipe(document, Path(recipe))
     if origin is not None and origin.problems:
         return VerifyReport(str(path), 0, threads, (), (), {}, {}, KernelPlan((), {}), origin)
-    inputs, batches = _inputs(document, None if images is None else Path(images), count, batch)
-    report = verify_model(path, track(inputs, "verifying", batches), threads=threads)
-    return replace(report, origin=origin or report.origin)
+    folder = None if images is None else _images(document, Path(images), count, allow_skipped)
+    inputs, start = _inputs(document, folder, count, batch), perf_counter()
+    del document  # the weights of a large model
+    most_bytes = MOST_BYTES if batch is None else inf
+    report = verify_model(path, track(inputs, "verifying", len(inputs)), threads=threads, most_bytes=most_bytes)
+    drawn = {kind: number for kind, number in inputs.drawn.items() if number}
+    warnings, skipped = (folder.warnings, len(folder.skipped)) if folder is not None else ((), 0)
+    seconds = perf_counter() - start
+    return replace(
+        report, origin=origin or report.origin, inputs=drawn, seconds=seconds, warnings=warnings, skipped=skipped
+    )
 
 
-def _inputs(
-    document: onnx.ModelProto, images: Path | None, count: int, batch: int
-) -> tuple[Iterable[NDArray[Any]], int]:
-    """Batches as the file takes them, and how many there are."""
-    spec = declared_input(document)
-    size = spec.batch(batch)
-    if images is None:
-        return random_inputs(spec, count, size), -(-count // size)
+def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> "ImageFolder":
+    """The images, read as the file's own calibration images were."""
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
+    from mptq_export.data.reading import exif_of
+
+    metadata = metadata_of(document)
+    return ImageFolder(
+        images,
+        Preprocessing.from_metadata(metadata),
+        limit=count or COUNT,
+        labels=False,
+        exif=exif_of(metadata),
+        allow_skipped=allow_skipped,
+    )
+
+
+def _inputs(document: onnx.ModelProto, folder: "ImageFolder | None", count: int | None, batch: int | None) -> InputSet:
+    """Batches as the file takes them."""
+    spec = declared_input(document)
+    spec.batch(batch or 1)
+    if folder is None:
+        numbers = {} if count is None else {"random": count, "constant": 0, "extreme": 0}
+        return InputSet(probe_sources(document, **numbers), spec, batch)
     from mptq_export.evaluate.pixels import to_graph_input
 
-    preprocessing = Preprocessing.from_metadata(metadata_of(document))
-    folder = ImageFolder(images, preprocessing, limit=count, labels=False)
-    found = (to_graph_input(pixels, spec, preprocessing.normalize) for pixels in folder.batches(size))
-    return found, -(-len(folder) // size)
+    normalize = folder.preprocessing.normalize
+    rows = (to_graph_input(pixels[None], spec, normalize)[0] for pixels in folder.images())
+    return InputSet({"images": (len(folder), rows)}, spec, batch)

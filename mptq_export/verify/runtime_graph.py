@@ -15,7 +15,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mptq_export.verify.session import NUMPY_TYPES, load_onnx, open_session, run_session
+from kernels_ref import read_model
+from mptq_export.verify.session import NUMPY_TYPES, is_readable, load_onnx, open_session, run_session
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class RuntimeGraph:
     @property
     def readable(self) -> list[str]:
         """Names of the tensors that onnxruntime can hand out, in its order."""
-        return [entry.name for entry in self.instrumented.get_outputs() if entry.type in NUMPY_TYPES]
+        return [entry.name for entry in self.instrumented.get_outputs() if is_readable(entry.type)]
 
     def run_default(self, feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The default session's outputs by name."""
@@ -66,7 +67,7 @@ def open_runtime_graph(path: Path, *, threads: int = 0) -> RuntimeGraph:
         # Else what the file keeps in other files is only named, by paths that do not hold here.
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.data")
         default = open_session(path, options, threads=threads)
-        model = load_onnx(optimised)
+        model = read_model(optimised)  # it may have no node left: all folded
 
         exposed = onnx.ModelProto()
         exposed.CopyFrom(model)

@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from kernels_ref import InterpreterError, read_model
 from mptq_export.errors import MptqError
+from mptq_export.verify.rare_types import RARE_TYPES, to_array
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     ort_state.EPFail,
@@ -33,7 +34,7 @@ _LARGEST_BATCH = 8
 _ERRORS_ONLY = 3
 _MAX_QUOTE = 300
 
-# Only what NumPy can hold; onnxruntime cannot hand out the others (4-bit types, bfloat16, float8).
+# Only what NumPy can hold; the others are in `rare_types`.
 NUMPY_TYPES = {
     "tensor(bool)": "bool",
     "tensor(double)": "float64",
@@ -48,6 +49,11 @@ NUMPY_TYPES = {
     "tensor(uint64)": "uint64",
     "tensor(uint8)": "uint8",
 }
+
+
+def is_readable(kind: str) -> bool:
+    """Whether values of a type, as onnxruntime names it, can be compared: tensors of numbers and truth values."""
+    return kind in NUMPY_TYPES or kind in RARE_TYPES
 
 
 def one_line(error: Exception) -> str:
@@ -104,8 +110,14 @@ def run_session(
     Raises:
         MptqError: onnxruntime fails, for instance because the input's shape is not the graph's.
     """
+    rare = any(entry.type in RARE_TYPES and entry.name in names for entry in session.get_outputs())
     try:
-        return dict(zip(names, session.run(names, feed), strict=True))
+        if rare:
+            given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feed.items()}
+            values = [to_array(value) for value in session.run_with_ort_values(names, given)]
+        else:
+            values = session.run(names, feed)
+        return dict(zip(names, values, strict=True))
     except RUNTIME_ERRORS as error:
         raise MptqError(f"onnxruntime cannot run the model: {one_line(error)}; check the input's shape") from error
 

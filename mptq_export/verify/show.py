@@ -5,6 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mptq_export.quantize.certify import MARGIN
+from mptq_export.verify.inputs import describe_inputs
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
 from mptq_export.verify.origin import Origin
 from mptq_export.verify.report import VerifyReport
@@ -18,7 +19,7 @@ def show_report(report: VerifyReport, console: Console) -> None:
         show_origin(report.origin, console)
         return
     console.print(
-        f"{escape(report.model)}: {report.samples} inputs, {report.values:,} values in "
+        f"{escape(report.model)}: {_inputs(report)}, {report.values:,} values in "
         f"{report.count('compared') + report.count('folded')} tensors compared",
         soft_wrap=True,
     )
@@ -43,21 +44,72 @@ def show_report(report: VerifyReport, console: Console) -> None:
                     f"  default session's {escape(name)} against {label}: {end.differing:,} of {end.values:,} differ",
                     soft_wrap=True,
                 )
+    _show_batches(report, console)
     show_plan(report.plan, console)
     if report.origin:
         show_origin(report.origin, console)
-    verdict = "[green]exact: 0 differing values[/]"
-    if not report.exact:
-        verdict = f"[red]NOT EXACT: {report.differing:,} of {report.values:,} values differ[/]"
-    console.print(f"{verdict}, [red]but matmuls run in float[/]" if report.exact and report.plan.floating else verdict)
+    _show_verdict(report, console)
+
+
+def _show_verdict(report: VerifyReport, console: Console) -> None:
+    """Print the verdict in one line, and what stands between equal and exact."""
+    if report.verdict == "different":
+        console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
+        return
+    if report.exact:
+        end = ", [red]but matmuls run in float[/]" if report.plan.floating else ""
+        end += ", [red]but results depend on the batch[/]" if report.mixing else ""
+        console.print(f"[green]exact: 0 differing values[/]{end}")
+        return
+    for reason in report.reservations[:_ROWS]:
+        console.print(f"  [yellow]not proved:[/] {escape(reason)}", soft_wrap=True)
+    if len(report.reservations) > _ROWS:
+        console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
+    console.print(
+        f"[yellow]equal on these inputs: 0 differing values[/], but not proved for others or on another CPU: "
+        f"{len(report.reservations)} reasons above",
+        soft_wrap=True,
+    )
+
+
+def _inputs(report: VerifyReport) -> str:
+    """What was run."""
+    if not report.inputs:
+        return f"{report.samples} inputs"
+    return describe_inputs(report.inputs, report.batches)
+
+
+def _show_batches(report: VerifyReport, console: Console) -> None:
+    """Print whether a result depends on the batch, and of which batches the outputs alone were compared."""
+    for name, end in report.together.items():
+        if end.differing:
+            console.print(
+                f"  [red]depends on the batch:[/] {end.differing:,} of {end.values:,} values of {escape(name)} are "
+                "others than for the same input alone",
+                soft_wrap=True,
+            )
+    if report.outputs_only:
+        console.print(
+            f"  {report.outputs_only} inputs in batches: the outputs alone, all tensors at once need too much memory "
+            "(--batch compares them all the same)",
+            soft_wrap=True,
+        )
 
 
 def show_origin(origin: Origin, console: Console) -> None:
     """Print whether a file is what its recipe, or its own hash, says."""
     against = escape(origin.recipe) if origin.recipe else "the hash that it carries"
+    if not origin.problems and origin.recipe:
+        console.print(
+            f"origin: {origin.parts} parts compared with {against}, the codes of {origin.weights} layers unpacked: "
+            "as written",
+            soft_wrap=True,
+        )
+        return
     if not origin.problems:
-        codes = f", the codes of {origin.weights} layers unpacked" if origin.recipe else ""
-        console.print(f"origin: {origin.parts} parts compared with {against}{codes}: as written", soft_wrap=True)
+        console.print(
+            f"origin: as its own hash says ({origin.parts} parts); self-declared, --recipe proves it", soft_wrap=True
+        )
         return
     console.print(
         f"origin: [red]NOT AS WRITTEN[/], {len(origin.problems)} parts are not those of {against}", soft_wrap=True
@@ -70,7 +122,8 @@ def show_origin(origin: Origin, console: Console) -> None:
 
 def _show_diverging(report: VerifyReport, console: Console) -> None:
     first = report.diverging[0]
-    console.print(f"  first diverging tensor: {escape(first.name)} (made by {first.op})", soft_wrap=True)
+    why = f"; {report.unclaimed[first.name]}" if first.name in report.unclaimed else ""
+    console.print(f"  first diverging tensor: {escape(first.name)} (made by {first.op}{escape(why)})", soft_wrap=True)
     table = Table("tensor", "op", "differ", "values", "largest", "note", box=None, padding=(0, 2))
     worst = sorted(report.diverging[1:], key=lambda tensor: -tensor.difference.differing)[: _ROWS - 1]
     for tensor in (first, *worst):

@@ -35,19 +35,23 @@ def both(work: Path) -> tuple[Path, Path]:
 
 def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
     ours, theirs = both(work)
-    calibrated = calibrate(load(work / "m.pt"), work / "calib", count=5)
+    (work / "classes.txt").write_text("".join(f"name{i}\n" for i in range(7)))
+    calibrated = calibrate(
+        load(work / "m.pt"), work / "calib", count=5, exif=True, allow_skipped=True, class_map=work / "classes.txt"
+    )
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
     captures.clear()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
-    assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
+    data = ("--calib", work / "calib", "--exif", "--allow-skipped", "--class-map", work / "classes.txt")
+    assert run(work / "m.pt", *data, *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
     assert {"m.report.html", "kit/model.onnx"} <= files(ours.parent).keys()
     assert result.onnx_bytes == ours.stat().st_size
     command, other = (json.loads(out.with_suffix(".report.json").read_text())["command"] for out in (ours, theirs))
     assert command.replace("/api/", "/cli/") == other
     report = verify(ours, work / "calib", count=3, recipe=ours.with_suffix(".recipe.json"))
-    assert (report.passed, report.samples) == (True, 3)
+    assert (report.passed, report.inputs, report.batches) == (True, {"images": 3}, {1: 3, 3: 3})
     assert report.origin is not None and report.origin.weights == len(result.recipe.weights)
 
 
@@ -111,7 +115,7 @@ def test_progress_is_told_to_who_asks(work: Path):
     labels = dict(seen)
     assert labels["calibrating"] == 1
     assert labels["quantizing"] > 10
-    assert labels["verifying"] == 2
+    assert labels["verifying"] == 3
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ import onnx
 import pytest
 import torch
 from captured import Captures
+from PIL import Image
 from tiny_models import KINDS, images, pixels, tiny
 
 import mptq_export
+from mptq_export.load.model import load_model
 from mptq_export.recipe.store import read_recipe
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.session import open_session
 
-from .helpers import ARCH, KIND, WRITTEN, files, run, save
+from .helpers import ARCH, FEW, KIND, WRITTEN, files, run, save
 
 
 def test_a_good_run_writes_its_files_and_a_summary(work: Path):
@@ -25,7 +27,7 @@ def test_a_good_run_writes_its_files_and_a_summary(work: Path):
     result = run(work / "m.pt", "--calib", work / "calib")
     assert result.exit_code == 0, result.output
     assert set(files(work)) - before == WRITTEN
-    assert result.stderr == ""
+    assert result.stderr == FEW
     for words in (
         f"{ARCH} (named by the checkpoint)",
         "6 images of",
@@ -142,21 +144,70 @@ def test_a_few_images_are_enough(work: Path, count: int):
 
 def test_an_array_of_inputs_calibrates_too(work: Path):
     array = work / "inputs.npz"
-    np.savez(array, images(KIND, 5).numpy())
+    inputs = load_model(work / "m.pt").preprocessing.normalize(pixels(KIND, 5).numpy())
+    np.savez(array, inputs)
     result = run(work / "m.pt", "--calib", array)
     assert result.exit_code == 0, result.output
-    assert "5 inputs of" in result.stdout
+    assert f"5 inputs of {array}, array arr_0\n" in result.stdout
+    np.savez(array, pixels(KIND, 5).numpy().transpose(0, 3, 1, 2).astype(np.float32))
+    told = run(work / "m.pt", "--calib", array, "--force").stderr
+    assert "holds values from" in told and "pixels of 0..255 that were not normalised" in told
 
 
-def test_a_corrupt_image_among_good_ones_is_skipped_with_a_count(work: Path):
+def test_images_that_are_left_out_are_said_and_counted(work: Path):
     for name in ("x.png", "y.jpg"):
         (work / "calib" / "class0" / name).write_bytes(b"\x89PNG no image")
+    asked = (work / "m.pt", "--calib", work / "calib", "--json", work / "report.json")
+    told = run(*asked).stderr
+    assert told.startswith(
+        f"error: 2 of 8 images of {work / 'calib'} cannot be used, more than a tenth (class0/x.png: "
+    )
+    assert "--allow-skipped" in told
+    result = run(*asked, "--allow-skipped", "--kit", work / "kit")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"warning: left out 2 of 8 images of {work / 'calib'} (class0/x.png: ")
+    assert "6 images of" in result.stdout
+    assert json.loads((work / "report.json").read_text())["calibration_skipped"] == 2
+    assert "--allow-skipped" in (work / "m.mptq.report.html").read_text()
+
+
+def test_images_turned_by_exif(work: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for file in (work / "calib").rglob("*.png"):
+        Image.open(file).save(file, exif=exif)
+    plain = run(work / "m.pt", "--calib", work / "calib", "-o", work / "plain.onnx")
+    assert "6 of 6 images of" in plain.stderr and "--exif turns them" in plain.stderr
+    result = run(work / "m.pt", "--calib", work / "calib", "--exif", "-o", work / "turned.onnx")
+    assert result.exit_code == 0 and "EXIF orientation" not in result.stderr
+    assert f"6 images of {work / 'calib'}, turned by EXIF\n" in result.stdout
+    assert metadata_of(work / "turned.onnx")["mptq.exif"] == "true"
+    assert "mptq.exif" not in metadata_of(work / "plain.onnx")
+    assert run(work / "m.pt", "--recipe", work / "turned.recipe.json", "-o", work / "again.onnx").exit_code == 0
+    assert (work / "again.onnx").read_bytes() == (work / "turned.onnx").read_bytes()
+
+
+def test_a_class_map_names_the_classes(work: Path):
+    (work / "classes.txt").write_text("class1\nclass0\n" + "".join(f"other{i}\n" for i in range(5)))
+    asked = ("--calib", work / "calib", "--class-map", work / "classes.txt")
+    result = run(work / "m.pt", *asked)
+    assert result.exit_code == 0, result.output
+    assert "classes      7, named by the class map\n" in result.stdout
+    found = metadata_of(work / "m.mptq.onnx")
+    assert json.loads(found["mptq.class_names"])[:3] == ["class1", "class0", "other0"]
+    assert found["mptq.class_names_from"] == "class map"
+    assert f"--class-map {work / 'classes.txt'}" in (work / "m.mptq.report.html").read_text()
+    assert run(work / "m.pt", "--recipe", work / "m.mptq.recipe.json", "-o", work / "again.onnx").exit_code == 0
+    assert (work / "again.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
+
+
+def test_folders_that_are_not_the_classes_are_said(work: Path):
+    save(work / "m.pt", class_names=list("abcdefg"))
     result = run(work / "m.pt", "--calib", work / "calib")
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("warning: skipped 2 corrupt images of ")
-    assert "x.png" in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert "6 images of" in result.stdout
+    said = f"warning: no folder of {work / 'calib'} is a class of the model (class0 ...; the checkpoint names a ...): "
+    assert said in result.stderr
+    assert "classes      7, named by the checkpoint\n" in result.stdout
 
 
 def test_force_replaces_all_files(work: Path):

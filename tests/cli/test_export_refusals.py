@@ -46,8 +46,27 @@ def test_arrays_that_are_no_inputs(work: Path, refused: Callable[..., str]):
 
 def test_inputs_that_are_no_pixels_cannot_make_a_pixel_file(work: Path, refused: Callable[..., str]):
     np.save(work / "far.npy", images(KIND, 4).numpy() * 50)
-    refused(work / "m.pt", "--calib", work / "far.npy", "--input", "uint8", words=("far.npy", "not 8-bit pixels"))
-    assert run(work / "m.pt", "--calib", work / "far.npy").exit_code == 0
+    far = (work / "m.pt", "--calib", work / "far.npy")
+    refused(*far, words=("far.npy", "a pixel normalised with the model's mean", "--any-range"))
+    refused(*far, "--any-range", "--input", "uint8", words=("far.npy", "not 8-bit pixels"))
+    assert run(*far, "--any-range").exit_code == 0
+
+
+def test_a_class_map_that_does_not_fit(work: Path, refused: Callable[..., str]):
+    path = work / "classes.txt"
+    asked = (work / "m.pt", "--calib", work / "calib", "--class-map", path)
+    refused(*asked, words=("classes.txt", "cannot be read"))
+    path.write_text("a\nb\n\nc\n")
+    refused(*asked, words=("classes.txt", "line 3 is empty"))
+    path.write_text("a\nb\nc\n")
+    refused(*asked, words=("classes.txt", "the model has 7 logits, class 3 has no name"))
+    path.write_text("a\nb\nc\nd\ne\nf\ng\n")
+    refused(*asked, "--features", words=("classes.txt", "feature maps have none"))
+
+
+@pytest.mark.parametrize("option", ["--exif", "--allow-skipped", "--any-range"])
+def test_readings_belong_to_calibration_data(work: Path, refused: Callable[..., str], option: str):
+    refused(work / "m.pt", option, words=(option, "belongs to --calib"))
 
 
 # -- the options -------------------------------------------------------------------------------------------------------
@@ -130,8 +149,8 @@ def test_a_file_that_is_not_exact_is_not_written(
 ):
     from mptq_export.verify import compare
 
-    def spoiled(path: Path, inputs: Any) -> Any:
-        report = verify_model(path, inputs)
+    def spoiled(path: Path, inputs: Any, **options: Any) -> Any:
+        report = verify_model(path, inputs, **options)
         name, difference = next(iter(report.outputs.items()))
         return replace(report, outputs={name: replace(difference, differing=1)})
 

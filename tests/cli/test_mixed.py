@@ -19,7 +19,7 @@ from mptq_export.recipe.store import read_recipe
 from mptq_export.verify.compare import verify_model
 
 from .conftest import filled
-from .helpers import KIND, WRITTEN, files, run, save
+from .helpers import FEW, KIND, WRITTEN, files, run, save
 
 #: Few and narrow: the levels of 5 bits alone take longer than a search of these.
 RANGE = ("--mixed-range", "2-4")
@@ -103,7 +103,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path, Result]):
     work, result = searched
     assert result.exit_code == 0, (result.output, result.exception)
-    assert result.stderr == ""
+    assert result.stderr == FEW
     assert {path.name for path in work.iterdir()} == {"m.pt", "calib", *WRITTEN, "m.mptq.search.json"}
     assert re.search(r"bits +mixed 3: mean [23]\.\d\d/[23]\.\d\d \(weights/activations\) in 10 layers", result.stdout)
     report = verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()])

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from tiny_models import pixels
 
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
 
-from .helpers import run, save
+from .helpers import KIND, run, save
 
 MODEL = "2 class names are left out: the model has 7 logits"
 CALIBRATION = "calibrated on synthetic images"
@@ -60,6 +62,8 @@ def test_several_files_of_a_search_warn_once(work: Path):
 
 
 def test_nothing_to_warn_of_is_no_line(work: Path):
+    for number, image in enumerate(pixels(KIND, 16, seed=1).numpy()):
+        Image.fromarray(image).save(work / "calib" / "class0" / f"more{number}.png")
     result = run(work / "m.pt", "--calib", work / "calib", "--method", "paper", "--json", work / "r.json")
     assert result.exit_code == 0, (result.output, result.exception)
     assert (result.stderr, json.loads((work / "r.json").read_text())["warnings"]) == ("", [])

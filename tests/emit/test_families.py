@@ -14,6 +14,7 @@ from mptq_export.emit.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulate import Simulator
 from mptq_export.verify.compare import verify_model
+from mptq_export.verify.runtime_tables import check_tables
 from mptq_export.verify.session import open_session
 
 
@@ -30,7 +31,10 @@ def test_the_captured_graph_is_the_model(kind: str):
 def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bits: int, method: object):
     graph, recipe = quantized(kind, (bits, bits), method)  # type: ignore[arg-type]
     path = tmp_path / "model.onnx"
-    onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="test"), path)
+    model = emit(graph, recipe, input_type="float32", metadata={}, producer="test")
+    functions = [node for node in graph if node.op == "activation" and node.attrs["function"] != "relu"]
+    assert check_tables(model) >= 256 * len(functions)
+    onnx.save(model, path)
     x = images(kind, 8)
     report = verify_model(path, [x[:3].numpy()], threads=1)
     assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]

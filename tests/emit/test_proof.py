@@ -16,7 +16,7 @@ from mptq_export.emit.forms import Floats
 from mptq_export.emit.proof import Proof
 from mptq_export.emit.residual import snap
 from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import MARGIN, activation_results
+from mptq_export.quantize.certify import MARGIN, Results, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
@@ -190,6 +190,20 @@ def test_a_gelu_scale_without_margin_is_refused():
     assert message.startswith("blocks.0.mlp.act.gelu cannot be proved exact: gelu margin in steps is ")
 
 
+def test_a_gelu_step_that_is_finer_than_a_runtimes_error_is_refused():
+    key = "blocks.0.mlp.fc2.input"
+    made = recipe("vit")
+    source = made.activations["blocks.0.mlp.act.gelu.input"]
+    results = Results.of_codes(source, "gelu")
+    coarse = made.activations[key]
+    tried = (replace(coarse, scale=float(np.float32(scale))) for scale in np.geomspace(1e-7, coarse.scale, 20_000))
+    made.activations[key] = next(q for q in tried if results.margin(q) >= MARGIN and results.exposure(q) > 1)
+    message = refusal(prepared("vit"), made)
+    assert message.startswith(
+        "blocks.0.mlp.act.gelu cannot be proved exact: assumed error of gelu over the distance to a boundary can reach "
+    )
+
+
 def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
     nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node("sigmoid", "act", ("input",), Shape((1, 4, 8)))]
     made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
@@ -209,8 +223,13 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         "linear": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
         "patch_embed": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
         "matmul": ("int32 accumulator",),
-        "softmax": ("Exp margin in steps", "score codes times mantissa", "float32 sum of attention codes"),
-        "activation": ("gelu margin in steps",),
+        "softmax": (
+            "Exp margin in steps",
+            "assumed error of Exp over the distance to a boundary",
+            "score codes times mantissa",
+            "float32 sum of attention codes",
+        ),
+        "activation": ("gelu margin in steps", "assumed error of gelu over the distance to a boundary"),
         "layer_norm": ("float64 sum of squares",),
     }
     for node in graph:

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from mptq_export.evaluate.metrics import agreement, divergences, mean_interval, mean_kl, ratio_interval, top_k
+from mptq_export.evaluate.metrics import (
+    agreement,
+    divergences,
+    mean_interval,
+    mean_kl,
+    ratio_interval,
+    share_interval,
+    top_k,
+)
 
 LOGITS = np.array([[3.0, 2.0, 1.0], [0.0, 5.0, 4.0], [1.0, 2.0, 9.0], [7.0, 0.0, 0.0]], np.float32)
 LABELS = np.array([0, 2, 0, 2])
@@ -70,3 +78,19 @@ def test_what_two_files_share_cancels_in_their_ratio():
     low, high = ratio_interval(other, base)
     assert low < other.mean() / base.mean() < high
     assert 0.2 < high - low < 0.4  # each mean has an error of a twentieth
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [  # Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 1 - 0.1170, 1.0),
+    ],
+)
+def test_the_interval_of_a_share(hits: int, count: int, low: float, high: float):
+    found = share_interval(hits, count)
+    assert found == pytest.approx((low, high), abs=5e-5)
+    assert found[0] <= hits / count <= found[1]

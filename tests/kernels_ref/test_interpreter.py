@@ -62,7 +62,7 @@ def test_a_missing_file(tmp_path: Path):
 
 
 def test_an_old_opset():
-    fails(codes_model(opset=12), "opset 12 is too old")
+    fails(codes_model(opset=6), "opset 6 is too old")
 
 
 def test_an_unknown_op_and_an_unknown_domain():

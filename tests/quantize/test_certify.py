@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from mptq_export.errors import MptqError
 from mptq_export.quantize.activations import MASKED_STEPS
+from mptq_export.quantize.assumption import DIVISION, assumed
 from mptq_export.quantize.certify import (
     MARGIN,
+    Results,
     activation_results,
     certify_activation,
     certify_attention,
@@ -167,3 +169,48 @@ def test_a_layer_without_any_safe_scale_is_named():
     # 0.5 is crossed in steps of 0.0005, so that some argument is always within 0.00025 of it
     with pytest.raises(MptqError, match=r"^blocks\.3\.attn: no scale near 0.\d+ keeps Exp .* change the bits"):
         certify_attention("blocks.3.attn", attention(8), 1e-3, 7000)
+
+
+def assert_clear_of_what_a_runtime_may_give(source: ActivationQuant, found: ActivationQuant, function: str) -> None:
+    """Every result, wrong by as much as is assumed, has the level of the true one."""
+    part = assumed(function)
+    middles = [(a + b) / 2 for a, b in pairwise(level - found.zero_point for level in levels_of(found))]
+    for code in range(256):
+        x = float(np.float32(code - source.zero_point) * np.float32(source.scale))
+        y = gelu_of(x, function)
+        error = (part.of_result + DIVISION) * abs(y) + part.of_argument * abs(x)
+        for middle in middles:
+            assert abs(y - middle * found.scale) >= error * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("function", ["gelu", "gelu_tanh"])
+@pytest.mark.parametrize("wanted", [4e-8, 1e-6, 1e-5, 2e-4])
+def test_a_step_too_fine_for_a_runtimes_function_is_made_larger(function: str, wanted: float):
+    source = ActivationQuant(float(np.float32(0.0342)), 255)  # units that are all but off: x from -8.7 to 0
+    target = ActivationQuant(float(np.float32(wanted)), 255, reason="why")
+    assert Results.of_codes(source, function).exposure(target) > 1 or wanted > 1e-4
+    found = certify_activation("layer", source, target, function)
+    assert found.scale >= wanted * 0.98
+    if wanted < 1e-4:
+        assert found.scale > 1.04 * wanted
+        assert found.reason == f"why; a larger step, as {function} is nearly 0 here"
+    assert_clear_of_what_a_runtime_may_give(source, found, function)
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_regions_too_are_clear_of_what_a_runtime_may_give(bits: int):
+    source = ActivationQuant(float(np.float32(0.031)), 200)
+    for zero, regions in [entry for entry in layouts(2**bits - 1) if len(entry[1]) > 1][::7][:12]:
+        target = ActivationQuant(float(np.float32(3e-5)), zero, 0, regions[-1].last, bits, "", regions)
+        found = certify_activation("layer", source, target, "gelu")
+        assert found.regions == regions
+        assert_clear_of_what_a_runtime_may_give(source, found, "gelu")
+
+
+def test_the_exposure_is_the_error_over_the_distance():
+    results = Results(np.array([0.0, 1.0, 2.3]), np.array([0.01, 0.02, 0.05]))
+    quant = ActivationQuant(1.0, 0, 0, 3, 2)
+    assert results.margin(quant) == pytest.approx(0.2)
+    assert results.exposure(quant) == pytest.approx(0.05 / 0.2)
+    assert results.reached(quant) == (-0.01, 2.3 + 0.05)
+    assert Results(np.array([1.5]), np.array([0.0])).margin(quant) == 0

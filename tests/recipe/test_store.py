@@ -30,7 +30,7 @@ def _made() -> Recipe:
 @pytest.fixture
 def made() -> Recipe:
     result = deepcopy(_made())
-    result.proof = [Claim("blocks.0.attn.qkv", "int32 accumulator", 12345.0, 2.0**31 - 1)]
+    result.proof = [Claim("blocks.0.attn.qkv", "int32 accumulator", 12345.0, 2.0**31 - 1, "at most")]
     return result
 
 
@@ -49,6 +49,24 @@ def refusal(path: Path) -> str:
 
 def test_the_files_lie_beside_the_model():
     assert recipe_paths(Path("a/m.mptq.onnx")) == (Path("a/m.mptq.recipe.json"), Path("a/m.mptq.recipe.safetensors"))
+
+
+def test_claims_of_an_older_file_without_relations(made: Recipe, written: Path):
+    made.proof = [
+        Claim("a", "int32 accumulator", 5.0, 7.0, "at most"),
+        Claim("a", "attention code of a row's maximum", 15.0, 1.0, "at least"),
+        Claim("a", "zero point of attention codes", 0.0, 0.0, "at most"),
+    ]
+    write_together(recipe_writers(made, written.with_name("m.onnx")), force=True)
+    content = json.loads(written.read_text())
+    assert [claim["relation"] for claim in content["proof"]] == ["at most", "at least", "at most"]
+    for claim in content["proof"]:
+        del claim["relation"]
+    written.write_text(json.dumps(content))
+    assert read_recipe(written).proof == made.proof
+    content["proof"][0]["relation"] = "about"
+    written.write_text(json.dumps(content))
+    assert "damaged" in refusal(written)
 
 
 def test_what_is_read_is_what_was_written(made: Recipe, written: Path):

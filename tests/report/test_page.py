@@ -82,7 +82,10 @@ def test_five_figures_stand_on_top(whole: Page, made: Path):
         "Mean bits 4.00 / 5.00",
         f"Exactness 0 differ of {evidence.check.values:,} values in {evidence.check.tensors} tensors",
         f"{len(recipe.proof)} bounds and margins proved",
-        "of 6 calibration images get the float model's class",
+        "of 6 images get the float model's class (95 %: ",
+        "6 of 6 images of ",
+        "The quantizers were fitted to these images: it is no accuracy",
+        "6 images, 4 random, 9 constant and 14 extreme inputs at batches 1 and 3",
     ):
         assert words in whole.text
     assert re.search(r"Latency [\d.]+ ms [\d.]+ of float32 \([\d.]+ ms\) in turn", whole.text)
@@ -98,6 +101,17 @@ def test_every_layer_has_its_widths_and_reasons(whole: Page, made: Path):
         assert quant.reason and quant.reason in whole.text
     for key in (*recipe.activations, *recipe.smoothing, *recipe.exponents):
         assert key in whole.text
+
+
+def test_minima_and_maxima_read_as_what_they_are(whole: Page, made: Path):
+    proof = read_recipe(made / "u.recipe.json").proof
+    table = whole.text.partition("What was proved")[2].partition("How to reproduce")[0]
+    least = [claim for claim in proof if claim.what == "attention code of a row's maximum"]
+    assert {claim.relation for claim in least} == {"at least"}
+    closest = min(claim.value for claim in least)
+    assert f"attention code {len(least)} {closest:g} (at least 1) in " in table
+    assert re.search(r"Exp margin in steps \d+ [\d.]+ \(at least 0\.001\) in ", table)
+    assert re.search(r"int32 accumulator \d+ [\d.e+]+ \(at most 2\.14748e\+09\) in ", table)
 
 
 def test_plots_are_inline(whole: Page):
@@ -238,8 +252,24 @@ def test_top1_comes_from_an_evaluation_of_this_file(folder: Path):
     (folder / "u.eval.json").write_text(json.dumps(found))
     page = page_of(folder / "u.onnx")
     assert "Top-1 81.00% float 82.00%; 300 images; agreement 97.00%" in page.text
+    (folder / "u.eval.json").write_text(json.dumps({**found, "warnings": ["left out 3 of 40 images"]}))
+    assert "nats; mptq-eval warned: left out 3 of 40 images" in page_of(folder / "u.onnx").text
     (folder / "u.eval.json").write_text(json.dumps({**found, "sha256": "0" * 64}))
     assert "u.eval.json was measured on another file" in page_of(folder / "u.onnx").text
+
+
+def test_the_agreement_is_of_the_same_images_whatever_the_calibration(folder: Path):
+    found = []
+    for count in (2, 5):
+        result = run(folder / "m.pt", "--calib", folder / "calib", "--count", count, "-o", folder / f"{count}.onnx")
+        assert result.exit_code == 0, result.output
+        agreement = read_evidence(folder / f"{count}.report.json").agreement
+        assert agreement is not None and agreement.low <= agreement.same / 6 <= agreement.high
+        assert agreement.kl_low <= agreement.mean_kl <= agreement.kl_high
+        found.append((agreement.images, agreement.source, agreement.calibrated))
+    source = f"6 of 6 images of {folder / 'calib'}"
+    assert found == [(6, source, 2), (6, source, 5)]
+    assert "The quantizers were fitted to 2 of them, the others were held back" in page_of(folder / "2.onnx").text
 
 
 def test_a_replayed_export_keeps_what_was_measured(folder: Path):
@@ -260,7 +290,8 @@ def test_an_export_stands_even_if_its_report_cannot_be_written(work: Path, monke
     monkeypatch.setattr("mptq_export.report.write.report_page", full)
     result = run(work / "m.pt", "--calib", work / "calib")
     assert result.exit_code == 0
-    assert result.stderr == "warning: there is no report: cannot write m.mptq.report.html: No space left on device\n"
+    said = "warning: there is no report: cannot write m.mptq.report.html: No space left on device\n"
+    assert result.stderr.endswith(said)
     assert (work / "m.mptq.onnx").exists() and not (work / "m.mptq.report.html").exists()
 
 

@@ -14,11 +14,13 @@ from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
+from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.recipe.levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
 from mptq_export.report.command import command_of
+from mptq_export.report.deployed import agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
@@ -75,6 +77,14 @@ def test_decibels():
     assert LayerError("layer", 1.0, 0.01).sqnr_db == pytest.approx(20)
     assert LayerError("layer", 1.0, 0.0).sqnr_db == math.inf
     assert LayerError("layer", 0.0, 1.0).sqnr_db < -100
+
+
+@pytest.mark.parametrize(("macs", "count"), [(10**6, 64), (17 * 10**9, 64), (80 * 10**9, 16), (10**13, 8)])
+def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, count: int):
+    preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3)
+    images = agreement_images(None, preprocessing, macs, 128)
+    assert images.count == count
+    assert ("so few, because one takes" in images.description) == (count < 64)
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------

@@ -1,16 +1,12 @@
 """--target: the same file for ort and ort-web, another form for openvino and qnn, and refusals by the rule's name."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
-import torch
-from click.testing import CliRunner, Result
-from tiny_models import KINDS, images, tiny
+from tiny_models import images
 
-from mptq_export.cli.export import main
 from mptq_export.errors import MptqError
 from mptq_export.recipe.store import read_recipe
 from mptq_export.targets import rules
@@ -18,21 +14,7 @@ from mptq_export.targets.rules import check_target, storage_for
 from mptq_export.targets.table import TARGETS
 from mptq_export.verify.compare import verify_model
 
-Export = Callable[..., tuple[Result, Path]]
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Export:
-    """A function that exports a tiny ViT with some options: what the command said, and the file."""
-    arch, kwargs = KINDS["vit"]
-    torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": tiny("vit").state_dict()}, tmp_path / "m.pt")
-
-    def call(name: str, *options: object) -> tuple[Result, Path]:
-        out = tmp_path / f"{name}.onnx"
-        words = [tmp_path / "m.pt", "-o", out, *options]
-        return CliRunner().invoke(main, [str(word) for word in words]), out
-
-    return call
+from .conftest import Export
 
 
 def nodes(path: Path) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import KINDS, images, prepared
 
-from mptq_export.capture.graph import MOVEMENT
+from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
 from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.merge_movement import merge_movement
 
@@ -65,3 +65,27 @@ def test_movement_that_undoes_itself_is_gone():
 def test_a_roll_stays_and_what_surrounds_it_is_merged():
     graph = merge_movement(until("swin", hoist_slices))
     assert len(ops(graph, "roll")) == 2
+
+
+@pytest.mark.parametrize("rows", [6, 7])
+def test_images_that_are_a_fast_digit_are_split_at_every_batch(rows: int):
+    """[L * B, D] -> [B, heads, L, d]: with 6 rows an image a frozen batch of 2 would divide them too."""
+    activation = {"function": "gelu"}
+    nodes = [
+        Node("input", "input", (), Shape((1, rows, 8))),
+        Node("permute", "turned", ("input",), Shape((rows, 1, 8), 1), {"perm": (1, 0, 2)}),
+        Node("reshape", "rows", ("turned",), Shape((rows, 8), 0)),
+        Node("activation", "gelu", ("rows",), Shape((rows, 8), 0), activation),
+        Node("reshape", "apart", ("gelu",), Shape((rows, 1, 2, 4), 1)),
+        Node("permute", "heads", ("apart",), Shape((1, 2, rows, 4), 0), {"perm": (1, 2, 0, 3)}),
+        Node("reshape", "split", ("heads",), Shape((1, 2, rows, 2, 2), 0)),
+        Node("reshape", "joined", ("split",), Shape((1, 2, rows, 4), 0)),
+        Node("activation", "out", ("joined",), Shape((1, 2, rows, 4), 0), activation),
+    ]
+    graph = Graph(nodes, "out")
+    merged = merge_movement(graph)
+    ops_of = [n.op for n in merged]
+    assert ops_of == ["input", "permute", "reshape", "activation", "reshape", "permute", "reshape", "activation"]
+    for batch in (1, 2, 3, 4, 5):
+        x = torch.randn(batch, rows, 8)
+        assert torch.equal(values(merged, x)["out"], values(graph, x)["out"])

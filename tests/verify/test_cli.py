@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from mptq_export.cli.common import MptqCommand, progress, warn
 from mptq_export.cli.verify import main
+from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.errors import MptqError
 
 from .graphs import extreme_weights, linear_model, safe_weights, save
@@ -87,10 +89,36 @@ def test_images_need_metadata(good: Path, tmp_path: Path):
     assert_one_line_error(run(good, "--images", tmp_path), "preprocessing")
 
 
+def test_images_that_are_left_out_are_counted_or_refused(tmp_path: Path):
+    size = 8
+    how = Preprocessing((3, size, size), (0.5,) * 3, (0.5,) * 3)
+    node = onnx.helper.make_node("Relu", ["input"], ["logits"], "relu")
+    shape = ["n", 3, size, size]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("input", "logits")]
+    graph = onnx.helper.make_graph([node], "relu", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    onnx.helper.set_model_props(model, how.to_metadata())
+    path = save(model, tmp_path / "m.onnx")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(16):
+        Image.fromarray(np.full((size, size), 9 * number, np.uint8)).save(photos / f"{number:02d}.png")
+    (photos / "05.png").write_bytes(b"no image")
+    result = run(path, "--images", photos, "--json", tmp_path / "r.json")
+    assert result.stderr.startswith(f"warning: left out 1 of 16 images of {photos} (05.png: "), result.output
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert (content["skipped"], content["inputs"]) == (1, {"images": 15})
+    assert content["warnings"] == [result.stderr.removeprefix("warning: ").strip()]
+    (photos / "06.png").write_bytes(b"no image")
+    assert_one_line_error(run(path, "--images", photos), "2 of 16 images", "more than a tenth", "--allow-skipped")
+    assert "left out 2 of 16" in run(path, "--images", photos, "--allow-skipped").stderr
+
+
 def test_wrong_command_lines(good: Path, tmp_path: Path):
     assert_one_line_error(run(), "MODEL", "--help")
     assert_one_line_error(run(good, "--images", tmp_path, "--random", 3), "exclude each other")
     assert_one_line_error(run(good, "--limit", 3), "--limit goes with --images")
+    assert_one_line_error(run(good, "--allow-skipped"), "--allow-skipped goes with --images")
     assert_one_line_error(run(good, "--threads", 0), "--threads")
     assert_one_line_error(run(good, "--json", tmp_path / "none" / "r.json"), "does not exist")
 

@@ -27,6 +27,13 @@ class RuntimeTrace:
         self.graph = open_runtime_graph(path)
         self.edit = edit
 
+    @property
+    def unclaimed(self) -> dict[str, str]:
+        return {}
+
+    def every_value(self, name: str) -> NDArray[Any] | None:
+        raise AssertionError(f"the file has no table, and so not {name}")
+
     def run(self, feeds: Tensors, *, trace: Collection[str]) -> Tensors:
         assert trace
         constants = {t.name: numpy_helper.to_array(t) for t in self.graph.model.graph.initializer}

@@ -147,7 +147,7 @@ def test_any_changed_node_is_named(written: tuple[str, Path], data: st.DataObjec
         others = [tensor.name for tensor in model.graph.initializer if tensor.name != node.input[-1]]
         node.input[len(node.input) - 1] = data.draw(st.sampled_from(others))
     elif change == "op":
-        node.op_type = "Neg"
+        node.op_type = "Abs" if node.op_type == "Neg" else "Neg"
     elif change == "attribute":
         node.attribute.append(onnx.helper.make_attribute("axis", 7))
     else:

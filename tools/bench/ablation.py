@@ -85,7 +85,8 @@ def main(
     json_path: Path | None,
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count, device=device)
-    folder = ImageFolder(val, calibrated.loaded.preprocessing, limit=images, labels=True)
+    loaded = calibrated.loaded
+    folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True, logits=loaded.model.num_classes)
     labels = folder.labels
     assert labels is not None
     floats = logits(calibrated, folder, None)

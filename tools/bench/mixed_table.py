@@ -40,7 +40,7 @@ def main(
 ) -> None:
     loaded = load_model(checkpoint)
     normalize = loaded.preprocessing.normalize
-    folder = ImageFolder(data, loaded.preprocessing, limit=limit, labels=True)
+    folder = ImageFolder(data, loaded.preprocessing, limit=limit, labels=True, logits=loaded.model.num_classes)
     labels = folder.labels
     assert labels is not None
     files = tuple(dict.fromkeys((*uniform, *mixed)))

@@ -35,7 +35,7 @@ from mptq_export.verify.session import open_session
 @click.option("--json", "json_path", type=click.Path(path_type=Path))
 def main(model: str, onnx: Path, val: Path, images: int, json_path: Path | None) -> None:
     loaded = load_model(model)
-    folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True)
+    folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True, logits=loaded.model.num_classes)
     labels = folder.labels
     assert labels is not None
     path = recipe_paths(onnx)[0]

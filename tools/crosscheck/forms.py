@@ -36,7 +36,8 @@ class Form:
     Attributes:
         name: what the table calls it.
         op: ``Gemm`` (constant B with a scale per column, int32 bias), ``Conv`` (the same as a depthwise convolution: a
-            channel for each column of B, a window for each row of A) or ``MatMul`` (two activations, two batch axes).
+            channel for each column of B, a window for each row of A), ``MatMul`` (two activations, two batch axes) or
+            ``Columns`` (a MatMul with constant B and a scale per column).
         a: lowest code, highest code and zero point of A, which is uint8.
         b: the same of B.
         b_type: NumPy type of B.
@@ -64,6 +65,7 @@ FORMS = (
     Form("MatMul u8 (0) x u8 (128), as P x V", "MatMul", (0, 255, 0), (0, 255, 128), np.uint8),
     Form("MatMul u7 x s8 in [0, 127], as narrow Q x K", "MatMul", (0, 127, 64), (0, 127, 64), np.int8),
     Form("MatMul u8 (0) x s8 in [0, 64], as narrow P x V", "MatMul", (0, 255, 0), (0, 64, 32), np.int8),
+    Form("MatMul u8 x s8 in [-64, 63], a scale per column", "Columns", (0, 255, 107), (-64, 63, 0), np.int8),
     Form("depthwise Conv u8 x s8 in [-64, 63]", "Conv", (0, 255, 107), (-64, 63, 0), np.int8),
     Form("depthwise Conv u8 x s8 pair-safe", "Conv", (0, 255, 107), (-127, 127, 0), np.int8, pair_safe=True),
     Form("control: Gemm u8 x s8, full range", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, safe=False),
@@ -134,12 +136,12 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
     Args:
         form: the form.
         output: ``float32`` or ``uint8``.
-        b: codes of B; they become an initializer for Gemm.
-        scale_b: float32 scale of B, (n,) for Gemm and Conv, () for MatMul.
+        b: codes of B; they become an initializer for all but MatMul.
+        scale_b: float32 scale of B, () for MatMul, else (n,).
         bias: (n,) int32, for Gemm and Conv.
         scale_y: scale of the uint8 output.
     """
-    axis = {"Gemm": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
+    axis = {"Gemm": {"axis": 1}, "Columns": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
     rank = 4 if form.op == "Conv" else b.ndim
     constants: dict[str, Codes] = {
         "sa": np.asarray(_SCALE_A),
@@ -154,7 +156,10 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         helper.make_node("DequantizeLinear", ["b", "sb", "zb"], ["bf"], **axis),
     ]
     inputs = [helper.make_tensor_value_info("a", TensorProto.UINT8, [None] * rank)]
-    if form.op != "MatMul":
+    if form.op == "Columns":
+        constants["b"] = b
+        nodes.append(helper.make_node("MatMul", ["af", "bf"], ["y_float"]))
+    elif form.op != "MatMul":
         constants |= {"b": b, "c": bias, "sc": _SCALE_A * scale_b, "zc": np.zeros(bias.shape, np.int32)}
         nodes.append(helper.make_node("DequantizeLinear", ["c", "sc", "zc"], ["cf"], axis=0))
         attributes: dict[str, Any] = {}
@@ -187,11 +192,17 @@ class Case:
         model: serialised ONNX.
         feed: inputs by name.
         expected: the output of plain integer arithmetic and the float32 requantisation.
+        otherwise: what it would be with the scales applied one after the other, ``(float32(acc) * sa) * sb``.
     """
 
     model: bytes
     feed: dict[str, Codes]
     expected: Codes
+    otherwise: Codes
+
+
+def _coded(steps: Codes) -> Codes:
+    return np.clip(np.rint(steps) + 128, 0, 255).astype(np.uint8)
 
 
 def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
@@ -204,23 +215,30 @@ def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
     # float64 products and sums below 2**53 are exact, and fast.
     acc = ((a.astype(np.float64) - form.a[2]) @ (b.astype(np.float64) - form.b[2])).astype(np.int64)
     layer = form.op != "MatMul"
+    with_bias = form.op in ("Gemm", "Conv")
     scale_b = (_SCALE_B * rng.uniform(0.5, 2, size.n)).astype(np.float32) if layer else np.asarray(_SCALE_B)
-    bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if layer else np.zeros(size.n, np.int32)
+    bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if with_bias else np.zeros(size.n, np.int32)
     acc = acc + bias
     product = _SCALE_A * scale_b
     # The largest value lands a little outside the uint8 range: both clips and the rounding are exercised.
     scale_y = np.float32(max(float(np.abs(acc * product.astype(np.float64)).max()) / 140, 1e-6))
     model = build(form, output, b, scale_b=scale_b, bias=bias, scale_y=scale_y)
-    scaled = acc.astype(np.float32) * (product if output == "float32" else product / scale_y)
-    expected = scaled if output == "float32" else np.clip(np.rint(scaled) + 128, 0, 255).astype(np.uint8)
+    whole = acc.astype(np.float32)
+    if output == "float32":
+        expected, otherwise = whole * product, whole * _SCALE_A * scale_b
+    else:
+        expected, otherwise = _coded(whole * (product / scale_y)), _coded(whole * _SCALE_A * scale_b / scale_y)
     if form.op == "Conv":  # rows of windows below each other, the same ones in every channel
         high, wide = kernel_of(size.k)
         image = np.broadcast_to(a.reshape(1, 1, size.m * high, wide), (1, size.n, size.m * high, wide))
-        return Case(model, {"a": np.ascontiguousarray(image)}, expected.T[None, :, :, None])
-    return Case(model, {"a": a} if layer else {"a": a, "b": b}, expected)
+        image = np.ascontiguousarray(image)
+        return Case(model, {"a": image}, expected.T[None, :, :, None], otherwise.T[None, :, :, None])
+    return Case(model, {"a": a} if layer else {"a": a, "b": b}, expected, otherwise)
 
 
 KERNELS: dict[tuple[str, str], str] = {
+    ("Columns", "float32"): "MatMulIntegerToFloat",
+    ("Columns", "uint8"): "QLinearMatMul",
     ("Conv", "uint8"): "QLinearConv",
     ("Gemm", "float32"): "QGemm",
     ("Gemm", "uint8"): "QGemm",

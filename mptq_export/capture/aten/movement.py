@@ -129,6 +129,10 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
     if (args[4] or 1) != 1:
         return _strided(tracer, node, axis)
     size = shape.dims[axis]
+    if any(isinstance(edge, fx.Node) for edge in args[2:4]):
+        raise MptqError(
+            f"{module_path(node)}: {node.target} selects by the number of images of a batch, which cannot be exported"
+        )
     start, end = (int(args[2] or 0), size if args[3] is None else int(args[3]))
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
@@ -187,6 +191,8 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
     shape = shape_of(node)
     shifts = tuple(int(s) for s in arguments(node)[1])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
+    if shape.batch_axis in axes:
+        raise MptqError(f"{module_path(node)}: a roll along the batch is not supported: images are mixed")
     attrs = {"shifts": shifts, "axes": axes}
     return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
 

@@ -72,7 +72,10 @@ def batch_norm(tracer: Tracer, node: fx.Node) -> str:
     """Batch norm in eval mode: an affine map of every channel (axis 1), which a pass folds into what writes it."""
     source, weight, bias, mean, variance, training, _, eps = arguments(node)[:8]
     if training:
-        raise MptqError(f"{module_path(node)}: batch norm must be in eval mode")
+        raise MptqError(
+            f"{module_path(node)}: batch norm normalises by the images of a batch and so mixes them; put the model in "
+            "eval mode and give the norm running statistics"
+        )
     spread = (tracer.constant(variance).double() + float(eps)).rsqrt()
     gain = spread if weight is None else spread * tracer.constant(weight).double()
     offset = -tracer.constant(mean).double() * gain

@@ -1,0 +1,81 @@
+"""The images that every export of a checkpoint is compared with float on, whatever it was calibrated on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mptq_export.data.arrays import ARRAY_SUFFIXES, open_inputs
+from mptq_export.data.images import ImageFolder, spread
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import USUAL, Reading
+from mptq_export.data.synthetic import draw_leaves
+
+#: Calibration takes seed 0.
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class FixedImages:
+    """Inputs that depend on the source alone, not on how many of it an export was calibrated on.
+
+    Attributes:
+        count: how many there are.
+        description: what they are, for people.
+        calibrated: how many of them the export was calibrated on; the others were held back.
+        rows: one (channels, height, width) float32 input at a time, once.
+    """
+
+    count: int
+    description: str
+    calibrated: int
+    rows: Iterator[NDArray[np.float32]]
+
+    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """All inputs in batches; the last one may be smaller."""
+        while batch := list(islice(self.rows, size)):
+            yield np.stack(batch)
+
+
+def open_fixed(
+    path: Path | None, preprocessing: Preprocessing, *, count: int, calibrated: int, reading: Reading = USUAL
+) -> FixedImages:
+    """Choose inputs of a calibration source, evenly spread.
+
+    Input j is the one at (j + 1/3) / count of the source. Calibration on n inputs takes those at i / n, so that the two
+    meet only where n has a factor of 3, or where the source is small.
+
+    Args:
+        path: what `open_calibration` takes: a folder of images, or a file of inputs; None for synthetic images.
+        preprocessing: the model's.
+        count: at most so many.
+        calibrated: at most so many inputs of it were calibrated on.
+        reading: how calibration took the data; how many images were left out was judged there.
+
+    Raises:
+        MptqError: nothing usable is there.
+    """
+    if path is None:
+        channels, height, width = preprocessing.input_size
+        drawn = (image[None, :height, :width, :channels] for image in draw_leaves(count, max(height, width), _SEED))
+        rows = (preprocessing.normalize(image)[0] for image in drawn)
+        return FixedImages(count, f"{count} synthetic images (dead leaves, seed {_SEED})", 0, rows)
+    if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
+        array = open_inputs(path, preprocessing, any_range=reading.any_range).values
+        chosen, seen = _choose(len(array), count, calibrated)
+        rows = (np.asarray(array[index], np.float32) for index in chosen)
+        return FixedImages(len(chosen), f"{len(chosen)} of {len(array)} inputs of {path}", seen, rows)
+    folder = ImageFolder(path, preprocessing, labels=False, exif=reading.exif, allow_skipped=True)
+    chosen, seen = _choose(len(folder.files), count, calibrated)
+    found, folder.files = len(folder.files), [folder.files[index] for index in chosen]
+    rows = (preprocessing.normalize(pixels[None])[0] for pixels in folder.images())
+    return FixedImages(len(chosen), f"{len(chosen)} of {found} images of {path}", seen, rows)
+
+
+def _choose(total: int, count: int, calibrated: int) -> tuple[list[int], int]:
+    """The chosen ones of so many, and how many of those calibration took as well."""
+    chosen = [(3 * j + 1) * total // (3 * count) for j in range(count)] if count < total else list(range(total))
+    return chosen, len({*chosen} & {*spread(range(total), calibrated)})

@@ -1,0 +1,97 @@
+"""Certified tables in the installed onnxruntime: all codes are run, and a step that is too fine is found."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import quantized
+
+from mptq_export.emit.emitter import emit
+from mptq_export.errors import MptqError
+from mptq_export.verify import runtime_tables as tables
+from mptq_export.verify.runtime_tables import check_tables
+
+
+def emitted(kind: str, bits: int) -> onnx.ModelProto:
+    graph, recipe = quantized(kind, (bits, bits))
+    return emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+
+
+def function(op: str, scale: float, zero_point: int, step: float, zero: int, **attributes: object) -> onnx.ModelProto:
+    """Codes -> a function -> codes, the function's node being named `act`."""
+    constants = {
+        "s": np.float32(scale),
+        "z": np.uint8(zero_point),
+        "step": np.float32(step),
+        "zero": np.uint8(zero),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "s", "z"], ["xf"]),
+        helper.make_node(op, ["xf"], ["yf"], name="act", **attributes),
+        helper.make_node("QuantizeLinear", ["yf", "step", "zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [None])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [None])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_every_table_of_an_export_is_run(kind: str, bits: int):
+    model = emitted(kind, bits)
+    ops = [node.op_type for node in model.graph.node]
+    assert ops.count("Exp") > 0
+    assert check_tables(model) >= 256 * (ops.count("Gelu") + ops.count("Exp")) - 255 * ops.count("Exp")
+
+
+def test_the_distances_of_a_softmax_end_where_its_codes_do():
+    model = emitted("swin", 8)
+    cut = {table.source: table for table in tables._Cutter(model).tables()}
+    table = cut["layers.0.blocks.1.attn.softmax.softmax.distance"]  # a bias and a mask
+    (codes,) = table.codes
+    step = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == table.nodes[codes].input[1])
+    assert table.values[0] == 0
+    assert (np.diff(table.values) < 0).all()
+    assert math.exp(float(table.values[-1])) < float(step) / 2
+
+
+def test_a_step_that_is_finer_than_a_runtimes_gelu_is_found():
+    # x from -8.7 to 0: gelu is -1e-17 there at first, and float32 sums near -1 are only good to 6e-8
+    with pytest.raises(MptqError, match=r"^act: Gelu of the installed onnxruntime \S+ gives code \d+ where every .*"):
+        check_tables(function("Gelu", 0.034, 255, 4e-9, 255))
+
+
+def test_a_result_beside_a_rounding_boundary_is_found_wherever_it_stands(monkeypatch: pytest.MonkeyPatch):
+    model = function("Tanh", 0.02, 128, 1 / 127, 128)
+    assert check_tables(model) == 256
+    runs: list[int] = []
+    compare: Callable[..., None] = tables._compare
+
+    def counted(table: object, name: str, index: np.ndarray, *rest: object) -> None:
+        runs.append(len(index))
+        compare(table, name, index, *rest)
+
+    monkeypatch.setattr(tables, "_compare", counted)
+    check_tables(model)
+    assert runs[:2] == [256, 256]
+    assert runs[2:] == [3] * 86  # every code is the end of some vector
+
+
+def test_a_function_of_unknown_arguments_is_refused():
+    model = function("Gelu", 0.03, 128, 0.02, 8)
+    model.graph.node[0].CopyFrom(helper.make_node("Cast", ["x"], ["xf"], to=TensorProto.FLOAT))
+    with pytest.raises(MptqError, match=r"^act: not all that Gelu can read is known here"):
+        check_tables(model)
+
+
+def test_a_file_without_functions_has_no_tables():
+    model = function("Relu", 0.03, 128, 0.02, 8)
+    assert check_tables(model) == 0
