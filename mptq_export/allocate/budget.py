@@ -74,6 +74,6 @@ def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tup
             raise MptqError(f"--mixed {budget.text} is above --mixed-range, which ends at {bits[-1]}; ask for less")
         if budget.kind == "bits" and budget.most < lowest:
             raise MptqError(
-                f"--mixed {budget.text} cannot be met: no layer goes below {lowest} bits; raise the budget, or lower "
-                "--mixed-range"
+                f"--mixed {budget.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} (pins stand) it "
+                f"has mean widths of at least {lowest:.2f}/{lowest:.2f}; raise the budget, or lower --mixed-range"
             )
