@@ -64,7 +64,9 @@ def exact_norm(row: NDArray[np.float32], node: Node) -> NDArray[np.float64]:
     return unit * node.params["weight"].double().numpy() + node.params["bias"].double().numpy()
 
 
-@pytest.mark.parametrize(("width", "bound"), [(16, 2**22), (768, 2**20), (3, 2**22), (500, 4_244_000), (600, 3_874_000)])
+@pytest.mark.parametrize(
+    ("width", "bound"), [(16, 2**22), (768, 2**20), (3, 2**22), (500, 4_244_000), (600, 3_874_000)]
+)
 def test_the_variance_is_never_negative_and_keeps_its_digits(width: int, bound: int):
     model, result, claims = emitted(width, bound)
     rows, node = hard_rows(width, bound), norm_of(width)
