@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from tiny_models import images
 
@@ -156,6 +158,22 @@ def test_a_file_that_is_not_exact_is_not_written(
 
     monkeypatch.setattr(compare, "verify_model", spoiled)
     refused(work / "m.pt", "--calib", work / "calib", words=("m.mptq.onnx was not written", "please report"))
+
+
+def test_a_runtime_whose_functions_are_worse_than_assumed_is_refused_by_layer(
+    work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    from mptq_export.verify import tables
+
+    class Worse(ort.InferenceSession):  # type: ignore[misc]
+        def run(self, names: list[str], feed: dict[str, Any]) -> list[Any]:
+            found = zip(names, super().run(names, feed), strict=True)
+            return [codes ^ (name == "blocks.0.attn.softmax.codes") for name, codes in found]
+
+    mine = SimpleNamespace(InferenceSession=Worse, SessionOptions=ort.SessionOptions, __version__="9.9")
+    monkeypatch.setattr(tables, "ort", mine)
+    words = ("blocks.0.attn.softmax.exp: Exp of the installed onnxruntime 9.9", "install another version")
+    refused(work / "m.pt", "--calib", work / "calib", words=words)
 
 
 def test_the_checkpoint_is_never_the_output(work: Path, refused: Callable[..., str]):

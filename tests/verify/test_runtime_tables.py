@@ -11,7 +11,9 @@ from tiny_models import quantized
 
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
+from mptq_export.quantize.certify import MARGIN
 from mptq_export.verify import runtime_tables as tables
+from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.runtime_tables import check_tables
 
 
@@ -95,3 +97,14 @@ def test_a_function_of_unknown_arguments_is_refused():
 def test_a_file_without_functions_has_no_tables():
     model = function("Relu", 0.03, 128, 0.02, 8)
     assert check_tables(model) == 0
+
+
+@pytest.mark.parametrize(("step", "held"), [(0.02, 0.02), (4e-9, 2.0**-22 * 255 * np.float32(0.034) / MARGIN)])
+def test_floats_are_held_to_the_margin_or_to_what_a_runtime_may_be_wrong_by(step: float, held: float):
+    (found,) = certified_tables(function("Gelu", 0.034, 255, step, 255)).values()
+    assert found == pytest.approx(held, rel=1e-6)
+    got, expected = np.float32([1.0, -2e-7]), np.float32([1.0, -2e-7])
+    got[1] += np.float32(0.9 * MARGIN * held)
+    assert not table_difference(got, expected, found).differing
+    got[1] += np.float32(0.2 * MARGIN * held)
+    assert table_difference(got, expected, found).differing == 1
