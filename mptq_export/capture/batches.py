@@ -70,11 +70,11 @@ def check_capture(graph: Graph, model: torch.nn.Module, images: torch.Tensor) ->
     check_images(graph)
     model = own(model)  # some keep what a call computes
     with torch.no_grad():
-        expected = _output(model, images)
+        expected = _output(graph, model, images)
         if not bool(expected.isfinite().all()):
             return
         for batch in BATCHES[:-1]:
-            alone = _output(model, images[:batch])
+            alone = _output(graph, model, images[:batch])
             if alone.shape != expected[:batch].shape or _above(graph, alone, expected[:batch]):
                 raise MptqError(
                     f"{type(model).__name__} gives other results for {batch} images than for the same images among "
@@ -88,10 +88,10 @@ def check_capture(graph: Graph, model: torch.nn.Module, images: torch.Tensor) ->
         )
 
 
-def _output(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+def _output(graph: Graph, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What a model gives, as a graph's output: [B, ...], or all feature maps side by side."""
     found = [leaf for leaf in pytree.tree_leaves(model(images)) if isinstance(leaf, torch.Tensor)]
-    return found[0] if len(found) == 1 else torch.cat([part.flatten(1) for part in found], 1)
+    return torch.cat([part.flatten(1) for part in found], 1) if graph.maps else found[0]
 
 
 def _changes(graph: Graph, found: torch.Tensor, expected: torch.Tensor) -> list[float]:
