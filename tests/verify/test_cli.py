@@ -120,7 +120,12 @@ def test_wrong_command_lines(good: Path, tmp_path: Path):
     assert_one_line_error(run(good, "--limit", 3), "--limit goes with --images")
     assert_one_line_error(run(good, "--allow-skipped"), "--allow-skipped goes with --images")
     assert_one_line_error(run(good, "--threads", 0), "--threads")
-    assert_one_line_error(run(good, "--json", tmp_path / "none" / "r.json"), "does not exist")
+    assert_one_line_error(run(good, "--json", good / "r.json"), "good.onnx")  # a file is no folder
+
+
+def test_the_folder_of_the_report_is_made(good: Path, tmp_path: Path):
+    assert run(good, "--random", 1, "--json", tmp_path / "none" / "r.json").exit_code == 0
+    assert json.loads((tmp_path / "none" / "r.json").read_text())["verdict"] == "exact"
 
 
 def command(function: object) -> MptqCommand:
