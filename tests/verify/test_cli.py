@@ -123,6 +123,11 @@ def test_wrong_command_lines(good: Path, tmp_path: Path):
     assert_one_line_error(run(good, "--json", good / "r.json"), "is a file, not a folder")
 
 
+def test_the_folder_of_the_report_is_made(good: Path, tmp_path: Path):
+    assert run(good, "--random", 1, "--json", tmp_path / "none" / "r.json").exit_code == 0
+    assert json.loads((tmp_path / "none" / "r.json").read_text())["verdict"] == "exact"
+
+
 def command(function: object) -> MptqCommand:
     return click.command(cls=MptqCommand)(function)  # type: ignore[arg-type]
 
