@@ -235,6 +235,17 @@ def test_weights_that_may_saturate_are_a_reason(tmp_path: Path):
     assert any("may saturate on x86 without VNNI" in reason for reason in report.disagreements)
 
 
+def test_two_weights_of_minus_128_are_a_reason(tmp_path: Path):
+    """On arm64 without dot products; small neighbours keep x86 safe."""
+    weights = np.zeros_like(SAFE)
+    weights[[2, 7], 3] = -128
+    model = file_of(FUSED["a MatMul"][1], (5, 32))
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w")
+    weight.CopyFrom(numpy_helper.from_array(weights, "w"))
+    (reason,) = verified(model, tmp_path / "m.onnx", (5, 32)).disagreements
+    assert "may saturate on arm64 without dot products" in reason
+
+
 def test_codes_of_seven_bits_do_not_saturate(tmp_path: Path):
     """A Clip of the codes is known: weights of full 8 bits are safe behind it."""
     lines = ("QuantizeLinear x s z a8", "Clip a8 z0 most a", "DequantizeLinear a s z af", *FUSED["a MatMul"][1][2:])
