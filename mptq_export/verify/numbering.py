@@ -49,6 +49,7 @@ _BY_ELEMENT = frozenset(
 _DROPPED = frozenset(
     {"Expand", "Gather", "GatherElements", "MaxPool", "ReduceMax", "ReduceMin", "Resize", "Slice", "Tile", "reshaped"}
 )
+_NEUTRAL = {"Add": 0, "Div": 1, "Mul": 1, "Sub": 0}
 _COMMUTING = frozenset({"Add", "Mul"})
 _WITH_AXIS = frozenset({"Concat", "QLinearConcat", "QLinearSoftmax", "Softmax"})
 _REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
@@ -126,7 +127,8 @@ class Numbering:
             return self._transposed(inner, (0, *range(2, rank), 1))
         if op in _REDUCTIONS and first.perm and attributes.get("keepdims", 1):
             return self._reduced(op, first, given[1:], significant(op, attributes))
-        return self._hoisted(op, given, significant(op, attributes))
+        unchanged = self._unchanged(op, given)
+        return unchanged if unchanged is not None else self._hoisted(op, given, significant(op, attributes))
 
     def output(self, first: Number, index: int) -> Number:
         """A further output of an op."""
@@ -139,6 +141,19 @@ class Numbering:
             return self._transposed(x, tuple(attributes["perm"]))
         again = not x.perm and self._key(x)[0] == "reshaped"
         return x if again else self._number("reshaped", (x,), ())
+
+    def _unchanged(self, op: str, given: Sequence[Number | None]) -> Number | None:
+        """What a product with 1 or a sum with 0 gives back: a runtime leaves such nodes out."""
+        neutral = _NEUTRAL.get(op)
+        if neutral is None or len(given) != 2:
+            return None
+        for place in (1, 0) if op in _COMMUTING else (1,):
+            other, x = given[place], given[1 - place]
+            if other is None or x is None or not self._is_constant(other):
+                continue
+            if self._arrays[other.base].size == 1 and self._arrays[other.base].ravel()[0] == neutral:
+                return x
+        return None
 
     def _hoisted(self, op: str, given: list[Number | None], values: tuple[Any, ...]) -> Number:
         """The op; where it works by element, on tensors whose axes lie as they were made, and transposed after it."""

@@ -44,8 +44,7 @@ CONSTANTS: dict[str, Any] = {
     "fs": np.linspace(0.003, 0.005, 6).astype(np.float32),
     "fz": np.zeros(6, np.int8),
     "f bias": RNG.standard_normal(6).astype(np.float32),
-    "half": np.float32(0.5),
-    "four": np.float32(4),
+    "one": np.float32(1),
     "shape": np.array([-1, 32], np.int64),
 }
 IN = ("QuantizeLinear x s z a", "DequantizeLinear a s z af")
@@ -133,6 +132,12 @@ FUSED: dict[str, tuple[str, Sequence[str], tuple[int, ...], str]] = {
         (*IN, CONV[0], "Conv af ff f~bias t", *OUT),
         (4, 7, 8),
         "made",
+    ),
+    "a product with 1, which a runtime leaves out": (
+        "QLinearMatMul",
+        (*IN, WEIGHT, "MatMul af wf t", *OUT, "Mul yf one end"),
+        (5, 32),
+        "",
     ),
     "a pair for each reader": (
         "QLinearMatMul",
