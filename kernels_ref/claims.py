@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kernels_ref.bound import Compute
+from kernels_ref.code_ops import CodeOp
 from kernels_ref.constants import Constants
 from kernels_ref.model import Node
 from kernels_ref.ops import claims
@@ -34,5 +35,17 @@ def noted(node: Node, compute: Compute, constants: Constants, unclaimed: dict[st
         left_out = [constants[name] if name else None for name in node.inputs[len(given) :]]
         note(node, [*given, *left_out], outputs, unclaimed)
         return outputs
+
+    return run
+
+
+def noted_code_op(op: CodeOp, unclaimed: dict[str, str]) -> Compute:
+    """A fused op on codes, with a note of its claim."""
+    name = op.codes_node.outputs[0]
+
+    def run(*values: Array) -> tuple[Array, ...]:
+        if name not in unclaimed and (reason := op.doubt(*values)):
+            unclaimed[name] = f"{op.op}: {reason}"
+        return op(*values)
 
     return run

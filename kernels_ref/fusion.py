@@ -7,34 +7,45 @@ with `acc = sum over K of (a - zero_a) (w - zero_w) + bias`, an exact int32. Eve
     float output:  float32(acc) * (scale_a * scale_w)
     codes:         clip(rint(float32(acc) * ((scale_a * scale_w) / scale_y)) + zero_y)
 
-Fused are, as measured with onnxruntime 1.32 on x86: weights on one scale or one for each output channel; a bias of
-constant int32 codes; output codes of the activation's type; zero points written out (the runtime asks this of Gemm
-only, but a file that leaves them out of a MatMul is computed op by op here). All else is computed op by op.
+Fused are, as measured with onnxruntime 1.32 on x86-64:
+
+- weights on one scale or one for each output channel, also behind a Transpose; zero points written out beside a Gemm;
+- a bias of constant int32 codes, or of floats if codes come out: then it is quantized first (`kernels_ref.biases`);
+- MatMul and Add as a Gemm, where the shapes allow it;
+- output codes of the activation's type, read by nothing else; a Relu or Clip before them that changes no code;
+- activations that the runtime holds as uint8 (`kernels_ref.signed`), for a Gemm also int8.
+
+All else is computed op by op.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from kernels_ref.biases import bias_codes, find_biases, quantized_bias
 from kernels_ref.constants import Constants
 from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range, to_codes
 from kernels_ref.ops.types import Array
+from kernels_ref.qlinear.parameters import EIGHT_BITS
+from kernels_ref.readers import Readers
+from kernels_ref.signed import Signed
 from kernels_ref.weight import ConstantWeight, constant_weight
-
-_EIGHT_BITS = (np.uint8, np.int8)
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A factor of the product: its codes, float32 scale (scalar, or one for each output channel) and zero point."""
+    """A factor of the product: its codes, float32 scale (scalar, or one for each output channel) and zero point.
+
+    `transposed`: the constant codes are turned before they meet the other factor.
+    """
 
     codes: str
     scale: Array
     zero: Array
+    transposed: bool = False
 
     @property
     def greatest(self) -> int:
@@ -46,7 +57,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class FusedMatmul:
-    """A fused product. `codes_node` is the QuantizeLinear that takes part in it, `weight` holds the bias too."""
+    """A fused product.
+
+    `codes_node` is the QuantizeLinear that takes part in it, `weight` holds the `bias` (int32 codes) too;
+    `weight_codes` are the constant codes as the file has them.
+    """
 
     node: Node
     a: Operand
@@ -55,6 +70,8 @@ class FusedMatmul:
     codes_node: Node | None
     scale_y: Array
     zero_y: Array
+    bias: Array | None
+    weight_codes: Array | None
 
     @cached_property
     def _scale(self) -> Array:
@@ -101,98 +118,111 @@ class FusedMatmul:
         return to_codes(np.multiply(acc, self._factor, out=acc), self.zero_y, in_place=True)
 
 
-def find_fusions(graph: Graph, constants: Constants) -> dict[str, FusedMatmul]:
-    """Every fused product of a graph, by the name of the tensor that its Gemm or MatMul makes."""
-    producers = {name: node for node in graph.nodes for name in node.outputs if name}
-    consumers = consumers_of(graph)
+def find_fusions(graph: Graph, constants: Constants, readers: Readers, signed: Signed) -> dict[str, FusedMatmul]:
+    """Every fused product of a graph, by the name of the tensor that it makes.
+
+    Args:
+        graph: the graph, with its codes propagated.
+        constants: its constants.
+        readers: its edges.
+        signed: the types of its codes.
+
+    Raises:
+        InterpreterError: a float bias does not fit into int32.
+    """
     fusions = {}
+    biased = find_biases(graph, constants, readers)
     for node in graph.nodes:
         output = node.outputs[0] if node.outputs else ""
-        if node.op not in ("Gemm", "MatMul") or output in constants:
+        if output in biased.values() or node.op not in ("Gemm", "MatMul") or output in constants:
             continue
-        reader = consumers.get(output, [])
-        sole = reader[0] if len(reader) == 1 and output not in graph.outputs else None
-        fused = _fuse(node, sole, producers, constants)
+        fused = _fuse(node, readers, signed, constants)
         if fused is not None:
             fusions[output] = fused
+    for add in graph.nodes:
+        if add.outputs and add.outputs[0] in biased:
+            product = readers.producers[biased[add.outputs[0]]]
+            bias = next(name for name in add.inputs if name != product.outputs[0])
+            whole = replace(product, op="Gemm", inputs=(*product.inputs, bias), outputs=add.outputs)
+            fused = _fuse(whole, readers, signed, constants)
+            if fused is not None:
+                fusions[add.outputs[0]] = fused
     return fusions
 
 
-def consumers_of(graph: Graph) -> dict[str, list[Node]]:
-    """The nodes that read a tensor, by its name."""
-    consumers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in filter(None, node.inputs):
-            consumers.setdefault(name, []).append(node)
-    return consumers
-
-
-def _fuse(node: Node, reader: Node | None, producers: dict[str, Node], constants: Constants) -> FusedMatmul | None:
+def _fuse(node: Node, readers: Readers, signed: Signed, constants: Constants) -> FusedMatmul | None:
     attributes, is_gemm = node.attributes, node.op == "Gemm"
-    if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1:
+    if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or len(node.inputs) < 2:
         return None
-    if len(node.inputs) < 2:
-        return None
+    if readers.is_limited(node.outputs[0]):
+        return None  # a Relu or Clip that does change codes becomes a part of a float product
+    codes_node = readers.quantizer(node.outputs[0])
+    if codes_node is None and readers.is_quantized(node.outputs[0]):
+        return None  # several readers: the product stays in floats
     transposed = bool(attributes.get("transB", 0))
-    a = operand(node.inputs[0], None, producers, constants)
-    w = operand(node.inputs[1], 0 if transposed else 1, producers, constants)
+    a = operand(node.inputs[0], None, readers, constants, zeros_named=is_gemm)
+    w = operand(node.inputs[1], 0 if transposed else 1, readers, constants, zeros_named=is_gemm)
     if a is None or w is None or (is_gemm and w.codes not in constants):
         return None
-    if not is_gemm and a.zero.dtype != np.uint8:
-        return None  # a runtime fuses a MatMul of int8 activations on some CPUs only
+    held = np.dtype(np.uint8) if signed.raised(a.codes) else a.zero.dtype
+    if held == np.int8 and not (is_gemm and w.zero.dtype == np.int8):
+        return None  # a runtime multiplies int8 activations in integers on some CPUs only
+    scale_y, zero_y = np.asarray(np.float32(1)), np.asarray(np.uint8(0))
+    if codes_node is not None:
+        quantization = scalar_codes(codes_node, constants)
+        # A runtime that cannot give these codes from the integer kernel keeps the whole product in float.
+        if quantization is None or signed.held(codes_node.outputs[0], quantization[1].dtype) != held:
+            return None
+        scale_y, zero_y = quantization
     bias = None
     if len(node.inputs) > 2 and node.inputs[2]:
-        bias = bias_codes(node.inputs[2], producers, constants)
+        bias = bias_codes(node.inputs[2], readers, constants)
+        if bias is None and codes_node is not None:
+            bias = quantized_bias(node.inputs[2], np.asarray(a.scale * w.scale), constants)
         if bias is None:
             return None
-    codes_node, scale_y, zero_y = None, np.asarray(np.float32(1)), np.asarray(np.uint8(0))
-    if reader is not None and reader.op == "QuantizeLinear" and reader.inputs[0] == node.outputs[0]:
-        quantization = scalar_codes(reader, constants)
-        if quantization is None or quantization[1].dtype != a.zero.dtype:
-            # A runtime that cannot give these codes from the integer kernel keeps the whole product in float.
-            return None
-        codes_node, (scale_y, zero_y) = reader, quantization
-    weight = None
+    weight, codes = None, None
     if w.codes in constants:
         codes = constants[w.codes]
-        matrix = centred(codes.T if transposed else codes, w.zero)
+        matrix = centred(codes.T if transposed != w.transposed else codes, w.zero)
         weight = constant_weight(matrix, code_range(a.zero.dtype), int(a.zero), bias)
-    return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y)
+    return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y, bias, codes)
 
 
-def operand(name: str, channel_axis: int | None, producers: Mapping[str, Node], constants: Constants) -> Operand | None:
-    """The factor behind a DequantizeLinear with an explicit zero point; None where it is not one that fuses."""
-    node = producers.get(name)
-    if node is None or node.op != "DequantizeLinear" or len(node.inputs) < 3 or node.attributes.get("block_size", 0):
+def operand(
+    name: str, channel_axis: int | None, readers: Readers, constants: Constants, *, zeros_named: bool = True
+) -> Operand | None:
+    """The 8-bit factor behind a DequantizeLinear; None where it is not one that fuses.
+
+    Args:
+        name: name of the dequantized tensor.
+        channel_axis: of a constant matrix, the axis on which it may have several scales.
+        readers: the edges of the graph.
+        constants: its constants.
+        zeros_named: whether the zero point must be written out.
+    """
+    node, transposed = readers.producers.get(name), False
+    if node is not None and node.op == "Transpose" and node.attributes.get("perm", [1, 0]) == [1, 0]:
+        node, transposed = readers.producers.get(node.inputs[0]), True
+        if node is None or node.inputs[0] not in constants or channel_axis is None:
+            return None
+    if node is None or node.op != "DequantizeLinear" or node.attributes.get("block_size", 0):
         return None
-    codes, scale_name, zero_name = node.inputs
-    if scale_name not in constants or zero_name not in constants:
+    if zeros_named and (len(node.inputs) < 3 or not node.inputs[2]):
         return None
-    scale, zero = constants[scale_name], constants[zero_name]
-    if scale.dtype != np.float32 or zero.dtype not in _EIGHT_BITS:
+    codes = node.inputs[0]
+    scale, zero = readers.parameters(node)
+    if scale is None or zero is None or scale.dtype != np.float32 or zero.dtype not in EIGHT_BITS:
         return None
     if scale.size == 1 and zero.size == 1:
-        return Operand(codes, scale.reshape(()), zero.reshape(()))
+        return Operand(codes, scale.reshape(()), zero.reshape(()), transposed)
     if channel_axis is None or codes not in constants:
         return None
     shape, axis = constants[codes].shape, node.attributes.get("axis", 1)
-    if (
-        len(shape) != 2
-        or axis % 2 != channel_axis
-        or scale.shape != (shape[channel_axis],)
-        or zero.shape != scale.shape
-    ):
+    own_axis = 1 - channel_axis if transposed else channel_axis
+    if len(shape) != 2 or axis % 2 != own_axis or scale.shape != (shape[own_axis],) or zero.shape != scale.shape:
         return None
-    return Operand(codes, scale, zero)
-
-
-def bias_codes(name: str, producers: Mapping[str, Node], constants: Constants) -> Array | None:
-    """The int32 codes behind a bias's DequantizeLinear. A kernel adds them as they are, whatever their scale says."""
-    node = producers.get(name)
-    if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
-        return None
-    codes = constants[node.inputs[0]]
-    return codes if codes.dtype == np.int32 and codes.ndim == 1 else None
+    return Operand(codes, scale, zero, transposed)
 
 
 def scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None:
@@ -201,6 +231,6 @@ def scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None
         return None
     scale = constants[node.inputs[1]]
     zero = constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else np.asarray(np.uint8(0))
-    if scale.size != 1 or scale.dtype != np.float32 or zero.size != 1 or zero.dtype not in _EIGHT_BITS:
+    if scale.size != 1 or scale.dtype != np.float32 or zero.size != 1 or zero.dtype not in EIGHT_BITS:
         return None
     return scale.reshape(()), zero.reshape(())

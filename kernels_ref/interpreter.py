@@ -7,18 +7,24 @@ import numpy as np
 import onnx
 
 from kernels_ref.bound import op_of
-from kernels_ref.claims import note, noted
+from kernels_ref.claims import note, noted, noted_code_op
+from kernels_ref.code_ops import find_code_ops
 from kernels_ref.constants import Constants
 from kernels_ref.convolution import FusedConvolution, find_convolutions
+from kernels_ref.duplicates import merge
 from kernels_ref.errors import InterpreterError
 from kernels_ref.fusion import FusedMatmul, find_fusions
+from kernels_ref.kernels import Kernel, Kernels
 from kernels_ref.known import eight_bit_tensors, whole_tensors
 from kernels_ref.limits import check_result
 from kernels_ref.lookup import Lookup, find_lookups
 from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
-from kernels_ref.ops.table import OPS
+from kernels_ref.ops.table import CONTRIB_OPS, OPS
 from kernels_ref.ops.types import Array
+from kernels_ref.propagation import is_added, propagate
+from kernels_ref.readers import Readers
+from kernels_ref.signed import Signed
 from kernels_ref.steps import REFUSALS, Step, Values, last_uses, needed, perform, refusal
 from kernels_ref.sums import LastAxisSum, find_sums
 from kernels_ref.values import EveryValue
@@ -47,17 +53,24 @@ class Interpreter:
             raise InterpreterError(f"the graph does not make sense ({type(error).__name__}: {reason})") from error
 
     def _read(self, source: str | Path | onnx.ModelProto) -> None:
-        self._graph = read_graph(source, OPS.keys())
+        graph = read_graph(source, OPS.keys(), CONTRIB_OPS)
         self._unclaimed: dict[str, str] = {}
-        self._constants = Constants(self._graph, self._evaluate_constant)
+        self._constants = Constants(graph, self._evaluate_constant)
         with np.errstate(all="ignore"):
-            self._fusions = find_fusions(self._graph, self._constants)
-            self._convolutions = find_convolutions(self._graph, self._constants)
+            graph, merged = merge(graph, self._constants)
+            self._graph, moved = propagate(graph, self._constants)
+            self._shadows = (*merged, *moved)
+            readers = Readers(self._graph, self._constants)
+            signed = Signed(readers, self._constants)
+            self._fusions = find_fusions(self._graph, self._constants, readers, signed)
+            self._convolutions = find_convolutions(self._graph, self._constants, readers, signed)
+            self._code_ops = find_code_ops(self._graph, self._constants, readers, signed)
+            self._kernels = Kernels(self._fusions, self._convolutions, self._code_ops, readers, signed)
             self._producers = {name: node for node in self._graph.nodes for name in node.outputs if name}
             self._codes = eight_bit_tensors(self._graph, self._constants)
             whole = whole_tensors(self._graph)
             self._shortcuts: dict[str, Lookup | LastAxisSum] = {
-                **find_lookups(self._graph, self._constants, self._codes, _evaluate),
+                **find_lookups(self._graph, self._constants, self._codes, self._code_ops, _evaluate),
                 **find_sums(self._graph, self._constants, self._codes, whole),
             }
             self._steps = needed(self._compile(trace=False), self._graph.outputs)
@@ -67,6 +80,15 @@ class Interpreter:
                 if name and name in self._constants
             }
         self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """What the graph runs as: fused kernels and single ops, in graph order.
+
+        Every op of the file is here or a part of a kernel. Tensors whose name holds a zero byte are none of the file:
+        codes that are moved where the file moves floats.
+        """
+        return tuple(self._kernels.of(self._graph.nodes))
 
     @property
     def unclaimed(self) -> Mapping[str, str]:
@@ -106,9 +128,10 @@ class Interpreter:
         return _present(values, self._graph.outputs)
 
     def _trace(self, feeds: Mapping[str, Array], names: Collection[str] | None) -> dict[str, Array]:
-        made = [name for node in self._graph.nodes for name in node.outputs if name]
+        nodes = (*self._graph.nodes, *self._shadows)
+        made = [name for node in nodes for name in node.outputs if name and not is_added(name)]
         wanted = {*(made if names is None else names), *self._graph.outputs}
-        steps = self._compile(trace=True)
+        steps = needed(self._compile(trace=True), [*wanted])
         constants = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
         values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
         values |= {name: self._constants[name] for name in constants if name in self._constants}
@@ -121,12 +144,18 @@ class Interpreter:
         prepared: dict[str, str] = {}
         inside = {fusion.codes_node.outputs[0] for fusion in self._fusions.values() if fusion.codes_node}
         inside |= {fusion.codes_node.outputs[0] for fusion in self._convolutions.values()}
-        for node in self._graph.nodes:
+        absorbed = {op.node.outputs[0] for op in self._code_ops.values()}
+        for node in (*self._graph.nodes, *(self._shadows if trace else ())):
             if not any(node.outputs) or node.outputs[0] in inside or _first(node.outputs) in self._constants:
                 continue
             fusion, shortcut = self._fusions.get(node.outputs[0]), self._shortcuts.get(node.outputs[0])
             if shortcut is not None and not trace:
                 steps.append(Step(node.label, shortcut.inputs, node.outputs, shortcut))
+                continue
+            code_op = self._code_ops.get(node.outputs[0])
+            if code_op is not None:
+                compute = noted_code_op(code_op, self._unclaimed) if trace else code_op
+                steps.append(Step(code_op.node.label, code_op.names, node.outputs, compute))
                 continue
             convolution = self._convolutions.get(node.outputs[0])
             if convolution is not None:
@@ -134,7 +163,7 @@ class Interpreter:
                 continue
             if fusion is None:
                 compute, inputs = op_of(node, self._constants)
-                if trace:
+                if trace and node.outputs[0] not in absorbed:
                     compute = noted(node, compute, self._constants, self._unclaimed)
                 steps.append(Step(node.label, inputs, node.outputs, compute))
                 if (

@@ -8,12 +8,13 @@ there can be. The second form is taken only where all pairs with code <= peak, t
 distance gives: so it is where scale times code is exact. Only results that are 8-bit codes themselves are looked up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kernels_ref.code_ops import CodeOp
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.model import Graph, Node
@@ -93,7 +94,11 @@ class Lookup:
 
 
 def find_lookups(
-    graph: Graph, constants: Constants, types: dict[str, np.dtype[Any]], evaluate: Evaluate
+    graph: Graph,
+    constants: Constants,
+    types: dict[str, np.dtype[Any]],
+    code_ops: Mapping[str, CodeOp],
+    evaluate: Evaluate,
 ) -> dict[str, Lookup]:
     """Every 8-bit tensor that two nodes or more compute, element by element, from one other 8-bit tensor.
 
@@ -101,6 +106,7 @@ def find_lookups(
         graph: the graph.
         constants: its constants.
         types: the tensors that hold 8-bit codes.
+        code_ops: those of them that an op on codes makes.
         evaluate: computes one node.
     """
     peaks = {
@@ -112,13 +118,14 @@ def find_lookups(
     functions: dict[str, _Function] = {}
     lookups = {}
     for node in graph.nodes:
-        function = _function(node, types, peaks, roots, functions, constants)
+        code_op = code_ops.get(node.outputs[0])
+        function = _function(node, code_op, types, peaks, roots, functions, constants)
         if function is None:
             continue
         output = node.outputs[0]
         functions[output] = function
         if output in types and len(function.nodes) > 1:
-            lookup = _tabulate(function, types, constants, evaluate)
+            lookup = _tabulate(function, types, constants, code_ops, evaluate)
             if lookup is not None:
                 lookups[output] = lookup
     return lookups
@@ -135,6 +142,7 @@ class _Function:
 
 def _function(
     node: Node,
+    code_op: CodeOp | None,
     types: dict[str, np.dtype[Any]],
     peaks: dict[str, str],
     roots: set[str],
@@ -143,9 +151,11 @@ def _function(
 ) -> _Function | None:
     if node.op not in _ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
         return None
+    if code_op is not None and not code_op.element_wise:
+        return None
     sources: set[str] = set()
     nodes: dict[str, Node] = {}
-    for index, name in enumerate(node.inputs):
+    for index, name in enumerate(node.inputs if code_op is None else code_op.names):
         if not name:
             continue
         if name in constants:
@@ -173,6 +183,7 @@ def _tabulate(
     function: _Function,
     types: dict[str, np.dtype[Any]],
     constants: Constants,
+    code_ops: Mapping[str, CodeOp],
     evaluate: Evaluate,
 ) -> Lookup | None:
     """The table of a function; None where the ops refuse a code, or where more than the distance decides."""
@@ -181,6 +192,13 @@ def _tabulate(
     if function.peak:
         values[function.peak] = every[:, None]
     for node in function.nodes:
+        code_op = code_ops.get(node.outputs[0])
+        if code_op is not None:
+            result = code_op.of_any_shape(*(values[name] for name in code_op.names))
+            if result is None:
+                return None
+            values[node.outputs[0]] = result
+            continue
         inputs = [values[name] if name in values else constants[name] if name else None for name in node.inputs]
         try:
             (values[node.outputs[0]],) = evaluate(node, inputs)

@@ -1,8 +1,9 @@
 """Reads an ONNX file into a plain graph, and refuses what the interpreter cannot run."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -16,7 +17,11 @@ from kernels_ref.ops.types import Array
 from kernels_ref.opsets import Keep, in_todays_form
 
 _PROTOBUF_LIMIT = 2**31
+_SMALL = 64
 _FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1)
+
+
+Shape = tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -40,20 +45,31 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX graph in plain Python: every name is made once, before it is read."""
+    """An ONNX graph in plain Python: every name is made once, before it is read.
+
+    `infer_shapes` works out the shapes that are known before the graph runs; it is asked once, if at all.
+    """
 
     inputs: dict[str, TensorSpec]
     outputs: tuple[str, ...]
     initializers: dict[str, Array]
     nodes: tuple[Node, ...]
+    infer_shapes: Callable[[], dict[str, Shape]] = dict
+
+    def shape(self, name: str) -> Shape | None:
+        """The sizes of a tensor: a name where a size is free but named, None where it is not known; None of no rank."""
+        if name in self.initializers:
+            return self.initializers[name].shape
+        return self.infer_shapes().get(name)
 
 
-def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Graph:
+def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str], contrib: Collection[str] = ()) -> Graph:
     """Read and check a model.
 
     Args:
         source: the file, or the model in memory.
         ops: names of the ops that exist.
+        contrib: those of the domain `com.microsoft`.
 
     Raises:
         InterpreterError: the file is not an ONNX model, its opset is too old, its graph is cyclic or unsorted, it
@@ -66,7 +82,8 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
         what = "functions" if model.functions else "sparse initializers"
         raise InterpreterError(f"{what} are not supported")
     for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ops:
+        known = contrib if node.domain == "com.microsoft" else ops if node.domain in ("", "ai.onnx") else ()
+        if node.op_type not in known:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             raise InterpreterError(f"{_label(node)}: unknown op {name}; known are {', '.join(sorted(ops))}")
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
@@ -78,9 +95,57 @@ def read_graph(source: str | Path | onnx.ModelProto, ops: Collection[str]) -> Gr
         outputs=tuple(entry.name for entry in model.graph.output),
         initializers=initializers,
         nodes=tuple(nodes),
+        infer_shapes=cache(partial(_inferred_shapes, _outline(model))),
     )
     _check_order(graph)
     return graph
+
+
+def _outline(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its large tensors, of which only type and shape are kept."""
+    outline = onnx.ModelProto()
+    outline.ir_version = model.ir_version
+    outline.opset_import.extend(model.opset_import)
+    graph = outline.graph
+    graph.name = "outline"
+    graph.node.extend(node for node in model.graph.node if node.op_type != "Constant")
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    graph.value_info.extend(model.graph.value_info)
+    for tensor in (*model.graph.initializer, *_constant_tensors(model.graph)):
+        if math.prod(tensor.dims) <= _SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return outline
+
+
+def _constant_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """What Constant nodes hold as tensors, under the names of their outputs."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(attribute.t)
+                tensor.name = node.output[0]
+                yield tensor
+
+
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Shapes by the name of the tensor."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+        return {}
+    entries = [*graph.input, *graph.value_info, *graph.output]
+    return {
+        entry.name: tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            for dim in entry.type.tensor_type.shape.dim
+        )
+        for entry in entries
+        if entry.type.tensor_type.HasField("shape")
+    }
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels_ref.errors import InterpreterError
 from kernels_ref.ops.arguments import optional, required
+from kernels_ref.ops.margins import margins
 from kernels_ref.ops.types import Array
 
 
@@ -33,7 +34,7 @@ def conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
     strides = attributes.get("strides", [1] * spatial)
     dilations = attributes.get("dilations", [1] * spatial)
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(w.shape[2:], dilations, strict=True)]
-    x = np.pad(x, [(0, 0), (0, 0), *_margins(x.shape[2:], reach, strides, attributes)])
+    x = np.pad(x, [(0, 0), (0, 0), *margins(x.shape[2:], reach, strides, attributes)])
     if any(size < window for size, window in zip(x.shape[2:], reach, strict=True)):
         raise InterpreterError(f"the kernel {w.shape[2:]} does not fit into {x.shape[2:]}")
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, x.ndim)))
@@ -46,21 +47,3 @@ def conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> tuple
     y = w.reshape(group, w.shape[0] // group, -1) @ rows.swapaxes(-1, -2)
     y = y.reshape(x.shape[0], w.shape[0], *sizes)
     return (y if bias is None else y + bias.reshape(-1, *[1] * spatial),)
-
-
-def _margins(
-    sizes: Sequence[int], reach: Sequence[int], strides: Sequence[int], attributes: Mapping[str, Any]
-) -> list[tuple[int, int]]:
-    """Zeros before and after each axis."""
-    auto = attributes.get("auto_pad", "NOTSET")
-    if auto == "NOTSET":
-        pads = attributes.get("pads", [0] * 2 * len(sizes))
-        return list(zip(pads[: len(sizes)], pads[len(sizes) :], strict=True))
-    if auto == "VALID":
-        return [(0, 0)] * len(sizes)
-    margins = []
-    for size, window, stride in zip(sizes, reach, strides, strict=True):
-        whole = max((-(-size // stride) - 1) * stride + window - size, 0)
-        half = whole // 2
-        margins.append((half, whole - half) if auto == "SAME_UPPER" else (whole - half, half))
-    return margins

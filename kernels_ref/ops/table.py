@@ -15,6 +15,7 @@ from kernels_ref.ops.constant_of_shape import constant_of_shape
 from kernels_ref.ops.conv import conv
 from kernels_ref.ops.dequantize_linear import dequantize_linear
 from kernels_ref.ops.div import div
+from kernels_ref.ops.dynamic_quantize_linear import dynamic_quantize_linear
 from kernels_ref.ops.equal import equal
 from kernels_ref.ops.erf import erf
 from kernels_ref.ops.exp import exp
@@ -27,6 +28,7 @@ from kernels_ref.ops.gemm import gemm
 from kernels_ref.ops.greater import greater
 from kernels_ref.ops.identity import identity
 from kernels_ref.ops.layer_normalization import layer_normalization
+from kernels_ref.ops.leaky_relu import leaky_relu
 from kernels_ref.ops.less import less
 from kernels_ref.ops.log import log
 from kernels_ref.ops.logical_and import logical_and
@@ -40,6 +42,7 @@ from kernels_ref.ops.mod import mod
 from kernels_ref.ops.mul import mul
 from kernels_ref.ops.neg import neg
 from kernels_ref.ops.pad import pad
+from kernels_ref.ops.pool import average_pool, global_average_pool, max_pool
 from kernels_ref.ops.pow import pow_
 from kernels_ref.ops.quantize_linear import quantize_linear
 from kernels_ref.ops.range import range_
@@ -65,11 +68,25 @@ from kernels_ref.ops.transpose import transpose
 from kernels_ref.ops.types import Op
 from kernels_ref.ops.unsqueeze import unsqueeze
 from kernels_ref.ops.where import where
+from kernels_ref.qlinear.binary import qlinear_add, qlinear_mul
+from kernels_ref.qlinear.claims import (
+    average,
+    exponentials,
+    global_average,
+    products_of_codes,
+    sigmoid_table,
+    sums_of_codes,
+)
+from kernels_ref.qlinear.pools import qlinear_average_pool, qlinear_global_average_pool
+from kernels_ref.qlinear.products import conv_integer, qgemm, qlinear_conv, qlinear_mat_mul
+from kernels_ref.qlinear.softmax import qlinear_softmax
+from kernels_ref.qlinear.tables import qlinear_concat, qlinear_leaky_relu, qlinear_sigmoid
 
 OPS: dict[str, Op] = {
     "Abs": abs_,
     "Add": add,
     "And": logical_and,
+    "AveragePool": average_pool,
     "BitShift": bit_shift,
     "BitwiseAnd": bitwise_and,
     "BitwiseOr": bitwise_or,
@@ -80,8 +97,10 @@ OPS: dict[str, Op] = {
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
+    "ConvInteger": conv_integer,
     "DequantizeLinear": dequantize_linear,
     "Div": div,
+    "DynamicQuantizeLinear": dynamic_quantize_linear,
     "Equal": equal,
     "Erf": erf,
     "Exp": exp,
@@ -91,14 +110,17 @@ OPS: dict[str, Op] = {
     "Gather": gather,
     "Gelu": gelu,
     "Gemm": gemm,
+    "GlobalAveragePool": global_average_pool,
     "Greater": greater,
     "Identity": identity,
     "LayerNormalization": layer_normalization,
+    "LeakyRelu": leaky_relu,
     "Less": less,
     "Log": log,
     "MatMul": mat_mul,
     "MatMulInteger": mat_mul_integer,
     "Max": max_,
+    "MaxPool": max_pool,
     "Min": min_,
     "Mod": mod,
     "Mul": mul,
@@ -107,6 +129,17 @@ OPS: dict[str, Op] = {
     "Or": logical_or,
     "Pad": pad,
     "Pow": pow_,
+    "QGemm": qgemm,
+    "QLinearAdd": qlinear_add,
+    "QLinearAveragePool": qlinear_average_pool,
+    "QLinearConcat": qlinear_concat,
+    "QLinearConv": qlinear_conv,
+    "QLinearGlobalAveragePool": qlinear_global_average_pool,
+    "QLinearLeakyRelu": qlinear_leaky_relu,
+    "QLinearMatMul": qlinear_mat_mul,
+    "QLinearMul": qlinear_mul,
+    "QLinearSigmoid": qlinear_sigmoid,
+    "QLinearSoftmax": qlinear_softmax,
     "QuantizeLinear": quantize_linear,
     "Range": range_,
     "Reciprocal": reciprocal,
@@ -132,11 +165,19 @@ OPS: dict[str, Op] = {
     "Where": where,
 }
 
+#: Ops of `com.microsoft` that exist; those of ONNX's names are the same ops.
+CONTRIB_OPS = frozenset(
+    {"DequantizeLinear", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv"}
+    | {"QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax"}
+    | {"QuantizeLinear"}
+)
+
 #: When each op claims that a runtime gives the same bits.
 CLAIMS: dict[str, claims.Claim] = {
     "Abs": claims.always,
     "Add": claims.always,
     "And": claims.always,
+    "AveragePool": claims.order,
     "BitShift": claims.shift,
     "BitwiseAnd": claims.always,
     "BitwiseOr": claims.always,
@@ -147,8 +188,10 @@ CLAIMS: dict[str, claims.Claim] = {
     "Constant": claims.always,
     "ConstantOfShape": claims.always,
     "Conv": claims.order,
+    "ConvInteger": claims.always,
     "DequantizeLinear": claims.float32_only,
     "Div": claims.always,
+    "DynamicQuantizeLinear": claims.always,
     "Equal": claims.always,
     "Erf": claims.function,
     "Exp": claims.function,
@@ -158,14 +201,17 @@ CLAIMS: dict[str, claims.Claim] = {
     "Gather": claims.always,
     "Gelu": claims.function,
     "Gemm": claims.order,
+    "GlobalAveragePool": claims.order,
     "Greater": claims.always,
     "Identity": claims.always,
     "LayerNormalization": claims.order,
+    "LeakyRelu": claims.always,
     "Less": claims.always,
     "Log": claims.function,
     "MatMul": claims.order,
     "MatMulInteger": claims.always,
     "Max": claims.greatest,
+    "MaxPool": claims.always,
     "Min": claims.greatest,
     "Mod": claims.rest,
     "Mul": claims.always,
@@ -174,6 +220,17 @@ CLAIMS: dict[str, claims.Claim] = {
     "Or": claims.always,
     "Pad": claims.always,
     "Pow": claims.power,
+    "QGemm": claims.always,
+    "QLinearAdd": sums_of_codes,
+    "QLinearAveragePool": average,
+    "QLinearConcat": claims.always,
+    "QLinearConv": claims.always,
+    "QLinearGlobalAveragePool": global_average,
+    "QLinearLeakyRelu": claims.always,
+    "QLinearMatMul": claims.always,
+    "QLinearMul": products_of_codes,
+    "QLinearSigmoid": sigmoid_table,
+    "QLinearSoftmax": exponentials,
     "QuantizeLinear": claims.float32_only,
     "Range": claims.integers_only,
     "Reciprocal": claims.always,

@@ -1,6 +1,6 @@
 """Every tensor of a file: onnxruntime against `kernels_ref`."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -10,8 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from kernels_ref import Interpreter, InterpreterError
+from kernels_ref import Interpreter, InterpreterError, Kernel
 from mptq_export.errors import MptqError
+from mptq_export.verify.agreement import Plan, refuse_undefined
 from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.clearance import ValueSource, uncertain_tables
@@ -20,11 +21,16 @@ from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
+from mptq_export.verify.saturation import may_saturate
 from mptq_export.verify.session import graph_input, is_readable, load_onnx, one_line
 
 
 class Reference(ValueSource, Protocol):
     """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
+
+    @property
+    def kernels(self) -> Sequence[Kernel]:
+        """What the file runs as there."""
 
     @property
     def unclaimed(self) -> Mapping[str, str]:
@@ -65,14 +71,18 @@ def verify_model(
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
     producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
     uncertain, live = uncertain_tables(original, reference, tables), _live(original)
+    own_plan = Plan(original, reference.kernels)
     del original  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
+    refuse_undefined(runtime.model, path)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
     folded = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in runtime.model.graph.initializer
         if tensor.name in producers
     }
+    disagreements = own_plan.disagreements(runtime.model)
+    disagreements += may_saturate(runtime.model, runtime.dtypes, reference)
     made = {name for node in runtime.model.graph.node for name in node.output if name}
     runtime = replace(runtime, model=onnx.ModelProto())  # likewise
     readable = set(runtime.readable)
@@ -122,6 +132,7 @@ def verify_model(
         instrumented=instrumented,
         plan=plan,
         origin=origin,
+        disagreements=disagreements,
         unclaimed=_unclaimed(reference.unclaimed, live, tables, uncertain),
         batches=dict(batches.sizes),
         outputs_only=batches.outputs_only,

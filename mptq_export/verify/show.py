@@ -52,10 +52,7 @@ def show_report(report: VerifyReport, console: Console) -> None:
 
 
 def _show_verdict(report: VerifyReport, console: Console) -> None:
-    """Print the verdict in one line, and what stands between equal and exact."""
-    if report.verdict == "different":
-        console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
-        return
+    """Print the verdict in one line, and what stands between equal and exact, or explains a difference."""
     if report.exact:
         end = ", [red]but matmuls run in float[/]" if report.plan.floating else ""
         end += ", [red]but results depend on the batch[/]" if report.mixing else ""
@@ -65,6 +62,9 @@ def _show_verdict(report: VerifyReport, console: Console) -> None:
         console.print(f"  [yellow]not proved:[/] {escape(reason)}", soft_wrap=True)
     if len(report.reservations) > _ROWS:
         console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
+    if report.verdict == "different":
+        console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
+        return
     console.print(
         f"[yellow]equal on these inputs: 0 differing values[/], but not proved for others or on another CPU: "
         f"{len(report.reservations)} reasons above",

@@ -49,7 +49,7 @@ def test_uint8_file_passes(tmp_path: Path):
 def test_unsafe_weights_are_mentioned(tmp_path: Path):
     """Whether they give wrong bits depends on the CPU; that they can must always be said."""
     result = run(save(linear_model(extreme_weights(), uint8_input=True), tmp_path / "m.onnx"))
-    assert result.exit_code in {0, 1} and "saturate on x86 without VNNI" in result.stdout
+    assert result.exit_code in {1, 3} and "saturate on x86 without VNNI" in result.stdout
 
 
 def test_float_matmul_fails_and_is_named(floating: Path):

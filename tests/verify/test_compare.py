@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from kernels_ref import Interpreter
 from mptq_export.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
@@ -25,6 +26,7 @@ class RuntimeTrace:
 
     def __init__(self, path: Path, edit: Callable[[Tensors], None] = lambda tensors: None):
         self.graph = open_runtime_graph(path)
+        self.kernels = Interpreter(path).kernels
         self.edit = edit
 
     @property
@@ -32,7 +34,7 @@ class RuntimeTrace:
         return {}
 
     def every_value(self, name: str) -> NDArray[Any] | None:
-        raise AssertionError(f"the file has no table, and so not {name}")
+        return None
 
     def run(self, feeds: Tensors, *, trace: Collection[str]) -> Tensors:
         assert trace

@@ -158,7 +158,7 @@ class Changed:
     """A reference that gives another last value of y."""
 
     def __init__(self, of: Interpreter):
-        self.of, self.unclaimed, self.every_value = of, of.unclaimed, of.every_value
+        self.of, self.unclaimed, self.every_value, self.kernels = of, of.unclaimed, of.every_value, of.kernels
 
     def run(self, feeds: dict[str, Any], *, trace: Any) -> dict[str, Any]:
         values = self.of.run(feeds, trace=trace)
