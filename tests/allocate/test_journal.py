@@ -119,7 +119,8 @@ def test_what_is_no_journal(tmp_path: Path, content: bytes):
 
 
 def test_a_journal_that_cannot_be_written(tmp_path: Path):
-    with pytest.raises(MptqError, match="cannot write"):
-        Journal.open(tmp_path / "no folder" / "x.jsonl", "one", resume=False)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(MptqError, match="cannot use the journal"):
+        Journal.open(tmp_path / "file" / "x.jsonl", "one", resume=False)
     with pytest.raises(MptqError, match="cannot use the journal"):
         Journal.open(tmp_path / "missing.jsonl", "one", resume=True)

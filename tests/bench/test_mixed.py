@@ -58,4 +58,4 @@ def test_no_widths_cost_more_than_uniform_ones_of_the_same_mean(checkpoint: Path
 def test_a_mean_below_the_range_is_refused(checkpoint: Path, folder: Path):
     result = run(bound, checkpoint, "--calib", folder, "--count", 4, "--range", "4-5", "--mean", 3)
     assert result.exit_code == 2
-    assert "no layer goes below 4 bits; raise the budget" in result.stderr
+    assert "--mixed 3 cannot be met: at the cheapest widths of 4-5" in result.stderr

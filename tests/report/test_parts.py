@@ -15,6 +15,7 @@ from tiny_models import images, quantized
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import USUAL
 from mptq_export.quantize.fake import fake_quantize
 from mptq_export.recipe.levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
@@ -82,7 +83,7 @@ def test_decibels():
 @pytest.mark.parametrize(("macs", "count"), [(10**6, 64), (17 * 10**9, 64), (80 * 10**9, 16), (10**13, 8)])
 def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, count: int):
     preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3)
-    images = agreement_images(None, preprocessing, macs, 128)
+    images = agreement_images(None, preprocessing, macs, 128, USUAL)
     assert images.count == count
     assert ("so few, because one takes" in images.description) == (count < 64)
 
