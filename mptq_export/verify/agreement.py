@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from kernels_ref import Kernel
 from mptq_export.errors import MptqError
-from mptq_export.verify.numbering import MOVES, Number, Numbering, as_unsigned, digest
+from mptq_export.verify.numbering import MOVES, SELECTS, Number, Numbering, as_unsigned, digest
 
 Array = NDArray[Any]
 _MOST_AXES = 4
@@ -79,7 +79,7 @@ class Plan:
             attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
             inputs = [self._input(name, numbers) for name in node.input]
             made = self._numbering.of(node.op_type, inputs, attributes)
-            if node.op_type not in MOVES and made.base not in self._ops:
+            if node.op_type not in MOVES | SELECTS and made.base not in self._ops:
                 made = next((m for m in self._in_parts(node.op_type, inputs) if m.base in self._ops), made)
                 if made.base not in self._ops:
                     found.append(self._disagreement(node))

@@ -23,6 +23,8 @@ _SAME = frozenset({"Dropout", "Identity"})
 _RESHAPES = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 MOVES = _SAME | _RESHAPES | {"Transpose"}
 """Ops that are worked into the numbers."""
+SELECTS = frozenset({"Concat", "Expand", "Gather", "GatherElements", "Slice", "Split", "Tile"})
+"""Ops that copy elements and compute nothing, wherever a runtime moves them to."""
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"})
 _BY_ELEMENT = frozenset(
     {
