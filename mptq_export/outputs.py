@@ -12,7 +12,7 @@ def check_outputs(request: ExportRequest) -> None:
     from mptq_export.recipe.store import recipe_paths, tensors_path
     from mptq_export.report.paths import evidence_path, report_path
 
-    inputs = {Path(request.model).resolve()}
+    inputs = {Path(path).resolve() for path in (request.model, request.calib, request.class_map) if path is not None}
     replayed = {path.resolve() for path in (request.recipe, tensors_path(request.recipe))} if request.recipe else set()
     taken: set[Path] = set()
     models = [request.out, *([request.float_onnx] if request.float_onnx else [])]
@@ -20,7 +20,8 @@ def check_outputs(request: ExportRequest) -> None:
         # A replayed recipe may be written over itself.
         if path.resolve() in inputs | taken | (replayed if path in models else set()):
             raise MptqError(
-                f"cannot write {path}: the checkpoint, the recipe or another output has that name; choose another -o"
+                f"cannot write {path}: the checkpoint, the recipe, another input or another output has that name; "
+                "choose another -o"
             )
         taken.add(path.resolve())
         check_writable(path, force=request.force)

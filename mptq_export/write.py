@@ -143,7 +143,8 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    sources = {MAP: settings.get("class_map"), CHECKPOINT: loaded.class_names, FOLDERS: settings.get("class_folders")}
+    own = loaded.class_names if len(loaded.class_names or ()) == graph[graph.output].shape.dims[-1] else None
+    sources = {MAP: settings.get("class_map"), CHECKPOINT: own, FOLDERS: settings.get("class_folders")}
     origin = next((origin for origin, names in sources.items() if names), None)
     if origin is not None:
         metadata[NAMES_KEY] = json.dumps(sources[origin])

@@ -128,7 +128,8 @@ def calibrate(
     classes = ModelClasses(None, None)
     if not model.features:
         logits = captured[captured.output].shape.dims[-1]
-        classes = name_classes(calib, source.folders, logits, model.class_names, named)
+        folders = () if model.class_map else source.folders  # else their order says nothing of the logits
+        classes = name_classes(calib, folders, logits, model.class_names, named)
         source = replace(source, warnings=(*source.warnings, *classes.warnings))
     graph, held, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")

@@ -50,6 +50,11 @@ class MptqCommand(click.Command):
         self.examples = examples
         self.isolated = isolated
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the function, unless its report would replace what it reads."""
+        _spare_inputs(ctx)
+        return super().invoke(ctx)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, one a line, not re-wrapped."""
         if self.examples:
@@ -164,6 +169,24 @@ def parse_json_object(_context: click.Context, parameter: click.Parameter, text:
     if not isinstance(values, dict):
         raise MptqError(f'{name} must be a JSON object such as {{"num_classes": 10}}, not {text}')
     return values
+
+
+def _spare_inputs(context: click.Context) -> None:
+    """Refuse a ``--json`` that is one of the command's inputs, or lies among them and is no report.
+
+    Raises:
+        MptqError: it is.
+    """
+    target = context.params.get("json_path")
+    if target is None or not target.is_file():
+        return
+    for value in context.params.values():
+        given = Path(value) if isinstance(value, str | Path) else None
+        if given is None or value is target or not given.exists():
+            continue
+        inside = given.is_dir() and target.suffix != ".json" and target.resolve().is_relative_to(given.resolve())
+        if inside or given.samefile(target):
+            raise MptqError(f"--json {target} would replace what is read ({given}); choose another file")
 
 
 def _checked(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:

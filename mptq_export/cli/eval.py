@@ -70,7 +70,7 @@ def main(
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.evaluate.data import about_data, check_numbered, logits_of, names_for, turns_for
+    from mptq_export.evaluate.data import about_data, about_float, check_numbered, logits_of, names_for, turns_for
     from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
@@ -87,7 +87,8 @@ def main(
         )
     session = open_session(model)
     size = graph_input(session).batch(batch)
-    names, notes = names_for(model, metadata, class_map, bool(features))
+    logits = None if features else logits_of(session)
+    names, notes = names_for(model, metadata, class_map, logits, features=bool(features))
     turns, more = turns_for(metadata, exif)
     notes = (*notes, *more)
     folder = ImageFolder(
@@ -96,7 +97,7 @@ def main(
         limit=limit,
         labels=not features,
         names=names,
-        logits=None if features else logits_of(session),
+        logits=logits,
         exif=turns,
         allow_skipped=allow_skipped,
     )
@@ -111,6 +112,7 @@ def main(
         # It gets the input that the file was made for, whatever options that took.
         inputs = inputs_of(preprocessing)
         loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs, inputs=inputs)
+        notes = (*notes, *about_float(loaded.warnings))
         if features:
             backbone = as_backbone(loaded, tuple(each.index for each in features))
             exact = float_maps(backbone.model, backbone.preprocessing.normalize)

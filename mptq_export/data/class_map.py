@@ -9,6 +9,9 @@ from mptq_export.errors import MptqError
 
 _WANTED = "one class a line, or JSON: a list of names, or an object of name and number, or of number and name"
 
+_NUMBERED = re.compile(r"\d+\s*[,;:=\t].*|.*[,;:=\t]\s*\d+")
+"""A line of a table of names and numbers."""
+
 
 def read_class_map(path: Path) -> dict[str, int]:
     """Read a class map.
@@ -27,7 +30,7 @@ def read_class_map(path: Path) -> dict[str, int]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise MptqError(f"--class-map {path} cannot be read ({error}); give a text or JSON file") from error
+        raise MptqError(f"--class-map {path} cannot be read ({error}); give a text or JSON file in UTF-8") from error
     pairs = _from_json(path, text) if text.lstrip().startswith(("[", "{")) else _from_lines(path, text)
     found: dict[str, int] = {}
     for name, number in pairs:
@@ -36,6 +39,25 @@ def read_class_map(path: Path) -> dict[str, int]:
     if not found:
         raise MptqError(f"--class-map {path} names no class; give {_WANTED}")
     return found
+
+
+def check_numbers(path: Path, found: dict[str, int], logits: int) -> None:
+    """Refuse a class map that numbers more than there is; it may leave classes out.
+
+    Args:
+        path: the class map, for messages.
+        found: what `read_class_map` gave.
+        logits: how many the model has.
+
+    Raises:
+        MptqError: a number is too large.
+    """
+    last = max(found.values())
+    if last >= logits:
+        raise MptqError(
+            f"--class-map {path}: it goes up to class {last}, the model has {logits} logits, 0 to {logits - 1}; count "
+            "from 0, and leave headings out"
+        )
 
 
 def names_in_order(path: Path, found: dict[str, int], logits: int) -> tuple[str, ...]:
@@ -63,6 +85,12 @@ def _from_lines(path: Path, text: str) -> list[tuple[str, int]]:
     names = [line.strip() for line in text.rstrip().split("\n")]
     if text.strip() and "" in names:
         raise MptqError(f"--class-map {path}: line {names.index('') + 1} is empty; line i names class i - 1")
+    numbered = [line for line in names if _NUMBERED.fullmatch(line)]
+    if names and len(numbered) == len(names):
+        raise MptqError(
+            f"--class-map {path}: {names[0][:40]!r} is a name and a number; give names alone, in the order of the "
+            "logits, or a JSON object of names and numbers"
+        )
     return [(name, number) for number, name in enumerate(names) if name]
 
 

@@ -45,6 +45,9 @@ def name_classes(
     """
     if class_map is not None:
         names, origin = names_in_order(class_map, read_class_map(class_map), logits), MAP
+    elif own is not None and len(own) != logits:
+        told = f"{len(own)} class names of the checkpoint are left out: the model has {logits} logits"
+        return ModelClasses(None, None, (told,))
     elif own is not None:
         names, origin = tuple(own), CHECKPOINT
     else:

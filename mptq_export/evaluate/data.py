@@ -1,13 +1,14 @@
 """What a file says about the images that it is evaluated on, and what was found when they were read."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
-from mptq_export.data.class_map import read_class_map
+from mptq_export.data.class_map import check_numbers, read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
@@ -15,17 +16,19 @@ from mptq_export.data.reading import exif_of
 from mptq_export.errors import MptqError
 
 _SHOWN = 10
+_OVERRULED = re.compile(r" of --\S+ is taken, not ")
 
 
 def names_for(
-    model: Path, metadata: Mapping[str, str], class_map: Path | None, features: bool
+    model: Path, metadata: Mapping[str, str], class_map: Path | None, logits: int | None, *, features: bool
 ) -> tuple[ClassNames | None, tuple[str, ...]]:
     """Names of a file's logits and what to tell about them: a class map's, else the file's own.
 
     Args:
         model: the file, for messages.
         metadata: its own.
-        class_map: a file that numbers the classes.
+        class_map: a file that numbers the classes; it may leave some out.
+        logits: how many there are; None where that is not known.
         features: whether it gives feature maps.
 
     Raises:
@@ -36,7 +39,10 @@ def names_for(
             raise MptqError(f"{model} gives feature maps, which have no classes; leave --class-map out")
         return None, ()
     if class_map is not None:
-        return ClassNames(read_class_map(class_map), f"--class-map {class_map}"), ()
+        numbers = read_class_map(class_map)
+        if logits is not None:
+            check_numbers(class_map, numbers, logits)
+        return ClassNames(numbers, f"--class-map {class_map}"), ()
     return classes_of_file(metadata)
 
 
@@ -72,7 +78,17 @@ def check_numbered(folder: ImageFolder, names: ClassNames | None, logits: int) -
         MptqError: there are more or fewer folders.
     """
     if folder.numbering is not None and names is None:
-        number_folders(folder.path, folder.folders, names, logits)
+        found = number_folders(folder.path, folder.folders, names, logits)
+        if found.labels != folder.numbering.labels:
+            raise MptqError(
+                f"{folder.path}: the file's shape does not say that it has {logits} logits, and the folders were "
+                "numbered otherwise; give --class-map FILE"
+            )
+
+
+def about_float(warnings: Iterable[str]) -> tuple[str, ...]:
+    """What to tell about the float model; not that it gets the file's own input instead of the checkpoint's."""
+    return tuple(f"--float: {warning}" for warning in warnings if not _OVERRULED.search(warning))
 
 
 def about_data(folder: ImageFolder, notes: tuple[str, ...]) -> dict[str, Any]:

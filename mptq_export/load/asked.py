@@ -134,7 +134,7 @@ def _training(checkpoint: Checkpoint) -> list[str]:
     if isinstance(args.flag("class_map"), str):
         warnings.append(
             f"trained with --class-map {args.flag('class_map')[:200]}: the logits are numbered as that file says; "
-            "give it to mptq-eval"
+            "give it with --class-map, else folders do not name the classes"
         )
     mode = args.flag("input_img_mode")
     if isinstance(mode, str) and mode not in ("RGB", "L"):

@@ -61,6 +61,7 @@ class LoadedModel:
         warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
             in the report.
         weights: which of the file's weights were taken, for people.
+        class_map: the file that numbered the classes at training, where the checkpoint names one.
         input_sources: who said each part of the input, by name (see `load.inputs`), for people.
     """
 
@@ -76,6 +77,7 @@ class LoadedModel:
     features: tuple[FeatureMap, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: str = "given with the model"
+    class_map: str | None = None
     input_sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -156,8 +158,15 @@ def load_model(
         options=options,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
+        class_map=_class_map(checkpoint),
         input_sources={**_shape_sources(fitted, asked, checkpoint, options, name), **resolved.sources},
     )
+
+
+def _class_map(checkpoint: Checkpoint) -> str | None:
+    """The file that numbered the classes at training, where the checkpoint names one."""
+    named = checkpoint.args.flag("class_map")
+    return named if isinstance(named, str) else None
 
 
 def _default_of(arch: str) -> str:
@@ -223,7 +232,10 @@ def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> L
         module, name, source, options, "the pickled module", default, asked.stated, checkpoint.model_kwargs, checkpoint
     )
     return replace(
-        loaded, warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))), weights=checkpoint.weights
+        loaded,
+        warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))),
+        weights=checkpoint.weights,
+        class_map=_class_map(checkpoint),
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mptq_export.errors import MptqError
 from mptq_export.load.advice import advice
-from mptq_export.load.convert import Converted, convert
+from mptq_export.load.convert import Converted, convert, masked
 from mptq_export.load.fit import Shapes, shapes_of
 from mptq_export.load.harmless import disagreeing, reason_of, told
 
@@ -47,11 +47,11 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
     wanted = shapes_of(model.state_dict())
     more = tensors.keys() - wanted.keys()
     if wanted.keys() <= tensors.keys() and all(reason_of(name, tensors) is not None for name in more):
-        converted = Converted(tensors)  # timm's own names: a conversion could only misread them
+        converted = Converted(masked(tensors))  # timm's own names: a conversion could only misread them
     else:
         converted = convert(tensors, model)
         if converted.computed:
-            as_stored = Converted(tensors)
+            as_stored = Converted(masked(tensors))
             if _count(as_stored, wanted) <= _count(converted, wanted) + len(converted.computed):
                 converted = as_stored
     stored = converted.tensors

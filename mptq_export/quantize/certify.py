@@ -103,11 +103,6 @@ def activation_results(source: ActivationQuant, function: str) -> NDArray[np.flo
     return Results.of_codes(source, function).exact
 
 
-def margin(steps: NDArray[np.float64], low: int, high: int) -> float:
-    """Smallest distance of code values to a rounding boundary between two codes in [low, high]."""
-    return float(boundary_distances(steps, low, high).min())
-
-
 def region_margin(steps: NDArray[np.float64], quant: ActivationQuant) -> float:
     """Smallest distance of `x / scale` to a rounding boundary of any region, in steps of that region.
 

@@ -1,7 +1,7 @@
 """Which inputs a file is verified on, and in which batches."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Any
 
@@ -138,11 +138,11 @@ def describe_inputs(kinds: Mapping[str, int], batches: Iterable[int]) -> str:
     listed = [named["images"]] * bool(kinds.get("images")) + made
     text = _and(listed) + ((" inputs" if several else " input") if made else "")
     sizes = sorted(batches)
-    return text + (f" at batch{'es' * (len(sizes) > 1)} {_and(map(str, sizes))}" if sizes else "")
+    return text + (f" at batch{'es' * (len(sizes) > 1)} {_and([str(size) for size in sizes])}" if sizes else "")
 
 
-def _and(parts: Iterable[str]) -> str:
-    *most, last = parts
+def _and(parts: Sequence[str]) -> str:
+    *most, last = parts or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
 
 

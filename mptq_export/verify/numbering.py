@@ -222,6 +222,10 @@ class Numbering:
         key = self._key(x)
         if key[0] not in ("Relu", "Clip") or scale is None or not self._is_constant(scale):
             return x
+        if not (self._is_scalar(scale) and self._is_scalar(zero)):
+            return x
+        if zero is not None and self._arrays[zero.base].dtype != np.uint8:
+            return x  # other ends than 0 and 255; int8 is held as uint8 here
         inner, *limits = key[1]
         step = float(self._arrays[scale.base].ravel()[0])
         code = float(self._arrays[zero.base].ravel()[0]) if zero is not None and self._is_constant(zero) else 0.0

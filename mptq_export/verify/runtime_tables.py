@@ -16,8 +16,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from kernels_ref import Interpreter
+from kernels_ref import Interpreter, InterpreterError
 from mptq_export.errors import MptqError
+from mptq_export.verify.session import RUNTIME_ERRORS, one_line
 
 #: Element-wise ops of which functions are made; a product or sum alone is no function.
 _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
@@ -66,6 +67,22 @@ def check_tables(model: onnx.ModelProto) -> int:
             raise MptqError(f"{node.name}: not all that {node.op_type} can read is known here; please report the model")
     if not tables:
         return 0
+    refusals: tuple[type[Exception], ...] = (InterpreterError, *RUNTIME_ERRORS)
+    try:
+        _run(model, tables)
+    except refusals as error:
+        raise MptqError(
+            f"the functions of the file cannot be run: {one_line(error)}; please report the model"
+        ) from error
+    return sum(len(table.values) for table in tables)
+
+
+def _run(model: onnx.ModelProto, tables: "list[_Table]") -> None:
+    """Compare both on everything.
+
+    Raises:
+        MptqError: a code differs.
+    """
     part = _model_of(model, tables)
     expected = Interpreter(part).run({table.input: table.values for table in tables})
     options = ort.SessionOptions()
@@ -79,7 +96,6 @@ def check_tables(model: onnx.ModelProto) -> int:
         for table, index in zip(tables, chosen, strict=True):
             for name in table.codes:
                 _compare(table, name, index, found[name], expected[name])
-    return sum(len(table.values) for table in tables)
 
 
 def _choices(tables: list[_Table]) -> Iterator[list[NDArray[np.intp]]]:

@@ -115,7 +115,9 @@ def test_what_cannot_be_known_is_an_error_until_a_class_map_says_it(tmp_path: Pa
     (tmp_path / "map.txt").write_text("blue\nverde\nred\n")
     assert run(strange, "--data", val, "--class-map", tmp_path / "map.txt").exit_code == 0
     (tmp_path / "map.txt").write_text("blue\nx\nred\nverde\n")
-    refused(run(strange, "--data", val, "--class-map", tmp_path / "map.txt"), "at least 4 classes, the model 3 logits")
+    refused(
+        run(strange, "--data", val, "--class-map", tmp_path / "map.txt"), "goes up to class 3, the model has 3 logits"
+    )
     refused(run(strange, "--data", val, "--class-map", tmp_path / "none.txt"), "none.txt", "cannot be read")
 
 

@@ -74,6 +74,18 @@ def test_the_part_that_a_mask_sets_to_zero_may_be_dropped_and_no_other(tmp_path:
     assert "blocks.0.attn.qkv.bias (32 values of it)" in message
 
 
+def test_a_mask_beside_timms_own_names_is_multiplied_in(tmp_path: Path):
+    """Where all names fit, nothing is converted; the bias that counts is still the masked one."""
+    state = dict(timm.create_model("vit_tiny_patch16_224", **DINO, class_token=False, global_pool="avg").state_dict())
+    state["blocks.0.attn.qkv.bias"] = torch.ones(96)
+    mask = torch.ones(96)
+    mask[32:64] = 0
+    torch.save({**state, "blocks.0.attn.qkv.bias_mask": mask}, tmp_path / "m.pt")
+    options = {**DINO, "class_token": False, "global_pool": "avg"}
+    loaded = load_model(tmp_path / "m.pt", arch="vit_tiny_patch16_224", model_kwargs=options)
+    assert torch.equal(loaded.model.blocks[0].attn.qkv.bias, mask)
+
+
 def test_timms_own_names_are_not_converted(tmp_path: Path):
     """Beside a `mask_token`, timm takes the norm for one that it has to rename."""
     model = timm.create_model("vit_small_patch16_dinov3", **DINO).eval()

@@ -23,7 +23,12 @@ def packed(**others: Any) -> Callable[[Path], Command]:
     return feed
 
 
+def replaced(folder: Path) -> Command:
+    return [*given(lambda x: x)(folder), "-o", folder / "x.npy", "--force"]
+
+
 ARRAYS = (
+    Mistake("a file over its calibration inputs", replaced, "refused", ("x.npy", "choose another -o")),
     Mistake("pixels of 0 to 255", given(lambda x: raw(x) * 255), "refused", ("0..255", "--any-range")),
     Mistake("pixels of 0 to 1", given(raw), "refused", ("0..1", "--any-range")),
     Mistake("bytes", given(lambda x: (raw(x) * 255).astype(np.uint8)), "refused", ("uint8", "mean")),

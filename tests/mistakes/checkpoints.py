@@ -59,6 +59,12 @@ def conflicting(folder: Path) -> Command:
     )
 
 
+def numbered(folder: Path) -> Command:
+    """The order of the folders says nothing of the logits."""
+    model = trained(folder, model=KWARGS, model_kwargs=KWARGS, class_map="names.txt")
+    return ["export", model, "--calib", pictures(folder / "calib", tuple("abcdefg"), 3), *QUICK]
+
+
 def dropped(folder: Path) -> Command:
     """DINOv3's own names, with the q and v biases that one of timm's two architectures lacks."""
     arch = "vit_small_patch16_dinov3"
@@ -156,6 +162,7 @@ CHECKPOINTS = (
     ),
     Mistake("an average beside the weights", two_averages, "right", ("state_dict_ema", "state_dict not taken")),
     Mistake("an option against the checkpoint", conflicting, "told", ("mean", "--mean")),
+    Mistake("classes that a file numbered", numbered, "told", ("--class-map", "names.txt")),
     Mistake("tensors that a conversion drops", dropped, "refused", ("qkv.bias", "--arch")),
     Mistake("a tensor too many", changed(extra__weight=lambda x: x), "refused", ("extra.weight",)),
     Mistake("a tensor of another shape", changed(head__bias=lambda x: x[:-1]), "refused", ("head.bias",)),

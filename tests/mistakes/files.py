@@ -1,5 +1,6 @@
 """ONNX files that are given to a checker which promises more than it can hold."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from .feeding import DIGITS
 from .table import Command, Mistake
 
 FLOAT = TensorProto.FLOAT
@@ -60,7 +62,30 @@ def edited(folder: Path) -> Command:
     return ["verify", folder / "digits.onnx", "--random", 1]
 
 
+def reported_over(name: str, *command: str) -> Callable[[Path], Command]:
+    """The report would replace what the command reads."""
+
+    def feed(folder: Path) -> Command:
+        shutil.copy(DIGITS / "digits_vit.pt", folder / "float.pt")
+        given = [folder / word if (folder / word).exists() else word for word in command]
+        return [*given, "--json", folder / name]
+
+    return feed
+
+
 FILES = (
+    Mistake(
+        "a report over the file",
+        reported_over("digits.onnx", "verify", "digits.onnx"),
+        "refused",
+        ("--json", "replace"),
+    ),
+    Mistake(
+        "a report over the float model",
+        reported_over("float.pt", "eval", "digits.onnx", "--data", str(DIGITS / "val"), "--float", "float.pt"),
+        "refused",
+        ("--json", "replace"),
+    ),
     Mistake("a softmax that claims nothing", single("Softmax"), "refused", ("made by Softmax; ",)),
     Mistake("a float matmul that claims nothing", scaled_down, "refused", ("MatMul",)),
     Mistake("a file of no values", empty, "refused", ("nothing to compare",)),

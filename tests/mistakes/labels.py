@@ -82,6 +82,18 @@ LABELS = (
     Mistake(
         "a class map of another order", mapped(json.dumps({n: i for i, n in enumerate(NAMED)})), "right", ("100.00%",)
     ),
+    Mistake(
+        "a class map with numbers beside the names",
+        mapped("\n".join(f"{name},{9 - place}" for place, name in enumerate(NAMED))),
+        "refused",
+        ("a name and a number",),
+    ),
+    Mistake(
+        "a class map that counts from 1",
+        mapped(json.dumps({name: place + 1 for place, name in enumerate(NAMED)})),
+        "refused",
+        ("up to class 10", "10 logits", "from 0"),
+    ),
     Mistake("calibration folders of other classes", calibrated_on("x", "y"), "told", ("x",)),
     Mistake("class names that are too many", calibrated_on("a", "b", model_kwargs=None), "refused", ("vit_tiny",)),
 )
