@@ -73,7 +73,7 @@ def image_digits(graph: Graph) -> dict[str, ImageDigit]:
 
     def observe(node: Node, images: torch.Tensor) -> None:
         axis = node.shape.batch_axis
-        if axis is None:
+        if axis is None or not images.numel():
             return
         others = tuple(other for other in range(images.dim()) if other != axis)
         line = images.amax(others) if others else images

@@ -9,6 +9,7 @@ from tiny_models import FAMILIES, KINDS, captured, images, tiny
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.batches import check_capture, largest_change, probe_images
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.images import image_digits
 from mptq_export.capture.trace import capture
 from mptq_export.emit.emitter import emit
 from mptq_export.errors import MptqError
@@ -107,3 +108,12 @@ def test_token_major_code_gives_the_file_of_image_major_code():
         recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (4, 8), BEST, {}, {"bits": "4/8"})[1]
         found.append({name: quant.codes.tobytes() for name, quant in recipe.weights.items()})
     assert found[0] == found[1]
+
+
+def test_a_value_without_elements_has_no_images():
+    graph = captured("vit")
+    source = next(node for node in graph if node.shape.batch_axis == 0 and len(node.shape.dims) == 3)
+    nothing = (source.shape.dims[0], 0, *source.shape.dims[2:])
+    empty = Node("slice", "nothing", (source.name,), Shape(nothing, 0), {"axis": 1, "start": 0, "end": 0})
+    digits = image_digits(Graph([*graph, empty], graph.output))
+    assert source.name in digits and empty.name not in digits
