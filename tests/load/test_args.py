@@ -81,9 +81,17 @@ def test_what_no_tensor_shows_comes_from_args(save: Save, vit: nn.Module, as_dic
     assert loaded.warnings == ()
 
 
+def largest_pooled(size: int) -> torch.nn.Module:
+    """A Swin that pools by the largest value, which no tensor shows."""
+    try:
+        return timm.create_model(SWIN, num_classes=3, img_size=size, global_pool="max", **SWIN_BUILT).eval()
+    except AssertionError:
+        pytest.skip("this version of timm has one pooling for Swin")
+
+
 def test_swins_size_and_pooling(tmp_path: Path):
     torch.manual_seed(0)
-    model = timm.create_model(SWIN, num_classes=3, img_size=64, global_pool="max", **SWIN_BUILT).eval()
+    model = largest_pooled(64)
     args = argparse.Namespace(model=SWIN, model_kwargs=SWIN_BUILT, img_size=64, gp="max", num_classes=3)
     torch.save({"arch": SWIN, "state_dict": model.state_dict(), "args": args}, tmp_path / "m.pth")
     loaded = load_model(tmp_path / "m.pth")
@@ -221,7 +229,7 @@ def test_a_name_that_timm_does_not_know(save: Save):
 
 
 def test_pooling_of_a_stored_configuration(tmp_path: Path):
-    model = timm.create_model(SWIN, num_classes=3, img_size=32, global_pool="max", **SWIN_BUILT)
+    model = largest_pooled(32)
     kwargs = {**SWIN_BUILT, "img_size": 32}
     content = {"arch": SWIN, "model_kwargs": kwargs, "pretrained_cfg": {"global_pool": "max"}}
     torch.save({**content, "state_dict": model.state_dict()}, tmp_path / "m.pth")
