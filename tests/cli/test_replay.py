@@ -228,6 +228,7 @@ def test_tensors_of_another_recipe(work: Path, recipe: Path, refused: Callable[.
 def test_the_recipe_is_never_another_output(work: Path, recipe: Path, refused: Callable[..., str]):
     words = (recipe.name, "the recipe", "another")
     refused(work / "m.pt", "--recipe", recipe, "-o", recipe, "--force", words=words)
+    words = (recipe.name, "--json", "would replace what is read", "another")
     refused(work / "m.pt", "--recipe", recipe, "--json", recipe, "-o", work / "b.onnx", words=words)
 
 
