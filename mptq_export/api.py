@@ -12,15 +12,15 @@ from typing import Any
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
 from mptq_export.data.reading import USUAL
-from mptq_export.errors import MptqError, MptqWarning
-from mptq_export.files import check_writable
+from mptq_export.export.mixed import check_storage, export_allocations, front_path
+from mptq_export.export.outputs import check_outputs
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import ExportResult, begin, export_calibrated, export_recipe, reported
 from mptq_export.load.model import LoadedModel
 from mptq_export.load.run import load
-from mptq_export.mixed import check_storage, export_allocations, front_path
-from mptq_export.outputs import check_outputs
-from mptq_export.pipeline import ExportResult, begin, export_calibrated, export_recipe, reported
-from mptq_export.progress import Track, untracked
-from mptq_export.request import ExportRequest
+from mptq_export.support.errors import MptqError, MptqWarning
+from mptq_export.support.files import check_writable
+from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.report import VerifyReport
 from mptq_export.verify.run import verify
 

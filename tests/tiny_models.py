@@ -11,10 +11,10 @@ from torch import nn
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
-from mptq_export.quantize.build import Widths, build_recipe
 from mptq_export.quantize.method import BEST, MINMAX, Method
+from mptq_export.quantize.walk.walk import Widths, build_recipe
 from mptq_export.recipe.schema import Recipe
-from mptq_export.transform import prepare
+from mptq_export.transform.prepare import prepare
 
 CLASSES = 7
 MEAN, STD = (0.5, 0.4, 0.45), (0.25, 0.2, 0.3)

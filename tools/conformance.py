@@ -35,13 +35,13 @@ from mptq_export.capture.batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.trace import capture
 from mptq_export.data.synthetic import dead_leaves
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.load.fit import build_meta
 from mptq_export.load.preprocess import preprocessing_of
-from mptq_export.quantize.build import build_recipe
 from mptq_export.quantize.method import MINMAX
-from mptq_export.transform import prepare
+from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.support.errors import MptqError
+from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 
 #: timm's modules with transformers in them, by name.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds) one is.
 _UNITS = {

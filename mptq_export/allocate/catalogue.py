@@ -9,11 +9,11 @@ from mptq_export.allocate.units import Widths
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.activations import ActivationSearch
-from mptq_export.quantize.build import Builder, deciding_layer
-from mptq_export.quantize.grids import grid_exponents
+from mptq_export.quantize.activations.residual_grid import grid_exponents
+from mptq_export.quantize.activations.search import ActivationSearch
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.walk.walk import Builder, deciding_layer
 from mptq_export.recipe.schema import ActivationQuant, WeightQuant
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mptq_export.allocate.greedy import Limit
+from mptq_export.allocate.greedy_mp import Limit
 from mptq_export.allocate.units import Unit, Widths
 
 Prices = dict[tuple[str, int], float]

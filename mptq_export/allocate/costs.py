@@ -99,7 +99,7 @@ def _bits_of(counts: dict[str, int]) -> Prices:
 
 def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
     """Bytes of a file that are not weight codes, measured on the file of one recipe, and a little for its nodes."""
-    from mptq_export.emit.emitter import emit
+    from mptq_export.emit.exact.emitter import emit
 
     model = emit(graph.to("cpu"), replace(recipe), input_type="float32", metadata={}, producer="")
     codes = sum(stored[name, quant.bits] for name, quant in recipe.weights.items())
@@ -110,7 +110,7 @@ def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
 def _stored_bytes(count: int, bits: int) -> int:
     """Bytes that so many codes of a width take in a file, measured on codes of which no two are alike."""
     from mptq_export.emit.builder import OnnxBuilder, value_info
-    from mptq_export.emit.weight_storage import store_weight
+    from mptq_export.emit.exact.weight_storage import store_weight
 
     builder = OnnxBuilder()
     codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, 1), np.int8)

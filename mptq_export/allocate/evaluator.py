@@ -10,8 +10,8 @@ from mptq_export.allocate.units import Widths
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.divergence import divergence
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.divergence import divergence
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Images that go through a block at once: the values of more do not stay in a CPU's caches.

@@ -12,8 +12,8 @@ from typing import IO, Any, Self
 
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
-from mptq_export.errors import MptqError
-from mptq_export.files import check_writable, write_atomic
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import check_writable, write_atomic
 
 
 def check_journal(path: Path, *, resume: bool, force: bool) -> None:

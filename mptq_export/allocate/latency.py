@@ -18,7 +18,7 @@ from mptq_export.allocate.units import Widths, layers
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.profile import WARM_UP, node_medians, record
 from mptq_export.capture.graph import Graph
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify.session import graph_input, open_session
 

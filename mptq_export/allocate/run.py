@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.greedy import Step
+from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.journal import check_journal
 from mptq_export.allocate.search import Found, Search, search
 from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.calibrate.run import Calibrated
-from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
-from mptq_export.request import WIDTHS
+from mptq_export.recipe.schema import WIDTHS
+from mptq_export.support.errors import MptqError
 
 #: Called after every accepted step with the mean widths of weights and activations.
 Tick = Callable[[Step, float, float], None]

@@ -1,7 +1,7 @@
 """A first estimate of what every width of every unit costs, from a few backward passes instead of one run a candidate.
 
 An error e of a layer's output changes the divergence of the outputs by about `(g . e)^2 / 2`, with g as in
-`quantize.importance`. Errors of different rows are taken as independent.
+`quantize.walk.row_importance`. Errors of different rows are taken as independent.
 """
 
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.divergence import hessian_draw
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.divergence import hessian_draw
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Random vectors an image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,

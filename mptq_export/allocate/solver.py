@@ -5,8 +5,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.sensitivity import Table
-from mptq_export.allocate.silence import silent_stdout
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.support.silence import silent_stdout
 
 
 def solve(units: list[Unit], table: Table, start: Widths, bits: range, constraints: list[Constraint]) -> Widths:

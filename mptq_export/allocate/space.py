@@ -12,14 +12,14 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.latency import Latency, measure_latency
 from mptq_export.allocate.sensitivity import Table, sensitivity_table
-from mptq_export.allocate.transforms import choose_transforms
+from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths, layers, pinned_widths, units
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
-from mptq_export.errors import MptqError
-from mptq_export.quantize.build import build_recipe, measured_importance
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.walk.walk import build_recipe, measured_importance
 from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.support.errors import MptqError
 
 #: At most so many calibration images measure the divergence; the others choose the quantizers of every width.
 IMAGES = 64

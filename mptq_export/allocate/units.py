@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Widths = dict[str, tuple[int, int]]
 """(weights, activations) of every layer by name."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.profile import OpTime, Profile, profile
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import graph_input, open_session, run_session
 
 _LOADS = 3

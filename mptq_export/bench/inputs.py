@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.inputs import random_inputs
 from mptq_export.verify.session import GraphInput, graph_input, load_onnx, open_session
 

@@ -8,7 +8,7 @@ from itertools import cycle, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.progress import Track, untracked
+from mptq_export.support.progress import Track, untracked
 
 Seconds = NDArray[np.float64]
 """(rounds,) wall-clock seconds."""

@@ -9,8 +9,8 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.bench.report import BenchReport, ModelReport
 from mptq_export.bench.size import file_bytes
-from mptq_export.errors import MptqError
-from mptq_export.progress import Track, untracked
+from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.reference import open_reference
 from mptq_export.verify.session import GraphInput, open_session, run_session
 

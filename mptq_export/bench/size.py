@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def file_bytes(path: Path) -> int:

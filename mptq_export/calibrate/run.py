@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
-from mptq_export.errors import MptqError
-from mptq_export.progress import Track, untracked
+from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import Track, untracked
 
 if TYPE_CHECKING:
     import torch
@@ -97,10 +97,11 @@ def calibrate(
 
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.batches import BATCHES, check_capture, probe_images
+    from mptq_export.capture.liveness import values_at_once
     from mptq_export.capture.trace import capture
     from mptq_export.data.source import open_calibration
-    from mptq_export.sizes import check_memory, check_weights_fit, values_at_once
-    from mptq_export.transform import prepare
+    from mptq_export.support.limits import check_memory, check_weights_fit
+    from mptq_export.transform.prepare import prepare
 
     check_weights_fit(model.parameters)
     device = torch_device(device)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 @dataclass

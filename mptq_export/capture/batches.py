@@ -13,7 +13,7 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.images import check_images
 from mptq_export.capture.trace import own
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 BATCHES = (1, 2, 3, 5)
 

@@ -11,7 +11,7 @@ import torch
 
 from mptq_export.capture.evaluate import Observer, compute, evaluate, patches
 from mptq_export.capture.graph import MOVEMENT, Graph, Node
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: Batch sizes that are followed: one that hides nothing in an even number, one that is no divisor of common sizes.
 _BATCHES = (3, 5)

@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Handler = Callable[["Tracer", fx.Node], Any]
 """Translates a node: to the name of a value, a tuple of names, or an object that only the next handler reads."""

@@ -17,8 +17,8 @@ from rich.progress import track
 
 from mptq_export.cli.isolated import isolate, why
 from mptq_export.cli.verbosity import is_quiet, is_verbose, verbosity_options
-from mptq_export.errors import MptqError, one_line
-from mptq_export.files import check_writable, write_atomic
+from mptq_export.support.errors import MptqError, one_line
+from mptq_export.support.files import check_writable, write_atomic
 
 EXIT_FAILED = 1
 """The work was done and its result is negative: a mismatch, a file that was changed."""

@@ -8,7 +8,7 @@ import click
 from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
 from mptq_export.cli.values import check_class_map
 from mptq_export.cli.verbosity import output
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 if TYPE_CHECKING:
     from mptq_export.data.images import ImageFolder
@@ -75,7 +75,7 @@ def main(
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
     from mptq_export.load.features import as_backbone, features_of
-    from mptq_export.report.hashes import sha256_of
+    from mptq_export.support.hashes import sha256_of
     from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
 
     metadata = metadata_of(load_onnx(model))

@@ -20,8 +20,8 @@ from mptq_export.cli.values import (
 )
 from mptq_export.cli.verbosity import output
 from mptq_export.data.reading import Reading
-from mptq_export.errors import MptqError
 from mptq_export.quantize.method import METHODS
+from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
 #: What a recipe has decided already: parameter and its option.
@@ -212,10 +212,10 @@ def main(
     _check_recipe_alone(recipe)
     _check_mixed(bool(mixed))
     from mptq_export.allocate.budget import Budget, check_budgets
-    from mptq_export.early import check_inputs
+    from mptq_export.export.early import check_inputs
+    from mptq_export.export.request import ExportRequest
+    from mptq_export.export.run import export_model
     from mptq_export.load.inputs import InputOptions
-    from mptq_export.pipeline import export_model
-    from mptq_export.request import ExportRequest
 
     request = ExportRequest(
         model=model,
@@ -251,7 +251,7 @@ def main(
         check_inputs(request)  # before the search imports torch
         from mptq_export.allocate.space import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
-        from mptq_export.mixed import export_mixed
+        from mptq_export.export.mixed import export_mixed
 
         settings = MixedSettings(budgets, mixed_range, tied, pins)
         lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
@@ -259,7 +259,7 @@ def main(
             results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)
     else:
         results = [export_model(request, progress, tell)]
-    from mptq_export.summary import show_summary, summary_json
+    from mptq_export.export.summary import show_summary, summary_json
 
     for result in results:
         tell(result.warnings)

@@ -35,9 +35,9 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """
     if len(exports) > _MOST:
         raise click.UsageError("One export, or two to compare.")
-    from mptq_export.files import check_writable
     from mptq_export.report.paths import comparison_path, onnx_path_of, report_path
     from mptq_export.report.write import write_comparison, write_report
+    from mptq_export.support.files import check_writable
 
     files = [onnx_path_of(path) for path in exports]
     out = out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))

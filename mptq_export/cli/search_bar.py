@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mptq_export.cli.verbosity import is_quiet, is_verbose
 
 if TYPE_CHECKING:
-    from mptq_export.allocate.greedy import Step
+    from mptq_export.allocate.greedy_mp import Step
 
 
 class SearchBar:

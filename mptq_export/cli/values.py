@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mptq_export.data.class_map import read_class_map
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: What Pillow and timm know; spelled out so that `--help` does not import them.
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mptq_export.data.pixel_range import check_range
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _WANTED = "one class a line, or JSON: a list of names, or an object of name and number, or of number and name"
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mptq_export.data.class_names import ClassNames
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 NAMES_KEY = "mptq.class_names"
 ORIGIN_KEY = "mptq.class_names_from"

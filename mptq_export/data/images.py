@@ -17,7 +17,7 @@ from mptq_export.data.classes import Numbering, number_folders
 from mptq_export.data.decode import Picture, read_picture
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.walk import find_images
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Pixels = NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mptq_export.data.class_map import names_in_order, read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import FOLDERS, Folder, number_folders
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 MAP = "class map"
 CHECKPOINT = "checkpoint"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Channels = NDArray[np.float64]
 """One value a channel."""

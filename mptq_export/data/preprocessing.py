@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _PREFIX = "preprocessing."
 _CROP_MODES = ("center", "squash", "border")

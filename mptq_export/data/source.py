@@ -15,7 +15,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.suspicions import Suspicions
 from mptq_export.data.synthetic import draw_leaves
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _CACHED = 256
 """Images whose pixels stay in memory (38 MB at 224x224), so that a second pass does not decode them again."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _IMAGES = frozenset(
     (

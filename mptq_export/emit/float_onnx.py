@@ -8,8 +8,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
-from mptq_export.files import write_atomic
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_atomic
 
 #: Largest difference of an output, relative to its largest value, that float32 reordering explains.
 TOLERANCE = 1e-3

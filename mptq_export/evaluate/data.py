@@ -13,7 +13,7 @@ from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.reading import exif_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _SHOWN = 10
 _OVERRULED = re.compile(r" of --\S+ is taken, not ")

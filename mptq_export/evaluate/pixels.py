@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import GraphInput
 
 Pixels = NDArray[np.uint8]

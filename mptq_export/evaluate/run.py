@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from mptq_export.errors import MptqError
 from mptq_export.evaluate.metrics import Labels, Logits, agreement, divergences, mean_interval, top_k
 from mptq_export.evaluate.numbering import misnumbered
 from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import graph_input, run_session
 
 Predict = Callable[[Pixels], Logits]

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from mptq_export.errors import MptqError
 from mptq_export.kit.manifest import KIND, MANIFEST
+from mptq_export.support.errors import MptqError
 
 
 def check_kit_folder(folder: Path, *, force: bool, outside: tuple[Path, ...] = ()) -> None:

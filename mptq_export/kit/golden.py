@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
 from mptq_export.kit.probes import Probe
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.difference import difference
 from mptq_export.verify.kernel_plan import read_kernel_plan
 from mptq_export.verify.reference import open_reference

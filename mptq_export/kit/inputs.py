@@ -12,7 +12,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import GraphInput, graph_input, open_session
 
 COUNT = 2

@@ -7,11 +7,11 @@ from typing import Any
 
 import timm
 
-from mptq_export.errors import MptqError
 from mptq_export.load.advice import advice, beside
 from mptq_export.load.checkpoint import Checkpoint
 from mptq_export.load.fit import Hint, shapes_of
 from mptq_export.load.infer import fitting_models
+from mptq_export.support.errors import MptqError
 
 
 @dataclass(frozen=True)

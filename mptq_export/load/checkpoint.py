@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from mptq_export.errors import MptqError
 from mptq_export.load.model_kwargs import check_model_kwargs
 from mptq_export.load.path import SAFETENSORS, check_checkpoint_path, is_zip
 from mptq_export.load.train_args import TrainingArgs, read_args
+from mptq_export.support.errors import MptqError
 
 _AVERAGES = ("state_dict_ema", "model_ema")
 _STATE_KEYS = (*_AVERAGES, "state_dict", "model")

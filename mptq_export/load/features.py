@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 if TYPE_CHECKING:
     from mptq_export.load.model import LoadedModel

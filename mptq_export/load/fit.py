@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Where a value comes from that the tensors show, for people.

@@ -15,9 +15,9 @@ import timm
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
 from mptq_export.load.fit import Fit, Hint, Shapes, build_meta, fit
 from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.support.errors import MptqError
 
 _FAMILIES = ("vision_transformer", "deit", "swin_transformer")
 _NOT_STORED = re.compile(r"\.(relative_position_index|attn_mask)$")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: The parts that are normalised or resampled, in the order of the summary; size and channels are the model's own.
 PARTS = ("mean", "std", "interpolation", "crop_pct", "crop_mode")

@@ -10,7 +10,6 @@ from timm.models import is_model_pretrained
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError, one_line
 from mptq_export.load.advice import beside
 from mptq_export.load.architecture import check_name, resolve_architecture
 from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of
@@ -23,7 +22,8 @@ from mptq_export.load.path import HUB
 from mptq_export.load.place import check_left_out, place
 from mptq_export.load.preprocess import Stated, resolve_input, unconfirmed
 from mptq_export.load.train_args import SOURCE as ARGS
-from mptq_export.sizes import check_memory
+from mptq_export.support.errors import MptqError, one_line
+from mptq_export.support.limits import check_memory
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: They make timm read other files, ask the network or import what they name.
 _FORBIDDEN = frozenset(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mptq_export.errors import MptqError
 from mptq_export.load.advice import beside, config_of
+from mptq_export.support.errors import MptqError
 
 HUB = "timm:"
 """What names of pretrained weights begin with."""

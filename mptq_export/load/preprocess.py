@@ -8,8 +8,8 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
 from mptq_export.load.inputs import PARTS, option_of, short
+from mptq_export.support.errors import MptqError
 
 
 @dataclass(frozen=True)

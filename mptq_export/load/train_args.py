@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mptq_export.errors import MptqError
 from mptq_export.load.inputs import option_of
+from mptq_export.support.errors import MptqError
 
 SOURCE = "the checkpoint's args"
 #: What `timm.create_model` calls an argument, and what `args` call it.

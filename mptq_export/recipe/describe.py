@@ -1,6 +1,6 @@
 """Decisions in a few words, for the report and for the ONNX file's doc strings."""
 
-from mptq_export.recipe.levels import level_regions
+from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Smoothing, WeightQuant
 
 

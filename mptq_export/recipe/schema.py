@@ -86,6 +86,9 @@ class Smoothing:
     reason: str = ""
 
 
+#: Bit-widths that codes can have.
+WIDTHS = range(2, 9)
+
 #: How a claim's value stands to its limit.
 RELATIONS = ("at most", "at least")
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region, Smoothing, WeightQuant
+from mptq_export.support.errors import MptqError
 
 #: Floats end at 2 ** 127; a grid beyond is no grid.
 _LARGEST_EXPONENT = 126

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mptq_export.errors import MptqError
-from mptq_export.report.typed import from_json
+from mptq_export.support.errors import MptqError
+from mptq_export.support.typed_json import from_json
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pygal
 from markupsafe import Markup
 from pygal.style import Style
 
-from mptq_export.recipe.levels import level_regions
+from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.report.evidence import ChannelRanges, ValueHistogram
 from mptq_export.report.front import Front

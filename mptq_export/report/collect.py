@@ -10,14 +10,14 @@ import torch
 
 from mptq_export import __version__
 from mptq_export.data.reading import Reading
-from mptq_export.errors import MptqError
-from mptq_export.files import write_atomic
 from mptq_export.load.inputs import input_text
-from mptq_export.progress import Track
 from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
-from mptq_export.report.hashes import sha256_of
 from mptq_export.report.observe import Observed, observe, spread
 from mptq_export.report.paths import evidence_path, onnx_path_of
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_atomic
+from mptq_export.support.hashes import sha256_of
+from mptq_export.support.progress import Track
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph

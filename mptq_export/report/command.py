@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mptq_export.allocate.space import MixedSettings
-    from mptq_export.request import ExportRequest
+    from mptq_export.export.request import ExportRequest
 
 
 def command_of(request: "ExportRequest", mixed: "MixedSettings | None" = None) -> str:

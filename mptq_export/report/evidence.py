@@ -9,8 +9,8 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mptq_export.errors import MptqError
-from mptq_export.report.typed import from_json
+from mptq_export.support.errors import MptqError
+from mptq_export.support.typed_json import from_json
 from mptq_export.verify.kernel_plan import KernelPlan
 
 #: Raised when a stored file changes its meaning.

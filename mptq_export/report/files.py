@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import Claim, Recipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
 from mptq_export.report.evidence import Evidence, Kernel, kernels_of, read_evidence
 from mptq_export.report.front import Front, read_front
-from mptq_export.report.hashes import sha256_of
 from mptq_export.report.paths import evidence_path, onnx_path_of
-from mptq_export.report.typed import from_json
+from mptq_export.support.errors import MptqError
+from mptq_export.support.hashes import sha256_of
+from mptq_export.support.typed_json import from_json
 
 Read = TypeVar("Read")
 

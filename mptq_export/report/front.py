@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.schema import Recipe
-from mptq_export.report.typed import from_json
+from mptq_export.support.errors import MptqError
+from mptq_export.support.typed_json import from_json
 
 #: Mean widths in the `bits` of a recipe that was searched.
 MEANS = re.compile(r"mean ([\d.]+)/([\d.]+)")

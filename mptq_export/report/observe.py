@@ -1,6 +1,6 @@
 """Float and quantized model side by side on a few images: errors, channel ranges, histograms.
 
-The walk is that of `quantize.build`, with all quantizers known. Memory holds the values that are still to be read.
+The walk is that of `quantize.walk.walk`, with all quantizers known. Memory holds the values that are still to be read.
 """
 
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import WEIGHTED, Graph, Node
-from mptq_export.progress import Track
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
+from mptq_export.support.progress import Track
 
 #: Images that are observed, spread over the calibration set.
 IMAGES = 8

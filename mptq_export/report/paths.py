@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _RECIPE = ".recipe.json"
 

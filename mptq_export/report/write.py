@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mptq_export.files import write_atomic
 from mptq_export.report.compare import compare_page
 from mptq_export.report.files import read_export
 from mptq_export.report.page import report_page
 from mptq_export.report.paths import report_path
+from mptq_export.support.files import write_atomic
 
 
 def write_report(named: Path, out: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: The entry of a file's metadata.
 OLDEST_KEY = "mptq.min_onnxruntime"

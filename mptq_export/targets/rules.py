@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import onnx
 
 from mptq_export.emit.builder import OPSET
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
 

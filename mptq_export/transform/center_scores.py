@@ -10,7 +10,7 @@ import torch
 from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: Largest change of a softmax that rounding a constant to float32 again may explain.
 _TOLERANCE = 1e-6

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from kernels_ref import Kernel
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.numbering import MOVES, SELECTS, Number, Numbering, as_unsigned, digest
 
 Array = NDArray[Any]

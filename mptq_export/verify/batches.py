@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.session import GraphInput
 

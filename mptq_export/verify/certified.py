@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from mptq_export.quantize.assumption import assumed
-from mptq_export.quantize.certify import MARGIN
+from mptq_export.quantize.certification.assumption import assumed
+from mptq_export.quantize.certification.certify import MARGIN
 from mptq_export.verify.difference import Difference
 
 _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
@@ -47,7 +47,7 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
 
 
 def function_name(node: onnx.NodeProto) -> str:
-    """The name of a transcendental, as `mptq_export.quantize.assumption.assumed` knows it."""
+    """The name of a transcendental, as `mptq_export.quantize.certification.assumption.assumed` knows it."""
     if node.op_type == "Gelu" and any(entry.name == "approximate" and entry.s == b"tanh" for entry in node.attribute):
         return "gelu_tanh"
     return node.op_type.lower()

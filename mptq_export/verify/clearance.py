@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from kernels_ref import InterpreterError
-from mptq_export.quantize.assumption import largest_error
-from mptq_export.quantize.certify import MARGIN, boundary_distances
+from mptq_export.quantize.certification.assumption import largest_error
+from mptq_export.quantize.certification.certify import MARGIN, boundary_distances
 from mptq_export.verify.certified import function_name
 
 #: The values here are rounded to float32: a part of them, and so many steps of 256.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError, Kernel
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.agreement import Plan, refuse_undefined
 from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.certified import certified_tables, table_difference

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import GraphInput, declared_input, metadata_of
 
 Array = NDArray[Any]

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter, InterpreterError
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import one_line
 
 Feed = dict[str, NDArray[Any]]

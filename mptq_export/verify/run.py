@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from mptq_export.progress import Track, untracked
+from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs import InputSet, probe_sources

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from kernels_ref import InterpreterError, read_model
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.rare_types import RARE_TYPES, to_array
 
 RUNTIME_ERRORS: tuple[type[Exception], ...] = (

@@ -3,7 +3,7 @@
 import pytest
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from tiny_models import prepared, recipe
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.greedy import Limit
+from mptq_export.allocate.greedy_mp import Limit
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Unit, layers
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 
 #: Two layers with weights and a matmul: 100 and 300 weights; 1000, 500 and 500 multiply-accumulates.
 SMALL = Costs({"a": 100, "b": 300}, {"a": 1000, "b": 500, "m": 500})

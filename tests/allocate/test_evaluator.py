@@ -17,7 +17,7 @@ from mptq_export.allocate.units import Widths, layers, units
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Node
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
 
 BITS = range(3, 7)

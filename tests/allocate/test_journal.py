@@ -8,7 +8,7 @@ import pytest
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 FIRST: Widths = {"a": (8, 8), "b": (8, 8)}
 SECOND: Widths = {"a": (8, 7), "b": (8, 8)}

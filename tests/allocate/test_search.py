@@ -11,16 +11,16 @@ from quantize.helpers import digits
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.greedy import Step
+from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.search import Search, search
 from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.errors import MptqError
 from mptq_export.quantize.method import BEST, PAPER, Method
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
+from mptq_export.support.errors import MptqError
 
 #: Narrow first: results come in the order of the budgets, whatever order the search meets them in.
 BUDGETS = ("4", "5")

@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import ctypes, os
-from mptq_export.allocate.silence import silent_stdout
+from mptq_export.support.silence import silent_stdout
 libc = ctypes.CDLL("ucrtbase" if os.name == "nt" else None)
 print("before")
 libc.printf(b"early\\n")
@@ -23,13 +23,13 @@ def test_only_what_is_printed_inside_is_lost():
 
 
 def test_a_process_without_a_stdout():
-    script = "import os; os.close(1)\nfrom mptq_export.allocate.silence import silent_stdout\n"
+    script = "import os; os.close(1)\nfrom mptq_export.support.silence import silent_stdout\n"
     script += "with silent_stdout():\n    pass"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_an_error_passes_and_stdout_is_back():
-    script = "from mptq_export.allocate.silence import silent_stdout\ntry:\n    with silent_stdout():\n        1 / 0\n"
+    script = "from mptq_export.support.silence import silent_stdout\ntry:\n    with silent_stdout():\n        1 / 0\n"
     script += "except ZeroDivisionError:\n    print('back')"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout == "back\n"

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import prepared
 
 from mptq_export.allocate.units import Unit, layers, pinned_widths, units
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 #: [N, K] of the layers of a block.
 BLOCK = {"attn.qkv": (96, 32), "attn.proj": (32, 32), "mlp.fc1": (128, 32), "mlp.fc2": (32, 128)}

@@ -9,8 +9,8 @@ from PIL import Image
 from tiny_models import KINDS, images, pixels, tiny
 
 from mptq_export.emit.float_onnx import write_float_onnx
-from mptq_export.pipeline import export_model
-from mptq_export.request import ExportRequest
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import export_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
 

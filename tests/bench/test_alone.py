@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mptq_export.bench.alone import measure_alone, peak_memory
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def test_load_memory_and_profile(exported: Path):

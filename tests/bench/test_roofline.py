@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from roofline import main, measure, single
 
 from mptq_export.bench.inputs import feed_of, read_spec
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.session import open_session, run_session
 

@@ -9,7 +9,7 @@ from mptq_export.calibrate.sites import score_path, sites
 from mptq_export.calibrate.statistics import Range, collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,11 +11,11 @@ from mptq_export.capture.batches import check_capture, largest_change, probe_ima
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.images import image_digits
 from mptq_export.capture.trace import capture
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
-from mptq_export.quantize.build import build_recipe
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
-from mptq_export.transform import prepare
+from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.support.errors import MptqError
+from mptq_export.transform.prepare import prepare
 
 TOWERS = {
     "images first": lambda: Tower(batch_first=True, tokens_first=False),

@@ -259,7 +259,7 @@ def test_a_finished_search_is_not_measured_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mptq_export.mixed.written", full)
+        patch.setattr("mptq_export.export.mixed.written", full)
         assert mixed(work).exit_code != 0
     cut(1)
     result = mixed(work, "--resume")

@@ -13,9 +13,9 @@ from captured import Captures
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, images, pixels, tiny
 
-from mptq_export.files import write_together
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe, recipe_writers
+from mptq_export.support.files import write_together
 from mptq_export.verify.session import open_session
 
 from .conftest import filled

@@ -12,9 +12,9 @@ import torch
 from onnx import helper, numpy_helper
 from tiny_models import CLASSES, images
 
-from mptq_export import write
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.selfcheck import FEWEST, check_counts, check_inputs
+from mptq_export.export import write
+from mptq_export.export.selfcheck import FEWEST, check_counts, check_inputs
 from mptq_export.verify import compare
 
 from .helpers import KIND, run

@@ -9,8 +9,8 @@ import functions
 import numpy as np
 import pytest
 
-from mptq_export.quantize.assumption import assumed
-from mptq_export.quantize.certify import activation
+from mptq_export.quantize.certification.assumption import assumed
+from mptq_export.quantize.certification.certify import activation
 
 TOOL = Path(functions.__file__)
 

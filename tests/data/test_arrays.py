@@ -7,7 +7,7 @@ import pytest
 
 from mptq_export.data.arrays import open_inputs
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 SIZE = (3, 4, 5)
 IMAGENET = Preprocessing(SIZE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -8,7 +8,7 @@ import pytest
 from timm.data.readers.class_map import load_class_map
 
 from mptq_export.data.class_map import names_in_order, read_class_map
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def written(path: Path, content: Any) -> Path:

@@ -10,7 +10,7 @@ from timm.data import ImageDataset, ImageNetInfo
 
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import class_order, classes_of_file, number_folders
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 ROOT = Path("val")
 

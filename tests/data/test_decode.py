@@ -11,7 +11,7 @@ from timm.data import ImageDataset
 from mptq_export.data.decode import read_picture
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def brightness(images: ImageFolder, size: int = 3) -> list[int]:

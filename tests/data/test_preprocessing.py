@@ -9,7 +9,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:

@@ -11,7 +11,7 @@ from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def all_of(source: CalibrationSource, size: int = 3) -> np.ndarray:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from tiny_models import quantized
 
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, Method
 from mptq_export.recipe.schema import Recipe
 

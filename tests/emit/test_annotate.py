@@ -6,7 +6,7 @@ import onnx
 import pytest
 from tiny_models import KINDS, quantized
 
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import PAPER
 from mptq_export.recipe.contents import contents_of
 from mptq_export.recipe.schema import Recipe

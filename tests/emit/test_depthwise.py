@@ -10,11 +10,11 @@ import torch
 from tiny_models import images, prepared, quantized
 
 from mptq_export.calibrate.sites import sites
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Region
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.session import open_session
 
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, quantized_anew, recipe, size, tiny
 
-from mptq_export.emit import residual, weight_storage
-from mptq_export.emit.emitter import emit
-from mptq_export.quantize.code_range import PAIR_LIMIT
+from mptq_export.emit.exact import residual, weight_storage
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
+from mptq_export.quantize.weights.code_range import PAIR_LIMIT
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
 from mptq_export.verify.session import open_session

@@ -10,9 +10,9 @@ from tiny_models import FAMILIES, captured, images, prepared, quantized, tiny
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import WEIGHTED
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
 from mptq_export.verify.session import open_session

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.emit import layer_norm
 from mptq_export.emit.builder import FLOAT, value_info
-from mptq_export.emit.emitter import Emitter
-from mptq_export.emit.forms import Floats
-from mptq_export.quantize.whole import grid_norm
+from mptq_export.emit.exact import layer_norm
+from mptq_export.emit.exact.emitter import Emitter
+from mptq_export.emit.exact.forms import Floats
+from mptq_export.quantize.simulation.exact_sums import grid_norm
 from mptq_export.recipe.schema import Claim, Recipe
 from mptq_export.verify.session import open_session
 

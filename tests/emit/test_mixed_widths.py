@@ -12,10 +12,10 @@ from tiny_models import KINDS, images, prepared, quantized
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph
-from mptq_export.emit.emitter import emit
-from mptq_export.quantize.build import Widths
-from mptq_export.quantize.fake import codes
-from mptq_export.quantize.weights import dequantized
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.simulation.fake_quantize import codes
+from mptq_export.quantize.walk.walk import Widths
+from mptq_export.quantize.weights.codes import dequantized
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from tiny_models import images, quantized
 
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
 from mptq_export.targets.preconditions import preconditions
 from mptq_export.verify.compare import verify_model

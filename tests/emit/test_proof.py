@@ -11,13 +11,13 @@ import torch
 from tiny_models import KINDS, images, prepared, quantized, recipe
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.emit.emitter import Emitter, emit
-from mptq_export.emit.forms import Floats
-from mptq_export.emit.proof import Proof
-from mptq_export.emit.residual import snap
-from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import MARGIN, Results, activation_results
+from mptq_export.emit.exact.emitter import Emitter, emit
+from mptq_export.emit.exact.forms import Floats
+from mptq_export.emit.exact.proof import Proof
+from mptq_export.emit.exact.residual import snap
+from mptq_export.quantize.certification.certify import MARGIN, Results, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 
 from .conftest import Emitted

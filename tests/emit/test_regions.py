@@ -12,14 +12,14 @@ from onnx import TensorProto
 from tiny_models import images, quantized
 
 from kernels_ref import Interpreter
-from mptq_export.emit import quantizer
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
-from mptq_export.quantize.certify import certify_attention
-from mptq_export.quantize.fake import codes
-from mptq_export.quantize.levels import layouts
+from mptq_export.emit.exact import quantizer
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.activations.opt_m import layouts
+from mptq_export.quantize.certification.certify import certify_attention
+from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe, Region
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
 from mptq_export.verify.session import open_session

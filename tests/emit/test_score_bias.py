@@ -13,13 +13,13 @@ from torch import nn
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
-from mptq_export.emit.emitter import emit
-from mptq_export.quantize.build import build_recipe
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
 from mptq_export.quantize.method import MINMAX
-from mptq_export.quantize.score_bias import ScoreConstants, added_span
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.recipe.schema import Recipe
-from mptq_export.transform import prepare
+from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
 from mptq_export.verify.session import open_session

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from tiny_models import images, quantized
 
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
 
 CASES = [("vit", (8, 8)), ("vit", (4, 4)), ("swin", (8, 8)), ("levit", (8, 8)), ("crossvit", (8, 8)), ("cait", (4, 8))]

@@ -7,7 +7,7 @@ import pytest
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tiny_models import quantized
 
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
 
 

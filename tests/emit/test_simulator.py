@@ -12,11 +12,11 @@ from tiny_models import KINDS, images, quantized
 from kernels_ref import Interpreter
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.emit.emitter import Emitter, emit
-from mptq_export.emit.forms import Codes
-from mptq_export.quantize.build import Widths
-from mptq_export.quantize.fake import codes
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.emit.exact.emitter import Emitter, emit
+from mptq_export.emit.exact.forms import Codes
+from mptq_export.quantize.simulation.fake_quantize import codes
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.walk.walk import Widths
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify.session import open_session
 

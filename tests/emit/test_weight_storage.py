@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.weight_storage import _NODES, pack_bits, store_weight
+from mptq_export.emit.exact.weight_storage import _NODES, pack_bits, store_weight
 from mptq_export.verify.session import open_session
 
 

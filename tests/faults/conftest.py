@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import KINDS, tiny
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.session import load_onnx
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from mptq_export.cli.common import MptqCommand
 from mptq_export.cli.export import main
-from mptq_export.errors import MptqError
-from mptq_export.files import write_together
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_together
 
 from .conftest import visible, whole
 

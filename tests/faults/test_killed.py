@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from mptq_export.cli.export import main
-from mptq_export.files import write_together
-from mptq_export.pipeline import ExportResult, written
+from mptq_export.export.run import ExportResult, written
+from mptq_export.support.files import write_together
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.session import load_onnx
 
@@ -101,7 +101,7 @@ def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(
         return written(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("mptq_export.mixed.written", once)
+        patch.setattr("mptq_export.export.mixed.written", once)
         assert search() == 130
     first = visible(work / "out")
     assert {"m.3.5.onnx", "m.search.jsonl"} <= set(first) and "m.3.onnx" not in first

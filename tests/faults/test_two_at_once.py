@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mptq_export.errors import MptqError
-from mptq_export.files import check_writable, write_together
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import check_writable, write_together
 
 from .conftest import finish, start, whole
 
@@ -18,7 +18,7 @@ SIZE = 20_000
 WRITE_OFTEN = """
 import sys
 from pathlib import Path
-from mptq_export.files import write_together
+from mptq_export.support.files import write_together
 
 folder, letter, names, size = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(), int(sys.argv[4])
 for _ in range(50):

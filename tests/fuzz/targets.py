@@ -15,15 +15,15 @@ from tiny_models import KINDS, quantized, tiny
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.cli.verify import main as verify
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
-from mptq_export.files import write_together
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.export.replay import replay_settings
+from mptq_export.export.write import tie
 from mptq_export.load.model import load_model
 from mptq_export.recipe.store import read_recipe, recipe_writers
-from mptq_export.replay import replay_settings
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_together
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.session import load_onnx
-from mptq_export.write import tie
 
 from . import damage
 

@@ -15,12 +15,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, tiny
 
-from mptq_export.errors import MptqError
-from mptq_export.files import write_together
 from mptq_export.load.checkpoint import read_checkpoint
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.model import load_model
 from mptq_export.recipe.store import read_recipe, recipe_writers
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_together
 
 ARCH, KWARGS = KINDS["vit"]
 

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import pixels, quantized
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.emit.emitter import emit
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.kit.inputs import calibration_inputs
 from mptq_export.kit.probes import find_probes
 from mptq_export.kit.write import write_kit

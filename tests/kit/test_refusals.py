@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from mptq_export.cli.export import main
-from mptq_export.errors import MptqError
+from mptq_export.export.mixed import mixed_kits
 from mptq_export.kit import golden
 from mptq_export.kit.write import write_kit
-from mptq_export.mixed import mixed_kits
+from mptq_export.support.errors import MptqError
 
 INPUTS = [np.zeros((1, 3, 32, 32), np.float32), np.ones((1, 3, 32, 32), np.float32)]
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mptq_export.errors import MptqError
 from mptq_export.load.model import load_model
+from mptq_export.support.errors import MptqError
 
 NAME = "vit_tiny_patch16_224"
 KWARGS: dict[str, Any] = {

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from mptq_export.errors import MptqError
 from mptq_export.load.architecture import Architecture, resolve_architecture
 from mptq_export.load.checkpoint import Checkpoint
 from mptq_export.load.fit import build_meta, fit, shapes_of
+from mptq_export.support.errors import MptqError
 
 
 def checkpoint(tensors: dict[str, torch.Tensor], **about: Any) -> Checkpoint:

@@ -10,9 +10,9 @@ import timm
 import torch
 from torch import nn
 
-from mptq_export.errors import MptqError
 from mptq_export.load.inputs import InputOptions, input_options
 from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.support.errors import MptqError
 
 NAME = "vit_tiny_patch16_224"
 BUILT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 1, "num_heads": 6}

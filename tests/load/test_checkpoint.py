@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mptq_export.errors import MptqError
 from mptq_export.load.checkpoint import read_checkpoint
+from mptq_export.support.errors import MptqError
 
 
 class RunsCode:

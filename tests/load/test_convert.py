@@ -9,10 +9,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mptq_export.errors import MptqError
 from mptq_export.load.convert import convert
 from mptq_export.load.harmless import reason_of
 from mptq_export.load.model import load_model
+from mptq_export.support.errors import MptqError
 
 DINO = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0}
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2, "num_classes": 5}

@@ -12,11 +12,11 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
 from mptq_export.data.images import ImageFolder
 from mptq_export.load.model import load_model
-from mptq_export.quantize.build import build_recipe
-from mptq_export.quantize.hessian import Hessian
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.recipe.schema import ActivationQuant, Recipe
-from mptq_export.transform import prepare
+from mptq_export.transform.prepare import prepare
 
 _DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 

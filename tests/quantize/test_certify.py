@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mptq_export.errors import MptqError
-from mptq_export.quantize.activations import MASKED_STEPS
-from mptq_export.quantize.assumption import DIVISION, assumed
-from mptq_export.quantize.certify import (
+from mptq_export.quantize.activations.opt_m import layouts
+from mptq_export.quantize.activations.search import MASKED_STEPS
+from mptq_export.quantize.certification.assumption import DIVISION, assumed
+from mptq_export.quantize.certification.certify import (
     MARGIN,
     Results,
     activation_results,
@@ -21,8 +21,8 @@ from mptq_export.quantize.certify import (
     region_margin,
     short_scale,
 )
-from mptq_export.quantize.levels import layouts
 from mptq_export.recipe.schema import ActivationQuant, Region
+from mptq_export.support.errors import MptqError
 
 from .helpers import levels_of
 

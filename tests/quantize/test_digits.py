@@ -7,7 +7,7 @@ import torch
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.quantize.method import BEST, MINMAX, PAPER
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
 
 from .helpers import digits
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mptq_export.quantize import histogram as module
-from mptq_export.quantize.histogram import Histogram
+from mptq_export.quantize.activations import histogram as module
+from mptq_export.quantize.activations.histogram import Histogram
 
 
 def value_and_weights(rows: int = 700) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

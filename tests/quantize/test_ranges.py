@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.activations import activation
-from mptq_export.quantize.fake import fake_quantize
-from mptq_export.quantize.histogram import Histogram
-from mptq_export.quantize.ranges import (
+from mptq_export.quantize.activations.histogram import Histogram
+from mptq_export.quantize.activations.ranges import (
     affine,
     best_affine,
     best_argument,
@@ -20,7 +19,8 @@ from mptq_export.quantize.ranges import (
     observed,
     symmetric,
 )
-from mptq_export.quantize.sample import Sample
+from mptq_export.quantize.activations.sample import Sample
+from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant
 
 RANGES = {

@@ -6,8 +6,8 @@ import torch
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.quantize.method import MINMAX
-from mptq_export.quantize.reconstruct import reconstruct
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.weights.reconstruct import reconstruct
 
 from .helpers import digits
 

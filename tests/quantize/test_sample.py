@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mptq_export.quantize.sample import Sample, drawn_rows
+from mptq_export.quantize.activations.sample import Sample, drawn_rows
 
 MANY = 6000
 

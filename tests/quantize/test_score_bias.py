@@ -8,7 +8,7 @@ import torch
 from tiny_models import prepared
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.quantize.score_bias import ScoreConstants, added_span
+from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
 from mptq_export.transform.center_scores import center_scores
 
 SCALE = 0.05

@@ -5,9 +5,9 @@ import torch
 from tiny_models import KINDS, images, prepared, quantized, quantized_anew
 
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.quantize import build as module
 from mptq_export.quantize.method import BEST, MINMAX, PAPER
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.walk import walk as module
 
 ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
 

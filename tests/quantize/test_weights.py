@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mptq_export.errors import MptqError
-from mptq_export.quantize.code_range import PAIR_LIMIT, CodeRange
-from mptq_export.quantize.hessian import Hessian
-from mptq_export.quantize.rounding import descended, propagated
-from mptq_export.quantize.weights import dequantized, pair_sums, quantize_weight
+from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
+from mptq_export.quantize.weights.codes import dequantized, pair_sums, quantize_weight
+from mptq_export.quantize.weights.gptq import descended, propagated
+from mptq_export.quantize.weights.hessian import Hessian
+from mptq_export.support.errors import MptqError
 
 from .helpers import correlated, hessian_error, second_moment
 

@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tiny_models import quantized, recipe
 
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
-from mptq_export.files import write_together
+from mptq_export.emit.exact.emitter import emit
 from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region
 from mptq_export.recipe.store import layer_bits, read_recipe, recipe_paths, recipe_writers, to_json
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_together
 
 QKV = "blocks.0.attn.qkv"
 

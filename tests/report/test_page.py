@@ -10,11 +10,11 @@ import onnx
 import pytest
 from cli.helpers import run
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
 from mptq_export.report.files import read_export
 from mptq_export.report.page import report_page
+from mptq_export.support.errors import MptqError
 
 VOID = {"meta", "link", "br", "rect", "path", "circle", "line"}
 LAYERS = [f"blocks.{i}.{layer}" for i in (0, 1) for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]

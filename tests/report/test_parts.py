@@ -16,8 +16,9 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.space import MixedSettings
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import USUAL
-from mptq_export.quantize.fake import fake_quantize
-from mptq_export.recipe.levels import level_regions
+from mptq_export.export.request import ExportRequest
+from mptq_export.quantize.simulation.fake_quantize import fake_quantize
+from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
 from mptq_export.report.command import command_of
@@ -26,8 +27,7 @@ from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogra
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
-from mptq_export.report.typed import from_json
-from mptq_export.request import ExportRequest
+from mptq_export.support.typed_json import from_json
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
 

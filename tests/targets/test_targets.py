@@ -7,8 +7,8 @@ import onnx
 import pytest
 from tiny_models import images
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.store import read_recipe
+from mptq_export.support.errors import MptqError
 from mptq_export.targets import rules
 from mptq_export.targets.rules import check_target, storage_for
 from mptq_export.targets.table import TARGETS

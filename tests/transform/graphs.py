@@ -7,7 +7,7 @@ from tiny_models import captured
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.transform import PASSES
+from mptq_export.transform.prepare import PASSES
 
 TOLERANCE = 2e-5
 

@@ -5,7 +5,7 @@ from tiny_models import MEAN, STD, images, pixels, prepared
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.transform import fold_normalisation
+from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.hoist_slices import hoist_slices
 
 from .graphs import chain, values

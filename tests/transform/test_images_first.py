@@ -11,8 +11,8 @@ from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.graph import WEIGHTED
 from mptq_export.capture.images import ImageDigit, image_digits, images_lead
 from mptq_export.capture.trace import capture
-from mptq_export.transform import prepare
 from mptq_export.transform.images_first import images_first
+from mptq_export.transform.prepare import prepare
 
 
 class Tables(nn.Module):

@@ -5,8 +5,9 @@ from tiny_models import KINDS, MEAN, STD, captured, images, tiny
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.errors import MptqError
-from mptq_export.transform import PASSES, fold_normalisation, prepare
+from mptq_export.support.errors import MptqError
+from mptq_export.transform.fold_normalisation import fold_normalisation
+from mptq_export.transform.prepare import PASSES, prepare
 
 from .graphs import same, until
 
@@ -46,6 +47,6 @@ def test_prepare_refuses_a_rewrite_that_changes_the_function(monkeypatch: pytest
         norm = next(node for node in graph if node.op == "layer_norm")
         return graph.updated({norm.name: Node(**{**norm.__dict__, "attrs": {"eps": 1.0}})})
 
-    monkeypatch.setattr("mptq_export.transform.PASSES", (spoil,))
+    monkeypatch.setattr("mptq_export.transform.prepare.PASSES", (spoil,))
     with pytest.raises(MptqError, match="the rewrite spoil changed the output by"):
         prepare(captured("vit"), images("vit", 2))

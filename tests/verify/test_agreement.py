@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from kernels_ref import Interpreter
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.agreement import Plan
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
 from mptq_export.cli.verify import main
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.run import verify

@@ -15,7 +15,7 @@ from PIL import Image
 from mptq_export.cli.common import MptqCommand, progress, warn
 from mptq_export.cli.verify import main
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 from .graphs import extreme_weights, linear_model, safe_weights, save
 

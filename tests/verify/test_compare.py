@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kernels_ref import Interpreter
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.inputs import InputSet, describe_inputs, probe_sources, random_inputs
 from mptq_export.verify.probes import space_of
 from mptq_export.verify.session import GraphInput

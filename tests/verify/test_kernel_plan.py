@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan, read_kernel_plan
 
 from .graphs import extreme_weights, linear_model, safe_weights, save

@@ -19,14 +19,14 @@ from onnx import TensorProto, numpy_helper
 from tiny_models import quantized
 
 from mptq_export.cli.verify import main
-from mptq_export.emit.emitter import emit
-from mptq_export.errors import MptqError
-from mptq_export.files import write_together
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.export.write import tie
 from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import recipe_writers
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import write_together
 from mptq_export.verify.origin import check_contents, check_recipe
-from mptq_export.write import tie
 
 KINDS = ("vit", "swin")
 ROLES = {"DequantizeLinear": {1: "scale", 2: "zero point"}, "QuantizeLinear": {1: "scale", 2: "zero point"}}

@@ -22,9 +22,9 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.cli.export import bits_from
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
-from mptq_export.quantize.build import build_recipe
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
-from mptq_export.quantize.simulate import Simulator
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.walk.walk import build_recipe
 
 #: In the order in which they are added.
 TECHNIQUES = {

@@ -26,8 +26,8 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
 from mptq_export.data.source import open_calibration
-from mptq_export.errors import MptqError
 from mptq_export.quantize.method import BEST
+from mptq_export.support.errors import MptqError
 
 
 @click.command(help=__doc__)

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
-from mptq_export.allocate.greedy import Limit, Measure, greedy
+from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
 from mptq_export.allocate.solver import solve
 from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths

@@ -36,12 +36,12 @@ from mptq_export.cli.common import MptqCommand, json_option, progress, write_jso
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.source import open_calibration
-from mptq_export.errors import MptqError
 from mptq_export.evaluate.run import evaluate
+from mptq_export.export.mixed import export_mixed
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import export_model
 from mptq_export.load.model import load_model
-from mptq_export.mixed import export_mixed
-from mptq_export.pipeline import export_model
-from mptq_export.request import ExportRequest
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
 

@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mptq_export.errors import MptqError
 from mptq_export.recipe.store import read_recipe
+from mptq_export.support.errors import MptqError
 
 _BLOCK = re.compile(r"(?<=blocks\.)\d+")
 

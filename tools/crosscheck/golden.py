@@ -23,7 +23,7 @@ from cpu import cpu_features
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.inputs import random_inputs
 from mptq_export.verify.session import GraphInput, graph_input, load_onnx, metadata_of, open_session
 

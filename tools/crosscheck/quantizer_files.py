@@ -33,7 +33,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 from quantizer_models import MODELS
 
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
 

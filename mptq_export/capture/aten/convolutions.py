@@ -9,7 +9,7 @@ from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def conv2d(tracer: Tracer, node: fx.Node) -> str:

@@ -8,7 +8,7 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 aten = torch.ops.aten
 

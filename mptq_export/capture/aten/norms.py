@@ -11,7 +11,7 @@ from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 _BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 

@@ -13,7 +13,7 @@ from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.aten.resizing import resized
 from mptq_export.capture.graph import NCHW, Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 
 def linear(tracer: Tracer, node: fx.Node) -> str:

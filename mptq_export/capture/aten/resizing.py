@@ -11,7 +11,7 @@ from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.trace import Tracer, module_path, shape_of
-from mptq_export.errors import MptqError
+from mptq_export.support.errors import MptqError
 
 Resize = Callable[[torch.Tensor, int], torch.Tensor]
 """Gives the last axis of a map of four axes another size."""

@@ -1,0 +1,112 @@
+"""Float values -> uint8 codes: one QuantizeLinear, or one for every region of scale ratio 2^m.
+
+A region's levels are `zero_point + (k << m)` for `first <= k <= last`. Each region is quantized by itself:
+
+    QuantizeLinear(x, step * 2^m, z)        k + z, where z = max(-first, 0): uint8 ends at 0
+    Clip                                    to the region's own k
+    DequantizeLinear(2^m, first + z)        (k - first) << m, a whole number of codes
+
+and the regions are added up, two at a time: `QuantizeLinear(Add(a, b), 1, 0)`. Nothing is rounded there, because both
+are whole and their sum is a code. onnxruntime runs DequantizeLinear, DequantizeLinear, Add, QuantizeLinear as one
+QLinearAdd, whose float32 products with powers of two are exact too.
+"""
+
+import numpy as np
+
+from mptq_export.emit.builder import OnnxBuilder
+from mptq_export.emit.exact.proof import Proof
+from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.recipe.schema import ActivationQuant, Region
+from mptq_export.support.errors import MptqError
+
+#: Least and greatest value, in steps of the quantizer.
+Span = tuple[float, float]
+
+EVERYTHING: Span = (-np.inf, np.inf)
+
+#: A value less than this beyond the last step is rounded to it, by any runtime that keeps the margin.
+INSIDE = 0.5 - MARGIN
+
+
+def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str, span: Span = EVERYTHING) -> str:
+    """The codes of a float tensor.
+
+    Args:
+        onnx: the graph under construction.
+        x: float32 tensor.
+        step: number in `x` that one code of the fine grid stands for.
+        quant: zero point, range and regions; its scale is in `step` already.
+        name: name of the codes.
+        span: least and greatest `x / step` that occurs, where that is known.
+
+    Returns:
+        A uint8 tensor: the nearest level of every element, as in `mptq_export.quantize.simulation.fake_quantize.codes`.
+    """
+    if not quant.regions:
+        limits = quant.low - quant.zero_point, quant.high - quant.zero_point
+        return _steps(onnx, x, step, limits, quant.zero_point, span, name)
+    total, shift, first, start = "", 0, 0, quant.low
+    for i, region in enumerate(quant.regions):
+        lowest, highest = _span(quant, start, region)
+        unit, part = 2.0**region.shift, f"{name}.region{i}"
+        reached = span[0] / unit, span[1] / unit
+        starts_inside = reached[0] > lowest - INSIDE
+        # uint8 cuts below the code of `lowest`, or above that of `highest` where nothing lies below.
+        zero = 255 - highest if starts_inside and lowest <= 0 <= highest else max(-lowest, 0)
+        k = _steps(onnx, x, step * unit, (lowest, highest), zero, reached, part)
+        if total:
+            both = [
+                onnx.dequantize(total, 2.0**shift, first, f"{part}.below"),
+                onnx.dequantize(k, unit, lowest + zero, f"{part}.steps"),
+            ]
+            total = onnx.quantize(onnx.one("Add", both, f"{part}.sum"), 1.0, quant.low, f"{part}.codes")
+            shift, first = 0, quant.low
+        else:
+            total, shift, first = k, region.shift, lowest + zero
+        start = region.last
+    if len(quant.regions) > 1:
+        return total
+    steps = onnx.dequantize(total, 2.0**shift, first, f"{name}.steps")
+    return onnx.quantize(steps, 1.0, quant.low, f"{name}.codes")
+
+
+def _steps(onnx: OnnxBuilder, x: str, step: float, limits: tuple[int, int], zero: int, span: Span, name: str) -> str:
+    """`clip(rint(x / step), *limits) + zero`, without a Clip at an end that nothing leaves."""
+    low = limits[0] + zero if span[0] <= limits[0] - INSIDE else 0
+    high = limits[1] + zero if span[1] >= limits[1] + INSIDE else 255
+    return clip(onnx, onnx.quantize(x, step, zero, name), low, high, name)
+
+
+def clip(onnx: OnnxBuilder, codes: str, low: int, high: int, name: str) -> str:
+    """Restrict uint8 codes to [low, high]; uint8 itself ends at 0 and 255."""
+    if (low, high) == (0, 255):
+        return codes
+    limits = [onnx.scalar(low, np.uint8), onnx.scalar(high, np.uint8)]
+    return onnx.one("Clip", [codes, *limits], f"{name}.clip")
+
+
+def prove_quantizer(proof: Proof, layer: str, key: str, quant: ActivationQuant) -> None:
+    """Claim that all codes are uint8 and that the regions tile the range.
+
+    Raises:
+        MptqError: they do not; the recipe was not made by this program or was edited.
+    """
+    advice = "the recipe's regions are too wide for 8 bits: export again without --recipe"
+    proof.at_most(layer, f"activation code of {key}", quant.high, 255.0, advice)
+    start = quant.low
+    whole = 0 <= quant.low <= quant.high and 0 <= quant.zero_point <= 255
+    for region in quant.regions:
+        unit = 1 << region.shift
+        lowest, highest = _span(quant, start, region)
+        aligned = (start - quant.zero_point) % unit == 0 and (region.last - quant.zero_point) % unit == 0
+        whole = whole and aligned and region.last > start and highest + max(-lowest, 0) <= 255
+        start = region.last
+    whole = whole and start == (quant.high if quant.regions else quant.low)
+    if not (whole and 0 < quant.scale < np.inf):
+        raise MptqError(f"{layer}: the quantizer of {key} has no valid levels; export again without --recipe")
+
+
+def _span(quant: ActivationQuant, start: int, region: Region) -> tuple[int, int]:
+    """First and last k of a region."""
+    unit = 1 << region.shift
+    return (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit

@@ -1,0 +1,1 @@
+"""Activation quantizers: ranges, OPT-m levels, the grids of the residual stream."""

@@ -1,0 +1,209 @@
+"""The quantized model in torch: the numbers of the emitted graph.
+
+Where the file rounds, this rounds too: operands, weights, biases, residual grids, constants of scores. Sums are those
+of whole numbers, functions those of codes, and the rest is element-wise: every CPU finds the same bits. A code can
+differ from the file's only where a float32 result lies within rounding errors of a boundary.
+"""
+
+from functools import partial
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+
+from mptq_export.calibrate.sites import Site, sites
+from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.activations.score_bias import ScoreConstants
+from mptq_export.quantize.certification.certify import activation_results
+from mptq_export.quantize.simulation.exact_sums import Product, grid_mean, grid_norm, whole_matmul, whole_product
+from mptq_export.quantize.simulation.fake_quantize import CHUNK, steps
+from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
+
+#: The middle of the float32 numbers that are 1 apart: whole numbers plus this, plus a fraction, are whole again.
+SHIFT = 1.5 * 2.0**23
+
+
+class Simulator:
+    """Computes nodes with quantized operands and weights.
+
+    Attributes:
+        sites: the sites of every node, by its name.
+        results: the site of every node whose own result is quantized (scores, and results of activation functions and
+            depthwise convolutions that are read as floats), by its name.
+        activations: quantizers by site key; they may grow while a recipe is built.
+        weights: codes [N, K], scales [N] and bias [N] of every layer with weights, float32, by node name.
+        grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
+        updates: (operand, exponent) of the stream in every sum that adds a layer's output to it, by the sum's name.
+        constants: (operand, its softmax) of every constant that is added to scores, by the sum's name.
+    """
+
+    def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
+        self.sites: dict[str, list[Site]] = {}
+        self.results: dict[str, Site] = {}
+        self.activations: dict[str, ActivationQuant] = {}
+        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        for site in sites(graph):
+            self.sites.setdefault(site.node.name, []).append(site)
+            if site.kind in ("scores", "result"):
+                self.results[site.value] = site
+        self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
+        self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
+        self.constants: dict[str, tuple[int, str]] = {}
+        self._score_constants: dict[str, ScoreConstants] = {}
+        for softmax in (node for node in graph if node.op == "softmax"):
+            added = self._score_constants[softmax.name] = ScoreConstants.of(graph, softmax)
+            for name in added.values:
+                position = next(i for i, other in enumerate(graph[name].inputs) if graph[other].op == "constant")
+                self.constants[name] = position, softmax.name
+
+    @classmethod
+    def of(cls, graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> Self:
+        """The simulator of a finished recipe; `graph` has the recipe's transforms."""
+        simulator = cls(graph, recipe.exponents)
+        simulator.activations = dict(recipe.activations)
+        for name, quant in recipe.weights.items():
+            simulator.set_weight(name, quant, torch.device(device))
+        return simulator
+
+    def set_weight(self, name: str, quant: WeightQuant, device: torch.device) -> None:
+        """Use the codes of one layer."""
+        codes, scale, bias = (torch.from_numpy(part).to(device) for part in (quant.codes, quant.scale, quant.bias))
+        self.weights[name] = (codes.float(), scale, bias)
+
+    def logits(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
+        """Output of the quantized model for a float32 batch in the layout of the graph's input."""
+        return evaluate(graph, images, compute_node=self.compute)
+
+    def steps(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """Codes of an operand without its zero point."""
+        return steps(x, quant)
+
+    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+        """Whole numbers, half to even."""
+        return x.round()
+
+    def quantized(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        """What a matmul sees of an operand."""
+        return self.steps(x, quant) * quant.scale
+
+    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
+        """An activation function of a quantized argument: float32, from its results for the codes that there are."""
+        table = torch.from_numpy(activation_results(quant, function).astype(np.float32)).to(x.device)
+        flat, result = x.reshape(-1), torch.empty(x.numel(), device=x.device)
+        for source, target in zip(torch.split(flat, CHUNK), torch.split(result, CHUNK), strict=True):
+            index = self.steps(source, quant) + (quant.zero_point - quant.low)
+            target.copy_(table.index_select(0, index.to(torch.int32)))
+        return result.reshape(x.shape)
+
+    def linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """A linear layer from its float input.
+
+        The accumulator is whole, bias and all, and scaled once, as in the file: sums of scaled values would round
+        differently, and ratios of scales are often simple enough that values lie exactly between two codes.
+        """
+        quant = self.activations[f"{name}.input"]
+        return self.accumulated(name, self.steps(x, quant), quant)
+
+    def accumulated(
+        self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: Product = F.linear
+    ) -> torch.Tensor:
+        """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
+        weight, scale, bias = self.weights[name]
+        unit = scale * quant.scale
+        return whole_product(steps, weight, self.rounded(bias.double() / unit.double()), _reach(quant), product) * unit
+
+    def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """The quantized value of a node.
+
+        A softmax gives the unnormalised `exp(x - max)`: the matmul that reads it makes codes of it and divides by
+        their sum. Where anything else reads it, it is divided here. Results are quantized as soon as their quantizer is
+        known.
+        """
+        result = self._value(node, inputs)
+        site = self.results.get(node.name)
+        if site is not None and site.key in self.activations:
+            result = self.quantized(result, self.activations[site.key])
+        return result
+
+    def _value(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """The value of a node before its own result is quantized."""
+        if node.op == "softmax":
+            power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
+            if f"{node.name}.output" not in self.activations:
+                return power
+            power = self.steps(power, self.activations[f"{node.name}.output"])
+            return power / power.sum(-1, keepdim=True)
+        if node.op in ("patch_embed", "depthwise"):
+            quant = self.activations[f"{node.name}.input"]
+            whole = self.steps(inputs[0], quant)
+            if node.op == "depthwise":
+                return self.accumulated(node.name, whole, quant, partial(depthwise, node))
+            return self.accumulated(node.name, patches(whole, node.attrs["patch"]), quant)
+        if node.op == "linear":
+            return self.linear(node.name, inputs[0])
+        if node.op == "activation":
+            return self.activated(inputs[0], self.activations[f"{node.name}.input"], node.attrs["function"])
+        if node.op == "matmul":
+            return self._matmul(node, inputs)
+        node, inputs = node.cast(torch.float32), list(inputs)
+        for position, exponent in self.grids[node.name]:
+            inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
+        if node.name in self.constants:
+            position, softmax = self.constants[node.name]
+            inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
+        if node.op == "layer_norm":
+            return grid_norm(node, inputs[0], self.grids[node.name][0][1])
+        if node.op == "mean":
+            return grid_mean(node, inputs[0])
+        return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
+
+    def _whole_steps(self, step: str, softmax: str) -> torch.Tensor:
+        """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
+        scale = self.activations[f"{softmax}.input"].scale
+        return torch.from_numpy(self._score_constants[softmax].codes(scale, 255)[step] * np.float32(scale))
+
+    def _matmul(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """An integer matmul, scaled afterwards; behind attention codes it is divided by their sum."""
+        first, second = self.sites[node.name]
+        a_quant, b_quant = self.activations[first.key], self.activations[second.key]
+        a = self.steps(inputs[0], a_quant)
+        b = self.steps(inputs[1], b_quant)
+        product = whole_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
+        unit = np.float32(b_quant.scale * node.attrs["alpha"])
+        if first.kind == "attention":
+            return product * float(unit) / a.sum(-1, keepdim=True)
+        return product * float(np.float32(a_quant.scale) * unit)
+
+    def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""
+        if node.name not in self.updates:
+            return compute(node, inputs)
+        position, exponent = self.updates[node.name]
+        stream, update = (inputs[i] * 2.0**exponent for i in (position, 1 - position))
+        return (stream + SHIFT + update - SHIFT) * 2.0**-exponent
+
+
+def _reach(quant: ActivationQuant) -> float:
+    """The largest magnitude of a code without its zero point."""
+    return float(max(quant.high - quant.zero_point, quant.zero_point - quant.low))
+
+
+def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
+    """Operands that the file rounds to the residual's grid: those of norms and means, the stream in a sum or a map."""
+    if node.op in ("layer_norm", "mean"):
+        return [(0, exponents[node.inputs[0]])]
+    return [
+        (position, exponents[name])
+        for position, name in enumerate(node.inputs)
+        if node.op in ("add", "outputs") and name in exponents and graph.root(name).op in ("add", "pad")
+    ]
+
+
+def _update(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
+    """The one operand that is a stream on the grid of the sum, where the other is no constant."""
+    if node.op != "add" or any(graph[name].op == "constant" for name in node.inputs):
+        return None
+    found = [(i, e) for i, e in _on_grid(graph, node, exponents) if e == exponents.get(node.name)]
+    return found[0] if len(found) == 1 else None

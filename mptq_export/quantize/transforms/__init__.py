@@ -1,0 +1,1 @@
+"""What is searched of function-preserving transforms: SQ-b."""

@@ -1,0 +1,1 @@
+"""Weight codes: scales, GPTQ, ridge correction, learned rounding."""

@@ -1,0 +1,112 @@
+"""Error-compensated rounding of weights (GPTQ, arXiv 2210.17323, in the order of falling diagonal).
+
+Minimises `(w - q s) H (w - q s)^T` for every output channel w: column by column, each rounding error is moved to the
+columns that are still free; then a few sweeps of coordinate descent.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from mptq_export.quantize.weights.code_range import CodeRange
+from mptq_export.quantize.weights.hessian import Hessian
+
+_BLOCK = 64
+
+#: Rows that are rounded at once: more do not fit a CPU's caches, fewer cost Python's time.
+ROWS = 4096
+
+
+def propagated(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
+    """Round column by column and move every error to the columns behind.
+
+    Args:
+        weight: [M, K].
+        scale: [M].
+        hessian: of what the layer reads; everything is computed in float64.
+        span: the codes.
+
+    Returns:
+        Whole numbers as float32 [M, K].
+    """
+    return _by_rows(lambda target: _propagate(target, hessian, span), hessian, weight / scale[:, None].double())
+
+
+def descended(
+    codes: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange, sweeps: int = 2
+) -> torch.Tensor:
+    """Better codes by coordinate descent: every column takes its best code while all others stand.
+
+    Args:
+        codes: [M, K], whole numbers.
+        weight: [M, K].
+        scale: [M].
+        hessian: of what the layer reads; everything is computed in float64.
+        span: the codes.
+        sweeps: how often every column moves.
+
+    Returns:
+        Whole numbers as float32 [M, K].
+    """
+
+    def descend(target: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        for _ in range(sweeps):
+            _sweep(columns, target, hessian, span)
+        return columns
+
+    return _by_rows(descend, hessian, weight / scale[:, None].double(), codes)
+
+
+def _by_rows(work: Callable[..., torch.Tensor], hessian: Hessian, *matrices: torch.Tensor) -> torch.Tensor:
+    """What `work` makes of some rows at a time; it sees them as columns, float64 [K, rows], in the Hessian's order."""
+    found = []
+    for parts in zip(*(torch.split(matrix, ROWS) for matrix in matrices), strict=True):
+        columns = work(*(part.double().T[hessian.order].contiguous() for part in parts))
+        result = torch.empty_like(columns)
+        result[hessian.order] = columns
+        found.append(result.T.float())
+    return torch.cat(found).contiguous()
+
+
+def _propagate(rest: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
+    """Codes [K, rows] of weights in code units, which are changed."""
+    size, result = len(rest), torch.zeros_like(rest)
+    upper, partner = hessian.upper, hessian.partner
+    limit = torch.full_like(rest, float(span.pair_limit or 0))  # what the neighbour leaves
+    for start in range(0, size, _BLOCK):
+        stop = min(start + _BLOCK, size)
+        errors = torch.empty_like(rest[start:stop])
+        for i in range(start, stop):
+            code = _clamped(rest[i], span, limit[i] if span.pair_limit else None)
+            result[i] = code
+            if span.pair_limit and partner[i] != i:
+                limit[partner[i]] = span.pair_limit - code.abs()
+            error = torch.div(rest[i] - code, upper[i, i], out=errors[i - start])
+            if i + 1 < stop:
+                rest[i + 1 : stop].addr_(upper[i, i + 1 : stop], error, alpha=-1)
+        if stop < size:
+            rest[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
+    return result
+
+
+def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, span: CodeRange) -> None:
+    """Every column once, in place."""
+    size, damped, partner = len(codes), hessian.damped, hessian.partner
+    gradient = damped @ (target - codes)
+    for start in range(0, size, _BLOCK):
+        stop = min(start + _BLOCK, size)
+        before = codes[start:stop].clone()
+        for i in range(start, stop):
+            wanted = codes[i] + gradient[i] / damped[i, i]
+            left = span.pair_limit - codes[partner[i]].abs() if span.pair_limit and partner[i] != i else None
+            code = _clamped(wanted, span, left)
+            moved = code - codes[i]
+            codes[i] = code
+            gradient[i:stop].addr_(damped[i:stop, i], moved, alpha=-1)
+        if stop < size:
+            gradient[stop:].addmm_(damped[stop:, start:stop], codes[start:stop] - before, alpha=-1)
+
+
+def _clamped(value: torch.Tensor, span: CodeRange, limit: torch.Tensor | None) -> torch.Tensor:
+    code = value.round().clamp_(span.low, span.high)
+    return code if limit is None else torch.minimum(torch.maximum(code, -limit), limit)

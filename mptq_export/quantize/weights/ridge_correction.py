@@ -1,0 +1,188 @@
+"""Second moments of what a layer reads and of what it lacks, and the weights that they ask for.
+
+`d = y - W x - b` is what the quantized inputs x leave to be corrected towards the target y. The correction
+V minimises `E |d - V x|^2 + r |V|^2` (ridge regression; ERQ, arXiv 2407.06794, does so for the quantization error
+of x alone). Its strength r is the one that predicts best on the half of the images that was not fitted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from mptq_export.quantize.weights.hessian import Hessian
+
+#: Ridge strengths that are tried, as parts of the mean diagonal of H.
+RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+
+#: Part of the mean square that is added to variances: what sums leave of a constant may be negative.
+_ROUNDING = 1e-5
+
+#: Part of the outputs' variance that a correction has to remove: anything less may be what sums round.
+_NOISE = 1e-10
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of some images.
+
+    Attributes:
+        x: float32 [n, K], what the layer reads.
+        target: float64 [n, N], what it should give.
+        importance: float64 [n], how much every row counts.
+        odd: whether the images are odd ones; else all are even.
+    """
+
+    x: torch.Tensor
+    target: torch.Tensor
+    importance: torch.Tensor
+    odd: bool
+
+
+@dataclass
+class _Sums:
+    """Weighted sums over rows: 1, x, y, x x^T and y x^T, with y the target; float64."""
+
+    rows: int
+    weight: float
+    x: torch.Tensor
+    y: torch.Tensor
+    xx: torch.Tensor
+    yx: torch.Tensor
+
+    @staticmethod
+    def zeros(weight: torch.Tensor) -> "_Sums":
+        """Of no rows, for a weight [N, K]."""
+        width, keys = weight.shape
+        return _Sums(0, 0.0, *(weight.new_zeros(shape) for shape in ((keys,), (width,), (keys, keys), (width, keys))))
+
+    def add(self, part: Part) -> None:
+        """Count more rows."""
+        x = part.x.double()
+        weighted = x * part.importance[:, None]
+        self.rows += len(x)
+        self.weight += float(part.importance.sum())
+        self.x += weighted.sum(0)
+        self.y += part.importance @ part.target
+        self.xx.addmm_(weighted.T, x)
+        self.yx.addmm_(part.target.T, weighted)
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        rows, weight = self.rows + other.rows, self.weight + other.weight
+        return _Sums(rows, weight, self.x + other.x, self.y + other.y, self.xx + other.xx, self.yx + other.yx)
+
+    def covariance(self) -> torch.Tensor:
+        """Of x, its diagonal raised a little, [K, K]."""
+        x = self.x / self.weight
+        covariance = (self.xx / self.weight).addr_(x, x, alpha=-1)
+        covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
+        return covariance
+
+    def lacking(self, weight: torch.Tensor) -> torch.Tensor:
+        """Covariance of d with x for the weight W, [N, K]."""
+        x, y = self.x / self.weight, self.y / self.weight
+        return ((self.yx - weight @ self.xx) / self.weight).addr_(y - weight @ x, x, alpha=-1)
+
+    def centred(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`covariance` and `lacking`."""
+        return self.covariance(), self.lacking(weight)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a layer leaves to be corrected on average; everything is float64.
+
+    Attributes:
+        weight: W, [N, K].
+        bias: b, [N].
+        x: mean of what it reads, [K].
+        d: mean of what it lacks, [N].
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    x: torch.Tensor
+    d: torch.Tensor
+
+    def bias_for(self, weight: torch.Tensor) -> torch.Tensor:
+        """The bias with which `weight` gives the mean of the target, [N]."""
+        return self.bias + (self.weight - weight.double()) @ self.x + self.d
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of one layer.
+
+    Attributes:
+        halves: sums over the even and over the odd images.
+        weight: W, float64 [N, K].
+        bias: b, float64 [N].
+    """
+
+    halves: tuple[_Sums, _Sums]
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @staticmethod
+    def of(parts: Iterable[Part], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
+        """Measure.
+
+        Args:
+            parts: rows of all images, a few images at a time.
+            weight: [N, K].
+            bias: [N].
+        """
+        weight, bias = weight.double(), bias.double()
+        first, second = _Sums.zeros(weight), _Sums.zeros(weight)
+        for part in parts:
+            (second if part.odd else first).add(part)
+        return Moments((first, second), weight, bias)
+
+    def _all(self) -> _Sums:
+        return self.halves[0] + self.halves[1]
+
+    @property
+    def means(self) -> Means:
+        """What is left to be corrected by a bias."""
+        first, second = self.halves
+        count = first.weight + second.weight
+        x, y = (first.x + second.x) / count, (first.y + second.y) / count
+        return Means(self.weight, self.bias, x, y - self.weight @ x - self.bias)
+
+    def hessian(self, *, centred: bool) -> Hessian:
+        """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""
+        total = self._all()
+        full = total.covariance() if centred else total.xx / total.weight
+        share = len(full) / (len(full) + total.rows)
+        diagonal = full.diagonal().clone()
+        full.mul_(1 - share).diagonal().add_(diagonal, alpha=share)
+        return Hessian(full)
+
+    def corrected(self) -> torch.Tensor:
+        """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""
+        if not self.halves[1].rows:  # one image: nothing to hold back
+            return self.weight
+        first, second = (half.centred(self.weight) for half in self.halves)
+        gains = {
+            ridge: sum(_gain(_fit(*fit, ridge), *held) for fit, held in ((first, second), (second, first)))
+            for ridge in RIDGES
+        }
+        best = max(RIDGES, key=lambda ridge: gains[ridge])
+        variance = sum(((self.weight @ half[0]) * self.weight).sum() for half in (first, second))
+        if not gains[best] > _NOISE * float(variance):
+            return self.weight
+        return self.weight + _fit(*self._all().centred(self.weight), best)
+
+
+def _fit(covariance: torch.Tensor, lacking: torch.Tensor, ridge: float) -> torch.Tensor:
+    damped = covariance.clone()
+    damped.diagonal().add_(ridge * covariance.diagonal().mean().clamp_min(1e-12))
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    if failed:  # constant inputs, whose covariance is rounding noise: there is nothing to fit
+        return torch.zeros_like(lacking)
+    return torch.cholesky_solve(lacking.T, factor).T
+
+
+def _gain(change: torch.Tensor, covariance: torch.Tensor, lacking: torch.Tensor) -> float:
+    """How much of `E |d|^2` a correction removes."""
+    return float(2 * (change * lacking).sum() - ((change @ covariance) * change).sum())
