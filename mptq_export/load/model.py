@@ -16,11 +16,11 @@ from mptq_export.load.asked import KWARGS, OPTION, Asked, asked_of
 from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpoint
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.fit import Fit, fit, shapes_of
-from mptq_export.load.harmless import rotary
 from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of
 from mptq_export.load.path import HUB
 from mptq_export.load.place import check_left_out, place
 from mptq_export.load.preprocess import Stated, resolve_input, unconfirmed
+from mptq_export.load.rotary import check_rotary
 from mptq_export.load.train_args import SOURCE as ARGS
 from mptq_export.support.errors import MptqError, one_line
 from mptq_export.support.limits import check_memory
@@ -140,11 +140,12 @@ def load_model(
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(name, **fitted.model_kwargs)
     check_left_out(checkpoint.path, placed, model, name)
+    angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
     names, warnings = _fitting(checkpoint.class_names, model)
     unread = [text.strip() for text in [beside(checkpoint.path)] if text]
-    told = (*asked.warnings, *fitted.conflicts, *rotary(placed.left_out, model), *warnings, *unread)
+    told = (*asked.warnings, *fitted.conflicts, *angles, *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     return LoadedModel(
         model=_ready(model),
