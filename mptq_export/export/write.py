@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 

@@ -18,7 +18,7 @@ from mptq_export.cli.verify import main as verify
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.replay import replay_settings
 from mptq_export.export.write import tie
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 
 BUILT = {"img_size": 56, "embed_dim": 32, "depth": 1, "num_heads": 2, "num_classes": 3}

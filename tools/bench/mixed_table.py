@@ -19,7 +19,7 @@ from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
 from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
 from mptq_export.evaluate.run import onnx_predictor, predictions
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.verify.session import open_session
 
 

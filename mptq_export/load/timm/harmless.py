@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.rotary import ROTARY
+from mptq_export.load.timm.rotary import ROTARY
 
 
 @dataclass(frozen=True)
