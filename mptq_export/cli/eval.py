@@ -75,8 +75,10 @@ def main(
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
     from mptq_export.load.features import features_of
+    from mptq_export.runtime.graph_input import graph_input
+    from mptq_export.runtime.session import open_session
     from mptq_export.support.hashes import sha256_of
-    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
+    from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
     metadata = metadata_of(load_onnx(model))
     preprocessing, features = Preprocessing.from_metadata(metadata), features_of(metadata)

@@ -180,7 +180,7 @@ def _widths(recipe: "Recipe") -> list[tuple[int, int]]:
 
 def load_milliseconds(path: Path) -> float:
     """Time that onnxruntime needs to make a session of a file: read, optimise, unpack the weights."""
-    from mptq_export.verify.session import open_session
+    from mptq_export.runtime.session import open_session
 
     start = perf_counter()
     open_session(path)
