@@ -67,7 +67,7 @@ def write_export(
     from mptq_export.support.memory import trim
     from mptq_export.verify.batches import MOST_BYTES
     from mptq_export.verify.compare import verify_model
-    from mptq_export.verify.runtime_tables import check_tables
+    from mptq_export.verify.tables.exhaustive import check_tables
 
     macs = sum(Costs.of(graph).macs.values())
     pending = [_tied_model(loaded, graph, recipe, min_ort)]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from mptq_export.verify.difference import Difference
-from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.origin import Origin
 
 Status = Literal["compared", "folded", "certified", "fused", "unreadable"]

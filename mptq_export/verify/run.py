@@ -15,8 +15,8 @@ from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.inputs import InputSet, probe_sources
-from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.inputs.sets import InputSet, probe_sources
+from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.report import VerifyReport

@@ -5,8 +5,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mptq_export.quantize.certification.certify import MARGIN
-from mptq_export.verify.inputs import describe_inputs
-from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
+from mptq_export.verify.inputs.sets import describe_inputs
+from mptq_export.verify.kernels.plan import KernelPlan
+from mptq_export.verify.kernels.saturation import PAIR_SUM_SAFE
 from mptq_export.verify.origin import Origin
 from mptq_export.verify.report import VerifyReport
 

@@ -12,9 +12,9 @@ from tiny_models import quantized
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.certification.certify import MARGIN
 from mptq_export.support.errors import MptqError
-from mptq_export.verify import runtime_tables as tables
-from mptq_export.verify.certified import certified_tables, table_difference
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables import exhaustive as tables
+from mptq_export.verify.tables.certified import certified_tables, table_difference
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 def emitted(kind: str, bits: int) -> onnx.ModelProto:

@@ -43,7 +43,7 @@ from mptq_export.export.run import export_model
 from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 
 OURS = ("8/8", "7/8", "4/4")
 #: Ratios are taken to these: the latency of a peer over ours.
