@@ -13,7 +13,7 @@ from mptq_export.capture.batches import check_capture, largest_change, probe_ima
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.images import image_digits
 from mptq_export.capture.ops import Reshape, Slice
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.walk.walk import build_recipe

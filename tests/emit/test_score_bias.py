@@ -13,7 +13,7 @@ from torch import nn
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Softmax
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
 from mptq_export.quantize.method import MINMAX

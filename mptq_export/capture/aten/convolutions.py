@@ -8,8 +8,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import NCHW, NHWC, Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Concat, Depthwise, Input, Linear, PatchEmbed, Reshape, Slice
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -26,7 +27,7 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
         )
     groups = int(args[6] or 1)
     source = tracer.value(args[0])
-    tiled = _tiles(tracer.shape(args[0]).dims[2:], kernel, stride, padding)
+    tiled = _tiles(shape_of(args[0]).dims[2:], kernel, stride, padding)
     out = shape_of(node)
     rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
     if isinstance(tracer.by_name[source].op, Input) and tiled and groups == 1:
@@ -47,7 +48,7 @@ def conv1d(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     weight = tracer.constant(args[1])
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
-    same_length = shape_of(node).dims[2] == tracer.shape(args[0]).dims[2]
+    same_length = shape_of(node).dims[2] == shape_of(args[0]).dims[2]
     if weight.shape[2] != 1 or not same_length or (args[6] or 1) != 1:
         raise MptqError(f"{module_path(node)}: a convolution along one axis is supported with a kernel of one only")
     batch, channels, length = shape_of(node).dims
@@ -94,7 +95,7 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
         raise MptqError(f"{module_path(node)}: dilated windows are not supported; build the model with dilation 1")
     cut = _windows_or_tiles(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
     batch, height, width, _ = tracer.by_name[cut].shape.dims
-    channels = tracer.shape(args[0]).dims[1]
+    channels = shape_of(args[0]).dims[1]
     split = Shape((batch, height * width, kernel[0] * kernel[1], channels), 0)
     cut = tracer.add(Reshape(), name_of(node, "split"), (cut,), split)
     cut = permuted(tracer, name_of(node, "columns"), cut, (0, 3, 2, 1))
@@ -159,7 +160,7 @@ def _laid(
 def zero_pad(tracer: Tracer, node: fx.Node) -> str:
     """Zeros around the two axes of a map; on other axes only padding by nothing is supported."""
     args = arguments(node)
-    counts, dims = [int(count) for count in args[1]], tracer.shape(args[0]).dims
+    counts, dims = [int(count) for count in args[1]], shape_of(args[0]).dims
     if not any(counts):
         return tracer.value(args[0])
     ends = [(counts[i : i + 2] if i < len(counts) else [0, 0]) for i in range(0, 2 * len(dims), 2)][::-1]
@@ -192,7 +193,7 @@ def _windows_or_tiles(
 
 def channels_last(tracer: Tracer, node: fx.Node, source: Any) -> str:
     """An NCHW value as NHWC."""
-    rank = len(tracer.shape(source).dims)
+    rank = len(shape_of(source).dims)
     if rank != 4:
         raise MptqError(f"{module_path(node)}: a convolution of {rank} axes is not supported, only of 4")
     return permuted(tracer, name_of(node, "nhwc"), tracer.value(source), NHWC)

@@ -7,8 +7,9 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.graph import Shape
+from mptq_export.capture.metadata import module_path, shape_from, shape_of
 from mptq_export.capture.ops import Concat, Permute, Reshape, Roll, Slice, Windows
-from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 aten = torch.ops.aten
@@ -98,7 +99,7 @@ def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: 
 
 
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     index %= shape.dims[axis]
     piece = _slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, index, index + 1)
     return reshape_to(tracer, node, piece, out)
@@ -106,13 +107,13 @@ def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape)
 
 def select(tracer: Tracer, node: fx.Node) -> str:
     """One index of an axis, without the axis."""
-    axis = axis_of(int(arguments(node)[1]), len(tracer.shape(arguments(node)[0]).dims))
+    axis = axis_of(int(arguments(node)[1]), len(shape_of(arguments(node)[0]).dims))
     return _select_at(tracer, node, axis, int(arguments(node)[2]), shape_of(node))
 
 
 def unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     """Every index of an axis."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape.dims))
     outs = [shape_from(v.shape) for v in node.meta["val"]]
     return tuple(_select_at(tracer, node, axis, i, out) for i, out in enumerate(outs))
@@ -121,7 +122,7 @@ def unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
 def slice_of(tracer: Tracer, node: fx.Node) -> str:
     """A range of an axis."""
     args = arguments(node)
-    shape = tracer.shape(args[0])
+    shape = shape_of(args[0])
     axis = axis_of(int(args[1] or 0), len(shape.dims))
     if (args[4] or 1) != 1:
         return _strided(tracer, node, axis)
@@ -140,7 +141,7 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
 def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
     """Every n-th element: a reshape into groups of n and one of each, or windows of one element of a map."""
     args = arguments(node)
-    shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
+    shape, step, start = shape_of(args[0]), int(args[4]), int(args[2] or 0)
     if len(shape.dims) == 4 and axis in (1, 2) and start == 0 and shape.dims[axis] % step:
         stride = (step, 1) if axis == 1 else (1, step)
         return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), stride=stride)
@@ -155,7 +156,7 @@ def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
 
 def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     """Split / chunk / split_with_sizes: the sizes are read from the results."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axis = axis_of(int(arguments(node)[2]) if len(node.args) > 2 else 0, len(shape.dims))
     pieces, start = [], 0
     for result in node.meta["val"]:
@@ -196,7 +197,7 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
 def repeat_interleave(tracer: Tracer, node: fx.Node) -> str:
     """Every image's rows so many times, one after the other."""
     source, _, axis = arguments(node)[:3]
-    before, after = tracer.shape(source), shape_of(node)
+    before, after = shape_of(source), shape_of(node)
     if axis is None or before.batch_axis != 0 or int(axis) != 0:
         raise MptqError(f"{module_path(node)}: {node.target} is supported along the batch only")
     copies = after.dims[0] // before.dims[0]
@@ -223,7 +224,7 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
     value = written = tracer.value(source)
     while target.target is aten.slice.Tensor:
         base, axis, start, end, step = arguments(target)[:5]
-        shape = tracer.shape(base)
+        shape = shape_of(base)
         axis = axis_of(int(axis or 0), len(shape.dims))
         size, held = shape.dims[axis], tracer.value(base)
         start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (int(start or 0), int(end or size)))
@@ -239,7 +240,7 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
             value = tracer.add(Concat(axis=axis), name_of(node, "written"), tuple(parts), shape)
         target = base
     known = target.op == "call_function" and not tracer.is_constant(target)
-    if not known or tracer.shape(target).dims != tracer.by_name[value].shape.dims:
+    if not known or shape_of(target).dims != tracer.by_name[value].shape.dims:
         raise MptqError(f"{module_path(node)}: writing into this value is not supported")
     tracer.values[target] = value
     return written

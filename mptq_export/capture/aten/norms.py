@@ -10,8 +10,9 @@ from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 _BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
@@ -153,7 +154,7 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
 
 def mean(tracer: Tracer, node: fx.Node) -> str:
     """A mean over tokens, or over a channels-first map."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")

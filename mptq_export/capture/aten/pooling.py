@@ -12,8 +12,9 @@ from mptq_export.capture.aten.convolutions import channels_last, pair, zero_pad
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.aten.resizing import resized
 from mptq_export.capture.graph import NCHW, Shape
+from mptq_export.capture.metadata import module_path, shape_from, shape_of
 from mptq_export.capture.ops import Max, Mean, Mul, Reshape
-from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -28,7 +29,7 @@ class Surrounded:
 def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
     """Pooling of channels-first maps to a fixed size: means of tiles, else a linear map along each axis."""
     source, out = arguments(node)[0], shape_of(node)
-    sizes, wanted = tracer.shape(source).dims[-2:], out.dims[-2:]
+    sizes, wanted = shape_of(source).dims[-2:], out.dims[-2:]
     if wanted == (1, 1):
         rank = len(out.dims)
         return tracer.add(Mean((rank - 2, rank - 1), keepdim=True), name_of(node, "mean"), (tracer.value(source),), out)
@@ -44,7 +45,7 @@ def average_pool(tracer: Tracer, node: fx.Node) -> str:
     kernel, padding = pair(size), pair(padding or 0)
     stride = pair(step) if step else kernel
     counts_zeros = True if counts_zeros is None else bool(counts_zeros)
-    height, width = tracer.shape(source).dims[-2:]
+    height, width = shape_of(source).dims[-2:]
     ones = torch.ones(1, 1, height, width)
     shares = F.avg_pool2d(ones, kernel, stride, padding, bool(ceiling), counts_zeros, divisor)
     # A ceiling adds a window that goes beyond the padding: zeros there, which are not counted.
@@ -99,7 +100,7 @@ def amax(tracer: Tracer, node: fx.Node) -> str:
 
 def _largest(tracer: Tracer, node: fx.Node, source: Any, axis: int, squeezed: Shape | None) -> str:
     """The largest values along an axis, which stays where no other shape is given."""
-    shape = tracer.shape(source)
+    shape = shape_of(source)
     axis = axis_of(axis, len(shape.dims))
     if axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a maximum over the batch is not supported")

@@ -8,8 +8,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Linear, Matmul, Softmax
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -75,7 +76,7 @@ def attention(tracer: Tracer, node: fx.Node) -> str:
     mask = arguments(node)[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
     if (len(node.args) > 5 and arguments(node)[5]) or node.kwargs.get("is_causal"):
         raise MptqError(f"{module_path(node)}: causal attention is not supported")
-    q_shape, k_shape = tracer.shape(q), tracer.shape(k)
+    q_shape, k_shape = shape_of(q), shape_of(k)
     scale = node.kwargs.get("scale")
     alpha = float(cast(float, scale)) if scale is not None else q_shape.dims[-1] ** -0.5
     rank = len(k_shape.dims)
