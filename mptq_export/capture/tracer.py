@@ -72,7 +72,7 @@ class Tracer:
         if any(shape.batch_axis != 0 for shape in shapes):
             raise MptqError("the model's feature maps do not have the batch as their first axis")
         size = sum(math.prod(shape.dims) for shape in shapes)
-        return self.add(Outputs(names=maps), "features", values, Shape((1, size)))
+        return self.add(Outputs(maps), "features", values, Shape((1, size)))
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""

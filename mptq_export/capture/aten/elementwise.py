@@ -152,7 +152,7 @@ def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
         if inner.name == x and record.slope is not None and abs(slope - record.slope) < 1e-6:
             return _activation(tracer, node, x, function)
     shape = tracer.by_name[gate.of].shape
-    factor = tracer.add(Activation(function="sigmoid"), gate.name, (gate.of,), shape)
+    factor = tracer.add(Activation("sigmoid"), gate.name, (gate.of,), shape)
     return tracer.add(Product(), name_of(node, "product"), (x, factor), shape_of(node))
 
 

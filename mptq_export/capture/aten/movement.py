@@ -40,45 +40,27 @@ def permuted(tracer: Tracer, name: str, source: str, perm: tuple[int, ...]) -> s
     shape = tracer.by_name[source].shape
     batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
     moved = Shape(tuple(shape.dims[p] for p in perm), batch)
-    return tracer.add(Permute(perm=perm), name, (source,), moved)
+    return tracer.add(Permute(perm), name, (source,), moved)
 
 
-def windows(
-    tracer: Tracer,
-    name: str,
-    image: str,
-    kernel: tuple[int, int] = (1, 1),
-    stride: tuple[int, int] = (1, 1),
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    *,
-    edge: bool = False,
-) -> str:
-    """All windows of an NHWC map, row by row, channels last: [B, oh, ow, kh * kw * C].
-
-    Args:
-        tracer: gets the node.
-        name: of the node.
-        image: the map.
-        kernel: (height, width) of a window.
-        stride: steps down and to the right from one window to the next.
-        pads: rows and columns around the map: top, left, bottom, right.
-        edge: whether they repeat the map's edge; else they are zeros.
-    """
+def windows(tracer: Tracer, name: str, image: str, cut: Windows) -> str:
+    """All windows of an NHWC map."""
     shape = tracer.by_name[image].shape
     batch, *sizes, depth = shape.dims
+    kernel, pads = cut.kernel, cut.pads
     sizes = [
         (size + before + after - k) // s + 1
-        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, stride, strict=True)
+        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, cut.stride, strict=True)
     ]
     out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
-    return tracer.add(Windows(kernel, stride, pads, edge), name, (image,), out)
+    return tracer.add(cut, name, (image,), out)
 
 
 def permute(tracer: Tracer, node: fx.Node) -> str:
     """Axes in another order."""
     rank = len(shape_of(node).dims)
     perm = tuple(axis_of(int(p), rank) for p in arguments(node)[1])
-    return tracer.add(Permute(perm=perm), name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node))
+    return tracer.add(Permute(perm), name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
 def transpose(tracer: Tracer, node: fx.Node) -> str:
@@ -88,20 +70,21 @@ def transpose(tracer: Tracer, node: fx.Node) -> str:
     first, second = (axis_of(int(a), rank) for a in arguments(node)[1:3])
     perm[first], perm[second] = perm[second], perm[first]
     name = name_of(node, "transpose")
-    return tracer.add(Permute(perm=tuple(perm)), name, (tracer.value(arguments(node)[0]),), shape_of(node))
+    return tracer.add(Permute(tuple(perm)), name, (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
-def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
-    if axis == shape.batch_axis:
+def _sliced(tracer: Tracer, node: fx.Node, source: str, shape: Shape, cut: Slice) -> str:
+    """A slice of a value of a shape."""
+    if cut.axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
-    dims = (*shape.dims[:axis], end - start, *shape.dims[axis + 1 :])
-    return tracer.add(Slice(axis, start, end), name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis))
+    dims = (*shape.dims[: cut.axis], cut.end - cut.start, *shape.dims[cut.axis + 1 :])
+    return tracer.add(cut, name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis))
 
 
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
     shape = shape_of(arguments(node)[0])
     index %= shape.dims[axis]
-    piece = _slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, index, index + 1)
+    piece = _sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, index, index + 1))
     return reshape_to(tracer, node, piece, out)
 
 
@@ -135,7 +118,7 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
         return tracer.value(args[0])
-    return _slice_axis(tracer, node, tracer.value(args[0]), shape, axis, start, end)
+    return _sliced(tracer, node, tracer.value(args[0]), shape, Slice(axis, start, end))
 
 
 def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
@@ -144,13 +127,13 @@ def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
     shape, step, start = shape_of(args[0]), int(args[4]), int(args[2] or 0)
     if len(shape.dims) == 4 and axis in (1, 2) and start == 0 and shape.dims[axis] % step:
         stride = (step, 1) if axis == 1 else (1, step)
-        return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), stride=stride)
+        return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), Windows(stride=stride))
     if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
     groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
     moved = None if shape.batch_axis is None else shape.batch_axis + (shape.batch_axis > axis)
     cut = reshape_to(tracer, node, tracer.value(args[0]), Shape(groups, moved))
-    one = _slice_axis(tracer, node, cut, Shape(groups, moved), axis + 1, start, start + 1)
+    one = _sliced(tracer, node, cut, Shape(groups, moved), Slice(axis + 1, start, start + 1))
     return reshape_to(tracer, node, one, shape_of(node))
 
 
@@ -161,7 +144,7 @@ def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     pieces, start = [], 0
     for result in node.meta["val"]:
         end = start + int(result.shape[axis])
-        pieces.append(_slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, start, end))
+        pieces.append(_sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, start, end)))
         start = end
     return tuple(pieces)
 
@@ -170,7 +153,7 @@ def concat(tracer: Tracer, node: fx.Node) -> str:
     """Values along an axis that they have."""
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
     inputs = tuple(tracer.value(n) for n in arguments(node)[0])
-    return tracer.add(Concat(axis=axis), name_of(node, "concat"), inputs, shape_of(node))
+    return tracer.add(Concat(axis), name_of(node, "concat"), inputs, shape_of(node))
 
 
 def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
@@ -181,7 +164,7 @@ def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
         return Stack(parts, axis)
     thin = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
     inputs = tuple(reshape_to(tracer, node, tracer.value(part), thin) for part in parts)
-    return tracer.add(Concat(axis=axis), name_of(node, "stack"), inputs, shape)
+    return tracer.add(Concat(axis), name_of(node, "stack"), inputs, shape)
 
 
 def roll(tracer: Tracer, node: fx.Node) -> str:
@@ -232,12 +215,12 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
             raise MptqError(f"{module_path(node)}: writing into such a slice is not supported")
         edges = [(0, start), (start, end), (end, size)]
         parts = [
-            value if edge == (start, end) else _slice_axis(tracer, node, held, shape, axis, *edge)
+            value if edge == (start, end) else _sliced(tracer, node, held, shape, Slice(axis, *edge))
             for edge in edges
             if edge[0] < edge[1]
         ]
         if len(parts) > 1:
-            value = tracer.add(Concat(axis=axis), name_of(node, "written"), tuple(parts), shape)
+            value = tracer.add(Concat(axis), name_of(node, "written"), tuple(parts), shape)
         target = base
     known = target.op == "call_function" and not tracer.is_constant(target)
     if not known or shape_of(target).dims != tracer.by_name[value].shape.dims:

@@ -56,7 +56,7 @@ def group_norm(tracer: Tracer, node: fx.Node) -> str:
     value = permuted(tracer, name_of(node, "groups"), value, (0, 2, 1, 3))
     rows = Shape((batch, groups, positions * group), 0)
     value = tracer.add(Reshape(), name_of(node, "rows"), (value,), rows)
-    value = tracer.add(LayerNorm(eps=eps, plain=True), module_path(node), (value,), rows)
+    value = tracer.add(LayerNorm(eps, plain=True), module_path(node), (value,), rows)
     value = tracer.add(Reshape(), name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
     value = permuted(tracer, name_of(node, "channels"), value, (0, 2, 1, 3))
     nhwc = Shape((batch, height, width, channels), 0)
@@ -160,4 +160,4 @@ def mean(tracer: Tracer, node: fx.Node) -> str:
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
-    return tracer.add(Mean(axes=axes, keepdim=keep), name_of(node, "mean"), (source,), shape_of(node))
+    return tracer.add(Mean(axes, keep), name_of(node, "mean"), (source,), shape_of(node))

@@ -25,7 +25,7 @@ def linear(tracer: Tracer, node: fx.Node) -> str:
 def matmul(tracer: Tracer, node: fx.Node) -> str:
     """A product of two values."""
     pair = (tracer.value(arguments(node)[0]), tracer.value(arguments(node)[1]))
-    return tracer.add(Matmul(alpha=1.0), name_of(node, "matmul"), pair, shape_of(node))
+    return tracer.add(Matmul(), name_of(node, "matmul"), pair, shape_of(node))
 
 
 def einsum(tracer: Tracer, node: fx.Node) -> str:
@@ -53,7 +53,7 @@ def einsum(tracer: Tracer, node: fx.Node) -> str:
     shape = shape_of(node)
     dims = tuple(shape.dims[out.index(letter)] for letter in made)
     batch = None if shape.batch_axis is None else made.index(out[shape.batch_axis])
-    value = tracer.add(Matmul(alpha=1.0), name_of(node, "einsum"), pair, Shape(dims, batch))
+    value = tracer.add(Matmul(), name_of(node, "einsum"), pair, Shape(dims, batch))
     return permuted(tracer, name, value, tuple(made.index(letter) for letter in out))
 
 
@@ -83,8 +83,8 @@ def attention(tracer: Tracer, node: fx.Node) -> str:
     perm = (*range(rank - 2), rank - 1, rank - 2)
     key = permuted(tracer, name_of(node, "k_transposed"), tracer.value(k), perm)
     scores = Shape((*q_shape.dims[:-1], k_shape.dims[-2]), q_shape.batch_axis)
-    value = tracer.add(Matmul(alpha=alpha), name_of(node, "scores"), (tracer.value(q), key), scores)
+    value = tracer.add(Matmul(alpha), name_of(node, "scores"), (tracer.value(q), key), scores)
     if mask is not None:
         value = tracer.add(Add(), name_of(node, "scores_masked"), (value, tracer.value(mask)), scores)
     value = tracer.add(Softmax(), name_of(node, "softmax"), (value,), scores)
-    return tracer.add(Matmul(alpha=1.0), name_of(node, "context"), (value, tracer.value(v)), shape_of(node))
+    return tracer.add(Matmul(), name_of(node, "context"), (value, tracer.value(v)), shape_of(node))
