@@ -152,7 +152,10 @@ def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
         x = emitter.full(emitter.floats(node.name, 0), node.name)
         codes = emitter.coded(x.tensor, quant.scale, quant, f"{node.name}.codes", flat=False, fused=False)
         return codes.tensor
-    operands = [emitter.full(emitter.codes(node, key), node.inputs[i]) for i, key in enumerate("ab")]
+    operands = [
+        emitter.full(emitter.codes(node, "a"), node.inputs[0]),
+        emitter.full(emitter.codes(node, "b"), node.inputs[1]),
+    ]
     _prove_matmul(emitter, node, emitter.graph[node.inputs[1]].shape.dims[-2])
     q, k = operands
     left = onnx.dequantize(q.tensor, q.scale, q.zero_point, f"{node.name}.q")

@@ -13,7 +13,7 @@ from dataclasses import replace
 import onnx
 import torch
 
-from mptq_export.calibrate.sites import Site, sites
+from mptq_export.calibrate.sites import Operand, Site, sites
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import (
     Activation,
@@ -80,7 +80,7 @@ class Emitter:
 
     # -- what readers ask for -------------------------------------------------------------------------------------
 
-    def codes(self, node: Node, operand: str) -> Codes:
+    def codes(self, node: Node, operand: Operand) -> Codes:
         """The codes of one operand of `node`."""
         key = f"{node.name}.{operand}"
         value = node.inputs[1 if operand == "b" else 0]
