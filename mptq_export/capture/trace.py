@@ -17,6 +17,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Constant, Input, Op, Outputs
 from mptq_export.support.errors import MptqError
 
 Handler = Callable[["Tracer", fx.Node], Any]
@@ -93,7 +94,7 @@ class Tracer:
                         self.bound[node.name].float() if _is_float(self.bound[node.name]) else self.bound[node.name]
                     )
                 else:
-                    self.values[node] = self.add("input", "input", (), shape_of(node))
+                    self.values[node] = self.add(Input(), "input", (), shape_of(node))
             elif node.op == "output":
                 output = self.outputs(node.args[0], maps)
             elif node.op == "call_function":
@@ -112,7 +113,7 @@ class Tracer:
         if any(shape.batch_axis != 0 for shape in shapes):
             raise MptqError("the model's feature maps do not have the batch as their first axis")
         size = sum(math.prod(shape.dims) for shape in shapes)
-        return self.add("outputs", "features", values, Shape((1, size)), {"names": maps})
+        return self.add(Outputs(names=maps), "features", values, Shape((1, size)))
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""
@@ -157,7 +158,7 @@ class Tracer:
             shape = Shape(tuple(value.shape), None)
             if node not in self.named:
                 params = {"value": value.float().contiguous()}
-                self.named[node] = self.add("constant", node.name, (), shape, params=params)
+                self.named[node] = self.add(Constant(), node.name, (), shape, params=params)
             return self.named[node]
         if isinstance(node.meta.get("val"), torch.SymInt):
             where = next((module_path(user) for user in node.users if module_path(user)), "the model")
@@ -179,11 +180,10 @@ class Tracer:
 
     def add(
         self,
-        op: str,
+        op: Op,
         name: str,
         inputs: tuple[str, ...],
         shape: Shape,
-        attrs: dict[str, Any] | None = None,
         params: dict[str, torch.Tensor] | None = None,
     ) -> str:
         """Append a canonical node and return its (made unique) name."""
@@ -191,7 +191,7 @@ class Tracer:
         while unique in self.by_name:
             count += 1
             unique = f"{name}_{count}"
-        self.by_name[unique] = Node(op, unique, inputs, shape, attrs or {}, params or {})
+        self.by_name[unique] = Node(op, unique, inputs, shape, params or {})
         self.nodes.append(self.by_name[unique])
         return unique
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Op, Permute, Reshape, Roll, Slice, Windows
 from mptq_export.emit.value import AnyValue
 from mptq_export.emit.walker import Walker
 
@@ -43,12 +44,12 @@ def move(walker: Walker, value: AnyValue, root: Node, chain: list[Node], zero: i
     margin = np.array(zero, value.dtype)
     for before, node in zip([root, *chain], chain, strict=False):
         step = _Move(before, node, f"{node.name}.{value.suffix}", margin)
-        if node.op == "reshape":
+        if isinstance(node.op, Reshape):
             value = _reshape(walker, value, step)
             continue
-        if node.op != "slice" or node.attrs["axis"] != len(node.shape.dims) - 1:  # rows keep their last axis
+        if not isinstance(node.op, Slice) or node.op.axis != len(node.shape.dims) - 1:  # rows can be cut
             value = walker.unflatten(value, before.name)
-        value = replace(value, tensor=_MOVES[node.op](walker, value.tensor, step))
+        value = replace(value, tensor=_MOVES[type(node.op)](walker, value.tensor, step))
     return value
 
 
@@ -60,35 +61,34 @@ def _reshape(walker: Walker, value: AnyValue, step: _Move) -> AnyValue:
 
 
 def _permute(walker: Walker, tensor: str, step: _Move) -> str:
-    return walker.onnx.one("Transpose", [tensor], step.name, perm=list(step.node.attrs["perm"]))
+    return walker.onnx.one("Transpose", [tensor], step.name, perm=list(step.node.attributes(Permute).perm))
 
 
 def _slice(walker: Walker, tensor: str, step: _Move) -> str:
     """One piece of a Split where the sibling slices tile the axis, else a Slice."""
-    onnx, before, node = walker.onnx, step.before, step.node
-    axis, start, end = (node.attrs[key] for key in ("axis", "start", "end"))
-    onnx_axis = axis - len(node.shape.dims)
+    onnx, before, piece = walker.onnx, step.before, step.node.attributes(Slice)
+    axis = piece.axis - len(before.shape.dims)
     pieces = sorted(
         {
-            (n.attrs["start"], n.attrs["end"])
+            (n.op.start, n.op.end)
             for n in walker.readers[before.name]
-            if n.op == "slice" and n.attrs["axis"] == axis
+            if isinstance(n.op, Slice) and n.op.axis == piece.axis
         }
     )
-    edges = [0, *(piece[1] for piece in pieces)]
-    if len(pieces) > 1 and [piece[0] for piece in pieces] == edges[:-1] and edges[-1] == before.shape.dims[axis]:
+    edges = [0, *(end for _, end in pieces)]
+    if len(pieces) > 1 and [start for start, _ in pieces] == edges[:-1] and edges[-1] == before.shape.dims[piece.axis]:
         sizes = onnx.shape([high - low for low, high in pieces])
-        split = onnx.op("Split", [tensor, sizes], f"{before.name}.split", outputs=len(pieces), axis=onnx_axis)
-        return split[pieces.index((start, end))]
-    limits = [onnx.shape([v]) for v in (start, end, onnx_axis)]
+        split = onnx.op("Split", [tensor, sizes], f"{before.name}.split", outputs=len(pieces), axis=axis)
+        return split[pieces.index((piece.start, piece.end))]
+    limits = [onnx.shape([v]) for v in (piece.start, piece.end, axis)]
     return onnx.one("Slice", [tensor, *limits], step.name)
 
 
 def _roll(walker: Walker, tensor: str, step: _Move) -> str:
     """Cyclic shifts: the last `shift` rows come first."""
-    onnx, node, name = walker.onnx, step.node, step.name
-    for by, axis in zip(node.attrs["shifts"], node.attrs["axes"], strict=True):
-        size = node.shape.dims[axis]
+    onnx, roll, name = walker.onnx, step.node.attributes(Roll), step.name
+    for by, axis in zip(roll.shifts, roll.axes, strict=True):
+        size = step.node.shape.dims[axis]
         shift = by % size
         if shift == 0:
             continue
@@ -100,16 +100,16 @@ def _roll(walker: Walker, tensor: str, step: _Move) -> str:
 
 def _windows(walker: Walker, tensor: str, step: _Move) -> str:
     """Columns of windows, then rows of those: kw + kh slices instead of kw * kh."""
-    onnx, before, node, name = walker.onnx, step.before, step.node, step.name
-    top, left, bottom, right = node.attrs["pads"]
+    onnx, op, name = walker.onnx, step.node.attributes(Windows), step.name
+    top, left, bottom, right = op.pads
     counts = onnx.shape([0, top, left, 0, 0, bottom, right, 0])
-    if node.attrs.get("edge"):
+    if op.edge:
         tensor = onnx.one("Pad", [tensor, counts], f"{name}.padded", mode="edge")
-    elif any(node.attrs["pads"]):
+    elif any(op.pads):
         tensor = onnx.one("Pad", [tensor, counts, onnx.constant(f"{name}.zero", step.margin)], f"{name}.padded")
     for axis in (2, 1):
-        size, stride, count = node.attrs["kernel"][axis - 1], node.attrs["stride"][axis - 1], node.shape.dims[axis]
-        padded = before.shape.dims[axis] + sum(node.attrs["pads"][axis - 1 :: 2])
+        size, stride, count = op.kernel[axis - 1], op.stride[axis - 1], step.node.shape.dims[axis]
+        padded = step.before.shape.dims[axis] + sum(op.pads[axis - 1 :: 2])
         if (size, stride, count) == (1, 1, padded):
             continue
         pieces: list[str] = []
@@ -121,9 +121,9 @@ def _windows(walker: Walker, tensor: str, step: _Move) -> str:
 
 
 #: All movement but Reshape, which alone may leave rows merged.
-_MOVES: dict[str, Callable[[Walker, str, _Move], str]] = {
-    "permute": _permute,
-    "slice": _slice,
-    "roll": _roll,
-    "windows": _windows,
+_MOVES: dict[type[Op], Callable[[Walker, str, _Move], str]] = {
+    Permute: _permute,
+    Slice: _slice,
+    Roll: _roll,
+    Windows: _windows,
 }

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import onnx
 
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Op, label
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.value import AnyValue, Value
 from mptq_export.support.errors import MptqError
@@ -53,16 +54,16 @@ class Walker(ABC):
         return found
 
     @staticmethod
-    def handler(table: Mapping[str, HandlerT], root: Node) -> HandlerT:
+    def handler(table: Mapping[type[Op], HandlerT], root: Node) -> HandlerT:
         """The handler of a node that computes.
 
         Raises:
             MptqError: the table has none.
         """
-        found = table.get(root.op)
+        found = table.get(type(root.op))
         if found is None:
             raise MptqError(
-                f"{root.name}: a {root.op} is read where float values are needed; this form is not supported"
+                f"{root.name}: a {label(root.op)} is read where float values are needed; this form is not supported"
             )
         return found
 

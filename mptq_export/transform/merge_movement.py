@@ -12,15 +12,16 @@ chain at two batch sizes; where anything else changes from one to the other, the
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Movement, Op, Permute, Reshape, Roll, Slice, Windows
 
 #: Movement that is no mixed radix: it stays as it is.
-_WHOLE = frozenset({"roll", "windows"})
+_Whole = Roll | Windows
 
 #: Batch sizes at which a chain is read: more than one image, which tells their digit from one of size one.
 _BATCHES = (2, 3)
@@ -62,34 +63,36 @@ def merge_movement(graph: Graph) -> Graph:
     nodes: list[Node] = []
     renamed: dict[str, str] = {}
     for node in graph:
-        if node.op in MOVEMENT:
+        if isinstance(node.op, Movement):
             continue
         inputs = tuple(_rebuilt(graph, name, nodes, renamed) for name in node.inputs)
-        nodes.append(Node(node.op, node.name, inputs, node.shape, node.attrs, node.params))
+        nodes.append(replace(node, inputs=inputs))
     output = _rebuilt(graph, graph.output, nodes, renamed)
     return Graph(nodes, output)
 
 
 def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]) -> str:
     """Name of the value equal to `name` in the new graph, with its movement rebuilt."""
-    if name in renamed or graph[name].op not in MOVEMENT:
+    if name in renamed or not isinstance(graph[name].op, Movement):
         return renamed.get(name, name)
     chain: list[Node] = []
     node = graph[name]
-    while node.op in MOVEMENT and node.op not in _WHOLE and node.name not in renamed:
+    while isinstance(node.op, Movement) and not isinstance(node.op, _Whole) and node.name not in renamed:
         chain.insert(0, node)
         node = graph[node.inputs[0]]
-    if node.op in _WHOLE and node.name not in renamed:
+    if isinstance(node.op, _Whole) and node.name not in renamed:
         source = _rebuilt(graph, node.inputs[0], nodes, renamed)
-        nodes.append(Node(node.op, node.name, (source,), node.shape, node.attrs))
+        nodes.append(replace(node, inputs=(source,)))
         renamed[node.name] = node.name
     source = renamed.get(node.name, node.name)
     short = _shorten(chain, source, node.shape, name) if chain else []
-    known = {(n.op, n.inputs, n.shape, tuple(n.attrs.items())): n.name for n in nodes if n.op in MOVEMENT}
+    known: dict[tuple[Op, tuple[str, ...], Shape], str] = {
+        (n.op, n.inputs, n.shape): n.name for n in nodes if isinstance(n.op, Movement)
+    }
     result = source
     for planned in short:
-        step = Node(planned.op, planned.name, (result,), planned.shape, planned.attrs)
-        key = (step.op, step.inputs, step.shape, tuple(step.attrs.items()))
+        step = replace(planned, inputs=(result,))
+        key = (step.op, step.inputs, step.shape)
         if key not in known:
             nodes.append(step)
         result = known.get(key, step.name)
@@ -115,20 +118,19 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
     inner = shape
     for axis, low, high in first.cuts:
         inner = Shape((*inner.dims[:axis], high - low, *inner.dims[axis + 1 :]), shape.batch_axis)
-        attrs = {"axis": axis, "start": low, "end": high}
-        steps.append(Node("slice", f"{name}.slice{axis}", (source,), inner, attrs))
+        steps.append(Node(Slice(axis, low, high), f"{name}.slice{axis}", (source,), inner))
     groups = _grouped(first.order)
     split = sorted(groups)
     if len(groups) > 1:
         holding = next(i for i, group in enumerate(split) if images in group)
         apart = Shape(tuple(math.prod(sizes[i] for i in group) for group in split), holding)
         if apart != inner:
-            steps.append(Node("reshape", f"{name}.split", (source,), apart))
+            steps.append(Node(Reshape(), f"{name}.split", (source,), apart))
         perm = tuple(split.index(group) for group in groups)
         inner = Shape(tuple(apart.dims[p] for p in perm), perm.index(holding))
-        steps.append(Node("permute", f"{name}.permute", (source,), inner, {"perm": perm}))
+        steps.append(Node(Permute(perm=perm), f"{name}.permute", (source,), inner))
     if inner != out:
-        steps.append(Node("reshape", f"{name}.merge", (source,), out))
+        steps.append(Node(Reshape(), f"{name}.merge", (source,), out))
     return steps
 
 
@@ -187,14 +189,13 @@ def _split_first(
     digit, perm = reading.by_stride[heads], tuple(reading.order)
     every = (*sizes[:heads], shape.dims[-1] // digit.stride, *sizes[heads + 1 :])
     first = reading.offset // digit.stride
-    attrs = {"axis": heads, "start": first, "end": first + digit.size}
     moved = Shape(tuple(sizes[p] for p in perm), perm.index(images))
     steps = [
-        Node("reshape", f"{name}.split", (source,), Shape(every, images)),
-        Node("slice", f"{name}.heads", (source,), Shape(tuple(sizes), images), attrs),
-        Node("permute", f"{name}.permute", (source,), moved, {"perm": perm}),
+        Node(Reshape(), f"{name}.split", (source,), Shape(every, images)),
+        Node(Slice(heads, first, first + digit.size), f"{name}.heads", (source,), Shape(tuple(sizes), images)),
+        Node(Permute(perm=perm), f"{name}.permute", (source,), moved),
     ]
-    return steps if moved == out else [*steps, Node("reshape", f"{name}.merge", (source,), out)]
+    return steps if moved == out else [*steps, Node(Reshape(), f"{name}.merge", (source,), out)]
 
 
 def _digits(index: torch.Tensor) -> list[list[_Digit]] | None:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.aten import convolutions, elementwise, movement, norms, pooling, products, resizing
 from mptq_export.capture.aten.arguments import arguments
 from mptq_export.capture.trace import Handler, Tracer
@@ -17,6 +18,8 @@ def _identity(tracer: Tracer, node: fx.Node) -> Any:
 
 
 HANDLERS: dict[Any, Handler] = {
+    **{op: elementwise.activation for function in FUNCTIONS.values() for op in function.aten},
+    **dict.fromkeys(FUNCTIONS["sigmoid"].aten, elementwise.gate),
     aten.adaptive_avg_pool2d.default: pooling.adaptive_average_pool,
     aten.add.Tensor: elementwise.add,
     aten.add_.Tensor: elementwise.add,
@@ -43,10 +46,7 @@ HANDLERS: dict[Any, Handler] = {
     aten.einsum.default: products.einsum,
     aten.expand_as.default: norms.expand_as,
     aten.flatten.using_ints: movement.reshape,
-    aten.gelu.default: elementwise.gelu,
     aten.group_norm.default: norms.group_norm,
-    aten.hardswish.default: elementwise.hardswish,
-    aten.hardswish_.default: elementwise.hardswish,
     aten.im2col.default: convolutions.im2col,
     aten.layer_norm.default: norms.layer_norm,
     aten.linalg_vector_norm.default: norms.length,
@@ -60,8 +60,6 @@ HANDLERS: dict[Any, Handler] = {
     aten.pad.default: pooling.pad,
     aten.permute.default: movement.permute,
     aten.pixel_shuffle.default: movement.pixel_shuffle,
-    aten.relu.default: elementwise.relu,
-    aten.relu_.default: elementwise.relu,
     aten.repeat_interleave.self_int: movement.repeat_interleave,
     aten.reshape.default: movement.reshape,
     aten.reshape_as.default: movement.reshape,
@@ -69,10 +67,6 @@ HANDLERS: dict[Any, Handler] = {
     aten.roll.default: movement.roll,
     aten.scaled_dot_product_attention.default: products.attention,
     aten.select.int: movement.select,
-    aten.sigmoid.default: elementwise.sigmoid,
-    aten.sigmoid_.default: elementwise.sigmoid,
-    aten.silu.default: elementwise.silu,
-    aten.silu_.default: elementwise.silu,
     aten.slice.Tensor: movement.slice_of,
     aten.softmax.int: products.softmax,
     aten.split.Tensor: movement.split,
@@ -81,7 +75,6 @@ HANDLERS: dict[Any, Handler] = {
     aten.stack.default: movement.stack,
     aten.sub.Tensor: elementwise.sub,
     aten.sum.dim_IntList: elementwise.sum_of,
-    aten.tanh.default: elementwise.tanh,
     aten.to.dtype: _identity,
     aten.transpose.int: movement.transpose,
     aten.type_as.default: _identity,

@@ -8,6 +8,7 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import NCHW, NHWC, Shape
+from mptq_export.capture.ops import Add, Concat, Depthwise, Input, Linear, PatchEmbed, Reshape, Slice
 from mptq_export.capture.trace import Tracer, module_path, shape_of
 from mptq_export.support.errors import MptqError
 
@@ -28,14 +29,13 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     tiled = _tiles(tracer.shape(args[0]).dims[2:], kernel, stride, padding)
     out = shape_of(node)
     rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
-    if tracer.by_name[source].op == "input" and tiled and groups == 1:
+    if isinstance(tracer.by_name[source].op, Input) and tiled and groups == 1:
         params = {"weight": weight, "bias": bias}
-        nhwc = tracer.add("patch_embed", module_path(node), (source,), rows, {"patch": kernel}, params)
+        nhwc = tracer.add(PatchEmbed(patch=kernel), module_path(node), (source,), rows, params)
     elif groups > 1 and weight.shape[1] == 1:
-        attrs = {"kernel": kernel, "stride": stride, "pads": (*padding, *padding)}
         params = {"weight": weight.flatten(1), "bias": bias}
         image = channels_last(tracer, node, args[0])
-        nhwc = tracer.add("depthwise", module_path(node), (image,), rows, attrs, params)
+        nhwc = tracer.add(Depthwise(kernel, stride, (*padding, *padding)), module_path(node), (image,), rows, params)
     else:
         image = channels_last(tracer, node, args[0])
         nhwc = _grouped(tracer, node, image, (weight, bias), (kernel, stride, padding), groups, rows)
@@ -54,7 +54,7 @@ def conv1d(tracer: Tracer, node: fx.Node) -> str:
     value = permuted(tracer, name_of(node, "rows"), tracer.value(args[0]), (0, 2, 1))
     params = {"weight": weight.flatten(1), "bias": bias}
     shape = Shape((batch, length, channels), shape_of(node).batch_axis)
-    value = tracer.add("linear", module_path(node), (value,), shape, {}, params)
+    value = tracer.add(Linear(), module_path(node), (value,), shape, params)
     return permuted(tracer, name_of(node, "columns"), value, (0, 2, 1))
 
 
@@ -75,15 +75,15 @@ def _grouped(
         part = image
         if groups > 1:
             dims = (*tracer.by_name[image].shape.dims[:-1], width)
-            attrs = {"axis": 3, "start": group * width, "end": (group + 1) * width}
-            part = tracer.add("slice", name_of(node, f"group{group}"), (image,), Shape(dims, 0), attrs)
+            own_channels = Slice(3, group * width, (group + 1) * width)
+            part = tracer.add(own_channels, name_of(node, f"group{group}"), (image,), Shape(dims, 0))
         cut = _windows_or_tiles(tracer, node, part, *geometry)
         own = slice(group * len(bias) // groups, (group + 1) * len(bias) // groups)
         tensors = {"weight": weight[own].permute(0, 2, 3, 1).flatten(1), "bias": bias[own]}
         shape = Shape((*rows.dims[:-1], len(bias[own])), rows.batch_axis)
         name = module_path(node) if groups == 1 else name_of(node, f"linear{group}")
-        parts.append(tracer.add("linear", name, (cut,), shape, {}, tensors))
-    return parts[0] if groups == 1 else tracer.add("concat", module_path(node), tuple(parts), rows, {"axis": 3})
+        parts.append(tracer.add(Linear(), name, (cut,), shape, tensors))
+    return parts[0] if groups == 1 else tracer.add(Concat(axis=3), module_path(node), tuple(parts), rows)
 
 
 def im2col(tracer: Tracer, node: fx.Node) -> str:
@@ -96,9 +96,9 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
     batch, height, width, _ = tracer.by_name[cut].shape.dims
     channels = tracer.shape(args[0]).dims[1]
     split = Shape((batch, height * width, kernel[0] * kernel[1], channels), 0)
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
+    cut = tracer.add(Reshape(), name_of(node, "split"), (cut,), split)
     cut = permuted(tracer, name_of(node, "columns"), cut, (0, 3, 2, 1))
-    return tracer.add("reshape", name_of(node, "im2col"), (cut,), shape_of(node))
+    return tracer.add(Reshape(), name_of(node, "im2col"), (cut,), shape_of(node))
 
 
 def col2im(tracer: Tracer, node: fx.Node) -> str:
@@ -111,17 +111,16 @@ def col2im(tracer: Tracer, node: fx.Node) -> str:
     counts = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip((height, width), padding, kernel, stride, strict=True)]
     taps = kernel[0] * kernel[1]
     split = Shape((batch, channels, taps, counts[0], counts[1]), 0)
-    cut = tracer.add("reshape", name_of(node, "split"), (tracer.value(args[0]),), split)
+    cut = tracer.add(Reshape(), name_of(node, "split"), (tracer.value(args[0]),), split)
     cut = permuted(tracer, name_of(node, "taps"), cut, (0, 3, 4, 2, 1))
     total = ""
     for tap in range(taps):
-        attrs = {"axis": 3, "start": tap, "end": tap + 1}
         shape = Shape((batch, *counts, 1, channels), 0)
-        one = tracer.add("slice", name_of(node, f"tap{tap}"), (cut,), shape, attrs)
+        one = tracer.add(Slice(3, tap, tap + 1), name_of(node, f"tap{tap}"), (cut,), shape)
         offsets = (tap // kernel[1] - padding[0], tap % kernel[1] - padding[1])
         one = _laid(tracer, node, one, (batch, *counts, channels), stride, offsets, (height, width))
         shape = Shape((batch, height, width, channels), 0)
-        total = tracer.add("add", name_of(node, "fold"), (total, one), shape) if total else one
+        total = tracer.add(Add(), name_of(node, "fold"), (total, one), shape) if total else one
     return permuted(tracer, name_of(node, "nchw"), total, NCHW)
 
 
@@ -139,11 +138,11 @@ def _laid(
     # Zeros behind each element, along the width: those of a row are one element there once it is laid.
     for count, step, inner in ((rows * columns, stride[1], depth), (rows, stride[0], columns * stride[1] * depth)):
         shape = Shape((batch, count, 1, inner), 0)
-        value = tracer.add("reshape", name_of(node, "apart"), (value,), shape)
+        value = tracer.add(Reshape(), name_of(node, "apart"), (value,), shape)
         if step > 1:
             value = windows(tracer, name_of(node, "zeros"), value, pads=(0, 0, 0, step - 1))
     laid = (rows * stride[0], columns * stride[1])
-    value = tracer.add("reshape", name_of(node, "laid"), (value,), Shape((batch, *laid, depth), 0))
+    value = tracer.add(Reshape(), name_of(node, "laid"), (value,), Shape((batch, *laid, depth), 0))
     top, left = (max(offset, 0) for offset in offsets)
     first_row, first_column = (max(-offset, 0) for offset in offsets)
     bottom = max(sizes[0] + first_row - top - laid[0], 0)
@@ -152,9 +151,8 @@ def _laid(
     for axis, start in ((1, first_row), (2, first_column)):
         dims, size = tracer.by_name[value].shape.dims, sizes[axis - 1]
         if dims[axis] != size:
-            attrs = {"axis": axis, "start": start, "end": start + size}
             cut = Shape((*dims[:axis], size, *dims[axis + 1 :]), 0)
-            value = tracer.add("slice", name_of(node, "inside"), (value,), cut, attrs)
+            value = tracer.add(Slice(axis, start, start + size), name_of(node, "inside"), (value,), cut)
     return value
 
 
@@ -207,10 +205,10 @@ def _tiles_of(tracer: Tracer, node: fx.Node, image: str, kernel: tuple[int, int]
         return image
     rows, columns = height // kernel[0], width // kernel[1]
     split = Shape((batch, rows, kernel[0], columns, kernel[1], depth), 0)
-    cut = tracer.add("reshape", name_of(node, "tiles"), (image,), split)
+    cut = tracer.add(Reshape(), name_of(node, "tiles"), (image,), split)
     cut = permuted(tracer, name_of(node, "tiles_together"), cut, (0, 1, 3, 2, 4, 5))
     merged = Shape((batch, rows, columns, kernel[0] * kernel[1] * depth), 0)
-    return tracer.add("reshape", name_of(node, "windows"), (cut,), merged)
+    return tracer.add(Reshape(), name_of(node, "windows"), (cut,), merged)
 
 
 def _tiles(sizes: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> bool:

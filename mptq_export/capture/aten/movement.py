@@ -7,6 +7,7 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.graph import Shape
+from mptq_export.capture.ops import Concat, Permute, Reshape, Roll, Slice, Windows
 from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
 from mptq_export.support.errors import MptqError
 
@@ -23,7 +24,7 @@ class Stack:
 
 def reshape_to(tracer: Tracer, node: fx.Node, source: str, shape: Shape) -> str:
     """A value in another shape."""
-    return tracer.add("reshape", name_of(node, "reshape"), (source,), shape)
+    return tracer.add(Reshape(), name_of(node, "reshape"), (source,), shape)
 
 
 def reshape(tracer: Tracer, node: fx.Node) -> str:
@@ -38,7 +39,7 @@ def permuted(tracer: Tracer, name: str, source: str, perm: tuple[int, ...]) -> s
     shape = tracer.by_name[source].shape
     batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
     moved = Shape(tuple(shape.dims[p] for p in perm), batch)
-    return tracer.add("permute", name, (source,), moved, {"perm": perm})
+    return tracer.add(Permute(perm=perm), name, (source,), moved)
 
 
 def windows(
@@ -69,17 +70,14 @@ def windows(
         for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, stride, strict=True)
     ]
     out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
-    attrs = {"kernel": kernel, "stride": stride, "pads": pads, **({"edge": True} if edge else {})}
-    return tracer.add("windows", name, (image,), out, attrs)
+    return tracer.add(Windows(kernel, stride, pads, edge), name, (image,), out)
 
 
 def permute(tracer: Tracer, node: fx.Node) -> str:
     """Axes in another order."""
     rank = len(shape_of(node).dims)
     perm = tuple(axis_of(int(p), rank) for p in arguments(node)[1])
-    return tracer.add(
-        "permute", name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": perm}
-    )
+    return tracer.add(Permute(perm=perm), name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
 def transpose(tracer: Tracer, node: fx.Node) -> str:
@@ -89,15 +87,14 @@ def transpose(tracer: Tracer, node: fx.Node) -> str:
     first, second = (axis_of(int(a), rank) for a in arguments(node)[1:3])
     perm[first], perm[second] = perm[second], perm[first]
     name = name_of(node, "transpose")
-    return tracer.add("permute", name, (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": tuple(perm)})
+    return tracer.add(Permute(perm=tuple(perm)), name, (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
 def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
     if axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
     dims = (*shape.dims[:axis], end - start, *shape.dims[axis + 1 :])
-    attrs = {"axis": axis, "start": start, "end": end}
-    return tracer.add("slice", name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis), attrs)
+    return tracer.add(Slice(axis, start, end), name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis))
 
 
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
@@ -172,7 +169,7 @@ def concat(tracer: Tracer, node: fx.Node) -> str:
     """Values along an axis that they have."""
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
     inputs = tuple(tracer.value(n) for n in arguments(node)[0])
-    return tracer.add("concat", name_of(node, "concat"), inputs, shape_of(node), {"axis": axis})
+    return tracer.add(Concat(axis=axis), name_of(node, "concat"), inputs, shape_of(node))
 
 
 def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
@@ -183,7 +180,7 @@ def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
         return Stack(parts, axis)
     thin = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
     inputs = tuple(reshape_to(tracer, node, tracer.value(part), thin) for part in parts)
-    return tracer.add("concat", name_of(node, "stack"), inputs, shape, {"axis": axis})
+    return tracer.add(Concat(axis=axis), name_of(node, "stack"), inputs, shape)
 
 
 def roll(tracer: Tracer, node: fx.Node) -> str:
@@ -193,8 +190,7 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a roll along the batch is not supported: images are mixed")
-    attrs = {"shifts": shifts, "axes": axes}
-    return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
+    return tracer.add(Roll(shifts, axes), name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape)
 
 
 def repeat_interleave(tracer: Tracer, node: fx.Node) -> str:
@@ -207,7 +203,7 @@ def repeat_interleave(tracer: Tracer, node: fx.Node) -> str:
     thin = Shape((before.dims[0], 1, *before.dims[1:]), 0)
     wide = Shape((before.dims[0], copies, *before.dims[1:]), 0)
     one = reshape_to(tracer, node, tracer.value(source), thin)
-    value = tracer.add("concat", name_of(node, "copies"), (one,) * copies, wide, {"axis": 1})
+    value = tracer.add(Concat(axis=1), name_of(node, "copies"), (one,) * copies, wide)
     return reshape_to(tracer, node, value, after)
 
 
@@ -240,7 +236,7 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
             if edge[0] < edge[1]
         ]
         if len(parts) > 1:
-            value = tracer.add("concat", name_of(node, "written"), tuple(parts), shape, {"axis": axis})
+            value = tracer.add(Concat(axis=axis), name_of(node, "written"), tuple(parts), shape)
         target = base
     known = target.op == "call_function" and not tracer.is_constant(target)
     if not known or tracer.shape(target).dims != tracer.by_name[value].shape.dims:

@@ -12,6 +12,7 @@ from mptq_export.capture.aten.convolutions import channels_last, pair, zero_pad
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.aten.resizing import resized
 from mptq_export.capture.graph import NCHW, Shape
+from mptq_export.capture.ops import Max, Mean, Mul, Reshape
 from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
 from mptq_export.support.errors import MptqError
 
@@ -30,8 +31,7 @@ def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
     sizes, wanted = tracer.shape(source).dims[-2:], out.dims[-2:]
     if wanted == (1, 1):
         rank = len(out.dims)
-        attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
-        return tracer.add("mean", name_of(node, "mean"), (tracer.value(source),), out, attrs)
+        return tracer.add(Mean((rank - 2, rank - 1), keepdim=True), name_of(node, "mean"), (tracer.value(source),), out)
     if all(size % count == 0 for size, count in zip(sizes, wanted, strict=True)):
         kernel = sizes[0] // wanted[0], sizes[1] // wanted[1]
         return _mean_of_windows(tracer, node, kernel, kernel, (0, 0, 0, 0))
@@ -59,7 +59,7 @@ def average_pool(tracer: Tracer, node: fx.Node) -> str:
     if torch.equal(shares, plain):
         return pooled
     params = {"value": (shares / plain)[0]}
-    return tracer.add("mul", name_of(node, "counted"), (pooled,), shape_of(node), {}, params)
+    return tracer.add(Mul(), name_of(node, "counted"), (pooled,), shape_of(node), params)
 
 
 def _mean_of_windows(
@@ -79,13 +79,13 @@ def _mean_of_windows(
     whole = (height * kernel[0], width * kernel[1])
     if kernel == stride and not any(pads) and tracer.by_name[image].shape.dims[1:3] == whole:
         split = Shape((batch, height, kernel[0], width, kernel[1], depth), 0)
-        cut, attrs = image, {"axes": (2, 4), "keepdim": False}
+        cut, mean = image, Mean((2, 4), keepdim=False)
     else:
         split = Shape((batch, height, width, kernel[0] * kernel[1], depth), 0)
         cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads)
-        attrs = {"axes": (3,), "keepdim": False}
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
-    cut = tracer.add("mean", name_of(node, "mean"), (cut,), pooled, attrs)
+        mean = Mean((3,), keepdim=False)
+    cut = tracer.add(Reshape(), name_of(node, "split"), (cut,), split)
+    cut = tracer.add(mean, name_of(node, "mean"), (cut,), pooled)
     return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
 
 
@@ -104,8 +104,8 @@ def _largest(tracer: Tracer, node: fx.Node, source: Any, axis: int, squeezed: Sh
     if axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a maximum over the batch is not supported")
     kept = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
-    found = tracer.add("max", name_of(node, "max"), (tracer.value(source),), kept, {"axis": axis})
-    return found if squeezed is None else tracer.add("reshape", name_of(node, "squeezed"), (found,), squeezed)
+    found = tracer.add(Max(axis=axis), name_of(node, "max"), (tracer.value(source),), kept)
+    return found if squeezed is None else tracer.add(Reshape(), name_of(node, "squeezed"), (found,), squeezed)
 
 
 def largest(tracer: Tracer, node: fx.Node) -> tuple[str, None]:
@@ -133,10 +133,10 @@ def max_pool(tracer: Tracer, node: fx.Node) -> str:
     depth = tracer.by_name[image].shape.dims[-1]
     count = kernel[0] * kernel[1]
     cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads, edge=True)
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), Shape((batch, height, width, count, depth), 0))
+    cut = tracer.add(Reshape(), name_of(node, "split"), (cut,), Shape((batch, height, width, count, depth), 0))
     largest = Shape((batch, height, width, 1, depth), 0)
-    cut = tracer.add("max", module_path(node), (cut,), largest, {"axis": 3})
-    cut = tracer.add("reshape", name_of(node, "pooled"), (cut,), Shape((batch, height, width, depth), 0))
+    cut = tracer.add(Max(axis=3), module_path(node), (cut,), largest)
+    cut = tracer.add(Reshape(), name_of(node, "pooled"), (cut,), Shape((batch, height, width, depth), 0))
     return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
 
 

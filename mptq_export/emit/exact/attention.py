@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import feeds_matmuls, score_path
-from mptq_export.capture.graph import MOVEMENT, Node
+from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Matmul, Movement
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode
@@ -24,7 +25,7 @@ from mptq_export.recipe.schema import ActivationQuant
 INT8_HIGH = 127
 
 
-def emit_context(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
+def emit_matmul_codes(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
     """Attention output as codes of what reads it."""
     # Scaled by v's scale alone, then divided: attention picks whole multiples of it, and their ratio to this scale is
     # often simple, so that values lie exactly between two codes. The simulation must round them the same way.
@@ -32,7 +33,7 @@ def emit_context(context: Context, node: Node, quant: ActivationQuant, key: str)
     return encode(context.onnx, result.tensor, quant, f"{key}.codes", step=quant.scale, flat=False)
 
 
-def emit_context_floats(context: Context, node: Node, exponent: int) -> Floats:
+def emit_matmul_floats(context: Context, node: Node, exponent: int) -> Floats:
     """Attention output as float32 in units of 2 ** -exponent."""
     return context.share_product(node, exponent, _emit_product)
 
@@ -42,7 +43,7 @@ def _emit_product(context: Context, node: Node, exponent: int) -> Floats:
     onnx, gain = context.onnx, 2.0**exponent
     v = context.unflatten(context.read_codes(node, "b"), node.inputs[1])
     inner = context.graph[node.inputs[1]].shape.dims[-2]
-    v_scale = v.scale * gain * node.attrs["alpha"]
+    v_scale = v.scale * gain * node.attributes(Matmul).alpha
     if not feeds_matmuls(context.graph, context.graph[node.inputs[0]]):
         a = context.unflatten(context.read_codes(node, "a"), node.inputs[0])
         _prove_matmul(context, node, inner)
@@ -137,7 +138,7 @@ def _prove_softmax(context: Context, node: Node, results: Results, span: int, ta
 def _scores(context: Context, node: Node, quant: ActivationQuant) -> str:
     """Q x K^T requantised to uint8; the factor alpha is part of the score scale. Else whatever gives the scores."""
     onnx = context.onnx
-    if node.op != "matmul":
+    if not isinstance(node.op, Matmul):
         x = context.unflatten(context.read_floats(node.name, 0), node.name)
         name = f"{node.name}.codes"
         return encode(onnx, x.tensor, quant, name, step=quant.scale, flat=False, fused=False).tensor
@@ -146,7 +147,7 @@ def _scores(context: Context, node: Node, quant: ActivationQuant) -> str:
     left = onnx.dequantize(q.tensor, q.scale, q.zero_point, f"{node.name}.q")
     right = _dequantize_right(context, node, k, name="k", scale=k.scale, left_high=q.high)
     product = onnx.one("MatMul", [left, right], f"{node.name}.product")
-    return onnx.quantize(product, quant.scale / node.attrs["alpha"], quant.zero_point, node.name)
+    return onnx.quantize(product, quant.scale / node.attributes(Matmul).alpha, quant.zero_point, node.name)
 
 
 def _distance(context: Context, node: Node, scores: str, constants: dict[str, NDArray[np.float32]]) -> str:
@@ -161,7 +162,7 @@ def _distance(context: Context, node: Node, scores: str, constants: dict[str, ND
     onnx, quant = context.onnx, context.recipe.activations[f"{node.name}.input"]
     before, steps = score_path(context.graph, node)
     moved = Codes(tensor=scores, scale=quant.scale, zero_point=quant.zero_point, flat=False)
-    while steps and steps[0].op in MOVEMENT:
+    while steps and isinstance(steps[0].op, Movement):
         moved, before = move(context, moved, before, steps[:1]), steps.pop(0)
     codes = context.unflatten(moved, before.name).tensor
     if not steps:
@@ -171,7 +172,7 @@ def _distance(context: Context, node: Node, scores: str, constants: dict[str, ND
     else:
         x = onnx.dequantize(codes, quant.scale, quant.zero_point, f"{node.name}.scores")
         for step in steps:
-            if step.op in MOVEMENT:
+            if isinstance(step.op, Movement):
                 values = move(context, Floats(tensor=x, exponent=0, bound=0.0, flat=False), before, [step])
                 x = context.unflatten(values, step.name).tensor
             else:

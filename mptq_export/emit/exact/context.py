@@ -7,6 +7,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Op, Pad
 from mptq_export.emit.exact.grid import has_exact_squares, snap
 from mptq_export.emit.exact.proof import Proof
 from mptq_export.emit.exact.quantizer import clip
@@ -33,8 +34,8 @@ class Tables:
         floats: op to what emits it as floats.
     """
 
-    codes: Mapping[str, CodesHandler]
-    floats: Mapping[str, FloatsHandler]
+    codes: Mapping[type[Op], CodesHandler]
+    floats: Mapping[type[Op], FloatsHandler]
 
 
 class Context(Walker):
@@ -99,7 +100,7 @@ class Context(Walker):
     def read_output(self, value: str) -> Floats:
         """The value of an output, in its own units. What is on the residual's grid stays there."""
         root, chain = self.graph.path(value)
-        if root.op in ("add", "pad") and root.name in self.recipe.exponents:
+        if isinstance(root.op, Add | Pad) and root.name in self.recipe.exponents:
             return move(self, self.rescale(self.read_integers(root.name), 0), root, chain)
         return self.read_floats(value, 0)
 

@@ -7,6 +7,7 @@ quantizer of its own.
 from dataclasses import replace
 
 from mptq_export.capture.graph import NCHW, NHWC, Node
+from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import decode_result, encode, encode_floats, result_is_quantized
 from mptq_export.emit.exact.linear import integer_operands
@@ -33,7 +34,8 @@ def _emit_kernel(context: Context, node: Node, quant: ActivationQuant, key: str)
         raise MptqError(f"{node.name}: a convolution cannot give codes with regions; export again without --recipe")
     source = context.unflatten(context.read_codes(node, "input"), inputs.name)
     image = onnx.one("Transpose", [source.tensor], f"{node.name}.channels_first", perm=list(NCHW))
-    kernel = list(node.attrs["kernel"])
+    op = node.attributes(Depthwise)
+    kernel = list(op.kernel)
     weight = context.recipe.weights[node.name].codes.reshape(-1, 1, *kernel)
     operands, _ = integer_operands(context, node, replace(source, tensor=image), weight, axis=0, gain=1.0 / quant.scale)
     result = onnx.one(
@@ -42,8 +44,8 @@ def _emit_kernel(context: Context, node: Node, quant: ActivationQuant, key: str)
         node.name,
         group=inputs.shape.dims[-1],
         kernel_shape=kernel,
-        pads=list(node.attrs["pads"]),
-        strides=list(node.attrs["stride"]),
+        pads=list(op.pads),
+        strides=list(op.stride),
     )
     codes = encode(onnx, result, quant, f"{key}.codes", step=1.0, flat=False)
     tensor = onnx.one("Transpose", [codes.tensor], f"{key}.channels_last", perm=list(NHWC))

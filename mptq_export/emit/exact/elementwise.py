@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Concat, Max, Rotary
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.values import Floats
 
@@ -51,7 +52,7 @@ def emit_concat(context: Context, node: Node, exponent: int) -> Floats:
     """Several values along an axis."""
     values = [context.unflatten(context.read_floats(name, exponent), name) for name in node.inputs]
     tensors = [value.tensor for value in values]
-    tensor = context.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attrs["axis"])
+    tensor = context.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attributes(Concat).axis)
     bound, integer = max(value.bound for value in values), all(value.integer for value in values)
     return Floats(tensor=tensor, exponent=exponent, bound=bound, integer=integer, flat=False)
 
@@ -59,7 +60,7 @@ def emit_concat(context: Context, node: Node, exponent: int) -> Floats:
 def emit_max(context: Context, node: Node, exponent: int) -> Floats:
     """The largest values along an axis: nothing is rounded."""
     source = context.unflatten(context.read_floats(node.inputs[0], exponent), node.inputs[0])
-    axes = context.onnx.shape([node.attrs["axis"]])
+    axes = context.onnx.shape([node.attributes(Max).axis])
     tensor = context.onnx.one("ReduceMax", [source.tensor, axes], f"{node.name}.x{exponent}", keepdims=1)
     return replace(source, tensor=tensor)
 
@@ -74,7 +75,7 @@ def _times(context: Context, source: Floats, factor: torch.Tensor, name: str) ->
 def _swapped(context: Context, tensor: str, node: Node, name: str) -> str:
     """The other coordinate of every plane."""
     onnx, width = context.onnx, node.shape.dims[-1]
-    if not node.attrs["pairs"]:
+    if not node.attributes(Rotary).pairs:
         halves = onnx.op("Split", [tensor, onnx.shape([width // 2] * 2)], f"{name}.halves", outputs=2, axis=-1)
         return onnx.one("Concat", halves[::-1], f"{name}.swapped", axis=-1)
     sizes = node.shape.dynamic()

@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm
 from mptq_export.emit.builder import DOUBLE, FLOAT, OnnxBuilder
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode
@@ -49,22 +50,22 @@ def emit_floats(context: Context, node: Node, exponent: int) -> Floats:
 
 def _norm(context: Context, node: Node, gain: float, name: str) -> Floats:
     """The norm times `gain`."""
-    onnx, width = context.onnx, node.shape.dims[-1]
+    onnx, norm, width = context.onnx, node.attributes(LayerNorm), node.shape.dims[-1]
     source = context.read_integers(node.inputs[0])
     squares = sum_of_squares(width, source.bound)
     context.proof.claim(node.name, Quantity.SQUARES, squares, FLOAT64_INTEGER, advice=FAR_ABOVE)
-    if node.attrs.get("centered"):
+    if norm.centered:
         centred, total = source.tensor, _sum_of_squares(onnx, node, source.tensor)
     else:
         centred, total = _subtract_mean(context, node, source.tensor)
-    eps = onnx.scalar(width * node.attrs["eps"] * 4.0**source.exponent, np.float64)
+    eps = onnx.scalar(width * norm.eps * 4.0**source.exponent, np.float64)
     total = onnx.one("Add", [total, eps], f"{node.name}.plus_eps")
     root = onnx.one("Sqrt", [total], f"{node.name}.sqrt")
     # Where a mean is subtracted, it is in float32: good to half a unit in the last place of the largest one.
-    largest = _UNIT + (0.0 if node.attrs.get("centered") else source.bound * 2.0**-24 / math.sqrt(0.5))
+    largest = _UNIT + (0.0 if norm.centered else source.bound * 2.0**-24 / math.sqrt(0.5))
     deviation = onnx.one("Cast", [root], f"{node.name}.deviation", to=FLOAT)
     unit = onnx.one("Div", [centred, deviation], f"{node.name}.unit")
-    if node.attrs.get("plain"):
+    if norm.plain:
         factor = math.sqrt(width) * gain
         result = onnx.one("Mul", [unit, onnx.scalar(factor)], name)
         return Floats(tensor=result, exponent=0, bound=factor * largest, flat=source.flat)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import PatchEmbed, Softmax, ToPixels
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode, encode_floats
 from mptq_export.emit.exact.proof import INT32, Quantity
@@ -58,7 +59,7 @@ def _code_readers(context: Context, node: Node) -> list[Site]:
     found: list[Site] = []
     for reader, name in context.graph.final_readers(node.name) or ():
         keys = [k for k, s in context.sites.items() if s.node.name == reader.name and s.value == name]
-        if not keys or reader.op == "softmax":
+        if not keys or isinstance(reader.op, Softmax):
             return []
         found += [context.sites[key] for key in keys]
     return found
@@ -167,7 +168,7 @@ def _prove(context: Context, node: Node, source: Codes, bias: NDArray[np.float64
 
 
 def _input_rows(context: Context, node: Node) -> Codes:
-    if node.op == "patch_embed":
+    if isinstance(node.op, PatchEmbed):
         return _patch_rows(context, node)
     return context.flatten(context.read_codes(node, "input"), node.inputs[0])
 
@@ -176,7 +177,7 @@ def _patch_rows(context: Context, node: Node) -> Codes:
     """Pixel codes cut into patches: [B * patches, ph * pw * C], channels last (the order of `patches`)."""
     onnx = context.onnx
     quant = context.recipe.activations[f"{node.name}.input"]
-    ph, pw = node.attrs["patch"]
+    ph, pw = node.attributes(PatchEmbed).patch
     _, gh, gw, _ = node.shape.dims
     channels = context.graph[node.inputs[0]].shape.dims[1]
     if context.input_type == "uint8":
@@ -194,8 +195,8 @@ def _patch_rows(context: Context, node: Node) -> Codes:
 def _pixels(context: Context, value: str) -> str:
     """The float32 input, scaled back to pixels where it is normalised."""
     node = context.graph[value]
-    if node.op != "to_pixels":
+    if not isinstance(node.op, ToPixels):
         return "input"
-    gain, offset = (np.array(node.attrs[k], np.float32).reshape(1, -1, 1, 1) for k in ("gain", "offset"))
+    gain, offset = (np.array(k, np.float32).reshape(1, -1, 1, 1) for k in (node.op.gain, node.op.offset))
     scaled = context.onnx.one("Mul", ["input", context.onnx.constant("pixels.gain", gain)], "pixels.scaled")
     return context.onnx.one("Add", [scaled, context.onnx.constant("pixels.offset", offset)], "pixels")

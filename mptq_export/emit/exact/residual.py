@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Add, Constant, Mean, Pad
 from mptq_export.emit.builder import DOUBLE, FLOAT
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.grid import FAR_ABOVE, has_exact_squares
@@ -30,7 +31,7 @@ def emit_add(context: Context, node: Node, exponent: int, *, reach: float = REAC
         exponent: of the sum.
         reach: worst case of a stream, in grid steps, from which `Round` snaps it.
     """
-    live = [name for name in node.inputs if context.graph[name].op != "constant"]
+    live = [name for name in node.inputs if not isinstance(context.graph[name].op, Constant)]
     terms = [_term(context, name, exponent) for name in live]
     if len(terms) == 2:
         if terms[0].flat != terms[1].flat:
@@ -49,7 +50,7 @@ def emit_add(context: Context, node: Node, exponent: int, *, reach: float = REAC
 
 def _term(context: Context, name: str, exponent: int) -> Floats:
     """What is added: whole numbers where it is on the grid of the sum already."""
-    on_grid = context.recipe.exponents.get(name) == exponent and context.graph.root(name).op in ("add", "pad")
+    on_grid = context.recipe.exponents.get(name) == exponent and isinstance(context.graph.root(name).op, Add | Pad)
     return context.read_integers(name) if on_grid else context.read_floats(name, exponent)
 
 
@@ -83,27 +84,27 @@ def _snapped_sum(context: Context, node: Node, stream: Floats, update: Floats, r
 def emit_pad(context: Context, node: Node, exponent: int) -> Floats:
     """Zero rows before and after the tokens."""
     source = context.unflatten(context.read_floats(node.inputs[0], exponent), node.inputs[0])
-    rank, axis = len(node.shape.dims), node.attrs["axis"]
+    pad, rank = node.attributes(Pad), len(node.shape.dims)
     pads = [0] * (2 * rank)
-    pads[axis], pads[rank + axis] = node.attrs["before"], node.attrs["after"]
+    pads[pad.axis], pads[rank + pad.axis] = pad.before, pad.after
     tensor = context.onnx.one("Pad", [source.tensor, context.onnx.shape(pads)], f"{node.name}.x{exponent}")
     return replace(source, tensor=tensor)
 
 
 def emit_mean(context: Context, node: Node, exponent: int) -> Floats:
     """Exact sum over tokens, divided afterwards."""
-    onnx = context.onnx
+    onnx, mean = context.onnx, node.attributes(Mean)
     source = context.unflatten(context.read_integers(node.inputs[0]), node.inputs[0])
     dims = context.graph[node.inputs[0]].shape.dims
-    count = int(np.prod([dims[a] for a in node.attrs["axes"]]))
+    count = int(np.prod([dims[a] for a in mean.axes]))
     total = source.tensor
     in_double = count * source.bound > FLOAT32_INTEGER
     if in_double:
         total = onnx.one("Cast", [total], f"{node.name}.f64", to=DOUBLE)
     limits = (Quantity.TOKENS_FLOAT64, FLOAT64_INTEGER) if in_double else (Quantity.TOKENS_FLOAT32, FLOAT32_INTEGER)
     context.proof.claim(node.name, limits[0], count * source.bound, limits[1], advice=FAR_ABOVE)
-    axes = onnx.shape(list(node.attrs["axes"]))
-    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(node.attrs["keepdim"]))
+    axes = onnx.shape(list(mean.axes))
+    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(mean.keepdim))
     if in_double:
         total = onnx.one("Cast", [total], f"{node.name}.f32", to=FLOAT)
     factor = 2.0 ** (exponent - source.exponent) / count
