@@ -20,7 +20,7 @@ from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.walk import Widths
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 BITS = [(8, 8), (4, 4), (2, 2), (3, 5), (8, 3)]
 
