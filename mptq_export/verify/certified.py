@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from mptq_export.quantize.certification.assumption import assumed
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.difference import Difference
 
 _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})

@@ -15,7 +15,8 @@ from mptq_export.emit.exact.emitter import Emitter, emit
 from mptq_export.emit.exact.forms import Floats
 from mptq_export.emit.exact.proof import Proof
 from mptq_export.emit.exact.residual import snap
-from mptq_export.quantize.certification.certify import MARGIN, Results, activation_results
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model

@@ -1,6 +1,7 @@
 """The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe."""
 
-from mptq_export.quantize.certification.certify import MARGIN, Results
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results
 from mptq_export.recipe.schema import ActivationQuant, Claim
 from mptq_export.support.errors import MptqError
 
