@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import Function
+from mptq_export.capture.function_names import Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.sample import Sample
