@@ -1,0 +1,17 @@
+"""What decides the width of an activation: the layer that reads it, where that is a matmul; else it has 8 bits."""
+
+from mptq_export.calibrate.sites import Site
+from mptq_export.capture.graph import Graph
+
+
+def deciding_layer(graph: Graph, site: Site) -> str | None:
+    """The layer whose activation width a site has; None where it is 8 bits anyway.
+
+    Scores have the width of the attention codes that they become: it decides which of them matter.
+    """
+    if site.kind in ("activation", "pixels", "result") or (site.kind == "attention" and site.node.op == "softmax"):
+        return None
+    if site.kind == "scores":
+        readers = graph.consumers()[site.node.name]
+        return next((node.name for node in readers if node.op == "matmul"), None)
+    return site.node.name
