@@ -33,7 +33,7 @@ from timm.models import list_models
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.data.synthetic import dead_leaves
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.load.fit import build_meta

@@ -11,6 +11,7 @@ from mptq_export.allocate.constraint import Constraint, Prices
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths, layers, multiplications
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import PatchEmbed
 from mptq_export.recipe.schema import Recipe
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
@@ -50,7 +51,7 @@ class Costs:
         """
         nodes = layers(graph)
         parameters = {node.name: node.params["weight"].numel() for node in nodes if "weight" in node.params}
-        macs = {node.name: multiplications(graph, node) for node in nodes if node.op != "patch_embed"}
+        macs = {node.name: multiplications(graph, node) for node in nodes if not isinstance(node.op, PatchEmbed)}
         if recipe is None:
             return Costs(parameters, macs, latency=latency)
         stored = {

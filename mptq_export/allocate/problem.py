@@ -17,6 +17,7 @@ from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
@@ -98,7 +99,8 @@ class AllocationProblem:
             chosen = {
                 key: catalogue.activations[key, widths[layer][1]]
                 for key, layer in catalogue.decides.items()
-                if graph[key.rpartition(".")[0]].op != "softmax"  # attention is certified with the widest's scores
+                # attention is certified with the widest's scores
+                if not isinstance(graph[key.rpartition(".")[0]].op, Softmax)
             }
             weights = {name: catalogue.weights[name, widths[name][0]] for name in self.recipe.weights}
             return replace(self.recipe, activations=catalogue.widest | chosen, weights=weights)

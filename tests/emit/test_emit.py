@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, quantized_anew, recipe, size, tiny
 
+from mptq_export.capture.ops import LayerNorm, Linear, Matmul, PatchEmbed, Softmax
 from mptq_export.emit.exact import residual, weight_storage
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
@@ -67,9 +68,9 @@ def test_runtime_and_reference_agree_on_every_tensor(emitted: Emitted, kind: str
     assert report.values > 10_000
     assert report.plan.floating == ()
     graph = prepared(kind)
-    weighted = sum(node.op in ("linear", "patch_embed") for node in graph)
-    matmuls = sum(node.op == "matmul" for node in graph)
-    softmaxes = sum(node.op == "softmax" for node in graph)
+    weighted = sum(isinstance(node.op, Linear | PatchEmbed) for node in graph)
+    matmuls = sum(isinstance(node.op, Matmul) for node in graph)
+    softmaxes = sum(isinstance(node.op, Softmax) for node in graph)
     assert len(report.plan.matmuls) == weighted + matmuls + softmaxes  # each once, and the sums of attention codes
     assert report.plan.op_counts["QGemm"] == weighted
     assert max(kernel.pair_sum or 0 for kernel in report.plan.matmuls) <= PAIR_LIMIT
@@ -150,7 +151,7 @@ def test_packed_weights_are_folded_into_the_same_integer_kernels(
 @every_kind
 def test_names_carry_module_paths(emitted: Emitted, kind: str):
     gemms = {node.name for node in onnx.load(emitted(kind, 8)[0]).graph.node if node.op_type == "Gemm"}
-    assert gemms == {node.name for node in prepared(kind) if node.op in ("linear", "patch_embed")}
+    assert gemms == {node.name for node in prepared(kind) if isinstance(node.op, Linear | PatchEmbed)}
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
@@ -170,9 +171,9 @@ def test_the_last_block_is_emitted_for_one_token(emitted: Emitted):
 @every_kind
 def test_a_centred_norm_takes_no_mean(emitted: Emitted, kind: str):
     nodes = {node.name for node in onnx.load(emitted(kind, 8)[0]).graph.node}
-    for norm in (node for node in prepared(kind) if node.op == "layer_norm"):
+    for norm in (node for node in prepared(kind) if isinstance(node.op, LayerNorm)):
         assert f"{norm.name}.sum_of_squares" in nodes
-        assert (f"{norm.name}.mean" in nodes) != bool(norm.attrs.get("centered"))
+        assert (f"{norm.name}.mean" in nodes) != norm.op.centered
 
 
 @pytest.mark.parametrize("bits", BITS)

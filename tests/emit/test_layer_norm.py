@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Input, LayerNorm
 from mptq_export.emit.builder import FLOAT, value_info
 from mptq_export.emit.exact import layer_norm
 from mptq_export.emit.exact.emitter import Emitter
@@ -25,12 +26,12 @@ EPS = 1e-6
 def norm_of(width: int) -> Node:
     generator = torch.Generator().manual_seed(0)
     params = {name: torch.randn(width, generator=generator) for name in ("weight", "bias")}
-    return Node("layer_norm", "norm", ("stream",), Shape((1, width)), {"eps": EPS}, params)
+    return Node(LayerNorm(eps=EPS), "norm", ("stream",), Shape((1, width)), params)
 
 
 def emitted(width: int, bound: float) -> tuple[onnx.ModelProto, Floats, list[Claim]]:
     """A file of one norm: whole float32 `stream` [rows, width] to `norm`."""
-    stream = Node("input", "stream", (), Shape((1, width)))
+    stream = Node(Input(), "stream", (), Shape((1, width)))
     graph = Graph([stream, norm_of(width)], "norm")
     emitter = Emitter(graph, Recipe({}, {}, {}, {}, {}, {"stream": EXPONENT}), "float32", "packed")
     emitter._floats["stream", None] = Floats("stream", EXPONENT, bound, integer=True, flat=True)

@@ -11,6 +11,17 @@ import torch
 from tiny_models import KINDS, images, prepared, quantized, recipe
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import (
+    Activation,
+    Constant,
+    Input,
+    LayerNorm,
+    Linear,
+    Matmul,
+    PatchEmbed,
+    Softmax,
+    ToPixels,
+)
 from mptq_export.emit.exact.emitter import Emitter, emit
 from mptq_export.emit.exact.forms import Floats
 from mptq_export.emit.exact.proof import Proof
@@ -99,7 +110,7 @@ def test_a_residual_beyond_2_to_the_24_is_clipped():
 
 
 def test_what_a_group_norm_over_many_positions_reads_is_clipped_to_fewer_steps():
-    rows = Node("constant", "rows", (), Shape((1, 2, 2**18), 0))
+    rows = Node(Constant(), "rows", (), Shape((1, 2, 2**18), 0))
     emitter = Emitter(Graph([*prepared("vit"), rows], prepared("vit").output), recipe("vit"), "float32", "packed")
     cut = snap(emitter, Floats("x", 0, 2.0**21, integer=False, flat=False), "rows")
     assert cut.bound == 2**17  # 2^18 squares of that are 2^52
@@ -205,9 +216,12 @@ def test_a_gelu_step_that_is_finer_than_a_runtimes_error_is_refused():
 
 
 def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
-    nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node("sigmoid", "act", ("input",), Shape((1, 4, 8)))]
+    nodes = [
+        Node(Input(), "input", (), Shape((1, 4, 8))),
+        Node(ToPixels((1.0,), (0.0,)), "act", ("input",), Shape((1, 4, 8))),
+    ]
     made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
-    assert refusal(Graph(nodes, "act"), made).startswith("act: a sigmoid is read where float values are needed")
+    assert refusal(Graph(nodes, "act"), made).startswith("act: a to_pixels is read where float values are needed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,20 +234,20 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         assert claim.layer in graph.nodes
     proved = {(claim.layer, claim.what) for claim in claims}
     wanted = {
-        "linear": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
-        "patch_embed": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
-        "matmul": ("int32 accumulator",),
-        "softmax": (
+        Linear: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        PatchEmbed: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        Matmul: ("int32 accumulator",),
+        Softmax: (
             "Exp margin in steps",
             "assumed error of Exp over the distance to a boundary",
             "score codes times mantissa",
             "float32 sum of attention codes",
         ),
-        "activation": ("gelu margin in steps", "assumed error of gelu over the distance to a boundary"),
-        "layer_norm": ("float64 sum of squares",),
+        Activation: ("gelu margin in steps", "assumed error of gelu over the distance to a boundary"),
+        LayerNorm: ("float64 sum of squares",),
     }
     for node in graph:
-        assert proved >= {(node.name, what) for what in wanted.get(node.op, ())}, node.name
+        assert proved >= {(node.name, what) for what in wanted.get(type(node.op), ())}, node.name
 
 
 def test_a_claim_at_its_limit_holds_and_nan_never_does():

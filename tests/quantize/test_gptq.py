@@ -20,7 +20,7 @@ FOUR = CodeRange.of(4)
 def compensated(
     weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange, sweeps: int = 2
 ) -> torch.Tensor:
-    return descend_coordinates(round_gptq(weight, scale, hessian, span), weight, scale, hessian, span, sweeps)
+    return descend_coordinates(round_gptq(weight, scale, hessian, span), weight, scale, hessian, span, sweeps=sweeps)
 
 
 def damped(hessian: Hessian) -> Hessian:

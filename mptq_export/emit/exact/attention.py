@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import feeds_matmuls, score_path
-from mptq_export.capture.graph import MOVEMENT, Node
+from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Matmul, Movement
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.exact import movement
 from mptq_export.emit.exact.forms import Attention, Codes, Floats
@@ -46,7 +47,7 @@ def _context(emitter: "Emitter", node: Node, gain: float) -> Floats:
     onnx = emitter.onnx
     v = emitter.full(emitter.codes(node, "b"), node.inputs[1])
     inner = emitter.graph[node.inputs[1]].shape.dims[-2]
-    v_scale = v.scale * gain * node.attrs["alpha"]
+    v_scale = v.scale * gain * node.attributes(Matmul).alpha
     span = max(v.high - v.zero_point, v.zero_point - v.low)
     if not feeds_matmuls(emitter.graph, emitter.graph[node.inputs[0]]):
         a = emitter.full(emitter.codes(node, "a"), node.inputs[0])
@@ -110,7 +111,7 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
     span = 255 + added_span(constants.values())
     moved = Codes(codes, quant.scale, quant.zero_point, 0, 255, flat=False)
     before = scores
-    while steps and steps[0].op in MOVEMENT:
+    while steps and isinstance(steps[0].op, Movement):
         moved, before = movement.apply(emitter, moved, before, steps[:1]), steps.pop(0)
     codes = emitter.full(moved, before.name).tensor
     if not steps:
@@ -147,16 +148,19 @@ def _softmax(emitter: "Emitter", node: Node, site: str) -> Attention:
 def _scores(emitter: "Emitter", node: Node, quant: ActivationQuant) -> str:
     """Q x K^T requantised to uint8; the factor alpha is part of the score scale. Else whatever gives the scores."""
     onnx = emitter.onnx
-    if node.op != "matmul":
+    if not isinstance(node.op, Matmul):
         x = emitter.full(emitter.floats(node.name, 0), node.name)
         codes = emitter.coded(x.tensor, quant.scale, quant, f"{node.name}.codes", flat=False, fused=False)
         return codes.tensor
-    operands = [emitter.full(emitter.codes(node, key), node.inputs[i]) for i, key in enumerate("ab")]
+    operands = [
+        emitter.full(emitter.codes(node, "a"), node.inputs[0]),
+        emitter.full(emitter.codes(node, "b"), node.inputs[1]),
+    ]
     _prove_matmul(emitter, node, emitter.graph[node.inputs[1]].shape.dims[-2])
     q, k = operands
     left = onnx.dequantize(q.tensor, q.scale, q.zero_point, f"{node.name}.q")
     product = onnx.one("MatMul", [left, _right(emitter, node, q.high, k, k.scale, "k")], f"{node.name}.product")
-    return onnx.quantize(product, quant.scale / node.attrs["alpha"], quant.zero_point, node.name)
+    return onnx.quantize(product, quant.scale / node.attributes(Matmul).alpha, quant.zero_point, node.name)
 
 
 def _score_step(
@@ -164,7 +168,7 @@ def _score_step(
 ) -> str:
     """One constant addition or movement between scores and softmax."""
     onnx = emitter.onnx
-    if step.op in MOVEMENT:
+    if isinstance(step.op, Movement):
         moved = movement.apply(emitter, Floats(x, 0, 0.0, integer=False, flat=False), before, [step])
         return emitter.full(moved, step.name).tensor
     table = onnx.constant(f"{step.name}.bias", constants[step.name] * np.float32(scale))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mptq_export.capture.graph import NCHW, NHWC, Node
+from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.forms import Codes, Floats
 from mptq_export.emit.exact.linear import integer_operands
 from mptq_export.recipe.schema import ActivationQuant
@@ -24,7 +25,8 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         raise MptqError(f"{node.name}: a convolution cannot give codes with regions; export again without --recipe")
     source = emitter.full(emitter.codes(node, "input"), inputs.name)
     image = onnx.one("Transpose", [source.tensor], f"{node.name}.channels_first", perm=list(NCHW))
-    kernel = list(node.attrs["kernel"])
+    op = node.attributes(Depthwise)
+    kernel = list(op.kernel)
     weight = emitter.recipe.weights[node.name].codes.reshape(-1, 1, *kernel)
     operands, _ = integer_operands(emitter, node, replace(source, tensor=image), weight, 0, 1.0 / quant.scale)
     result = onnx.one(
@@ -33,8 +35,8 @@ def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str
         node.name,
         group=inputs.shape.dims[-1],
         kernel_shape=kernel,
-        pads=list(node.attrs["pads"]),
-        strides=list(node.attrs["stride"]),
+        pads=list(op.pads),
+        strides=list(op.stride),
     )
     codes = emitter.coded(result, 1.0, quant, f"{name}.codes", flat=False)
     tensor = onnx.one("Transpose", [codes.tensor], f"{name}.channels_last", perm=list(NHWC))

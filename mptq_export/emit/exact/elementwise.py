@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Concat, Max, Rotary
 from mptq_export.emit.exact.forms import Floats
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def emit_concat(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """Several values along an axis."""
     parts = [emitter.full(emitter.floats(name, exponent), name) for name in node.inputs]
     tensors = [part.tensor for part in parts]
-    tensor = emitter.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attrs["axis"])
+    tensor = emitter.onnx.one("Concat", tensors, f"{node.name}.x{exponent}", axis=node.attributes(Concat).axis)
     whole = all(part.integer for part in parts)
     return Floats(tensor, exponent, max(part.bound for part in parts), integer=whole, flat=False)
 
@@ -64,7 +65,7 @@ def emit_concat(emitter: "Emitter", node: Node, exponent: int) -> Floats:
 def emit_max(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """The largest values along an axis: nothing is rounded."""
     source = emitter.full(emitter.floats(node.inputs[0], exponent), node.inputs[0])
-    axes = emitter.onnx.shape([node.attrs["axis"]])
+    axes = emitter.onnx.shape([node.attributes(Max).axis])
     tensor = emitter.onnx.one("ReduceMax", [source.tensor, axes], f"{node.name}.x{exponent}", keepdims=1)
     return replace(source, tensor=tensor)
 
@@ -79,7 +80,7 @@ def _times(emitter: "Emitter", source: Floats, factor: torch.Tensor, name: str) 
 def _swapped(emitter: "Emitter", tensor: str, node: Node, name: str) -> str:
     """The other coordinate of every plane."""
     onnx, width = emitter.onnx, node.shape.dims[-1]
-    if not node.attrs["pairs"]:
+    if not node.attributes(Rotary).pairs:
         halves = onnx.op("Split", [tensor, onnx.shape([width // 2] * 2)], f"{name}.halves", outputs=2, axis=-1)
         return onnx.one("Concat", halves[::-1], f"{name}.swapped", axis=-1)
     sizes = node.shape.dynamic()

@@ -13,8 +13,29 @@ from dataclasses import replace
 import onnx
 import torch
 
-from mptq_export.calibrate.sites import Site, sites
+from mptq_export.calibrate.sites import Operand, Site, sites
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Concat,
+    Constant,
+    Depthwise,
+    Input,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Max,
+    Mean,
+    Mul,
+    Op,
+    Pad,
+    PatchEmbed,
+    Product,
+    Rotary,
+    Softmax,
+    label,
+)
 from mptq_export.emit.annotate import annotate
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.exact import (
@@ -59,23 +80,23 @@ class Emitter:
 
     # -- what readers ask for -------------------------------------------------------------------------------------
 
-    def codes(self, node: Node, operand: str) -> Codes:
+    def codes(self, node: Node, operand: Operand) -> Codes:
         """The codes of one operand of `node`."""
         key = f"{node.name}.{operand}"
         value = node.inputs[1 if operand == "b" else 0]
         quant = self.recipe.activations[key]
         root, chain = self.graph.path(value)
-        if root.op in ("linear", "patch_embed") and linear.gives_codes(self, root):
+        if isinstance(root.op, Linear | PatchEmbed) and linear.gives_codes(self, root):
             if root.name not in self._linear_codes:  # q, k and v read one Gemm
                 self._linear_codes[root.name] = linear.emit_codes(self, root)
             base = self._linear_codes[root.name]
-        elif root.op in _CODES and f"{root.name}.output" not in self.sites:
-            base = _CODES[root.op](self, root, quant, key)
-        elif root.op == "matmul":
+        elif type(root.op) in _CODES and f"{root.name}.output" not in self.sites:
+            base = _CODES[type(root.op)](self, root, quant, key)
+        elif isinstance(root.op, Matmul):
             base = attention.emit_context(self, root, quant, key)
-        elif root.op == "constant":
+        elif isinstance(root.op, Constant):
             base = self._constant_codes(root, quant, key)
-        elif root.op == "layer_norm":
+        elif isinstance(root.op, LayerNorm):
             base = layer_norm.emit_codes(self, root, quant, key)
         else:
             x = self.floats(root.name, 0)
@@ -159,12 +180,12 @@ class Emitter:
 
     def _computed(self, value: str, exponent: int) -> Floats:
         root, chain = self.graph.path(value)
-        emit = _FLOATS.get(root.op)
+        emit = _FLOATS.get(type(root.op))
         if emit is None:
             raise MptqError(
-                f"{root.name}: a {root.op} is read where float values are needed; this form is not supported"
+                f"{root.name}: a {label(root.op)} is read where float values are needed; this form is not supported"
             )
-        if root.op not in ("linear", "patch_embed", "matmul"):
+        if not isinstance(root.op, Linear | PatchEmbed | Matmul):
             return movement.apply(self, emit(self, root, exponent), root, chain)
         if root.name not in self._products:
             self._products[root.name] = emit(self, root, exponent)
@@ -196,7 +217,7 @@ class Emitter:
     def _output(self, value: str, name: str) -> str:
         """The tensor of an output: float32 in its own units. What is on the residual's grid stays there."""
         root, chain = self.graph.path(value)
-        if root.op in ("add", "pad") and root.name in self.recipe.exponents:
+        if isinstance(root.op, Add | Pad) and root.name in self.recipe.exponents:
             whole = self._in_units(self.floats(root.name, None), 0)
             result = movement.apply(self, whole, root, chain)
         else:
@@ -215,28 +236,28 @@ def _emit_input(emitter: Emitter, node: Node, exponent: int) -> Floats:
     return Floats(tensor, exponent, math.inf, integer=False, flat=False)
 
 
-_CODES: dict[str, Callable[[Emitter, Node, ActivationQuant, str], Codes]] = {
-    "activation": activation.emit_codes,
-    "depthwise": depthwise.emit_codes,
+_CODES: dict[type[Op], Callable[[Emitter, Node, ActivationQuant, str], Codes]] = {
+    Activation: activation.emit_codes,
+    Depthwise: depthwise.emit_codes,
 }
 
-_FLOATS: dict[str, Callable[[Emitter, Node, int], Floats]] = {
-    "input": _emit_input,
-    "linear": linear.emit_floats,
-    "patch_embed": linear.emit_floats,
-    "depthwise": depthwise.emit_floats,
-    "layer_norm": layer_norm.emit_floats,
-    "add": residual.emit_add,
-    "pad": residual.emit_pad,
-    "mean": residual.emit_mean,
-    "matmul": attention.emit_context_floats,
-    "activation": activation.emit_floats,
-    "softmax": attention.emit_softmax_floats,
-    "mul": elementwise.emit_mul,
-    "product": elementwise.emit_product,
-    "rotary": elementwise.emit_rotary,
-    "concat": elementwise.emit_concat,
-    "max": elementwise.emit_max,
+_FLOATS: dict[type[Op], Callable[[Emitter, Node, int], Floats]] = {
+    Input: _emit_input,
+    Linear: linear.emit_floats,
+    PatchEmbed: linear.emit_floats,
+    Depthwise: depthwise.emit_floats,
+    LayerNorm: layer_norm.emit_floats,
+    Add: residual.emit_add,
+    Pad: residual.emit_pad,
+    Mean: residual.emit_mean,
+    Matmul: attention.emit_context_floats,
+    Activation: activation.emit_floats,
+    Softmax: attention.emit_softmax_floats,
+    Mul: elementwise.emit_mul,
+    Product: elementwise.emit_product,
+    Rotary: elementwise.emit_rotary,
+    Concat: elementwise.emit_concat,
+    Max: elementwise.emit_max,
 }
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm
 from mptq_export.emit.builder import DOUBLE, FLOAT
 from mptq_export.emit.exact.forms import Codes, Floats
 from mptq_export.emit.exact.proof import FLOAT64_INTEGER
@@ -54,8 +55,8 @@ def _norm(emitter: "Emitter", node: Node, gain: float, name: str, exponent: int 
     advice = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
     most = width * (source.bound + 1) ** 2 * SQUARE_ROUNDING
     emitter.proof.at_most(node.name, "float64 sum of squares", most, FLOAT64_INTEGER, advice)
-    axes = onnx.shape([-1])
-    if node.attrs.get("centered"):
+    axes, norm = onnx.shape([-1]), node.attributes(LayerNorm)
+    if norm.centered:
         centred = source.tensor
         square = onnx.one("Mul", [centred, centred], f"{node.name}.square")
         square = onnx.one("Cast", [square], f"{node.name}.square_f64", to=DOUBLE)
@@ -77,14 +78,14 @@ def _norm(emitter: "Emitter", node: Node, gain: float, name: str, exponent: int 
         emitter.proof.at_most(node.name, "rounding of a variance", 2.0**-53 * width, _LEAST_VARIANCE, advice)
         mean32 = onnx.one("Cast", [mean], f"{node.name}.mean_f32", to=FLOAT)
         centred = onnx.one("Sub", [source.tensor, mean32], f"{node.name}.centred")
-    eps = onnx.scalar(width * node.attrs["eps"] * 4.0**source.exponent, np.float64)
+    eps = onnx.scalar(width * norm.eps * 4.0**source.exponent, np.float64)
     total = onnx.one("Add", [total, eps], f"{node.name}.plus_eps")
     root = onnx.one("Sqrt", [total], f"{node.name}.sqrt")
     # Where a mean is subtracted, it is in float32: good to half a unit in the last place of the largest one.
-    largest = _UNIT + (0.0 if node.attrs.get("centered") else source.bound * 2.0**-24 / math.sqrt(0.5))
+    largest = _UNIT + (0.0 if norm.centered else source.bound * 2.0**-24 / math.sqrt(0.5))
     deviation = onnx.one("Cast", [root], f"{node.name}.deviation", to=FLOAT)
     unit = onnx.one("Div", [centred, deviation], f"{node.name}.unit")
-    if node.attrs.get("plain"):
+    if norm.plain:
         factor = math.sqrt(width) * gain
         result = onnx.one("Mul", [unit, onnx.scalar(factor)], name)
         return Floats(result, exponent, factor * largest, integer=False, flat=source.flat)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Linear, PatchEmbed, Softmax, ToPixels
 from mptq_export.emit.exact.forms import Codes, Floats
 from mptq_export.emit.exact.proof import INT32
 from mptq_export.emit.exact.weight_storage import store_weight
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def gives_codes(emitter: "Emitter", node: Node) -> bool:
     """Whether every reader of a linear layer's output wants codes, and no channel has to have two."""
-    return node.op == "linear" and _agree(emitter, node, _code_readers(emitter, node))
+    return isinstance(node.op, Linear) and _agree(emitter, node, _code_readers(emitter, node))
 
 
 def emit_codes(emitter: "Emitter", node: Node) -> Codes:
@@ -56,7 +57,7 @@ def _code_readers(emitter: "Emitter", node: Node) -> "list[Site]":
     found: list[Site] = []
     for reader, name in emitter.graph.final_readers(node.name) or ():
         keys = [k for k, s in emitter.sites.items() if s.node.name == reader.name and s.value == name]
-        if not keys or reader.op == "softmax":
+        if not keys or isinstance(reader.op, Softmax):
             return []
         found += [emitter.sites[key] for key in keys]
     return found
@@ -162,7 +163,7 @@ def _prove(emitter: "Emitter", node: Node, source: Codes, bias: NDArray[np.float
 
 
 def _input_rows(emitter: "Emitter", node: Node) -> Codes:
-    if node.op == "patch_embed":
+    if isinstance(node.op, PatchEmbed):
         return _patch_rows(emitter, node)
     return emitter.flat(emitter.codes(node, "input"), node.inputs[0])
 
@@ -171,7 +172,7 @@ def _patch_rows(emitter: "Emitter", node: Node) -> Codes:
     """Pixel codes cut into patches: [B * patches, ph * pw * C], channels last (the order of `patches`)."""
     onnx = emitter.onnx
     quant = emitter.recipe.activations[f"{node.name}.input"]
-    ph, pw = node.attrs["patch"]
+    ph, pw = node.attributes(PatchEmbed).patch
     _, gh, gw, _ = node.shape.dims
     channels = emitter.graph[node.inputs[0]].shape.dims[1]
     if emitter.input_type == "uint8":
@@ -189,8 +190,8 @@ def _patch_rows(emitter: "Emitter", node: Node) -> Codes:
 def _pixels(emitter: "Emitter", value: str) -> str:
     """The float32 input, scaled back to pixels where it is normalised."""
     node = emitter.graph[value]
-    if node.op != "to_pixels":
+    if not isinstance(node.op, ToPixels):
         return "input"
-    gain, offset = (np.array(node.attrs[k], np.float32).reshape(1, -1, 1, 1) for k in ("gain", "offset"))
+    gain, offset = (np.array(k, np.float32).reshape(1, -1, 1, 1) for k in (node.op.gain, node.op.offset))
     scaled = emitter.onnx.one("Mul", ["input", emitter.onnx.constant("pixels.gain", gain)], "pixels.scaled")
     return emitter.onnx.one("Add", [scaled, emitter.onnx.constant("pixels.offset", offset)], "pixels")

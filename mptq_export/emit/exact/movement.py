@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Permute, Reshape, Roll, Slice, Windows
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.exact.forms import Codes, Form
 
@@ -36,43 +37,43 @@ def apply(emitter: "Emitter", form: Form, root: Node, chain: list[Node], zero: i
 def _step(emitter: "Emitter", form: Form, before: Node, node: Node, zero: int) -> Form:
     onnx = emitter.onnx
     name = f"{node.name}.{'u8' if isinstance(form, Codes) else 'f32'}"
-    if node.op == "slice":
-        last = node.attrs["axis"] == len(node.shape.dims) - 1
+    if isinstance(node.op, Slice):
+        last = node.op.axis == len(node.shape.dims) - 1
         if not last:
             form = emitter.full(form, before.name)
-        return replace(form, tensor=_slice(emitter, form.tensor, before, node, name))
-    if node.op == "reshape":
+        return replace(form, tensor=_slice(emitter, form.tensor, before, node.op, name))
+    if isinstance(node.op, Reshape):
         if form.flat and before.shape.dims[-1] == node.shape.dims[-1]:
             return form  # rows stay rows
         return replace(form, tensor=onnx.reshape(form.tensor, node.shape.dynamic(), name), flat=False)
     form = emitter.full(form, before.name)
-    if node.op == "permute":
-        return replace(form, tensor=onnx.one("Transpose", [form.tensor], name, perm=list(node.attrs["perm"])))
-    if node.op == "windows":
+    if isinstance(node.op, Permute):
+        return replace(form, tensor=onnx.one("Transpose", [form.tensor], name, perm=list(node.op.perm)))
+    if isinstance(node.op, Windows):
         return replace(form, tensor=_windows(emitter, form, before, node, name, zero))
-    for shift, axis in zip(node.attrs["shifts"], node.attrs["axes"], strict=True):
+    roll = node.attributes(Roll)
+    for shift, axis in zip(roll.shifts, roll.axes, strict=True):
         form = replace(form, tensor=_roll(emitter, form.tensor, shift % node.shape.dims[axis], axis, node, name))
     return form
 
 
-def _slice(emitter: "Emitter", tensor: str, before: Node, node: Node, name: str) -> str:
+def _slice(emitter: "Emitter", tensor: str, before: Node, piece: Slice, name: str) -> str:
     """One piece of a Split where the sibling slices tile the axis, else a Slice."""
     onnx = emitter.onnx
-    axis, start, end = (node.attrs[key] for key in ("axis", "start", "end"))
-    onnx_axis = axis - len(node.shape.dims)
+    onnx_axis = piece.axis - len(before.shape.dims)
     pieces = sorted(
         {
-            (n.attrs["start"], n.attrs["end"])
+            (n.op.start, n.op.end)
             for n in emitter.readers[before.name]
-            if n.op == "slice" and n.attrs["axis"] == axis
+            if isinstance(n.op, Slice) and n.op.axis == piece.axis
         }
     )
-    edges = [0, *(piece[1] for piece in pieces)]
-    if len(pieces) > 1 and [piece[0] for piece in pieces] == edges[:-1] and edges[-1] == before.shape.dims[axis]:
+    edges = [0, *(end for _, end in pieces)]
+    if len(pieces) > 1 and [start for start, _ in pieces] == edges[:-1] and edges[-1] == before.shape.dims[piece.axis]:
         sizes = onnx.shape([high - low for low, high in pieces])
         parts = onnx.op("Split", [tensor, sizes], f"{before.name}.split", outputs=len(pieces), axis=onnx_axis)
-        return parts[pieces.index((start, end))]
-    limits = [onnx.shape([v]) for v in (start, end, onnx_axis)]
+        return parts[pieces.index((piece.start, piece.end))]
+    limits = [onnx.shape([v]) for v in (piece.start, piece.end, onnx_axis)]
     return onnx.one("Slice", [tensor, *limits], name)
 
 
@@ -90,16 +91,17 @@ def _windows(emitter: "Emitter", form: Form, before: Node, node: Node, name: str
     """Columns of windows, then rows of those: kw + kh slices instead of kw * kh."""
     onnx: OnnxBuilder = emitter.onnx
     tensor: str = form.tensor
-    top, left, bottom, right = node.attrs["pads"]
+    op = node.attributes(Windows)
+    top, left, bottom, right = op.pads
     counts = onnx.shape([0, top, left, 0, 0, bottom, right, 0])
-    if node.attrs.get("edge"):
+    if op.edge:
         tensor = onnx.one("Pad", [tensor, counts], f"{name}.padded", mode="edge")
-    elif any(node.attrs["pads"]):
+    elif any(op.pads):
         margin = onnx.constant(f"{name}.zero", np.array(zero, np.uint8 if isinstance(form, Codes) else np.float32))
         tensor = onnx.one("Pad", [tensor, counts, margin], f"{name}.padded")
     for axis in (2, 1):
-        size, step, count = node.attrs["kernel"][axis - 1], node.attrs["stride"][axis - 1], node.shape.dims[axis]
-        whole = before.shape.dims[axis] + sum(node.attrs["pads"][axis - 1 :: 2])
+        size, step, count = op.kernel[axis - 1], op.stride[axis - 1], node.shape.dims[axis]
+        whole = before.shape.dims[axis] + sum(op.pads[axis - 1 :: 2])
         if (size, step, count) == (1, 1, whole):
             continue
         pieces: list[str] = []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Add, Constant, Mean, Pad
 from mptq_export.emit.builder import DOUBLE, FLOAT
 from mptq_export.emit.exact.forms import Floats
 from mptq_export.emit.exact.proof import FLOAT32_INTEGER, FLOAT64_INTEGER
@@ -77,10 +78,10 @@ def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     constants: list[np.ndarray] = []
     for name in node.inputs:
         source = emitter.graph[name]
-        if source.op == "constant":
+        if isinstance(source.op, Constant):
             constants.append(source.params["value"].double().numpy() * 2.0**exponent)
             continue
-        on_grid = emitter.recipe.exponents.get(name) == exponent and emitter.graph.root(name).op in ("add", "pad")
+        on_grid = emitter.recipe.exponents.get(name) == exponent and isinstance(emitter.graph.root(name).op, Add | Pad)
         parts.append(emitter.floats(name, None if on_grid else exponent))
         owners.append(name)
     result = parts[0]
@@ -106,19 +107,19 @@ def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
 def emit_pad(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """Zero rows before and after the tokens."""
     source = emitter.full(emitter.floats(node.inputs[0], exponent), node.inputs[0])
-    rank, axis = len(node.shape.dims), node.attrs["axis"]
+    pad, rank = node.attributes(Pad), len(node.shape.dims)
     pads = [0] * (2 * rank)
-    pads[axis], pads[rank + axis] = node.attrs["before"], node.attrs["after"]
+    pads[pad.axis], pads[rank + pad.axis] = pad.before, pad.after
     tensor = emitter.onnx.one("Pad", [source.tensor, emitter.onnx.shape(pads)], f"{node.name}.x{exponent}")
     return replace(source, tensor=tensor)
 
 
 def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
     """Exact sum over tokens, divided afterwards."""
-    onnx = emitter.onnx
+    onnx, mean = emitter.onnx, node.attributes(Mean)
     source = emitter.full(emitter.floats(node.inputs[0], None), node.inputs[0])
     dims = emitter.graph[node.inputs[0]].shape.dims
-    count = int(np.prod([dims[a] for a in node.attrs["axes"]]))
+    count = int(np.prod([dims[a] for a in mean.axes]))
     total = source.tensor
     in_double = count * source.bound > FLOAT32_INTEGER
     if in_double:
@@ -126,8 +127,8 @@ def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
         emitter.proof.at_most(node.name, "float64 sum of tokens", count * source.bound, FLOAT64_INTEGER, _ADVICE)
     else:
         emitter.proof.at_most(node.name, "float32 sum of tokens", count * source.bound, FLOAT32_INTEGER, _ADVICE)
-    axes = onnx.shape(list(node.attrs["axes"]))
-    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(node.attrs["keepdim"]))
+    axes = onnx.shape(list(mean.axes))
+    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(mean.keepdim))
     if in_double:
         total = onnx.one("Cast", [total], f"{node.name}.f32", to=FLOAT)
     factor = 2.0 ** (exponent - source.exponent) / count

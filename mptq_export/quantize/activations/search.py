@@ -7,7 +7,9 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.activations import Function
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation, Linear, ToPixels
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.opt_m import search_levels
 from mptq_export.quantize.activations.ranges import (
@@ -70,12 +72,12 @@ class ActivationSearch:
                 return quantize_attention(graph, site, self.known, bits)
             case "activation":
                 quant = self._argument()
-                return self._certified(root, quant) if root.op == "activation" else quant
-            case "matmul" if root.op == "linear":  # q, k and v
+                return self._certified(root, quant) if isinstance(root.op, Activation) else quant
+            case "matmul" if isinstance(root.op, Linear):  # q, k and v
                 if self.method.ranges_by_error:
                     return best_symmetric(self._histogram, bits)
                 return symmetric(self.range.magnitude, bits)
-        if root.op == "activation":
+        if isinstance(root.op, Activation):
             return self._after_activation(root, bits)
         if self._weight is None or not self.method.ranges_by_error:
             return affine(self.range, bits)
@@ -105,7 +107,7 @@ class ActivationSearch:
         return float(self.value.amax(-1).min())
 
     def _pixels(self) -> ActivationQuant:
-        if self.graph[self.site.value].op == "to_pixels":
+        if isinstance(self.graph[self.site.value].op, ToPixels):
             reason = "the 256 values of a pixel; normalisation is folded into the weights"
             return ActivationQuant(1.0, 0, 0, 255, 8, reason)
         return affine(self.range, 8)
@@ -117,7 +119,7 @@ class ActivationSearch:
         node = self.site.node
         readers = reading_weights(self.graph, node.name)
         columns = self.value.new_ones(1).double() if readers is None else readers.double().square().sum(0)
-        return best_argument(self._sample, self.range, columns, node.attrs["function"])
+        return best_argument(self._sample, self.range, columns, node.attributes(Activation).function)
 
     def _after_activation(self, producer: Node, bits: int) -> ActivationQuant:
         """The quantizer of an activation function's result: OPT-m, where the method has it."""
@@ -131,13 +133,13 @@ class ActivationSearch:
         source, function = self._argument_of(producer)
         return certify_activation(self.site.key, source, quant, function)
 
-    def _argument_of(self, producer: Node) -> tuple[ActivationQuant, str]:
-        return self.known[f"{producer.name}.input"], producer.attrs["function"]
+    def _argument_of(self, producer: Node) -> tuple[ActivationQuant, Function]:
+        return self.known[f"{producer.name}.input"], producer.attributes(Activation).function
 
 
 def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
     """The weights of all linear layers that read a value, through movement that keeps its channels: [N, K]."""
     width = graph[value].shape.dims[-1]
-    readers = [reader for reader, _ in graph.final_readers(value) or () if reader.op == "linear"]
+    readers = [reader for reader, _ in graph.final_readers(value) or () if isinstance(reader.op, Linear)]
     found = [reader.params["weight"] for reader in readers if reader.params["weight"].shape[1] == width]
     return torch.cat(found) if found else None

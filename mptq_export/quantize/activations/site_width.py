@@ -2,6 +2,7 @@
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Matmul, Softmax
 
 
 def deciding_layer(graph: Graph, site: Site) -> str | None:
@@ -9,9 +10,11 @@ def deciding_layer(graph: Graph, site: Site) -> str | None:
 
     Scores have the width of the attention codes that they become: it decides which of them matter.
     """
-    if site.kind in ("activation", "pixels", "result") or (site.kind == "attention" and site.node.op == "softmax"):
+    if site.kind in ("activation", "pixels", "result"):
+        return None
+    if site.kind == "attention" and isinstance(site.node.op, Softmax):  # no matmul reads it
         return None
     if site.kind == "scores":
         readers = graph.consumers()[site.node.name]
-        return next((node.name for node in readers if node.op == "matmul"), None)
+        return next((node.name for node in readers if isinstance(node.op, Matmul)), None)
     return site.node.name

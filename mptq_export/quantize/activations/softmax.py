@@ -10,6 +10,7 @@ from dataclasses import replace
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
 from mptq_export.quantize.certification.certify import certify_attention, short_scale
@@ -53,7 +54,7 @@ def quantize_attention(graph: Graph, site: Site, known: dict[str, ActivationQuan
     Raises:
         MptqError: no scale can be certified.
     """
-    softmax = site.node if site.node.op == "softmax" else graph.root(site.value)
+    softmax = site.node if isinstance(site.node.op, Softmax) else graph.root(site.value)
     high = 2**bits - 1
     reason = "softmax without its division: the row maximum is the top code"
     quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.chunks import compute_in_chunks
@@ -49,4 +50,5 @@ class WalkState:
         if name in self.importance:
             return self.importance[name]
         readers = self.graph.consumers()[name]
-        return self.importance.get(readers[0].name) if self.graph[name].op == "activation" and readers else None
+        function = isinstance(self.graph[name].op, Activation)
+        return self.importance.get(readers[0].name) if function and readers else None

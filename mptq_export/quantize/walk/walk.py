@@ -16,7 +16,8 @@ import torch
 
 from mptq_export.capture.batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -95,7 +96,7 @@ class Walk:
         with torch.no_grad():
             for name in state.values.order:
                 node = state.graph[name]
-                if node.op != "input":
+                if not isinstance(node.op, Input):
                     self._quantize(node)
                 state.values.forget(state.graph, node)
                 if tick:
@@ -103,15 +104,15 @@ class Walk:
 
     def _quantize(self, node: Node) -> None:
         """Everything about one node, in the order of the method."""
-        if self.state.method.balanced_attention and node.op == "linear":
+        if self.state.method.balanced_attention and isinstance(node.op, Linear):
             balance_attention_of(self.state, node)
             node = self.state.graph[node.name]
         self.state.values.compute_float(self.state.graph, node)
         self._quantize_operands(node)
-        if node.op in WEIGHTED:
+        if isinstance(node.op, Weighted):
             self._quantize_weight(node)
         self._simulate(node)
-        if self.state.method.sq_b != "off" and node.op == "layer_norm":
+        if self.state.method.sq_b != "off" and isinstance(node.op, LayerNorm):
             choice = fold_sq_b_of(self.state, node)
             if choice is not None:
                 self.sq_b[node.name] = choice
@@ -134,6 +135,6 @@ class Walk:
             quant = quantize_site(self.state, site, value, self._activation_step)
             value = overwrite(value, lambda part: fake_quantize(part, quant))
         self.state.values.quantized[node.name] = value
-        if node.op in WEIGHTED:
+        if isinstance(node.op, Weighted):
             del self.state.simulator.weights[node.name]  # nothing computes the layer again
             trim()

@@ -7,6 +7,7 @@ import torch
 
 from mptq_export.capture.evaluate import depthwise, weight_matrix
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Depthwise
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
@@ -73,7 +74,7 @@ class FittedCodes:
         """
         method, bias = state.method, fitted.bias
         reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
-        gptq = method.gptq and bits <= self.widest_gptq and node.op != "depthwise"
+        gptq = method.gptq and bits <= self.widest_gptq and not isinstance(node.op, Depthwise)
         input_scale = state.input_quant(node).scale
         largest = bias.abs()
         if method.bias_correction and fitted.bias_correction is not None:  # what it becomes, but for the rounding
@@ -106,7 +107,7 @@ def fit_weight(state: WalkState, node: Node) -> FittedWeight:
     weight, bias, method = weight_matrix(node), node.params["bias"], state.method
     if not method.measures_inputs:
         return FittedWeight(weight, bias, None, None)
-    if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
+    if isinstance(node.op, Depthwise):  # every channel has inputs of its own: scales go by the error of the weights
         alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
         return FittedWeight(weight, bias, None, Hessian(alike))
     quant, importance = state.input_quant(node), state.importance_at(node.name)
