@@ -98,7 +98,7 @@ def calibrate(
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.batches import BATCHES, check_capture, probe_images
     from mptq_export.capture.liveness import values_at_once
-    from mptq_export.capture.trace import capture
+    from mptq_export.capture.run import capture
     from mptq_export.data.source import open_calibration
     from mptq_export.support.limits import check_memory, check_weights_fit
     from mptq_export.transform.prepare import prepare

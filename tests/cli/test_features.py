@@ -19,7 +19,7 @@ from tiny_models import KINDS, images, pixels, size, tiny
 from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.evaluate import evaluate as evaluate_graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.cli import eval as evaluation
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.loaded import LoadedModel, LoadOptions

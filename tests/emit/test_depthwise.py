@@ -10,6 +10,7 @@ import torch
 from tiny_models import images, prepared, quantized
 
 from mptq_export.calibrate.sites import sites
+from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
@@ -19,7 +20,7 @@ from mptq_export.support.errors import MptqError
 
 
 def convolutions(kind: str) -> list[str]:
-    return [node.name for node in prepared(kind) if node.op == "depthwise"]
+    return [node.name for node in prepared(kind) if isinstance(node.op, Depthwise)]
 
 
 def emitted(kind: str, made: Recipe) -> onnx.ModelProto:

@@ -48,7 +48,7 @@ def quant_of(zero_point: int, low: int, regions: tuple[Region, ...]) -> Activati
 def quantizing(quant: ActivationQuant, path: Path, span: quantizer.Span = quantizer.EVERYTHING) -> Path:
     """A file whose `logits` are the codes of its input."""
     builder = OnnxBuilder()
-    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span)
+    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span=span)
     builder.rename_output(result, "logits")
     outputs = [value_info("logits", TensorProto.UINT8, [-1])]
     onnx.save(builder.model([value_info("input", TensorProto.FLOAT, [-1])], outputs, {}, "1"), path)

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.quantize.certification.assumption import assumed
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.tables.functions import TRANSCENDENTAL, function_name

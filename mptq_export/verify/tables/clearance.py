@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kernels_ref import InterpreterError
 from mptq_export.quantize.certification.assumption import largest_error
-from mptq_export.quantize.certification.certify import MARGIN, boundary_distances
+from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.reference import ValueSource
 from mptq_export.verify.tables.functions import function_name
