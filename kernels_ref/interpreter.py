@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -45,6 +46,18 @@ class _Tracing:
     results: tuple[str, ...]
 
 
+class _Factor(NamedTuple):
+    """A factor of a product that varies: its codes, the name of what the product takes of them, how that is made."""
+
+    codes: str
+    name: str
+    prepare: Prepare
+
+    def step(self, label: str) -> Step:
+        """What makes it."""
+        return Step(label, (self.codes,), (self.name,), self.prepare)
+
+
 class Interpreter:
     """A quantized ONNX model in NumPy.
 
@@ -73,10 +86,10 @@ class Interpreter:
             self._graph, moved = propagate(graph, self._constants)
             self._shadows = (*merged, *moved)
             readers = Readers(self._graph, self._constants)
-            signed = Signed(readers, self._constants)
-            self._fusions = find_fusions(self._graph, self._constants, readers, signed)
-            self._convolutions = find_convolutions(self._graph, self._constants, readers, signed)
-            self._code_ops = find_code_ops(self._graph, self._constants, readers, signed)
+            signed = Signed(readers)
+            self._fusions = find_fusions(self._graph, readers, signed)
+            self._convolutions = find_convolutions(self._graph, readers, signed)
+            self._code_ops = find_code_ops(self._graph, readers, signed)
             self._kernels = Kernels(self._fusions, self._convolutions, self._code_ops, readers, signed)
             self._producers = {name: node for node in self._graph.nodes for name in node.outputs if name}
             self._codes = eight_bit_tensors(self._graph, self._constants)
@@ -196,33 +209,32 @@ class Interpreter:
                     prepared[_centred_name(inputs[0], 0)] = node.outputs[0]  # the same numbers
                 continue
             factors = list(_factors(fusion))
-            for codes, name, prepare in factors:
+            for factor in factors:
                 if fusion.weight is None and not trace:
-                    self._centre_before_moving(node.label, codes, name, prepare, steps, prepared)
-                elif name not in prepared:
-                    prepared[name] = name
-                    steps.append(Step(node.label, (codes,), (name,), prepare))
-            steps.append(_product(fusion, tuple(prepared[name] for _, name, _ in factors), trace=trace))
+                    self._centre_before_moving(node.label, factor, steps, prepared)
+                elif factor.name not in prepared:
+                    prepared[factor.name] = factor.name
+                    steps.append(factor.step(node.label))
+            steps.append(_product(fusion, tuple(prepared[factor.name] for factor in factors), trace=trace))
         return steps
 
-    def _centre_before_moving(
-        self, label: str, codes: str, name: str, prepare: Prepare, steps: list[Step], prepared: dict[str, str]
-    ) -> None:
+    def _centre_before_moving(self, label: str, factor: _Factor, steps: list[Step], prepared: dict[str, str]) -> None:
         """Steps that make what a product takes of codes; of codes that were only moved, by moving floats instead.
 
         Element by element it is the same. Queries, keys and values that are cut from one tensor become floats at once,
         where they still lie in one piece; the steps that move the codes fall away where nothing else needs them.
         """
+        codes, name, prepare = factor
         if name in prepared:
             return
         prepared[name] = name
         node = self._producers.get(codes)
         if node is None or node.op not in _MOVES or not all(other in self._constants for other in node.inputs[1:]):
-            steps.append(Step(label, (codes,), (name,), prepare))
+            steps.append(factor.step(label))
             return
         suffix = name.removeprefix(codes)
         source = node.inputs[0] + suffix
-        self._centre_before_moving(label, node.inputs[0], source, prepare, steps, prepared)
+        self._centre_before_moving(label, _Factor(node.inputs[0], source, prepare), steps, prepared)
         compute, inputs = op_of(node, self._constants)
         outputs = tuple(output + suffix for output in node.outputs)
         steps.append(Step(node.label, (prepared[source], *inputs[1:]), outputs, compute))
@@ -254,8 +266,8 @@ def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> S
     return Step(node.label, factors, outputs if trace else outputs[-1:], compute)
 
 
-def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Prepare]]:
-    """For each factor that varies: its codes, the name of what the product takes of them, and how that is made."""
+def _factors(fusion: FusedMatmul) -> Iterator[_Factor]:
+    """Each factor of a product that varies."""
     a, w, weight = fusion.a, fusion.w, fusion.weight
 
     def turn(codes: Array) -> Array:
@@ -263,12 +275,13 @@ def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Prepare]]:
 
     turned = "\0turned" if fusion.transposed else ""
     if weight is not None and weight.with_ones:
-        yield a.codes, f"{a.codes}\0with ones{turned}", lambda codes: (with_ones(turn(codes)),)
+        yield _Factor(a.codes, f"{a.codes}\0with ones{turned}", lambda codes: (with_ones(turn(codes)),))
     else:
         name = _centred_name(a.codes, int(a.zero)) + turned
-        yield a.codes, name, lambda codes: (centred(turn(codes), a.zero),)
+        yield _Factor(a.codes, name, lambda codes: (centred(turn(codes), a.zero),))
     if weight is None:
-        yield w.codes, _centred_name(w.codes, int(w.zero)), lambda codes: (centred(_of_type(codes, w.zero), w.zero),)
+        name = _centred_name(w.codes, int(w.zero))
+        yield _Factor(w.codes, name, lambda codes: (centred(_of_type(codes, w.zero), w.zero),))
 
 
 def _of_type(codes: Array, zero: Array) -> Array:
