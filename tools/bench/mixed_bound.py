@@ -26,7 +26,7 @@ from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
-from mptq_export.data.source import open_calibration
+from mptq_export.data.calibration import open_calibration
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from mptq_export.support.errors import MptqError

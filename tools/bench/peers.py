@@ -33,9 +33,9 @@ from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
+from mptq_export.data.calibration import open_calibration
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.source import open_calibration
 from mptq_export.evaluate.run import evaluate
 from mptq_export.export.mixed import export_mixed
 from mptq_export.export.request import ExportRequest
