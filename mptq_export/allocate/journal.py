@@ -13,25 +13,7 @@ from typing import IO, Any, Self
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import check_writable, write_atomic
-
-
-def check_journal(path: Path, *, resume: bool, force: bool) -> None:
-    """Refuse early a journal that is missing, that would be lost, or that cannot be written.
-
-    Args:
-        path: the file.
-        resume: whether the search goes on from it.
-        force: whether one that is there may be replaced.
-
-    Raises:
-        MptqError: it is so.
-    """
-    if resume and not path.exists():
-        raise MptqError(f"--resume: there is no journal {path}; start the search without --resume")
-    if not resume and not force and path.exists():
-        raise MptqError(f"{path} is of an interrupted search: go on with --resume, or start again with --force")
-    check_writable(path, force=True)
+from mptq_export.support.files import write_atomic
 
 
 class Journal:

@@ -149,7 +149,7 @@ def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widt
 def _identity(space: Space) -> str:
     """What a journal belongs to: the search, the images and the weights."""
     settings, digest = space.settings, hashlib.sha256()
-    content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.bits), "tied": settings.tied}
+    content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.widths), "tied": settings.tied}
     digest.update(json.dumps({**content, "pins": settings.pins, **asdict(space.asked)}, sort_keys=True).encode())
     digest.update(" ".join(space.graph.maps).encode() + space.images.cpu().numpy().tobytes())
     for name, quant in space.recipe.weights.items():

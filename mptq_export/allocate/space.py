@@ -1,16 +1,16 @@
 """What a search moves in: shared transforms, units, quantizers of every width, estimates, and the true metric."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from mptq_export.allocate.budget import Budget, check_budgets
 from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.latency import Latency, measure_latency
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.sensitivity import Table, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths, layers, pinned_widths, units
@@ -25,52 +25,29 @@ from mptq_export.support.errors import MptqError
 IMAGES = 64
 
 
-@dataclass(frozen=True)
-class MixedSettings:
-    """How to search.
+def check_graph(settings: MixedSettings, graph: Graph) -> None:
+    """Refuse what a look at the layers shows, before they are measured.
 
-    Attributes:
-        budgets: one result each.
-        bits: widths that are tried, rising.
-        tied: weights and activations of a layer move together.
-        pins: (weights, activations) by shell pattern of layer names; later patterns win.
+    Args:
+        settings: what to search.
+        graph: prepared canonical graph.
+
+    Raises:
+        MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
     """
-
-    budgets: tuple[Budget, ...]
-    bits: range
-    tied: bool
-    pins: dict[str, tuple[int, int]]
-
-    def check(self) -> None:
-        """Refuse budgets that do not go together, or that no width of the range meets.
-
-        Raises:
-            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
-        """
-        check_budgets(self.budgets, self.bits, self.pins)
-
-    def check_graph(self, graph: Graph) -> None:
-        """Refuse what a look at the layers shows, before they are measured.
-
-        Args:
-            graph: prepared canonical graph.
-
-        Raises:
-            MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
-        """
-        costs = Costs.of(graph)
-        pinned = pinned_widths(graph, self.pins)
-        widths = {node.name: (self.bits[0], self.bits[0]) for node in layers(graph)} | pinned
-        codes = sum(count * widths[name][0] for name, count in costs.parameters.items()) / 8
-        for budget in self.budgets:
-            least = {"bits": max(costs.mean_bits(widths)), "bytes": codes}.get(budget.kind, 0.0)
-            if least > budget.most * (1 + 1e-9):
-                has = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
-                raise MptqError(
-                    f"--mixed {budget.text} cannot be met: at the cheapest widths of {self.bits[0]}-{self.bits[-1]} "
-                    f"(pins stand) it has mean widths {has}, and {codes / 1e6:.2f} MB of codes alone; raise the "
-                    "budget, or lower --mixed-range"
-                )
+    costs, bits = Costs.of(graph), settings.widths
+    pinned = pinned_widths(graph, settings.pins)
+    widths = {node.name: (bits[0], bits[0]) for node in layers(graph)} | pinned
+    codes = sum(count * widths[name][0] for name, count in costs.parameters.items()) / 8
+    for budget in settings.budgets:
+        least = {"bits": max(costs.mean_bits(widths)), "bytes": codes}.get(budget.kind, 0.0)
+        if least > budget.most * (1 + 1e-9):
+            has = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
+            raise MptqError(
+                f"--mixed {budget.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} "
+                f"(pins stand) it has mean widths {has}, and {codes / 1e6:.2f} MB of codes alone; raise the "
+                "budget, or lower --mixed-range"
+            )
 
 
 class Space:
@@ -107,7 +84,7 @@ class Space:
         """
         self._untransformed, self._fixed = graph, pinned_widths(graph, settings.pins)
         self.settings, self.stats, self.images, self.asked = settings, stats, images, method
-        self.bits = settings.bits
+        self.bits = settings.widths
         self.units = units(graph, tied=settings.tied, pinned=self._fixed)
         self.start = self._uniform(graph, self.bits[-1])
         middle = (self.bits[0] + self.bits[-1]) // 2

@@ -17,30 +17,14 @@ from mptq_export.load.checkpoint import Checkpoint, class_names_of, read_checkpo
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.fit import Fit, fit, shapes_of
 from mptq_export.load.harmless import rotary
-from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of
+from mptq_export.load.inputs import PARTS, InputOptions, option_of
 from mptq_export.load.path import HUB
 from mptq_export.load.place import check_left_out, place
 from mptq_export.load.preprocess import Stated, resolve_input, unconfirmed
+from mptq_export.load.request import ModelRequest
 from mptq_export.load.train_args import SOURCE as ARGS
 from mptq_export.support.errors import MptqError, one_line
 from mptq_export.support.limits import check_memory
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How the user asked for a model to be read, beside its name.
-
-    Attributes:
-        arch: timm name, where one was given.
-        model_kwargs: arguments for `timm.create_model` that were given.
-        trust: whether the file may run code.
-        inputs: what was said of the input.
-    """
-
-    arch: str | None = None
-    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trust: bool = False
-    inputs: InputOptions = field(default_factory=InputOptions)
 
 
 @dataclass(frozen=True)
@@ -54,9 +38,8 @@ class LoadedModel:
         arch_source: where the name comes from, for people.
         preprocessing: how an image becomes its input.
         class_names: names of the logits, if known.
-        source: what the user named.
         notes: what was inferred, a sentence each, for people.
-        options: what else the user said.
+        asked: what the user said.
         features: the feature maps that it gives; empty where it gives logits (see `load.features`).
         warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
             in the report.
@@ -71,9 +54,8 @@ class LoadedModel:
     arch_source: str
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None
-    source: str
     notes: tuple[str, ...]
-    options: LoadOptions
+    asked: ModelRequest
     features: tuple[FeatureMap, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: str = "given with the model"
@@ -122,8 +104,7 @@ def load_model(
         MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, options
             contradict each other, or the hub cannot be reached.
     """
-    text, options = str(spec), LoadOptions(arch, model_kwargs or {}, trust, inputs or InputOptions())
-    check_options(options.model_kwargs, options.inputs)
+    text, options = str(spec), ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions())
     if text.startswith(HUB):
         return _from_hub(text, options)
     checkpoint = read_checkpoint(Path(spec), trust=trust)
@@ -153,9 +134,8 @@ def load_model(
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        source=text,
         notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
-        options=options,
+        asked=options,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
         class_map=_class_map(checkpoint),
@@ -174,7 +154,7 @@ def _default_of(arch: str) -> str:
 
 
 def _shape_sources(
-    fitted: Fit, asked: Asked, checkpoint: Checkpoint, options: LoadOptions, arch: str
+    fitted: Fit, asked: Asked, checkpoint: Checkpoint, options: ModelRequest, arch: str
 ) -> dict[str, str]:
     """Who says size and channels."""
     found = {}
@@ -187,7 +167,7 @@ def _shape_sources(
     return found
 
 
-def _from_hub(spec: str, options: LoadOptions) -> LoadedModel:
+def _from_hub(spec: str, options: ModelRequest) -> LoadedModel:
     name = check_name(spec.removeprefix(HUB))
     if options.arch not in (None, name):
         raise MptqError(f"{spec} names its architecture; leave --arch {options.arch} out")
@@ -219,7 +199,7 @@ def _unlike(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {part: given[part] for part in asked if part in given and given[part] != own[part]}
 
 
-def _from_module(checkpoint: Checkpoint, source: str, options: LoadOptions) -> LoadedModel:
+def _from_module(checkpoint: Checkpoint, source: str, options: ModelRequest) -> LoadedModel:
     module = checkpoint.module
     assert module is not None
     if options.model_kwargs or options.inputs.in_chans is not None:
@@ -243,7 +223,7 @@ def _whole(
     model: nn.Module,
     name: str,
     source: str,
-    options: LoadOptions,
+    options: ModelRequest,
     found_in: str,
     default: str,
     stated: tuple[Stated, ...],
@@ -271,9 +251,8 @@ def _whole(
         arch_source=found_in,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        source=source,
         notes=resolved.notes,
-        options=options,
+        asked=options,
         warnings=warnings,
         weights=found_in,
         input_sources={**sources, **resolved.sources},

@@ -12,8 +12,9 @@ from quantize.helpers import digits
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Step
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.search import Search, search
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.space import Space
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph

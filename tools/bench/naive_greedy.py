@@ -22,8 +22,9 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.space import Space
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
