@@ -16,7 +16,7 @@ from mptq_export.export.build import Buildable, OfRecipe, OfSearched, OfUniform
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.run import begin, export_built
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
 from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError, MptqWarning

@@ -10,7 +10,7 @@ from torch import nn
 
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.walk.walk import Widths, build_recipe
 from mptq_export.recipe.schema import Recipe

@@ -16,6 +16,7 @@ from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths, layers, pinned_widths, units
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.walk.walk import build_recipe, measured_importance
 from mptq_export.recipe.schema import ActivationQuant, Recipe
@@ -156,7 +157,8 @@ class Space:
             chosen = {
                 key: catalogue.activations[key, widths[layer][1]]
                 for key, layer in catalogue.decides.items()
-                if self.graph[key.rpartition(".")[0]].op != "softmax"  # attention is certified with the widest's scores
+                # attention is certified with the widest's scores
+                if not isinstance(self.graph[key.rpartition(".")[0]].op, Softmax)
             }
             weights = {name: catalogue.weights[name, widths[name][0]] for name in self.recipe.weights}
             return replace(self.recipe, activations=activations | chosen, weights=weights)

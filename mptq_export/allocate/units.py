@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Matmul, PatchEmbed, Weighted
 from mptq_export.support.errors import MptqError
 
 Widths = dict[str, tuple[int, int]]
@@ -46,7 +47,7 @@ class Unit:
 
 def layers(graph: Graph) -> list[Node]:
     """Everything that has widths, in graph order."""
-    return [node for node in graph if node.op in WEIGHTED or node.op == "matmul"]
+    return [node for node in graph if isinstance(node.op, Weighted | Matmul)]
 
 
 def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]:
@@ -66,9 +67,9 @@ def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]
             continue
         macs = multiplications(graph, node)
         parameters = node.params["weight"].numel() if "weight" in node.params else 0
-        if node.op == "matmul":
+        if isinstance(node.op, Matmul):
             found.append(Unit(node.name, "activations", 0, macs))
-        elif node.op == "patch_embed":
+        elif isinstance(node.op, PatchEmbed):
             found.append(Unit(node.name, "weights", parameters, 0))
         elif tied:
             found.append(Unit(node.name, "both", parameters, macs))
@@ -80,7 +81,7 @@ def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]
 def multiplications(graph: Graph, node: Node) -> int:
     """Multiply-accumulates of a layer for one image."""
     outputs = math.prod(node.shape.at(1))
-    if node.op == "matmul":
+    if isinstance(node.op, Matmul):
         return outputs * graph[node.inputs[0]].shape.dims[-1]
     return outputs * math.prod(node.params["weight"].shape[1:])
 

@@ -21,8 +21,8 @@ from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
-from mptq_export.load.features import as_backbone
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.quantize.weights.reconstruct import reconstruct

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 
 
 def identity_of(loaded: LoadedModel) -> dict[str, Any]:

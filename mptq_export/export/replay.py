@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from mptq_export.calibrate.sites import sites
-from mptq_export.capture import trace
+from mptq_export.capture import run as capturing
 from mptq_export.capture.batches import check_capture
 from mptq_export.capture.evaluate import weight_matrix
-from mptq_export.capture.graph import WEIGHTED, Graph
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.load.inputs import option_of
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.activations.residual_grid import streams
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS, Recipe
@@ -125,7 +126,7 @@ def replay_graph(path: Path, recipe: Recipe, loaded: LoadedModel, probe: torch.T
     """
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = trace.capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
@@ -137,11 +138,11 @@ def replay_graph(path: Path, recipe: Recipe, loaded: LoadedModel, probe: torch.T
 
 def _check_layers(path: Path, recipe: Recipe, graph: Graph) -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
-    linears = [node.name for node in graph if node.op in WEIGHTED]
+    linears = [node.name for node in graph if isinstance(node.op, Weighted)]
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
-    norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
+    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
     _check_same(path, "smoothing", recipe.smoothing, norms)
 
 

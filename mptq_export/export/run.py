@@ -20,9 +20,10 @@ from mptq_export.export.request import ExportRequest
 from mptq_export.export.write import load_milliseconds, write_export
 from mptq_export.kit.inputs import calibration_inputs
 from mptq_export.kit.write import write_kit
-from mptq_export.load.features import as_backbone
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
 from mptq_export.load.request import ModelRequest
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.report.collect import write_evidence
 from mptq_export.report.deployed import FloatLogits

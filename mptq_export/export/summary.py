@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from mptq_export.load.inputs import input_text, values_of
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult

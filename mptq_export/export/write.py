@@ -19,10 +19,11 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.features import FEATURES_KEY, features_text
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import recipe_writers, to_json
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
@@ -34,7 +35,6 @@ from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
 from mptq_export.verify.runtime_tables import check_tables
-from mptq_export.verify.session import open_session
 
 
 def write_export(

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mptq_export.load.file.path import HUB, check_checkpoint_path
 from mptq_export.load.inputs import InputOptions, check_options
-from mptq_export.load.path import HUB, check_checkpoint_path
 
 
 @dataclass(frozen=True)

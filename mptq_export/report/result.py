@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify.report import VerifyReport
 

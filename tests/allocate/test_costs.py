@@ -9,6 +9,7 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Limit
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Unit, layers
+from mptq_export.capture.ops import Matmul, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 
 #: Two layers with weights and a matmul: 100 and 300 weights; 1000, 500 and 500 multiply-accumulates.
@@ -26,11 +27,11 @@ def test_means_are_weighted():
 
 def test_weights_of_a_matmul_and_pixels_do_not_count():
     costs = Costs.of(prepared("vit"))
-    names = {node.op: node.name for node in layers(prepared("vit"))}
+    names = {type(node.op): node.name for node in layers(prepared("vit"))}
     widths = {node.name: (5, 6) for node in layers(prepared("vit"))}
     assert costs.mean_bits(widths) == (5, 6)
-    assert costs.mean_bits({**widths, names["matmul"]: (8, 6), names["patch_embed"]: (5, 8)}) == (5, 6)
-    heavier = costs.mean_bits({**widths, names["patch_embed"]: (8, 6)})[0]
+    assert costs.mean_bits({**widths, names[Matmul]: (8, 6), names[PatchEmbed]: (5, 8)}) == (5, 6)
+    heavier = costs.mean_bits({**widths, names[PatchEmbed]: (8, 6)})[0]
     total = 32 * 3 * 64 + 2 * (32 * 96 + 32 * 32 + 2 * 32 * 128) + 32 * 7
     assert heavier == pytest.approx(5 + 3 * 32 * 3 * 64 / total)
 

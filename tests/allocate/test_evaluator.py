@@ -16,6 +16,7 @@ from mptq_export.allocate.sensitivity import sensitivity_table
 from mptq_export.allocate.units import Widths, layers, units
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import ActivationQuant
@@ -90,7 +91,7 @@ def test_every_width_has_its_quantizers():
         assert quant.bits == bits
         assert abs(int(quant.codes.min())) <= 2 ** (bits - 1), layer
     for (key, bits), quant in catalogue.activations.items():
-        scores = digits().graph[key.rsplit(".", 1)[0]].op == "softmax"
+        scores = isinstance(digits().graph[key.rsplit(".", 1)[0]].op, Softmax)
         assert quant.bits == (8 if scores else bits), key
     assert {b for key, b in catalogue.activations if catalogue.decides[key] == "head"} == {PINNED["head"][1]}
 

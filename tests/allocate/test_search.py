@@ -18,6 +18,7 @@ from mptq_export.allocate.space import Space
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.quantize.method import BEST, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
@@ -103,7 +104,7 @@ def test_the_final_recipe_has_the_widths(untied: Run):
         assert quant.bits == found.widths[name][0]
     for node in layers(digits().graph):
         operands = [q.bits for key, q in recipe.activations.items() if key.rsplit(".", 1)[0] == node.name]
-        assert set(operands) == ({8} if node.op == "patch_embed" else {found.widths[node.name][1]})
+        assert set(operands) == ({8} if isinstance(node.op, PatchEmbed) else {found.widths[node.name][1]})
 
 
 def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
@@ -178,7 +179,7 @@ def test_estimates_are_those_of_the_widths(untied: Run):
 
 def test_tied_parts_stay_together(tied: Run):
     (found,) = tied.search.found
-    free = [n for n in layers(digits().graph) if n.op == "linear" and n.name not in PINS]
+    free = [n for n in layers(digits().graph) if isinstance(n.op, Linear) and n.name not in PINS]
     moved = [n for n in free if not n.name.startswith("blocks.0.attn.")]
     assert len(moved) > 8
     assert all(found.widths[n.name][0] == found.widths[n.name][1] for n in moved)

@@ -8,6 +8,7 @@ import pytest
 from tiny_models import prepared
 
 from mptq_export.allocate.units import Unit, layers, pinned_widths, units
+from mptq_export.capture.ops import Depthwise, Matmul, PatchEmbed
 from mptq_export.support.errors import MptqError
 
 #: [N, K] of the layers of a block.
@@ -23,11 +24,11 @@ def found(*, tied: bool, pinned: tuple[str, ...] = ()) -> dict[str, Unit]:
 
 
 def matmuls() -> list[str]:
-    return [node.name for node in layers(prepared("vit")) if node.op == "matmul"]
+    return [node.name for node in layers(prepared("vit")) if isinstance(node.op, Matmul)]
 
 
 def patch_embed() -> str:
-    return next(node.name for node in layers(prepared("vit")) if node.op == "patch_embed")
+    return next(node.name for node in layers(prepared("vit")) if isinstance(node.op, PatchEmbed))
 
 
 def test_every_layer_is_there():
@@ -83,7 +84,7 @@ def test_pinned_layers_do_not_move():
 
 
 def test_a_depthwise_convolution_counts_its_own_kernel_only():
-    node = next(node for node in layers(prepared("pit")) if node.op == "depthwise")
+    node = next(node for node in layers(prepared("pit")) if isinstance(node.op, Depthwise))
     made = [unit for unit in units(prepared("pit"), tied=False) if unit.layer == node.name]
     weights = 32 * 3 * 3  # 16 channels become 32; 7 x 7 tokens become 4 x 4
     assert made == [Unit(node.name, "weights", weights, 0), Unit(node.name, "activations", 0, weights * 4 * 4)]

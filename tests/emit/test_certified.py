@@ -10,7 +10,7 @@ from tiny_models import MEAN, STD
 from torch import nn
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST
 from mptq_export.quantize.walk.walk import build_recipe

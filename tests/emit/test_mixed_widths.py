@@ -12,6 +12,7 @@ from tiny_models import KINDS, images, prepared, quantized
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.walk.walk import Widths
@@ -41,7 +42,7 @@ def test_runtime_and_reference_agree_at_any_mixture(tmp_path: Path, kind: str, b
     report = verify_model(path, [images(kind, 2, 9).numpy()], threads=1)
     assert report.differing == 0
     assert report.plan.floating == ()
-    weighted = sum(node.op in ("linear", "patch_embed") for node in graph)
+    weighted = sum(isinstance(node.op, Linear | PatchEmbed) for node in graph)
     assert report.plan.op_counts["QGemm"] == weighted
 
 
@@ -105,7 +106,7 @@ def test_equal_widths_share_one_clip(tmp_path: Path):
 def test_readers_of_the_same_channels_with_two_scales_stay_integer(tmp_path: Path):
     graph, made = quantized("vit", (8, 8))
     key = graph["blocks.0.attn.k_transposed.heads"]
-    graph = graph.updated({key.name: replace(key, attrs={**key.attrs, "start": 0, "end": 2})})  # k is q
+    graph = graph.updated({key.name: replace(key, op=replace(key.op, start=0, end=2))})  # k is q
     made.activations["blocks.0.attn.scores.b"] = ActivationQuant(0.3, 8, 0, 15, 4)
     report = verify_model(saved(graph, made, tmp_path / "m.onnx"), [images("vit", 2, 9).numpy()], threads=1)
     assert report.differing == 0

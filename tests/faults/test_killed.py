@@ -10,8 +10,8 @@ from cli.helpers import Interrupting, run, searching
 
 from mptq_export.export.run import export_model
 from mptq_export.support.files import write_together
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
-from mptq_export.verify.session import load_onnx
 
 from .conftest import finish, start, visible, whole
 

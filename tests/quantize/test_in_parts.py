@@ -6,6 +6,19 @@ from tiny_models import KINDS, images, prepared
 
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Input,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Op,
+    Permute,
+    Reshape,
+    Slice,
+    Softmax,
+)
 from mptq_export.quantize.walk import in_parts as module
 from mptq_export.quantize.walk.in_parts import compute_in_parts, cut_at_once, drop, halves, overwrite, parts
 
@@ -24,7 +37,7 @@ def test_values_are_those_of_all_images_at_once(kind: str, count: int, monkeypat
     expected = all_values(graph, x)
     monkeypatch.setattr(module, "CHUNK", 2000)
     for node in graph:
-        if node.op != "input":
+        if not isinstance(node.op, Input):
             values = {name: expected[name].clone() for name in node.inputs}
             found = compute_in_parts(graph, node, values, compute)
             assert found.shape == node.shape.at(count)
@@ -41,33 +54,32 @@ def test_what_is_computed_at_once_is_small(monkeypatch: pytest.MonkeyPatch):
         return compute(node, inputs)
 
     for node in graph:
-        if node.op in ("linear", "matmul", "softmax", "activation", "add"):
+        if isinstance(node.op, Linear | Matmul | Softmax | Activation | Add):
             compute_in_parts(graph, node, values, watched)
     assert max(largest) == 1
 
 
-def chain(*ops: tuple[str, str, tuple[str, ...]]) -> Graph:
+def chain(*ops: tuple[Op, str, tuple[str, ...]]) -> Graph:
     """Nodes of one shape behind an input; the last one is the output."""
     shape = Shape((1, 3), 0)
-    attrs = {"activation": {"function": "relu"}}
-    nodes = [Node("input", "x", (), shape)]
-    nodes += [Node(op, name, inputs, shape, attrs.get(op, {})) for op, name, inputs in ops]
+    nodes = [Node(Input(), "x", (), shape)]
+    nodes += [Node(op, name, inputs, shape) for op, name, inputs in ops]
     return Graph(nodes, nodes[-1].name)
 
 
-SOFTMAX, RESHAPE, RELU = ("softmax", "s", ("x",)), ("reshape", "r", ("s",)), ("activation", "a", ("r",))
+SOFTMAX, RESHAPE, RELU = (Softmax(), "s", ("x",)), (Reshape(), "r", ("s",)), (Activation("relu"), "a", ("r",))
 
 
 @pytest.mark.parametrize(
     ("graph", "reader", "taken"),
     [
-        (chain(SOFTMAX, ("activation", "a", ("s",))), "a", True),
+        (chain(SOFTMAX, (Activation("relu"), "a", ("s",))), "a", True),
         (chain(SOFTMAX, RESHAPE, RELU), "a", True),
-        (chain(("activation", "a", ("x",))), "a", False),  # the images are the caller's
-        (chain(("reshape", "r", ("x",)), RELU), "a", False),
-        (chain(SOFTMAX, ("activation", "a", ("s",)), ("add", "z", ("a", "s"))), "a", False),
-        (chain(SOFTMAX, RESHAPE, RELU, ("add", "z", ("a", "s"))), "a", False),
-        (chain(SOFTMAX, ("layer_norm", "n", ("s",))), "n", False),  # SQ-b computes it again
+        (chain((Activation("relu"), "a", ("x",))), "a", False),  # the images are the caller's
+        (chain((Reshape(), "r", ("x",)), RELU), "a", False),
+        (chain(SOFTMAX, (Activation("relu"), "a", ("s",)), (Add(), "z", ("a", "s"))), "a", False),
+        (chain(SOFTMAX, RESHAPE, RELU, (Add(), "z", ("a", "s"))), "a", False),
+        (chain(SOFTMAX, (LayerNorm(1e-6), "n", ("s",))), "n", False),  # SQ-b computes it again
     ],
 )
 def test_only_what_nothing_else_reads_is_overwritten(
@@ -116,15 +128,15 @@ def test_a_view_keeps_no_more_than_itself():
 
 def test_a_layers_output_is_cut_as_soon_as_it_is_there():
     graph = chain(
-        ("linear", "l", ("x",)),
-        ("reshape", "r", ("l",)),
-        ("slice", "q", ("r",)),
-        ("softmax", "s", ("q",)),
-        ("slice", "v", ("r",)),
-        ("permute", "p", ("v",)),
-        ("add", "z", ("s", "p")),
-        ("add", "y", ("z", "x")),
-        ("slice", "w", ("z",)),
+        (Linear(), "l", ("x",)),
+        (Reshape(), "r", ("l",)),
+        (Slice(1, 0, 3), "q", ("r",)),
+        (Softmax(), "s", ("q",)),
+        (Slice(1, 0, 3), "v", ("r",)),
+        (Permute((0, 1)), "p", ("v",)),
+        (Add(), "z", ("s", "p")),
+        (Add(), "y", ("z", "x")),
+        (Slice(1, 0, 3), "w", ("z",)),
     )
     assert cut_at_once(graph) == ["x", "l", "r", "q", "v", "p", "s", "z", "y", "w"]
 

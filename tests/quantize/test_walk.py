@@ -9,6 +9,7 @@ from mptq_export.calibrate.sites import sites
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation, LayerNorm, Linear, Matmul, PatchEmbed
 from mptq_export.quantize.method import BEST, METHODS, MINMAX, PAPER, Method
 from mptq_export.quantize.walk import walk as module
 from mptq_export.quantize.walk.walk import build_recipe
@@ -23,7 +24,7 @@ ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
 def assert_complete(graph: Graph, made: Recipe) -> None:
     """Every site and every layer has a quantizer that the emitter can use."""
     assert set(made.activations) == {site.key for site in sites(graph)}
-    layers = {node.name: node for node in graph if node.op in ("linear", "patch_embed")}
+    layers = {node.name: node for node in graph if isinstance(node.op, Linear | PatchEmbed)}
     assert set(made.weights) == set(layers)
     for quant in made.activations.values():
         assert quant.scale > 0
@@ -47,7 +48,11 @@ def assert_complete(graph: Graph, made: Recipe) -> None:
 def test_every_method_gives_a_complete_recipe_for_every_model(kind: str, method: str):
     graph, made = quantized(kind, (4, 4), ALL[method])
     assert_complete(graph, made)
-    norms = {node.name for node in prepared(kind) if node.op == "layer_norm" and smoothed_readers(prepared(kind), node)}
+    norms = {
+        node.name
+        for node in prepared(kind)
+        if isinstance(node.op, LayerNorm) and smoothed_readers(prepared(kind), node)
+    }
     assert set(made.smoothing) == (norms if method != "minmax" else set())
     with torch.no_grad():
         expected = evaluate(prepared(kind), images(kind, 3, seed=9))
@@ -74,7 +79,7 @@ def test_codes_have_the_width_that_was_asked_for(bits: tuple[int, int], method: 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("kind", ["vit", "swin", "deit_distilled"])
 def test_every_layer_may_have_its_own_width(kind: str, method: str):
-    asked = [node.name for node in prepared(kind) if node.op in ("linear", "patch_embed", "matmul")]
+    asked = [node.name for node in prepared(kind) if isinstance(node.op, Linear | PatchEmbed | Matmul)]
     widths = {name: (2 + i % 7, 2 + (3 * i + 1) % 7) for i, name in enumerate(asked)}
     graph, made = quantized(kind, widths.__getitem__, ALL[method])
     assert_complete(graph, made)
@@ -155,7 +160,7 @@ def test_pixels_are_their_own_codes():
 @pytest.mark.parametrize("kind", KINDS)
 def test_q_k_and_v_share_a_zero_point(kind: str, method: str):
     graph, made = quantized(kind, (8, 4), ALL[method])
-    operands = [s for s in sites(graph) if s.kind == "matmul" and graph.root(s.value).op == "linear"]
+    operands = [s for s in sites(graph) if s.kind == "matmul" and isinstance(graph.root(s.value).op, Linear)]
     assert {made.activations[site.key].zero_point for site in operands} == {8}
 
 
@@ -172,7 +177,7 @@ def test_layers_that_read_one_value_at_one_width_share_its_codes():
 def test_regions_come_only_where_they_were_asked_for(regions: bool):
     graph, made = quantized("vit", (4, 4), Method(regions=regions))
     used = {key for key, quant in made.activations.items() if quant.regions}
-    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and graph.root(s.value).op == "activation"}
+    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and isinstance(graph.root(s.value).op, Activation)}
     assert used <= after_gelu
     assert bool(used) == regions
 

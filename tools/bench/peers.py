@@ -43,7 +43,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Searched, Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import tracked

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.activations import Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.sample import Sample
@@ -74,7 +75,7 @@ def activation_levels(
     sample: Sample,
     weight: torch.Tensor,
     source: ActivationQuant,
-    function: str,
+    function: Function,
     bits: int,
     *,
     regions: bool,
@@ -89,7 +90,7 @@ def activation_levels(
         sample: some rows of them.
         weight: [N, K], of what reads them.
         source: quantizer of the function's argument.
-        function: as for `mptq_export.quantize.certification.certify.activation`.
+        function: the name of the activation function.
         bits: 2 to 8.
         regions: whether other layouts than uniform ones are allowed.
     """

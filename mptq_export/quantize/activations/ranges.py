@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import activation
+from mptq_export.capture.activations import FUNCTIONS, Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -74,21 +74,22 @@ def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
     return _best(seen, [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS])
 
 
-def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: str) -> ActivationQuant:
+def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: Function) -> ActivationQuant:
     """The 8-bit range of an activation's argument with the smallest error of its result; only its lower end is cut.
 
     Args:
         sample: rows of the arguments.
         seen: range of all arguments.
         columns: float64 [K], sum of the squares of the weights that read each result.
-        function: as for `mptq_export.capture.activations.activation`.
+        function: the name of the activation function.
     """
     floors = [seen.low, *(floor for floor in _FLOORS if floor > seen.low)]
     candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
-    exact = activation(sample.rows.double(), function)
+    compute = FUNCTIONS[function].compute
+    exact = compute(sample.rows.double())
 
     def error(quant: ActivationQuant) -> float:
-        gap = activation(fake_quantize(sample.rows, quant).double(), function) - exact
+        gap = compute(fake_quantize(sample.rows, quant).double()) - exact
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     return min(candidates, key=error)

@@ -8,7 +8,9 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.activations import Function
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation, Linear, Softmax, ToPixels
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.opt_m import activation_levels
 from mptq_export.quantize.activations.ranges import (
@@ -70,7 +72,7 @@ class ActivationSearch:
         """
         graph, site = self._graph, self._site
         if site.kind == "pixels":
-            if graph[site.value].op == "to_pixels":
+            if isinstance(graph[site.value].op, ToPixels):
                 reason = "the 256 values of a pixel; normalisation is folded into the weights"
                 return ActivationQuant(1.0, 0, 0, 255, 8, reason)
             return affine(self.range, 8)
@@ -81,12 +83,12 @@ class ActivationSearch:
         root = graph.root(site.value)
         if site.kind == "activation":
             quant = self._argument()
-            return self._certified(root, quant) if root.op == "activation" else quant
-        if site.kind == "matmul" and root.op == "linear":
+            return self._certified(root, quant) if isinstance(root.op, Activation) else quant
+        if site.kind == "matmul" and isinstance(root.op, Linear):
             if self._method.clipping:
                 return best_symmetric(self._histogram, bits)
             return symmetric(self.range.magnitude, bits)
-        if root.op == "activation":
+        if isinstance(root.op, Activation):
             return self._after_activation(root, bits)
         if self._weight is None or not self._method.clipping:
             return affine(self.range, bits)
@@ -121,7 +123,7 @@ class ActivationSearch:
         node = self._site.node
         readers = reading_weights(self._graph, node.name)
         columns = self._value.new_ones(1).double() if readers is None else readers.double().square().sum(0)
-        return best_argument(self._sample, self.range, columns, node.attrs["function"])
+        return best_argument(self._sample, self.range, columns, node.attributes(Activation).function)
 
     def _after_activation(self, producer: Node, bits: int) -> ActivationQuant:
         source, function = self._argument_of(producer)
@@ -136,8 +138,8 @@ class ActivationSearch:
         source, function = self._argument_of(producer)
         return certify_activation(self._site.key, source, quant, function)
 
-    def _argument_of(self, producer: Node) -> tuple[ActivationQuant, str]:
-        return self._known[f"{producer.name}.input"], producer.attrs["function"]
+    def _argument_of(self, producer: Node) -> tuple[ActivationQuant, Function]:
+        return self._known[f"{producer.name}.input"], producer.attributes(Activation).function
 
     def _scores(self, bits: int) -> ActivationQuant:
         """From the lowest score that can still get an attention code above 0 to the largest score."""
@@ -155,7 +157,7 @@ class ActivationSearch:
 
     def _attention(self, bits: int) -> ActivationQuant:
         graph, site = self._graph, self._site
-        softmax = site.node if site.node.op == "softmax" else graph.root(site.value)
+        softmax = site.node if isinstance(site.node.op, Softmax) else graph.root(site.value)
         high = 2**bits - 1
         reason = "softmax without its division: the row maximum is the top code"
         quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)
@@ -167,6 +169,6 @@ class ActivationSearch:
 def reading_weights(graph: Graph, value: str) -> torch.Tensor | None:
     """The weights of all linear layers that read a value, through movement that keeps its channels: [N, K]."""
     width = graph[value].shape.dims[-1]
-    readers = [reader for reader, _ in graph.final_readers(value) or () if reader.op == "linear"]
+    readers = [reader for reader, _ in graph.final_readers(value) or () if isinstance(reader.op, Linear)]
     found = [reader.params["weight"] for reader in readers if reader.params["weight"].shape[1] == width]
     return torch.cat(found) if found else None

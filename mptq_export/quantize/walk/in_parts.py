@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from mptq_export.capture.evaluate import Compute
-from mptq_export.capture.graph import MOVEMENT, WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.liveness import spare
+from mptq_export.capture.ops import Movement, Weighted
 
 #: Elements of the largest operand or result that are worked on at once.
 CHUNK = 1 << 21
@@ -32,7 +33,12 @@ def compute_in_parts(graph: Graph, node: Node, values: dict[str, torch.Tensor], 
     inputs = [values[name] for name in node.inputs]
     shapes = [graph[name].shape for name in node.inputs]
     rows = [shape.dims[0] if shape.batch_axis == 0 else 0 for shape in shapes]  # of an image; 0: a constant
-    if node.op in MOVEMENT or node.shape.batch_axis != 0 or {s.batch_axis for s in shapes} - {0, None} or not any(rows):
+    if (
+        isinstance(node.op, Movement)
+        or node.shape.batch_axis != 0
+        or {s.batch_axis for s in shapes} - {0, None}
+        or not any(rows)
+    ):
         return compute_node(node, inputs)
     images = max(len(x) // each for x, each in zip(inputs, rows, strict=True) if each)
     result = values.get(spare(graph, node))
@@ -91,8 +97,8 @@ def cut_at_once(graph: Graph) -> list[str]:
         while pending:
             each = pending.pop()
             order[each.name] = None
-            if node.op in WEIGHTED:
-                pending += [reader for reader in reversed(readers[each.name]) if reader.op in MOVEMENT]
+            if isinstance(node.op, Weighted):
+                pending += [reader for reader in reversed(readers[each.name]) if isinstance(reader.op, Movement)]
     return list(order)
 
 

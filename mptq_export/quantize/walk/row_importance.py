@@ -12,12 +12,13 @@ import torch
 from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.quantize.simulation.divergence import hessian_draw
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
 
-_LAYERS = frozenset({"linear", "patch_embed"})
+_Layers = Linear | PatchEmbed
 
 _COMPUTE = computed_in(torch.float64)
 
@@ -33,7 +34,7 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
         For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
         which rows are drawn and how weights are rounded would else depend on the order of sums.
     """
-    squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if node.op in _LAYERS}
+    squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
     generator = torch.Generator().manual_seed(0)
     blocks = split_blocks(graph, whole=True)
     for images in batches:
@@ -61,7 +62,7 @@ def _block_gradients(
 
     def tracked(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         value = _COMPUTE(node, inputs)
-        if node.op in _LAYERS:
+        if isinstance(node.op, _Layers):
             layers[node.name] = value
         return value
 

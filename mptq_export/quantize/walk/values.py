@@ -9,6 +9,7 @@ import torch
 
 from mptq_export.capture.evaluate import compute, patches
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Input, Linear, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.in_parts import compute_in_parts, cut_at_once, drop, halves
 from mptq_export.quantize.weights.ridge_correction import Part
@@ -39,7 +40,7 @@ class HeldValues:
         self.floats: dict[str, torch.Tensor] = {}
         self._with_floats = with_floats
         self._last_use = {operand: name for name in self.order for operand in graph[name].inputs}
-        for name in (name for name in self.order if graph[name].op == "input"):
+        for name in (name for name in self.order if isinstance(graph[name].op, Input)):
             self.quantized[name] = images
             if with_floats:
                 self.floats[name] = images.double()
@@ -70,11 +71,11 @@ class HeldValues:
             residual: as for `target`.
         """
         value = self.quantized[node.inputs[0]]
-        if node.op == "linear":
+        if isinstance(node.op, Linear):
             value = value.reshape(self.images, -1, value.shape[-1])
         for images in halves(self.images, max(value.numel(), self.floats[node.name].numel())):
             x = fake_quantize(value[images], quant)
-            rows = (patches(x, node.attrs["patch"]) if node.op == "patch_embed" else x).flatten(0, -2)
+            rows = (patches(x, node.op.patch) if isinstance(node.op, PatchEmbed) else x).flatten(0, -2)
             counts = rows.new_ones(len(rows), dtype=torch.float64)
             if importance is not None:
                 counts = importance.reshape(self.images, -1)[images].flatten()
@@ -96,9 +97,9 @@ class HeldValues:
 
         target = rows(self.floats[node.name])
         name, readers = node.name, graph.consumers()
-        while len(readers[name]) == 1 and readers[name][0].op == "reshape":
+        while len(readers[name]) == 1 and isinstance(readers[name][0].op, Reshape):
             name = readers[name][0].name
-        if not residual or len(readers[name]) != 1 or readers[name][0].op != "add":
+        if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
         if other not in self.quantized or self.quantized[other].numel() != self.floats[node.name].numel():

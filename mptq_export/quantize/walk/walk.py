@@ -20,7 +20,8 @@ from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, weight_matrix
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation, Depthwise, Input, LayerNorm, Linear, Matmul, Softmax, Weighted
 from mptq_export.quantize.activations.residual_grid import grid_exponents
 from mptq_export.quantize.activations.sample import drawn_rows
 from mptq_export.quantize.activations.search import ActivationSearch
@@ -153,9 +154,9 @@ class Builder:
         self.held = HeldValues(self.graph, images, with_floats=measures)
         for name in self.held.order:
             node = self.graph[name]
-            if node.op in WEIGHTED:
+            if isinstance(node.op, Weighted):
                 self._linear(node)
-            elif node.op != "input":
+            elif not isinstance(node.op, Input):
                 self._other(node)
             self.held.forget(self.graph, node)
             tick(node)
@@ -166,7 +167,7 @@ class Builder:
                 self._choose(site, self.held.quantized[site.value])
         self.held.compute_float(self.graph, node)
         self._compute(node)
-        if node.op == "layer_norm" and self.method.smoothing != "off":
+        if isinstance(node.op, LayerNorm) and self.method.smoothing != "off":
             self._smooth(node)
 
     def _compute(self, node: Node) -> None:
@@ -202,7 +203,7 @@ class Builder:
         if name in self.importance:
             return self.importance[name]
         readers = self.graph.consumers()[name]
-        return self.importance.get(readers[0].name) if self.graph[name].op == "activation" and readers else None
+        return self.importance.get(readers[0].name) if isinstance(self.graph[name].op, Activation) and readers else None
 
     def _bits(self, site: Site) -> int:
         layer = deciding_layer(self.graph, site)
@@ -234,7 +235,7 @@ class Builder:
 
     def _linear(self, node: Node) -> None:
         source = self.held.quantized[node.inputs[0]]
-        if self.method.balance and node.op == "linear":
+        if self.method.balance and isinstance(node.op, Linear):
             outputs = _FLOAT64(node, [drawn_rows(source).double()])
             self.graph = balance_attention(self.graph, node, outputs)
             node = self.graph[node.name]
@@ -256,7 +257,7 @@ class Builder:
         bias, method = node.params["bias"], self.method
         if not method.measures_inputs:
             return _Fitted(weight, bias, None, None)
-        if node.op == "depthwise":  # every channel has inputs of its own: scales go by the error of the weights
+        if isinstance(node.op, Depthwise):  # every channel has inputs of its own: scales go by the error of the weights
             alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
             return _Fitted(weight, bias, None, Hessian(alike))
         quant, importance = self.simulator.activations[f"{node.name}.input"], self._importance(node.name)
@@ -268,7 +269,7 @@ class Builder:
     def _rounded(self, node: Node, fitted: _Fitted, bits: int) -> WeightQuant:
         method, bias = self.method, fitted.bias
         reasons = ["scales by error" if method.weight_scale else "min/max scales"]
-        compensate = method.rounding and bits <= self.COMPENSATED and node.op != "depthwise"
+        compensate = method.rounding and bits <= self.COMPENSATED and not isinstance(node.op, Depthwise)
         input_scale = self.simulator.activations[f"{node.name}.input"].scale
         largest = bias.abs()
         if method.bias and fitted.means is not None:  # what it becomes is known but for the rounding
@@ -306,11 +307,13 @@ def deciding_layer(graph: Graph, site: Site) -> str | None:
 
     Scores have the width of the attention codes that they become: it decides which of them matter.
     """
-    if site.kind in ("activation", "pixels", "result") or (site.kind == "attention" and site.node.op == "softmax"):
+    if site.kind in ("activation", "pixels", "result") or (
+        site.kind == "attention" and isinstance(site.node.op, Softmax)
+    ):
         return None
     if site.kind == "scores":
         readers = graph.consumers()[site.node.name]
-        return next((node.name for node in readers if node.op == "matmul"), None)
+        return next((node.name for node in readers if isinstance(node.op, Matmul)), None)
     return site.node.name
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.capture.activations import activation
+from mptq_export.capture.activations import FUNCTIONS, Function
 from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph
@@ -42,8 +42,8 @@ class _Straight(Simulator):
         smooth = (x / quant.scale).clamp(quant.low - quant.zero_point, quant.high - quant.zero_point)
         return smooth + (super().steps(x.detach(), quant) - smooth).detach()
 
-    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
-        return activation(self.quantized(x, quant), function)
+    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: Function) -> torch.Tensor:
+        return FUNCTIONS[function].compute(self.quantized(x, quant))
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         return x + (x.round() - x).detach()
