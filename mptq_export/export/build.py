@@ -23,8 +23,9 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.quantize.weights.reconstruct import reconstruct
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS, Recipe
 from mptq_export.recipe.store import read_recipe
@@ -53,14 +54,12 @@ class OfUniform:
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
         with progress.stage("quantizing", len(graph.nodes)) as bar:
             built = build_recipe(
-                graph,
-                calibrated.stats,
-                calibrated.images,
+                CalibratedGraph(graph, calibrated.stats, calibrated.images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
-                identity_of(calibrated.loaded),
-                recipe_settings(plan, outputs, calibrated, bits),
-                lambda _node: bar.advance(),
+                model=identity_of(calibrated.loaded),
+                settings=recipe_settings(plan, outputs, calibrated, bits),
+                tick=lambda _node: bar.advance(),
             )
         return _learned(plan, calibrated, built, progress)
 
@@ -87,7 +86,7 @@ class OfSearched:
         found, search = self.allocation.found, self.allocation.search
         settings = recipe_settings(self.plan, outputs, self.calibrated, search.bits_text(found))
         settings["search"] = _search_facts(self.allocation)
-        built = search.space.final(found.widths, identity_of(self.loaded), settings)
+        built = self.allocation.final_recipe(identity_of(self.loaded), settings)
         return _learned(self.plan, self.calibrated, built, progress)
 
 

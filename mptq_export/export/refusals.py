@@ -1,6 +1,6 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
-from mptq_export.allocate.space import check_graph
+from mptq_export.allocate.feasible import check_graph
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
