@@ -12,7 +12,7 @@ from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
-from mptq_export.export.build import Buildable, OfRecipe, OfSearched, OfUniform
+from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.run import begin, export_built
@@ -133,11 +133,11 @@ def _plan(source: Calibrated | Allocation | LoadedModel, recipe: str | Path | No
     return Uniform(**told) if recipe is None else Replayed(Path(recipe))
 
 
-def _ready(plan: Plan, source: Calibrated | Allocation | LoadedModel, outputs: Outputs) -> Buildable:
+def _ready(plan: Plan, source: Calibrated | Allocation | LoadedModel, outputs: Outputs) -> Build:
     """A source with the plan that goes with it."""
     if isinstance(plan, Replayed) and isinstance(source, LoadedModel):
-        return OfRecipe.read(plan, source, outputs)
+        return ReplayedBuild.read(plan, source, outputs)
     if isinstance(plan, Searched) and isinstance(source, Allocation):
-        return OfSearched(plan, source)
+        return SearchedBuild(plan, source)
     assert isinstance(plan, Uniform) and isinstance(source, Calibrated)
-    return OfUniform(plan, source)
+    return UniformBuild(plan, source)

@@ -35,7 +35,7 @@ from mptq_export.targets.rules import storage_for
 
 
 @dataclass(frozen=True)
-class OfUniform:
+class UniformBuild:
     """A calibrated model that will have one pair of widths."""
 
     plan: Uniform
@@ -65,7 +65,7 @@ class OfUniform:
 
 
 @dataclass(frozen=True)
-class OfSearched:
+class SearchedBuild:
     """A calibrated model with the widths that a search found for one budget."""
 
     plan: Searched
@@ -91,7 +91,7 @@ class OfSearched:
 
 
 @dataclass(frozen=True)
-class OfRecipe:
+class ReplayedBuild:
     """A loaded model and a stored recipe that was made for it."""
 
     plan: Replayed
@@ -100,7 +100,7 @@ class OfRecipe:
     calibrated: None = None
 
     @staticmethod
-    def read(plan: Replayed, loaded: LoadedModel, outputs: Outputs) -> "OfRecipe":
+    def read(plan: Replayed, loaded: LoadedModel, outputs: Outputs) -> "ReplayedBuild":
         """Read a recipe for a loaded model, with the outputs' input type, weight storage and target if they have one.
 
         Raises:
@@ -112,7 +112,7 @@ class OfRecipe:
         if recipe.settings.get("features") and not loaded.features:
             loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
-        return OfRecipe(plan, loaded, recipe)
+        return ReplayedBuild(plan, loaded, recipe)
 
     def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, Recipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
@@ -120,7 +120,7 @@ class OfRecipe:
         return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
 
 
-Buildable = OfUniform | OfSearched | OfRecipe
+Build = UniformBuild | SearchedBuild | ReplayedBuild
 
 
 def _learned(

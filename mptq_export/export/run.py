@@ -11,7 +11,7 @@ from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL
 from mptq_export.emit.float_onnx import write_float_onnx
-from mptq_export.export.build import Buildable, OfRecipe, OfSearched, OfUniform
+from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
@@ -58,16 +58,16 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     """`export_model` of a request that was checked."""
     plan, outputs = request.plan, request.outputs.fitting(request.plan)
     if isinstance(plan, Replayed):
-        stored = OfRecipe.read(plan, _load(request.model, outputs, progress), outputs)
+        stored = ReplayedBuild.read(plan, _load(request.model, outputs, progress), outputs)
         progress.warn(stored.recipe.settings.get(CALIBRATION_WARNINGS, ()))
         begin(plan, outputs, stored.loaded)
         return export_built([stored], outputs, progress)
     calibrated = _calibrate(request, plan, outputs, progress)
     begin(plan, outputs, calibrated.loaded, calibrated)
     if isinstance(plan, Uniform):
-        return export_built([OfUniform(plan, calibrated)], outputs, progress)
+        return export_built([UniformBuild(plan, calibrated)], outputs, progress)
     found = allocations(calibrated, plan.search, plan.method, outputs.journal, resume=plan.resume, progress=progress)
-    results = export_built([OfSearched(plan, each) for each in found], outputs, progress)
+    results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
     outputs.journal.unlink()
     return results
 
@@ -85,7 +85,7 @@ def begin(plan: Plan, outputs: Outputs, loaded: LoadedModel, calibrated: Calibra
         write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, loaded.outputs)
 
 
-def export_built(ready: Sequence[Buildable], outputs: Outputs, progress: Progress) -> list[ExportResult]:
+def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
     """Build and write one file after the other, then their pages.
 
     Args:
@@ -99,7 +99,7 @@ def export_built(ready: Sequence[Buildable], outputs: Outputs, progress: Progres
         _export_one(each, one, outputs.onnx, float_logits, progress)
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)
     ]
-    if isinstance(first, OfSearched):
+    if isinstance(first, SearchedBuild):
         _write_front(outputs.front, first)
     return [_reported(result) for result in results]
 
@@ -125,7 +125,7 @@ def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Output
 
 
 def _export_one(
-    ready: Buildable, outputs: Outputs, named: Path, float_logits: FloatLogits, progress: Progress
+    ready: Build, outputs: Outputs, named: Path, float_logits: FloatLogits, progress: Progress
 ) -> ExportResult:
     """Build and write one file, proved and compared with the reference, and measure what its report shows.
 
@@ -168,7 +168,7 @@ def _export_one(
     return result
 
 
-def _write_front(path: Path, found: OfSearched) -> None:
+def _write_front(path: Path, found: SearchedBuild) -> None:
     """The trade-off of a search: every accepted step."""
     text = json.dumps(found.allocation.front, indent=1) + "\n"
 
