@@ -29,6 +29,7 @@ from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogra
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
+from mptq_export.support.progress import SILENT
 from mptq_export.support.typed_json import from_json
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
@@ -65,7 +66,7 @@ def test_errors_fall_with_more_bits(kind: str):
     decibels = []
     for bits in ((3, 3), (8, 8)):
         graph, recipe = quantized(kind, bits)
-        found = observe(graph, recipe, images(kind, 4, 5), lambda items, _label, _total: iter(items))
+        found = observe(graph, recipe, images(kind, 4, 5), SILENT)
         assert {name for name, error in found.errors.items() if error.kind == "layer"} >= set(recipe.weights)
         assert set(found.norms) == set(recipe.smoothing)
         assert set(found.histograms) == {key for key, quant in recipe.activations.items() if quant.regions}
