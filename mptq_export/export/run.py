@@ -186,7 +186,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     """
     import torch
 
-    from mptq_export.capture.batches import BATCHES
+    from mptq_export.capture.compare_batches import BATCHES
     from mptq_export.data.probe import probe_inputs
     from mptq_export.export.replay import check_model, replay_graph, replay_settings
     from mptq_export.load.features import as_backbone

@@ -18,7 +18,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.batches import BATCHES, largest_change
+from mptq_export.capture.compare_batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import computed_in, depthwise, evaluate, weight_matrix
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, Depthwise, Input, LayerNorm, Linear, Matmul, Softmax, Weighted
