@@ -36,8 +36,8 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.run import capture
 from mptq_export.data.synthetic import dead_leaves
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.load.fit import build_meta
-from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.load.timm.fit import build_meta
+from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.support.errors import MptqError

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mptq_export.calibrate.statistics import Statistics
     from mptq_export.capture.graph import Graph
     from mptq_export.data.source import CalibrationSource
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
 
 #: Images a calibration step; bounds the memory of the activations.
 BATCH = 8

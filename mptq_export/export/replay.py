@@ -18,7 +18,7 @@ from mptq_export.targets.table import TARGETS
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
 
 
