@@ -10,7 +10,7 @@ import torch
 
 from mptq_export.capture import run
 from mptq_export.capture.graph import Graph
-from mptq_export.load.infer import function_of
+from mptq_export.load.timm.infer import function_of
 
 Captures = dict[tuple[Any, ...], Graph]
 

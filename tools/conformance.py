@@ -31,13 +31,13 @@ from rich.progress import track
 from timm.models import list_models
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.batches import check_capture, probe_images
+from mptq_export.capture.compare_batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.run import capture
 from mptq_export.data.synthetic import dead_leaves
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.load.fit import build_meta
-from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.load.timm.fit import build_meta
+from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import MINMAX

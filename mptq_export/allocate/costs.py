@@ -111,10 +111,10 @@ def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
 def _stored_bytes(count: int, bits: int) -> int:
     """Bytes that so many codes of a width take in a file, measured on codes of which no two are alike."""
     from mptq_export.emit.builder import OnnxBuilder, value_info
-    from mptq_export.emit.exact.weight_storage import store_weight
+    from mptq_export.emit.exact.weight_storage import store_packed
 
     builder = OnnxBuilder()
     codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, 1), np.int8)
-    result = store_weight(builder, _NAME, codes, bits, "packed")
+    result = store_packed(builder, _NAME, codes, bits)
     output = value_info(result, onnx.TensorProto.INT8, list(codes.shape))
     return int(builder.model([], [output], {}, "").ByteSize())

@@ -20,7 +20,8 @@ from mptq_export.bench.profile import WARM_UP, node_medians, record
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import graph_input, open_session
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.session import open_session
 
 #: Plain and profiled runs of a model that count.
 _RUNS = 15

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 
@@ -78,8 +78,8 @@ def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = 
 def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
     """Load the model that a request names, and tell what it warns of."""
     from mptq_export.export.refusals import check_companion
-    from mptq_export.load.features import as_backbone
-    from mptq_export.load.model import load_model
+    from mptq_export.load.loaders import load_model
+    from mptq_export.load.timm.backbone import as_backbone
 
     loaded = load_model(
         request.model,
@@ -186,10 +186,10 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     """
     import torch
 
-    from mptq_export.capture.batches import BATCHES
+    from mptq_export.capture.compare_batches import BATCHES
     from mptq_export.data.probe import probe_inputs
     from mptq_export.export.replay import check_model, replay_graph, replay_settings
-    from mptq_export.load.features import as_backbone
+    from mptq_export.load.timm.backbone import as_backbone
     from mptq_export.recipe.store import read_recipe
     from mptq_export.report.command import command_of
     from mptq_export.support.limits import check_weights_fit

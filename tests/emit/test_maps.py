@@ -16,9 +16,9 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 
 SIZE = (3, 32, 32)
 F = nn.functional

@@ -21,10 +21,10 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
-from mptq_export.verify.session import open_session
 
 IMAGES = images("swin", 16, 1)
 

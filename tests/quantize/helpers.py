@@ -11,7 +11,7 @@ from mptq_export.calibrate.statistics import Statistics, collect
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.run import capture
 from mptq_export.data.images import ImageFolder
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mptq_export.capture.batches import BATCHES, largest_change
+from mptq_export.capture.compare_batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Weighted
