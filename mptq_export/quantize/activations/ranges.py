@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize

@@ -7,7 +7,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import Function
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, Linear, ToPixels
 from mptq_export.quantize.activations.histogram import Histogram

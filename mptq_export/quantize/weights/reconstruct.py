@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import compute
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.weights.code_range import CodeRange
