@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from mptq_export.capture.batches import TOLERANCE, largest_change
+from mptq_export.capture.compare_batches import TOLERANCE, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.support.errors import MptqError
@@ -41,7 +41,7 @@ def prepare(
 
     Args:
         graph: as captured.
-        images: float32, as `capture.batches.probe_images` gives them.
+        images: float32, as `capture.compare_batches.probe_images` gives them.
         normalisation: (mean, std) of the inputs where they are normalised 8-bit pixels; None for other inputs.
 
     Returns:

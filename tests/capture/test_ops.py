@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mptq_export.capture import evaluate, images
+from mptq_export.capture import evaluate, follow_images
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
@@ -23,9 +23,9 @@ def test_every_op_has_a_float_meaning():
 
 
 def test_the_images_of_every_op_are_followed_in_one_way():
-    placed = set(get_args(images._Placed))
-    assert placed.isdisjoint(images._COMPUTED)
-    assert placed | set(images._COMPUTED) == COMPUTED
+    placed = set(get_args(follow_images._Placed))
+    assert placed.isdisjoint(follow_images._COMPUTED)
+    assert placed | set(follow_images._COMPUTED) == COMPUTED
 
 
 def test_every_function_is_known_in_onnx_and_in_the_assumption():
