@@ -15,8 +15,8 @@ from mptq_export.capture.ops import Input, Linear, Mul, Op, Outputs, Permute, Pr
 from mptq_export.emit.movement import move
 from mptq_export.emit.value import Value
 from mptq_export.emit.walker import Walker
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import open_session
 
 
 class Plain(Value):
