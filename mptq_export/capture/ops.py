@@ -8,7 +8,7 @@ also tells mypy the attributes, or names the one op that it can get, `node.attri
 import re
 from dataclasses import dataclass
 
-from mptq_export.capture.activations import Function
+from mptq_export.capture.function_names import Function
 
 
 @dataclass(frozen=True)

@@ -211,8 +211,9 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
 def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
     """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
     from mptq_export.allocate.units import pinned_widths
+    from mptq_export.quantize.build_recipe import build_recipe
+    from mptq_export.quantize.calibrated_graph import CalibratedGraph
     from mptq_export.quantize.method import METHODS
-    from mptq_export.quantize.walk.walk import build_recipe
 
     prepared = calibrated.graph
     pinned = pinned_widths(prepared, request.pins)
@@ -221,14 +222,12 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
     graph, recipe = build_recipe(
-        prepared,
-        calibrated.stats,
-        calibrated.images,
+        CalibratedGraph(prepared, calibrated.stats, calibrated.images),
         lambda layer: pinned.get(layer, request.bits),
         METHODS[request.method],
-        identity_of(calibrated.loaded),
-        settings,
-        lambda _node: next(bar, None),
+        model=identity_of(calibrated.loaded),
+        settings=settings,
+        tick=lambda _node: next(bar, None),
     )
     return learned(request, calibrated, graph, recipe, track)
 

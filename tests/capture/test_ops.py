@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mptq_export.capture import evaluate, follow_images
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Op, PatchEmbed, Slice, label
 from mptq_export.emit import functions

@@ -28,7 +28,7 @@ from rich.console import Console
 from static_peers import VARIANTS, static_peers
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave

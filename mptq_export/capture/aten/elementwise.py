@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import Stack
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Softmax
