@@ -8,9 +8,10 @@ with V is divided by it after the integer matmul, so every row has its own scale
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import feeds_matmuls, score_path
+from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Matmul, Movement
+from mptq_export.capture.score_path import score_path
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode

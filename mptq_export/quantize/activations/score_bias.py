@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Constant
+from mptq_export.capture.score_path import score_path
 
 Codes = NDArray[np.float32]
 
