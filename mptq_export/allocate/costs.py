@@ -27,7 +27,7 @@ class Costs:
 
     Attributes:
         parameters: weights of every layer that has some.
-        macs: multiply-accumulates an image of every layer whose operands have a width (a patch embedding reads pixels).
+        macs: multiply-accumulates per image of every layer whose operands have a width; a patch embedding reads pixels.
         other_bytes: bytes of a file that are not weight codes; 0 where sizes were not measured.
         stored: bytes of a layer's codes in a file by (layer, bits), with the nodes that unpack them: small weights are
             not packed at every width. Empty where sizes were not measured.

@@ -4,6 +4,7 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Matmul, PatchEmbed, Weighted
@@ -12,6 +13,9 @@ from mptq_export.support.errors import MptqError
 Widths = dict[str, tuple[int, int]]
 """(weights, activations) of every layer by name."""
 
+Side = Literal["weights", "activations", "both"]
+"""Which of a layer's two widths: `both` where they move together."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -19,30 +23,30 @@ class Unit:
 
     Attributes:
         layer: name of the linear layer, patch embedding or matmul.
-        part: `weights`, `activations`, or `both`.
+        side: what of the layer has the width.
         parameters: how many weights it has; 0 for activations alone.
-        macs: multiply-accumulates an image that read its activations; 0 for weights alone.
+        macs: multiply-accumulates per image that read its activations; 0 for weights alone.
     """
 
     layer: str
-    part: str
+    side: Side
     parameters: int
     macs: int
 
     @property
     def key(self) -> str:
         """Unique name."""
-        return f"{self.layer}:{self.part}"
+        return f"{self.layer}:{self.side}"
 
     def applied(self, widths: Widths, bits: int) -> Widths:
         """A copy of the widths in which this unit has another one."""
         weights, activations = widths[self.layer]
-        changed = (bits if self.part != "activations" else weights, bits if self.part != "weights" else activations)
+        changed = (bits if self.side != "activations" else weights, bits if self.side != "weights" else activations)
         return {**widths, self.layer: changed}
 
     def bits(self, widths: Widths) -> int:
         """The unit's width."""
-        return widths[self.layer][1 if self.part == "activations" else 0]
+        return widths[self.layer][1 if self.side == "activations" else 0]
 
 
 def layers(graph: Graph) -> list[Node]:

@@ -11,8 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from numpy.typing import NDArray
 from scipy.special import expit
 
-Function = Literal["gelu", "gelu_tanh", "silu", "quick_gelu", "sigmoid", "tanh", "hardswish", "relu"]
-"""Names of the activation functions."""
+from mptq_export.capture.function_names import Function
 
 Floats = NDArray[np.float64]
 

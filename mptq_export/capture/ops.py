@@ -8,7 +8,7 @@ also tells mypy the attributes, or names the one op that it can get, `node.attri
 import re
 from dataclasses import dataclass
 
-from mptq_export.capture.activations import Function
+from mptq_export.capture.function_names import Function
 
 
 @dataclass(frozen=True)
@@ -248,6 +248,8 @@ class Roll:
 class Windows:
     """All windows of a map, row by row, channels last: [B, H, W, C] to [B, oh, ow, kh * kw * C].
 
+    With the defaults it is the map itself.
+
     Attributes:
         kernel: height and width of a window, (kh, kw).
         stride: steps down and to the right from one window to the next.
@@ -255,9 +257,9 @@ class Windows:
         edge: whether they repeat the map's edge; else they are zeros.
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    pads: tuple[int, int, int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     edge: bool = False
 
 

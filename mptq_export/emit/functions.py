@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.emit.builder import OnnxBuilder
 
 

@@ -18,7 +18,7 @@ from mptq_export.targets.table import TARGETS
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
 
 
@@ -122,7 +122,7 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
     from mptq_export.capture.batches import check_capture
-    from mptq_export.capture.trace import capture
+    from mptq_export.capture.run import capture
     from mptq_export.transform.fold_sq_b import smooth
     from mptq_export.transform.prepare import prepare
 

@@ -35,7 +35,10 @@ def images_first(graph: Graph) -> Graph:
             nodes.append(replace(node, inputs=inputs))
             continue
         front = _Front(node.shape, digit)
-        parts = [_part(graph, front, node, i, name, nodes) for i, name in enumerate(inputs)]
+        parts = []
+        for i, name in enumerate(inputs):
+            nodes += _in_front(front, graph[node.inputs[i]], name, f"{node.name}.operand{i}")
+            parts.append(nodes[-1].name)
         params = dict(node.params)
         if isinstance(node.op, Mul):
             params["value"] = front.constant(params["value"])
@@ -71,13 +74,13 @@ class _Front:
         apart = self.split(shape.dims)
         steps = [] if apart == shape else [Node(Reshape(), f"{name}.apart", (source,), apart)]
         source = steps[-1].name if steps else source
-        return [*steps, Node(Permute(perm=self.perm), name, (source,), self.moved(apart))]
+        return [*steps, Node(Permute(self.perm), name, (source,), self.moved(apart))]
 
     def back(self, source: str, name: str, shape: Shape) -> list[Node]:
         """Movement from the front."""
         apart = self.split(shape.dims)
         inverse = tuple(self.perm.index(i) for i in range(len(self.perm)))
-        steps = [Node(Permute(perm=inverse), name, (source,), apart)]
+        steps = [Node(Permute(inverse), name, (source,), apart)]
         return steps if apart == shape else [*steps, Node(Reshape(), f"{name}.joined", (name,), shape)]
 
     def constant(self, value: torch.Tensor) -> torch.Tensor:
@@ -106,13 +109,16 @@ def _commutes(graph: Graph, node: Node, digits: dict[str, ImageDigit]) -> bool:
     )
 
 
-def _part(graph: Graph, front: _Front, node: Node, i: int, name: str, nodes: list[Node]) -> str:
-    """Name of an operand with its images in front; its movement, or the constant that it is, is added to `nodes`."""
-    original = graph[node.inputs[i]]
-    made = f"{node.name}.operand{i}"
-    if not isinstance(original.op, Constant):
-        nodes += front.there(name, made, original.shape)
-        return made
-    value = front.constant(original.params["value"])
-    nodes.append(Node(Constant(), made, (), Shape(tuple(value.shape), None), {"value": value}))
-    return made
+def _in_front(front: _Front, operand: Node, source: str, name: str) -> list[Node]:
+    """Nodes of which the last, `name`, is an operand with its images in front.
+
+    Args:
+        front: the permutation.
+        operand: a node of the graph that is rewritten.
+        source: the name of its value in the new graph.
+        name: of the new operand.
+    """
+    if not isinstance(operand.op, Constant):
+        return front.there(source, name, operand.shape)
+    value = front.constant(operand.params["value"])
+    return [Node(Constant(), name, (), Shape(tuple(value.shape), None), {"value": value})]

@@ -54,6 +54,10 @@ class _Reading:
         """Position among `by_stride` of every digit of the result."""
         return [self.by_stride.index(d) for axis in self.digits for d in axis]
 
+    def sizes(self, images: int) -> list[int]:
+        """Sizes of the digits for one image, in the order of `by_stride`; the one at `images` counts images."""
+        return [d.size // _BATCHES[0] if i == images else d.size for i, d in enumerate(self.by_stride)]
+
 
 def merge_movement(graph: Graph) -> Graph:
     """Rebuild every chain of movement that ends at a computing node or the output.
@@ -85,7 +89,7 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
         nodes.append(replace(node, inputs=(source,)))
         renamed[node.name] = node.name
     source = renamed.get(node.name, node.name)
-    short = _shorten(chain, source, node.shape, name) if chain else []
+    short = _shorten(chain, node.shape) if chain else []
     known: dict[tuple[Op, tuple[str, ...], Shape], str] = {
         (n.op, n.inputs, n.shape): n.name for n in nodes if isinstance(n.op, Movement)
     }
@@ -100,9 +104,13 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
     return result
 
 
-def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[Node]:
-    """The same movement in as few nodes as possible; the chain itself where it is not affine."""
-    out = chain[-1].shape
+def _shorten(chain: list[Node], shape: Shape) -> list[Node]:
+    """The same movement of a value of a shape in as few nodes as possible; the chain itself where it is not affine.
+
+    Whatever their inputs say, each is to read the one before it.
+    """
+    end = chain[-1]
+    out, name = end.shape, end.name
     readings = [_reading(chain, shape, batch) for batch in _BATCHES]
     first = readings[0]
     if first is None or out.batch_axis is None or shape.batch_axis == len(shape.dims) - 1:
@@ -111,26 +119,26 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
     if images is None or any(axis == shape.batch_axis for axis, _, _ in first.cuts):
         return chain
     steps: list[Node] = []
-    sizes = [d.size // _BATCHES[0] if i == images else d.size for i, d in enumerate(first.by_stride)]
+    sizes = first.sizes(images)
     heads = _heads(first.by_stride, shape.dims, first.offset, first.cuts)
     if heads is not None:
-        return _split_first(first, sizes, images, heads, shape, out, source, name)
+        return _split_first(first, images, heads, shape, end)
     inner = shape
     for axis, low, high in first.cuts:
         inner = Shape((*inner.dims[:axis], high - low, *inner.dims[axis + 1 :]), shape.batch_axis)
-        steps.append(Node(Slice(axis, low, high), f"{name}.slice{axis}", (source,), inner))
+        steps.append(Node(Slice(axis, low, high), f"{name}.slice{axis}", (), inner))
     groups = _grouped(first.order)
     split = sorted(groups)
     if len(groups) > 1:
         holding = next(i for i, group in enumerate(split) if images in group)
         apart = Shape(tuple(math.prod(sizes[i] for i in group) for group in split), holding)
         if apart != inner:
-            steps.append(Node(Reshape(), f"{name}.split", (source,), apart))
+            steps.append(Node(Reshape(), f"{name}.split", (), apart))
         perm = tuple(split.index(group) for group in groups)
         inner = Shape(tuple(apart.dims[p] for p in perm), perm.index(holding))
-        steps.append(Node(Permute(perm=perm), f"{name}.permute", (source,), inner))
+        steps.append(Node(Permute(perm), f"{name}.permute", (), inner))
     if inner != out:
-        steps.append(Node(Reshape(), f"{name}.merge", (source,), out))
+        steps.append(Node(Reshape(), f"{name}.merge", (), out))
     return steps
 
 
@@ -175,27 +183,18 @@ def _heads(
     return len(by_stride) - 2 if whole and offset % heads.stride == 0 and start[-1] % heads.stride == 0 else None
 
 
-def _split_first(
-    reading: _Reading,
-    sizes: list[int],
-    images: int,
-    heads: int,
-    shape: Shape,
-    out: Shape,
-    source: str,
-    name: str,
-) -> list[Node]:
+def _split_first(reading: _Reading, images: int, heads: int, shape: Shape, end: Node) -> list[Node]:
     """Reshape -> slice of whole heads -> permute -> reshape: q, k and v read one reshape and tile one axis of it."""
-    digit, perm = reading.by_stride[heads], tuple(reading.order)
+    digit, perm, sizes = reading.by_stride[heads], tuple(reading.order), reading.sizes(images)
     every = (*sizes[:heads], shape.dims[-1] // digit.stride, *sizes[heads + 1 :])
     first = reading.offset // digit.stride
     moved = Shape(tuple(sizes[p] for p in perm), perm.index(images))
     steps = [
-        Node(Reshape(), f"{name}.split", (source,), Shape(every, images)),
-        Node(Slice(heads, first, first + digit.size), f"{name}.heads", (source,), Shape(tuple(sizes), images)),
-        Node(Permute(perm=perm), f"{name}.permute", (source,), moved),
+        Node(Reshape(), f"{end.name}.split", (), Shape(every, images)),
+        Node(Slice(heads, first, first + digit.size), f"{end.name}.heads", (), Shape(tuple(sizes), images)),
+        Node(Permute(perm), f"{end.name}.permute", (), moved),
     ]
-    return steps if moved == out else [*steps, Node(Reshape(), f"{name}.merge", (source,), out)]
+    return steps if moved == end.shape else [*steps, Node(Reshape(), f"{end.name}.merge", (), end.shape)]
 
 
 def _digits(index: torch.Tensor) -> list[list[_Digit]] | None:

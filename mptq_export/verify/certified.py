@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from mptq_export.quantize.certification.assumption import Certified, assumed
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.difference import Difference
 
 _TRANSCENDENTAL: dict[str, Certified] = {

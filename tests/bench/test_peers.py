@@ -11,7 +11,7 @@ from peers import main
 from random_checkpoint import write_random_checkpoint
 from tiny_models import images
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 
 NAMES = ["float32", "ORT static u8s8", "ORT static u8u8", "ORT static s8s8", "ours 8/8", "ours 7/8", "ours 4/4"]
 MATMULS = 14  # 4 linears and attention's 2 in 2 blocks, patches, head

@@ -13,10 +13,11 @@ from mptq_export.capture.batches import check_capture, largest_change, probe_ima
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.images import image_digits
 from mptq_export.capture.ops import Reshape, Slice
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 
@@ -40,7 +41,8 @@ def test_rows_in_any_order_are_right_at_every_batch_in_the_file_too(kind: str):
     graph = capture(model, SIZE)
     check_capture(graph, model, x)
     graph = prepare(graph, x)
-    graph, recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (8, 8), MINMAX, {}, {"bits": "8/8"})
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+    graph, recipe = build_recipe(calibrated, lambda _: (8, 8), MINMAX, model={}, settings={"bits": "8/8"})
     file = emit(graph, recipe, input_type="float32", metadata={}, producer="test").SerializeToString()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     together = torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
@@ -108,7 +110,8 @@ def test_token_major_code_gives_the_file_of_image_major_code():
     x, found = images("vit", 12), []
     for model in models:
         graph = prepare(capture(model, SIZE), x[:5])
-        recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (4, 8), BEST, {}, {"bits": "4/8"})[1]
+        calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+        recipe = build_recipe(calibrated, lambda _: (4, 8), BEST, model={}, settings={"bits": "4/8"})[1]
         found.append({name: quant.codes.tobytes() for name, quant in recipe.weights.items()})
     assert found[0] == found[1]
 

@@ -15,8 +15,8 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Region
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import open_session
 
 
 def convolutions(kind: str) -> list[str]:

@@ -21,9 +21,9 @@ from mptq_export.emit.exact.tables import CODES, FLOATS, TABLES
 from mptq_export.emit.exact.weight_storage import store_int8, store_packed
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
-from mptq_export.verify.session import open_session
 
 from .conftest import Emitted
 

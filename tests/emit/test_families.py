@@ -13,9 +13,9 @@ from mptq_export.capture.ops import Activation, Concat, Constant, Matmul, Produc
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
-from mptq_export.verify.session import open_session
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

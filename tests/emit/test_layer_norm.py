@@ -17,7 +17,7 @@ from mptq_export.emit.exact.tables import FLOATS
 from mptq_export.emit.exact.values import Floats
 from mptq_export.quantize.simulation.exact_sums import grid_norm
 from mptq_export.recipe.schema import Claim, Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 EXPONENT = 3
 EPS = 1e-6

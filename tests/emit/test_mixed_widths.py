@@ -15,13 +15,13 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.simulation.fake_quantize import codes
-from mptq_export.quantize.walk.walk import Widths
-from mptq_export.quantize.weights.codes import dequantized
+from mptq_export.quantize.walk.state import WidthsOf
+from mptq_export.quantize.weights.codes import dequantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
 
-def random_widths(kind: str, seed: int) -> Widths:
+def random_widths(kind: str, seed: int) -> WidthsOf:
     """Weights and activations of 2 to 8 bits by the name of a layer."""
     generator = np.random.default_rng(seed)
     chosen = {node.name: tuple(generator.integers(2, 9, 2).tolist()) for node in prepared(kind)}
@@ -46,7 +46,7 @@ def test_runtime_and_reference_agree_at_any_mixture(tmp_path: Path, kind: str, b
     assert report.plan.op_counts["QGemm"] == weighted
 
 
-def attention_widths(queries: int, values: int) -> Widths:
+def attention_widths(queries: int, values: int) -> WidthsOf:
     """q and k of one width, v and the attention weights of another, in every block of a `vit`."""
     found = {"scores": (8, queries), "context": (8, values)}
     return lambda layer: found.get(layer.rsplit(".", 1)[-1], (8, 8))
@@ -69,7 +69,7 @@ def test_readers_of_one_gemm_have_their_own_widths(tmp_path: Path, widths: tuple
     name = "blocks.0.attn"
     quant, weight = made.activations[f"{name}.qkv.input"], made.weights[f"{name}.qkv"]
     x = (operand(path, tensors, f"{name}.qkv", 0) - quant.zero_point) * quant.scale
-    matrix = dequantized(torch.from_numpy(weight.codes), torch.from_numpy(weight.scale))
+    matrix = dequantize(torch.from_numpy(weight.codes), torch.from_numpy(weight.scale))
     real = torch.nn.functional.linear(torch.from_numpy(x), matrix, torch.from_numpy(weight.bias)).reshape(8, 17, 96)
     read = (
         ("scores.a", "scores.product", 0),

@@ -26,7 +26,8 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.emit.exact.grid import snap
 from mptq_export.emit.exact.proof import Proof, Quantity
 from mptq_export.emit.exact.values import Floats
-from mptq_export.quantize.certification.certify import MARGIN, Results, activation_results
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model

@@ -18,9 +18,9 @@ from mptq_export.emit.exact.tables import TABLES
 from mptq_export.emit.exact.values import Codes
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import Widths
+from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 BITS = [(8, 8), (4, 4), (2, 2), (3, 5), (8, 3)]
 
@@ -98,7 +98,7 @@ def test_logits_are_nearly_those_of_the_simulation(tmp_path: Path, kind: str, bi
 
 
 def test_readers_of_several_widths_are_simulated_too(tmp_path: Path):
-    widths: Widths = lambda layer: (6, {"scores": 4, "context": 7}.get(layer.rsplit(".", 1)[-1], 6))  # noqa: E731
+    widths: WidthsOf = lambda layer: (6, {"scores": 4, "context": 7}.get(layer.rsplit(".", 1)[-1], 6))  # noqa: E731
     got, expected = logits(*quantized("vit", widths), images("vit", 32, 9), tmp_path / "m.onnx")
     gap = np.abs(got - expected).max(1) / np.ptp(expected)
     assert np.median(gap) < 0.02  # zero points in the bias are rounded with it

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from mptq_export.verify.session import open_session
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
@@ -16,7 +17,6 @@ from mptq_export.emit.movement import move
 from mptq_export.emit.value import Value
 from mptq_export.emit.walker import Walker
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import open_session
 
 
 class Plain(Value):

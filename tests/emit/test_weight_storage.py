@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
 from mptq_export.emit.exact.weight_storage import MOST_NODES, STORAGES, pack_bits, store_packed
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 
 def stored(codes: np.ndarray, bits: int, storage: str = "packed") -> tuple[onnx.ModelProto, int]:

@@ -10,7 +10,7 @@ from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, Linear, PatchEmbed
-from mptq_export.quantize.walk.row_importance import row_importance
+from mptq_export.quantize.objective.row_importance import row_importance
 
 IMAGES = 6
 
@@ -68,14 +68,13 @@ def test_a_layer_that_the_logits_ignore_counts_all_rows_alike():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_block_by_block_is_the_same_as_all_at_once(kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_block_by_block_is_the_same_as_all_at_once(kind: str):
     graph = prepared(kind)
     found = importance(graph, kind)
     blocks = split_blocks(graph, whole=True)
     assert blocks[-1].result == graph.output
     everything = Block(graph.input.name, tuple(n for n in graph if not isinstance(n.op, Input)), graph.output)
-    monkeypatch.setattr("mptq_export.quantize.walk.row_importance.split_blocks", lambda _graph, whole: [everything])
-    for name, weights in importance(graph, kind).items():
+    for name, weights in row_importance(graph, [images(kind, IMAGES, seed=3)], [everything]).items():
         assert torch.equal(weights, found[name]), name
 
 

@@ -10,9 +10,10 @@ from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, LayerNorm, Linear, Matmul, PatchEmbed
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, METHODS, MINMAX, PAPER, Method
-from mptq_export.quantize.walk import walk as module
-from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
 from mptq_export.quantize.weights.codes import pair_sums
 from mptq_export.recipe.schema import Recipe
@@ -114,40 +115,35 @@ def test_the_graph_that_was_given_is_left_as_it_was(method: str):
     assert (graph is prepared("vit")) == (method == "minmax")
 
 
-def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeypatch: pytest.MonkeyPatch):
-    made: list[module.Builder] = []
-    start = module.Builder.run
-
-    def run(builder: module.Builder, *args: object) -> None:
-        made.append(builder)
-        start(builder, *args)
-
-    monkeypatch.setattr(module.Builder, "run", run)
-    graph, ticked, held = prepared("vit"), [], []
+def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader():
+    graph, x = prepared("vit"), images("vit", 8)
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x).with_importance(BEST)
+    walk = Walk(calibrated, lambda _name: (4, 4), BEST)
+    values = walk.state.values
+    ticked: list[str] = []
+    in_flight: list[int] = []
 
     def tick(node: Node) -> None:
         ticked.append(node.name)
         unread = {name for later in graph if later.name not in ticked for name in later.inputs}
-        assert set(made[0].held.quantized) == set(made[0].held.floats) <= unread | {graph.output}
-        held.append(len(made[0].held.quantized))
+        assert set(values.quantized) == set(values.floats) <= unread | {graph.output}
+        in_flight.append(len(values.quantized))
 
-    x = images("vit", 8)
-    stats = collect(graph, [x.numpy()])
-    build_recipe(graph, stats, x, lambda _name: (4, 4), BEST, {}, {}, tick)
+    walk.run(tick)
     assert sorted(ticked) == sorted(graph.nodes)
-    assert set(made[0].held.quantized) == {graph.output}
-    assert max(held) < 8
+    assert set(values.quantized) == {graph.output}
+    assert max(in_flight) < 8
 
 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_image_is_enough_to_run(count: int, method: str):
     graph, x = prepared("vit"), images("vit", count)
-    result, made = build_recipe(
-        graph, collect(graph, [x.numpy()]), x, lambda _name: (4, 4), ALL[method], {"arch": "vit"}, {"bits": "4/4"}
-    )
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+    model, settings = {"arch": "vit"}, {"bits": "4/4"}
+    result, made = build_recipe(calibrated, lambda _name: (4, 4), ALL[method], model=model, settings=settings)
     assert_complete(result, made)
-    assert (made.model, made.settings, made.proof) == ({"arch": "vit"}, {"bits": "4/4"}, [])
+    assert (made.model, made.settings, made.proof) == (model, settings, [])
 
 
 def test_pixels_are_their_own_codes():
@@ -175,7 +171,7 @@ def test_layers_that_read_one_value_at_one_width_share_its_codes():
 
 @pytest.mark.parametrize("regions", [False, True])
 def test_regions_come_only_where_they_were_asked_for(regions: bool):
-    graph, made = quantized("vit", (4, 4), Method(regions=regions))
+    graph, made = quantized("vit", (4, 4), Method(opt_m=regions))
     used = {key for key, quant in made.activations.items() if quant.regions}
     after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and isinstance(graph.root(s.value).op, Activation)}
     assert used <= after_gelu

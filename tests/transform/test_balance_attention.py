@@ -12,7 +12,7 @@ from tiny_models import KINDS, MEAN, STD, images, prepared
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.transform.balance_attention import balance_attention, balancing_matrix, rotation
 from mptq_export.transform.prepare import prepare
 

@@ -10,7 +10,7 @@ from mptq_export.capture.batches import largest_change
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.images import ImageDigit, image_digits, images_lead
 from mptq_export.capture.ops import Activation, LayerNorm, Weighted
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.prepare import prepare
 

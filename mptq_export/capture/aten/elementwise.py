@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import Stack
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Softmax
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -50,7 +52,7 @@ def sub(tracer: Tracer, node: fx.Node) -> str:
     if isinstance(second, fx.Node) and not tracer.is_constant(second):
         negative = {"value": torch.tensor(-1.0)}
         name = name_of(node, "negative")
-        other = tracer.add(Mul(), name, (tracer.value(second),), tracer.shape(second), negative)
+        other = tracer.add(Mul(), name, (tracer.value(second),), shape_of(second), negative)
     else:
         offset = -tracer.constant(second) if isinstance(second, fx.Node) else torch.tensor(-float(second))
         name, params = name_of(node, "offset"), {"value": offset}
@@ -151,7 +153,7 @@ def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
         if inner.name == x and record.slope is not None and abs(slope - record.slope) < 1e-6:
             return _activation(tracer, node, x, function)
     shape = tracer.by_name[gate.of].shape
-    factor = tracer.add(Activation(function="sigmoid"), gate.name, (gate.of,), shape)
+    factor = tracer.add(Activation("sigmoid"), gate.name, (gate.of,), shape)
     return tracer.add(Product(), name_of(node, "product"), (x, factor), shape_of(node))
 
 

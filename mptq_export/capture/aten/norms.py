@@ -10,8 +10,9 @@ from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 _BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
@@ -55,7 +56,7 @@ def group_norm(tracer: Tracer, node: fx.Node) -> str:
     value = permuted(tracer, name_of(node, "groups"), value, (0, 2, 1, 3))
     rows = Shape((batch, groups, positions * group), 0)
     value = tracer.add(Reshape(), name_of(node, "rows"), (value,), rows)
-    value = tracer.add(LayerNorm(eps=eps, plain=True), module_path(node), (value,), rows)
+    value = tracer.add(LayerNorm(eps, plain=True), module_path(node), (value,), rows)
     value = tracer.add(Reshape(), name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
     value = permuted(tracer, name_of(node, "channels"), value, (0, 2, 1, 3))
     nhwc = Shape((batch, height, width, channels), 0)
@@ -153,10 +154,10 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
 
 def mean(tracer: Tracer, node: fx.Node) -> str:
     """A mean over tokens, or over a channels-first map."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
-    return tracer.add(Mean(axes=axes, keepdim=keep), name_of(node, "mean"), (source,), shape_of(node))
+    return tracer.add(Mean(axes, keep), name_of(node, "mean"), (source,), shape_of(node))

@@ -10,8 +10,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
+from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Linear
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 Resize = Callable[[torch.Tensor, int], torch.Tensor]

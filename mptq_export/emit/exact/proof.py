@@ -5,7 +5,8 @@ It belongs to the exact form: each claim is a reason why its bits are the same e
 
 from enum import Enum
 
-from mptq_export.quantize.certification.certify import MARGIN, Results
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results
 from mptq_export.recipe.schema import ActivationQuant, Claim
 from mptq_export.support.errors import MptqError
 

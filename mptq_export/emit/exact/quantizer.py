@@ -17,7 +17,7 @@ import numpy as np
 
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.exact.proof import Proof, Quantity
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.recipe.schema import ActivationQuant, Region
 from mptq_export.support.errors import MptqError
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.capture.activations import Function
+from mptq_export.capture.function_names import Function
 
 
 class Deviation(NamedTuple):

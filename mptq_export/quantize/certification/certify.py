@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.capture.activations import FUNCTIONS, Function
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.quantize.certification.assumption import largest_error
+from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
 from mptq_export.recipe.schema import ActivationQuant, Region
 from mptq_export.support.errors import MptqError
-
-#: Smallest distance to a rounding boundary, in steps.
-MARGIN = 1e-3
 
 #: Relative changes of a scale that are tried, nearest first, then coarser ones up to 2 %.
 _NUDGES = (*(2e-6 * n for n in range(1, 1001)), *(2e-3 + 2e-5 * n for n in range(1, 901)))
@@ -95,11 +94,6 @@ def _distances(steps: NDArray[np.float64], quant: ActivationQuant) -> Iterator[t
         first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
         yield unit, boundary_distances(steps / unit, first, last)
         start = region.last
-
-
-def boundary_distances(steps: NDArray[np.float64], low: int, high: int) -> NDArray[np.float64]:
-    """Distances of code values to the nearest rounding boundary between two codes in [low, high]."""
-    return np.abs(steps - np.clip(np.floor(steps) + 0.5, low + 0.5, high - 0.5))
 
 
 def certify_activation(

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.sites import Site, sites
-from mptq_export.capture.activations import Function
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import (
     Activation,

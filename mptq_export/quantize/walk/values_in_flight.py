@@ -1,4 +1,4 @@
-"""The values that a walk holds: of the quantized model, and beside them those of the float model.
+"""The values in flight: those of the quantized model that are still to be read, and beside them the float model's.
 
 From them comes what a layer is fitted to: what it reads, and what it should give.
 """
@@ -11,12 +11,12 @@ from mptq_export.capture.evaluate import compute, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Linear, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.walk.in_parts import compute_in_parts, cut_at_once, drop, halves
-from mptq_export.quantize.weights.ridge_correction import Part
+from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, walk_order
+from mptq_export.quantize.weights.ridge_correction import FittingRows
 from mptq_export.recipe.schema import ActivationQuant
 
 
-class HeldValues:
+class ValuesInFlight:
     """Values of all images that are still to be read.
 
     Attributes:
@@ -27,14 +27,14 @@ class HeldValues:
     """
 
     def __init__(self, graph: Graph, images: torch.Tensor, *, with_floats: bool) -> None:
-        """Hold the input.
+        """Begin with the input.
 
         Args:
             graph: what is walked; transforms may replace nodes meanwhile, but not their names.
             images: float32 calibration inputs.
             with_floats: compute the float model too.
         """
-        self.order = cut_at_once(graph)
+        self.order = walk_order(graph)
         self.images = len(images)
         self.quantized: dict[str, torch.Tensor] = {}
         self.floats: dict[str, torch.Tensor] = {}
@@ -48,7 +48,7 @@ class HeldValues:
     def compute_float(self, graph: Graph, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
         if self._with_floats:
-            self.floats[node.name] = compute_in_parts(graph, node.cast(torch.float64), self.floats, compute)
+            self.floats[node.name] = compute_in_chunks(graph, node.cast(torch.float64), self.floats, compute)
             self._forget(self.floats, graph, node)
 
     def forget(self, graph: Graph, node: Node) -> None:
@@ -58,9 +58,9 @@ class HeldValues:
     def _forget(self, values: dict[str, torch.Tensor], graph: Graph, node: Node) -> None:
         drop(values, {n for n in node.inputs if self._last_use[n] == node.name and n != graph.output})
 
-    def parts(
+    def fitting_rows(
         self, graph: Graph, node: Node, quant: ActivationQuant, importance: torch.Tensor | None, *, residual: bool
-    ) -> Iterator[Part]:
+    ) -> Iterator[FittingRows]:
         """What a layer reads and should give, a few images at a time: the even ones, then the odd ones.
 
         Args:
@@ -68,22 +68,22 @@ class HeldValues:
             node: a linear layer or a patch embedding.
             quant: quantizer of what it reads.
             importance: weights of its rows; None: all alike.
-            residual: as for `target`.
+            residual: as for `fitting_target`.
         """
         value = self.quantized[node.inputs[0]]
         if isinstance(node.op, Linear):
             value = value.reshape(self.images, -1, value.shape[-1])
-        for images in halves(self.images, max(value.numel(), self.floats[node.name].numel())):
+        for images in even_then_odd(self.images, max(value.numel(), self.floats[node.name].numel())):
             x = fake_quantize(value[images], quant)
             rows = (patches(x, node.op.patch) if isinstance(node.op, PatchEmbed) else x).flatten(0, -2)
             counts = rows.new_ones(len(rows), dtype=torch.float64)
             if importance is not None:
                 counts = importance.reshape(self.images, -1)[images].flatten()
-            target = self.target(graph, node, images, residual=residual)
-            yield Part(rows, target, counts, odd=images.start % 2 == 1)
+            target = self.fitting_target(graph, node, images, residual=residual)
+            yield FittingRows(rows, target, counts, odd=images.start % 2 == 1)
 
-    def target(self, graph: Graph, node: Node, images: slice = slice(None), *, residual: bool) -> torch.Tensor:
-        """The float output of a layer, float64 [rows, N].
+    def fitting_target(self, graph: Graph, node: Node, images: slice = slice(None), *, residual: bool) -> torch.Tensor:
+        """What a layer is fitted to, its float output: float64 [rows, N].
 
         Args:
             graph: says who reads the layer.

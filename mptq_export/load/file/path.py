@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mptq_export.load.advice import beside, config_of
+from mptq_export.load.file.advice import beside, config_of
 from mptq_export.support.errors import MptqError
 
 HUB = "timm:"

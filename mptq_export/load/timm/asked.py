@@ -11,12 +11,12 @@ from typing import Any
 
 import timm
 
-from mptq_export.load.checkpoint import Checkpoint
-from mptq_export.load.fit import Hint
+from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.file.model_kwargs import check_model_kwargs
+from mptq_export.load.file.train_args import SOURCE as ARGS
 from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of, plain, shown
-from mptq_export.load.model_kwargs import check_model_kwargs
-from mptq_export.load.preprocess import Stated
-from mptq_export.load.train_args import SOURCE as ARGS
+from mptq_export.load.timm.fit import Hint
+from mptq_export.load.timm.preprocess import Stated
 
 KWARGS = "the checkpoint's model_kwargs"
 CONFIG = "the checkpoint's pretrained_cfg"

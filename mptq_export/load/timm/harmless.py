@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mptq_export.load.timm.rotary import ROTARY
+
 
 @dataclass(frozen=True)
 class Harmless:
@@ -34,7 +36,7 @@ _KINDS = (
         r"(^|\.)(relative_position_index|relative_coords_table|attn_mask|attention_bias_idxs|rel_pos_idx)$",
         "a buffer that timm computes from the sizes of image and window",
     ),
-    _kind(r"(^|\.)rope[^.]*\.(periods|freqs_cos|freqs_sin|inv_freq)$", "rotary angles, which timm computes itself"),
+    _kind(ROTARY.pattern, "rotary angles, which timm computes itself"),
     _kind(r"(^|\.)bias_mask$", "it was multiplied into the bias beside it"),
     _kind(r"(^|\.)n_averaged$", "it counts the models of an average"),
     _kind(r"(^|\.)num_batches_tracked$", "it counts batches of training"),
@@ -92,17 +94,6 @@ def disagreeing(stored: Mapping[str, Tensor], model: nn.Module) -> list[str]:
     """
     own = dict(model.named_buffers())
     return [name for name, tensor in stored.items() if name in own and not _same(tensor, own[name])]
-
-
-def rotary(stored: Mapping[str, Tensor], model: nn.Module) -> tuple[str, ...]:
-    """A warning for periods of rotary positions that are not those of the model, whatever they are called there."""
-    own = [buffer for name, buffer in model.named_buffers() if name.endswith(".periods")]
-    return tuple(
-        f"{name} differs from the rotary periods of this architecture, which are taken: the model was trained with "
-        "others, or for another --arch"
-        for name, tensor in stored.items()
-        if name.endswith(".periods") and own and not any(_same(tensor, buffer) for buffer in own)
-    )
 
 
 def _same(stored: Tensor, own: Tensor) -> bool:

@@ -1,11 +1,11 @@
 """How much the outputs depend on every row (token) of every layer: weights for errors.
 
-An error e of a layer's output changes the divergence of the outputs (see `divergence`) by about `(g . e)^2 / 2` with g
+An error e of a layer's output changes the divergence of the outputs (`divergence.py`) by about `(g . e)^2 / 2` with g
 the gradient of `v . outputs` and v drawn with the Hessian of the divergence as covariance (Gauss-Newton). A row counts
-as `|g|^2`, mixed with an equal share for all rows, because one draw an image is a noisy estimate.
+as `|g|^2`, mixed with an equal share for all rows, because one draw per image is a noisy estimate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -13,7 +13,7 @@ from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear, PatchEmbed
-from mptq_export.quantize.simulation.divergence import hessian_draw
+from mptq_export.quantize.objective.divergence import hessian_draw
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
@@ -23,12 +23,15 @@ _Layers = Linear | PatchEmbed
 _COMPUTE = computed_in(torch.float64)
 
 
-def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights of the rows of every linear layer and patch embedding.
+def row_importance(
+    graph: Graph, batches: Iterable[torch.Tensor], blocks: Sequence[Block] | None = None
+) -> dict[str, torch.Tensor]:
+    """How much the rows of every linear layer and patch embedding count.
 
     Args:
         graph: prepared canonical graph, on the device of the batches.
         batches: calibration inputs, in order.
+        blocks: the graph cut into blocks, one of which at a time is kept for the backward pass; None cuts it.
 
     Returns:
         For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
@@ -36,7 +39,7 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
     """
     squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
     generator = torch.Generator().manual_seed(0)
-    blocks = split_blocks(graph, whole=True)
+    blocks = blocks or split_blocks(graph, whole=True)
     for images in batches:
         with torch.no_grad():
             sources = [images.double()]
@@ -46,9 +49,9 @@ def row_importance(graph: Graph, batches: Iterable[torch.Tensor]) -> dict[str, t
         for block in reversed(blocks):
             source = sources.pop().detach().requires_grad_()
             gradient, found = _block_gradients(block, source, gradient)
-            for name, part in found.items():
-                squares[name].append(part.square().sum(-1).reshape(-1))
-    return {name: _mixed(torch.cat(parts)) for name, parts in squares.items()}
+            for name, at_layer in found.items():
+                squares[name].append(at_layer.square().sum(-1).reshape(-1))
+    return {name: _mixed(torch.cat(of_batches)) for name, of_batches in squares.items()}
 
 
 def _block_gradients(

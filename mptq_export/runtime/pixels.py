@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import GraphInput
 
 Pixels = NDArray[np.uint8]
 """(images, height, width, 3) codes of red, green, blue."""
@@ -39,3 +40,20 @@ def to_graph_input(pixels: Pixels, spec: GraphInput, normalize: Normalize) -> ND
             "the file's metadata does not belong to its graph; export it again"
         )
     return array
+
+
+def file_inputs(batch: NDArray[np.float32], spec: GraphInput, preprocessing: Preprocessing) -> NDArray[Any]:
+    """Calibration inputs as a file takes them.
+
+    Args:
+        batch: (images, channels, height, width), normalised.
+        spec: the file's input: float32 as they are, or uint8 NHWC pixels.
+        preprocessing: the model's.
+    """
+    if spec.dtype != "uint8":
+        return batch
+    mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
+    # Normalised 8-bit pixels give the pixels back; inputs that are none are clipped to them.
+    pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
+    codes: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return codes

@@ -1,4 +1,4 @@
-"""How far the quantized model's outputs are from the float model's: one number an image, and its second derivative.
+"""How far the quantized model's outputs are from the float model's: one number per image, and its second derivative.
 
 Logits: the KL divergence of their softmax. Feature maps: the squared error of a map by the sum of its squares, the mean
 over all maps: so a map counts by its signal to noise ratio, whatever its size.

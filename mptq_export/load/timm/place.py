@@ -7,10 +7,10 @@ from pathlib import Path
 import timm
 from torch import Tensor, nn
 
-from mptq_export.load.advice import advice
-from mptq_export.load.convert import Converted, convert, masked
-from mptq_export.load.fit import Shapes, shapes_of
-from mptq_export.load.harmless import disagreeing, reason_of, told
+from mptq_export.load.file.advice import advice
+from mptq_export.load.timm.convert import Converted, convert, masked
+from mptq_export.load.timm.fit import Shapes, shapes_of
+from mptq_export.load.timm.harmless import disagreeing, reason_of, told
 from mptq_export.support.errors import MptqError
 
 _SHOWN = 3

@@ -1,9 +1,9 @@
 """Which models of timm's ViT, DeiT and Swin families have exactly these tensors.
 
 The shapes decide. Where a model has the same tensors at another image size or number of classes, these are taken from
-the checkpoint (see `mptq_export.load.fit`). Two names count as one when they build the same function and prepare images
-in the same way: then it does not matter which is meant. The number of heads, the pooling or mean and std cannot be
-seen in the tensors, so that names that differ in them stay apart.
+the checkpoint (see `fit`). Two names count as one when they build the same function and prepare images in the same
+way: then it does not matter which is meant. The number of heads, the pooling or mean and std cannot be seen in the
+tensors, so that names that differ in them stay apart.
 """
 
 import re
@@ -15,12 +15,12 @@ import timm
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.load.fit import Fit, Hint, Shapes, build_meta, fit
-from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.load.timm.fit import Fit, Hint, Shapes, build_meta, fit, shapes_of
+from mptq_export.load.timm.harmless import reason_of
+from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.support.errors import MptqError
 
 _FAMILIES = ("vision_transformer", "deit", "swin_transformer")
-_NOT_STORED = re.compile(r"\.(relative_position_index|attn_mask)$")
 _SWIN_BLOCK = re.compile(r"layers\.\d+\.blocks\.\d+\.")
 _SWIN_STAGES = 4
 _CONVOLUTION = 4
@@ -103,8 +103,8 @@ def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Can
 
 
 def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The shapes under timm's present names: no buffers that it stores no longer, Swin's old layout renamed."""
-    plain = {name: shape for name, shape in shapes.items() if not _NOT_STORED.search(name)}
+    """The shapes under timm's present names: nothing that the model need not have, Swin's old layout renamed."""
+    plain = {name: shape for name, shape in shapes.items() if reason_of(name, shapes) is None}
     if _OLD_DOWNSAMPLE in plain:
         plain = {
             re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name).replace(
@@ -168,8 +168,8 @@ def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Map
         fitted = fit(name, shapes, model_kwargs, hints)
     except MptqError:
         return None
-    wanted = {key: tuple(tensor.shape) for key, tensor in fitted.model.state_dict().items()}
-    return fitted if wanted == shapes else None
+    wanted = shapes_of(fitted.model.state_dict())
+    return fitted if {key: shape for key, shape in wanted.items() if reason_of(key, wanted) is None} == shapes else None
 
 
 def function_of(model: nn.Module) -> tuple[Any, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import timm
 
-from mptq_export.load.advice import advice, beside
-from mptq_export.load.checkpoint import Checkpoint
-from mptq_export.load.fit import Hint, shapes_of
-from mptq_export.load.infer import fitting_models
+from mptq_export.load.file.advice import advice, beside
+from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.timm.fit import Hint, shapes_of
+from mptq_export.load.timm.infer import fitting_models
 from mptq_export.support.errors import MptqError
 
 

@@ -19,8 +19,14 @@ from mptq_export.capture.ops import (
     Slice,
     Softmax,
 )
-from mptq_export.quantize.walk import in_parts as module
-from mptq_export.quantize.walk.in_parts import compute_in_parts, cut_at_once, drop, halves, overwrite, parts
+from mptq_export.quantize.walk.chunks import (
+    compute_in_chunks,
+    drop,
+    even_then_odd,
+    image_chunks,
+    overwrite,
+    walk_order,
+)
 
 
 def all_values(graph: Graph, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -32,22 +38,20 @@ def all_values(graph: Graph, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 5])
-def test_values_are_those_of_all_images_at_once(kind: str, count: int, monkeypatch: pytest.MonkeyPatch):
+def test_values_are_those_of_all_images_at_once(kind: str, count: int):
     graph, x = prepared(kind), images(kind, count)
     expected = all_values(graph, x)
-    monkeypatch.setattr(module, "CHUNK", 2000)
     for node in graph:
         if not isinstance(node.op, Input):
             values = {name: expected[name].clone() for name in node.inputs}
-            found = compute_in_parts(graph, node, values, compute)
+            found = compute_in_chunks(graph, node, values, compute, chunk=2000)
             assert found.shape == node.shape.at(count)
             assert torch.allclose(found, expected[node.name], rtol=1e-4, atol=1e-5), node.name
 
 
-def test_what_is_computed_at_once_is_small(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_computed_at_once_is_small():
     graph, x = prepared("vit"), images("vit", 6)
     values, largest = all_values(graph, x), []
-    monkeypatch.setattr(module, "CHUNK", 1)
 
     def watched(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         largest.append(max(len(value) for value in inputs))
@@ -55,7 +59,7 @@ def test_what_is_computed_at_once_is_small(monkeypatch: pytest.MonkeyPatch):
 
     for node in graph:
         if isinstance(node.op, Linear | Matmul | Softmax | Activation | Add):
-            compute_in_parts(graph, node, values, watched)
+            compute_in_chunks(graph, node, values, watched, chunk=1)
     assert max(largest) == 1
 
 
@@ -82,34 +86,29 @@ SOFTMAX, RESHAPE, RELU = (Softmax(), "s", ("x",)), (Reshape(), "r", ("s",)), (Ac
         (chain(SOFTMAX, (LayerNorm(1e-6), "n", ("s",))), "n", False),  # SQ-b computes it again
     ],
 )
-def test_only_what_nothing_else_reads_is_overwritten(
-    graph: Graph, reader: str, taken: bool, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "CHUNK", 1)
+def test_only_what_nothing_else_reads_is_overwritten(graph: Graph, reader: str, taken: bool):
     name = graph[reader].inputs[0]
     value = torch.tensor([[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]])
     before = value.clone()
-    found = compute_in_parts(graph, graph[reader], {name: value}, lambda _node, inputs: inputs[0].abs())
+    found = compute_in_chunks(graph, graph[reader], {name: value}, lambda _node, inputs: inputs[0].abs(), chunk=1)
     assert torch.equal(found, before.abs())
     assert (found is value) == taken
     assert taken or torch.equal(value, before)
 
 
-def test_overwriting_maps_every_element(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CHUNK", 4)
+def test_overwriting_maps_every_element():
     value = torch.arange(15.0).reshape(5, 3)
-    found = overwrite(value, lambda part: part + 1)
+    found = overwrite(value, lambda some: some + 1, chunk=4)
     assert found is value
     assert torch.equal(found, torch.arange(1.0, 16.0).reshape(5, 3))
 
 
 @pytest.mark.parametrize("images_", [1, 2, 7, 8])
 @pytest.mark.parametrize("chunk", [1, 6, 100])
-def test_every_image_is_in_one_part(images_: int, chunk: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CHUNK", chunk)
-    assert [i for part in parts(images_, 3 * images_) for i in part] == list(range(images_))
+def test_every_image_is_in_one_chunk(images_: int, chunk: int):
+    assert [i for some in image_chunks(images_, 3 * images_, chunk) for i in some] == list(range(images_))
     indices = torch.arange(images_)
-    cut = [indices[some].tolist() for some in halves(images_, 3 * images_)]
+    cut = [indices[some].tolist() for some in even_then_odd(images_, 3 * images_, chunk)]
     assert [i for some in cut for i in some] == [*range(0, images_, 2), *range(1, images_, 2)]
     assert all(len({i % 2 for i in some}) == 1 for some in cut)
     assert max(map(len, cut)) <= max(1, chunk // 3)
@@ -138,13 +137,13 @@ def test_a_layers_output_is_cut_as_soon_as_it_is_there():
         (Add(), "y", ("z", "x")),
         (Slice(1, 0, 3), "w", ("z",)),
     )
-    assert cut_at_once(graph) == ["x", "l", "r", "q", "v", "p", "s", "z", "y", "w"]
+    assert walk_order(graph) == ["x", "l", "r", "q", "v", "p", "s", "z", "y", "w"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_node_stands_behind_its_operands(kind: str):
     graph, seen = prepared(kind), set[str]()
-    for name in cut_at_once(graph):
+    for name in walk_order(graph):
         assert seen.issuperset(graph[name].inputs)
         seen.add(name)
-    assert len(cut_at_once(graph)) == len(seen) == len(graph.nodes)
+    assert len(walk_order(graph)) == len(seen) == len(graph.nodes)

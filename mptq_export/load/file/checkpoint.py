@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from mptq_export.load.model_kwargs import check_model_kwargs
-from mptq_export.load.path import SAFETENSORS, check_checkpoint_path, is_zip
-from mptq_export.load.train_args import TrainingArgs, read_args
+from mptq_export.load.file.model_kwargs import check_model_kwargs
+from mptq_export.load.file.path import SAFETENSORS, check_checkpoint_path, is_zip
+from mptq_export.load.file.train_args import TrainingArgs, read_args
 from mptq_export.support.errors import MptqError
 
 _AVERAGES = ("state_dict_ema", "model_ema")
