@@ -143,7 +143,8 @@ def _scores(context: Context, node: Node, quant: ActivationQuant) -> str:
         x = context.unflatten(context.read_floats(node.name, 0), node.name)
         name = f"{node.name}.codes"
         return encode(onnx, x.tensor, quant, name, step=quant.scale, flat=False, fused=False).tensor
-    q, k = (context.unflatten(context.read_codes(node, key), node.inputs[i]) for i, key in enumerate("ab"))
+    q = context.unflatten(context.read_codes(node, "a"), node.inputs[0])
+    k = context.unflatten(context.read_codes(node, "b"), node.inputs[1])
     _prove_matmul(context, node, context.graph[node.inputs[1]].shape.dims[-2])
     left = onnx.dequantize(q.tensor, q.scale, q.zero_point, f"{node.name}.q")
     right = _dequantize_right(context, node, k, name="k", scale=k.scale, left_high=q.high)
