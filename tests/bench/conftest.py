@@ -1,6 +1,5 @@
-"""Small files to time, and the scripts of tools/bench, which travel without a package."""
+"""Small files to time."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ from tiny_models import KINDS, images, pixels, tiny
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
 
 
 @pytest.fixture(scope="session")
