@@ -22,6 +22,8 @@ def readme_table(documents: Mapping[str, Document]) -> str:
         raise ValueError(f"README's table would mix the commits {', '.join(sorted(commits))}; measure again")
     rows = [row for part in (_exact, _accurate, _small, _mixed, _quick) for row in part(used)]
     table = markdown_table(("what", "result", "where from"), rows)
+    if not rows:
+        return "*Not measured yet.*"
     return f"{table}\n\nCommit {commits.pop()}; machines and intervals: [{_PAGE}]({_PAGE})." if commits else table
 
 
