@@ -16,7 +16,7 @@ from mptq_export.export.mixed import check_storage, export_allocations, front_pa
 from mptq_export.export.outputs import check_outputs
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import ExportResult, begin, export_calibrated, export_recipe, reported
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
 from mptq_export.support.errors import MptqError, MptqWarning
 from mptq_export.support.files import check_writable

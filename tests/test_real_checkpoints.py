@@ -12,11 +12,12 @@ from mptq_export.evaluate.metrics import agreement
 from mptq_export.export.replay import replay_graph
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.store import read_recipe, recipe_paths
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 
 BATCH = 8
 

@@ -8,12 +8,14 @@ from typing import Any
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.journal import check_journal
-from mptq_export.allocate.search import Found, Search, search
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import MixedSettings, check_journal
+from mptq_export.allocate.search import FoundWidths, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.support.errors import MptqError
 
 #: Called after every accepted step with the mean widths of weights and activations.
@@ -28,15 +30,15 @@ class Allocation:
         calibrated: the model.
         settings: what was searched.
         method: how layers are quantized.
-        search: the whole trade-off, shared by the allocations of all budgets.
+        search: the trade-off, shared by the allocations of all budgets.
         found: its result for this budget.
     """
 
     calibrated: Calibrated
     settings: MixedSettings
     method: str
-    search: Search
-    found: Found
+    search: SearchResult
+    found: FoundWidths
 
     @property
     def budget(self) -> str:
@@ -62,6 +64,18 @@ class Allocation:
     def front(self) -> list[dict[str, Any]]:
         """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
         return self.search.front
+
+    def final_recipe(self, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+        """All quantizers at these widths, chosen anew, with their transforms.
+
+        Args:
+            model: identity of the model, stored in the recipe.
+            settings: how the export was asked for, stored in the recipe.
+
+        Returns:
+            The graph with the transforms, on the device of the calibration, and the recipe without its proof.
+        """
+        return self.search.problem.final_recipe(self.found.widths, model, settings)
 
 
 def allocate(
@@ -121,6 +135,6 @@ def allocations(
     settings.check()
     if method not in METHODS:
         raise MptqError(f"method {method!r} is not known; choose one of {', '.join(METHODS)}")
-    space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[method], settings)
-    result = search(space, journal, resume=resume, tick=tick)
+    graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
+    result = search(AllocationProblem(graph, METHODS[method], settings), journal, resume=resume, tick=tick)
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]

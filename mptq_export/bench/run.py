@@ -9,10 +9,11 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.bench.report import BenchReport, ModelReport
 from mptq_export.bench.size import file_bytes
+from mptq_export.runtime.graph_input import GraphInput
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.reference import open_reference
-from mptq_export.verify.session import GraphInput, open_session, run_session
 
 _PROFILED_RUNS = 10
 

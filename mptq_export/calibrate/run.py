@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mptq_export.calibrate.statistics import Statistics
     from mptq_export.capture.graph import Graph
     from mptq_export.data.source import CalibrationSource
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
 
 #: Images a calibration step; bounds the memory of the activations.
 BATCH = 8
@@ -98,7 +98,7 @@ def calibrate(
     from mptq_export.calibrate.statistics import collect
     from mptq_export.capture.batches import BATCHES, check_capture, probe_images
     from mptq_export.capture.liveness import values_at_once
-    from mptq_export.capture.trace import capture
+    from mptq_export.capture.run import capture
     from mptq_export.data.source import open_calibration
     from mptq_export.support.limits import check_memory, check_weights_fit
     from mptq_export.transform.prepare import prepare

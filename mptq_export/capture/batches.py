@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.images import check_images
-from mptq_export.capture.trace import own
+from mptq_export.capture.run import own
 from mptq_export.support.errors import MptqError
 
 BATCHES = (1, 2, 3, 5)

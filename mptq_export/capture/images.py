@@ -10,7 +10,29 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.evaluate import Observer, compute, evaluate, patches
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Concat,
+    Constant,
+    Depthwise,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Max,
+    Mean,
+    Movement,
+    Mul,
+    Op,
+    Outputs,
+    Pad,
+    PatchEmbed,
+    Product,
+    Rotary,
+    Softmax,
+    ToPixels,
+)
 from mptq_export.support.errors import MptqError
 
 #: Batch sizes that are followed: one that hides nothing in an even number, one that is no divisor of common sizes.
@@ -19,7 +41,7 @@ _BATCHES = (3, 5)
 #: The image of a constant and of zeros around windows: none. Images count from 1.
 _NONE = 0
 
-_PLACED = MOVEMENT | {"concat", "pad", "outputs"}
+_Placed = Movement | Concat | Pad | Outputs
 
 
 class _MixedError(Exception):
@@ -122,11 +144,9 @@ def _mixed(name: str) -> MptqError:
 
 def _images_of(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
     """The images of a node's elements, in a shape that broadcasts to that of its value."""
-    if node.op == "constant":
-        return torch.zeros(node.shape.dims, dtype=torch.int8)
-    if node.op in _PLACED:
+    if isinstance(node.op, _Placed):
         return compute(node, inputs)
-    return _COMPUTED.get(node.op, _elementwise)(node, *inputs)
+    return _COMPUTED[type(node.op)](node, *inputs)
 
 
 def _elementwise(_node: Node, *inputs: torch.Tensor) -> torch.Tensor:
@@ -154,11 +174,19 @@ def _matmul(_node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return _elementwise(_node, _over(a, (-1,)), _over(b, (-2,)))
 
 
-_COMPUTED: dict[str, Callable[..., torch.Tensor]] = {
-    "patch_embed": lambda node, x: _over(patches(x, node.attrs["patch"]), (-1,)),
-    "depthwise": lambda _node, x: _over(x, (1, 2, 3)),
-    "matmul": _matmul,
-    "mean": lambda node, x: _over(x, node.attrs["axes"], keepdim=node.attrs["keepdim"]),
-    "max": lambda node, x: _over(x, (node.attrs["axis"],)),
-    **dict.fromkeys(("linear", "layer_norm", "softmax", "rotary"), lambda _node, x: _over(x, (-1,))),
+def _mean(node: Node, x: torch.Tensor) -> torch.Tensor:
+    mean = node.attributes(Mean)
+    return _over(x, mean.axes, keepdim=mean.keepdim)
+
+
+#: Every op but those that are placed.
+_COMPUTED: dict[type[Op], Callable[..., torch.Tensor]] = {
+    Constant: lambda node: torch.zeros(node.shape.dims, dtype=torch.int8),
+    PatchEmbed: lambda node, x: _over(patches(x, node.attributes(PatchEmbed).patch), (-1,)),
+    Depthwise: lambda _node, x: _over(x, (1, 2, 3)),
+    Matmul: _matmul,
+    Mean: _mean,
+    Max: lambda node, x: _over(x, (node.attributes(Max).axis,)),
+    **dict.fromkeys((Linear, LayerNorm, Softmax, Rotary), lambda _node, x: _over(x, (-1,))),
+    **dict.fromkeys((Activation, Add, Mul, Product, ToPixels), _elementwise),
 }

@@ -74,9 +74,11 @@ def main(
     from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
-    from mptq_export.load.features import as_backbone, features_of
+    from mptq_export.load.features import features_of
+    from mptq_export.runtime.graph_input import graph_input
+    from mptq_export.runtime.session import open_session
     from mptq_export.support.hashes import sha256_of
-    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
+    from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
     metadata = metadata_of(load_onnx(model))
     preprocessing, features = Preprocessing.from_metadata(metadata), features_of(metadata)
@@ -107,7 +109,8 @@ def main(
     if checkpoint is not None:
         from mptq_export.evaluate.float_model import float_predictor
         from mptq_export.load.inputs import inputs_of
-        from mptq_export.load.model import load_model
+        from mptq_export.load.loaders import load_model
+        from mptq_export.load.timm.backbone import as_backbone
 
         # It gets the input that the file was made for, whatever options that took.
         inputs = inputs_of(preprocessing)

@@ -249,7 +249,7 @@ def main(
         budgets = tuple(Budget.parse(text) for text in mixed)
         check_budgets(budgets, mixed_range, pins)
         check_inputs(request)  # before the search imports torch
-        from mptq_export.allocate.space import MixedSettings
+        from mptq_export.allocate.request import MixedSettings
         from mptq_export.cli.search_bar import SearchBar
         from mptq_export.export.mixed import export_mixed
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mptq_export.data.arrays import ARRAY_SUFFIXES
 from mptq_export.export.request import ExportRequest
+from mptq_export.load.file.path import HUB, check_checkpoint_path
 from mptq_export.load.inputs import check_options
-from mptq_export.load.path import HUB, check_checkpoint_path
 from mptq_export.support.errors import MptqError
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
 
 
 def identity_of(loaded: "LoadedModel") -> dict[str, Any]:

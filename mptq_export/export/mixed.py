@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ from mptq_export.targets.oldest import storage_in
 from mptq_export.targets.rules import check_target, storage_for
 
 if TYPE_CHECKING:
+    from mptq_export.allocate.request import MixedSettings
     from mptq_export.allocate.run import Allocation, Tick
-    from mptq_export.allocate.space import MixedSettings
 
 
 def mixed_outputs(out: Path, budgets: tuple[str, ...]) -> list[Path]:
@@ -64,7 +65,8 @@ def export_mixed(
     Raises:
         MptqError: any problem that the user can act on.
     """
-    from mptq_export.allocate.journal import check_journal
+    from mptq_export.allocate.feasible import check_graph
+    from mptq_export.allocate.request import check_journal
     from mptq_export.allocate.run import allocations
 
     mixed.check()
@@ -83,7 +85,7 @@ def export_mixed(
     check_journal(journal, resume=resume, force=request.force)
     if request.report is not None and request.report.resolve() in {journal.resolve(), front.resolve()}:
         raise MptqError(f"--json {request.report} names an output of the search; choose another file")
-    calibrated = calibrate_asked(request, mixed.bits[0], track, tell, mixed.check_graph)
+    calibrated = calibrate_asked(request, mixed.widths[0], track, tell, partial(check_graph, mixed))
     begin(request, calibrated)
     found = allocations(calibrated, mixed, request.method, journal, resume=resume, tick=tick)
     results = export_allocations(request, requests, found, track)
@@ -97,7 +99,7 @@ def check_storage(request: ExportRequest, mixed: "MixedSettings") -> None:
     Raises:
         MptqError: one of them is asked for.
     """
-    asked = storage_in(request.min_ort, request.weight_storage, mixed.bits)
+    asked = storage_in(request.min_ort, request.weight_storage, mixed.widths)
     storage = storage_for(request.target or "ort", asked)
     if storage == "int8" and any(budget.kind == "bytes" for budget in mixed.budgets):
         raise MptqError(
@@ -114,7 +116,7 @@ def check_range(request: ExportRequest, mixed: "MixedSettings") -> None:
     """
     if request.target is None:
         return
-    low, high = mixed.bits[0], mixed.bits[-1]
+    low, high = mixed.widths[0], mixed.widths[-1]
     # A file size is met by weights alone, a latency by activations.
     lowest = {"bits": (low, low), "bytes": (low, high), "latency": (high, low)}
     check_target(request.target, request.weight_storage, [lowest[budget.kind] for budget in mixed.budgets])
@@ -138,7 +140,7 @@ def export_allocations(
         calibrated, search = allocation.calibrated, allocation.search
         settings = recipe_settings(one, calibrated, search.bits_text(allocation.found))
         settings["search"] = _evidence(allocation)
-        graph, recipe = search.space.final(allocation.found.widths, identity_of(calibrated.loaded), settings)
+        graph, recipe = allocation.final_recipe(identity_of(calibrated.loaded), settings)
         graph, recipe = learned(one, calibrated, graph, recipe, track)
         command = command_of(whole, allocation.settings)
         exported.append(written(one, calibrated.loaded, graph, recipe, calibrated.images, command, track))
@@ -169,7 +171,7 @@ def _evidence(allocation: "Allocation") -> dict[str, Any]:
     found, settings = allocation.found, allocation.settings
     return {
         "budget": found.budget.text,
-        "range": [settings.bits[0], settings.bits[-1]],
+        "range": [settings.widths[0], settings.widths[-1]],
         "tied": settings.tied,
         "solver": found.solver,
         "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},

@@ -2,7 +2,7 @@
 
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.export.request import ExportRequest
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_file, check_memory

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.load.inputs import option_of
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import CALIBRATION_WARNINGS
@@ -17,7 +18,7 @@ from mptq_export.targets.table import TARGETS
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
 
 
@@ -121,7 +122,7 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
     from mptq_export.capture.batches import check_capture
-    from mptq_export.capture.trace import capture
+    from mptq_export.capture.run import capture
     from mptq_export.transform.fold_sq_b import smooth
     from mptq_export.transform.prepare import prepare
 
@@ -140,15 +141,14 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
 def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
     from mptq_export.calibrate.sites import sites
-    from mptq_export.capture.graph import WEIGHTED
     from mptq_export.quantize.activations.residual_grid import streams
     from mptq_export.transform.fold_sq_b import smoothed_readers
 
-    linears = [node.name for node in graph if node.op in WEIGHTED]
+    linears = [node.name for node in graph if isinstance(node.op, Weighted)]
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
-    norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
+    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
     _check_same(path, "smoothing", recipe.smoothing, norms)
 
 

@@ -23,7 +23,7 @@ class ExportRequest:
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         inputs: how images become the input, where the user says it.
-        features: export these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
+        features: export these feature maps instead of the logits, as in `timm.backbone.as_backbone`; None: the logits.
         trust: unpickle a whole module (this runs code from the file).
         recipe: replay this file instead of calibrating; `features`, `calib`, `count`, `bits`, `pins`, `method`,
             `reading`, `class_map`, `reconstruct` and `device` are not read.

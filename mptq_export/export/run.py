@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 
@@ -78,8 +78,8 @@ def export_model(request: ExportRequest, track: Track = untracked, tell: Tell = 
 def load_asked(request: ExportRequest, tell: Tell = untold) -> "LoadedModel":
     """Load the model that a request names, and tell what it warns of."""
     from mptq_export.export.refusals import check_companion
-    from mptq_export.load.features import as_backbone
-    from mptq_export.load.model import load_model
+    from mptq_export.load.loaders import load_model
+    from mptq_export.load.timm.backbone import as_backbone
 
     loaded = load_model(
         request.model,
@@ -189,7 +189,7 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     from mptq_export.capture.batches import BATCHES
     from mptq_export.data.probe import probe_inputs
     from mptq_export.export.replay import check_model, replay_graph, replay_settings
-    from mptq_export.load.features import as_backbone
+    from mptq_export.load.timm.backbone import as_backbone
     from mptq_export.recipe.store import read_recipe
     from mptq_export.report.command import command_of
     from mptq_export.support.limits import check_weights_fit
@@ -211,8 +211,9 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
 def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
     """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
     from mptq_export.allocate.units import pinned_widths
+    from mptq_export.quantize.build_recipe import build_recipe
+    from mptq_export.quantize.calibrated_graph import CalibratedGraph
     from mptq_export.quantize.method import METHODS
-    from mptq_export.quantize.walk.walk import build_recipe
 
     prepared = calibrated.graph
     pinned = pinned_widths(prepared, request.pins)
@@ -221,14 +222,12 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
     graph, recipe = build_recipe(
-        prepared,
-        calibrated.stats,
-        calibrated.images,
+        CalibratedGraph(prepared, calibrated.stats, calibrated.images),
         lambda layer: pinned.get(layer, request.bits),
         METHODS[request.method],
-        identity_of(calibrated.loaded),
-        settings,
-        lambda _node: next(bar, None),
+        model=identity_of(calibrated.loaded),
+        settings=settings,
+        tick=lambda _node: next(bar, None),
     )
     return learned(request, calibrated, graph, recipe, track)
 

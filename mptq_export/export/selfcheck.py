@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mptq_export.data.images import spread
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
-from mptq_export.kit.inputs import file_inputs
+from mptq_export.runtime.graph_input import declared_input
+from mptq_export.runtime.pixels import file_inputs
 from mptq_export.verify.inputs import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
-from mptq_export.verify.session import declared_input
 
 if TYPE_CHECKING:
     import onnx

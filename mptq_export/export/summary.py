@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mptq_export.export.run import ExportResult
 from mptq_export.load.inputs import input_text, values_of
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.paths import report_path
 from mptq_export.verify.inputs import describe_inputs

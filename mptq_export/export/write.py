@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 
@@ -180,7 +180,7 @@ def _widths(recipe: "Recipe") -> list[tuple[int, int]]:
 
 def load_milliseconds(path: Path) -> float:
     """Time that onnxruntime needs to make a session of a file: read, optimise, unpack the weights."""
-    from mptq_export.verify.session import open_session
+    from mptq_export.runtime.session import open_session
 
     start = perf_counter()
     open_session(path)

@@ -21,7 +21,7 @@ from mptq_export.support.progress import Track
 
 if TYPE_CHECKING:
     from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
+    from mptq_export.load.loaded import LoadedModel
     from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 

@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mptq_export.allocate.space import MixedSettings
+    from mptq_export.allocate.request import MixedSettings
     from mptq_export.export.request import ExportRequest
 
 
@@ -52,7 +52,7 @@ def _quantizing(request: "ExportRequest", mixed: "MixedSettings | None") -> list
     else:
         for budget in mixed.budgets:
             words += ["--mixed", budget.text]
-        words += ["--mixed-range", f"{mixed.bits[0]}-{mixed.bits[-1]}"]
+        words += ["--mixed-range", f"{mixed.widths[0]}-{mixed.widths[-1]}"]
         words += ["--tied"] if mixed.tied else []
     for pattern, widths in request.pins.items():
         words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]

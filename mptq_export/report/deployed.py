@@ -16,10 +16,11 @@ from mptq_export.data.fixed import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import Reading
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
-from mptq_export.kit.inputs import file_inputs
 from mptq_export.report.evidence import Agreement, Latency
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import file_inputs
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.progress import Track
-from mptq_export.verify.session import graph_input, open_session, run_session
 
 #: Images of a step.
 _BATCH = 8

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import computed_in
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Input, Matmul, Weighted
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
@@ -64,7 +65,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
     values: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         for node in track(graph, "observing", len(graph.nodes)):
-            if node.op == "input":
+            if isinstance(node.op, Input):
                 floats[node.name] = values[node.name] = images
                 continue
             for site in simulator.sites.get(node.name, ()):
@@ -89,9 +90,9 @@ def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
     """
-    if node.op in WEIGHTED or (node.op == "matmul" and node.name not in simulator.results):
+    if isinstance(node.op, Weighted) or (isinstance(node.op, Matmul) and node.name not in simulator.results):
         return "layer"
-    return "stream" if node.op == "add" and node.name in recipe.exponents else None
+    return "stream" if isinstance(node.op, Add) and node.name in recipe.exponents else None
 
 
 def _error(kind: str, exact: torch.Tensor, found: torch.Tensor) -> LayerError:

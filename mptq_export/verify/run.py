@@ -4,21 +4,22 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import onnx
 
+from mptq_export.data.images import ImageFolder
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import exif_of
+from mptq_export.runtime.graph_input import declared_input
+from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.progress import Track, untracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs import InputSet, probe_sources
 from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.session import declared_input, load_onnx, metadata_of
-
-if TYPE_CHECKING:
-    from mptq_export.data.images import ImageFolder
 
 #: Images that are run where no number is asked for.
 COUNT = 16
@@ -74,12 +75,8 @@ def verify(
     )
 
 
-def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> "ImageFolder":
+def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> ImageFolder:
     """The images, read as the file's own calibration images were."""
-    from mptq_export.data.images import ImageFolder
-    from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.data.reading import exif_of
-
     metadata = metadata_of(document)
     return ImageFolder(
         images,
@@ -91,15 +88,13 @@ def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_sk
     )
 
 
-def _inputs(document: onnx.ModelProto, folder: "ImageFolder | None", count: int | None, batch: int | None) -> InputSet:
+def _inputs(document: onnx.ModelProto, folder: ImageFolder | None, count: int | None, batch: int | None) -> InputSet:
     """Batches as the file takes them."""
     spec = declared_input(document)
     spec.batch(batch or 1)
     if folder is None:
         numbers = {} if count is None else {"random": count, "constant": 0, "extreme": 0}
         return InputSet(probe_sources(document, **numbers), spec, batch)
-    from mptq_export.evaluate.pixels import to_graph_input
-
     normalize = folder.preprocessing.normalize
     rows = (to_graph_input(pixels[None], spec, normalize)[0] for pixels in folder.images())
     return InputSet({"images": (len(folder), rows)}, spec, batch)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny_models import images
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from tools.bench.peer import onnx_peer, stability
 from tools.bench.peers import main
 from tools.bench.random_checkpoint import write_random_checkpoint

@@ -19,16 +19,18 @@ from tiny_models import KINDS, images, pixels, size, tiny
 from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.evaluate import evaluate as evaluate_graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.cli import eval as evaluation
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.load.features import as_backbone
-from mptq_export.load.model import LoadedModel, LoadOptions, load_model
+from mptq_export.load.loaded import LoadedModel, LoadOptions
+from mptq_export.load.loaders import load_model
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.recipe.store import read_recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import load_onnx, metadata_of, open_session
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
 from .helpers import WRITTEN, files, run, save
 

@@ -48,7 +48,7 @@ def test_it_is_told_before_the_long_work(work: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     save(work / "m.pt", class_names=["cat", "dog"])
-    monkeypatch.setattr("mptq_export.quantize.walk.walk.build_recipe", stopped)
+    monkeypatch.setattr("mptq_export.quantize.build_recipe.build_recipe", stopped)
     result = run(work / "m.pt", "--count", 4)
     assert result.exit_code == 130
     lines = [line for line in result.stderr.splitlines() if line]

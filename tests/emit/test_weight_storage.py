@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.exact.weight_storage import _NODES, pack_bits, store_weight
-from mptq_export.verify.session import open_session
+from mptq_export.emit.exact.weight_storage import _NODES, STORAGES, pack_bits, store_packed
+from mptq_export.runtime.session import open_session
 
 
 def stored(codes: np.ndarray, bits: int, storage: str = "packed") -> tuple[onnx.ModelProto, int]:
     """A model that returns its weight, and the bytes of its initializers."""
     builder = OnnxBuilder()
-    weight = store_weight(builder, "w", codes, bits, storage)
+    weight = STORAGES[storage](builder, "w", codes, bits)
     outputs = [helper.make_tensor_value_info("out", TensorProto.INT8, codes.shape)]
     builder.nodes.append(helper.make_node("Identity", [weight], ["out"]))
     size = sum(len(tensor.raw_data) for tensor in builder.initializers.values())
@@ -66,9 +66,9 @@ def test_packing_never_makes_a_file_larger(bits: int, shape: tuple[int, int]):
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_a_weight_that_is_asked_for_twice_is_stored_once(bits: int):
     builder, codes = OnnxBuilder(), codes_of(bits, (256, 384))
-    first = store_weight(builder, "w", codes, bits, "packed")
+    first = store_packed(builder, "w", codes, bits)
     nodes, initializers = len(builder.nodes), len(builder.initializers)
-    assert store_weight(builder, "w", codes, bits, "packed") == first
+    assert store_packed(builder, "w", codes, bits) == first
     assert (len(builder.nodes), len(builder.initializers)) == (nodes, initializers)
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from mptq_export.cli.export import main
 from mptq_export.export.run import ExportResult, written
 from mptq_export.support.files import write_together
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
-from mptq_export.verify.session import load_onnx
 
 from .conftest import finish, start, visible, whole
 

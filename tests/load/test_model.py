@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits_vit.pt"

@@ -13,7 +13,7 @@ import torch
 from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import USUAL
 from mptq_export.export.request import ExportRequest

@@ -23,7 +23,7 @@ import onnxruntime as ort
 from rich.console import Console
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
@@ -35,7 +35,7 @@ from mptq_export.evaluate.run import evaluate
 from mptq_export.export.mixed import export_mixed
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Constant
 
 Codes = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class ScoreConstants:
     def of(graph: Graph, softmax: Node) -> "ScoreConstants":
         """Those of a softmax."""
         scores, steps = score_path(graph, softmax)
-        values = {step.name: _constant(graph, step) for step in steps if step.op == "add"}
+        values = {step.name: _constant(graph, step) for step in steps if isinstance(step.op, Add)}
         return ScoreConstants(scores.shape.at(1), tuple(steps), values)
 
     def codes(self, scale: float, levels: int) -> dict[str, Codes]:
@@ -64,7 +65,7 @@ class ScoreConstants:
             return 0.0
         total = torch.zeros(self.shape, dtype=torch.float64)
         for step in self.steps:
-            total = total + torch.from_numpy(whole[step.name]) if step.op == "add" else compute(step, [total])
+            total = total + torch.from_numpy(whole[step.name]) if isinstance(step.op, Add) else compute(step, [total])
         best = total.amax(-1)
         return max(0.0, -float(best[best.isfinite()].min())) if best.isfinite().any() else 0.0
 
@@ -75,5 +76,5 @@ def added_span(codes: Iterable[Codes]) -> int:
 
 
 def _constant(graph: Graph, step: Node) -> NDArray[np.float64]:
-    node = next(graph[name] for name in step.inputs if graph[name].op == "constant")
+    node = next(graph[name] for name in step.inputs if isinstance(graph[name].op, Constant))
     return node.params["value"].double().cpu().numpy()

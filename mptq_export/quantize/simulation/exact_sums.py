@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm, Mean
 
 #: Whole numbers up to here are float32 numbers.
 _FLOAT32_INTEGER = 2.0**24
@@ -65,10 +66,10 @@ def grid_norm(node: Node, x: torch.Tensor, exponent: int) -> torch.Tensor:
         exponent: x is whole in units of 2 ** -exponent.
     """
     width, rows = x.shape[-1], x.reshape(-1, x.shape[-1])
-    centred = bool(node.attrs.get("centered"))
-    parts, eps = torch.split(rows, max(1, _CHUNK // width)), width * node.attrs["eps"] * 4.0**exponent
-    unit = torch.cat([_normed(part * 2.0**exponent, eps, centred) for part in parts]).reshape(x.shape)
-    if node.attrs.get("plain"):
+    norm = node.attributes(LayerNorm)
+    parts, eps = torch.split(rows, max(1, _CHUNK // width)), width * norm.eps * 4.0**exponent
+    unit = torch.cat([_normed(part * 2.0**exponent, eps, norm.centered) for part in parts]).reshape(x.shape)
+    if norm.plain:
         return unit * math.sqrt(width)
     return unit * (node.params["weight"].double() * math.sqrt(width)).float() + node.params["bias"]
 
@@ -90,7 +91,8 @@ def _normed(rows: torch.Tensor, eps: float, centred: bool) -> torch.Tensor:
 
 def grid_mean(node: Node, x: torch.Tensor) -> torch.Tensor:
     """A mean of whole multiples of a power of two: float32, any shape."""
-    axes, keep = node.attrs["axes"], node.attrs["keepdim"]
+    mean_over = node.attributes(Mean)
+    axes, keep = mean_over.axes, mean_over.keepdim
     count = math.prod(x.shape[axis] for axis in axes)
     mean: torch.Tensor = x.sum(axes, keepdim=keep, dtype=torch.float64).float() * (1.0 / count)
     return mean

@@ -14,7 +14,22 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Constant,
+    Depthwise,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Mean,
+    Outputs,
+    Pad,
+    PatchEmbed,
+    Softmax,
+)
 from mptq_export.quantize.activations.score_bias import ScoreConstants
 from mptq_export.quantize.certification.certify import activation_results
 from mptq_export.quantize.simulation.exact_sums import Product, grid_mean, grid_norm, whole_matmul, whole_product
@@ -52,10 +67,12 @@ class Simulator:
         self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
         self.constants: dict[str, tuple[int, str]] = {}
         self._score_constants: dict[str, ScoreConstants] = {}
-        for softmax in (node for node in graph if node.op == "softmax"):
+        for softmax in (node for node in graph if isinstance(node.op, Softmax)):
             added = self._score_constants[softmax.name] = ScoreConstants.of(graph, softmax)
             for name in added.values:
-                position = next(i for i, other in enumerate(graph[name].inputs) if graph[other].op == "constant")
+                position = next(
+                    i for i, other in enumerate(graph[name].inputs) if isinstance(graph[other].op, Constant)
+                )
                 self.constants[name] = position, softmax.name
 
     @classmethod
@@ -88,7 +105,7 @@ class Simulator:
         """What a matmul sees of an operand."""
         return self.steps(x, quant) * quant.scale
 
-    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
+    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: Function) -> torch.Tensor:
         """An activation function of a quantized argument: float32, from its results for the codes that there are."""
         table = torch.from_numpy(activation_results(quant, function).astype(np.float32)).to(x.device)
         flat, result = x.reshape(-1), torch.empty(x.numel(), device=x.device)
@@ -129,23 +146,23 @@ class Simulator:
 
     def _value(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The value of a node before its own result is quantized."""
-        if node.op == "softmax":
+        if isinstance(node.op, Softmax):
             power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
             if f"{node.name}.output" not in self.activations:
                 return power
             power = self.steps(power, self.activations[f"{node.name}.output"])
             return power / power.sum(-1, keepdim=True)
-        if node.op in ("patch_embed", "depthwise"):
+        if isinstance(node.op, PatchEmbed | Depthwise):
             quant = self.activations[f"{node.name}.input"]
             whole = self.steps(inputs[0], quant)
-            if node.op == "depthwise":
+            if isinstance(node.op, Depthwise):
                 return self.accumulated(node.name, whole, quant, partial(depthwise, node))
-            return self.accumulated(node.name, patches(whole, node.attrs["patch"]), quant)
-        if node.op == "linear":
+            return self.accumulated(node.name, patches(whole, node.op.patch), quant)
+        if isinstance(node.op, Linear):
             return self.linear(node.name, inputs[0])
-        if node.op == "activation":
-            return self.activated(inputs[0], self.activations[f"{node.name}.input"], node.attrs["function"])
-        if node.op == "matmul":
+        if isinstance(node.op, Activation):
+            return self.activated(inputs[0], self.activations[f"{node.name}.input"], node.op.function)
+        if isinstance(node.op, Matmul):
             return self._matmul(node, inputs)
         node, inputs = node.cast(torch.float32), list(inputs)
         for position, exponent in self.grids[node.name]:
@@ -153,11 +170,11 @@ class Simulator:
         if node.name in self.constants:
             position, softmax = self.constants[node.name]
             inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
-        if node.op == "layer_norm":
+        if isinstance(node.op, LayerNorm):
             return grid_norm(node, inputs[0], self.grids[node.name][0][1])
-        if node.op == "mean":
+        if isinstance(node.op, Mean):
             return grid_mean(node, inputs[0])
-        return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
+        return self._sum(node, inputs) if isinstance(node.op, Add) else compute(node, inputs)
 
     def _whole_steps(self, step: str, softmax: str) -> torch.Tensor:
         """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
@@ -171,7 +188,7 @@ class Simulator:
         a = self.steps(inputs[0], a_quant)
         b = self.steps(inputs[1], b_quant)
         product = whole_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
-        unit = np.float32(b_quant.scale * node.attrs["alpha"])
+        unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
         if first.kind == "attention":
             return product * float(unit) / a.sum(-1, keepdim=True)
         return product * float(np.float32(a_quant.scale) * unit)
@@ -192,18 +209,18 @@ def _reach(quant: ActivationQuant) -> float:
 
 def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
     """Operands that the file rounds to the residual's grid: those of norms and means, the stream in a sum or a map."""
-    if node.op in ("layer_norm", "mean"):
+    if isinstance(node.op, LayerNorm | Mean):
         return [(0, exponents[node.inputs[0]])]
     return [
         (position, exponents[name])
         for position, name in enumerate(node.inputs)
-        if node.op in ("add", "outputs") and name in exponents and graph.root(name).op in ("add", "pad")
+        if isinstance(node.op, Add | Outputs) and name in exponents and isinstance(graph.root(name).op, Add | Pad)
     ]
 
 
 def _update(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
     """The one operand that is a stream on the grid of the sum, where the other is no constant."""
-    if node.op != "add" or any(graph[name].op == "constant" for name in node.inputs):
+    if not isinstance(node.op, Add) or any(isinstance(graph[name].op, Constant) for name in node.inputs):
         return None
     found = [(i, e) for i, e in _on_grid(graph, node, exponents) if e == exponents.get(node.name)]
     return found[0] if len(found) == 1 else None
