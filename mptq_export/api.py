@@ -18,6 +18,7 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.run import begin, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
+from mptq_export.quantize.method import MethodName
 from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError, MptqWarning
 from mptq_export.support.progress import SILENT, Progress
@@ -46,7 +47,7 @@ def export(
     *,
     bits: tuple[int, int] | None = None,
     pins: Mapping[str, tuple[int, int]] | None = None,
-    method: str | None = None,
+    method: MethodName | None = None,
     reconstruct: bool = False,
     recipe: str | Path | None = None,
     input_type: str | None = None,

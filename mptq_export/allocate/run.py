@@ -14,7 +14,7 @@ from mptq_export.allocate.search import FoundWidths, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.method import METHODS, MethodName
 from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
@@ -34,7 +34,7 @@ class Allocation:
 
     calibrated: Calibrated
     settings: MixedSettings
-    method: str
+    method: MethodName
     search: SearchResult
     found: FoundWidths
 
@@ -83,7 +83,7 @@ def allocate(
     widths: tuple[int, int] = (3, 8),
     tied: bool = False,
     pins: Mapping[str, tuple[int, int]] | None = None,
-    method: str = "best",
+    method: MethodName = "best",
     journal: str | Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -123,7 +123,7 @@ def allocate(
 def allocations(
     calibrated: Calibrated,
     settings: MixedSettings,
-    method: str,
+    method: MethodName,
     journal: Path,
     *,
     resume: bool = False,

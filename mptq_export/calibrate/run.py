@@ -9,7 +9,7 @@ import torch
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.calibrate.statistics import Statistics, collect
 from mptq_export.capture import run as capturing
-from mptq_export.capture.batches import BATCHES, check_capture, probe_images
+from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_images
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.liveness import values_at_once
 from mptq_export.data.model_classes import ModelClasses, name_classes

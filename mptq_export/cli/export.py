@@ -29,7 +29,7 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
-from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.method import METHODS, MethodName
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
@@ -180,7 +180,7 @@ def main(
     any_range: bool,
     class_map: Path | None,
     bits: tuple[int, int],
-    method: str,
+    method: MethodName,
     reconstruct: bool,
     recipe: Path | None,
     budgets: tuple[str, ...],

@@ -11,8 +11,8 @@ from mptq_export import __version__
 from mptq_export.allocate.run import Allocation
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
-from mptq_export.capture.batches import BATCHES
 from mptq_export.capture.blocks import split_blocks, trunk
+from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
 from mptq_export.data.classes import FOLDERS
 from mptq_export.data.model_classes import MAP

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mptq_export.allocate.request import MixedSettings
-from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.method import METHODS, MethodName
 from mptq_export.recipe.schema import WIDTHS
 from mptq_export.support.errors import MptqError
 
@@ -20,7 +20,7 @@ class Uniform:
     Attributes:
         bits: (weights, activations).
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
-        method: one of `quantize.method.METHODS`.
+        method: which techniques are used.
         reconstruct: afterwards learn the weight codes of every block by gradient descent.
 
     Raises:
@@ -29,7 +29,7 @@ class Uniform:
 
     bits: Widths = (8, 8)
     pins: Mapping[str, Widths] = field(default_factory=dict)
-    method: str = "best"
+    method: MethodName = "best"
     reconstruct: bool = False
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Searched:
 
     Attributes:
         search: budgets, range, pins.
-        method: one of `quantize.method.METHODS`.
+        method: which techniques are used.
         reconstruct: afterwards learn the weight codes of every block by gradient descent.
         resume: go on with the journal of an interrupted search.
 
@@ -62,7 +62,7 @@ class Searched:
     """
 
     search: MixedSettings
-    method: str = "best"
+    method: MethodName = "best"
     reconstruct: bool = False
     resume: bool = False
 

@@ -10,7 +10,7 @@ import torch
 
 from mptq_export.calibrate.sites import sites
 from mptq_export.capture import run as capturing
-from mptq_export.capture.batches import check_capture
+from mptq_export.capture.compare_batches import check_capture
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm, Weighted

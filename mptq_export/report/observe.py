@@ -1,6 +1,6 @@
 """Float and quantized model side by side on a few images: errors, channel ranges, histograms.
 
-The walk is that of `quantize.walk.walk`, with all quantizers known. Memory holds the values that are still to be read.
+The walk is that of `quantize/walk/`, with all quantizers known. Memory holds the values that are still to be read.
 """
 
 from dataclasses import dataclass, field

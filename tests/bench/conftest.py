@@ -1,6 +1,5 @@
-"""Small files to time, and the scripts of tools/bench, which travel without a package."""
+"""Small files to time."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from mptq_export.export.plan import Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
 from mptq_export.load.request import ModelRequest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,7 @@ from typing import Any
 import click
 import numpy as np
 import onnxruntime as ort
-from openvino_peers import openvino_peer, openvino_peers
-from peer import Peer, onnx_peer, stability
-from peer_tables import show
-from random_checkpoint import write_random_checkpoint
 from rich.console import Console
-from static_peers import VARIANTS, static_peers
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import MixedSettings
@@ -49,6 +44,11 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import tracked
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
+from tools.bench.openvino_peers import openvino_peer, openvino_peers
+from tools.bench.peer import Peer, onnx_peer, stability
+from tools.bench.peer_tables import show
+from tools.bench.random_checkpoint import write_random_checkpoint
+from tools.bench.static_peers import VARIANTS, static_peers
 
 OURS = ("8/8", "7/8", "4/4")
 #: Ratios are taken to these: the latency of a peer over ours.
