@@ -18,6 +18,7 @@ from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import ExportResult, begin, export_calibrated, export_recipe, reported
 from mptq_export.load.model import LoadedModel
 from mptq_export.load.run import load
+from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.support.errors import MptqError, MptqWarning
 from mptq_export.support.files import check_writable
 from mptq_export.support.progress import Track, untracked
@@ -49,8 +50,8 @@ def export(
     method: str | None = None,
     reconstruct: bool = False,
     recipe: str | Path | None = None,
-    input_type: str | None = None,
-    weight_storage: str | None = None,
+    input_type: InputType | None = None,
+    weight_storage: WeightStorage | None = None,
     target: str | None = None,
     min_ort: str | None = None,
     float_onnx: str | Path | None = None,

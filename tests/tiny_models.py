@@ -13,7 +13,8 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.trace import capture
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.walk.walk import Widths, build_recipe
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import CalibrationFacts, ModelIdentity, Settings
 from mptq_export.transform.prepare import prepare
 
 CLASSES = 7
@@ -121,6 +122,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _ALL = KINDS | FAMILIES
 
+#: How `quantized` was asked for, as far as a recipe tells.
+SETTINGS = Settings(
+    bits="4/8",
+    pins={},
+    method="best",
+    reconstruct=False,
+    input_type="float32",
+    weight_storage="packed",
+    target=None,
+    features=(),
+    preprocessing={},
+    calibration=CalibrationFacts("16 images", 16, pixel_inputs=True, exif=False, skipped=0, warnings=()),
+    classes=None,
+    search=None,
+    versions={},
+)
+
 
 @cache
 def tiny(kind: str) -> nn.Module:
@@ -181,23 +199,31 @@ def prepared(kind: str) -> Graph:
     return prepare(captured(kind), images(kind, 2), (MEAN, STD))
 
 
-def quantized_anew(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+def quantized_anew(
+    kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST
+) -> tuple[Graph, ExportRecipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
     graph = prepared(kind)
     seen = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
     widths: Widths = bits if callable(bits) else lambda _layer: bits
-    return build_recipe(graph, collect(graph, [seen.numpy()]), seen, widths, method, {"arch": kind}, {"bits": "4/8"})
+    graph, made = build_recipe(graph, collect(graph, [seen.numpy()]), seen, widths, method)
+    return graph, of_export(kind, made)
+
+
+def of_export(kind: str, made: Recipe) -> ExportRecipe:
+    """A recipe as one of an export of that kind of model."""
+    return ExportRecipe.of(made, ModelIdentity(kind, "by the test", {}, "0" * 64), SETTINGS)
 
 
 _quantized = cache(quantized_anew)
 
 
-def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, ExportRecipe]:
     """The same, quantized once for all tests; the recipe is a copy."""
     graph, made = _quantized(kind, bits, method)
     return graph, deepcopy(made)
 
 
-def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:
+def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> ExportRecipe:
     """A recipe of plain min/max rounding: it transforms nothing, so that it is one of the prepared graph."""
     return quantized(kind, bits, MINMAX)[1]

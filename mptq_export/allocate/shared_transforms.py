@@ -54,4 +54,4 @@ def choose_transforms(
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
     chooser = _TransformChooser(graph, lambda _layer: (bits, bits), method, importance, grid_exponents(graph, stats))
-    return chooser.graph_and_recipe(images, {}, {}, lambda _node: None)
+    return chooser.graph_and_recipe(images, lambda _node: None)

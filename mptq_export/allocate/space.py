@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -139,7 +138,7 @@ class Space:
         """The images of the true metric."""
         return self.images[list(self._held)]
 
-    def final(self, widths: Widths, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+    def final(self, widths: Widths) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
         return build_recipe(
             self._untransformed,
@@ -147,8 +146,6 @@ class Space:
             self.images,
             widths.__getitem__,
             self.asked,
-            model,
-            settings,
             importance=self._importance,
         )
 

@@ -126,7 +126,7 @@ def calibrate(
             check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
         return graph, held, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
 
-    classes = ModelClasses(None, None)
+    classes = ModelClasses(None)
     if not model.features:
         logits = captured[captured.output].shape.dims[-1]
         folders = () if model.class_map else source.folders  # else their order says nothing of the logits

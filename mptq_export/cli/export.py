@@ -21,6 +21,7 @@ from mptq_export.cli.values import (
 from mptq_export.cli.verbosity import output
 from mptq_export.data.reading import Reading
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
@@ -196,8 +197,8 @@ def main(
     tied: bool,
     pins: dict[str, tuple[int, int]],
     resume: bool,
-    input_type: str | None,
-    weight_storage: str | None,
+    input_type: InputType | None,
+    weight_storage: WeightStorage | None,
     target: str | None,
     min_ort: str | None,
     out: Path | None,

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import check_outputs
 from mptq_export.export.request import ExportRequest
-from mptq_export.export.run import ExportResult, begin, calibrate_asked, learned, recipe_settings, reported, written
+from mptq_export.export.run import ExportResult, begin, calibrate_asked, finished, reported, written
+from mptq_export.recipe.settings import SearchFacts
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable, write_atomic
 from mptq_export.support.progress import Tell, Track, untold
@@ -136,10 +136,10 @@ def export_allocations(
     exported: list[ExportResult] = []
     for one, allocation in zip(requests, allocations, strict=True):
         calibrated, search = allocation.calibrated, allocation.search
-        settings = recipe_settings(one, calibrated, search.bits_text(allocation.found))
-        settings["search"] = _evidence(allocation)
-        graph, recipe = search.space.final(allocation.found.widths, identity_of(calibrated.loaded), settings)
-        graph, recipe = learned(one, calibrated, graph, recipe, track)
+        bits, facts = search.bits_text(allocation.found), search_facts(allocation)
+        graph, recipe = finished(
+            one, calibrated, search.space.final(allocation.found.widths), bits, track, search=facts
+        )
         command = command_of(whole, allocation.settings)
         exported.append(written(one, calibrated.loaded, graph, recipe, calibrated.images, command, track))
     text = json.dumps(allocations[0].front, indent=1) + "\n"
@@ -153,27 +153,27 @@ def export_allocations(
 
 def _begun(path: Path, budget: str) -> bool:
     """Whether an interrupted search wrote the files of a budget, or none of them: then it may go on."""
-    from mptq_export.recipe.store import recipe_paths
+    from mptq_export.recipe.store import read_settings, recipe_paths
 
     if not any(file.exists() for file in (path, *recipe_paths(path))):
         return True
     try:
-        settings = json.loads(recipe_paths(path)[0].read_text(encoding="utf-8"))["settings"]
-        return bool(settings["search"]["budget"] == budget)
-    except (OSError, ValueError, KeyError, TypeError):
+        search = read_settings(recipe_paths(path)[0]).search
+    except (OSError, ValueError):
         return False
+    return search is not None and search.budget == budget
 
 
-def _evidence(allocation: "Allocation") -> dict[str, Any]:
-    """Why the layers have their widths: kept in the recipe."""
+def search_facts(allocation: "Allocation") -> SearchFacts:
+    """Why the layers have their widths."""
     found, settings = allocation.found, allocation.settings
-    return {
-        "budget": found.budget.text,
-        "range": [settings.bits[0], settings.bits[-1]],
-        "tied": settings.tied,
-        "solver": found.solver,
-        "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
-        "evaluations": allocation.search.evaluations,
-        "widths": {layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
-        "estimated_divergence_alone": allocation.search.estimates(found),
-    }
+    return SearchFacts(
+        budget=found.budget.text,
+        range=(settings.bits[0], settings.bits[-1]),
+        tied=settings.tied,
+        solver=found.solver,
+        divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
+        evaluations=allocation.search.evaluations,
+        widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
+        estimated_divergence_alone=allocation.search.estimates(found),
+    )

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.load.inputs import InputOptions
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.oldest import storage_in
 from mptq_export.targets.rules import check_target
@@ -63,8 +64,8 @@ class ExportRequest:
     pins: dict[str, tuple[int, int]] = field(default_factory=dict)
     method: str = "best"
     reconstruct: bool = False
-    input_type: str | None = None
-    weight_storage: str | None = None
+    input_type: InputType | None = None
+    weight_storage: WeightStorage | None = None
     target: str | None = None
     min_ort: str | None = None
     float_onnx: Path | None = None
@@ -85,8 +86,8 @@ class ExportRequest:
                 raise MptqError(f"{name}: {widths} is not (weights, activations) with both widths from 2 to 8")
         for name, value, known in (
             ("method", self.method, tuple(METHODS)),
-            ("input_type", self.input_type, (None, "float32", "uint8")),
-            ("weight_storage", self.weight_storage, (None, "packed", "int8")),
+            ("input_type", self.input_type, (None, *get_args(InputType))),
+            ("weight_storage", self.weight_storage, (None, *get_args(WeightStorage))),
         ):
             if value not in known:
                 raise MptqError(f"{name} {value!r} is not known; choose one of {', '.join(filter(None, known))}")

@@ -3,17 +3,16 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mptq_export import __version__
 from mptq_export.calibrate.run import Calibrated, calibrate
-from mptq_export.data.classes import FOLDERS
-from mptq_export.data.model_classes import MAP
 from mptq_export.export.early import check_inputs
 from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import check_outputs
 from mptq_export.export.request import ExportRequest
-from mptq_export.recipe.schema import CALIBRATION_WARNINGS
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import Tell, Track, untold, untracked
 from mptq_export.targets.rules import storage_for, warnings_of
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
-    from mptq_export.recipe.schema import Recipe
     from mptq_export.verify.report import VerifyReport
 
 
@@ -46,7 +44,7 @@ class ExportResult:
     request: ExportRequest
     loaded: "LoadedModel"
     warnings: tuple[str, ...]
-    recipe: "Recipe"
+    recipe: ExportRecipe
     report: "VerifyReport"
     float_bytes: int
     onnx_bytes: int
@@ -198,17 +196,17 @@ def export_recipe(request: ExportRequest, loaded: "LoadedModel", track: Track, t
     check_weights_fit(loaded.parameters)
     recipe = read_recipe(request.recipe)
     recipe = replay_settings(request.recipe, recipe, request.input_type, request.weight_storage, request.target)
-    if recipe.settings.get("features") and not loaded.features:
-        loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
+    if recipe.settings.features and not loaded.features:
+        loaded = as_backbone(loaded, recipe.settings.features)
     check_model(request.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
-    tell(recipe.settings.get(CALIBRATION_WARNINGS, ()))
+    tell(recipe.settings.calibration.warnings)
     write_companion(request, loaded)
     probe = torch.from_numpy(probe_inputs(loaded.preprocessing, max(BATCHES)))
     graph = replay_graph(request.recipe, recipe, loaded, probe)
     return reported(written(request, loaded, graph, recipe, None, command_of(request), track))
 
 
-def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, Recipe]":
+def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tuple[Graph, ExportRecipe]":
     """All quantizers, and the graph with the transforms that they were chosen for, on the CPU."""
     from mptq_export.allocate.units import pinned_widths
     from mptq_export.quantize.method import METHODS
@@ -217,56 +215,70 @@ def _built(request: ExportRequest, calibrated: Calibrated, track: Track) -> "tup
     prepared = calibrated.graph
     pinned = pinned_widths(prepared, request.pins)
     text = "{}/{}".format(*request.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
-    settings = recipe_settings(request, calibrated, text)
     bar = track(prepared, "quantizing", len(prepared.nodes))
     next(bar, None)
-    graph, recipe = build_recipe(
+    built = build_recipe(
         prepared,
         calibrated.stats,
         calibrated.images,
         lambda layer: pinned.get(layer, request.bits),
         METHODS[request.method],
-        identity_of(calibrated.loaded),
-        settings,
         lambda _node: next(bar, None),
     )
-    return learned(request, calibrated, graph, recipe, track)
+    return finished(request, calibrated, built, text, track)
 
 
-def recipe_settings(request: ExportRequest, calibrated: Calibrated, bits: str) -> dict[str, Any]:
+def recipe_settings(
+    request: ExportRequest, calibrated: Calibrated, bits: str, search: SearchFacts | None = None
+) -> Settings:
     """How an export was asked for, as recipes store it."""
-    features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
-    # Names that the checkpoint does not hold: a recipe can give them again.
-    named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
-    warned = list(calibrated.source.warnings)
-    return {
-        **({"features": features} if features else {}),
-        "bits": bits,
-        "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in request.pins.items()},
-        "method": request.method,
-        "reconstruct": request.reconstruct,
-        "input": request.input_type or "float32",
-        "weight_storage": storage_for(request.target or "ort", request.weight_storage),
-        **({"target": request.target} if request.target else {}),
-        "pixel_inputs": calibrated.pixel_inputs,
-        "calibration": calibrated.source.description,
-        "calibration_images": calibrated.stats.images,
-        **({CALIBRATION_WARNINGS: warned} if warned else {}),
-        "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
-        **({"exif": True} if calibrated.reading.exif else {}),
-        **({named: list(classes.names)} if named and classes.names else {}),
-        "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
-    }
+    loaded, source = calibrated.loaded, calibrated.source
+    return Settings(
+        bits=bits,
+        pins={pattern: "{}/{}".format(*widths) for pattern, widths in request.pins.items()},
+        method=request.method,
+        reconstruct=request.reconstruct,
+        input_type=request.input_type or "float32",
+        weight_storage=storage_for(request.target or "ort", request.weight_storage),
+        target=request.target,
+        features=tuple(feature.index for feature in loaded.features),
+        preprocessing=loaded.preprocessing.to_metadata(),
+        calibration=CalibrationFacts(
+            description=source.description,
+            images=calibrated.stats.images,
+            pixel_inputs=calibrated.pixel_inputs,
+            exif=calibrated.reading.exif,
+            skipped=source.skipped,
+            warnings=source.warnings,
+        ),
+        classes=calibrated.classes.named,
+        search=search,
+        versions={"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+    )
 
 
-def learned(
-    request: ExportRequest, calibrated: Calibrated, graph: "Graph", recipe: "Recipe", track: Track
-) -> "tuple[Graph, Recipe]":
-    """The recipe with learned codes where they are asked for, and its graph on the CPU."""
+def finished(
+    request: ExportRequest,
+    calibrated: Calibrated,
+    built: "tuple[Graph, Recipe]",
+    bits: str,
+    track: Track,
+    *,
+    search: SearchFacts | None = None,
+) -> "tuple[Graph, ExportRecipe]":
+    """The recipe of an export, with learned codes where they are asked for, and its graph on the CPU.
+
+    Args:
+        request: what was asked for.
+        calibrated: its model.
+        built: the graph with its transforms, and all quantizers.
+        bits: the widths in a few words.
+        track: wraps an iterable with a progress bar.
+        search: where the widths were searched.
+    """
     import torch
 
-    graph = graph.cast(torch.float32)
+    graph, recipe = built[0].cast(torch.float32), built[1]
     if request.reconstruct:
         from mptq_export.capture.blocks import split_blocks, trunk
         from mptq_export.quantize.weights.reconstruct import reconstruct
@@ -275,14 +287,15 @@ def learned(
         bar = track(blocks, "learning", len(blocks))
         next(bar, None)
         recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: next(bar, None))
-    return graph.to("cpu"), recipe
+    settings = recipe_settings(request, calibrated, bits, search)
+    return graph.to("cpu"), ExportRecipe.of(recipe, identity_of(calibrated.loaded), settings)
 
 
 def written(
     request: ExportRequest,
     loaded: "LoadedModel",
     graph: "Graph",
-    recipe: "Recipe",
+    recipe: ExportRecipe,
     images: "torch.Tensor | None",
     command: str,
     track: Track,
@@ -321,8 +334,8 @@ def written(
     weights = loaded.parameters * 4
     load_ms = load_milliseconds(request.out)
     size, min_ort = request.out.stat().st_size, oldest_of_file(request.out)
-    aimed = warnings_of(recipe.settings.get("target", "ort"))
-    warnings = (*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()), *aimed)
+    aimed = warnings_of(recipe.settings.target or "ort")
+    warnings = (*loaded.warnings, *recipe.settings.calibration.warnings, *aimed)
     made = (request.float_onnx, command, request.recipe, warnings)
     try:
         data = (request.calib, request.count, request.reading)

@@ -8,8 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from mptq_export import __version__
-from mptq_export.data.classes import FOLDERS, NAMES_KEY, ORIGIN_KEY
-from mptq_export.data.model_classes import CHECKPOINT, MAP
+from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from mptq_export.capture.graph import Graph
     from mptq_export.load.model import LoadedModel
-    from mptq_export.recipe.schema import Recipe
+    from mptq_export.recipe.schema import ExportRecipe, Recipe
     from mptq_export.verify.report import VerifyReport
 
 
@@ -32,7 +31,7 @@ def write_export(
     out: Path,
     loaded: "LoadedModel",
     graph: "Graph",
-    recipe: "Recipe",
+    recipe: "ExportRecipe",
     *,
     images: "torch.Tensor | None" = None,
     min_ort: str | None = None,
@@ -43,8 +42,7 @@ def write_export(
 
     Args:
         out: the ONNX file.
-        loaded: the float model; its preprocessing and class names go into the file, where there is no class map; class
-            folders name the classes where neither does.
+        loaded: the float model; its preprocessing goes into the file.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
@@ -77,7 +75,7 @@ def write_export(
     def write(path: Path) -> None:
         model = pending.pop()
         inputs, start = (
-            check_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing),
+            check_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing),
             perf_counter(),
         )
         onnx.save(model, path)
@@ -111,7 +109,9 @@ def _failure(report: "VerifyReport") -> str:
     return ", ".join(found)
 
 
-def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort: str | None) -> "onnx.ModelProto":
+def _tied_model(
+    loaded: "LoadedModel", graph: "Graph", recipe: "ExportRecipe", min_ort: str | None
+) -> "onnx.ModelProto":
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     import onnx
 
@@ -119,41 +119,38 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort
     from mptq_export.load.features import FEATURES_KEY, features_text
 
     settings = recipe.settings
-    target = settings.get("target", "ort")
-    check_target(target, settings["weight_storage"], _widths(recipe))
+    target = settings.target or "ort"
+    check_target(target, settings.weight_storage, _widths(recipe))
     model = emit(
         graph,
         recipe,
-        input_type=settings["input"],
+        input_type=settings.input_type,
         metadata={},
         producer=__version__,
-        storage=settings["weight_storage"],
+        storage=settings.weight_storage,
     )
     metadata = {
         **loaded.preprocessing.to_metadata(),
         "mptq.arch": loaded.arch,
-        "mptq.bits": settings["bits"],
-        "mptq.method": settings["method"],
+        "mptq.bits": settings.bits,
+        "mptq.method": settings.method,
     }
     model = in_form(model, target)
     check_oldest(model, min_ort)
     metadata[OLDEST_KEY] = oldest_onnxruntime(model)
-    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
-    if "target" in settings:
+    metadata[PRECONDITIONS_KEY] = preconditions(settings.input_type)
+    if settings.target is not None:
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    own = loaded.class_names if len(loaded.class_names or ()) == graph[graph.output].shape.dims[-1] else None
-    sources = {MAP: settings.get("class_map"), CHECKPOINT: own, FOLDERS: settings.get("class_folders")}
-    origin = next((origin for origin, names in sources.items() if names), None)
-    if origin is not None:
-        metadata[NAMES_KEY] = json.dumps(sources[origin])
-        metadata[ORIGIN_KEY] = origin
-    if settings.get("exif") is True:
+    if settings.classes is not None:
+        metadata[NAMES_KEY] = json.dumps(settings.classes.names)
+        metadata[ORIGIN_KEY] = settings.classes.origin
+    if settings.calibration.exif:
         metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (
-        f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "
+        f"{loaded.arch}, {settings.bits} bits (weights/activations), method {settings.method}; written by "
         f"mptq-export {__version__}. The metadata says how to prepare an image; doc strings of nodes say what was "
         "decided for their layer. To check the file: mptq-verify FILE --recipe RECIPE"
     )
@@ -161,7 +158,7 @@ def _tied_model(loaded: "LoadedModel", graph: "Graph", recipe: "Recipe", min_ort
     return model
 
 
-def tie(model: "onnx.ModelProto", recipe: "Recipe") -> None:
+def tie(model: "onnx.ModelProto", recipe: "ExportRecipe") -> None:
     """Let a finished model and its recipe name each other: the recipe lists the model's parts, the model its hash."""
     from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
     from mptq_export.recipe.store import to_json

@@ -59,7 +59,7 @@ def test_the_file_is_exact_on_constant_images(
     model = Mlp(offset, *functions).eval().requires_grad_(False)
     x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1.5, 1.5)
     graph = prepare(capture(model, (3, 32, 32)), x[:2], (MEAN, STD))
-    graph, recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _layer: (8, bits), BEST, {}, {})
+    graph, recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _layer: (8, bits), BEST)
     made = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     assert check_tables(made) == 256 * len(functions)
     onnx.save(made, tmp_path / "m.onnx")

@@ -32,7 +32,7 @@ def emitted(width: int, bound: float) -> tuple[onnx.ModelProto, Floats, list[Cla
     """A file of one norm: whole float32 `stream` [rows, width] to `norm`."""
     stream = Node("input", "stream", (), Shape((1, width)))
     graph = Graph([stream, norm_of(width)], "norm")
-    emitter = Emitter(graph, Recipe({}, {}, {}, {}, {}, {"stream": EXPONENT}), "float32", "packed")
+    emitter = Emitter(graph, Recipe({}, {}, {}, {"stream": EXPONENT}), "float32", "packed")
     emitter._floats["stream", None] = Floats("stream", EXPONENT, bound, integer=True, flat=True)
     result = layer_norm.emit_floats(emitter, graph["norm"], 0)
     shape = [-1, width]

@@ -206,7 +206,7 @@ def test_a_gelu_step_that_is_finer_than_a_runtimes_error_is_refused():
 
 def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
     nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node("sigmoid", "act", ("input",), Shape((1, 4, 8)))]
-    made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
+    made = Recipe({"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
     assert refusal(Graph(nodes, "act"), made).startswith("act: a sigmoid is read where float values are needed")
 
 

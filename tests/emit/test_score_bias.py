@@ -44,7 +44,7 @@ def shifted(by: str) -> nn.Module:
 def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
     graph = prepare(capture(shifted(by), (3, 32, 32)), IMAGES[:2], (MEAN, STD))
     stats = collect(graph, [IMAGES.numpy()])
-    graph, recipe = build_recipe(graph, stats, IMAGES, lambda _layer: (8, 8), MINMAX, {"arch": "swin"}, {"bits": "8/8"})
+    graph, recipe = build_recipe(graph, stats, IMAGES, lambda _layer: (8, 8), MINMAX)
     model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     check_tables(model)
     path = folder / f"{by}.onnx"

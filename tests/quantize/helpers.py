@@ -59,7 +59,7 @@ class Digits:
     val: torch.Tensor
 
     def build(self, bits: tuple[int, int], method: Method) -> tuple[Graph, Recipe]:
-        return build_recipe(self.graph, self.stats, self.calib, lambda _name: bits, method, {}, {})
+        return build_recipe(self.graph, self.stats, self.calib, lambda _name: bits, method)
 
 
 @cache

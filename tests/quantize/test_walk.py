@@ -128,7 +128,7 @@ def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeyp
 
     x = images("vit", 8)
     stats = collect(graph, [x.numpy()])
-    build_recipe(graph, stats, x, lambda _name: (4, 4), BEST, {}, {}, tick)
+    build_recipe(graph, stats, x, lambda _name: (4, 4), BEST, tick)
     assert sorted(ticked) == sorted(graph.nodes)
     assert set(made[0].held.quantized) == {graph.output}
     assert max(held) < 8
@@ -138,11 +138,9 @@ def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeyp
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_image_is_enough_to_run(count: int, method: str):
     graph, x = prepared("vit"), images("vit", count)
-    result, made = build_recipe(
-        graph, collect(graph, [x.numpy()]), x, lambda _name: (4, 4), ALL[method], {"arch": "vit"}, {"bits": "4/4"}
-    )
+    result, made = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _name: (4, 4), ALL[method])
     assert_complete(result, made)
-    assert (made.model, made.settings, made.proof) == ({"arch": "vit"}, {"bits": "4/4"}, [])
+    assert made.proof == []
 
 
 def test_pixels_are_their_own_codes():

@@ -112,9 +112,7 @@ def main(
 
 def quantized_logits(calibrated: Calibrated, folder: ImageFolder, bits: tuple[int, int], method: Method) -> np.ndarray:
     """Logits of the model at one uniform width."""
-    graph, recipe = build_recipe(
-        calibrated.graph, calibrated.stats, calibrated.images, lambda _layer: bits, method, {}, {}
-    )
+    graph, recipe = build_recipe(calibrated.graph, calibrated.stats, calibrated.images, lambda _layer: bits, method)
     simulator = Simulator.of(graph, recipe, calibrated.images.device)
     return logits(replace(calibrated, graph=graph), folder, simulator)
 

@@ -12,7 +12,6 @@ than what a code or a scale is rounded by.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -61,8 +60,6 @@ def build_recipe(
     images: torch.Tensor,
     widths: Widths,
     method: Method,
-    model: dict[str, Any],
-    settings: dict[str, Any],
     tick: Tick | None = None,
     *,
     importance: dict[str, torch.Tensor] | None = None,
@@ -75,8 +72,6 @@ def build_recipe(
         images: float32 calibration inputs, all of them, on the same device.
         widths: bit-widths of every layer; what no matmul reads, and the pixels, stay at 8.
         method: which techniques are used.
-        model: identity of the model, stored in the recipe.
-        settings: how the export was asked for, stored in the recipe.
         tick: called after every node.
         importance: row weights of the layers where they are known already; None measures them.
 
@@ -88,7 +83,7 @@ def build_recipe(
     """
     importance = measured_importance(graph, images, method) if importance is None else importance
     builder = Builder(graph, widths, method, importance, grid_exponents(graph, stats))
-    return builder.graph_and_recipe(images, model, settings, tick or (lambda _node: None))
+    return builder.graph_and_recipe(images, tick or (lambda _node: None))
 
 
 def measured_importance(graph: Graph, images: torch.Tensor, method: Method) -> dict[str, torch.Tensor]:
@@ -135,9 +130,7 @@ class Builder:
         self.smoothing: dict[str, Smoothing] = {}
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
 
-    def graph_and_recipe(
-        self, images: torch.Tensor, model: dict[str, Any], settings: dict[str, Any], tick: Tick
-    ) -> tuple[Graph, Recipe]:
+    def graph_and_recipe(self, images: torch.Tensor, tick: Tick) -> tuple[Graph, Recipe]:
         """Run, and check that the transforms kept the function; arguments and errors as for `build_recipe`."""
         before = self.graph
         with torch.no_grad():
@@ -145,7 +138,7 @@ class Builder:
             probe = images[: max(BATCHES)].double()
             _assert_small("SQ-b with balanced attention", largest_change(self.graph, probe, evaluate(before, probe)))
         activations = self.simulator.activations
-        return self.graph, Recipe(model, settings, activations, self.weights, self.smoothing, self.exponents)
+        return self.graph, Recipe(activations, self.weights, self.smoothing, self.exponents)
 
     def run(self, images: torch.Tensor, tick: Tick) -> None:
         """Choose everything; `tick` is called after every node."""
