@@ -23,7 +23,7 @@ from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.tables.functions import TRANSCENDENTAL
 
 #: Element-wise ops of which functions are made; a product or sum alone is no function.
-_FUNCTIONS = {*TRANSCENDENTAL} | {"Clip"}
+_FUNCTIONS = frozenset({*TRANSCENDENTAL, "Clip"})
 _ARITHMETIC = frozenset({"Add", "Div", "Mul"})
 
 #: Fewer values than any vector holds.
