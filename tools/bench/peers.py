@@ -43,7 +43,7 @@ from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import tracked
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 from tools.bench.openvino_peers import openvino_peer, openvino_peers
 from tools.bench.peer import Peer, onnx_peer, stability
 from tools.bench.peer_tables import show
