@@ -30,7 +30,7 @@ from rich.progress import track
 from timm.models import list_models
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.batches import check_capture, probe_images
+from mptq_export.capture.compare_batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.run import capture
 from mptq_export.data.synthetic import dead_leaves

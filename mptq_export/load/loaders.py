@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mptq_export.load.inputs import InputOptions, check_options
-from mptq_export.load.loaded import LoadedModel, LoadOptions
+from mptq_export.load.inputs import InputOptions
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
+from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
 
 LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
@@ -35,6 +36,5 @@ def load_model(
         MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, options
             contradict each other, or the hub cannot be reached.
     """
-    source = Source(str(spec), LoadOptions(arch, model_kwargs or {}, trust, inputs or InputOptions()))
-    check_options(source.options.model_kwargs, source.options.inputs)
+    source = Source(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
     return next(loader for loader in LOADERS if loader.recognises(source)).load(source)

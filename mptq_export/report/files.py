@@ -180,7 +180,7 @@ def _kernels(
     if not onnx_path.is_file():
         missing.append(f"The kernel plan: {onnx_path.name} is not there.")
         return None, {}
-    from mptq_export.verify.kernel_plan import read_kernel_plan
+    from mptq_export.verify.kernels.plan import read_kernel_plan
 
     plan = read_kernel_plan(onnx_path)
     return kernels_of(plan), plan.op_counts

@@ -7,9 +7,13 @@ import torch
 from PIL import Image
 from tiny_models import KINDS, images, pixels, tiny
 
+from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.emit.float_onnx import write_float_onnx
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
+from mptq_export.load.request import ModelRequest
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path) -> Path:
     """The exact integer file of that checkpoint; its batch is free."""
     path = checkpoint.with_name("exact.onnx")
-    export_model(ExportRequest(str(checkpoint), path, count=4))
+    export_model(ExportRequest(ModelRequest(str(checkpoint)), Uniform(), Outputs(path), CalibrationRequest(count=4)))
     return path
 
 

@@ -10,7 +10,7 @@ import pytest
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.runtime_graph import open_runtime_graph
+from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from tools.bench.roofline import main, measure, single
 
 from .command import run

@@ -9,9 +9,9 @@ from batch_models import MIXING, SIZE, Flawed, RowsOfTokens, Tower
 from tiny_models import FAMILIES, KINDS, captured, images, tiny
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.batches import check_capture, largest_change, probe_images
+from mptq_export.capture.compare_batches import check_capture, largest_change, probe_images
+from mptq_export.capture.follow_images import image_digits
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.images import image_digits
 from mptq_export.capture.ops import Reshape, Slice
 from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from mptq_export.verify.session import open_session
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
@@ -16,6 +15,7 @@ from mptq_export.capture.ops import Input, Linear, Mul, Op, Outputs, Permute, Pr
 from mptq_export.emit.movement import move
 from mptq_export.emit.value import Value
 from mptq_export.emit.walker import Walker
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 
 

@@ -34,8 +34,8 @@ from mptq_export.bench.run import session_runner
 from mptq_export.cli.common import write_json
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.kernel_plan import kernel_plan
-from mptq_export.verify.runtime_graph import RuntimeGraph, open_runtime_graph
+from mptq_export.verify.kernels.plan import kernel_plan
+from mptq_export.verify.kernels.runtime_graph import RuntimeGraph, open_runtime_graph
 from tools.options import Parser, positive
 
 Arrays = dict[str, np.ndarray]

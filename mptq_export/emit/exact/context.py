@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from mptq_export.calibrate.sites import Site, sites
+from mptq_export.calibrate.sites import Operand, Site, sites
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Op, Pad
 from mptq_export.emit.exact.grid import has_exact_squares, snap
@@ -64,7 +64,7 @@ class Context(Walker):
         self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
         self.shifted: dict[str, str] = {}
 
-    def read_codes(self, node: Node, operand: str) -> Codes:
+    def read_codes(self, node: Node, operand: Operand) -> Codes:
         """The codes of one operand of `node`."""
         key = f"{node.name}.{operand}"
         quant = self.recipe.activations[key]

@@ -1,6 +1,7 @@
 """The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe.
 
-It belongs to the exact form: each claim is a reason why its bits are the same everywhere.
+It is the ledger of this form alone: each claim is a reason why the bits of this form are the same everywhere, and names
+what this form is made of (sums of squares, score codes, streams on a grid). Another form promises something else.
 """
 
 from enum import Enum

@@ -22,7 +22,17 @@ from mptq_export.capture.ops import (
     Softmax,
     ToPixels,
 )
-from mptq_export.emit.exact import activation, attention, depthwise, elementwise, layer_norm, leaves, linear, residual
+from mptq_export.emit.exact import (
+    activation,
+    attention,
+    depthwise,
+    elementwise,
+    layer_norm,
+    leaves,
+    linear,
+    patch_embed,
+    residual,
+)
 from mptq_export.emit.exact.context import CodesHandler, FloatsHandler, Tables
 from mptq_export.emit.exact.conversion import encode_floats
 
@@ -49,7 +59,7 @@ CODES: dict[type[Op], CodesHandler] = {
 FLOATS: dict[type[Op], FloatsHandler] = {
     Input: leaves.emit_input,
     Linear: linear.emit_floats,
-    PatchEmbed: linear.emit_floats,
+    PatchEmbed: patch_embed.emit_floats,
     Depthwise: depthwise.emit_floats,
     LayerNorm: layer_norm.emit_floats,
     Matmul: attention.emit_matmul_floats,

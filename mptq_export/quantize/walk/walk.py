@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mptq_export.capture.batches import BATCHES, largest_change
+from mptq_export.capture.compare_batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Weighted
@@ -37,7 +37,7 @@ Tick = Callable[[Node], None]
 
 
 class Walk:
-    """One walk. What chooses quantizers and codes, and what simulates the file, are parts that can be others.
+    """One walk. What chooses quantizers and codes, and what simulates the file, can be exchanged.
 
     Attributes:
         state: where it is.
@@ -133,7 +133,7 @@ class Walk:
         site = self.state.simulator.results.get(node.name)
         if site is not None:
             quant = quantize_site(self.state, site, value, self._activation_step)
-            value = overwrite(value, lambda part: fake_quantize(part, quant))
+            value = overwrite(value, lambda some: fake_quantize(some, quant))
         self.state.values.quantized[node.name] = value
         if isinstance(node.op, Weighted):
             del self.state.simulator.weights[node.name]  # nothing computes the layer again
