@@ -6,7 +6,6 @@ what was made before; a test that calls `capture`, `build_recipe` or `verify_mod
 """
 
 import hashlib
-import inspect
 import os
 import pickle
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import mptq_export.export.run  # noqa: F401 - all that exports
 from mptq_export.allocate.units import layers
-from mptq_export.capture import trace
-from mptq_export.capture.graph import Graph
-from mptq_export.load.infer import function_of
-from mptq_export.quantize.walk import walk
+from mptq_export.capture import run as tracing
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.load.timm.infer import function_of
+from mptq_export.quantize import build_recipe as quantizing
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify import compare
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.session import load_onnx
 
 
 class Memory:
@@ -81,36 +85,41 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
     def capture(model: nn.Module, input_size: tuple[int, int, int], maps: tuple[str, ...] = ()) -> Graph:
         weights = dict((*model.named_parameters(), *model.named_buffers()))
         key = digest("capture", function_of(model), weights, input_size, maps)
-        return memory.recall(key, lambda: trace_capture(model, input_size, maps))
+        return memory.recall(key, lambda: capture_anew(model, input_size, maps))
 
-    def build_recipe(*args: Any, **kwargs: Any) -> tuple[Graph, Recipe]:
-        given = inspect.signature(walk_build_recipe).bind(*args, **kwargs).arguments
-        told = {name: given.pop(name, None) for name in ("model", "settings", "tick")}
-        nodes = given["graph"]
-        widths = {node.name: given["widths"](node.name) for node in layers(nodes)}
-        key = digest("recipe", {**given, "widths": widths})
-        graph, recipe = memory.recall(key, lambda: walk_build_recipe(**given, model={}, settings={}))
-        for node in nodes:
-            if told["tick"]:
-                told["tick"](node)
-        return graph, replace(deepcopy(recipe), model=told["model"], settings=told["settings"])
+    def build_recipe(
+        calibrated: CalibratedGraph,
+        widths: WidthsOf,
+        method: Method,
+        *,
+        model: dict[str, Any],
+        settings: Any,
+        tick: Callable[[Node], None] = lambda _: None,
+    ) -> tuple[Graph, Recipe]:
+        asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
+        key = digest("recipe", calibrated, asked, method)
+        make = partial(build_recipe_anew, calibrated, widths, method, model={}, settings=settings)
+        graph, recipe = memory.recall(key, make)
+        for node in calibrated.graph:
+            tick(node)
+        return graph, replace(deepcopy(recipe), model=model, settings=settings)
 
     def verify_model(path: Path, inputs: Iterable[NDArray[Any]], **options: Any) -> VerifyReport:
         batches, model = list(inputs), load_onnx(path)
         if dict(vars(compare)) != plain:  # a test put something of its own there
-            return compare_verify_model(path, batches, **options)
+            return verify_model_anew(path, batches, **options)
         origin = check_contents(model)
         del model.metadata_props[:]
         model.doc_string = ""
         key = digest("check", model.SerializeToString(deterministic=True), batches, options)
-        report = memory.recall(key, lambda: compare_verify_model(path, batches, **options))
+        report = memory.recall(key, lambda: verify_model_anew(path, batches, **options))
         return replace(report, model=str(path), origin=origin)
 
-    trace_capture, walk_build_recipe, compare_verify_model = trace.capture, walk.build_recipe, compare.verify_model
+    capture_anew, build_recipe_anew, verify_model_anew = tracing.capture, quantizing.build_recipe, compare.verify_model
     with pytest.MonkeyPatch.context() as patch:
-        _put(patch, "mptq_export", trace_capture, capture)
-        _put(patch, "mptq_export", walk_build_recipe, build_recipe)
-        _put(patch, "mptq_export.verify.compare", compare_verify_model, verify_model)
+        _put(patch, "mptq_export", capture_anew, capture)
+        _put(patch, "mptq_export", build_recipe_anew, build_recipe)
+        _put(patch, "mptq_export.export", verify_model_anew, verify_model)
         plain = dict(vars(compare))
         yield memory
 

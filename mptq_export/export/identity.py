@@ -1,15 +1,14 @@
 """Which model a recipe belongs to."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 
 
-def identity_of(loaded: "LoadedModel") -> dict[str, Any]:
+def identity_of(loaded: LoadedModel) -> dict[str, Any]:
     """Architecture, arguments and weights of a model, as recipes store them."""
     return {
         "arch": loaded.arch,

@@ -4,22 +4,26 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from mptq_export.calibrate.sites import sites
+from mptq_export.capture import run as capturing
+from mptq_export.capture.compare_batches import check_capture
+from mptq_export.capture.evaluate import weight_matrix
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.load.inputs import option_of
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.quantize.activations.residual_grid import streams
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.schema import CALIBRATION_WARNINGS
+from mptq_export.recipe.schema import CALIBRATION_WARNINGS, Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
-
-if TYPE_CHECKING:
-    from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
-    from mptq_export.recipe.schema import Recipe
-
+from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+from mptq_export.transform.prepare import prepare
 
 _ADVICE = "give the model that the recipe was made for, restore the file, or export again"
 #: Values that a setting can have, where a stranger's could do harm.
@@ -31,7 +35,7 @@ _KNOWN: dict[str, tuple[object, ...]] = {
 }
 
 
-def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preprocessing: dict[str, str]) -> None:
+def check_model(path: Path, recipe: Recipe, identity: dict[str, Any], preprocessing: dict[str, str]) -> None:
     """Refuse a recipe of another model.
 
     Args:
@@ -67,8 +71,8 @@ def check_model(path: Path, recipe: "Recipe", identity: dict[str, Any], preproce
 
 
 def replay_settings(
-    path: Path, recipe: "Recipe", input_type: str | None, storage: str | None, target: str | None
-) -> "Recipe":
+    path: Path, recipe: Recipe, input_type: str | None, storage: str | None, target: str | None
+) -> Recipe:
     """The recipe with another input type, weight storage or target, where one is asked for.
 
     Raises:
@@ -107,7 +111,7 @@ def replay_settings(
     return replace(recipe, settings={**recipe.settings, **asked})
 
 
-def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: torch.Tensor) -> "Graph":
+def replay_graph(path: Path, recipe: Recipe, loaded: LoadedModel, probe: torch.Tensor) -> Graph:
     """The graph that the recipe was made for: captured, prepared and smoothed as it says.
 
     Args:
@@ -120,14 +124,9 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
     Raises:
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
-    from mptq_export.capture.batches import check_capture
-    from mptq_export.capture.trace import capture
-    from mptq_export.transform.fold_sq_b import smooth
-    from mptq_export.transform.prepare import prepare
-
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
-    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
@@ -137,18 +136,13 @@ def replay_graph(path: Path, recipe: "Recipe", loaded: "LoadedModel", probe: tor
     return graph.cast(torch.float32)
 
 
-def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
+def _check_layers(path: Path, recipe: Recipe, graph: Graph) -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
-    from mptq_export.calibrate.sites import sites
-    from mptq_export.capture.graph import WEIGHTED
-    from mptq_export.quantize.activations.residual_grid import streams
-    from mptq_export.transform.fold_sq_b import smoothed_readers
-
-    linears = [node.name for node in graph if node.op in WEIGHTED]
+    linears = [node.name for node in graph if isinstance(node.op, Weighted)]
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
-    norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
+    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
     _check_same(path, "smoothing", recipe.smoothing, norms)
 
 
@@ -162,8 +156,7 @@ def _check_same(path: Path, section: str, recipe: Iterable[str], graph: Iterable
         raise MptqError(f"{path}: {section} lacks {missing[0]}, which the model has; {_ADVICE}")
 
 
-def _check_shapes(path: Path, recipe: "Recipe", graph: "Graph") -> None:
-    from mptq_export.capture.evaluate import weight_matrix
+def _check_shapes(path: Path, recipe: Recipe, graph: Graph) -> None:
 
     for name, quant in recipe.weights.items():
         node = graph[name]

@@ -15,8 +15,8 @@ from tiny_models import KINDS, images, pixels, tiny
 
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe, recipe_writers
+from mptq_export.runtime.session import open_session
 from mptq_export.support.files import write_together
-from mptq_export.verify.session import open_session
 
 from .conftest import filled
 from .helpers import ARCH, FEW, KIND, KWARGS, run, save

@@ -8,8 +8,8 @@ from processes import Started
 from tiny_models import KINDS, tiny
 
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_recipe
-from mptq_export.verify.session import load_onnx
 
 from . import kill_at
 
