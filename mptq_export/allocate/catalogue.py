@@ -83,7 +83,7 @@ class _EveryWeight:
     def codes(self, state: WalkState, node: Node) -> WeightQuant:
         fitted = fit_weight(state, node)
         for bits in self._space.weight_widths(node.name):
-            self._catalogue.weights[node.name, bits] = self._step.rounded(state, node, fitted, bits)
+            self._catalogue.weights[node.name, bits] = self._step.round_weight(state, node, fitted, bits)
         return self._catalogue.weights[node.name, state.widths(node.name)[0]]
 
 

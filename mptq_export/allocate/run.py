@@ -14,12 +14,10 @@ from mptq_export.allocate.search import FoundWidths, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.method import METHODS, MethodName
 from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.support.errors import MptqError
-
-#: Called after every accepted step with the mean widths of weights and activations.
-Tick = Callable[[Step, float, float], None]
+from mptq_export.support.progress import SILENT, Bar, Progress
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Allocation:
 
     calibrated: Calibrated
     settings: MixedSettings
-    method: str
+    method: MethodName
     search: SearchResult
     found: FoundWidths
 
@@ -65,17 +63,13 @@ class Allocation:
         """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
         return self.search.front
 
-    def final_recipe(self, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+    def final_recipe(self) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
-
-        Args:
-            model: identity of the model, stored in the recipe.
-            settings: how the export was asked for, stored in the recipe.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        return self.search.problem.final_recipe(self.found.widths, model, settings)
+        return self.search.problem.final_recipe(self.found.widths)
 
 
 def allocate(
@@ -85,10 +79,10 @@ def allocate(
     widths: tuple[int, int] = (3, 8),
     tied: bool = False,
     pins: Mapping[str, tuple[int, int]] | None = None,
-    method: str = "best",
+    method: MethodName = "best",
     journal: str | Path | None = None,
     resume: bool = False,
-    tick: Tick | None = None,
+    progress: Progress = SILENT,
 ) -> list[Allocation]:
     """Search a width for every layer under a budget: Greedy MP, and an integer programme beside it.
 
@@ -102,7 +96,7 @@ def allocate(
         method: how layers are quantized: `best` or `paper`.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
         resume: go on from the journal.
-        tick: called after every accepted step.
+        progress: hears every accepted step.
 
     Returns:
         An allocation for every budget, in their order, for `export`.
@@ -119,22 +113,38 @@ def allocate(
         check_journal(Path(journal), resume=resume, force=False)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "search.jsonl" if journal is None else Path(journal)
-        return allocations(calibrated, settings, method, kept, resume=resume, tick=tick)
+        return allocations(calibrated, settings, method, kept, resume=resume, progress=progress)
 
 
 def allocations(
     calibrated: Calibrated,
     settings: MixedSettings,
-    method: str,
+    method: MethodName,
     journal: Path,
     *,
     resume: bool = False,
-    tick: Tick | None = None,
+    progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`allocate` with settings that were made already."""
     settings.check()
     if method not in METHODS:
         raise MptqError(f"method {method!r} is not known; choose one of {', '.join(METHODS)}")
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
-    result = search(AllocationProblem(graph, METHODS[method], settings), journal, resume=resume, tick=tick)
+    problem = AllocationProblem(graph, METHODS[method], settings)
+    with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings.widths[-1]))
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
+
+
+def _advancing(bar: Bar, widest: int) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step, from the widest width down."""
+    count, reached = 0, float(widest)
+
+    def advance(step: Step, weights: float, activations: float) -> None:
+        nonlocal count, reached
+        count += len(step.lowered)
+        before, reached = reached, max(weights, activations)
+        text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
+        bar.advance(before - reached, text)
+
+    return advance

@@ -1,37 +1,51 @@
 """Where the graph is quantized: one site for every operand that becomes an 8-bit code."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import (
     Activation,
-    Add,
-    Constant,
     Depthwise,
     Linear,
     Matmul,
-    Movement,
     Op,
     PatchEmbed,
     Softmax,
     Weighted,
 )
+from mptq_export.capture.score_path import score_path
 
-Kind = Literal["pixels", "linear", "activation", "scores", "attention", "matmul", "result"]
-"""What becomes codes: see `Site.kind`."""
+
+class SiteKind(StrEnum):
+    """What becomes codes."""
+
+    PIXELS = "pixels"
+    LINEAR = "linear"  # what a linear layer or a depthwise convolution reads
+    ACTIVATION = "activation"  # the argument of an activation function
+    SCORES = "scores"  # what a softmax reads
+    ATTENTION = "attention"  # what a softmax gives
+    MATMUL = "matmul"
+    RESULT = "result"  # of an activation function or a depthwise convolution, for readers that compute in float32
+
+    @property
+    def where_computed(self) -> bool:
+        """Whether a value becomes codes where it is computed, not where it is read."""
+        return self in (SiteKind.SCORES, SiteKind.RESULT)
+
 
 Operand = Literal["input", "a", "b", "output"]
 """Which value of a node: its one input, the first or second factor of a matmul, or its result."""
 
 _ReadsCodes = Weighted | Activation | Matmul
 
-_OPERANDS: dict[type[Op], dict[Operand, Kind]] = {
-    PatchEmbed: {"input": "pixels"},
-    Linear: {"input": "linear"},
-    Depthwise: {"input": "linear"},
-    Activation: {"input": "activation"},
-    Matmul: {"a": "matmul", "b": "matmul"},
+_OPERANDS: dict[type[Op], dict[Operand, SiteKind]] = {
+    PatchEmbed: {"input": SiteKind.PIXELS},
+    Linear: {"input": SiteKind.LINEAR},
+    Depthwise: {"input": SiteKind.LINEAR},
+    Activation: {"input": SiteKind.ACTIVATION},
+    Matmul: {"a": SiteKind.MATMUL, "b": SiteKind.MATMUL},
 }
 
 
@@ -43,15 +57,13 @@ class Site:
         key: `layer.operand` (an `Operand`), unique.
         node: the reader.
         value: name of the value that is quantized.
-        kind: `pixels`, `linear` (depthwise convolutions too), `activation` (its argument), `scores`, `attention`
-            (softmax codes), `matmul`, or `result` (of an activation function or a depthwise convolution, for readers
-            that compute in float32).
+        kind: what the value is to its reader.
     """
 
     key: str
     node: Node
     value: str
-    kind: Kind
+    kind: SiteKind
 
 
 def sites(graph: Graph) -> list[Site]:
@@ -59,16 +71,17 @@ def sites(graph: Graph) -> list[Site]:
     found: list[Site] = []
     for node in graph:
         if isinstance(node.op, Softmax):
-            found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, "scores"))
+            found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, SiteKind.SCORES))
             if not feeds_matmuls(graph, node):
-                found.append(Site(f"{node.name}.output", node, node.inputs[0], "attention"))
-        for (operand, kind), value in zip(_OPERANDS.get(type(node.op), {}).items(), node.inputs, strict=False):
+                found.append(Site(f"{node.name}.output", node, node.inputs[0], SiteKind.ATTENTION))
+        for (operand, reads), value in zip(_OPERANDS.get(type(node.op), {}).items(), node.inputs, strict=False):
             of_softmax = operand == "a" and feeds_matmuls(graph, graph[value])
-            found.append(Site(f"{node.name}.{operand}", node, value, "attention" if of_softmax else kind))
+            kind = SiteKind.ATTENTION if of_softmax else reads
+            found.append(Site(f"{node.name}.{operand}", node, value, kind))
         if (isinstance(node.op, Activation) and _has_float_readers(graph, node)) or (
             isinstance(node.op, Depthwise) and not _has_one_code_reader(graph, node)
         ):
-            found.append(Site(f"{node.name}.output", node, node.name, "result"))
+            found.append(Site(f"{node.name}.output", node, node.name, SiteKind.RESULT))
     return found
 
 
@@ -90,22 +103,3 @@ def _has_one_code_reader(graph: Graph, node: Node) -> bool:
     return len(readers) == 1 and all(
         isinstance(r.op, _ReadsCodes) and r.inputs.count(value) == 1 for r, value in readers
     )
-
-
-def score_path(graph: Graph, softmax: Node) -> tuple[Node, list[Node]]:
-    """What computes the scores that a softmax reads, and the steps between them (constant additions and movement).
-
-    That is a matmul, or what scales or mixes the scores of a matmul. Where something else reads it too (a softmax over
-    tokens reads a part of a layer's output), the scores are the softmax's own input.
-    """
-    steps: list[Node] = []
-    node = graph[softmax.inputs[0]]
-    while isinstance(node.op, Add | Movement):
-        live = [name for name in node.inputs if not isinstance(graph[name].op, Constant)]
-        if len(live) != 1:
-            break
-        steps.insert(0, node)
-        node = graph[live[0]]
-    if not isinstance(node.op, Matmul) and len(graph.consumers()[node.name]) > 1:
-        return graph[softmax.inputs[0]], []
-    return node, steps

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.evaluate import Compute
+from mptq_export.capture.follow_images import images_lead
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.images import images_lead
 from mptq_export.capture.ops import Constant, Input, Matmul, Weighted
 
 

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from mptq_export.kit.manifest import KIND, MANIFEST
 from mptq_export.support.errors import MptqError
+
+KIND = "mptq-export verification kit"
+MANIFEST = "manifest.json"
 
 
 def check_kit_folder(folder: Path, *, force: bool, outside: tuple[Path, ...] = ()) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from mptq_export import __version__
+from mptq_export.kit.folder import KIND, MANIFEST
 from mptq_export.kit.golden import Golden, GoldenRun
 
-KIND = "mptq-export verification kit"
-MANIFEST = "manifest.json"
 TABLE = "manifest.tsv"
 MODEL = "model.onnx"
 PROBES = "probes.bin"

@@ -8,24 +8,7 @@ from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.features import FeatureMap
-from mptq_export.load.inputs import InputOptions
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """How the user asked for a model to be read, beside its name.
-
-    Attributes:
-        arch: timm name, where one was given.
-        model_kwargs: arguments for `timm.create_model` that were given.
-        trust: whether the file may run code.
-        inputs: what was said of the input.
-    """
-
-    arch: str | None = None
-    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    trust: bool = False
-    inputs: InputOptions = field(default_factory=InputOptions)
+from mptq_export.load.request import ModelRequest
 
 
 @dataclass(frozen=True)
@@ -39,9 +22,8 @@ class LoadedModel:
         arch_source: where the name comes from, for people.
         preprocessing: how an image becomes its input.
         class_names: names of the logits, if known.
-        source: what the user named.
         notes: what was inferred, a sentence each, for people.
-        options: what else the user said.
+        asked: what the user said.
         features: the feature maps that it gives; empty where it gives logits (see `load.features`).
         warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
             in the report.
@@ -56,9 +38,8 @@ class LoadedModel:
     arch_source: str
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None
-    source: str
     notes: tuple[str, ...]
-    options: LoadOptions
+    asked: ModelRequest
     features: tuple[FeatureMap, ...] = ()
     warnings: tuple[str, ...] = ()
     weights: str = "given with the model"

@@ -6,20 +6,19 @@ from functools import cached_property
 from pathlib import Path
 
 from mptq_export.load.file.checkpoint import Checkpoint, read_checkpoint
-from mptq_export.load.loaded import LoadedModel, LoadOptions
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.request import ModelRequest
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the user named, and what else was said.
+    """What the user named.
 
     Attributes:
-        spec: path of a file or folder, or a name such as ``timm:NAME``.
-        options: how it shall be read.
+        asked: the name (a file, a folder, or such as ``timm:NAME``), and what else was said.
     """
 
-    spec: str
-    options: LoadOptions
+    asked: ModelRequest
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -28,7 +27,7 @@ class Source:
         Raises:
             MptqError: it is no checkpoint, or cannot be read.
         """
-        return read_checkpoint(Path(self.spec), trust=self.options.trust)
+        return read_checkpoint(Path(self.asked.name), trust=self.asked.trust)
 
 
 @dataclass(frozen=True)

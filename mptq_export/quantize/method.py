@@ -6,6 +6,9 @@ from typing import Literal
 SqBRanges = Literal["off", "range", "error"]
 """How SQ-b finds the range of every channel: not at all, by its min/max, or by the error."""
 
+MethodName = Literal["paper", "best"]
+"""A method that exports can use; see `METHODS`."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -60,4 +63,4 @@ BEST = Method(
     row_importance=True,
 )
 
-METHODS = {"paper": PAPER, "best": BEST}
+METHODS: dict[MethodName, Method] = {"paper": PAPER, "best": BEST}

@@ -1,6 +1,6 @@
 """Float and quantized model side by side on a few images: errors, channel ranges, histograms.
 
-The walk is that of `quantize.walk.walk`, with all quantizers known. Memory holds the values that are still to be read.
+The walk is that of `quantize/walk/`, with all quantizers known. Memory holds the values that are still to be read.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mptq_export.capture.ops import Add, Input, Matmul, Weighted
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
-from mptq_export.support.progress import Track
+from mptq_export.support.progress import Progress, tracked
 
 #: Images that are observed, spread over the calibration set.
 IMAGES = 8
@@ -49,14 +49,14 @@ def spread(images: torch.Tensor) -> torch.Tensor:
     return images[:: max(1, len(images) // IMAGES)][:IMAGES].cpu()
 
 
-def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) -> Observed:
+def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progress) -> Observed:
     """Run both models.
 
     Args:
         graph: prepared graph with the recipe's transforms, on the CPU.
         recipe: all quantizers.
         images: float32 inputs in the layout of the graph's input.
-        track: wraps an iterable with a progress bar: (items, label, total).
+        progress: hears how far it is.
     """
     found = Observed(len(images))
     simulator, floating = Simulator.of(graph, recipe), computed_in(images.dtype)
@@ -64,7 +64,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
     floats: dict[str, torch.Tensor] = {}
     values: dict[str, torch.Tensor] = {}
     with torch.no_grad():
-        for node in track(graph, "observing", len(graph.nodes)):
+        for node in tracked(graph, progress, "observing", len(graph.nodes)):
             if isinstance(node.op, Input):
                 floats[node.name] = values[node.name] = images
                 continue

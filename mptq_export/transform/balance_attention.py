@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Linear, Matmul, Movement, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.transform.channels import channel_numbers, constant_along
 
 #: Part of the mean diagonal that is added to a second moment, so that it can be inverted.

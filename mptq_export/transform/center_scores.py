@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Constant, Permute, Reshape, Roll, Slice, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.support.errors import MptqError
 
 #: Largest change of a softmax that rounding a constant to float32 again may explain.

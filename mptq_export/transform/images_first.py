@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import torch
 
+from mptq_export.capture.follow_images import ImageDigit, image_digits
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.images import ImageDigit, image_digits
 from mptq_export.capture.ops import Activation, Add, Constant, LayerNorm, Linear, Mul, Permute, Product, Reshape
 from mptq_export.transform.merge_movement import merge_movement
 

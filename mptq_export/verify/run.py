@@ -12,7 +12,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import exif_of
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import to_graph_input
-from mptq_export.support.progress import Track, untracked
+from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs.sets import InputSet, probe_sources
@@ -35,7 +35,7 @@ def verify(
     threads: int = 0,
     batch: int | None = None,
     allow_skipped: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> VerifyReport:
     """Compare onnxruntime with `kernels_ref` on every tensor of a file, and list the kernels that ran.
 
@@ -52,7 +52,7 @@ def verify(
         batch: inputs a batch, where the file leaves it free. All tensors of one are in memory, twice. None: some inputs
             alone and some by three, of which the outputs alone are compared where all tensors are too many.
         allow_skipped: go on where more than a tenth of the images cannot be read.
-        track: wraps an iterable with a progress bar.
+        progress: hears how far it is.
 
     Returns:
         The report; `passed` says whether no value differs, every matmul runs in integers, no result depends on the
@@ -71,7 +71,8 @@ def verify(
     tables = run_tables(document) if check_contents(document) is not None else None
     del document  # the weights of a large model
     most_bytes = MOST_BYTES if batch is None else inf
-    report = verify_model(path, track(inputs, "verifying", len(inputs)), threads=threads, most_bytes=most_bytes)
+    batches = tracked(inputs, progress, "verifying", len(inputs))
+    report = verify_model(path, batches, threads=threads, most_bytes=most_bytes)
     drawn = {kind: number for kind, number in inputs.drawn.items() if number}
     warnings, skipped = (folder.warnings, len(folder.skipped)) if folder is not None else ((), 0)
     seconds = perf_counter() - start

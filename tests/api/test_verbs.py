@@ -1,12 +1,16 @@
 """The verbs of the command line from Python: the same files, byte for byte, and the same refusals."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from captured import Captures
+import torch
 from cli.helpers import files, run, save
+from remembered import Memory
 
 from mptq_export import allocate, calibrate, export, load, verify
 from mptq_export.api import Calibrated, MptqError, MptqWarning
@@ -33,7 +37,7 @@ def both(work: Path) -> tuple[Path, Path]:
     return work / "api" / "m.onnx", work / "cli" / "m.onnx"
 
 
-def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
+def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, memory: Memory):
     ours, theirs = both(work)
     (work / "classes.txt").write_text("".join(f"name{i}\n" for i in range(7)))
     calibrated = calibrate(
@@ -41,7 +45,7 @@ def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path
     )
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
-    captures.clear()
+    memory.forget()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
     data = ("--calib", work / "calib", "--exif", "--allow-skipped", "--class-map", work / "classes.txt")
     assert run(work / "m.pt", *data, *line, "-o", theirs).exit_code == 0
@@ -55,7 +59,7 @@ def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path
     assert report.origin is not None and report.origin.weights == len(result.recipe.weights)
 
 
-def test_a_search_and_its_file(work: Path, captures: Captures):
+def test_a_search_and_its_file(work: Path, memory: Memory):
     ours, theirs = both(work)
     calibrated = calibrate(load(work / "m.pt"), work / "calib")
     (found,) = allocate(calibrated, "3", widths=(2, 4), pins={"head": (4, 4)})
@@ -64,11 +68,11 @@ def test_a_search_and_its_file(work: Path, captures: Captures):
     assert found.front[-1]["mean_weight_bits"] <= 3
     assert found.widths["head"] == (4, 4)
     result = export(found, ours)
-    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 3: mean ")
+    assert read_recipe(ours.with_suffix(".recipe.json")).settings.bits.startswith("mixed 3: mean ")
     assert {name: quant.bits for name, quant in result.recipe.weights.items()} == {
         name: found.widths[name][0] for name in result.recipe.weights
     }
-    captures.clear()
+    memory.forget()
     line = ("--mixed", "3", "--mixed-range", "2-4", "--pin", "head=4/4")
     assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
@@ -90,7 +94,7 @@ def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated
 def test_a_recipe_is_replayed_on_a_loaded_model(calibrated: Calibrated, tmp_path: Path):
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
     export(calibrated, first, bits=(6, 6))
-    export(load(calibrated.loaded.source), second, recipe=tmp_path / "a.recipe.json")
+    export(load(calibrated.loaded.asked.name), second, recipe=tmp_path / "a.recipe.json")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -102,20 +106,35 @@ def test_a_file_of_another_recipe_is_not_run(calibrated: Calibrated, tmp_path: P
     assert report.origin is not None and report.origin.problems
 
 
+class Counting:
+    """A progress that keeps totals, and how far every bar came."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.done: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, label: str, total: float) -> Iterator["Counting"]:
+        self.label, self.totals[label], self.done[label] = label, total, 0
+        yield self
+
+    def advance(self, amount: float = 1, text: str = "") -> None:
+        self.done[self.label] += amount
+
+
 def test_progress_is_told_to_who_asks(work: Path):
-    seen: list[tuple[str, int]] = []
-
-    def track(items: Any, label: str, total: int) -> Any:
-        seen.append((label, total))
-        return iter(items)
-
-    calibrated = calibrate(load(work / "m.pt"), work / "calib", track=track)
-    export(calibrated, work / "m.onnx", track=track)
-    verify(work / "m.onnx", count=2, track=track)
-    labels = dict(seen)
-    assert labels["calibrating"] == 1
-    assert labels["quantizing"] > 10
-    assert labels["verifying"] == 3
+    seen = Counting()
+    calibrated = calibrate(load(work / "m.pt"), work / "calib", progress=seen)
+    export(calibrated, work / "m.onnx", progress=seen)
+    verify(work / "m.onnx", count=2, progress=seen)
+    totals = dict(seen.totals)
+    assert totals["calibrating"] == 1
+    assert totals["quantizing"] > 10
+    assert totals["verifying"] == 3
+    assert seen.done == totals
+    seen = Counting()
+    allocate(calibrated, "3", widths=(2, 4), progress=seen)
+    assert 0 < seen.done["searching"] <= seen.totals["searching"] == 1
 
 
 @pytest.mark.parametrize(
@@ -134,6 +153,24 @@ def test_what_export_refuses(calibrated: Calibrated, tmp_path: Path, options: di
     with pytest.raises(MptqError, match=words):
         export(calibrated, tmp_path / "m.onnx", **options)
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "words"),
+    [
+        ("nope", {}, "--calib nope does not exist"),
+        (None, {"count": 0}, "--count 0 is no number of inputs"),
+        (None, {"class_map": "nope.txt"}, "nope.txt cannot be read"),
+        (None, {"device": "warp9"}, "--device warp9 cannot be used"),
+        (None, {"exif": True}, "--exif belongs to --calib"),
+    ],
+)
+def test_what_calibrate_refuses_before_it_looks_at_the_model(
+    calibrated: Calibrated, images: str | None, options: dict[str, Any], words: str
+):
+    unseen = replace(calibrated.loaded, model=torch.nn.Identity())
+    with pytest.raises(MptqError, match=words):
+        calibrate(unseen, images, **options)
 
 
 def test_a_loaded_model_is_not_exported_as_it_is(calibrated: Calibrated, tmp_path: Path):
@@ -187,11 +224,11 @@ def test_warnings_reach_who_does_not_look_at_the_result(work: Path):
     assert len(result.warnings) == 2
 
 
-def test_options_of_the_input_give_the_same_file(work: Path, captures: Captures):
+def test_options_of_the_input_give_the_same_file(work: Path, memory: Memory):
     ours, theirs = both(work)
     loaded = load(work / "m.pt", mean=0.3, std=(0.2, 0.3, 0.2), img_size=32, crop_pct=0.8, interpolation="bilinear")
     export(calibrate(loaded, work / "calib"), ours, method="paper")
-    captures.clear()
+    memory.forget()
     line = (
         "--mean",
         "0.3",

@@ -7,11 +7,12 @@ import pytest
 import torch
 from tiny_models import KINDS, images, prepared
 
-from mptq_export.calibrate.sites import score_path, sites
+from mptq_export.calibrate.sites import sites
 from mptq_export.calibrate.statistics import Range, collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import Activation, Input, Linear, Matmul, PatchEmbed, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.support.errors import MptqError
 
 

@@ -6,10 +6,10 @@ import torch
 from tiny_models import KINDS, captured, images, tiny
 from torch import nn
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Linear, Mul, PatchEmbed, Roll, Softmax
 from mptq_export.capture.run import capture
+from mptq_export.capture.score_path import score_path
 from mptq_export.support.errors import MptqError
 
 SIZE = (3, 16, 16)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mptq_export.capture import evaluate, images
+from mptq_export.capture import evaluate, follow_images
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Op, PatchEmbed, Slice, label
-from mptq_export.emit.exact import activation
+from mptq_export.emit import functions
 from mptq_export.quantize.certification.assumption import Certified, assumed
 
 COMPUTED = set(get_args(Op)) - {Input}
@@ -23,13 +23,13 @@ def test_every_op_has_a_float_meaning():
 
 
 def test_the_images_of_every_op_are_followed_in_one_way():
-    placed = set(get_args(images._Placed))
-    assert placed.isdisjoint(images._COMPUTED)
-    assert placed | set(images._COMPUTED) == COMPUTED
+    placed = set(get_args(follow_images._Placed))
+    assert placed.isdisjoint(follow_images._COMPUTED)
+    assert placed | set(follow_images._COMPUTED) == COMPUTED
 
 
 def test_every_function_is_known_in_onnx_and_in_the_assumption():
-    assert set(FUNCTIONS) == set(activation._ONNX) == set(NAMES)
+    assert set(FUNCTIONS) == set(functions._ONNX) == set(NAMES)
     for name in {name for part in get_args(Certified) for name in get_args(part)}:
         assert assumed(name).of_result >= 0
 

@@ -10,10 +10,10 @@ import onnx
 import pytest
 import timm
 import torch
-from captured import Captures
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
+from remembered import Memory
 from tiny_models import KINDS, images, pixels, size, tiny
 
 from mptq_export.capture.blocks import split_blocks, trunk
@@ -22,8 +22,9 @@ from mptq_export.capture.evaluate import evaluate as evaluate_graph
 from mptq_export.capture.run import capture
 from mptq_export.cli import eval as evaluation
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.load.loaded import LoadedModel, LoadOptions
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_model
+from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.recipe.store import read_recipe
 from mptq_export.runtime.session import open_session
@@ -94,7 +95,7 @@ def test_the_maps_are_timms_and_the_file_is_exact(tmp_path: Path, kind: str, tex
     assert {name: each.values for name, each in report.outputs.items()} == dict(
         zip(names, (got.size for got in found), strict=True)
     )
-    assert read_recipe(tmp_path / "m.mptq.recipe.json").settings["features"] == indices
+    assert read_recipe(tmp_path / "m.mptq.recipe.json").settings.features == tuple(indices)
 
 
 def test_a_map_of_the_residual_is_whole_steps_of_its_grid(tmp_path: Path):
@@ -107,10 +108,10 @@ def test_a_map_of_the_residual_is_whole_steps_of_its_grid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
-def test_a_replay_gives_the_same_bytes(tmp_path: Path, captures: Captures, kind: str):
+def test_a_replay_gives_the_same_bytes(tmp_path: Path, memory: Memory, kind: str):
     model = save(tmp_path / "m.pt", kind)
     assert run(model, "--features", "--count", 4, "--bits", "4/6").exit_code == 0
-    captures.clear()
+    memory.forget()
     result = run(model, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "again.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     for suffix in ("onnx", "recipe.json", "recipe.safetensors"):
@@ -148,7 +149,7 @@ def test_a_search_of_widths_goes_by_the_error_of_the_maps(tmp_path: Path, kind: 
 
 
 def test_learned_rounding_sees_every_block_of_a_backbone():
-    loaded = LoadedModel(tiny("vit"), "vit", {}, "", PREPROCESSING, None, "", (), LoadOptions())
+    loaded = LoadedModel(tiny("vit"), "vit", {}, "", PREPROCESSING, None, (), ModelRequest(""))
     backbone = as_backbone(loaded, (0, 1))
     graph = prepare(capture(backbone.model, size("vit"), backbone.maps), images("vit", 2))
     x = images("vit", 2)
@@ -223,7 +224,9 @@ def test_a_recipe_names_its_maps(work: Path, refused: Callable[..., str]):
     content = json.loads(recipe.read_text())
     for features in (["0"], [True], {"0": 1}, [-1]):
         recipe.write_text(json.dumps({**content, "settings": {**content["settings"], "features": features}}))
-        refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("features are no list",))
+        refused(
+            work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("settings", "features", "restore the file")
+        )
     recipe.write_text(json.dumps({**content, "settings": {**content["settings"], "features": [1]}}))
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("recipe of another model",))
 

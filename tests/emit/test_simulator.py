@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tiny_models import KINDS, images, quantized
 
 from kernels_ref import Interpreter
+from mptq_export.calibrate.sites import Operand
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.emit.exact.context import Context
@@ -32,7 +33,7 @@ class Recorder(Context):
         super().__init__(graph, made, TABLES, input_type="float32")
         self.tensors: dict[str, tuple[str, list[int]]] = {}
 
-    def read_codes(self, node: Node, operand: str) -> Codes:
+    def read_codes(self, node: Node, operand: Operand) -> Codes:
         found = super().read_codes(node, operand)
         shape = self.graph[node.inputs[operand == "b"]].shape
         self.tensors[f"{node.name}.{operand}"] = self.onnx.unshaped(found.tensor), shape.dynamic()

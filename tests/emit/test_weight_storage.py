@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.exact.weight_storage import _NODES, STORAGES, pack_bits, store_packed
+from mptq_export.emit.exact.weight_storage import MOST_NODES, STORAGES, pack_bits, store_packed
 from mptq_export.runtime.session import open_session
 
 
@@ -45,7 +45,7 @@ def test_packed_codes_come_back_and_take_their_bits(tmp_path: Path, bits: int, s
 @pytest.mark.parametrize("shape", [(256, 384), (257, 383)])
 def test_few_nodes_unpack_and_none_makes_a_shape_of_its_values(bits: int, shape: tuple[int, int]):
     model, _ = stored(codes_of(bits, shape), bits)
-    assert len(model.graph.node) - 1 <= _NODES[bits]
+    assert len(model.graph.node) - 1 <= MOST_NODES[bits]
     # A 1-D value would be taken for a shape by shape inference, which needs 100 bytes an element.
     assert all(len(value.type.tensor_type.shape.dim) > 1 for value in model.graph.value_info)
 

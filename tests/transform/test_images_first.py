@@ -6,9 +6,9 @@ from batch_models import SIZE, RowsOfTokens, Tower
 from tiny_models import FAMILIES, KINDS, captured, images
 from torch import nn
 
-from mptq_export.capture.batches import largest_change
 from mptq_export.capture.blocks import split_blocks
-from mptq_export.capture.images import ImageDigit, image_digits, images_lead
+from mptq_export.capture.compare_batches import largest_change
+from mptq_export.capture.follow_images import ImageDigit, image_digits, images_lead
 from mptq_export.capture.ops import Activation, LayerNorm, Weighted
 from mptq_export.capture.run import capture
 from mptq_export.transform.images_first import images_first

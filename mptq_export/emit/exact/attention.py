@@ -8,9 +8,10 @@ with V is divided by it after the integer matmul, so every row has its own scale
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import feeds_matmuls, score_path
+from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Matmul, Movement
+from mptq_export.capture.score_path import score_path
 from mptq_export.emit.builder import INT8
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode
@@ -142,7 +143,8 @@ def _scores(context: Context, node: Node, quant: ActivationQuant) -> str:
         x = context.unflatten(context.read_floats(node.name, 0), node.name)
         name = f"{node.name}.codes"
         return encode(onnx, x.tensor, quant, name, step=quant.scale, flat=False, fused=False).tensor
-    q, k = (context.unflatten(context.read_codes(node, key), node.inputs[i]) for i, key in enumerate("ab"))
+    q = context.unflatten(context.read_codes(node, "a"), node.inputs[0])
+    k = context.unflatten(context.read_codes(node, "b"), node.inputs[1])
     _prove_matmul(context, node, context.graph[node.inputs[1]].shape.dims[-2])
     left = onnx.dequantize(q.tensor, q.scale, q.zero_point, f"{node.name}.q")
     right = _dequantize_right(context, node, k, name="k", scale=k.scale, left_high=q.high)

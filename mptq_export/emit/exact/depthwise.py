@@ -10,8 +10,8 @@ from mptq_export.capture.graph import NCHW, NHWC, Node
 from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import decode_result, encode, encode_floats, result_is_quantized
-from mptq_export.emit.exact.linear import integer_operands
 from mptq_export.emit.exact.values import Codes, Floats
+from mptq_export.emit.exact.weighted import integer_operands
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.errors import MptqError
 

@@ -1,13 +1,14 @@
 """The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe.
 
-It belongs to the exact form: each claim is a reason why its bits are the same everywhere.
+It is the ledger of this form alone: each claim is a reason why the bits of this form are the same everywhere, and names
+what this form is made of (sums of squares, score codes, streams on a grid). Another form promises something else.
 """
 
 from enum import Enum
 
 from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.quantize.certification.certify import Results
-from mptq_export.recipe.schema import ActivationQuant, Claim
+from mptq_export.recipe.schema import ActivationQuant, Claim, Relation
 from mptq_export.support.errors import MptqError
 
 INT32 = float(2**31 - 1)
@@ -37,7 +38,7 @@ class Quantity(Enum):
     MARGIN = ("{} margin in steps", "at least")
     ASSUMED_ERROR = ("assumed error of {} over the distance to a boundary", "at most")
 
-    def __init__(self, text: str, relation: str) -> None:
+    def __init__(self, text: str, relation: Relation) -> None:
         self.text = text
         self.relation = relation
 

@@ -22,7 +22,17 @@ from mptq_export.capture.ops import (
     Softmax,
     ToPixels,
 )
-from mptq_export.emit.exact import activation, attention, depthwise, elementwise, layer_norm, leaves, linear, residual
+from mptq_export.emit.exact import (
+    activation,
+    attention,
+    depthwise,
+    elementwise,
+    layer_norm,
+    leaves,
+    linear,
+    patch_embed,
+    residual,
+)
 from mptq_export.emit.exact.context import CodesHandler, FloatsHandler, Tables
 from mptq_export.emit.exact.conversion import encode_floats
 
@@ -49,7 +59,7 @@ CODES: dict[type[Op], CodesHandler] = {
 FLOATS: dict[type[Op], FloatsHandler] = {
     Input: leaves.emit_input,
     Linear: linear.emit_floats,
-    PatchEmbed: linear.emit_floats,
+    PatchEmbed: patch_embed.emit_floats,
     Depthwise: depthwise.emit_floats,
     LayerNorm: layer_norm.emit_floats,
     Matmul: attention.emit_matmul_floats,
@@ -67,7 +77,7 @@ FLOATS: dict[type[Op], FloatsHandler] = {
 
 TABLES = Tables(CODES, FLOATS)
 
-#: Ops that no handler reads as codes: pixels are read by their patch embedding, `outputs` by the walker.
+#: Ops that no handler reads as codes: pixels are read by their patch embedding, `outputs` by the emission.
 NEVER_CODES: frozenset[type[Op]] = frozenset({ToPixels, Outputs})
 
 #: Ops that no handler reads as floats: those, and constants, which are codes or part of the op that adds them.

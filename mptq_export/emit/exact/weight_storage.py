@@ -21,10 +21,10 @@ from mptq_export.emit.builder import INT8, UINT8, OnnxBuilder
 _FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2,), 7: (2, 1)}
 
 #: Bytes that one unpacking node takes in the file, names included.
-_NODE_BYTES = 160
+NODE_BYTES = 160
 
 #: Most nodes that unpack a weight: a small weight is smaller without them.
-_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
+MOST_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
 
 #: Values while they are unpacked: a row for every value of a byte of 1-bit fields, pairs of rows for 2-bit fields.
 _ROWS = (4, 2, -1)
@@ -40,7 +40,7 @@ def store_int8(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], _bits: 
 
 
 def store_packed(
-    builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, *, node_bytes: int = _NODE_BYTES
+    builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, *, node_bytes: int = NODE_BYTES
 ) -> str:
     """Weight codes at their own width, where that makes the file smaller.
 
@@ -54,7 +54,7 @@ def store_packed(
     Returns:
         Name of an int8 tensor of the same shape.
     """
-    if bits == 8 or codes.size * (8 - bits) // 8 < node_bytes * _NODES[bits]:
+    if bits == 8 or codes.size * (8 - bits) // 8 < node_bytes * MOST_NODES[bits]:
         return store_int8(builder, name, codes, bits)
     if bits == 4:
         return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)

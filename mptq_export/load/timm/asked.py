@@ -14,7 +14,7 @@ import timm
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.file.model_kwargs import check_model_kwargs
 from mptq_export.load.file.train_args import SOURCE as ARGS
-from mptq_export.load.inputs import PARTS, InputOptions, check_options, option_of, plain, shown
+from mptq_export.load.inputs import PARTS, InputOptions, option_of, plain, shown
 from mptq_export.load.timm.fit import Hint
 from mptq_export.load.timm.preprocess import Stated
 
@@ -63,7 +63,6 @@ def asked_of(
     Raises:
         MptqError: two options contradict each other, or the checkpoint says what no model has.
     """
-    check_options(model_kwargs, inputs)
     args, path = checkpoint.args, checkpoint.path
     trained = {name: value for name, value in args.model_kwargs.items() if name not in model_kwargs}
     check_model_kwargs(path, trained, len(checkpoint.state_dict), "args")

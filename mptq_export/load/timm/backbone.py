@@ -38,7 +38,8 @@ def as_backbone(loaded: LoadedModel, indices: tuple[int, ...]) -> LoadedModel:
     prune(list(chosen), prune_norm=True, prune_head=True)
     give: Any = functools.partial(forward, indices=list(chosen), norm=False, output_fmt="NCHW", intermediates_only=True)
     model.forward = give
-    return replace(loaded, model=model, features=maps, class_names=None)
+    asked = replace(loaded.asked, features=indices)
+    return replace(loaded, model=model, features=maps, class_names=None, asked=asked)
 
 
 def _chosen(known: list[Any], indices: tuple[int, ...]) -> list[int]:

@@ -45,13 +45,13 @@ def loaded_from(built: Built, source: Source) -> LoadedModel:
     Raises:
         MptqError: the user wants another size than it was built for.
     """
-    model, options = built.model, source.options
+    model, options = built.model, source.asked
     given, asked = options.inputs.given(), options.inputs.img_size
     stated = (Stated(OPTION, {part: given[part] for part in PARTS if part in given}), *built.stated)
     resolved = resolve_input(model, stated, built.default, built.model_kwargs, asked, confirmed=True)
     own = resolve_input(model, stated, built.default, built.model_kwargs, confirmed=True).preprocessing.input_size[1:]
     if asked is not None and asked != own and getattr(model, "patch_embed", None) is not None:
-        raise MptqError(f"{source.spec} is built for {own[0]}x{own[1]}; leave --img-size out, or pass --arch")
+        raise MptqError(f"{source.asked.name} is built for {own[0]}x{own[1]}; leave --img-size out, or pass --arch")
     own_names = class_names_of(config_of(model).get("label_names"))
     names, warnings = fitting_names(built.class_names or own_names, model)
     sources = {part: option_of(part) if part in given else built.default for part in ("img_size", "in_chans")}
@@ -62,9 +62,8 @@ def loaded_from(built: Built, source: Source) -> LoadedModel:
         arch_source=built.found_in,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        source=source.spec,
         notes=resolved.notes,
-        options=options,
+        asked=source.asked,
         warnings=warnings,
         weights=built.found_in,
         input_sources={**sources, **resolved.sources},

@@ -22,7 +22,7 @@ def load_pretrained(source: Source) -> LoadedModel:
     Raises:
         MptqError: timm has no such weights, the hub cannot be reached, or the options do not fit.
     """
-    spec, options = source.spec, source.options
+    spec, options = source.asked.name, source.asked
     name = check_name(spec.removeprefix(HUB))
     if options.arch not in (None, name):
         raise MptqError(f"{spec} names its architecture; leave --arch {options.arch} out")
@@ -54,4 +54,4 @@ def _unlike(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {part: given[part] for part in asked if part in given and given[part] != own[part]}
 
 
-LOADER = Loader("pretrained weights of timm's hub", lambda source: source.spec.startswith(HUB), load_pretrained)
+LOADER = Loader("pretrained weights of timm's hub", lambda source: source.asked.name.startswith(HUB), load_pretrained)

@@ -16,12 +16,12 @@ def load_module(source: Source) -> LoadedModel:
     Raises:
         MptqError: the user wants it built otherwise.
     """
-    checkpoint, options = source.checkpoint, source.options
+    checkpoint, options = source.checkpoint, source.asked
     module = checkpoint.module
     assert module is not None
     if options.model_kwargs or options.inputs.in_chans is not None:
         named = "--model-kwargs" if options.model_kwargs else "--in-chans"
-        raise MptqError(f"{source.spec} is a pickled module, built already; leave {named} out or pass --arch")
+        raise MptqError(f"{source.asked.name} is a pickled module, built already; leave {named} out or pass --arch")
     asked = asked_of(checkpoint, {}, options.inputs)
     name = checkpoint.arch or type(module).__name__
     default = f"the configuration in the module {name}" if config_of(module) else "timm's general default"
@@ -45,7 +45,7 @@ def load_module(source: Source) -> LoadedModel:
 
 def _is_module(source: Source) -> bool:
     """A module that the user wants as another architecture is but its tensors."""
-    return source.options.arch is None and source.checkpoint.module is not None
+    return source.asked.arch is None and source.checkpoint.module is not None
 
 
 LOADER = Loader("a pickled module", _is_module, load_module)

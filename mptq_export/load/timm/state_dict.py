@@ -29,7 +29,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     Raises:
         MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
     """
-    checkpoint, options = source.checkpoint, source.options
+    checkpoint, options = source.checkpoint, source.asked
     asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch)
     architecture = resolve_architecture(
         checkpoint, arch=options.arch, model_kwargs=asked.model_kwargs, hints=asked.hints, stated=asked.overrides
@@ -55,9 +55,8 @@ def load_state_dict(source: Source) -> LoadedModel:
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        source=source.spec,
         notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
-        options=options,
+        asked=source.asked,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
         class_map=class_map_of(checkpoint),
@@ -72,7 +71,7 @@ def _shape_sources(fitted: Fit, asked: Asked, source: Source, arch: str) -> dict
         said = fitted.sources.get(part, unconfirmed(_default_of(arch)))
         if part in asked.model_kwargs:
             said = KWARGS if part in source.checkpoint.model_kwargs else ARGS
-            said = "--model-kwargs" if part in source.options.model_kwargs else said
+            said = "--model-kwargs" if part in source.asked.model_kwargs else said
         found[part] = said
     return found
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Constant
+from mptq_export.capture.score_path import score_path
 
 Codes = NDArray[np.float32]
 
@@ -54,18 +54,18 @@ class ScoreConstants:
         Returns:
             Whole numbers as float32, in the shapes of the constants, by the names of the additions.
         """
-        whole = {name: np.rint(value / scale) for name, value in self.values.items()}
+        rounded = {name: np.rint(value / scale) for name, value in self.values.items()}
         silent = math.ceil(math.log(levels * 4) / scale)  # exp(-silent * scale) * levels <= 1/4
-        lowest = -(255.0 + silent + self._depth(whole))
-        return {name: np.maximum(codes, lowest).astype(np.float32) for name, codes in whole.items()}
+        lowest = -(255.0 + silent + self._depth(rounded))
+        return {name: np.maximum(codes, lowest).astype(np.float32) for name, codes in rounded.items()}
 
-    def _depth(self, whole: dict[str, NDArray[np.float64]]) -> float:
+    def _depth(self, rounded: dict[str, NDArray[np.float64]]) -> float:
         """How far below 0 the largest element of a row can be when all constants are added up, in codes."""
-        if not whole:
+        if not rounded:
             return 0.0
         total = torch.zeros(self.shape, dtype=torch.float64)
         for step in self.steps:
-            total = total + torch.from_numpy(whole[step.name]) if isinstance(step.op, Add) else compute(step, [total])
+            total = total + torch.from_numpy(rounded[step.name]) if isinstance(step.op, Add) else compute(step, [total])
         best = total.amax(-1)
         return max(0.0, -float(best[best.isfinite()].min())) if best.isfinite().any() else 0.0
 

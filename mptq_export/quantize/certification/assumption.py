@@ -1,8 +1,8 @@
 """What is assumed of a runtime: how far its Exp, Gelu or Sigmoid may be from the true function.
 
-No runtime rounds these functions correctly. Their errors are those of float32 polynomials: a part of the result, and a
-part of the argument, because Gelu is `x (1 + erf)` and a sum near 0 has the error of its terms. So a result that is all
-but 0 can be wrong by many times itself. `tools/crosscheck/functions.py` measures the errors of a runtime;
+No runtime rounds these functions correctly. Their errors are those of float32 polynomials: a share of the result, and a
+share of the argument, because Gelu is `x (1 + erf)` and a sum near 0 has the error of its terms. So a result that is
+all but 0 can be wrong by many times itself. `tools/crosscheck/functions.py` measures the errors of a runtime;
 docs/design.md has the table, in which every one is below a quarter of what is assumed here.
 """
 
@@ -27,7 +27,7 @@ _USUAL = Deviation(2.0**-20, 2.0**-20)
 Certified = Function | Literal["exp", "erf"]
 """A function whose results become codes: an activation function, the Exp of a softmax, or a Gelu's Erf by itself."""
 
-#: Exp is a power of two times a polynomial near 1: its error is a part of the result alone. Gelu's erf is good to the
+#: Exp is a power of two times a polynomial near 1: its error is a share of the result alone. Gelu's erf is good to the
 #: last bits everywhere.
 _ASSUMED: dict[Certified, Deviation] = {
     "exp": Deviation(2.0**-20, 0.0),
@@ -45,7 +45,7 @@ _ASSUMED: dict[Certified, Deviation] = {
 #: Where results leave the normal numbers of float32, some runtimes give 0.
 _TINY = 2.0**-120
 
-#: QuantizeLinear divides in float32: part of a quotient that is rounded away, at most.
+#: QuantizeLinear divides in float32: share of a quotient that is rounded away, at most.
 DIVISION = 2.0**-23
 
 
@@ -64,5 +64,5 @@ def largest_error(
         argument: float64, any shape.
         result: the function of the arguments, same shape.
     """
-    part = assumed(function)
-    return (part.of_result + DIVISION) * np.abs(result) + part.of_argument * np.abs(argument) + _TINY
+    deviation = assumed(function)
+    return (deviation.of_result + DIVISION) * np.abs(result) + deviation.of_argument * np.abs(argument) + _TINY

@@ -60,7 +60,7 @@ class Results:
         return region_margin(self.exact / quant.scale, quant)
 
     def exposure(self, quant: ActivationQuant) -> float:
-        """The largest part of the distance to a rounding boundary that a runtime's error may take up."""
+        """The largest share of the distance to a rounding boundary that a runtime's error may take up."""
         steps, error = self.exact / quant.scale, self.error / quant.scale
         with np.errstate(divide="ignore"):
             return max(float((error / unit / apart).max()) for unit, apart in _distances(steps, quant))

@@ -43,7 +43,7 @@ def hessian_draw(graph: Graph, output: torch.Tensor, generator: torch.Generator)
         scaled = probability.sqrt() * noise
         return scaled - probability * scaled.sum(-1, keepdim=True)
     maps = graph.parts(output)
-    draws = [part * (2 / (len(maps) * _square(x))).sqrt() for x, part in zip(maps, graph.parts(noise), strict=True)]
+    draws = [z * (2 / (len(maps) * _square(x))).sqrt() for x, z in zip(maps, graph.parts(noise), strict=True)]
     return torch.cat(draws, 1)
 
 

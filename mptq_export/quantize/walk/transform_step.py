@@ -37,7 +37,7 @@ def fold_sq_b_of(state: WalkState, norm: Node) -> Smoothing | None:
     choice = choose_sq_b(value, weight, state.widths(readers[0].name), state.method, state.importance.get(direct))
     rows = draw_rows(value).double()
     state.graph = smooth(state.graph, norm, choice)
-    shift, scale = (torch.from_numpy(part).to(rows) for part in (choice.shift, choice.scale))
+    shift, scale = (torch.from_numpy(numbers).to(rows) for numbers in (choice.shift, choice.scale))
     for reader in readers:
         expected = _FLOAT64(reader, [rows])
         assert_same(f"SQ-b at {norm.name}", _FLOAT64(state.graph[reader.name], [(rows - shift) / scale]), expected)

@@ -10,11 +10,10 @@ far less than what a code or a scale is rounded by.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from mptq_export.capture.batches import BATCHES, largest_change
+from mptq_export.capture.compare_batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Weighted
@@ -37,7 +36,7 @@ Tick = Callable[[Node], None]
 
 
 class Walk:
-    """One walk. What chooses quantizers and codes, and what simulates the file, are parts that can be others.
+    """One walk. What chooses quantizers and codes, and what simulates the file, can be exchanged.
 
     Attributes:
         state: where it is.
@@ -76,7 +75,7 @@ class Walk:
         self.weights: dict[str, WeightQuant] = {}
         self.sq_b: dict[str, Smoothing] = {}
 
-    def recipe(self, model: dict[str, Any], settings: dict[str, Any], tick: Tick | None = None) -> tuple[Graph, Recipe]:
+    def recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
         self.run(tick)
         graph, activations = self.state.graph, self.state.simulator.activations
@@ -84,7 +83,7 @@ class Walk:
         with torch.no_grad():
             change = largest_change(graph, probe, evaluate(self._calibrated.graph, probe))
         assert_small("SQ-b with balanced attention", change)
-        return graph, Recipe(model, settings, activations, self.weights, self.sq_b, self._exponents)
+        return graph, Recipe(activations, self.weights, self.sq_b, self._exponents)
 
     def run(self, tick: Tick | None = None) -> None:
         """Choose everything.
@@ -120,7 +119,7 @@ class Walk:
     def _quantize_operands(self, node: Node) -> None:
         """What a node reads as codes. Scores and results are sites of what is computed: `_simulate` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
-            if site.kind not in ("scores", "result"):
+            if not site.kind.where_computed:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
 
     def _quantize_weight(self, node: Node) -> None:
@@ -133,7 +132,7 @@ class Walk:
         site = self.state.simulator.results.get(node.name)
         if site is not None:
             quant = quantize_site(self.state, site, value, self._activation_step)
-            value = overwrite(value, lambda part: fake_quantize(part, quant))
+            value = overwrite(value, lambda some: fake_quantize(some, quant))
         self.state.values.quantized[node.name] = value
         if isinstance(node.op, Weighted):
             del self.state.simulator.weights[node.name]  # nothing computes the layer again

@@ -61,9 +61,9 @@ class FittedCodes:
 
     def codes(self, state: WalkState, node: Node) -> WeightQuant:
         """As the protocol says."""
-        return self.rounded(state, node, fit_weight(state, node), state.widths(node.name)[0])
+        return self.round_weight(state, node, fit_weight(state, node), state.widths(node.name)[0])
 
-    def rounded(self, state: WalkState, node: Node, fitted: FittedWeight, bits: int) -> WeightQuant:
+    def round_weight(self, state: WalkState, node: Node, fitted: FittedWeight, bits: int) -> WeightQuant:
         """The codes and the bias of a fitted weight at a width.
 
         Args:

@@ -43,10 +43,10 @@ class _StraightThrough(Simulator):
         smooth = (x / quant.scale).clamp(quant.low - quant.zero_point, quant.high - quant.zero_point)
         return smooth + (super().steps(x.detach(), quant) - smooth).detach()
 
-    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: Function) -> torch.Tensor:
-        return FUNCTIONS[function].compute(self.quantized(x, quant))
+    def apply_activation(self, x: torch.Tensor, quant: ActivationQuant, function: Function) -> torch.Tensor:
+        return FUNCTIONS[function].compute(self.fake_quantize(x, quant))
 
-    def rounded(self, x: torch.Tensor) -> torch.Tensor:
+    def round(self, x: torch.Tensor) -> torch.Tensor:
         return x + (x.round() - x).detach()
 
 
@@ -127,7 +127,7 @@ class _BlockFit:
             for name, quant in weights.items():
                 span = CodeRange.of(quant.bits)
                 inside = codes[name].clamp(span.low, span.high)
-                simulator.weights[name] = (simulator.rounded(inside), scales[name], biases[name])
+                simulator.weights[name] = (simulator.round(inside), scales[name], biases[name])
 
         def held_out_error() -> float:
             with torch.no_grad():

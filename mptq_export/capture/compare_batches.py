@@ -10,8 +10,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.follow_images import check_images
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.images import check_images
 from mptq_export.capture.run import own
 from mptq_export.support.errors import MptqError
 
