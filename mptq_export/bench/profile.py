@@ -10,7 +10,7 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mptq_export.bench.op_groups import GROUPS, group_of
+from mptq_export.bench.op_groups import GROUPS, Group, group_of
 from mptq_export.runtime.session import open_session, run_session
 
 #: Runs at the beginning of a trace that do not count.
@@ -29,7 +29,7 @@ class OpTime:
     """
 
     op: str
-    group: str
+    group: Group
     nodes: int
     milliseconds: float
 
@@ -53,9 +53,9 @@ class Profile:
         return sum(op.nodes for op in self.ops)
 
     @property
-    def groups(self) -> dict[str, float]:
+    def groups(self) -> dict[Group, float]:
         """Milliseconds of each group."""
-        sums: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
+        sums: dict[Group, float] = dict.fromkeys(GROUPS, 0.0)
         for op in self.ops:
             sums[op.group] += op.milliseconds
         return sums
@@ -112,8 +112,8 @@ def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
         skip: number of runs at the beginning that do not count.
     """
     lengths = [event["dur"] for event in events if event["name"] == "model_run"]
-    time: dict[tuple[str, str], float] = {}
-    count: Counter[tuple[str, str]] = Counter()
+    time: dict[tuple[str, Group], float] = {}
+    count: Counter[tuple[str, Group]] = Counter()
     for node, micros in node_medians(events, skip=skip):
         kind = _kind(node["args"])
         time[kind] = time.get(kind, 0.0) + micros
@@ -135,7 +135,7 @@ def node_medians(events: list[dict[str, Any]], *, skip: int) -> list[tuple[dict[
     return [(same[0], median(event["dur"] for event in same)) for same in zip(*runs[skip:], strict=True)]
 
 
-def _kind(node: dict[str, Any]) -> tuple[str, str]:
+def _kind(node: dict[str, Any]) -> tuple[str, Group]:
     """Op and group of a node."""
     shapes = [shape for entry in node.get("output_type_shape", []) for shape in entry.values()]
     return node["op_name"], group_of(node["op_name"], shapes[0] if shapes else ())

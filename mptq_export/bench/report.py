@@ -1,13 +1,16 @@
 """What a benchmark found, as data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import onnxruntime as ort
 
 from mptq_export.bench.alone import Alone
 from mptq_export.bench.instruction_set import Cpu
 from mptq_export.bench.interleave import Quartiles
+
+Runner = Literal["onnxruntime", "kernels_ref"]
+"""What runs a file."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class ModelReport:
 
     name: str
     model: str
-    runner: str
+    runner: Runner
     latency_ms: Quartiles
     ratio: Quartiles
     file_bytes: int

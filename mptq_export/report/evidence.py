@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mptq_export.support.errors import MptqError
 from mptq_export.support.typed_json import from_json
+from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import KernelPlan
 
 #: Raised when a stored file changes its meaning.
@@ -158,7 +159,7 @@ class Check:
     values: int
     differing: int
     tensors: int
-    inputs: dict[str, int]
+    inputs: dict[InputKind, int]
     batches: tuple[int, ...]
     outputs_only: int
     seconds: float

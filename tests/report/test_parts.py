@@ -3,9 +3,9 @@
 import math
 import shlex
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -160,6 +160,7 @@ class Outer:
     name: str
     inner: dict[str, Inner]
     maybe: Inner | None
+    kinds: dict[Literal["one", "two"], int] = field(default_factory=dict)
 
 
 GOOD: dict[str, Any] = {"count": 1, "name": "x", "inner": {"a": {"values": [1, 2.5]}}, "maybe": None}
@@ -167,6 +168,7 @@ GOOD: dict[str, Any] = {"count": 1, "name": "x", "inner": {"a": {"values": [1, 2
 
 def test_typed_values():
     assert from_json(Outer, GOOD) == Outer(1, "x", {"a": Inner((1.0, 2.5))}, None)
+    assert from_json(Outer, {**GOOD, "kinds": {"two": 2}}).kinds == {"two": 2}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +184,7 @@ def test_typed_values():
         {"inner": {"a": {"values": [True]}}},
         {"inner": {"a": {}}},
         {"maybe": 3},
+        {"kinds": {"three": 1}},
     ],
 )
 def test_what_does_not_fit_its_type(changes: dict[str, Any]):
