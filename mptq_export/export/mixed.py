@@ -1,6 +1,5 @@
 """Mixed precision: calibrate, search once, and write one ONNX file a budget."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +11,8 @@ from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import ExportResult, begin, calibrate_asked, finished, reported, written
 from mptq_export.recipe.settings import SearchFacts
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import check_writable, write_atomic
+from mptq_export.support.files import check_writable
+from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import Tell, Track, untold
 from mptq_export.targets.oldest import storage_in
 from mptq_export.targets.rules import check_target, storage_for
@@ -142,12 +142,7 @@ def export_allocations(
         )
         command = command_of(whole, allocation.settings)
         exported.append(written(one, calibrated.loaded, graph, recipe, calibrated.images, command, track))
-    text = json.dumps(allocations[0].front, indent=1) + "\n"
-
-    def write(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    write_atomic(front_path(whole.out), write)
+    write_json(front_path(whole.out), allocations[0].front)
     return exported
 
 

@@ -11,12 +11,12 @@ import torch
 from mptq_export import __version__
 from mptq_export.data.reading import Reading
 from mptq_export.load.inputs import input_text
-from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
-from mptq_export.report.observe import Observed, observe, spread
+from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, read_evidence
+from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import write_atomic
 from mptq_export.support.hashes import sha256_of
+from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import Track
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
     if images is None:
         observed, agreement = _measured_before(written.replayed, digest)
     else:
-        observed = observe(written.graph, written.recipe, spread(images), track)
+        observed = observe(written.graph, written.recipe, observed_images(images), track)
         model, preprocessing = written.loaded.model, written.loaded.preprocessing
         chosen = agreement_images(written.calib, preprocessing, sum(macs.values()), written.count, written.reading)
         agreement = measure_agreement(written.onnx, model, chosen, preprocessing, track)
@@ -93,14 +93,13 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         command=written.command,
         versions=measuring_versions(),
         float_bytes=written.float_bytes,
-        load_ms=written.load_ms,
         macs=macs,
         observed_images=observed.images,
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
         check=check_of(report),
-        kernels=kernels_of(plan),
+        kernels=plan.matmuls,
         op_counts=plan.op_counts,
         agreement=agreement,
         latency=measure_latency(written.onnx, written.float_onnx),
@@ -109,25 +108,18 @@ def write_evidence(written: Written, images: torch.Tensor | None, track: Track) 
         warnings=written.warnings,
         notes=written.loaded.notes,
     )
-    text = evidence.to_json()
-
-    def write(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    write_atomic(evidence_path(written.onnx), write)
+    write_json(evidence_path(written.onnx), evidence)
 
 
 def check_of(report: "VerifyReport") -> Check:
     """What a report keeps of a verification."""
     return Check(
-        report.samples,
         report.values,
         report.differing,
         report.count("compared"),
         report.inputs,
         tuple(sorted(report.batches)),
         report.outputs_only,
-        round(report.seconds, 3),
     )
 
 

@@ -8,11 +8,12 @@ from typing import TypeVar
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
-from mptq_export.report.evidence import Evidence, Kernel, kernels_of, read_evidence
+from mptq_export.report.evidence import Evidence, read_evidence
 from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
+from mptq_export.verify.kernel_plan import MatmulKernel
 
 Read = TypeVar("Read")
 
@@ -52,7 +53,7 @@ class Export:
     recipe: ExportRecipe
     files: tuple[StoredFile, ...]
     evidence: Evidence | None
-    kernels: tuple[Kernel, ...] | None
+    kernels: tuple[MatmulKernel, ...] | None
     op_counts: dict[str, int]
     front: Front | None
     accuracy: Accuracy | None
@@ -147,7 +148,7 @@ def _evidence(onnx_path: Path, digest: str | None, missing: list[str]) -> Eviden
 
 def _kernels(
     onnx_path: Path, evidence: Evidence | None, missing: list[str]
-) -> tuple[tuple[Kernel, ...] | None, dict[str, int]]:
+) -> tuple[tuple[MatmulKernel, ...] | None, dict[str, int]]:
     """The kernel plan as it was recorded, else as onnxruntime makes it here and now."""
     if evidence is not None:
         return evidence.kernels, evidence.op_counts
@@ -157,7 +158,7 @@ def _kernels(
     from mptq_export.verify.kernel_plan import read_kernel_plan
 
     plan = read_kernel_plan(onnx_path)
-    return kernels_of(plan), plan.op_counts
+    return plan.matmuls, plan.op_counts
 
 
 def _optional(read: Callable[[], Read], what: str, missing: list[str]) -> Read | None:
