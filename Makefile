@@ -10,7 +10,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel oldest oldest-quick fuzz clean
+.PHONY: help demo test test-all lint docs wheel oldest oldest-quick figures fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -52,6 +52,14 @@ oldest:  ## run the fast tests with the oldest versions that pyproject.toml allo
 
 oldest-quick: $(STAMP)  ## the same over .venv's torch, and only the tests of what loads, runs and checks files (CI)
 	$(PYTHON) tools/oldest.py --over .venv .venv-oldest-quick $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
+
+# What a call of `measure` takes besides: FIGURES="--jobs 4 --threads 4 --minutes 9"
+FIGURES ?=
+
+figures: $(STAMP)  ## measure what the pages show (MPTQ_ASSETS: the checkpoints), keep it in docs/figures, write the tables
+	$(BIN)/python -m tools.figures measure $(FIGURES)
+	$(BIN)/python -m tools.figures collect
+	$(BIN)/python -m tools.figures tables
 
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
 	$(BIN)/python -W ignore tools/fuzz.py --seconds 600

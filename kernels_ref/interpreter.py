@@ -1,6 +1,7 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,17 @@ from kernels_ref.values import EveryValue
 
 Prepare = Callable[[Array], tuple[Array, ...]]
 _MOVES = ("Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
+
+
+@dataclass(frozen=True)
+class _Tracing:
+    """What a traced run does, for the tensors that were asked for; None for all."""
+
+    asked: frozenset[str] | None
+    steps: list[Step]
+    constants: dict[str, Array]
+    expiring: list[tuple[str, ...]]
+    results: tuple[str, ...]
 
 
 class Interpreter:
@@ -80,6 +92,7 @@ class Interpreter:
                 if name and name in self._constants
             }
         self._expiring = last_uses(self._steps, keep={*self._used, *self._graph.outputs})
+        self._traced: _Tracing | None = None
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -128,15 +141,24 @@ class Interpreter:
         return _present(values, self._graph.outputs)
 
     def _trace(self, feeds: Mapping[str, Array], names: Collection[str] | None) -> dict[str, Array]:
+        asked = None if names is None else frozenset(names)
+        if self._traced is None or self._traced.asked != asked:
+            self._traced = self._tracing(asked)
+        tracing = self._traced
+        values: Values = {"": None, **tracing.constants} | {name: np.asarray(feed) for name, feed in feeds.items()}
+        perform(tracing.steps, values, tracing.expiring)
+        return _present(values, tracing.results)
+
+    def _tracing(self, asked: frozenset[str] | None) -> "_Tracing":
         nodes = (*self._graph.nodes, *self._shadows)
         made = [name for node in nodes for name in node.outputs if name and not is_added(name)]
-        wanted = {*(made if names is None else names), *self._graph.outputs}
+        wanted = {*(made if asked is None else asked), *self._graph.outputs}
         steps = needed(self._compile(trace=True), [*wanted])
-        constants = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
-        values: Values = {"": None} | {name: np.asarray(feed) for name, feed in feeds.items()}
-        values |= {name: self._constants[name] for name in constants if name in self._constants}
-        perform(steps, values, last_uses(steps, keep={*values, *wanted}))
-        return _present(values, [name for name in (*made, *self._graph.outputs) if name in wanted])
+        read = {name for name in (*wanted, *(name for step in steps for name in step.inputs)) if name}
+        constants = {name: self._constants[name] for name in read if name in self._constants}
+        expiring = last_uses(steps, keep={*constants, *self._graph.inputs, *wanted})
+        results = tuple(name for name in (*made, *self._graph.outputs) if name in wanted)
+        return _Tracing(asked, steps, constants, expiring, results)
 
     def _compile(self, *, trace: bool) -> list[Step]:
         """The steps of all that is not constant, in file order."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["allocate", "calibrate", "export", "load", "verify"]
 
-# Four folders bear the names of verbs. Importing a folder for the first time makes it an attribute of this package, so
-# that is done here (they are empty), and undone: `mptq_export.load` stays the function.
-for _name in ("allocate", "calibrate", "load", "verify"):
+# The verbs are the names of folders, too. Importing a folder for the first time makes it an attribute of this package,
+# so that is done here (they are empty), and undone: `mptq_export.load` stays the function.
+for _name in __all__:
     import_module(f"mptq_export.{_name}")
     del globals()[_name]
 

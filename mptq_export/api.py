@@ -6,22 +6,22 @@ when one is first asked for.
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
 from mptq_export.calibrate.run import Calibrated, calibrate
-from mptq_export.data.reading import USUAL
-from mptq_export.export.mixed import check_storage, export_allocations, front_path
-from mptq_export.export.outputs import check_outputs
-from mptq_export.export.request import ExportRequest
-from mptq_export.export.run import ExportResult, begin, export_calibrated, export_recipe, reported
-from mptq_export.load.model import LoadedModel
+from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.run import begin, export_built
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
+from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError, MptqWarning
-from mptq_export.support.files import check_writable
-from mptq_export.support.progress import Track, untracked
+from mptq_export.support.progress import SILENT, Progress
 from mptq_export.verify.report import VerifyReport
 from mptq_export.verify.run import verify
 
@@ -47,7 +47,7 @@ def export(
     *,
     bits: tuple[int, int] | None = None,
     pins: Mapping[str, tuple[int, int]] | None = None,
-    method: str | None = None,
+    method: MethodName | None = None,
     reconstruct: bool = False,
     recipe: str | Path | None = None,
     input_type: InputType | None = None,
@@ -57,7 +57,7 @@ def export(
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
     force: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> ExportResult:
     """Quantize, prove, compare with the reference, and write the ONNX file with its recipe and its report.
 
@@ -77,7 +77,7 @@ def export(
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
         force: replace existing files.
-        track: wraps an iterable with a progress bar.
+        progress: hears how far it is.
 
     Returns:
         What was written: sizes, the recipe, the comparison, and warnings.
@@ -86,66 +86,59 @@ def export(
         MptqError: an option does not belong to `source`, a layer cannot be proved exact, or a file cannot be written.
             Nothing is left half written.
     """
-    _check_options(source, recipe, {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct})
-    calibrated = source.calibrated if isinstance(source, Allocation) else source
-    loaded = calibrated.loaded if isinstance(calibrated, Calibrated) else calibrated
-    settings = source.settings if isinstance(source, Allocation) else None
-    request = ExportRequest(
-        model=loaded.source,
-        out=Path(out),
-        arch=loaded.options.arch,
-        model_kwargs=dict(loaded.options.model_kwargs),
-        inputs=loaded.options.inputs,
-        features=None if recipe or not loaded.features else tuple(feature.index for feature in loaded.features),
-        trust=loaded.options.trust,
-        recipe=None if recipe is None else Path(recipe),
-        calib=calibrated.calib if isinstance(calibrated, Calibrated) else None,
-        count=calibrated.count if isinstance(calibrated, Calibrated) else 0,
-        reading=calibrated.reading if isinstance(calibrated, Calibrated) else USUAL,
-        class_map=calibrated.class_map if isinstance(calibrated, Calibrated) else None,
-        bits=bits or (8, 8),
-        pins=dict(settings.pins if settings else pins or {}),
-        method=method or (source.method if isinstance(source, Allocation) else "best"),
-        reconstruct=reconstruct,
+    given = {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct}
+    plan = _plan(source, recipe, {name: value for name, value in given.items() if value})
+    outputs = Outputs(
+        onnx=Path(out),
+        float_onnx=None if float_onnx is None else Path(float_onnx),
+        kit=None if kit is None else Path(kit),
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
         min_ort=min_ort,
-        float_onnx=None if float_onnx is None else Path(float_onnx),
-        kit=None if kit is None else Path(kit),
         force=force,
-    )
-    check_outputs(request)
-    if isinstance(source, Allocation):
-        check_storage(request, source.settings)
-        check_writable(front_path(request.out), force=force)
-        begin(request, source.calibrated)
-        return _told(reported(export_allocations(request, [request], [source], track)[0]), loaded)
-    if isinstance(source, Calibrated):
-        return _told(export_calibrated(request, source, track), loaded)
-    return _told(export_recipe(request, source, track), loaded)
-
-
-def _told(result: ExportResult, loaded: LoadedModel) -> ExportResult:
-    """The result, after Python's own warnings told what `load` did not tell already."""
+    ).fitting(plan)
+    calibrated = source.calibrated if isinstance(source, Allocation) else source
+    if isinstance(calibrated, Calibrated):
+        loaded, read = calibrated.loaded, (calibrated.asked.images, calibrated.asked.class_map)
+    else:
+        loaded, read = calibrated, (None, None)
+    outputs.check(plan, loaded.asked.name, *read)
+    ready = _ready(plan, source, outputs)
+    begin(plan, outputs, ready.loaded, ready.calibrated)
+    (result,) = export_built([ready], outputs, progress)
     for sentence in result.warnings:
-        if sentence not in loaded.warnings:
-            warnings.warn(sentence, MptqWarning, stacklevel=3)
+        if sentence not in loaded.warnings:  # `load` told those
+            warnings.warn(sentence, MptqWarning, stacklevel=2)
     return result
 
 
-def _check_options(
-    source: Calibrated | Allocation | LoadedModel, recipe: str | Path | None, given: dict[str, Any]
-) -> None:
-    """Refuse options that something else decided already.
+def _plan(source: Calibrated | Allocation | LoadedModel, recipe: str | Path | None, told: dict[str, Any]) -> Plan:
+    """The plan that goes with a source.
 
     Raises:
-        MptqError: one was given, or a loaded model comes without a recipe.
+        MptqError: what is told was decided by something else already, or a loaded model comes without a recipe.
     """
     if isinstance(source, LoadedModel) != (recipe is not None):
         raise MptqError("a recipe goes with a loaded model, and a loaded model with a recipe; else calibrate it first")
-    decided = {Calibrated: (), Allocation: ("bits", "pins", "method"), LoadedModel: tuple(given)}[type(source)]
-    named = next((name for name in decided if given[name]), None)
-    if named is not None:
-        by = "the recipe" if isinstance(source, LoadedModel) else "the search"
-        raise MptqError(f"{named} was decided by {by}; leave it out")
+    searched = isinstance(source, Allocation)
+    kind: type[Plan] = Searched if searched else Uniform if recipe is None else Replayed
+    # An allocation holds what its search was told.
+    free = {each.name for each in fields(kind)} - {each.name for each in fields(source) if searched}
+    decided = next((name for name in told if name not in free), None)
+    if decided is not None:
+        raise MptqError(f"{decided} was decided by the {'search' if searched else 'recipe'}; leave it out")
+    if isinstance(source, Allocation):
+        settings = replace(source.settings, budgets=(source.found.budget,))
+        return Searched(settings, source.method, **told)
+    return Uniform(**told) if recipe is None else Replayed(Path(recipe))
+
+
+def _ready(plan: Plan, source: Calibrated | Allocation | LoadedModel, outputs: Outputs) -> Build:
+    """A source with the plan that goes with it."""
+    if isinstance(plan, Replayed) and isinstance(source, LoadedModel):
+        return ReplayedBuild.read(plan, source, outputs)
+    if isinstance(plan, Searched) and isinstance(source, Allocation):
+        return SearchedBuild(plan, source)
+    assert isinstance(plan, Uniform) and isinstance(source, Calibrated)
+    return UniformBuild(plan, source)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from mptq_export.capture import trace
+from mptq_export.capture import run
 from mptq_export.capture.graph import Graph
-from mptq_export.load.infer import function_of
+from mptq_export.load.timm.infer import function_of
 
 Captures = dict[tuple[Any, ...], Graph]
 
@@ -19,7 +19,7 @@ Captures = dict[tuple[Any, ...], Graph]
 def remembered() -> Iterator[Captures]:
     """Exports take what was captured before: the same modules, settings and tensors, size and maps."""
     made: Captures = {}
-    original = trace.capture
+    original = run.capture
 
     def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tuple[str, ...] = ()) -> Graph:
         key = (function_of(model), _digest(model), input_size, maps)
@@ -28,7 +28,7 @@ def remembered() -> Iterator[Captures]:
         return made[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trace, "capture", capture)
+        patch.setattr(run, "capture", capture)
         yield made
 
 

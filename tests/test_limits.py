@@ -1,6 +1,6 @@
 """What does not fit is refused before the work, and the estimate of memory is a lower bound."""
 
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from tiny_models import KINDS, images, prepared
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.liveness import values_at_once
+from mptq_export.capture.ops import Activation, Input, Linear
 from mptq_export.support import limits
 
 
@@ -21,7 +22,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def working(*_: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(sys.modules["mptq_export.calibrate.statistics"], "collect", working)
+    monkeypatch.setattr(import_module("mptq_export.calibrate.run"), "collect", working)
     return save(tmp_path / "m.pt")
 
 
@@ -78,11 +79,11 @@ def test_what_a_vit_holds_at_once():
 def test_a_result_in_the_place_of_its_operand_counts_once():
     narrow, wide = Shape((1, 4)), Shape((1, 12))
     layers = [
-        Node("linear", "h", ("x",), wide),
-        Node("activation", "a", ("h",), wide),
-        Node("linear", "y", ("a",), narrow),
+        Node(Linear(), "h", ("x",), wide),
+        Node(Activation("gelu"), "a", ("h",), wide),
+        Node(Linear(), "y", ("a",), narrow),
     ]
-    assert values_at_once(Graph([Node("input", "x", (), narrow), *layers], "y")) == 12 + 4
+    assert values_at_once(Graph([Node(Input(), "x", (), narrow), *layers], "y")) == 12 + 4
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,16 +7,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
 from mptq_export.export.replay import replay_graph
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
+from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.store import read_recipe, recipe_paths
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 
 BATCH = 8
 
@@ -51,7 +56,8 @@ def simulated_logits(path: Path, loaded: LoadedModel, inputs: list[NDArray[np.fl
 def test_a_real_checkpoint_is_exact_and_accurate(assets: Path, tmp_path: Path, name: str):
     out = tmp_path / "m.onnx"
     checkpoint = str(assets / f"{name}.pt")
-    export_model(ExportRequest(model=checkpoint, out=out, calib=assets / "imagenette" / "calib", count=16))
+    calibration = CalibrationRequest(assets / "imagenette" / "calib", count=16)
+    export_model(ExportRequest(ModelRequest(checkpoint), Uniform(), Outputs(out), calibration))
     loaded = load_model(checkpoint)
     inputs = validation(assets, loaded, 24)
 
@@ -66,9 +72,8 @@ def test_4_bits_are_exact_small_accurate_and_what_the_simulation_says(assets: Pa
     out = tmp_path / "m.onnx"
     checkpoint = str(assets / "deit_tiny_imagenette.pt")
     calib = assets / "imagenette" / "calib"
-    result = export_model(
-        ExportRequest(model=checkpoint, out=out, calib=calib, count=32, bits=(4, 4), method="best", device="cpu")
-    )
+    calibration = CalibrationRequest(calib, count=32, device="cpu")
+    (result,) = export_model(ExportRequest(ModelRequest(checkpoint), Uniform((4, 4)), Outputs(out), calibration))
     assert result.onnx_bytes <= 0.17 * result.float_bytes
 
     loaded = load_model(checkpoint)

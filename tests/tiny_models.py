@@ -10,9 +10,11 @@ from torch import nn
 
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
-from mptq_export.quantize.walk.walk import Widths, build_recipe
+from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import CalibrationFacts, ModelIdentity, Settings
 from mptq_export.transform.prepare import prepare
@@ -199,14 +201,19 @@ def prepared(kind: str) -> Graph:
     return prepare(captured(kind), images(kind, 2), (MEAN, STD))
 
 
+@cache
+def calibrated_graph(kind: str) -> CalibratedGraph:
+    """The prepared graph with 16 images."""
+    seen = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
+    return CalibratedGraph(prepared(kind), collect(prepared(kind), [seen.numpy()]), seen)
+
+
 def quantized_anew(
-    kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST
+    kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST
 ) -> tuple[Graph, ExportRecipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
-    graph = prepared(kind)
-    seen = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
-    widths: Widths = bits if callable(bits) else lambda _layer: bits
-    graph, made = build_recipe(graph, collect(graph, [seen.numpy()]), seen, widths, method)
+    widths: WidthsOf = bits if callable(bits) else lambda _layer: bits
+    graph, made = build_recipe(calibrated_graph(kind), widths, method)
     return graph, of_export(kind, made)
 
 
@@ -218,7 +225,9 @@ def of_export(kind: str, made: Recipe) -> ExportRecipe:
 _quantized = cache(quantized_anew)
 
 
-def quantized(kind: str, bits: tuple[int, int] | Widths = (8, 8), method: Method = BEST) -> tuple[Graph, ExportRecipe]:
+def quantized(
+    kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST
+) -> tuple[Graph, ExportRecipe]:
     """The same, quantized once for all tests; the recipe is a copy."""
     graph, made = _quantized(kind, bits, method)
     return graph, deepcopy(made)

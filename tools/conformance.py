@@ -31,15 +31,16 @@ from rich.progress import track
 from timm.models import list_models
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.batches import check_capture, probe_images
+from mptq_export.capture.compare_batches import check_capture, probe_images
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.data.synthetic import dead_leaves
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.load.fit import build_meta
-from mptq_export.load.preprocess import preprocessing_of
+from mptq_export.load.timm.fit import build_meta
+from mptq_export.load.timm.preprocess import preprocessing_of
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import MINMAX
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
@@ -228,7 +229,7 @@ def exported(model: torch.nn.Module, side: int) -> int:
     check_capture(captured, model, probe)
     graph = prepare(captured, probe, (preprocessing.mean, preprocessing.std))
     stats = collect(graph, [images.numpy()])
-    graph, recipe = build_recipe(graph, stats, images, lambda _: (8, 8), MINMAX)
+    graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)

@@ -3,11 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mptq_export.support.errors import MptqError
 
+BudgetKind = Literal["bits", "bytes", "latency"]
+"""Mean width of weights, and of activations; bytes of the ONNX file; milliseconds of one image on this machine."""
+
 #: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds) one is.
-_UNITS = {
+_UNITS: dict[str, tuple[BudgetKind, float]] = {
     "": ("bits", 1.0),
     "kB": ("bytes", 1e3),
     "MB": ("bytes", 1e6),
@@ -24,13 +28,12 @@ class Budget:
 
     Attributes:
         text: as the user wrote it.
-        kind: `bits` (mean width of weights, and of activations), `bytes` (of the ONNX file) or `latency` (of one image
-            in onnxruntime on this machine, milliseconds).
+        kind: what it is of.
         most: the largest value.
     """
 
     text: str
-    kind: str
+    kind: BudgetKind
     most: float
 
     @staticmethod
@@ -55,7 +58,7 @@ def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tup
     """Refuse budgets that do not go together, or that no width of the range meets.
 
     Args:
-        budgets: one result each.
+        budgets: one per result.
         bits: widths that are tried, rising.
         pins: (weights, activations) of layers that do not move.
 

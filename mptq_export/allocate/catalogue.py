@@ -1,20 +1,25 @@
 """Quantizers of every width for every layer, from one walk at the highest width."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
-from mptq_export.allocate.units import Widths
+from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.calibrate.sites import Site
-from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.activations.residual_grid import grid_exponents
 from mptq_export.quantize.activations.search import ActivationSearch
+from mptq_export.quantize.activations.site_width import deciding_layer
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import Builder, deciding_layer
+from mptq_export.quantize.walk.activation_step import AtAskedWidth
+from mptq_export.quantize.walk.state import WalkState
+from mptq_export.quantize.walk.walk import Walk
+from mptq_export.quantize.walk.weight_step import FittedCodes, fit_weight
 from mptq_export.recipe.schema import ActivationQuant, WeightQuant
+
+#: The widest weights that GPTQ rounds: above, the search sees no difference, and GPTQ takes most of the time.
+_WIDEST_GPTQ = 6
 
 
 @dataclass
@@ -26,12 +31,20 @@ class Catalogue:
         activations: quantizers by (site key, bits).
         decides: for every site key the layer whose activation width it has; absent where it is always 8 bits.
         exponents: residual grids.
+        widest: all activation quantizers at the highest width, those that always have 8 bits among them, by site key.
     """
 
     weights: dict[tuple[str, int], WeightQuant] = field(default_factory=dict)
     activations: dict[tuple[str, int], ActivationQuant] = field(default_factory=dict)
     decides: dict[str, str] = field(default_factory=dict)
     exponents: dict[str, int] = field(default_factory=dict)
+    widest: dict[str, ActivationQuant] = field(default_factory=dict)
+
+    def simulator(self, graph: Graph) -> Simulator:
+        """A simulator with the widest activations, and no weights yet."""
+        simulator = Simulator(graph, self.exponents)
+        simulator.activations = dict(self.widest)
+        return simulator
 
     def install(self, simulator: Simulator, layer: str, widths: tuple[int, int], device: torch.device) -> None:
         """Give a layer of a simulator its widths."""
@@ -42,71 +55,49 @@ class Catalogue:
                 simulator.activations[key] = self.activations[key, widths[1]]
 
 
-class _Collector(Builder):
-    """A walk that also records the other widths of everything it chooses."""
+class _EveryActivation:
+    """The step of a walk that goes on with the highest width, and keeps all others."""
 
-    #: Above it the search sees no difference, and rounding takes most of the time.
-    COMPENSATED = 6
+    def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
+        self._space, self._catalogue, self._asked = space, catalogue, AtAskedWidth()
 
-    def __init__(
-        self,
-        graph: Graph,
-        method: Method,
-        importance: dict[str, torch.Tensor],
-        exponents: dict[str, int],
-        bits: range,
-        pinned: Widths,
-    ) -> None:
-        highest = (bits[-1], bits[-1])
-        super().__init__(graph, lambda layer: pinned.get(layer, highest), method, importance, exponents)
-        self.catalogue = Catalogue(exponents=exponents)
-        self._range, self._pinned = bits, pinned
-
-    def _tried(self, layer: str, part: int) -> Iterable[int]:
-        """Widths of a layer's weights (0) or activations (1): a pinned one may be outside the range."""
-        return (self._pinned[layer][part],) if layer in self._pinned else self._range
-
-    def _chosen_by(self, site: Site, search: ActivationSearch) -> ActivationQuant:
-        chosen = super()._chosen_by(site, search)
-        layer = deciding_layer(self.graph, site)
+    def choose(self, state: WalkState, site: Site, search: ActivationSearch) -> ActivationQuant:
+        chosen = self._asked.choose(state, site, search)
+        layer = deciding_layer(state.graph, site)
         if layer is not None:
-            self.catalogue.decides[site.key] = layer
-            for bits in self._tried(layer, 1):
-                found = chosen if bits == self.widths(layer)[1] else search.at(bits)
-                self.catalogue.activations[site.key, bits] = found
+            self._catalogue.decides[site.key] = layer
+            for bits in self._space.activation_widths(layer):
+                found = chosen if bits == state.widths(layer)[1] else search.at(bits)
+                self._catalogue.activations[site.key, bits] = found
         return chosen
 
-    def _weights(self, node: Node) -> WeightQuant:
-        fitted = self._fitted(node)
-        for bits in self._tried(node.name, 0):
-            self.catalogue.weights[node.name, bits] = self._rounded(node, fitted, bits)
-        return self.catalogue.weights[node.name, self.widths(node.name)[0]]
+
+class _EveryWeight:
+    """The same for weights, which are fitted once for all widths."""
+
+    fits = True
+
+    def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
+        self._space, self._catalogue, self._step = space, catalogue, FittedCodes(_WIDEST_GPTQ)
+
+    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+        fitted = fit_weight(state, node)
+        for bits in self._space.weight_widths(node.name):
+            self._catalogue.weights[node.name, bits] = self._step.round_weight(state, node, fitted, bits)
+        return self._catalogue.weights[node.name, state.widths(node.name)[0]]
 
 
-def collect_catalogue(
-    graph: Graph,
-    stats: Statistics,
-    images: torch.Tensor,
-    method: Method,
-    importance: dict[str, torch.Tensor],
-    bits: range,
-    pinned: Widths,
-) -> tuple[Catalogue, dict[str, ActivationQuant]]:
+def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> Catalogue:
     """Choose all quantizers.
 
     Args:
-        graph: the graph whose transforms stand (the method must not ask for others).
-        stats: calibration statistics.
-        images: float32 calibration inputs.
-        method: which techniques are used, without smoothing and balance.
-        importance: row weights of the layers.
-        bits: the widths, rising.
-        pinned: layers that have one width each, inside the range or not.
-
-    Returns:
-        The catalogue, and all activation quantizers at the highest width.
+        calibrated: the graph whose transforms stand, with the images that quantizers are chosen from.
+        method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked for.
+        space: the widths.
     """
-    collector = _Collector(graph, method, importance, grid_exponents(graph, stats), bits, pinned)
-    with torch.no_grad():
-        collector.run(images, lambda _node: None)
-    return collector.catalogue, dict(collector.simulator.activations)
+    catalogue = Catalogue(exponents=calibrated.exponents)
+    steps = _EveryActivation(space, catalogue), _EveryWeight(space, catalogue)
+    walk = Walk(calibrated, space.start.__getitem__, method, *steps)
+    walk.run()
+    catalogue.widest = dict(walk.state.simulator.activations)
+    return catalogue

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mptq_export.allocate.greedy_mp import Limit
+from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, Widths
 
 Prices = dict[tuple[str, int], float]
@@ -36,11 +37,11 @@ class Constraint:
 
     def price(self, unit: Unit, bits: int) -> float:
         """What a unit costs at a width."""
-        weights = self.weights.get((unit.layer, bits), 0.0) if unit.part != "activations" else 0.0
-        return weights + (self.activations.get((unit.layer, bits), 0.0) if unit.part != "weights" else 0.0)
+        weights = self.weights.get((unit.layer, bits), 0.0) if unit.side != "activations" else 0.0
+        return weights + (self.activations.get((unit.layer, bits), 0.0) if unit.side != "weights" else 0.0)
 
     def saving(self, unit: Unit, bits: int, lowest: int) -> float:
-        """What a bit less brings, at the best width below: one step may save nothing, and the next one much."""
+        """What one bit less brings, at the best width below: one step may save nothing, and the next one much."""
         here = self.price(unit, bits)
         return max(((here - self.price(unit, b)) / (bits - b) for b in range(lowest, bits)), default=0.0)
 
@@ -61,17 +62,15 @@ def as_limit(constraints: list[Constraint], lowest: int) -> Limit:
     return Limit(gain, lambda widths: all(c.met(widths) for c in constraints))
 
 
-def cheapest(constraints: list[Constraint], start: Widths, units: list[Unit], bits: range) -> Widths:
+def cheapest(constraints: list[Constraint], space: SearchSpace) -> Widths:
     """The widths that cost least: a small weight may take less of a file at a width at which it is packed.
 
     Args:
         constraints: all of a budget.
-        start: widths of all layers.
-        units: what moves.
-        bits: the widths, rising.
+        space: what moves, and where from.
     """
-    widths = start
-    for unit in units:
-        best = min(bits, key=lambda b: sum(c.price(unit, b) for c in constraints))
+    widths = space.start
+    for unit in space.units:
+        best = min(space.bits, key=lambda b: sum(c.price(unit, b) for c in constraints))
         widths = unit.applied(widths, best)
     return widths

@@ -11,6 +11,7 @@ from mptq_export.allocate.constraint import Constraint, Prices
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths, layers, multiplications
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import PatchEmbed
 from mptq_export.recipe.schema import Recipe
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
@@ -26,7 +27,7 @@ class Costs:
 
     Attributes:
         parameters: weights of every layer that has some.
-        macs: multiply-accumulates an image of every layer whose operands have a width (a patch embedding reads pixels).
+        macs: multiply-accumulates per image of every layer whose operands have a width; a patch embedding reads pixels.
         other_bytes: bytes of a file that are not weight codes; 0 where sizes were not measured.
         stored: bytes of a layer's codes in a file by (layer, bits), with the nodes that unpack them: small weights are
             not packed at every width. Empty where sizes were not measured.
@@ -50,7 +51,7 @@ class Costs:
         """
         nodes = layers(graph)
         parameters = {node.name: node.params["weight"].numel() for node in nodes if "weight" in node.params}
-        macs = {node.name: multiplications(graph, node) for node in nodes if node.op != "patch_embed"}
+        macs = {node.name: multiplications(graph, node) for node in nodes if not isinstance(node.op, PatchEmbed)}
         if recipe is None:
             return Costs(parameters, macs, latency=latency)
         stored = {
@@ -110,10 +111,10 @@ def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
 def _stored_bytes(count: int, bits: int) -> int:
     """Bytes that so many codes of a width take in a file, measured on codes of which no two are alike."""
     from mptq_export.emit.builder import OnnxBuilder, value_info
-    from mptq_export.emit.exact.weight_storage import store_weight
+    from mptq_export.emit.exact.weight_storage import store_packed
 
     builder = OnnxBuilder()
     codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, 1), np.int8)
-    result = store_weight(builder, _NAME, codes, bits, "packed")
+    result = store_packed(builder, _NAME, codes, bits)
     output = value_info(result, onnx.TensorProto.INT8, list(codes.shape))
     return int(builder.model([], [output], {}, "").ByteSize())

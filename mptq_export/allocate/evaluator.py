@@ -1,4 +1,4 @@
-"""The true metric of a candidate: the divergence of the outputs of every image from the float model's.
+"""The true objective of a candidate: the divergence of the outputs of every image from the float model's.
 
 Activations are kept at block boundaries, so that a candidate costs only the blocks from its layer on.
 """
@@ -10,12 +10,10 @@ from mptq_export.allocate.units import Widths
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.simulation.divergence import divergence
-from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.quantize.objective.divergence import divergence
 
 #: Images that go through a block at once: the values of more do not stay in a CPU's caches.
-_PART = 4
+_IMAGES = 4
 
 
 class Evaluator:
@@ -25,31 +23,23 @@ class Evaluator:
         evaluations: how many candidates were measured.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        catalogue: Catalogue,
-        activations: dict[str, ActivationQuant],
-        images: torch.Tensor,
-    ) -> None:
+    def __init__(self, graph: Graph, catalogue: Catalogue, images: torch.Tensor) -> None:
         """Measure the float model.
 
         Args:
             graph: the graph of the catalogue.
             catalogue: quantizers of every width.
-            activations: the quantizers that do not depend on a width, by site key.
             images: float32 inputs.
         """
         self.evaluations = 0
         self._graph, self._catalogue, self._images = graph, catalogue, images
-        self._simulator = Simulator(graph, catalogue.exponents)
-        self._simulator.activations = dict(activations)
+        self._simulator = catalogue.simulator(graph)
         self._blocks = split_blocks(graph, whole=True)
         self._block_of = {n.name: index for index, block in enumerate(self._blocks) for n in block.nodes}
         self._inputs: list[torch.Tensor] = [images]
         self._widths: Widths = {}
         with torch.no_grad():
-            self._float = torch.cat([evaluate(graph, part.double()) for part in torch.split(images, _PART)])
+            self._float = torch.cat([evaluate(graph, some.double()) for some in torch.split(images, _IMAGES)])
 
     def divergences(self, widths: Widths) -> list[float]:
         """Divergence of every image; blocks before the first change from the last call are reused."""
@@ -63,7 +53,7 @@ class Evaluator:
         self.evaluations += 1
         with torch.no_grad():
             for block in self._blocks[first:]:
-                parts = torch.split(self._inputs[-1], _PART)
-                self._inputs.append(torch.cat([block.run(part, self._simulator.compute) for part in parts]))
+                chunks = torch.split(self._inputs[-1], _IMAGES)
+                self._inputs.append(torch.cat([block.run(some, self._simulator.compute) for some in chunks]))
             found: list[float] = divergence(self._graph, self._float, self._inputs[-1]).tolist()
             return found

@@ -14,7 +14,8 @@ from statistics import fmean
 
 import numpy as np
 
-from mptq_export.allocate.sensitivity import Table
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
 
 Measure = Callable[[Widths], Sequence[float]]
@@ -64,27 +65,23 @@ class Limit:
     met: Callable[[Widths], bool]
 
 
-def greedy(
-    units: list[Unit], table: Table, measure: Measure, start: Widths, lowest: int, limits: list[Limit]
-) -> Iterator[Step | None]:
+def greedy(space: SearchSpace, table: SensitivityTable, measure: Measure, limits: list[Limit]) -> Iterator[Step | None]:
     """Lower widths until the last limit is met.
 
     Args:
-        units: what moves.
+        space: what moves, from where, and how low.
         table: estimated divergence of every unit and width.
-        measure: the true metric.
-        start: widths of all layers.
-        lowest: no unit goes below.
+        measure: the true objective.
         limits: budgets, the widest first.
 
     Yields:
         What was accepted, and None when a limit is met. Ends early where nothing is left to lower.
     """
-    widths, last = dict(start), measure(start)
+    widths, last = dict(space.start), measure(space.start)
     level = fmean(last)  # freed of noise: half of it is what was expected
-    estimate = _Estimate({unit.key: unit for unit in units}, table, lowest)
+    estimate = _Estimate({unit.key: unit for unit in space.units}, table, space.lowest)
     for limit in limits:
-        most = len(units)
+        most = len(space.units)
         while not limit.met(widths):
             group = estimate.cheapest(widths, limit, level, most)
             if not group:
@@ -105,7 +102,7 @@ def greedy(
                 if estimate.cheapest(widths, limit, level, 1) != group:
                     continue
             level = (level + expected + found) / 2
-            widths, last, most = lowered, images, len(units)
+            widths, last, most = lowered, images, len(space.units)
             yield Step(dict(group), found, widths)
         yield None
 
@@ -119,7 +116,7 @@ def _standard_error(before: Sequence[float], after: Sequence[float]) -> float:
 class _Estimate:
     """The sensitivity table, corrected by what steps really cost."""
 
-    def __init__(self, units: dict[str, Unit], table: Table, lowest: int) -> None:
+    def __init__(self, units: dict[str, Unit], table: SensitivityTable, lowest: int) -> None:
         self.units = units
         self._table, self._lowest = table, lowest
         self._factor = dict.fromkeys(units, 1.0)

@@ -13,25 +13,7 @@ from typing import IO, Any, Self
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import check_writable, write_atomic
-
-
-def check_journal(path: Path, *, resume: bool, force: bool) -> None:
-    """Refuse early a journal that is missing, that would be lost, or that cannot be written.
-
-    Args:
-        path: the file.
-        resume: whether the search goes on from it.
-        force: whether one that is there may be replaced.
-
-    Raises:
-        MptqError: it is so.
-    """
-    if resume and not path.exists():
-        raise MptqError(f"--resume: there is no journal {path}; start the search without --resume")
-    if not resume and not force and path.exists():
-        raise MptqError(f"{path} is of an interrupted search: go on with --resume, or start again with --force")
-    check_writable(path, force=True)
+from mptq_export.support.files import write_atomic
 
 
 class Journal:
@@ -41,16 +23,16 @@ class Journal:
         asked: the divergences that were asked for, once each, replayed ones included.
     """
 
-    def __init__(self, file: IO[str], kept: dict[str, list[float]], latency: dict[str, Any] | None) -> None:
+    def __init__(self, file: IO[str], measured: dict[str, list[float]], latency: dict[str, Any] | None) -> None:
         self.asked: set[str] = set()
-        self._file, self._kept, self._latency = file, kept, latency
+        self._file, self._measured, self._latency = file, measured, latency
 
     @staticmethod
     def open(path: Path, identity: str, *, resume: bool) -> "Journal":
         """Start a journal, or go on with one.
 
         Args:
-            path: the file, one JSON value a line.
+            path: the file, one JSON value per line.
             identity: of the search.
             resume: keep what the file holds.
 
@@ -58,7 +40,7 @@ class Journal:
             MptqError: it cannot be written, or is of another search.
         """
         try:
-            kept: dict[str, list[float]] = {}
+            measured: dict[str, list[float]] = {}
             latency: dict[str, Any] | None = None
             if resume:
                 lines = path.read_text(encoding="utf-8").splitlines()
@@ -75,10 +57,10 @@ class Journal:
                     if "latency" in entry:
                         latency = entry["latency"]
                     else:
-                        kept[entry["widths"]] = list(entry["divergences"])
+                        measured[entry["widths"]] = list(entry["divergences"])
             entries: list[dict[str, Any]] = [{"search": identity}]
             entries += [] if latency is None else [{"latency": latency}]
-            entries += [{"widths": key, "divergences": value} for key, value in kept.items()]
+            entries += [{"widths": key, "divergences": value} for key, value in measured.items()]
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
 
             def write(temporary: Path) -> None:
@@ -90,16 +72,16 @@ class Journal:
             raise MptqError(f"cannot use the journal {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise MptqError(f"{path} is not the journal of a search; start again without --resume") from error
-        return Journal(file, kept, latency)
+        return Journal(file, measured, latency)
 
-    def value(self, widths: Widths, measure: Callable[[], list[float]]) -> list[float]:
+    def divergences(self, widths: Widths, measure: Callable[[], list[float]]) -> list[float]:
         """The divergence of every image, from the journal or measured now."""
         key = " ".join(f"{weights}{activations}" for weights, activations in widths.values())
         self.asked.add(key)
-        if key not in self._kept:
-            self._kept[key] = measure()
-            self._append({"widths": key, "divergences": self._kept[key]})
-        return self._kept[key]
+        if key not in self._measured:
+            self._measured[key] = measure()
+            self._append({"widths": key, "divergences": self._measured[key]})
+        return self._measured[key]
 
     def latency(self, measure: Callable[[], Latency]) -> Latency:
         """The latencies, from the journal or measured now: they are never the same twice."""

@@ -20,7 +20,8 @@ from mptq_export.bench.profile import WARM_UP, node_medians, record
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import graph_input, open_session
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.session import open_session
 
 #: Plain and profiled runs of a model that count.
 _RUNS = 15
@@ -39,7 +40,7 @@ class Latency:
     other: float
 
     def of(self, widths: Widths) -> float:
-        """The whole model."""
+        """All of the model."""
         return self.other + sum(self.layers.get((layer, pair[1]), 0.0) for layer, pair in widths.items())
 
     def to_json(self) -> dict[str, Any]:
@@ -66,14 +67,14 @@ def measure_latency(graph: Graph, recipes: Callable[[int], Recipe], bits: Iterab
     host = graph.to("cpu")
     for width in bits:
         model = emit(host, recipes(width), input_type="float32", metadata={}, producer="")
-        whole, nodes = _timed(model)
-        share = min(1.0, whole / sum(nodes.values()))  # a busy machine may have slowed the profiled runs alone
+        total, nodes = _timed(model)
+        share = min(1.0, total / sum(nodes.values()))  # a busy machine may have slowed the profiled runs alone
         for node, milliseconds in nodes.items():
             layer = next((name for name in names if node == name or node.startswith(f"{name}.")), None)
             if layer is not None:
                 found[layer, width] = found.get((layer, width), 0.0) + milliseconds * share
-                whole -= milliseconds * share
-        others.append(whole)
+                total -= milliseconds * share
+        others.append(total)
     return Latency(found, median(others))
 
 

@@ -8,16 +8,17 @@ from typing import Any
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.journal import check_journal
-from mptq_export.allocate.search import Found, Search, search
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import MixedSettings, check_journal
+from mptq_export.allocate.search import FoundWidths, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.recipe.settings import MethodName
 from mptq_export.support.errors import MptqError
-
-#: Called after every accepted step with the mean widths of weights and activations.
-Tick = Callable[[Step, float, float], None]
+from mptq_export.support.progress import SILENT, Bar, Progress
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class Allocation:
         calibrated: the model.
         settings: what was searched.
         method: how layers are quantized.
-        search: the whole trade-off, shared by the allocations of all budgets.
+        search: the trade-off, shared by the allocations of all budgets.
         found: its result for this budget.
     """
 
     calibrated: Calibrated
     settings: MixedSettings
-    method: str
-    search: Search
-    found: Found
+    method: MethodName
+    search: SearchResult
+    found: FoundWidths
 
     @property
     def budget(self) -> str:
@@ -63,6 +64,14 @@ class Allocation:
         """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
         return self.search.front
 
+    def final_recipe(self) -> tuple[Graph, Recipe]:
+        """All quantizers at these widths, chosen anew, with their transforms.
+
+        Returns:
+            The graph with the transforms, on the device of the calibration, and the recipe without its proof.
+        """
+        return self.search.problem.final_recipe(self.found.widths)
+
 
 def allocate(
     calibrated: Calibrated,
@@ -71,10 +80,10 @@ def allocate(
     widths: tuple[int, int] = (3, 8),
     tied: bool = False,
     pins: Mapping[str, tuple[int, int]] | None = None,
-    method: str = "best",
+    method: MethodName = "best",
     journal: str | Path | None = None,
     resume: bool = False,
-    tick: Tick | None = None,
+    progress: Progress = SILENT,
 ) -> list[Allocation]:
     """Search a width for every layer under a budget: Greedy MP, and an integer programme beside it.
 
@@ -88,7 +97,7 @@ def allocate(
         method: how layers are quantized: `best` or `paper`.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
         resume: go on from the journal.
-        tick: called after every accepted step.
+        progress: hears every accepted step.
 
     Returns:
         An allocation for every budget, in their order, for `export`.
@@ -105,22 +114,38 @@ def allocate(
         check_journal(Path(journal), resume=resume, force=False)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "search.jsonl" if journal is None else Path(journal)
-        return allocations(calibrated, settings, method, kept, resume=resume, tick=tick)
+        return allocations(calibrated, settings, method, kept, resume=resume, progress=progress)
 
 
 def allocations(
     calibrated: Calibrated,
     settings: MixedSettings,
-    method: str,
+    method: MethodName,
     journal: Path,
     *,
     resume: bool = False,
-    tick: Tick | None = None,
+    progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`allocate` with settings that were made already."""
     settings.check()
     if method not in METHODS:
         raise MptqError(f"method {method!r} is not known; choose one of {', '.join(METHODS)}")
-    space = Space(calibrated.graph, calibrated.stats, calibrated.images, METHODS[method], settings)
-    result = search(space, journal, resume=resume, tick=tick)
+    graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
+    problem = AllocationProblem(graph, METHODS[method], settings)
+    with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings.widths[-1]))
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
+
+
+def _advancing(bar: Bar, widest: int) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step, from the widest width down."""
+    count, reached = 0, float(widest)
+
+    def advance(step: Step, weights: float, activations: float) -> None:
+        nonlocal count, reached
+        count += len(step.lowered)
+        before, reached = reached, max(weights, activations)
+        text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
+        bar.advance(before - reached, text)
+
+    return advance

@@ -2,12 +2,12 @@
 
 import torch
 
-from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.activations.residual_grid import grid_exponents
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.walk import Builder
+from mptq_export.quantize.walk.state import WalkState
+from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import CodeRange
 from mptq_export.quantize.weights.codes import quantize_weight
 from mptq_export.recipe.schema import Recipe, WeightQuant
@@ -16,36 +16,25 @@ from mptq_export.recipe.schema import Recipe, WeightQuant
 _WEIGHT_BITS = 8
 
 
-class _TransformChooser(Builder):
-    """Transforms are chosen as for a recipe, at the widths asked for; the weights behind them are only rounded."""
+class _RoundedWeights:
+    """The step of a walk that only rounds: what is chosen at the widths asked for are the transforms."""
 
-    MEASURES = False
+    fits = False
 
-    def _weights(self, node: Node) -> WeightQuant:
-        weight = weight_matrix(node)
-        codes, scale = quantize_weight(weight, _WEIGHT_BITS)
+    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+        codes, scale = quantize_weight(weight_matrix(node), _WEIGHT_BITS)
         stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
         form = CodeRange.of(_WEIGHT_BITS).form
         return WeightQuant(stored, scale.cpu().numpy(), bias, _WEIGHT_BITS, form, "min/max scales")
 
 
-def choose_transforms(
-    graph: Graph,
-    stats: Statistics,
-    images: torch.Tensor,
-    bits: int,
-    method: Method,
-    importance: dict[str, torch.Tensor],
-) -> tuple[Graph, Recipe]:
+def choose_transforms(calibrated: CalibratedGraph, bits: int, method: Method) -> tuple[Graph, Recipe]:
     """Choose SQ-b and balance attention.
 
     Args:
-        graph: prepared canonical graph, on the device that computes.
-        stats: calibration statistics.
-        images: float32 calibration inputs.
+        calibrated: the graph, with all calibration images and the importance of their rows.
         bits: width of weights and activations that the transforms are chosen for.
         method: which techniques are used.
-        importance: row weights of the layers.
 
     Returns:
         The graph with its transforms, and a recipe that holds them; its weights have 8 bits.
@@ -53,5 +42,4 @@ def choose_transforms(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    chooser = _TransformChooser(graph, lambda _layer: (bits, bits), method, importance, grid_exponents(graph, stats))
-    return chooser.graph_and_recipe(images, lambda _node: None)
+    return Walk(calibrated, lambda _layer: (bits, bits), method, weight_step=_RoundedWeights()).recipe()

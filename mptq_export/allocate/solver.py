@@ -4,24 +4,24 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from mptq_export.allocate.constraint import Constraint
-from mptq_export.allocate.sensitivity import Table
-from mptq_export.allocate.units import Unit, Widths
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
+from mptq_export.allocate.units import Widths
 from mptq_export.support.silence import silent_stdout
 
 
-def solve(units: list[Unit], table: Table, start: Widths, bits: range, constraints: list[Constraint]) -> Widths:
+def solve(space: SearchSpace, table: SensitivityTable, constraints: list[Constraint]) -> Widths:
     """Minimise the summed estimate.
 
     Args:
-        units: what moves.
+        space: what moves, between which widths.
         table: estimated divergence of every unit and width.
-        start: widths of all layers; those of layers without a unit stand.
-        bits: the widths, rising.
         constraints: the budget.
 
     Returns:
-        Widths of all layers; `start` where no choice is within the budget.
+        Widths of all layers; those of the start where no choice is within the budget.
     """
+    units, start, bits = space.units, space.start, space.bits
     choices = [(unit, b) for unit in units for b in bits]
     rows = [LinearConstraint(np.kron(np.eye(len(units)), np.ones(len(bits))), 1, 1)]
     for constraint in constraints:

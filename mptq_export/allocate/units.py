@@ -4,12 +4,17 @@ import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Matmul, PatchEmbed, Weighted
 from mptq_export.support.errors import MptqError
 
 Widths = dict[str, tuple[int, int]]
 """(weights, activations) of every layer by name."""
+
+Side = Literal["weights", "activations", "both"]
+"""Which of a layer's two widths: `both` where they move together."""
 
 
 @dataclass(frozen=True)
@@ -18,35 +23,35 @@ class Unit:
 
     Attributes:
         layer: name of the linear layer, patch embedding or matmul.
-        part: `weights`, `activations`, or `both`.
+        side: what of the layer has the width.
         parameters: how many weights it has; 0 for activations alone.
-        macs: multiply-accumulates an image that read its activations; 0 for weights alone.
+        macs: multiply-accumulates per image that read its activations; 0 for weights alone.
     """
 
     layer: str
-    part: str
+    side: Side
     parameters: int
     macs: int
 
     @property
     def key(self) -> str:
         """Unique name."""
-        return f"{self.layer}:{self.part}"
+        return f"{self.layer}:{self.side}"
 
     def applied(self, widths: Widths, bits: int) -> Widths:
         """A copy of the widths in which this unit has another one."""
         weights, activations = widths[self.layer]
-        changed = (bits if self.part != "activations" else weights, bits if self.part != "weights" else activations)
+        changed = (bits if self.side != "activations" else weights, bits if self.side != "weights" else activations)
         return {**widths, self.layer: changed}
 
     def bits(self, widths: Widths) -> int:
         """The unit's width."""
-        return widths[self.layer][1 if self.part == "activations" else 0]
+        return widths[self.layer][1 if self.side == "activations" else 0]
 
 
 def layers(graph: Graph) -> list[Node]:
     """Everything that has widths, in graph order."""
-    return [node for node in graph if node.op in WEIGHTED or node.op == "matmul"]
+    return [node for node in graph if isinstance(node.op, Weighted | Matmul)]
 
 
 def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]:
@@ -66,9 +71,9 @@ def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]
             continue
         macs = multiplications(graph, node)
         parameters = node.params["weight"].numel() if "weight" in node.params else 0
-        if node.op == "matmul":
+        if isinstance(node.op, Matmul):
             found.append(Unit(node.name, "activations", 0, macs))
-        elif node.op == "patch_embed":
+        elif isinstance(node.op, PatchEmbed):
             found.append(Unit(node.name, "weights", parameters, 0))
         elif tied:
             found.append(Unit(node.name, "both", parameters, macs))
@@ -80,7 +85,7 @@ def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]
 def multiplications(graph: Graph, node: Node) -> int:
     """Multiply-accumulates of a layer for one image."""
     outputs = math.prod(node.shape.at(1))
-    if node.op == "matmul":
+    if isinstance(node.op, Matmul):
         return outputs * graph[node.inputs[0]].shape.dims[-1]
     return outputs * math.prod(node.params["weight"].shape[1:])
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.profile import OpTime, Profile, profile
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import graph_input, open_session, run_session
 
 _LOADS = 3
 _STATUS = Path("/proc/self/status")

@@ -6,9 +6,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mptq_export.runtime.graph_input import GraphInput, graph_input
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.inputs import random_inputs
-from mptq_export.verify.session import GraphInput, graph_input, load_onnx, open_session
+from mptq_export.verify.onnx_file import load_onnx
 
 
 def read_spec(path: Path) -> GraphInput:

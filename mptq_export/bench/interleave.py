@@ -8,7 +8,7 @@ from itertools import cycle, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.support.progress import Track, untracked
+from mptq_export.support.progress import SILENT, Progress, tracked
 
 Seconds = NDArray[np.float64]
 """(rounds,) wall-clock seconds."""
@@ -36,7 +36,7 @@ class Quartiles:
 
 
 def interleave(
-    runners: Mapping[str, Callable[[], object]], rounds: int, track: Track = untracked
+    runners: Mapping[str, Callable[[], object]], rounds: int, progress: Progress = SILENT
 ) -> dict[str, Seconds]:
     """Time every runner once a round, in an order that rotates from round to round.
 
@@ -46,14 +46,14 @@ def interleave(
     Args:
         runners: what to run, by name.
         rounds: number of timed runs of each.
-        track: wraps the rounds with a progress bar: (rounds, label, number).
+        progress: hears how far it is, a step a round.
 
     Returns:
         The times of each runner; equal indices are of one round, so that ratios can be taken.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     names = list(runners)
-    for number in track(range(rounds), "timing", rounds):
+    for number in tracked(range(rounds), progress, "timing", rounds):
         for name in islice(cycle(names), number % len(names), number % len(names) + len(names)):
             run = runners[name]
             run()

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mptq_export.bench.op_groups import GROUPS, group_of
-from mptq_export.verify.session import open_session, run_session
+from mptq_export.runtime.session import open_session, run_session
 
 #: Runs at the beginning of a trace that do not count.
 WARM_UP = 2

@@ -9,10 +9,11 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.bench.report import BenchReport, ModelReport
 from mptq_export.bench.size import file_bytes
+from mptq_export.runtime.graph_input import GraphInput
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import Track, untracked
+from mptq_export.support.progress import SILENT, Progress
 from mptq_export.verify.reference import open_reference
-from mptq_export.verify.session import GraphInput, open_session, run_session
 
 _PROFILED_RUNS = 10
 
@@ -26,7 +27,7 @@ def bench(
     batch: int | None = None,
     rounds: int = 30,
     reference: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> BenchReport:
     """Time files in turn, each on a seeded random batch, and measure each alone.
 
@@ -36,7 +37,7 @@ def bench(
         batch: inputs a run; None takes the batch that the files fix, else 1.
         rounds: timed runs of each.
         reference: also time `kernels_ref` on every file that it can run.
-        track: wraps the rounds with a progress bar.
+        progress: hears how far it is.
 
     Raises:
         MptqError: a file cannot be read, loaded or run, or the files do not go together.
@@ -49,7 +50,7 @@ def bench(
     }
     runners = {name: session_runner(path, specs[name], size, threads) for name, path in names.items()}
     references, left_out = _references(names, specs, size) if reference else ({}, ())
-    seconds = interleave({**runners, **references}, rounds, track)
+    seconds = interleave({**runners, **references}, rounds, progress)
     base = next(iter(seconds.values()))
 
     def report(name: str) -> ModelReport:

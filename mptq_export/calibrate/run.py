@@ -3,20 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.calibrate.statistics import Statistics, collect
+from mptq_export.capture import run as capturing
+from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_images
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.liveness import values_at_once
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
+from mptq_export.data.source import CalibrationSource, open_calibration
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import Track, untracked
-
-if TYPE_CHECKING:
-    import torch
-
-    from mptq_export.calibrate.statistics import Statistics
-    from mptq_export.capture.graph import Graph
-    from mptq_export.data.source import CalibrationSource
-    from mptq_export.load.model import LoadedModel
+from mptq_export.support.limits import check_memory, check_weights_fit
+from mptq_export.support.progress import SILENT, Progress, tracked
+from mptq_export.transform.prepare import prepare
 
 #: Images a calibration step; bounds the memory of the activations.
 BATCH = 8
@@ -37,29 +40,23 @@ class Calibrated:
         images: float32 calibration inputs, all of them, on that device.
         values_at_once: numbers of one image that a walk through the graph holds at a time.
         pixel_inputs: whether they are normalised 8-bit pixels.
-        calib: where they come from; None for synthetic images.
-        count: how many were asked for.
-        reading: how they were read, where not as usual.
+        asked: where they come from and how they were read.
         classes: what the classes are called; no names for feature maps.
-        class_map: the file that names them, where one was given.
     """
 
-    loaded: "LoadedModel"
-    source: "CalibrationSource"
-    graph: "Graph"
-    stats: "Statistics"
-    images: "torch.Tensor"
+    loaded: LoadedModel
+    source: CalibrationSource
+    graph: Graph
+    stats: Statistics
+    images: torch.Tensor
     values_at_once: int
     pixel_inputs: bool
-    calib: Path | None
-    count: int
-    reading: Reading
+    asked: CalibrationRequest
     classes: ModelClasses
-    class_map: Path | None = None
 
 
 def calibrate(
-    model: "LoadedModel",
+    model: LoadedModel,
     images: str | Path | None = None,
     *,
     count: int = 128,
@@ -68,8 +65,7 @@ def calibrate(
     any_range: bool = False,
     class_map: str | Path | None = None,
     device: str | None = None,
-    track: Track = untracked,
-    check: "Callable[[Graph], None] | None" = None,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Capture a model, prepare its graph, and run the calibration inputs through it.
 
@@ -83,8 +79,7 @@ def calibrate(
         any_range: take an array whose values are no normalised pixels.
         class_map: file that names the logits, as in `data.class_map`.
         device: torch device that computes; None takes a GPU where there is one.
-        track: wraps an iterable with a progress bar.
-        check: looks at the prepared graph before the inputs run through it, and raises `MptqError` where they need not.
+        progress: hears how far it is.
 
     Returns:
         What `allocate` and `export` take. It holds all inputs in memory.
@@ -93,44 +88,56 @@ def calibrate(
         MptqError: the model holds what cannot be captured, the images, the class map or the device cannot be used, or
             memory is too small.
     """
-    import torch
+    asked = CalibrationRequest(
+        images=None if images is None else Path(images),
+        count=count,
+        reading=Reading(exif, allow_skipped, any_range),
+        class_map=None if class_map is None else Path(class_map),
+        device=device,
+    )
+    asked.check()
+    return calibrate_model(model, asked, progress)
 
-    from mptq_export.calibrate.statistics import collect
-    from mptq_export.capture.batches import BATCHES, check_capture, probe_images
-    from mptq_export.capture.liveness import values_at_once
-    from mptq_export.capture.trace import capture
-    from mptq_export.data.source import open_calibration
-    from mptq_export.support.limits import check_memory, check_weights_fit
-    from mptq_export.transform.prepare import prepare
 
+def calibrate_model(
+    model: LoadedModel,
+    asked: CalibrationRequest,
+    progress: Progress = SILENT,
+    check: Callable[[Graph], None] = lambda _graph: None,
+) -> Calibrated:
+    """`calibrate` with a request that was made and checked already.
+
+    Args:
+        model: what `load` gave.
+        asked: on what, and how.
+        progress: hears how far it is.
+        check: looks at the prepared graph before the inputs run through it, and raises `MptqError` where they need not.
+    """
     check_weights_fit(model.parameters)
-    device = torch_device(device)
-    calib = None if images is None else Path(images)
-    preprocessing, reading = model.preprocessing, Reading(exif, allow_skipped, any_range)
-    named = None if class_map is None else Path(class_map)
-    if named is not None and model.features:
-        raise MptqError(f"--class-map {named} names classes, and feature maps have none; leave one out")
-    source = open_calibration(calib, preprocessing, count=count, reading=reading)
+    device, preprocessing = torch_device(asked.device), model.preprocessing
+    if asked.class_map is not None and model.features:
+        raise MptqError(f"--class-map {asked.class_map} names classes, and feature maps have none; leave one out")
+    source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading)
     probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
-    captured = capture(model.model, preprocessing.input_size, model.maps)
+    captured = capturing.capture(model.model, preprocessing.input_size, model.maps)
     check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
-    def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> "tuple[Graph, int, Statistics]":
+    def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> tuple[Graph, int, Statistics]:
         graph = prepare(captured, probe, normalisation)
-        if check is not None:
-            check(graph)
+        check(graph)
         held = values_at_once(graph)
         if device == "cpu":
             needed = source.count * held * 4
             check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
-        return graph, held, collect(graph, track(source.batches(BATCH), "calibrating", steps), device)
+        batches = tracked(source.batches(BATCH), progress, "calibrating", steps)
+        return graph, held, collect(graph, batches, device)
 
     classes = ModelClasses(None)
     if not model.features:
         logits = captured[captured.output].shape.dims[-1]
         folders = () if model.class_map else source.folders  # else their order says nothing of the logits
-        classes = name_classes(calib, folders, logits, model.class_names, named)
+        classes = name_classes(asked.images, folders, logits, model.class_names, asked.class_map)
         source = replace(source, warnings=(*source.warnings, *classes.warnings))
     graph, held, stats = run((preprocessing.mean, preprocessing.std))
     seen = stats.values.get("pixels")
@@ -146,11 +153,8 @@ def calibrate(
         images=inputs,
         values_at_once=held,
         pixel_inputs=pixel_inputs,
-        calib=calib,
-        count=count,
-        reading=reading,
+        asked=asked,
         classes=classes,
-        class_map=named,
     )
 
 
@@ -160,8 +164,6 @@ def torch_device(name: str | None) -> str:
     Raises:
         MptqError: torch does not know it, or it is not there.
     """
-    import torch
-
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

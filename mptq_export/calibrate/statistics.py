@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Constant
 from mptq_export.support.errors import MptqError
 
 
@@ -63,7 +64,7 @@ def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = 
     stats = Statistics()
 
     def observe(node: Node, value: torch.Tensor) -> None:
-        if node.op == "constant":
+        if isinstance(node.op, Constant):
             return
         seen = stats.values.setdefault(node.name, Range())
         seen.update(value)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.evaluate import Compute
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
-from mptq_export.capture.images import images_lead
+from mptq_export.capture.follow_images import images_lead
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Constant, Input, Matmul, Weighted
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,15 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
     pending: list[Node] = []
     source = graph.input.name
     live: set[str] = {source}
-    constants = {node.name: node for node in graph if node.op == "constant"}
+    constants = {node.name: node for node in graph if isinstance(node.op, Constant)}
     ends = images_lead(graph)
     for node in graph:
-        if node.op in ("input", "constant"):
+        if isinstance(node.op, Input | Constant):
             continue
         pending.append(node)
         live.add(node.name)
         live = {name for name in live if name == graph.output or order[last_use.get(name, name)] > order[node.name]}
-        if live == {node.name} and node.name in ends and any(n.op in WEIGHTED or n.op == "matmul" for n in pending):
+        if live == {node.name} and node.name in ends and any(isinstance(n.op, Weighted | Matmul) for n in pending):
             blocks.append(_block(source, pending, constants, node.name))
             source, pending = node.name, []
     if whole and source != graph.output:

@@ -5,8 +5,35 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
-from mptq_export.capture.activations import activation
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Concat,
+    Constant,
+    Depthwise,
+    Input,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Max,
+    Mean,
+    Mul,
+    Op,
+    Outputs,
+    Pad,
+    PatchEmbed,
+    Permute,
+    Product,
+    Reshape,
+    Roll,
+    Rotary,
+    Slice,
+    Softmax,
+    ToPixels,
+    Windows,
+)
 
 Observer = Callable[[Node, torch.Tensor], None]
 Compute = Callable[[Node, list[torch.Tensor]], torch.Tensor]
@@ -30,7 +57,9 @@ def evaluate(
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, torch.Tensor] = {}
     for node in graph:
-        values[node.name] = images if node.op == "input" else compute_node(node, [values[n] for n in node.inputs])
+        values[node.name] = (
+            images if isinstance(node.op, Input) else compute_node(node, [values[n] for n in node.inputs])
+        )
         if observe is not None:
             observe(node, values[node.name])
         for name in set(node.inputs):
@@ -54,9 +83,7 @@ def compute(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
     Returns:
         A tensor of that type and of shape `node.shape.at(batch)`.
     """
-    if node.op == "constant":
-        return node.params["value"]
-    return _COMPUTE[node.op](node, *inputs)
+    return _COMPUTE[type(node.op)](node, *inputs)
 
 
 def patches(images: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
@@ -70,11 +97,11 @@ def patches(images: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
 def weight_matrix(node: Node) -> torch.Tensor:
     """The weight of a layer, [N, K]; that of a patch embedding, [D, ph * pw * C], in the order of `patches`."""
     weight = node.params["weight"]
-    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1) if node.op == "patch_embed" else weight
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1) if isinstance(node.op, PatchEmbed) else weight
 
 
 def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return F.linear(patches(x, node.attrs["patch"]), weight_matrix(node), node.params["bias"])
+    return F.linear(patches(x, node.attributes(PatchEmbed).patch), weight_matrix(node), node.params["bias"])
 
 
 def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -89,19 +116,21 @@ def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
     Returns:
         [B, oh, ow, M].
     """
-    top, left, bottom, right = node.attrs["pads"]
+    op = node.attributes(Depthwise)
+    top, left, bottom, right = op.pads
     image = F.pad(x, (0, 0, left, right, top, bottom)).permute(0, 3, 1, 2)
-    kernels = weight.reshape(-1, 1, *node.attrs["kernel"])
-    return F.conv2d(image, kernels, bias, node.attrs["stride"], groups=x.shape[-1]).permute(0, 2, 3, 1)
+    kernels = weight.reshape(-1, 1, *op.kernel)
+    return F.conv2d(image, kernels, bias, op.stride, groups=x.shape[-1]).permute(0, 2, 3, 1)
 
 
 def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
-    if node.attrs.get("plain"):
-        return F.layer_norm(x, (x.shape[-1],), eps=node.attrs["eps"])
+    norm = node.attributes(LayerNorm)
+    if norm.plain:
+        return F.layer_norm(x, (x.shape[-1],), eps=norm.eps)
     weight, bias = node.params["weight"], node.params["bias"]
-    if node.attrs.get("centered"):  # so computes the file: what rounding leaves of the mean stays
-        return F.rms_norm(x, (x.shape[-1],), weight, node.attrs["eps"]) + bias
-    return F.layer_norm(x, (x.shape[-1],), weight, bias, node.attrs["eps"])
+    if norm.centered:  # so computes the file: what rounding leaves of the mean stays
+        return F.rms_norm(x, (x.shape[-1],), weight, norm.eps) + bias
+    return F.layer_norm(x, (x.shape[-1],), weight, bias, norm.eps)
 
 
 def _reshape(node: Node, x: torch.Tensor) -> torch.Tensor:
@@ -109,14 +138,16 @@ def _reshape(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 
 def _slice(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return x.narrow(node.attrs["axis"], node.attrs["start"], node.attrs["end"] - node.attrs["start"])
+    cut = node.attributes(Slice)
+    return x.narrow(cut.axis, cut.start, cut.end - cut.start)
 
 
 def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
     """[B, oh, ow, kh * kw * C]: windows of an NHWC map (zeros or its edge around it), row by row, channels last."""
-    (kh, kw), (sh, sw) = node.attrs["kernel"], node.attrs["stride"]
-    top, left, bottom, right = node.attrs["pads"]
-    if node.attrs.get("edge"):
+    op = node.attributes(Windows)
+    (kh, kw), (sh, sw) = op.kernel, op.stride
+    top, left, bottom, right = op.pads
+    if op.edge:
         rows, columns = (
             torch.arange(-before, size + after, device=x.device).clamp(0, size - 1)
             for before, size, after in ((top, x.shape[1], bottom), (left, x.shape[2], right))
@@ -131,22 +162,24 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
 def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
     batch = max(part.shape[0] for part in parts)
     wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
-    return torch.cat(wide, node.attrs["axis"])
+    return torch.cat(wide, node.attributes(Concat).axis)
 
 
 def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:
-    both = (torch.tensor(node.attrs[key], dtype=torch.float64).to(x) for key in ("gain", "offset"))
+    op = node.attributes(ToPixels)
+    both = (torch.tensor(numbers, dtype=torch.float64).to(x) for numbers in (op.gain, op.offset))
     gain, offset = (each.reshape(-1, 1, 1) for each in both)
     return x * gain + offset
 
 
 def _pad(node: Node, x: torch.Tensor) -> torch.Tensor:
-    after_axes = x.dim() - 1 - node.attrs["axis"]
-    return F.pad(x, [0, 0] * after_axes + [node.attrs["before"], node.attrs["after"]])
+    pad = node.attributes(Pad)
+    after_axes = x.dim() - 1 - pad.axis
+    return F.pad(x, [0, 0] * after_axes + [pad.before, pad.after])
 
 
 def _rotary(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return x * node.params["cos"] + swapped(x, pairs=node.attrs["pairs"]) * node.params["sin"]
+    return x * node.params["cos"] + swapped(x, pairs=node.attributes(Rotary).pairs) * node.params["sin"]
 
 
 def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
@@ -156,27 +189,43 @@ def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
     return x.roll(x.shape[-1] // 2, -1)
 
 
-_COMPUTE: dict[str, Callable[..., torch.Tensor]] = {
-    "patch_embed": _patch_embed,
-    "linear": lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
-    "depthwise": lambda node, x: depthwise(node, x, node.params["weight"], node.params["bias"]),
-    "layer_norm": _layer_norm,
-    "matmul": lambda node, a, b: (a if node.attrs["alpha"] == 1 else a * node.attrs["alpha"]) @ b,
-    "softmax": lambda node, x: x.softmax(-1),
-    "activation": lambda node, x: activation(x, node.attrs["function"]),
-    "add": lambda node, a, b: a + b,
-    "mul": lambda node, x: x * node.params["value"],
-    "product": lambda node, a, b: a * b,
-    "rotary": _rotary,
-    "max": lambda node, x: x.amax(node.attrs["axis"], keepdim=True),
-    "mean": lambda node, x: x.mean(node.attrs["axes"], node.attrs["keepdim"]),
-    "concat": _concat,
-    "pad": _pad,
-    "to_pixels": _to_pixels,
-    "outputs": lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
-    "reshape": _reshape,
-    "permute": lambda node, x: x.permute(node.attrs["perm"]),
-    "slice": _slice,
-    "windows": _windows,
-    "roll": lambda node, x: x.roll(node.attrs["shifts"], node.attrs["axes"]),
+def _matmul(node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    alpha = node.attributes(Matmul).alpha
+    return (a if alpha == 1 else a * alpha) @ b
+
+
+def _mean(node: Node, x: torch.Tensor) -> torch.Tensor:
+    mean = node.attributes(Mean)
+    return x.mean(mean.axes, mean.keepdim)
+
+
+def _roll(node: Node, x: torch.Tensor) -> torch.Tensor:
+    roll = node.attributes(Roll)
+    return x.roll(roll.shifts, roll.axes)
+
+
+_COMPUTE: dict[type[Op], Callable[..., torch.Tensor]] = {
+    Constant: lambda node: node.params["value"],
+    PatchEmbed: _patch_embed,
+    Linear: lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
+    Depthwise: lambda node, x: depthwise(node, x, node.params["weight"], node.params["bias"]),
+    LayerNorm: _layer_norm,
+    Matmul: _matmul,
+    Softmax: lambda _node, x: x.softmax(-1),
+    Activation: lambda node, x: FUNCTIONS[node.attributes(Activation).function].compute(x),
+    Add: lambda _node, a, b: a + b,
+    Mul: lambda node, x: x * node.params["value"],
+    Product: lambda _node, a, b: a * b,
+    Rotary: _rotary,
+    Max: lambda node, x: x.amax(node.attributes(Max).axis, keepdim=True),
+    Mean: _mean,
+    Concat: _concat,
+    Pad: _pad,
+    ToPixels: _to_pixels,
+    Outputs: lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
+    Reshape: _reshape,
+    Permute: lambda node, x: x.permute(node.attributes(Permute).perm),
+    Slice: _slice,
+    Windows: _windows,
+    Roll: _roll,
 }

@@ -8,18 +8,16 @@ axis grows with the batch (an axis may hold several rows an image: Swin's window
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 
-#: Ops that only move, repeat or select data, or put zeros around it: they commute with any element-wise quantizer.
-MOVEMENT = frozenset({"reshape", "permute", "slice", "roll", "windows"})
+from mptq_export.capture.ops import Input, Movement, Op, Outputs, label
 
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 """Permutations to the layout of the name, from the other one."""
 
-#: Ops with a weight and a bias for each output channel (the last axis).
-WEIGHTED = frozenset({"linear", "patch_embed", "depthwise"})
+AnOp = TypeVar("AnOp", bound=Op)
 
 
 @dataclass(frozen=True)
@@ -48,22 +46,25 @@ class Node:
     """One canonical op.
 
     Attributes:
-        op: `input`, `constant`, `patch_embed`, `linear`, `depthwise`, `layer_norm`, `matmul`, `softmax`, `activation`,
-            `add`, `mul`, `mean`, `max`, `concat`, `pad`, `product`, `rotary`, `to_pixels`, `outputs`, or one of
-            `MOVEMENT`.
+        op: what it does, with its attributes.
         name: unique, and the name of the value that the node computes.
         inputs: names of the values read.
         shape: shape of the value.
-        attrs: plain numbers and strings (axis, eps, ...).
-        params: float32 tensors (weight, bias, value); float64 where a search has transformed them.
+        params: float32 tensors, by the names that the op's class gives them; float64 where a search has transformed
+            them.
     """
 
-    op: str
+    op: Op
     name: str
     inputs: tuple[str, ...]
     shape: Shape
-    attrs: dict[str, Any] = field(default_factory=dict)
     params: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def attributes(self, kind: type[AnOp]) -> AnOp:
+        """The op, for a reader that is only ever given this one."""
+        if not isinstance(self.op, kind):
+            raise TypeError(f"{self.name} is a {label(self.op)}, read as a {kind.__name__}")
+        return self.op
 
     def cast(self, dtype: torch.dtype) -> "Node":
         """The node with tensors of a type; itself where they have it."""
@@ -92,13 +93,13 @@ class Graph:
     @property
     def input(self) -> Node:
         """The image input."""
-        return next(node for node in self if node.op == "input")
+        return next(node for node in self if isinstance(node.op, Input))
 
     @property
     def maps(self) -> dict[str, str]:
         """The value of every feature map by the map's name, in order; empty for a graph with a single output."""
         last = self.nodes[self.output]
-        return dict(zip(last.attrs["names"], last.inputs, strict=True)) if last.op == "outputs" else {}
+        return dict(zip(last.op.names, last.inputs, strict=True)) if isinstance(last.op, Outputs) else {}
 
     def parts(self, output: torch.Tensor) -> list[torch.Tensor]:
         """The output cut into its feature maps, [B, values] each; itself where there is a single output."""
@@ -118,7 +119,7 @@ class Graph:
         """The node that computes the numbers of a value, and the movement from it to the value, in order."""
         chain: list[Node] = []
         node = self.nodes[name]
-        while node.op in MOVEMENT:
+        while isinstance(node.op, Movement):
             chain.insert(0, node)
             node = self.nodes[node.inputs[0]]
         return node, chain
@@ -140,7 +141,7 @@ class Graph:
             if value == self.output:
                 return None
             for reader in readers[value]:
-                if reader.op in MOVEMENT:
+                if isinstance(reader.op, Movement):
                     pending.append(reader.name)
                 else:
                     found.append((reader, value))
@@ -165,7 +166,7 @@ class Graph:
         for node in reversed(list(self)):
             if node.name in needed:
                 needed.update(node.inputs)
-        return Graph((n for n in self if n.name in needed or n.op == "input"), self.output)
+        return Graph((n for n in self if n.name in needed or isinstance(n.op, Input)), self.output)
 
     def bypassed(self, removed: dict[str, str]) -> "Graph":
         """A copy in which every reader of a key of `removed` reads its value instead; the keys are gone."""

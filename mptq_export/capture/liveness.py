@@ -3,7 +3,8 @@
 import math
 from itertools import accumulate
 
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Constant, Input, LayerNorm, Movement
 
 
 def spare(graph: Graph, node: Node) -> str:
@@ -12,11 +13,11 @@ def spare(graph: Graph, node: Node) -> str:
     The input of a layer norm stays: SQ-b computes the norm again.
     """
     readers = graph.consumers()
-    for name in node.inputs if node.op != "layer_norm" else ():
+    for name in node.inputs if not isinstance(node.op, LayerNorm) else ():
         root, chain = graph.path(name)
         names = {root.name, name, *(step.name for step in chain)}
         alone = all(len(readers[each]) == 1 for each in names) and graph.output not in names
-        if alone and root.op not in ("input", "constant") and graph[name].shape == node.shape:
+        if alone and not isinstance(root.op, Input | Constant) and graph[name].shape == node.shape:
             return name
     return ""
 
@@ -31,7 +32,7 @@ def values_at_once(graph: Graph) -> int:
     size: dict[str, int] = {}
     until: dict[str, int] = {}
     for position, node in enumerate(graph):
-        place = node.inputs[0] if node.op in MOVEMENT else spare(graph, node)
+        place = node.inputs[0] if isinstance(node.op, Movement) else spare(graph, node)
         owner[node.name] = owner.get(place, node.name)
         if node.shape.batch_axis is not None:
             size.setdefault(owner[node.name], math.prod(node.shape.dims))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
+from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 
 
@@ -47,6 +48,6 @@ def main(
     from mptq_export.bench.run import bench
     from mptq_export.bench.show import show_report
 
-    report = bench(models, threads=threads, batch=batch, rounds=rounds, reference=reference, track=progress)
+    report = bench(models, threads=threads, batch=batch, rounds=rounds, reference=reference, progress=Terminal())
     write_json(json_path, report.to_json())
     show_report(report, output())

@@ -1,4 +1,4 @@
-"""What every console script shares: one way to end, one way to show progress, examples in the help."""
+"""What every console script shares: one way to end, examples in the help."""
 
 import json
 import logging
@@ -6,18 +6,15 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import track
 
 from mptq_export.cli.isolated import isolate, why
-from mptq_export.cli.verbosity import is_quiet, is_verbose, verbosity_options
-from mptq_export.support.errors import MptqError, one_line
+from mptq_export.cli.verbosity import verbosity_options
+from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
 from mptq_export.support.json_files import Json
 from mptq_export.support.json_files import write_json as write_json_file
@@ -31,7 +28,6 @@ EXIT_UNPROVED = 3
 EXIT_INTERRUPTED = 130
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Item = TypeVar("Item")
 
 
 class MptqCommand(click.Command):
@@ -116,45 +112,6 @@ def fail(message: str) -> int:
     """Print ``error: message`` on one line of stderr and return the status for bad input."""
     click.echo("error: " + " ".join(message.split()), err=True)
     return EXIT_BAD_INPUT
-
-
-def warn(message: str) -> None:
-    """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
-    if not is_quiet():
-        click.echo("warning: " + one_line(message), err=True)
-
-
-class Warner:
-    """Warns of each sentence once: what a stage tells early stands in its result too."""
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
-
-    def __call__(self, sentences: Iterable[str]) -> None:
-        """Warn of those that are new."""
-        for sentence in sentences:
-            if sentence not in self._said:
-                self._said.add(sentence)
-                warn(sentence)
-
-
-def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Pass the items on and draw a bar on stderr; where stderr is not a terminal, or with ``-q``, nothing is drawn.
-
-    With ``-v`` a line tells afterwards how long they took.
-
-    Args:
-        items: what is worked through.
-        label: what the bar says.
-        total: number of items; taken from their length when left out.
-    """
-    console, start = Console(stderr=True), perf_counter()
-    if console.is_terminal and not is_quiet():
-        yield from track(items, label, total=total, console=console, transient=True)
-    else:
-        yield from items
-    if is_verbose():
-        click.echo(f"{label}: {perf_counter() - start:.1f} s", err=True)
 
 
 def parse_json_object(_context: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """``mptq-eval``: how accurate is the exported file, alone and beside its float model?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from mptq_export.cli.common import MptqCommand, json_option, parse_json_object, progress, warn, write_json
-from mptq_export.cli.values import check_class_map
+from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
+from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
+from mptq_export.data.class_map import read_class_map
 from mptq_export.support.errors import MptqError
-
-if TYPE_CHECKING:
-    from mptq_export.data.images import ImageFolder
+from mptq_export.support.progress import tracked
 
 
 @click.command(
@@ -32,19 +32,15 @@ if TYPE_CHECKING:
     required=True,
     help="Folder of images; its subfolders are the classes, by name or in timm's order.",
 )
-@click.option(
-    "--class-map",
-    type=click.Path(path_type=Path),
-    callback=check_class_map,
-    help="Logits of the class folders: a name a line in the order of the logits, or JSON. Default: the file's names.",
+@class_map_option(
+    "Logits of the class folders: a name a line in the order of the logits, or JSON. Default: the file's names."
 )
 @click.option(
     "--exif/--no-exif", default=None, help="Turn images as their EXIF orientation says. Default: as the file says."
 )
-@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
+@allow_skipped_option("the images")
 @click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
-@click.option("--arch", help="timm architecture of --float, where the checkpoint does not name it.")
-@click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
+@arch_options(of=" of --float")
 @click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
 @json_option
@@ -68,15 +64,19 @@ def main(
     """
     if checkpoint is None and (arch or model_kwargs):
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
+    if class_map is not None:
+        read_class_map(class_map)
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
     from mptq_export.evaluate.data import about_data, about_float, check_numbered, logits_of, names_for, turns_for
     from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
-    from mptq_export.load.features import as_backbone, features_of
+    from mptq_export.load.features import features_of
+    from mptq_export.runtime.graph_input import graph_input
+    from mptq_export.runtime.session import open_session
     from mptq_export.support.hashes import sha256_of
-    from mptq_export.verify.session import graph_input, load_onnx, metadata_of, open_session
+    from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
     metadata = metadata_of(load_onnx(model))
     preprocessing, features = Preprocessing.from_metadata(metadata), features_of(metadata)
@@ -101,17 +101,16 @@ def main(
         exif=turns,
         allow_skipped=allow_skipped,
     )
-    batches = progress(folder.batches(size), "evaluating", -(-len(folder) // size))
-    described = {"model": str(model), "sha256": sha256_of(model)}
-    floating = None
+    terminal, floating, described = Terminal(), None, {"model": str(model), "sha256": sha256_of(model)}
+    batches = tracked(folder.batches(size), terminal, "evaluating", -(-len(folder) // size))
     if checkpoint is not None:
         from mptq_export.evaluate.float_model import float_predictor
         from mptq_export.load.inputs import inputs_of
-        from mptq_export.load.model import load_model
+        from mptq_export.load.loaders import load_model
+        from mptq_export.load.timm.backbone import as_backbone
 
         # It gets the input that the file was made for, whatever options that took.
-        inputs = inputs_of(preprocessing)
-        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs, inputs=inputs)
+        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs, inputs=inputs_of(preprocessing))
         notes = (*notes, *about_float(loaded.warnings))
         if features:
             backbone = as_backbone(loaded, tuple(each.index for each in features))
@@ -119,7 +118,7 @@ def main(
             compared = compare_maps(batches, features, onnx_maps(session, features, preprocessing.normalize), exact)
             write_json(json_path, {**described, **compared.to_json(), **about_data(folder, notes)})
             show_maps(compared, output())
-            _warn_all(folder, notes)
+            terminal.warn((*folder.warnings, *notes))
             return
         floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
     report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
@@ -127,9 +126,4 @@ def main(
     notes = (*notes, *report.warnings)
     write_json(json_path, {**described, **report.to_json(), **about_data(folder, notes)})
     show_report(report, output(), folder.numbering.text if folder.numbering else None)
-    _warn_all(folder, notes)
-
-
-def _warn_all(folder: "ImageFolder", notes: tuple[str, ...]) -> None:
-    for note in (*folder.warnings, *notes):
-        warn(note)
+    terminal.warn((*folder.warnings, *notes))

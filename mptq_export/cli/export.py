@@ -6,11 +6,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from mptq_export.cli.common import MptqCommand, Warner, json_option, parse_json_object, progress, write_json
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.request import MixedSettings
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
+from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.values import (
-    CROP_MODES,
     INTERPOLATIONS,
-    check_class_map,
     parse_bits,
     parse_features,
     parse_numbers,
@@ -19,31 +22,17 @@ from mptq_export.cli.values import (
     parse_size,
 )
 from mptq_export.cli.verbosity import output
+from mptq_export.data.preprocessing import CROP_MODES
 from mptq_export.data.reading import Reading
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.request import OPTIONS, ExportRequest
+from mptq_export.load.inputs import InputOptions
+from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
-
-#: What a recipe has decided already: parameter and its option.
-_DECIDED = {
-    "features": "--features",
-    "calib": "--calib",
-    "count": "--count",
-    "exif": "--exif",
-    "allow_skipped": "--allow-skipped",
-    "any_range": "--any-range",
-    "class_map": "--class-map",
-    "bits": "--bits",
-    "pins": "--pin",
-    "method": "--method",
-    "reconstruct": "--reconstruct",
-    "device": "--device",
-}
-
-
-#: Options of the search.
-_SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume"}
 
 
 @click.command(
@@ -59,8 +48,7 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     ],
 )
 @click.argument("model")
-@click.option("--arch", help="timm architecture, where the checkpoint does not name it.")
-@click.option("--model-kwargs", metavar="JSON", callback=parse_json_object, help="Arguments for timm.create_model.")
+@arch_options()
 @click.option(
     "--features",
     is_flag=False,
@@ -83,17 +71,14 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
 @click.option("--crop-pct", type=float, help="Cropped size over resized size, such as 0.9.")
 @click.option("--crop-mode", type=click.Choice(CROP_MODES), help="What is cut off.")
 @click.option("--in-chans", type=click.IntRange(1), help="Channels of the input; pictures have 1 or 3.")
-@click.option("--calib", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs.")
+@click.option(
+    "--calib", "images", type=click.Path(path_type=Path), help="Folder of images, or .npz/.npy of preprocessed inputs."
+)
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Calibrate on at most N images.")
 @click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, which timm does not.")
-@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of the images cannot be read.")
+@allow_skipped_option("the images")
 @click.option("--any-range", is_flag=True, help="Take an array whose values are no normalised pixels.")
-@click.option(
-    "--class-map",
-    type=click.Path(path_type=Path),
-    callback=check_class_map,
-    help="Names of the classes: a line each in the order of the logits, or JSON.",
-)
+@class_map_option("Names of the classes: a line each in the order of the logits, or JSON.")
 @click.option(
     "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
 )
@@ -116,13 +101,20 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
 )
 @click.option(
     "--mixed",
+    "budgets",
     multiple=True,
     metavar="BUDGET",
     help="Search a width for every layer: a mean bit-width (4.5), a file size (12MB) or the latency of one image here "
     "(15ms). Several give several files.",
 )
 @click.option(
-    "--mixed-range", default="3-8", show_default=True, metavar="LO-HI", callback=parse_range, help="Widths to try."
+    "--mixed-range",
+    "widths",
+    default="3-8",
+    show_default=True,
+    metavar="LO-HI",
+    callback=parse_range,
+    help="Widths to try.",
 )
 @click.option("--tied", is_flag=True, help="Weights and activations of a layer move together, as in the paper.")
 @click.option(
@@ -156,7 +148,7 @@ _SEARCH = {"mixed_range": "--mixed-range", "tied": "--tied", "resume": "--resume
     metavar="VERSION",
     help="The oldest onnxruntime that shall open the file, such as 1.20: weights are stored so that it can.",
 )
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
+@click.option("-o", "--output", "onnx", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
 )
@@ -182,18 +174,18 @@ def main(
     crop_mode: str | None,
     in_chans: int | None,
     features: tuple[int, ...] | None,
-    calib: Path | None,
+    images: Path | None,
     count: int,
     exif: bool,
     allow_skipped: bool,
     any_range: bool,
     class_map: Path | None,
     bits: tuple[int, int],
-    method: str,
+    method: MethodName,
     reconstruct: bool,
     recipe: Path | None,
-    mixed: tuple[str, ...],
-    mixed_range: range,
+    budgets: tuple[str, ...],
+    widths: range,
     tied: bool,
     pins: dict[str, tuple[int, int]],
     resume: bool,
@@ -201,7 +193,7 @@ def main(
     weight_storage: WeightStorage | None,
     target: str | None,
     min_ort: str | None,
-    out: Path | None,
+    onnx: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
     device: str | None,
@@ -210,93 +202,66 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
-    _check_recipe_alone(recipe)
-    _check_mixed(bool(mixed))
-    from mptq_export.allocate.budget import Budget, check_budgets
-    from mptq_export.export.early import check_inputs
-    from mptq_export.export.request import ExportRequest
-    from mptq_export.export.run import export_model
-    from mptq_export.load.inputs import InputOptions
-
-    request = ExportRequest(
-        model=model,
-        out=out or _default_output(model),
-        arch=arch,
-        model_kwargs=model_kwargs,
-        inputs=InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans),
-        features=features,
-        trust=trust,
-        recipe=recipe,
-        calib=calib,
-        count=count,
-        reading=Reading(exif, allow_skipped, any_range),
-        class_map=class_map,
-        bits=bits,
-        pins=pins,
-        method=method,
-        reconstruct=reconstruct,
+    kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
+    _refuse_misplaced(kind)
+    plan: Plan = Uniform(bits, pins, method, reconstruct)
+    if budgets:
+        search = MixedSettings(tuple(map(Budget.parse, budgets)), widths, tied, pins)
+        plan = Searched(search, method, reconstruct, resume)
+    elif recipe is not None:
+        plan = Replayed(recipe)
+    inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)
+    outputs = Outputs(
+        onnx=onnx or _default_output(model),
+        float_onnx=float_onnx,
+        kit=kit,
+        json=json_path,
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,
         min_ort=min_ort,
-        float_onnx=float_onnx,
-        kit=kit,
-        device=device,
         force=force,
-        report=json_path,
     )
-    tell = Warner()
-    if mixed:
-        budgets = tuple(Budget.parse(text) for text in mixed)
-        check_budgets(budgets, mixed_range, pins)
-        check_inputs(request)  # before the search imports torch
-        from mptq_export.allocate.space import MixedSettings
-        from mptq_export.cli.search_bar import SearchBar
-        from mptq_export.export.mixed import export_mixed
-
-        settings = MixedSettings(budgets, mixed_range, tied, pins)
-        lowest = min(budget.most if budget.kind == "bits" else mixed_range[0] for budget in settings.budgets)
-        with SearchBar(lowest, mixed_range[-1]) as bar:
-            results = export_mixed(request, settings, resume=resume, track=progress, tick=bar.tick, tell=tell)
-    else:
-        results = [export_model(request, progress, tell)]
+    request = ExportRequest(
+        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features=features),
+        plan=plan,
+        outputs=outputs,
+        calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),
+    )
+    request.check()
+    # Here torch is imported: what can be refused without it was refused.
+    from mptq_export.export.run import export_checked
     from mptq_export.export.summary import show_summary, summary_json
 
+    terminal = Terminal()
+    results = export_checked(request, terminal)
     for result in results:
-        tell(result.warnings)
+        terminal.warn(result.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_json(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
 
 
-def _check_recipe_alone(recipe: Path | None) -> None:
-    """Refuse options that a recipe answers already.
+def _refuse_misplaced(plan: type[Plan]) -> None:
+    """Refuse options that belong to other plans.
 
     Raises:
         MptqError: one was given on the command line.
     """
-    source = click.get_current_context().get_parameter_source
-    given = [option for name, option in _DECIDED.items() if source(name) is ParameterSource.COMMANDLINE]
-    if recipe is not None and given:
+    context = click.get_current_context()
+    elsewhere = frozenset().union(*OPTIONS.values()) - OPTIONS[plan]
+    for parameter in context.command.params:
+        name, option = str(parameter.name), parameter.opts[0]
+        if name not in elsewhere or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if plan is Searched:
+            raise MptqError(f"--mixed and {option} exclude each other: the search decides the widths; leave one out")
+        if name not in OPTIONS[Uniform]:
+            raise MptqError(f"{option} belongs to --mixed BUDGET, which is missing")
         raise MptqError(
-            f"--recipe {recipe} and {given[0]} exclude each other: a recipe holds the finished codes, nothing is "
-            f"calibrated or chosen again; leave {given[0]} out, or leave --recipe out to quantize anew"
+            f"--recipe {context.params['recipe']} and {option} exclude each other: a recipe holds the finished codes, "
+            f"nothing is calibrated or chosen again; leave {option} out, or leave --recipe out to quantize anew"
         )
-
-
-def _check_mixed(mixed: bool) -> None:
-    """Refuse options of the search without it, and options that it answers.
-
-    Raises:
-        MptqError: one was given on the command line.
-    """
-    source = click.get_current_context().get_parameter_source
-    others = {"bits": "--bits", "recipe": "--recipe"} if mixed else _SEARCH
-    given = [option for name, option in others.items() if source(name) is ParameterSource.COMMANDLINE]
-    if given and mixed:
-        raise MptqError(f"--mixed and {given[0]} exclude each other: the search decides the widths; leave one out")
-    if given:
-        raise MptqError(f"{given[0]} belongs to --mixed BUDGET, which is missing")
 
 
 def _default_output(model: str) -> Path:

@@ -2,16 +2,13 @@
 
 import math
 import re
-from pathlib import Path
 
 import click
 
-from mptq_export.data.class_map import read_class_map
 from mptq_export.support.errors import MptqError
 
-#: What Pillow and timm know; spelled out so that `--help` does not import them.
+#: What Pillow and timm know, spelled out so that `--help` does not import them.
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
-CROP_MODES = ("center", "squash", "border")
 
 
 def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
@@ -104,14 +101,3 @@ def parse_features(_context: click.Context, _parameter: click.Parameter, text: s
             f"--features {text} is no list of blocks or stages such as 0,1,2,3 (write MODEL before --features)"
         )
     return tuple(int(part) for part in text.split(","))
-
-
-def check_class_map(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Click callback of `--class-map`: a file that can be read, or a refusal before any work.
-
-    Raises:
-        MptqError: it cannot be read as a class map.
-    """
-    if path is not None:
-        read_class_map(path)
-    return path

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from mptq_export.cli.common import EXIT_FAILED, EXIT_UNPROVED, MptqCommand, json_option, progress, warn, write_json
+from mptq_export.cli.common import EXIT_FAILED, EXIT_UNPROVED, MptqCommand, json_option, write_json
+from mptq_export.cli.options import allow_skipped_option
+from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 
 
@@ -21,7 +23,7 @@ from mptq_export.cli.verbosity import output
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of images to run.  [default: made-up inputs]")
-@click.option("--allow-skipped", is_flag=True, help="Go on where more than a tenth of --images cannot be read.")
+@allow_skipped_option("--images")
 @click.option("--limit", type=click.IntRange(1), help="At most N images of --images.  [default: 16]")
 @click.option(
     "--random",
@@ -72,7 +74,7 @@ def main(
     from mptq_export.verify.run import verify
     from mptq_export.verify.show import show_report
 
-    count = limit or random_count
+    count, terminal = limit or random_count, Terminal()
     report = verify(
         model,
         images,
@@ -81,12 +83,11 @@ def main(
         threads=threads or 0,
         batch=batch,
         allow_skipped=allow_skipped,
-        track=progress,
+        progress=terminal,
     )
     write_json(json_path, report.to_json())
     show_report(report, output())
-    for note in report.warnings:
-        warn(note)
+    terminal.warn(report.warnings)
     if report.passed:
         return 0
     as_written = not (report.origin and report.origin.problems)

@@ -15,7 +15,7 @@ from PIL import Image
 from mptq_export.support.errors import MptqError
 
 _PREFIX = "preprocessing."
-_CROP_MODES = ("center", "squash", "border")
+CROP_MODES = ("center", "squash", "border")
 _LARGEST = 2**14
 _PIL_MODES = {1: "L", 3: "RGB"}
 
@@ -70,10 +70,10 @@ class Preprocessing:
             )
         if not 0 < self.crop_pct <= 2:
             raise MptqError(f"preprocessing: crop_pct {self.crop_pct} is outside (0, 2]; overrule it with --crop-pct")
-        if self.crop_mode not in _CROP_MODES:
+        if self.crop_mode not in CROP_MODES:
             raise MptqError(
                 f"preprocessing: unknown crop_mode {self.crop_mode!r}; overrule it with --crop-mode, one of "
-                f"{', '.join(_CROP_MODES)}"
+                f"{', '.join(CROP_MODES)}"
             )
 
     @classmethod

@@ -55,13 +55,18 @@ def _image(size: int, textures: NDArray[np.float32], generator: np.random.Genera
     colours = _colours(_LEAVES, generator)
     contrasts = generator.gamma(1.5, 0.04, _LEAVES).astype(np.float32)
     chosen = generator.integers(_TEXTURES, size=_LEAVES)
-    grid = np.arange(size, dtype=np.float32)
-    for (y, x), radius, colour, contrast, texture in zip(centres, radii, colours, contrasts, chosen, strict=True):
-        top, left = max(int(y - radius), 0), max(int(x - radius), 0)
-        bottom, right = int(y + radius) + 2, int(x + radius) + 2
-        inside = (grid[top:bottom, None] - y) ** 2 + (grid[None, left:right] - x) ** 2 <= radius * radius
-        leaf = textures[texture, top:bottom, left:right][inside]
-        image[top:bottom, left:right][inside] = colour + contrast * leaf[:, None]
+    # Which leaf is seen at each pixel, the later ones in front; then all their colours at once.
+    down, across = ((np.arange(size) - centres[:, axis, None]) ** 2 for axis in (0, 1))
+    seen = np.full((size, size), -1)
+    first = np.maximum((centres - radii[:, None]).astype(int), 0)
+    end = (centres + radii[:, None]).astype(int) + 2
+    boxes = zip(first.tolist(), end.tolist(), (radii * radii).tolist(), strict=True)
+    for leaf, ((top, left), (bottom, right), squared) in enumerate(boxes):
+        inside = down[leaf, top:bottom, None] + across[leaf, left:right] <= squared
+        seen[top:bottom, left:right][inside] = leaf
+    y, x = np.nonzero(seen >= 0)
+    leaves = seen[y, x]
+    image[y, x] = colours[leaves] + (contrasts[leaves] * textures[chosen[leaves], y, x])[:, None]
     # Scenes differ in light: a gain and an offset of their own.
     lit = (image - 0.5) * generator.uniform(0.7, 1.6) + generator.normal(0.47, 0.12)
     pixels: NDArray[np.uint8] = np.rint(np.clip(lit, 0, 1) * 255).astype(np.uint8)

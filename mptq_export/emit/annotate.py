@@ -8,15 +8,16 @@ from collections.abc import Iterator
 import onnx
 
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import LayerNorm, Matmul, Op, Softmax
 from mptq_export.recipe.describe import describe_activation, describe_smoothing, describe_weight
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import layer_bits
 
 #: The ONNX node of a layer that carries its doc string, by what follows the layer's name; the first that is there.
-_NODES = {
-    "matmul": (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
-    "softmax": (".exp",),
-    "layer_norm": (".unit",),
+_NODES: dict[type[Op], tuple[str, ...]] = {
+    Matmul: (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
+    Softmax: (".exp",),
+    LayerNorm: (".unit",),
 }
 
 
@@ -30,7 +31,7 @@ def annotate(model: onnx.ModelProto, graph: Graph, recipe: Recipe) -> None:
     """
     nodes = {node.name: node for node in model.graph.node}
     for layer, lines in _texts(graph, recipe):
-        names = (layer.name + end for end in _NODES.get(layer.op, ("",)))
+        names = (layer.name + end for end in _NODES.get(type(layer.op), ("",)))
         target = next((nodes[name] for name in names if name in nodes), None)
         if target is not None:  # equal layers share their nodes
             target.doc_string = "\n".join(lines).encode(errors="replace").decode()

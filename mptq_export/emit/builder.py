@@ -1,5 +1,6 @@
 """Collects ONNX nodes and initializers; the same node is never emitted twice."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,15 @@ class OnnxBuilder:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
-        self._results: dict[Any, str] = {}
+        self._stored: dict[Hashable, str] = {}  # initializers by their content
+        self._results: dict[Hashable, list[str]] = {}  # of nodes by what they compute
         self._names: set[str] = set()
         self._producers: dict[str, str] = {}
         self._unshaped: dict[str, str] = {}
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
-        return self._stored("", name, value)
+        return self._store("", name, value)
 
     def own_constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer of one reader, after which it is named: what a runtime changes for it, no other sees.
@@ -31,16 +33,16 @@ class OnnxBuilder:
         onnxruntime's option `session.x64quantprecision` rewrites int8 weights and their zero points, and fails where
         two matmuls share one.
         """
-        return self._stored(name, name, value)
+        return self._store(name, name, value)
 
     def initializer(self, tensor: onnx.TensorProto) -> str:
         """An initializer that NumPy has no type for (INT4), values in `raw_data`; of one reader, as `own_constant`."""
         key = ("initializer", tensor.name, tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-        if key not in self._results:
+        if key not in self._stored:
             tensor.name = self._unique(tensor.name)
             self.initializers[tensor.name] = tensor
-            self._results[key] = tensor.name
-        return self._results[key]
+            self._stored[key] = tensor.name
+        return self._stored[key]
 
     def scalar(self, value: float, dtype: type = np.float32) -> str:
         """A rank-0 initializer named after its value."""
@@ -65,9 +67,9 @@ class OnnxBuilder:
         if key not in self._results:
             names = [self._unique(name if i == 0 else f"{name}_{i}") for i in range(outputs)]
             self.nodes.append(helper.make_node(op_type, inputs, names, name=names[0], **attrs))
-            self._results[key] = "\0".join(names)
+            self._results[key] = names
             self._producers.update(dict.fromkeys(names, op_type))
-        return self._results[key].split("\0")
+        return list(self._results[key])
 
     def one(self, op_type: str, inputs: list[str], name: str, **attrs: Any) -> str:
         """`op` with one result."""
@@ -135,13 +137,13 @@ class OnnxBuilder:
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def _stored(self, owner: str, name: str, value: NDArray[Any]) -> str:
+    def _store(self, owner: str, name: str, value: NDArray[Any]) -> str:
         value = np.asarray(value, order="C")  # ascontiguousarray would give a scalar an axis
         key = ("constant", owner, value.dtype.str, value.shape, value.tobytes())
-        if key not in self._results:
-            self._results[key] = self._unique(name)
-            self.initializers[self._results[key]] = numpy_helper.from_array(value, self._results[key])
-        return self._results[key]
+        if key not in self._stored:
+            self._stored[key] = self._unique(name)
+            self.initializers[self._stored[key]] = numpy_helper.from_array(value, self._stored[key])
+        return self._stored[key]
 
     def _unique(self, name: str) -> str:
         unique, count = name, 1

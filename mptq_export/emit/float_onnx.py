@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -29,7 +30,7 @@ def write_float_onnx(
     Raises:
         MptqError: the model cannot be exported or simplified, or the float file already differs from torch.
     """
-    import onnxsim
+    import onnxsim  # here, because it takes its time and few ask for the float model
 
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
@@ -59,8 +60,6 @@ def write_float_onnx(
 
 
 def _compare(model: torch.nn.Module, images: NDArray[np.float32], path: Path) -> None:
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = model(torch.from_numpy(images))

@@ -3,8 +3,8 @@
 import torch
 
 from mptq_export.evaluate.metrics import Logits
-from mptq_export.evaluate.pixels import Normalize, Pixels
 from mptq_export.evaluate.run import Predict
+from mptq_export.runtime.pixels import Normalize, Pixels
 
 
 def float_predictor(model: torch.nn.Module, normalize: Normalize) -> Predict:

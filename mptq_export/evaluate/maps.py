@@ -9,10 +9,11 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.load.features import FeatureMap
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
+from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import graph_input, run_session
 
 Maps = list[NDArray[np.float32]]
 """(images, channels, height, width), one a feature map."""
@@ -68,7 +69,7 @@ def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], n
 
 
 def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
-    """A float backbone (see `load.features.as_backbone`) as such a function."""
+    """A float backbone (see `load.timm.backbone.as_backbone`) as such a function."""
 
     def predict(pixels: Pixels) -> Maps:
         with torch.inference_mode():

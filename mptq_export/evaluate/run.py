@@ -9,9 +9,10 @@ import onnxruntime as ort
 
 from mptq_export.evaluate.metrics import Labels, Logits, agreement, divergences, mean_interval, top_k
 from mptq_export.evaluate.numbering import misnumbered
-from mptq_export.evaluate.pixels import Normalize, Pixels, to_graph_input
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
+from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import graph_input, run_session
 
 Predict = Callable[[Pixels], Logits]
 """Pixels in, (images, classes) logits out."""

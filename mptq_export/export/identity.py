@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.settings import ModelIdentity
 
-if TYPE_CHECKING:
-    from mptq_export.load.model import LoadedModel
 
-
-def identity_of(loaded: "LoadedModel") -> ModelIdentity:
+def identity_of(loaded: LoadedModel) -> ModelIdentity:
     """Architecture, arguments and weights of a model, as recipes store them."""
     return ModelIdentity(
         arch=loaded.arch,

@@ -1,34 +1,158 @@
 """What an export writes: refused before any work where it cannot be written, or would overwrite what is needed."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
-from mptq_export.export.request import ExportRequest
+from mptq_export.export.plan import Plan, Replayed, Searched, check_known
+from mptq_export.kit.folder import check_kit_folder
+from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
+from mptq_export.report.paths import evidence_path, report_path
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
+from mptq_export.targets.oldest import storage_in
+from mptq_export.targets.rules import check_target, storage_for
 
 
-def check_outputs(request: ExportRequest) -> None:
-    """Refuse outputs that cannot be written, are an input, or are one file twice."""
-    from mptq_export.recipe.store import recipe_paths, tensors_path
-    from mptq_export.report.paths import evidence_path, report_path
+@dataclass(frozen=True)
+class Outputs:
+    """The file that is asked for, and what is written with it.
 
-    inputs = {Path(path).resolve() for path in (request.model, request.calib, request.class_map) if path is not None}
-    replayed = {path.resolve() for path in (request.recipe, tensors_path(request.recipe))} if request.recipe else set()
-    taken: set[Path] = set()
-    models = [request.out, *([request.float_onnx] if request.float_onnx else [])]
-    for path in [*models, *recipe_paths(request.out), report_path(request.out), evidence_path(request.out)]:
-        # A replayed recipe may be written over itself.
-        if path.resolve() in inputs | taken | (replayed if path in models else set()):
+    Attributes:
+        onnx: the ONNX file; recipe, report and what the report shows lie beside it.
+        float_onnx: also write the float model here.
+        kit: also write a verification kit in this folder.
+        json: a file that the caller writes afterwards; it must not be one of the outputs.
+        input_type: `float32` or `uint8`; None: float32, or the recipe's.
+        weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
+        target: the runtime that the file is for, one of `targets.table.TARGETS`; None: `ort`, or the recipe's.
+        min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
+            would be too new for it, `weight_storage` becomes `int8`.
+        force: replace existing files.
+
+    Raises:
+        MptqError: the input type or the weight storage is unknown.
+    """
+
+    onnx: Path
+    float_onnx: Path | None = None
+    kit: Path | None = None
+    json: Path | None = None
+    input_type: InputType | None = None
+    weight_storage: WeightStorage | None = None
+    target: str | None = None
+    min_ort: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        check_known("input_type", self.input_type, get_args(InputType))
+        check_known("weight_storage", self.weight_storage, get_args(WeightStorage))
+
+    @property
+    def models(self) -> list[Path]:
+        """The ONNX files."""
+        return [self.onnx, *([self.float_onnx] if self.float_onnx else [])]
+
+    @property
+    def front(self) -> Path:
+        """The trade-off of a search."""
+        return self.onnx.with_suffix(".search.json")
+
+    @property
+    def journal(self) -> Path:
+        """The measurements of a search that is not done."""
+        return self.onnx.with_suffix(".search.jsonl")
+
+    def fitting(self, plan: Plan) -> "Outputs":
+        """The same with weights stored in a form that runtime and plan allow.
+
+        Raises:
+            MptqError: the target or the oldest onnxruntime does not take the widths or the storage; or a file size is
+                to be met where every width takes a byte.
+        """
+        storage = storage_in(self.min_ort, self.weight_storage, plan.weight_bits)
+        if self.target is not None:
+            check_target(self.target, storage, plan.widths)
+        sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)
+        if sized and storage_for(self.target or "ort", storage) == "int8":
             raise MptqError(
-                f"cannot write {path}: the checkpoint, the recipe, another input or another output has that name; "
-                "choose another -o"
+                "--mixed with a file size needs --weight-storage packed (and --min-ort 1.23, if any): with int8 all "
+                "widths have one size"
             )
-        taken.add(path.resolve())
-        check_writable(path, force=request.force)
-    if request.report is not None and request.report.resolve() in inputs | replayed | taken:
-        raise MptqError(f"--json {request.report} names the checkpoint, the recipe or an output; choose another file")
-    if request.kit is not None:
-        from mptq_export.kit.folder import check_kit_folder
+        return replace(self, weight_storage=storage)
 
-        outside = (Path(request.model), *models, *([request.report] if request.report else []))
-        check_kit_folder(request.kit, force=request.force, outside=outside)
+    def of_each(self, plan: Plan) -> "list[Outputs]":
+        """The outputs of every file that a plan gives: of a search with several budgets `NAME.BUDGET.onnx` each.
+
+        Files that an interrupted search wrote may be replaced where it goes on.
+        """
+        if not isinstance(plan, Searched):
+            return [self]
+        budgets = [budget.text for budget in plan.search.budgets]
+        found = [self] if len(budgets) == 1 else [self._of_budget(budget) for budget in budgets]
+        return [
+            replace(one, force=one.force or (plan.resume and _begun(one.onnx, budget)))
+            for one, budget in zip(found, budgets, strict=True)
+        ]
+
+    def _of_budget(self, budget: str) -> "Outputs":
+        onnx = self.onnx.with_name(f"{self.onnx.stem}.{budget}{self.onnx.suffix}")
+        return replace(self, onnx=onnx, kit=self.kit and self.kit / budget)
+
+    def check(self, plan: Plan, model: str, *inputs: Path | None) -> None:
+        """Refuse outputs that cannot be written, are an input, or are one file twice.
+
+        Args:
+            plan: what gives the codes.
+            model: the checkpoint.
+            inputs: what else is read; None where there is none.
+
+        Raises:
+            MptqError: it is so.
+        """
+        read = {Path(path).resolve() for path in (model, *inputs) if path is not None}
+        recipe = [plan.recipe, tensors_path(plan.recipe)] if isinstance(plan, Replayed) else []
+        stored = {path.resolve() for path in recipe}
+        written: set[Path] = set()
+        for one in self.of_each(plan):
+            written |= one._check_files(read, stored)
+        if isinstance(plan, Searched):
+            check_writable(self.front, force=self.force or plan.resume)
+            written |= {self.front.resolve(), self.journal.resolve()}
+        if self.json is not None and self.json.resolve() in read | stored | written:
+            raise MptqError(f"--json {self.json} names the checkpoint, the recipe or an output; choose another file")
+        for one in self.of_each(plan):
+            if one.kit is not None:
+                outside = (Path(model), *one.models, *([one.json] if one.json else []))
+                check_kit_folder(one.kit, force=one.force, outside=outside)
+
+    def _check_files(self, read: set[Path], stored: set[Path]) -> set[Path]:
+        """Refuse files of one export; gives their paths.
+
+        Args:
+            read: what is read.
+            stored: the recipe that is replayed: its own name may be written again.
+        """
+        written: set[Path] = set()
+        models = self.models
+        for path in [*models, *recipe_paths(self.onnx), report_path(self.onnx), evidence_path(self.onnx)]:
+            if path.resolve() in read | written | (stored if path in models else set()):
+                raise MptqError(
+                    f"cannot write {path}: the checkpoint, the recipe, another input or another output has that name; "
+                    "choose another -o"
+                )
+            written.add(path.resolve())
+            check_writable(path, force=self.force)
+        return written
+
+
+def _begun(path: Path, budget: str) -> bool:
+    """Whether an interrupted search wrote the files of a budget, or none of them: then it may go on."""
+    if not any(file.exists() for file in (path, *recipe_paths(path))):
+        return True
+    try:
+        search = read_settings(recipe_paths(path)[0]).search
+    except (OSError, ValueError):
+        return False
+    return search is not None and search.budget == budget

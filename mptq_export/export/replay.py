@@ -3,27 +3,30 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from mptq_export.calibrate.sites import sites
+from mptq_export.capture import run as capturing
+from mptq_export.capture.compare_batches import check_capture
+from mptq_export.capture.evaluate import weight_matrix
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.load.inputs import option_of
-from mptq_export.quantize.method import METHODS
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.quantize.activations.residual_grid import streams
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
-
-if TYPE_CHECKING:
-    from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
-    from mptq_export.recipe.schema import ExportRecipe, Recipe
-    from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
-
+from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+from mptq_export.transform.prepare import prepare
 
 _ADVICE = "give the model that the recipe was made for, restore the file, or export again"
 
 
-def check_model(path: Path, recipe: "ExportRecipe", identity: "ModelIdentity", preprocessing: dict[str, str]) -> None:
+def check_model(path: Path, recipe: ExportRecipe, identity: ModelIdentity, preprocessing: dict[str, str]) -> None:
     """Refuse a recipe of another model.
 
     Args:
@@ -61,20 +64,19 @@ def check_model(path: Path, recipe: "ExportRecipe", identity: "ModelIdentity", p
 
 def replay_settings(
     path: Path,
-    recipe: "ExportRecipe",
-    input_type: "InputType | None",
-    storage: "WeightStorage | None",
+    recipe: ExportRecipe,
+    input_type: InputType | None,
+    storage: WeightStorage | None,
     target: str | None,
-) -> "ExportRecipe":
+) -> ExportRecipe:
     """The recipe with another input type, weight storage or target, where one is asked for.
 
     Raises:
-        MptqError: the method or the target is not known, or pixels are asked for and the recipe is for other inputs.
+        MptqError: the recipe's target is not known, or pixels are asked for and the recipe is for other inputs.
     """
     settings = recipe.settings
-    for name, value, known in (("method", settings.method, METHODS), ("target", settings.target or "ort", TARGETS)):
-        if value not in known:
-            raise MptqError(f"{path}: the settings' {name} is {value[:40]!r}; {_ADVICE}")
+    if settings.target is not None and settings.target not in TARGETS:
+        raise MptqError(f"{path}: the settings' target is {settings.target[:40]!r}; {_ADVICE}")
     if input_type == "uint8" and not settings.calibration.pixel_inputs:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -90,7 +92,7 @@ def replay_settings(
     return replace(recipe, settings=asked)
 
 
-def replay_graph(path: Path, recipe: "ExportRecipe", loaded: "LoadedModel", probe: torch.Tensor) -> "Graph":
+def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: torch.Tensor) -> Graph:
     """The graph that the recipe was made for: captured, prepared and smoothed as it says.
 
     Args:
@@ -103,14 +105,9 @@ def replay_graph(path: Path, recipe: "ExportRecipe", loaded: "LoadedModel", prob
     Raises:
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
-    from mptq_export.capture.batches import check_capture
-    from mptq_export.capture.trace import capture
-    from mptq_export.transform.fold_sq_b import smooth
-    from mptq_export.transform.prepare import prepare
-
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
-    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
@@ -120,18 +117,13 @@ def replay_graph(path: Path, recipe: "ExportRecipe", loaded: "LoadedModel", prob
     return graph.cast(torch.float32)
 
 
-def _check_layers(path: Path, recipe: "Recipe", graph: "Graph") -> None:
+def _check_layers(path: Path, recipe: Recipe, graph: Graph) -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
-    from mptq_export.calibrate.sites import sites
-    from mptq_export.capture.graph import WEIGHTED
-    from mptq_export.quantize.activations.residual_grid import streams
-    from mptq_export.transform.fold_sq_b import smoothed_readers
-
-    linears = [node.name for node in graph if node.op in WEIGHTED]
+    linears = [node.name for node in graph if isinstance(node.op, Weighted)]
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
-    norms = [node.name for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
+    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
     _check_same(path, "smoothing", recipe.smoothing, norms)
 
 
@@ -145,8 +137,7 @@ def _check_same(path: Path, section: str, recipe: Iterable[str], graph: Iterable
         raise MptqError(f"{path}: {section} lacks {missing[0]}, which the model has; {_ADVICE}")
 
 
-def _check_shapes(path: Path, recipe: "Recipe", graph: "Graph") -> None:
-    from mptq_export.capture.evaluate import weight_matrix
+def _check_shapes(path: Path, recipe: Recipe, graph: Graph) -> None:
 
     for name, quant in recipe.weights.items():
         node = graph[name]

@@ -5,20 +5,18 @@ How many follows from the multiply-accumulates of the model and from the images 
 clock: the same export runs the same inputs on every machine, and the check stays below a fifth of it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import onnx
+import torch
 from numpy.typing import NDArray
 
 from mptq_export.data.images import spread
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
-from mptq_export.kit.inputs import file_inputs
+from mptq_export.runtime.graph_input import declared_input
+from mptq_export.runtime.pixels import file_inputs
 from mptq_export.verify.inputs import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
-from mptq_export.verify.session import declared_input
-
-if TYPE_CHECKING:
-    import onnx
-    import torch
 
 #: Pictures of a whole check.
 IMAGES = 16
@@ -48,8 +46,8 @@ def check_counts(macs: int, calibrated: int, method: str) -> dict[str, int]:
     return {kind: max(1, round(count * share)) for kind, count in whole.items()}
 
 
-def check_inputs(
-    model: "onnx.ModelProto", macs: int, images: "torch.Tensor | None", method: str, preprocessing: Preprocessing
+def selfcheck_inputs(
+    model: onnx.ModelProto, macs: int, images: torch.Tensor | None, method: str, preprocessing: Preprocessing
 ) -> InputSet:
     """The inputs, in batches of one and three.
 

@@ -6,12 +6,12 @@ from typing import Any
 from rich.console import Console
 
 from mptq_export.data.classes import FOLDERS
-from mptq_export.export.run import ExportResult
 from mptq_export.load.inputs import input_text, values_of
-from mptq_export.load.model import LoadedModel
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
+from mptq_export.report.result import ExportResult
 from mptq_export.verify.inputs import describe_inputs
 from mptq_export.verify.report import VerifyReport
 
@@ -20,15 +20,15 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
     """The summary as plain data."""
     plan, settings = result.report.plan, result.recipe.settings
     return {
-        "output": str(result.request.out),
+        "output": str(result.onnx),
         "arch": result.loaded.arch,
         "arch_source": result.loaded.arch_source,
         "weights": result.loaded.weights,
         "input": input_json(result.loaded),
         "features": list(result.loaded.maps),
-        "kit": None if result.request.kit is None else str(result.request.kit),
-        "report": str(report_path(result.request.out)),
-        "recipe": None if result.request.recipe is None else str(result.request.recipe),
+        "kit": None if result.kit is None else str(result.kit),
+        "report": str(report_path(result.onnx)),
+        "recipe": None if result.replayed is None else str(result.replayed),
         "calibration": settings.calibration.description,
         "calibration_skipped": settings.calibration.skipped,
         "classes": _classes(settings.classes),

@@ -5,50 +5,55 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+
+import onnx
+import torch
 
 from mptq_export import __version__
+from mptq_export.allocate.costs import Costs
+from mptq_export.capture.graph import Graph
 from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
 from mptq_export.data.reading import EXIF_KEY
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.selfcheck import selfcheck_inputs
+from mptq_export.load.features import FEATURES_KEY, features_text
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.store import recipe_writers, to_json
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import write_together
-from mptq_export.support.progress import Track, untracked
+from mptq_export.support.files import under_name, write_together
+from mptq_export.support.memory import trim
+from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
-
-if TYPE_CHECKING:
-    import onnx
-    import torch
-
-    from mptq_export.capture.graph import Graph
-    from mptq_export.load.model import LoadedModel
-    from mptq_export.recipe.schema import ExportRecipe, Recipe
-    from mptq_export.verify.report import VerifyReport
+from mptq_export.verify.batches import MOST_BYTES
+from mptq_export.verify.compare import verify_model
+from mptq_export.verify.report import VerifyReport
+from mptq_export.verify.runtime_tables import check_tables
 
 
 def write_export(
-    out: Path,
-    loaded: "LoadedModel",
-    graph: "Graph",
-    recipe: "ExportRecipe",
+    outputs: Outputs,
+    loaded: LoadedModel,
+    graph: Graph,
+    recipe: ExportRecipe,
     *,
-    images: "torch.Tensor | None" = None,
-    min_ort: str | None = None,
-    force: bool = True,
-    track: Track = untracked,
-) -> "VerifyReport":
+    images: torch.Tensor | None = None,
+    progress: Progress = SILENT,
+) -> VerifyReport:
     """Write the ONNX file and its recipe.
 
     Args:
-        out: the ONNX file.
+        outputs: the ONNX file, the oldest onnxruntime that shall open it, and whether files are replaced.
         loaded: the float model; its preprocessing goes into the file.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
-        min_ort: the oldest onnxruntime that shall open the file; None for no wish.
-        force: replace files that are there.
-        track: wraps an iterable with a progress bar.
+        progress: hears how far it is.
 
     Returns:
         onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
@@ -57,34 +62,22 @@ def write_export(
         MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
-    import onnx
-
-    from mptq_export.allocate.costs import Costs
-    from mptq_export.export.selfcheck import check_inputs
-    from mptq_export.recipe.store import recipe_writers
-    from mptq_export.support.memory import trim
-    from mptq_export.verify.batches import MOST_BYTES
-    from mptq_export.verify.compare import verify_model
-    from mptq_export.verify.runtime_tables import check_tables
-
     macs = sum(Costs.of(graph).macs.values())
-    pending = [_tied_model(loaded, graph, recipe, min_ort)]
+    out, pending = outputs.onnx, [_tied_model(loaded, graph, recipe, outputs.min_ort)]
     check_tables(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
         model = pending.pop()
-        inputs, start = (
-            check_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing),
-            perf_counter(),
-        )
+        start = perf_counter()
+        inputs = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
         try:
-            report = verify_model(path, track(inputs, "checking", len(inputs)), most_bytes=MOST_BYTES)
+            report = verify_model(path, tracked(inputs, progress, "checking", len(inputs)), most_bytes=MOST_BYTES)
         except MptqError as error:  # of a file that has a temporary name as yet
-            reason = str(error).replace(str(path), "it")
+            reason = under_name(str(error), path, "it")
             raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error
         if not report.passed:
             raise MptqError(
@@ -92,11 +85,11 @@ def write_export(
             )
         reports.append(replace(report, inputs=dict(inputs.drawn), seconds=perf_counter() - start))
 
-    write_together({out: write, **recipe_writers(recipe, out)}, force=force)
+    write_together({out: write, **recipe_writers(recipe, out)}, force=outputs.force)
     return reports[0]
 
 
-def _failure(report: "VerifyReport") -> str:
+def _failure(report: VerifyReport) -> str:
     """What is wrong, and where first."""
     at = f" (first in {report.diverging[0].name})" if report.diverging else ""
     found = [f"onnxruntime and kernels_ref differ in {report.differing} values{at}"]
@@ -109,15 +102,8 @@ def _failure(report: "VerifyReport") -> str:
     return ", ".join(found)
 
 
-def _tied_model(
-    loaded: "LoadedModel", graph: "Graph", recipe: "ExportRecipe", min_ort: str | None
-) -> "onnx.ModelProto":
+def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
-    import onnx
-
-    from mptq_export.emit.exact.emitter import emit
-    from mptq_export.load.features import FEATURES_KEY, features_text
-
     settings = recipe.settings
     target = settings.target or "ort"
     check_target(target, settings.weight_storage, _widths(recipe))
@@ -158,17 +144,14 @@ def _tied_model(
     return model
 
 
-def tie(model: "onnx.ModelProto", recipe: "ExportRecipe") -> None:
+def tie(model: onnx.ModelProto, recipe: ExportRecipe) -> None:
     """Let a finished model and its recipe name each other: the recipe lists the model's parts, the model its hash."""
-    from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
-    from mptq_export.recipe.store import to_json
-
     recipe.contents = contents_of(model)
     model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(recipe.contents))
     model.metadata_props.add(key=RECIPE_KEY, value=hashlib.sha256(to_json(recipe).encode()).hexdigest())
 
 
-def _widths(recipe: "Recipe") -> list[tuple[int, int]]:
+def _widths(recipe: Recipe) -> list[tuple[int, int]]:
     """(weights, activations) of every layer; what has one of the two alone counts as 8 in the other."""
     widest = 8
     pairs = [(quant.bits, widest) for quant in recipe.weights.values()]
@@ -177,8 +160,6 @@ def _widths(recipe: "Recipe") -> list[tuple[int, int]]:
 
 def load_milliseconds(path: Path) -> float:
     """Time that onnxruntime needs to make a session of a file: read, optimise, unpack the weights."""
-    from mptq_export.verify.session import open_session
-
     start = perf_counter()
     open_session(path)
     return (perf_counter() - start) * 1e3

@@ -12,8 +12,10 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import file_inputs
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import GraphInput, graph_input, open_session
 
 COUNT = 2
 """Golden inputs of a kit: one can agree by luck, many make it large."""
@@ -52,20 +54,3 @@ def _few(calib: Path, preprocessing: Preprocessing, reading: Reading) -> Calibra
         return open_calibration(calib, preprocessing, count=COUNT, reading=reading)
     except MptqError:
         return open_calibration(calib, preprocessing, count=_MORE, reading=reading)
-
-
-def file_inputs(batch: NDArray[np.float32], spec: GraphInput, preprocessing: Preprocessing) -> NDArray[Any]:
-    """Calibration inputs as a file takes them.
-
-    Args:
-        batch: (images, channels, height, width), normalised.
-        spec: the file's input: float32 as they are, or uint8 NHWC pixels.
-        preprocessing: the model's.
-    """
-    if spec.dtype != "uint8":
-        return batch
-    mean, std = (np.array(v, np.float32) for v in (preprocessing.mean, preprocessing.std))
-    # Normalised 8-bit pixels give the pixels back; inputs that are none are clipped to them.
-    pixels = (batch.transpose(0, 2, 3, 1) * std + mean) * np.float32(255)
-    codes: NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return codes

@@ -8,11 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mptq_export.kit.contents import kit_contents
 from mptq_export.kit.folder import check_kit_folder, write_folder
 from mptq_export.kit.golden import golden_run
-from mptq_export.kit.manifest import kit_contents
 from mptq_export.kit.probes import find_probes, probe_suffix
-from mptq_export.verify.session import load_onnx
+from mptq_export.verify.onnx_file import load_onnx
 
 RUNNERS = ("README.md", "check.mjs", "index.html", "page.mjs", "run.cpp", "run.mjs", "run.py")
 """Files that every kit holds as they are."""

@@ -1,17 +1,10 @@
-"""A backbone instead of a classifier: a model whose forward gives timm's intermediate feature maps."""
+"""What feature maps a backbone gives, and how its ONNX file says so."""
 
-import copy
-import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
 
 from mptq_export.support.errors import MptqError
-
-if TYPE_CHECKING:
-    from mptq_export.load.model import LoadedModel
-
 
 #: Metadata of an ONNX file whose outputs are feature maps: what they are.
 FEATURES_KEY = "mptq.features"
@@ -39,37 +32,6 @@ class FeatureMap:
         return f"features.{self.index}"
 
 
-def as_backbone(loaded: "LoadedModel", indices: tuple[int, ...]) -> "LoadedModel":
-    """Let a model give feature maps; what they do not need is removed.
-
-    The maps are those of `timm.create_model(..., features_only=True, out_indices=...)`: NCHW, no class or register
-    tokens, without the final norm.
-
-    Args:
-        loaded: a float model; it stays as it is.
-        indices: numbers of the maps, as timm counts them. Empty: of every resolution the deepest.
-
-    Raises:
-        MptqError: timm has no intermediate maps of this model, or not this one.
-    """
-    model = copy.copy(loaded.model)
-    model._modules = dict(loaded.model._modules)  # pruning takes modules away
-    known = getattr(model, "feature_info", None)
-    forward = getattr(model, "forward_intermediates", None)
-    prune = getattr(model, "prune_intermediate_layers", None)
-    if not isinstance(known, list) or not known or forward is None or prune is None:
-        raise MptqError(
-            f"--features: timm has no forward_intermediates for {loaded.arch}; export it without --features, or with "
-            "--model-kwargs '{\"num_classes\": 0}' for its feature vector"
-        )
-    chosen = _chosen(known, indices)
-    maps = tuple(_described(known[index], index) for index in chosen)
-    prune(list(chosen), prune_norm=True, prune_head=True)
-    give: Any = functools.partial(forward, indices=list(chosen), norm=False, output_fmt="NCHW", intermediates_only=True)
-    model.forward = give
-    return replace(loaded, model=model, features=maps, class_names=None)
-
-
 def features_text(features: tuple[FeatureMap, ...]) -> str:
     """The maps as an ONNX file's metadata has them."""
     return json.dumps([{"output": feature.name, **asdict(feature)} for feature in features])
@@ -88,21 +50,3 @@ def features_of(metadata: Mapping[str, str]) -> tuple[FeatureMap, ...]:
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise MptqError(f"the file's {FEATURES_KEY} is damaged ({type(error).__name__}); export it again") from error
-
-
-def _chosen(known: list[Any], indices: tuple[int, ...]) -> list[int]:
-    """Rising numbers of maps."""
-    if not indices:
-        deepest = {entry["reduction"]: index for index, entry in enumerate(known)}
-        return sorted(deepest.values())
-    count = len(known)
-    outside = [index for index in indices if not 0 <= index < count]
-    if outside:
-        raise MptqError(f"--features {outside[0]}: the model has the maps 0 to {count - 1}, one a block or stage")
-    if len(set(indices)) != len(indices):
-        raise MptqError(f"--features {','.join(map(str, indices))} names a map twice; name each once")
-    return sorted(indices)
-
-
-def _described(entry: dict[str, Any], index: int) -> FeatureMap:
-    return FeatureMap(index, str(entry["module"]), int(entry["num_chs"]), int(entry["reduction"]))

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mptq_export.load.features import as_backbone
 from mptq_export.load.inputs import input_options
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.support.errors import MptqWarning
 
 

@@ -1,6 +1,12 @@
 """Which techniques an export uses; what each brings is measured in docs/method.md."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from mptq_export.recipe.settings import MethodName
+
+SqBRanges = Literal["off", "range", "error"]
+"""How SQ-b finds the range of every channel: not at all, by its min/max, or by the error."""
 
 
 @dataclass(frozen=True)
@@ -8,52 +14,52 @@ class Method:
     """Switches of the quantizer search. All off is plain min/max rounding.
 
     Attributes:
-        smoothing: SQ-b at every layer norm: `off`, `range` (the paper's min/max of every channel) or `error` (the range
-            of every channel with the smallest error); the strength is searched in both.
-        regions: OPT-m for values after GELU.
-        balance: q against k, and v against the projection, a head at a time.
-        clipping: ranges of activations by the error of what reads them.
-        weight_scale: scales of weights by their error.
-        rounding: error-compensated rounding of weights.
-        correction: weights refitted to the quantized inputs (ridge regression).
-        bias: biases that cancel the mean error of every channel.
-        residual: layers that write the residual also correct the error it has already.
-        importance: rows count by how much the logits depend on them, instead of alike.
+        sq_b: SQ-b at every layer norm: `off`, `range` (the paper's min/max per channel) or `error` (per channel, the
+            range with the smallest error); the strength is searched in both.
+        opt_m: OPT-m: regions of scale ratio 2^m for values after an activation function.
+        balanced_attention: q against k, and v against the projection, per head.
+        ranges_by_error: ranges of activations by the error of what reads them, instead of min/max.
+        weight_scales_by_error: scales of weights by their error, instead of min/max.
+        gptq: error-compensated rounding of weights.
+        ridge_correction: weights refitted to the quantized inputs (ridge regression).
+        bias_correction: biases that cancel the mean error per channel.
+        residual_correction: layers that write the residual also correct the error that it has already.
+        row_importance: rows count by how much the outputs depend on them, instead of alike.
     """
 
-    smoothing: str = "off"
-    regions: bool = False
-    balance: bool = False
-    clipping: bool = False
-    weight_scale: bool = False
-    rounding: bool = False
-    correction: bool = False
-    bias: bool = False
-    residual: bool = False
-    importance: bool = False
+    sq_b: SqBRanges = "off"
+    opt_m: bool = False
+    balanced_attention: bool = False
+    ranges_by_error: bool = False
+    weight_scales_by_error: bool = False
+    gptq: bool = False
+    ridge_correction: bool = False
+    bias_correction: bool = False
+    residual_correction: bool = False
+    row_importance: bool = False
 
     @property
     def measures_inputs(self) -> bool:
         """Whether weights are chosen with the moments of their inputs."""
-        return self.weight_scale or self.rounding or self.correction or self.bias
+        return self.weight_scales_by_error or self.gptq or self.ridge_correction or self.bias_correction
 
 
 MINMAX = Method()
 
 #: MPTQ-ViT as published, without its mixed precision.
-PAPER = Method(smoothing="range", regions=True)
+PAPER = Method(sq_b="range", opt_m=True)
 
 BEST = Method(
-    smoothing="error",
-    regions=True,
-    balance=True,
-    clipping=True,
-    weight_scale=True,
-    rounding=True,
-    correction=True,
-    bias=True,
-    residual=True,
-    importance=True,
+    sq_b="error",
+    opt_m=True,
+    balanced_attention=True,
+    ranges_by_error=True,
+    weight_scales_by_error=True,
+    gptq=True,
+    ridge_correction=True,
+    bias_correction=True,
+    residual_correction=True,
+    row_importance=True,
 )
 
-METHODS = {"paper": PAPER, "best": BEST}
+METHODS: dict[MethodName, Method] = {"paper": PAPER, "best": BEST}

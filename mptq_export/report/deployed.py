@@ -1,5 +1,6 @@
 """The written file in onnxruntime: does it agree with the float model, and how fast is an image?"""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
+from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.fixed import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.reading import Reading
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
-from mptq_export.kit.inputs import file_inputs
 from mptq_export.report.evidence import Agreement, Latency
-from mptq_export.support.progress import Track
-from mptq_export.verify.session import graph_input, open_session, run_session
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import file_inputs
+from mptq_export.runtime.session import open_session, run_session
+from mptq_export.support.progress import Progress, tracked
 
 #: Images of a step.
 _BATCH = 8
@@ -44,23 +47,43 @@ _ROUNDS = (3, 15)
 _LOGITS_DIM = 2
 
 
-def agreement_images(
-    calib: Path | None, preprocessing: Preprocessing, macs: int, calibrated: int, reading: Reading
-) -> FixedImages:
+class FloatLogits:
+    """Logits of a float model, computed once for every batch: the files of one search are compared on the same images.
+
+    They are known by the bytes of the batch, so that no other batch gets them.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            model: the float model, on the CPU.
+        """
+        self._model = model
+        self._known: dict[bytes, Logits] = {}
+
+    def of(self, batch: NDArray[np.float32]) -> Logits:
+        """(images, classes) float32 of (images, channels, height, width) inputs."""
+        key = hashlib.sha256(batch.tobytes()).digest()
+        if key not in self._known:
+            with torch.inference_mode():
+                self._known[key] = self._model(torch.from_numpy(batch)).float().numpy()
+        return self._known[key]
+
+
+def agreement_images(asked: CalibrationRequest, preprocessing: Preprocessing, macs: int) -> FixedImages:
     """The images that the agreement of a model is measured on.
 
     Args:
-        calib: what `open_calibration` takes.
+        asked: what the export was calibrated on.
         preprocessing: the model's.
         macs: multiply-accumulates of one image.
-        calibrated: at most so many of `calib` were calibrated on.
-        reading: how calibration took it.
 
     Raises:
         MptqError: they cannot be read any more.
     """
     most = max(FEWEST, min(IMAGES, int(_WORK / max(macs, 1))))
-    images = open_fixed(calib, preprocessing, count=most, calibrated=calibrated, reading=reading)
+    images = open_fixed(asked.images, preprocessing, count=most, calibrated=asked.count, reading=asked.reading)
     if images.count < most or most == IMAGES:
         return images
     why = f"{images.description} (so few, because one takes {macs / 1e9:.0f} billion multiply-accumulates)"
@@ -68,16 +91,16 @@ def agreement_images(
 
 
 def measure_agreement(
-    path: Path, model: torch.nn.Module, images: FixedImages, preprocessing: Preprocessing, track: Track
+    path: Path, float_logits: FloatLogits, images: FixedImages, preprocessing: Preprocessing, progress: Progress
 ) -> Agreement | None:
     """Run file and float model on the same images.
 
     Args:
         path: the written file.
-        model: the float model, on the CPU.
+        float_logits: of the float model.
         images: what they are compared on.
         preprocessing: the model's.
-        track: wraps an iterable with a progress bar: (items, label, total).
+        progress: hears how far it is.
 
     Returns:
         None where the model gives feature maps, or no logits of two classes or more.
@@ -89,11 +112,11 @@ def measure_agreement(
     ours: list[Logits] = []
     theirs: list[Logits] = []
     size = spec.batch(_BATCH)
-    for batch in track(images.batches(size), "comparing with float", -(-images.count // size)):
+    batches = tracked(images.batches(size), progress, "comparing with float", -(-images.count // size))
+    for batch in batches:
         inputs = file_inputs(batch, spec, preprocessing)
         ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])
-        with torch.inference_mode():
-            theirs.append(model(torch.from_numpy(batch)).float().numpy())
+        theirs.append(float_logits.of(batch))
     found, exact = np.concatenate(ours), np.concatenate(theirs)
     if found.ndim != _LOGITS_DIM or found.shape != exact.shape or found.shape[1] < 2:
         return None

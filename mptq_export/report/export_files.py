@@ -115,7 +115,7 @@ def _check_pair(onnx_path: Path, recipe_path: Path) -> None:
         MptqError: of another one, or it is not ONNX.
     """
     from mptq_export.recipe.contents import RECIPE_KEY
-    from mptq_export.verify.session import load_onnx, metadata_of
+    from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
     stored = metadata_of(load_onnx(onnx_path)).get(RECIPE_KEY)
     if stored != sha256_of(recipe_path):

@@ -1,6 +1,6 @@
 """Float and quantized model side by side on a few images: errors, channel ranges, histograms.
 
-The walk is that of `quantize.walk.walk`, with all quantizers known. Memory holds the values that are still to be read.
+The walk is that of `quantize/walk/`, with all quantizers known. Memory holds the values that are still to be read.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.evaluate import computed_in
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Input, Matmul, Weighted
 from mptq_export.data.images import spread
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
 from mptq_export.report.evidence import ChannelRanges, ErrorKind, LayerError, ValueHistogram
-from mptq_export.support.progress import Track
+from mptq_export.support.progress import Progress, tracked
 
 #: Images that are observed, spread over the calibration set.
 IMAGES = 8
@@ -49,14 +50,14 @@ def observed_images(images: torch.Tensor) -> torch.Tensor:
     return images[spread(range(len(images)), IMAGES)].cpu()
 
 
-def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) -> Observed:
+def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progress) -> Observed:
     """Run both models.
 
     Args:
         graph: prepared graph with the recipe's transforms, on the CPU.
         recipe: all quantizers.
         images: float32 inputs in the layout of the graph's input.
-        track: wraps an iterable with a progress bar: (items, label, total).
+        progress: hears how far it is.
     """
     found = Observed(len(images))
     simulator, floating = Simulator.of(graph, recipe), computed_in(images.dtype)
@@ -64,8 +65,8 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, track: Track) ->
     floats: dict[str, torch.Tensor] = {}
     values: dict[str, torch.Tensor] = {}
     with torch.no_grad():
-        for node in track(graph, "observing", len(graph.nodes)):
-            if node.op == "input":
+        for node in tracked(graph, progress, "observing", len(graph.nodes)):
+            if isinstance(node.op, Input):
                 floats[node.name] = values[node.name] = images
                 continue
             for site in simulator.sites.get(node.name, ()):
@@ -90,9 +91,9 @@ def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> ErrorKind | None:
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
     """
-    if node.op in WEIGHTED or (node.op == "matmul" and node.name not in simulator.results):
+    if isinstance(node.op, Weighted) or (isinstance(node.op, Matmul) and node.name not in simulator.results):
         return "layer"
-    return "stream" if node.op == "add" and node.name in recipe.exponents else None
+    return "stream" if isinstance(node.op, Add) and node.name in recipe.exponents else None
 
 
 def _error(kind: ErrorKind, exact: torch.Tensor, found: torch.Tensor) -> LayerError:

@@ -116,15 +116,25 @@ def _remove_left_over(path: Path) -> None:
                 temporary.unlink()
 
 
+def under_name(text: str, temporary: Path, name: str) -> str:
+    """A message about a temporary file as one about the file that it will be.
+
+    Args:
+        text: the message.
+        temporary: what it may name.
+        name: what it shall name instead.
+    """
+    return text.replace(str(temporary), name).replace(temporary.name, Path(name).name)
+
+
 @contextmanager
 def _named(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Turn a failure into one line with the path, not with that of the temporary file."""
     try:
         yield
     except MptqError as error:
-        text = str(error)
-        if temporary is None or temporary.name not in text:
+        if temporary is None or temporary.name not in str(error):
             raise
-        raise MptqError(text.replace(str(temporary), str(path)).replace(temporary.name, path.name)) from error
+        raise MptqError(under_name(str(error), temporary, str(path))) from error
     except OSError as error:
         raise MptqError(f"cannot write {path}: {error.strerror or error}; free space or choose another -o") from error

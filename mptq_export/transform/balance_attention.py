@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Linear, Matmul, Movement, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.transform.channels import channel_numbers, constant_along
 
 #: Part of the mean diagonal that is added to a second moment, so that it can be inverted.
@@ -36,7 +37,7 @@ def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor) -> Grap
         if roots == [linear.name, linear.name] and _softmax_only(graph, matmul):
             graph = _balance_scores(graph, matmul, linear.name, outputs)
     for matmul in matmuls:
-        if graph.root(matmul.inputs[0]).op == "softmax" and graph.root(matmul.inputs[1]).name == linear.name:
+        if isinstance(graph.root(matmul.inputs[0]).op, Softmax) and graph.root(matmul.inputs[1]).name == linear.name:
             graph = _balance_context(graph, matmul, linear.name, outputs)
     return graph
 
@@ -113,18 +114,18 @@ def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tenso
 def _only_matmuls(graph: Graph, linear: Node) -> list[Node]:
     """The matmuls that read a linear layer; empty where anything else reads it."""
     readers = {reader.name: reader for reader, _ in graph.final_readers(linear.name) or ()}
-    return list(readers.values()) if all(reader.op == "matmul" for reader in readers.values()) else []
+    return list(readers.values()) if all(isinstance(reader.op, Matmul) for reader in readers.values()) else []
 
 
 def _softmax_only(graph: Graph, matmul: Node) -> bool:
     """Whether all that reads the product is one softmax, behind constant additions and movement."""
     readers = graph.consumers()
     node = matmul
-    while node.op != "softmax":
+    while not isinstance(node.op, Softmax):
         if len(readers[node.name]) != 1 or node.name == graph.output:
             return False
         node = readers[node.name][0]
-        if node.op not in ("add", "softmax") and node.op not in MOVEMENT:
+        if not isinstance(node.op, Add | Softmax | Movement):
             return False
     return score_path(graph, node)[0].name == matmul.name
 
@@ -148,12 +149,12 @@ def _projection(graph: Graph, matmul: Node) -> tuple[Node, torch.Tensor] | None:
     name = matmul.name
     while len(readers[name]) == 1 and name != graph.output:
         reader = readers[name][0]
-        if reader.op == "linear":
+        if isinstance(reader.op, Linear):
             order = constant_along(index, -1)
             if order is None or not torch.equal(order.sort().values, torch.arange(heads * width)):
                 return None
             return reader, order.argsort()
-        if reader.op not in MOVEMENT:
+        if not isinstance(reader.op, Movement):
             return None
         index, name = compute(reader, [index]), reader.name
     return None

@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Constant, LayerNorm, Linear, Mean, Movement, Pad, PatchEmbed
 
-_LINEAR_IN_CHANNELS = frozenset({"add", "pad", "mean"}) | MOVEMENT
+_LinearInChannels = Add | Pad | Mean | Movement
 
 
 def center_residual(graph: Graph) -> Graph:
@@ -23,7 +24,7 @@ def center_residual(graph: Graph) -> Graph:
     """
     readers = graph.consumers()
     for norm in list(graph):
-        if norm.op != "layer_norm" or graph[norm.name].attrs.get("centered"):
+        if not isinstance(norm.op, LayerNorm) or graph[norm.name].attributes(LayerNorm).centered:
             continue
         stream = _stream(graph, norm.inputs[0], readers)
         if stream is None:
@@ -31,7 +32,7 @@ def center_residual(graph: Graph) -> Graph:
         writers, norms = stream
         changes = {name: replace(graph[name], params=_centered(graph[name])) for name in writers}
         for name in norms:
-            changes[name] = replace(graph[name], attrs={**graph[name].attrs, "centered": True})
+            changes[name] = replace(graph[name], op=replace(graph[name].attributes(LayerNorm), centered=True))
         graph = graph.updated(changes)
     return graph
 
@@ -48,20 +49,22 @@ def _stream(graph: Graph, value: str, readers: dict[str, list[Node]]) -> tuple[s
             continue
         seen.add(name)
         node = graph[name]
-        if node.op in _LINEAR_IN_CHANNELS:
+        if isinstance(node.op, _LinearInChannels):
             if not _keeps_channels(graph, node, readers[name]):
                 return None
             pending += node.inputs
-        elif node.op in ("linear", "patch_embed") or (node.op == "constant" and node.shape.dims[-1:] != (1,)):
+        elif isinstance(node.op, Linear | PatchEmbed) or (
+            isinstance(node.op, Constant) and node.shape.dims[-1:] != (1,)
+        ):
             writers.add(name)
         else:
             return None
         if name == graph.output:
             return None
         for reader in readers[name]:
-            if reader.op == "layer_norm":
+            if isinstance(reader.op, LayerNorm):
                 norms.add(reader.name)
-            elif reader.op in _LINEAR_IN_CHANNELS:
+            elif isinstance(reader.op, _LinearInChannels):
                 pending.append(reader.name)
             else:
                 return None
@@ -74,15 +77,15 @@ def _keeps_channels(graph: Graph, node: Node, readers: list[Node]) -> bool:
     Within a chain of movement channels may be merged with other axes; only its end is read and has to keep them. A
     patch merging does not: its norm removes the mean of four tokens together, not that of each.
     """
-    if node.op == "mean" and len(graph[node.inputs[0]].shape.dims) - 1 in node.attrs["axes"]:
+    if isinstance(node.op, Mean) and len(graph[node.inputs[0]].shape.dims) - 1 in node.op.axes:
         return False
-    if node.op not in MOVEMENT:
+    if not isinstance(node.op, Movement):
         return all(graph[n].shape.dims[-1] == node.shape.dims[-1] for n in node.inputs)
-    if all(reader.op in MOVEMENT for reader in readers):
+    if all(isinstance(reader.op, Movement) for reader in readers):
         return True
     chain: list[Node] = []
     source = node
-    while source.op in MOVEMENT:
+    while isinstance(source.op, Movement):
         chain.insert(0, source)
         source = graph[source.inputs[0]]
     width = source.shape.dims[-1]
@@ -95,7 +98,7 @@ def _keeps_channels(graph: Graph, node: Node, readers: list[Node]) -> bool:
 
 
 def _centered(node: Node) -> dict[str, torch.Tensor]:
-    if node.op == "constant":
+    if isinstance(node.op, Constant):
         value = node.params["value"].double()
         return {"value": (value - value.mean(-1, keepdim=True)).float()}
     weight, bias = node.params["weight"].double(), node.params["bias"].double()

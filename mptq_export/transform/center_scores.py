@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Constant, Permute, Reshape, Roll, Slice, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.support.errors import MptqError
 
 #: Largest change of a softmax that rounding a constant to float32 again may explain.
@@ -24,10 +25,10 @@ def center_scores(graph: Graph) -> Graph:
     Raises:
         MptqError: a softmax changed (a defect of this package).
     """
-    for softmax in [node for node in graph if node.op == "softmax"]:
+    for softmax in [node for node in graph if isinstance(node.op, Softmax)]:
         expected = _softmax(graph, softmax)
         for step in reversed(score_path(graph, softmax)[1]):
-            if step.op == "add" and _reaches_only(graph, step, softmax):
+            if isinstance(step.op, Add) and _reaches_only(graph, step, softmax):
                 graph = _centred(graph, step)
         found = _softmax(graph, graph[softmax.name])
         if not torch.allclose(found, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
@@ -48,16 +49,16 @@ def _reaches_only(graph: Graph, step: Node, softmax: Node) -> bool:
 
 def _keeps_rows(node: Node, reader: Node) -> bool:
     """Whether every row that a reader gives has elements of one row that it reads."""
-    if reader.op == "reshape":
+    if isinstance(reader.op, Reshape):
         return reader.shape.dims[-1] == node.shape.dims[-1]
-    if reader.op == "permute":
-        return bool(reader.attrs["perm"][-1] == len(node.shape.dims) - 1)
-    return reader.op in ("slice", "roll", "add", "softmax")
+    if isinstance(reader.op, Permute):
+        return reader.op.perm[-1] == len(node.shape.dims) - 1
+    return isinstance(reader.op, Slice | Roll | Add | Softmax)
 
 
 def _centred(graph: Graph, step: Node) -> Graph:
     """The graph in which the constant of a sum has 0 as the maximum of every row."""
-    live, constant = sorted((graph[name] for name in step.inputs), key=lambda node: node.op == "constant")
+    live, constant = sorted((graph[name] for name in step.inputs), key=lambda node: isinstance(node.op, Constant))
     value = constant.params["value"]
     one_a_row = value.dim() == 0 or value.shape[-1] != step.shape.dims[-1]
     highest = value if one_a_row else value.amax(-1, keepdim=True)
@@ -77,6 +78,8 @@ def _softmax(graph: Graph, softmax: Node) -> torch.Tensor:
     scores, steps = score_path(graph, softmax)
     x = torch.randn(scores.shape.at(1), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for step in steps:
-        inputs = [graph[name].params["value"].double() if graph[name].op == "constant" else x for name in step.inputs]
+        inputs = [
+            graph[name].params["value"].double() if isinstance(graph[name].op, Constant) else x for name in step.inputs
+        ]
         x = compute(step, inputs)
     return x.softmax(-1)

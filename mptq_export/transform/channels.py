@@ -3,7 +3,8 @@
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import WEIGHTED, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Weighted
 
 
 def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
@@ -24,7 +25,7 @@ def owned_layer(graph: Graph, value: str) -> Node | None:
     root, chain = graph.path(value)
     readers = graph.consumers()
     single = all(len(readers[before.name]) == 1 for before in [root, *chain][:-1])
-    return root if single and root.op in WEIGHTED else None
+    return root if single and isinstance(root.op, Weighted) else None
 
 
 def per_channel(graph: Graph, value: str, constant: torch.Tensor) -> torch.Tensor | None:

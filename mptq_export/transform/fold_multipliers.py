@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Matmul, Movement, Mul
 from mptq_export.transform.channels import owned_layer, per_channel
 
 
@@ -19,7 +20,7 @@ def fold_multipliers(graph: Graph) -> Graph:
     """
     for name in list(graph.nodes):
         node = graph.nodes.get(name)
-        if node is None or node.op != "mul":
+        if node is None or not isinstance(node.op, Mul):
             continue
         factor = node.params["value"]
         folded = None
@@ -44,9 +45,9 @@ def _scaled(graph: Graph, node: Node, factor: torch.Tensor) -> list[Node] | None
         return [replace(layer, params={"weight": weight, "bias": layer.params["bias"] * column})]
     if factor.numel() != 1:
         return None
-    if node.op == "matmul":
-        return [replace(node, attrs={**node.attrs, "alpha": node.attrs["alpha"] * float(factor)})]
-    if node.op == "add" or node.op in MOVEMENT:
+    if isinstance(node.op, Matmul):
+        return [replace(node, op=Matmul(node.op.alpha * float(factor)))]
+    if isinstance(node.op, Add | Movement):
         parts: list[Node] = []
         for name in node.inputs:
             if [n.name for n in graph.consumers()[name]] != [node.name]:
@@ -69,12 +70,12 @@ def _into_readers(graph: Graph, node: Node) -> list[Node] | None:
         if name == graph.output:
             return None
         for reader in graph.consumers()[name]:
-            if reader.op in MOVEMENT:
+            if isinstance(reader.op, Movement):
                 pending.append(reader.name)
-            elif reader.op == "matmul" and reader.inputs.count(name) == 1:
+            elif isinstance(reader.op, Matmul) and reader.inputs.count(name) == 1:
                 before = matmuls.get(reader.name, reader)
-                alpha = before.attrs["alpha"] * factor
-                matmuls[reader.name] = replace(before, attrs={**before.attrs, "alpha": alpha})
+                alpha = before.attributes(Matmul).alpha * factor
+                matmuls[reader.name] = replace(before, op=Matmul(alpha))
             else:
                 return None
     return list(matmuls.values())

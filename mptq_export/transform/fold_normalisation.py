@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import PatchEmbed, ToPixels
 
 
 def fold_normalisation(graph: Graph, mean: tuple[float, ...], std: tuple[float, ...]) -> Graph:
@@ -23,11 +24,11 @@ def fold_normalisation(graph: Graph, mean: tuple[float, ...], std: tuple[float, 
     """
     source = graph.input
     readers = graph.consumers()[source.name]
-    if any(reader.op != "patch_embed" for reader in readers):
+    if any(not isinstance(reader.op, PatchEmbed) for reader in readers):
         return graph
     gain, offset = 255 * torch.tensor(std, dtype=torch.float64), 255 * torch.tensor(mean, dtype=torch.float64)
-    attrs = {"gain": tuple(gain.tolist()), "offset": tuple(offset.tolist())}
-    pixels = Node("to_pixels", "pixels", (source.name,), source.shape, attrs)
+    to_pixels = ToPixels(tuple(gain.tolist()), tuple(offset.tolist()))
+    pixels = Node(to_pixels, "pixels", (source.name,), source.shape)
     changes = {}
     for node in readers:
         weight = node.params["weight"].double() / gain.reshape(-1, 1, 1)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Add, Concat, Constant, Pad
 
 
 def fold_prefix(graph: Graph) -> Graph:
@@ -18,7 +19,7 @@ def fold_prefix(graph: Graph) -> Graph:
     """
     nodes: list[Node] = []
     for node in graph:
-        nodes += _padded(graph, node) if node.op == "concat" else [node]
+        nodes += _padded(graph, node) if isinstance(node.op, Concat) else [node]
     return _merged(Graph(nodes, graph.output))
 
 
@@ -26,7 +27,7 @@ def _padded(graph: Graph, node: Node) -> list[Node]:
     live = [i for i, name in enumerate(node.inputs) if graph[name].shape.batch_axis is not None]
     if len(live) != 1:
         return [node]
-    axis = node.attrs["axis"]
+    axis = node.attributes(Concat).axis
     parts = [
         graph[name].params["value"] if i != live[0] else torch.zeros(graph[name].shape.dims)
         for i, name in enumerate(node.inputs)
@@ -34,27 +35,30 @@ def _padded(graph: Graph, node: Node) -> list[Node]:
     table = torch.cat(parts, axis)
     before = sum(graph[name].shape.dims[axis] for name in node.inputs[: live[0]])
     after = node.shape.dims[axis] - before - graph[node.inputs[live[0]]].shape.dims[axis]
-    attrs = {"axis": axis, "before": before, "after": after}
-    pad = Node("pad", f"{node.name}.pad", (node.inputs[live[0]],), node.shape, attrs)
-    constant = Node("constant", f"{node.name}.tokens", (), Shape(tuple(table.shape), None), {}, {"value": table})
-    return [pad, constant, Node("add", node.name, (pad.name, constant.name), node.shape)]
+    pad = Node(Pad(axis, before, after), f"{node.name}.pad", (node.inputs[live[0]],), node.shape)
+    constant = Node(Constant(), f"{node.name}.tokens", (), Shape(tuple(table.shape), None), {"value": table})
+    return [pad, constant, Node(Add(), node.name, (pad.name, constant.name), node.shape)]
 
 
 def _merged(graph: Graph) -> Graph:
     """`(x + c1) + c2 = x + (c1 + c2)` where nothing else reads the inner sum."""
     for name in list(graph.nodes):
         node = graph[name]
-        if node.op != "add":
+        if not isinstance(node.op, Add):
             continue
         for inner_name, constant_name in (node.inputs, node.inputs[::-1]):
             inner = graph[inner_name]
-            if graph[constant_name].op != "constant" or inner.op != "add" or len(graph.consumers()[inner_name]) != 1:
+            if (
+                not isinstance(graph[constant_name].op, Constant)
+                or not isinstance(inner.op, Add)
+                or len(graph.consumers()[inner_name]) != 1
+            ):
                 continue
-            other = next((n for n in inner.inputs if graph[n].op == "constant"), None)
+            other = next((n for n in inner.inputs if isinstance(graph[n].op, Constant)), None)
             if other is None:
                 continue
             value = graph[other].params["value"] + graph[constant_name].params["value"]
-            total = Node("constant", f"{node.name}.constant", (), Shape(tuple(value.shape), None), {}, {"value": value})
+            total = Node(Constant(), f"{node.name}.constant", (), Shape(tuple(value.shape), None), {"value": value})
             rest = next(n for n in inner.inputs if n != other)
             nodes = []
             for each in graph:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import torch
 
 from mptq_export.capture.evaluate import compute, swapped
-from mptq_export.capture.graph import MOVEMENT, Graph, Node
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Concat, Constant, Matmul, Movement, Mul, Rotary
 
-_EXPRESSION = frozenset({"add", "mul", "concat"}) | MOVEMENT
+_Expression = Add | Mul | Concat | Movement
 
 #: Largest difference on a random row that float32 rounding may explain.
 _SAME = 1e-5
@@ -23,10 +24,10 @@ def fold_rotary(graph: Graph) -> Graph:
 
     Preserves: the output.
     """
-    for matmul in [node for node in graph if node.op == "matmul"]:
+    for matmul in [node for node in graph if isinstance(node.op, Matmul)]:
         for name in matmul.inputs:
             end = graph.root(name)
-            if end.op in ("add", "concat") and end.shape.batch_axis == 0:
+            if isinstance(end.op, Add | Concat) and end.shape.batch_axis == 0:
                 found = next(_rotations(graph, end), None)
                 graph = graph if found is None else graph.updated({end.name: found})
     return graph
@@ -40,11 +41,11 @@ def _rotations(graph: Graph, end: Node) -> Iterator[Node]:
         for name in graph[pending.pop()].inputs:
             if name not in inside:
                 inside.add(name)
-                if graph[name].op in _EXPRESSION:
+                if isinstance(graph[name].op, _Expression):
                     pending.append(name)
     steps = [graph[name] for name in order if name in inside]
     for source in reversed(steps[:-1]):
-        if source.shape == end.shape and source.op not in ("add", "mul", "concat", "constant"):
+        if source.shape == end.shape and not isinstance(source.op, Add | Mul | Concat | Constant):
             for pairs in (False, True):
                 rotation = _rotation(steps, source, end, pairs=pairs)
                 if rotation is not None:
@@ -70,17 +71,17 @@ def _rotation(steps: list[Node], source: Node, end: Node, *, pairs: bool) -> Nod
     if not float((found - expected).abs().max()) <= _SAME or not bool(sin.any()):
         return None
     params = {"cos": _small(cos), "sin": _small(sin)}
-    return Node("rotary", end.name, (source.name,), end.shape, {"pairs": pairs}, params)
+    return Node(Rotary(pairs=pairs), end.name, (source.name,), end.shape, params)
 
 
 def _value(steps: list[Node], source: Node, end: Node, probe: torch.Tensor) -> torch.Tensor:
     """`end` from `source`; KeyError where another value is needed."""
     values = {source.name: probe}
     for node in steps:
-        if node.op == "constant":
+        if isinstance(node.op, Constant):
             values[node.name] = node.params["value"]
     for node in steps[[node.name for node in steps].index(source.name) + 1 :]:
-        if node.op in _EXPRESSION and all(name in values for name in node.inputs):
+        if isinstance(node.op, _Expression) and all(name in values for name in node.inputs):
             values[node.name] = compute(node, [values[name] for name in node.inputs])
     return values[end.name]
 

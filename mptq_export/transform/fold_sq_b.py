@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Linear
 from mptq_export.recipe.schema import Smoothing
 from mptq_export.transform.channels import channel_numbers, constant_along
 
@@ -18,7 +19,7 @@ def smoothed_readers(graph: Graph, norm: Node) -> list[Node]:
     found: list[Node] = []
     channels = torch.arange(norm.shape.dims[-1])
     for reader, value in graph.final_readers(norm.name) or ():
-        order = constant_along(channel_numbers(graph, value), -1) if reader.op == "linear" else None
+        order = constant_along(channel_numbers(graph, value), -1) if isinstance(reader.op, Linear) else None
         if order is None or not torch.equal(order, channels):
             return []
         found.append(reader)

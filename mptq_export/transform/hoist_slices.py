@@ -10,8 +10,21 @@ from dataclasses import replace
 import torch
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Constant,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Mul,
+    Permute,
+    Reshape,
+    Slice,
+    Softmax,
+)
 
-_ROW_WISE = frozenset({"linear", "layer_norm", "activation", "add", "mul", "softmax", "matmul", "permute", "reshape"})
+_RowWise = Linear | LayerNorm | Activation | Add | Mul | Softmax | Matmul | Permute | Reshape
 
 
 def hoist_slices(graph: Graph) -> Graph:
@@ -29,65 +42,63 @@ def hoist_slices(graph: Graph) -> Graph:
 def _hoist_one(graph: Graph) -> Graph | None:
     readers = graph.consumers()
     for node in reversed(list(graph)):
-        if node.op not in _ROW_WISE or node.name == graph.output or not readers[node.name]:
+        if not isinstance(node.op, _RowWise) or node.name == graph.output or not readers[node.name]:
             continue
         cuts = readers[node.name]
-        attrs = cuts[0].attrs
-        if any(cut.op != "slice" or cut.attrs != attrs for cut in cuts):
+        cut = cuts[0].op
+        if not isinstance(cut, Slice) or any(reader.op != cut for reader in cuts):
             continue
-        inputs = _sliced_inputs(graph, node, attrs)
+        inputs = _sliced_inputs(graph, node, cut)
         if inputs is None:
             continue
-        small = replace(node, inputs=tuple(made.name for made in inputs), shape=_cut(node.shape, attrs))
+        small = replace(node, inputs=tuple(made.name for made in inputs), shape=_cut(node.shape, cut))
         nodes: dict[str, Node] = {}
         for each in graph:
             if each.name == node.name:  # a slice that exists may stand behind the node so far
                 nodes |= {made.name: made for made in inputs if made.name not in nodes}
                 nodes[small.name] = small
             nodes.setdefault(each.name, each)
-        return Graph(nodes.values(), graph.output).bypassed({cut.name: node.name for cut in cuts})
+        return Graph(nodes.values(), graph.output).bypassed({reader.name: node.name for reader in cuts})
     return None
 
 
-def _cut(shape: Shape, attrs: dict[str, int]) -> Shape:
-    axis = attrs["axis"]
-    return Shape((*shape.dims[:axis], attrs["end"] - attrs["start"], *shape.dims[axis + 1 :]), shape.batch_axis)
+def _cut(shape: Shape, cut: Slice) -> Shape:
+    dims = (*shape.dims[: cut.axis], cut.end - cut.start, *shape.dims[cut.axis + 1 :])
+    return Shape(dims, shape.batch_axis)
 
 
-def _slice(graph: Graph, source: str, axis: int, start: int, end: int) -> Node:
+def _slice(graph: Graph, source: str, cut: Slice) -> Node:
     """A slice of `source`; the one that exists already where there is one. That of a constant is a constant."""
-    name = f"{source}.rows{axis}_{start}_{end}"
+    name = f"{source}.rows{cut.axis}_{cut.start}_{cut.end}"
     if name in graph.nodes:
         return graph[name]
-    if graph[source].op == "constant":
-        value = graph[source].params["value"].narrow(axis, start, end - start).contiguous()
-        return Node("constant", name, (), Shape(tuple(value.shape), None), {}, {"value": value})
-    attrs = {"axis": axis, "start": start, "end": end}
+    if isinstance(graph[source].op, Constant):
+        value = graph[source].params["value"].narrow(cut.axis, cut.start, cut.end - cut.start).contiguous()
+        return Node(Constant(), name, (), Shape(tuple(value.shape), None), {"value": value})
     for node in graph:
-        if node.op == "slice" and node.inputs == (source,) and node.attrs == attrs:
+        if node.op == cut and node.inputs == (source,):
             return node
-    return Node("slice", name, (source,), _cut(graph[source].shape, attrs), attrs)
+    return Node(cut, name, (source,), _cut(graph[source].shape, cut))
 
 
-def _sliced_inputs(graph: Graph, node: Node, attrs: dict[str, int]) -> list[Node] | None:
+def _sliced_inputs(graph: Graph, node: Node, cut: Slice) -> list[Node] | None:
     """The inputs from which the sliced value follows, or None where the slice cannot move."""
-    axis, start, end = attrs["axis"], attrs["start"], attrs["end"]
-    rank = len(node.shape.dims)
+    axis, rank = cut.axis, len(node.shape.dims)
     source = node.inputs[0]
-    if node.op == "permute":
-        return [_slice(graph, source, node.attrs["perm"][axis], start, end)]
-    if node.op == "reshape":
+    if isinstance(node.op, Permute):
+        return [_slice(graph, source, replace(cut, axis=node.op.perm[axis]))]
+    if isinstance(node.op, Reshape):
         before = _axis_before_reshape(graph[source].shape, node.shape, axis)
-        return None if before is None else [_slice(graph, source, before, start, end)]
-    if node.op == "matmul":
+        return None if before is None else [_slice(graph, source, replace(cut, axis=before))]
+    if isinstance(node.op, Matmul):
         if axis != rank - 2:
             return None
-        return [_slice(graph, source, len(graph[source].shape.dims) - 2, start, end), graph[node.inputs[1]]]
-    if axis == rank - 1 or (node.op == "mul" and _varies_along(node.params["value"], axis - rank)):
+        return [_slice(graph, source, replace(cut, axis=len(graph[source].shape.dims) - 2)), graph[node.inputs[1]]]
+    if axis == rank - 1 or (isinstance(node.op, Mul) and _varies_along(node.params["value"], axis - rank)):
         return None
-    if node.op == "add":
-        return [_sliced_operand(graph, name, rank, axis, start, end) for name in node.inputs]
-    return [_slice(graph, source, axis, start, end)]
+    if isinstance(node.op, Add):
+        return [_sliced_operand(graph, name, rank, cut) for name in node.inputs]
+    return [_slice(graph, source, cut)]
 
 
 def _varies_along(factor: torch.Tensor, axis: int) -> bool:
@@ -95,13 +106,13 @@ def _varies_along(factor: torch.Tensor, axis: int) -> bool:
     return factor.dim() >= -axis and factor.shape[axis] != 1
 
 
-def _sliced_operand(graph: Graph, name: str, rank: int, axis: int, start: int, end: int) -> Node:
+def _sliced_operand(graph: Graph, name: str, rank: int, cut: Slice) -> Node:
     """An operand of an addition; an axis that is broadcast stays as it is."""
     shape = graph[name].shape
-    own = axis - (rank - len(shape.dims))
+    own = cut.axis - (rank - len(shape.dims))
     if own < 0 or shape.dims[own] == 1:
         return graph[name]
-    return _slice(graph, name, own, start, end)
+    return _slice(graph, name, replace(cut, axis=own))
 
 
 def _axis_before_reshape(before: Shape, after: Shape, axis: int) -> int | None:

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import torch
 
+from mptq_export.capture.follow_images import ImageDigit, image_digits
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.images import ImageDigit, image_digits
+from mptq_export.capture.ops import Activation, Add, Constant, LayerNorm, Linear, Mul, Permute, Product, Reshape
 from mptq_export.transform.merge_movement import merge_movement
 
-_COMMUTES = frozenset({"linear", "layer_norm", "activation", "add", "mul", "product"})
+_Commutes = Linear | LayerNorm | Activation | Add | Mul | Product
 
 
 def images_first(graph: Graph) -> Graph:
@@ -34,9 +35,12 @@ def images_first(graph: Graph) -> Graph:
             nodes.append(replace(node, inputs=inputs))
             continue
         front = _Front(node.shape, digit)
-        parts = [_part(graph, front, node, i, name, nodes) for i, name in enumerate(inputs)]
+        parts = []
+        for i, name in enumerate(inputs):
+            nodes += _in_front(front, graph[node.inputs[i]], name, f"{node.name}.operand{i}")
+            parts.append(nodes[-1].name)
         params = dict(node.params)
-        if node.op == "mul":
+        if isinstance(node.op, Mul):
             params["value"] = front.constant(params["value"])
         nodes.append(replace(node, inputs=tuple(parts), shape=front.shape, params=params))
         nodes += front.back(node.name, f"{node.name}.turned_back", node.shape)
@@ -68,16 +72,16 @@ class _Front:
     def there(self, source: str, name: str, shape: Shape) -> list[Node]:
         """Movement to the front."""
         apart = self.split(shape.dims)
-        steps = [] if apart == shape else [Node("reshape", f"{name}.apart", (source,), apart)]
+        steps = [] if apart == shape else [Node(Reshape(), f"{name}.apart", (source,), apart)]
         source = steps[-1].name if steps else source
-        return [*steps, Node("permute", name, (source,), self.moved(apart), {"perm": self.perm})]
+        return [*steps, Node(Permute(self.perm), name, (source,), self.moved(apart))]
 
     def back(self, source: str, name: str, shape: Shape) -> list[Node]:
         """Movement from the front."""
         apart = self.split(shape.dims)
         inverse = tuple(self.perm.index(i) for i in range(len(self.perm)))
-        steps = [Node("permute", name, (source,), apart, {"perm": inverse})]
-        return steps if apart == shape else [*steps, Node("reshape", f"{name}.joined", (name,), shape)]
+        steps = [Node(Permute(inverse), name, (source,), apart)]
+        return steps if apart == shape else [*steps, Node(Reshape(), f"{name}.joined", (name,), shape)]
 
     def constant(self, value: torch.Tensor) -> torch.Tensor:
         """A constant that is broadcast along the images, for values whose images are in front."""
@@ -92,26 +96,29 @@ class _Front:
 def _commutes(graph: Graph, node: Node, digits: dict[str, ImageDigit]) -> bool:
     """Whether an op works on the last axis or single elements, on operands of one order of images."""
     rank, axis = len(node.shape.dims), digits[node.name].axis
-    if node.op not in _COMMUTES or axis == rank - 1:
+    if not isinstance(node.op, _Commutes) or axis == rank - 1:
         return False
-    constants = [graph[name].params["value"] for name in node.inputs if graph[name].op == "constant"]
-    constants += [node.params["value"]] if node.op == "mul" else []
+    constants = [graph[name].params["value"] for name in node.inputs if isinstance(graph[name].op, Constant)]
+    constants += [node.params["value"]] if isinstance(node.op, Mul) else []
     if any(value.dim() > rank or (value.dim() >= rank - axis and value.shape[axis - rank] != 1) for value in constants):
         return False
-    operands = [graph[name] for name in node.inputs if graph[name].op != "constant"]
+    operands = [graph[name] for name in node.inputs if not isinstance(graph[name].op, Constant)]
     return all(
         digits.get(operand.name) == digits[node.name] and operand.shape.dims[:-1] == node.shape.dims[:-1]
         for operand in operands
     )
 
 
-def _part(graph: Graph, front: _Front, node: Node, i: int, name: str, nodes: list[Node]) -> str:
-    """Name of an operand with its images in front; its movement, or the constant that it is, is added to `nodes`."""
-    original = graph[node.inputs[i]]
-    made = f"{node.name}.operand{i}"
-    if original.op != "constant":
-        nodes += front.there(name, made, original.shape)
-        return made
-    value = front.constant(original.params["value"])
-    nodes.append(Node("constant", made, (), Shape(tuple(value.shape), None), {}, {"value": value}))
-    return made
+def _in_front(front: _Front, operand: Node, source: str, name: str) -> list[Node]:
+    """Nodes of which the last, `name`, is an operand with its images in front.
+
+    Args:
+        front: the permutation.
+        operand: a node of the graph that is rewritten.
+        source: the name of its value in the new graph.
+        name: of the new operand.
+    """
+    if not isinstance(operand.op, Constant):
+        return front.there(source, name, operand.shape)
+    value = front.constant(operand.params["value"])
+    return [Node(Constant(), name, (), Shape(tuple(value.shape), None), {"value": value})]

@@ -12,15 +12,16 @@ chain at two batch sizes; where anything else changes from one to the other, the
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mptq_export.capture.evaluate import compute
-from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Movement, Op, Permute, Reshape, Roll, Slice, Windows
 
 #: Movement that is no mixed radix: it stays as it is.
-_WHOLE = frozenset({"roll", "windows"})
+_Whole = Roll | Windows
 
 #: Batch sizes at which a chain is read: more than one image, which tells their digit from one of size one.
 _BATCHES = (2, 3)
@@ -53,6 +54,10 @@ class _Reading:
         """Position among `by_stride` of every digit of the result."""
         return [self.by_stride.index(d) for axis in self.digits for d in axis]
 
+    def sizes(self, images: int) -> list[int]:
+        """Sizes of the digits for one image, in the order of `by_stride`; the one at `images` counts images."""
+        return [d.size // _BATCHES[0] if i == images else d.size for i, d in enumerate(self.by_stride)]
+
 
 def merge_movement(graph: Graph) -> Graph:
     """Rebuild every chain of movement that ends at a computing node or the output.
@@ -62,34 +67,36 @@ def merge_movement(graph: Graph) -> Graph:
     nodes: list[Node] = []
     renamed: dict[str, str] = {}
     for node in graph:
-        if node.op in MOVEMENT:
+        if isinstance(node.op, Movement):
             continue
         inputs = tuple(_rebuilt(graph, name, nodes, renamed) for name in node.inputs)
-        nodes.append(Node(node.op, node.name, inputs, node.shape, node.attrs, node.params))
+        nodes.append(replace(node, inputs=inputs))
     output = _rebuilt(graph, graph.output, nodes, renamed)
     return Graph(nodes, output)
 
 
 def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]) -> str:
     """Name of the value equal to `name` in the new graph, with its movement rebuilt."""
-    if name in renamed or graph[name].op not in MOVEMENT:
+    if name in renamed or not isinstance(graph[name].op, Movement):
         return renamed.get(name, name)
     chain: list[Node] = []
     node = graph[name]
-    while node.op in MOVEMENT and node.op not in _WHOLE and node.name not in renamed:
+    while isinstance(node.op, Movement) and not isinstance(node.op, _Whole) and node.name not in renamed:
         chain.insert(0, node)
         node = graph[node.inputs[0]]
-    if node.op in _WHOLE and node.name not in renamed:
+    if isinstance(node.op, _Whole) and node.name not in renamed:
         source = _rebuilt(graph, node.inputs[0], nodes, renamed)
-        nodes.append(Node(node.op, node.name, (source,), node.shape, node.attrs))
+        nodes.append(replace(node, inputs=(source,)))
         renamed[node.name] = node.name
     source = renamed.get(node.name, node.name)
-    short = _shorten(chain, source, node.shape, name) if chain else []
-    known = {(n.op, n.inputs, n.shape, tuple(n.attrs.items())): n.name for n in nodes if n.op in MOVEMENT}
+    short = _shorten(chain, node.shape) if chain else []
+    known: dict[tuple[Op, tuple[str, ...], Shape], str] = {
+        (n.op, n.inputs, n.shape): n.name for n in nodes if isinstance(n.op, Movement)
+    }
     result = source
     for planned in short:
-        step = Node(planned.op, planned.name, (result,), planned.shape, planned.attrs)
-        key = (step.op, step.inputs, step.shape, tuple(step.attrs.items()))
+        step = replace(planned, inputs=(result,))
+        key = (step.op, step.inputs, step.shape)
         if key not in known:
             nodes.append(step)
         result = known.get(key, step.name)
@@ -97,9 +104,13 @@ def _rebuilt(graph: Graph, name: str, nodes: list[Node], renamed: dict[str, str]
     return result
 
 
-def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[Node]:
-    """The same movement in as few nodes as possible; the chain itself where it is not affine."""
-    out = chain[-1].shape
+def _shorten(chain: list[Node], shape: Shape) -> list[Node]:
+    """The same movement of a value of a shape in as few nodes as possible; the chain itself where it is not affine.
+
+    Whatever their inputs say, each is to read the one before it.
+    """
+    end = chain[-1]
+    out, name = end.shape, end.name
     readings = [_reading(chain, shape, batch) for batch in _BATCHES]
     first = readings[0]
     if first is None or out.batch_axis is None or shape.batch_axis == len(shape.dims) - 1:
@@ -108,27 +119,26 @@ def _shorten(chain: list[Node], source: str, shape: Shape, name: str) -> list[No
     if images is None or any(axis == shape.batch_axis for axis, _, _ in first.cuts):
         return chain
     steps: list[Node] = []
-    sizes = [d.size // _BATCHES[0] if i == images else d.size for i, d in enumerate(first.by_stride)]
+    sizes = first.sizes(images)
     heads = _heads(first.by_stride, shape.dims, first.offset, first.cuts)
     if heads is not None:
-        return _split_first(first, sizes, images, heads, shape, out, source, name)
+        return _split_first(first, images, heads, shape, end)
     inner = shape
     for axis, low, high in first.cuts:
         inner = Shape((*inner.dims[:axis], high - low, *inner.dims[axis + 1 :]), shape.batch_axis)
-        attrs = {"axis": axis, "start": low, "end": high}
-        steps.append(Node("slice", f"{name}.slice{axis}", (source,), inner, attrs))
+        steps.append(Node(Slice(axis, low, high), f"{name}.slice{axis}", (), inner))
     groups = _grouped(first.order)
     split = sorted(groups)
     if len(groups) > 1:
         holding = next(i for i, group in enumerate(split) if images in group)
         apart = Shape(tuple(math.prod(sizes[i] for i in group) for group in split), holding)
         if apart != inner:
-            steps.append(Node("reshape", f"{name}.split", (source,), apart))
+            steps.append(Node(Reshape(), f"{name}.split", (), apart))
         perm = tuple(split.index(group) for group in groups)
         inner = Shape(tuple(apart.dims[p] for p in perm), perm.index(holding))
-        steps.append(Node("permute", f"{name}.permute", (source,), inner, {"perm": perm}))
+        steps.append(Node(Permute(perm), f"{name}.permute", (), inner))
     if inner != out:
-        steps.append(Node("reshape", f"{name}.merge", (source,), out))
+        steps.append(Node(Reshape(), f"{name}.merge", (), out))
     return steps
 
 
@@ -173,28 +183,18 @@ def _heads(
     return len(by_stride) - 2 if whole and offset % heads.stride == 0 and start[-1] % heads.stride == 0 else None
 
 
-def _split_first(
-    reading: _Reading,
-    sizes: list[int],
-    images: int,
-    heads: int,
-    shape: Shape,
-    out: Shape,
-    source: str,
-    name: str,
-) -> list[Node]:
+def _split_first(reading: _Reading, images: int, heads: int, shape: Shape, end: Node) -> list[Node]:
     """Reshape -> slice of whole heads -> permute -> reshape: q, k and v read one reshape and tile one axis of it."""
-    digit, perm = reading.by_stride[heads], tuple(reading.order)
+    digit, perm, sizes = reading.by_stride[heads], tuple(reading.order), reading.sizes(images)
     every = (*sizes[:heads], shape.dims[-1] // digit.stride, *sizes[heads + 1 :])
     first = reading.offset // digit.stride
-    attrs = {"axis": heads, "start": first, "end": first + digit.size}
     moved = Shape(tuple(sizes[p] for p in perm), perm.index(images))
     steps = [
-        Node("reshape", f"{name}.split", (source,), Shape(every, images)),
-        Node("slice", f"{name}.heads", (source,), Shape(tuple(sizes), images), attrs),
-        Node("permute", f"{name}.permute", (source,), moved, {"perm": perm}),
+        Node(Reshape(), f"{end.name}.split", (), Shape(every, images)),
+        Node(Slice(heads, first, first + digit.size), f"{end.name}.heads", (), Shape(tuple(sizes), images)),
+        Node(Permute(perm), f"{end.name}.permute", (), moved),
     ]
-    return steps if moved == out else [*steps, Node("reshape", f"{name}.merge", (source,), out)]
+    return steps if moved == end.shape else [*steps, Node(Reshape(), f"{end.name}.merge", (), end.shape)]
 
 
 def _digits(index: torch.Tensor) -> list[list[_Digit]] | None:

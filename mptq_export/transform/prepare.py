@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from mptq_export.capture.batches import TOLERANCE, largest_change
+from mptq_export.capture.compare_batches import TOLERANCE, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.support.errors import MptqError
@@ -22,7 +22,9 @@ from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.merge_movement import merge_movement
 
-PASSES: tuple[Callable[[Graph], Graph], ...] = (
+Pass = Callable[[Graph], Graph]
+
+PASSES: tuple[Pass, ...] = (
     images_first,
     fold_rotary,
     fold_multipliers,
@@ -35,14 +37,19 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
 
 
 def prepare(
-    graph: Graph, images: torch.Tensor, normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    graph: Graph,
+    images: torch.Tensor,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    *,
+    passes: tuple[Pass, ...] = PASSES,
 ) -> Graph:
     """Apply all passes and assert after each that the function is unchanged.
 
     Args:
         graph: as captured.
-        images: float32, as `capture.batches.probe_images` gives them.
+        images: float32, as `capture.compare_batches.probe_images` gives them.
         normalisation: (mean, std) of the inputs where they are normalised 8-bit pixels; None for other inputs.
+        passes: the rewrites, in order.
 
     Returns:
         The graph that is calibrated and emitted.
@@ -61,7 +68,7 @@ def prepare(
                 "check the checkpoint for extreme weights, and the images"
             )
         function = _Function(graph, images, expected)
-        for rewrite in PASSES:
+        for rewrite in passes:
             graph = function.kept_by(rewrite.__name__, rewrite(graph).pruned(), graph)
         if normalisation is not None:
             graph = function.kept_by("fold_normalisation", fold_normalisation(graph, *normalisation), graph)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.difference import Difference, difference
-from mptq_export.verify.session import GraphInput
 
 Array = NDArray[Any]
 Run = Callable[[dict[str, Array]], dict[str, Array]]

@@ -13,11 +13,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from mptq_export.quantize.certification.assumption import assumed
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.assumption import Certified, assumed
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.difference import Difference
 
-_TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
+_TRANSCENDENTAL: dict[str, Certified] = {
+    "Erf": "erf",
+    "Exp": "exp",
+    "Gelu": "gelu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+}
 
 
 def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
@@ -46,11 +52,11 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
     return steps
 
 
-def function_name(node: onnx.NodeProto) -> str:
-    """The name of a transcendental, as `mptq_export.quantize.certification.assumption.assumed` knows it."""
+def function_name(node: onnx.NodeProto) -> Certified:
+    """The name of a transcendental, or of the one in a product, as `assumed` knows it."""
     if node.op_type == "Gelu" and any(entry.name == "approximate" and entry.s == b"tanh" for entry in node.attribute):
         return "gelu_tanh"
-    return node.op_type.lower()
+    return "sigmoid" if node.op_type == "Mul" else _TRANSCENDENTAL[node.op_type]
 
 
 class _Readers:

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from kernels_ref import InterpreterError
 from mptq_export.quantize.certification.assumption import largest_error
-from mptq_export.quantize.certification.certify import MARGIN, boundary_distances
+from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
 from mptq_export.verify.certified import function_name
 
 #: The values here are rounded to float32: a part of them, and so many steps of 256.

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError, Kernel
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.session import is_readable, one_line
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.agreement import Plan, refuse_undefined
 from mptq_export.verify.batches import BatchCheck
@@ -18,11 +20,11 @@ from mptq_export.verify.certified import certified_tables, table_difference
 from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.kernel_plan import kernel_plan
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.report import TensorReport, VerifyReport
 from mptq_export.verify.runtime_graph import open_runtime_graph
 from mptq_export.verify.saturation import may_saturate
-from mptq_export.verify.session import graph_input, is_readable, load_onnx, one_line
 
 
 class Reference(ValueSource, Protocol):

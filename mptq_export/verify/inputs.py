@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.verify.probes import constants, extremes, noise, shape_of, space_of
-from mptq_export.verify.session import GraphInput
 
 Array = NDArray[Any]
 

@@ -18,7 +18,7 @@ from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_diges
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import metadata_of
+from mptq_export.verify.onnx_file import metadata_of
 
 
 @dataclass(frozen=True)

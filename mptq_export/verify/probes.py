@@ -13,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.runtime.graph_input import GraphInput, declared_input
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import GraphInput, declared_input, metadata_of
+from mptq_export.verify.onnx_file import metadata_of
 
 Array = NDArray[Any]
 

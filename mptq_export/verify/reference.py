@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter, InterpreterError
+from mptq_export.runtime.session import one_line
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import one_line
 
 Feed = dict[str, NDArray[Any]]
 

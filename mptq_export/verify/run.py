@@ -4,21 +4,22 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import onnx
 
-from mptq_export.support.progress import Track, untracked
+from mptq_export.data.images import ImageFolder
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.reading import exif_of
+from mptq_export.runtime.graph_input import declared_input
+from mptq_export.runtime.pixels import to_graph_input
+from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs import InputSet, probe_sources
 from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.session import declared_input, load_onnx, metadata_of
-
-if TYPE_CHECKING:
-    from mptq_export.data.images import ImageFolder
 
 #: Images that are run where no number is asked for.
 COUNT = 16
@@ -33,7 +34,7 @@ def verify(
     threads: int = 0,
     batch: int | None = None,
     allow_skipped: bool = False,
-    track: Track = untracked,
+    progress: Progress = SILENT,
 ) -> VerifyReport:
     """Compare onnxruntime with `kernels_ref` on every tensor of a file, and list the kernels that ran.
 
@@ -47,7 +48,7 @@ def verify(
         batch: inputs a batch, where the file leaves it free. All tensors of one are in memory, twice. None: some inputs
             alone and some by three, of which the outputs alone are compared where all tensors are too many.
         allow_skipped: go on where more than a tenth of the images cannot be read.
-        track: wraps an iterable with a progress bar.
+        progress: hears how far it is.
 
     Returns:
         The report; `passed` says whether no value differs, every matmul runs in integers, no result depends on the
@@ -65,7 +66,8 @@ def verify(
     inputs, start = _inputs(document, folder, count, batch), perf_counter()
     del document  # the weights of a large model
     most_bytes = MOST_BYTES if batch is None else inf
-    report = verify_model(path, track(inputs, "verifying", len(inputs)), threads=threads, most_bytes=most_bytes)
+    batches = tracked(inputs, progress, "verifying", len(inputs))
+    report = verify_model(path, batches, threads=threads, most_bytes=most_bytes)
     drawn = {kind: number for kind, number in inputs.drawn.items() if number}
     warnings, skipped = (folder.warnings, len(folder.skipped)) if folder is not None else ((), 0)
     seconds = perf_counter() - start
@@ -74,12 +76,8 @@ def verify(
     )
 
 
-def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> "ImageFolder":
+def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> ImageFolder:
     """The images, read as the file's own calibration images were."""
-    from mptq_export.data.images import ImageFolder
-    from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.data.reading import exif_of
-
     metadata = metadata_of(document)
     return ImageFolder(
         images,
@@ -91,15 +89,13 @@ def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_sk
     )
 
 
-def _inputs(document: onnx.ModelProto, folder: "ImageFolder | None", count: int | None, batch: int | None) -> InputSet:
+def _inputs(document: onnx.ModelProto, folder: ImageFolder | None, count: int | None, batch: int | None) -> InputSet:
     """Batches as the file takes them."""
     spec = declared_input(document)
     spec.batch(batch or 1)
     if folder is None:
         numbers = {} if count is None else {"random": count, "constant": 0, "extreme": 0}
         return InputSet(probe_sources(document, **numbers), spec, batch)
-    from mptq_export.evaluate.pixels import to_graph_input
-
     normalize = folder.preprocessing.normalize
     rows = (to_graph_input(pixels[None], spec, normalize)[0] for pixels in folder.images())
     return InputSet({"images": (len(folder), rows)}, spec, batch)

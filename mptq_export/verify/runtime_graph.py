@@ -16,7 +16,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from kernels_ref import read_model
-from mptq_export.verify.session import NUMPY_TYPES, is_readable, load_onnx, open_session, run_session
+from mptq_export.runtime.session import NUMPY_TYPES, is_readable, open_session, run_session
+from mptq_export.verify.onnx_file import load_onnx
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
+from mptq_export.runtime.session import RUNTIME_ERRORS, one_line
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import RUNTIME_ERRORS, one_line
 
 #: Element-wise ops of which functions are made; a product or sum alone is no function.
 _TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})

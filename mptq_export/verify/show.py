@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.inputs import describe_inputs
 from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
 from mptq_export.verify.origin import Origin

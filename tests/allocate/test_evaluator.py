@@ -12,13 +12,14 @@ from scipy.stats import spearmanr
 
 from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
 from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import sensitivity_table
-from mptq_export.allocate.units import Widths, layers, units
+from mptq_export.allocate.units import Widths, layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.recipe.schema import ActivationQuant
 
 BITS = range(3, 7)
 PINNED = {"head": (8, 7)}
@@ -27,21 +28,19 @@ PINNED = {"head": (8, 7)}
 @dataclass(frozen=True)
 class Setting:
     catalogue: Catalogue
-    activations: dict[str, ActivationQuant]
     images: torch.Tensor
-    start: Widths
+    space: SearchSpace
 
     def evaluator(self) -> Evaluator:
-        return Evaluator(digits().graph, self.catalogue, self.activations, self.images)
+        return Evaluator(digits().graph, self.catalogue, self.images)
 
 
 @cache
 def setting() -> Setting:
     """Quantizers without learned rounding, which are quick to make."""
-    graph, images = digits().graph, digits().calib[:24]
-    start = {node.name: (BITS[-1], BITS[-1]) for node in layers(graph)} | PINNED
-    catalogue, activations = collect_catalogue(graph, digits().stats, images, Method(regions=True), {}, BITS, PINNED)
-    return Setting(catalogue, activations, images, start)
+    calibrated = digits().calibrated.of_images(range(24))
+    space = SearchSpace.of(calibrated.graph, BITS, tied=False, pins=PINNED)
+    return Setting(collect_catalogue(calibrated, Method(opt_m=True), space), calibrated.images, space)
 
 
 def from_scratch(widths: Widths) -> float:
@@ -52,7 +51,7 @@ def from_scratch(widths: Widths) -> float:
         key: made.catalogue.activations[key, widths[made.catalogue.decides[key]][1]]
         if key in made.catalogue.decides
         else quant
-        for key, quant in made.activations.items()
+        for key, quant in made.catalogue.widest.items()
     }
     for layer, (weights, _) in widths.items():
         if (layer, weights) in made.catalogue.weights:
@@ -66,8 +65,8 @@ def from_scratch(widths: Widths) -> float:
 def walk(seed: int, count: int) -> list[Widths]:
     """Widths as a search asks for them: one unit up or down, back again, now and then everything."""
     generator = np.random.default_rng(seed)
-    moving = units(digits().graph, tied=False, pinned=PINNED)
-    found = [setting().start]
+    moving = setting().space.units
+    found = [setting().space.start]
     for _ in range(count):
         kind = generator.integers(4)
         widths = found[int(generator.integers(len(found)))] if kind == 0 else found[-1]
@@ -84,13 +83,13 @@ def test_every_width_has_its_quantizers():
     catalogue = setting().catalogue
     for node in layers(digits().graph):
         tried = BITS if node.name not in PINNED else [PINNED[node.name][0]]
-        held = [b for layer, b in catalogue.weights if layer == node.name]
-        assert held == (list(tried) if "weight" in node.params else [])
+        found = [b for layer, b in catalogue.weights if layer == node.name]
+        assert found == (list(tried) if "weight" in node.params else [])
     for (layer, bits), quant in catalogue.weights.items():
         assert quant.bits == bits
         assert abs(int(quant.codes.min())) <= 2 ** (bits - 1), layer
     for (key, bits), quant in catalogue.activations.items():
-        scores = digits().graph[key.rsplit(".", 1)[0]].op == "softmax"
+        scores = isinstance(digits().graph[key.rsplit(".", 1)[0]].op, Softmax)
         assert quant.bits == (8 if scores else bits), key
     assert {b for key, b in catalogue.activations if catalogue.decides[key] == "head"} == {PINNED["head"][1]}
 
@@ -114,7 +113,7 @@ def test_the_order_of_the_questions_does_not_matter():
 
 def test_only_later_blocks_are_computed(monkeypatch: pytest.MonkeyPatch):
     evaluator, made = setting().evaluator(), setting()
-    evaluator.divergences(made.start)
+    evaluator.divergences(made.space.start)
     seen: list[str] = []
     compute = Simulator.compute
 
@@ -123,7 +122,7 @@ def test_only_later_blocks_are_computed(monkeypatch: pytest.MonkeyPatch):
         return compute(self, node, inputs)
 
     monkeypatch.setattr(Simulator, "compute", spy)
-    changed = {**made.start, "blocks.2.mlp.fc1": (4, 4)}
+    changed = {**made.space.start, "blocks.2.mlp.fc1": (4, 4)}
     evaluator.divergences(changed)
     assert "blocks.2.mlp.fc1" in seen
     assert "blocks.3.mlp.fc1" in seen
@@ -151,16 +150,15 @@ Divergences = dict[tuple[str, int], float]
 def alone() -> tuple[Divergences, Divergences]:
     """Estimated and true divergence of every unit at 3 and 4 bits while all others stay high."""
     made = setting()
-    moving = units(digits().graph, tied=False, pinned=PINNED)
-    table = sensitivity_table(digits().graph, made.catalogue, made.activations, made.images, moving, made.start, BITS)
-    evaluator = made.evaluator()
-    true = {(u.key, b): fmean(evaluator.divergences(u.applied(made.start, b))) for u in moving for b in (3, 4)}
+    table = sensitivity_table(digits().graph, made.catalogue, made.images, made.space)
+    evaluator, start = made.evaluator(), made.space.start
+    true = {(u.key, b): fmean(evaluator.divergences(u.applied(start, b))) for u in made.space.units for b in (3, 4)}
     return table, true
 
 
 def test_fewer_bits_never_look_better(alone: tuple[Divergences, Divergences]):
     table, _ = alone
-    keys = [unit.key for unit in units(digits().graph, tied=False, pinned=PINNED)]
+    keys = [unit.key for unit in setting().space.units]
     assert set(table) == {(key, b) for key in keys for b in BITS}
     for key in keys:
         values = [table[key, b] for b in BITS]

@@ -3,12 +3,14 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mptq_export.allocate.greedy_mp import Limit, Step, greedy
-from mptq_export.allocate.sensitivity import Table
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
 
 LOW, HIGH = 3, 8
@@ -17,6 +19,7 @@ COUNT = 20
 UNITS = [Unit(f"layer{i:02}", "weights", 1 + (i * 7) % 5, 0) for i in range(COUNT)]
 TOTAL = sum(unit.parameters for unit in UNITS)
 START: Widths = {**{unit.layer: (HIGH, HIGH) for unit in UNITS}, "pinned": (8, 2)}
+SPACE = SearchSpace(UNITS, START, BITS)
 
 
 class Model:
@@ -32,7 +35,7 @@ class Model:
     def alone(self, index: int, bits: int) -> float:
         return float(self._scale[index] * self._base[index] ** -(bits - LOW))
 
-    def table(self, wrong: float = 0.0, seed: int = 0) -> Table:
+    def table(self, wrong: float = 0.0, seed: int = 0) -> SensitivityTable:
         """Estimates, off by a random factor of about e^wrong a unit."""
         errors = np.exp(wrong * np.random.default_rng(seed + 100).standard_normal(COUNT))
         return {(u.key, b): self.alone(i, b) * float(errors[i]) for i, u in enumerate(UNITS) for b in BITS}
@@ -54,8 +57,10 @@ def at_most(bits: float) -> Limit:
     return Limit(lambda unit, _: unit.parameters / TOTAL, lambda widths: mean(widths) <= bits + 1e-9)
 
 
-def steps_of(model: Model, table: Table, *limits: Limit, units: list[Unit] | None = None) -> list[Step | None]:
-    return list(greedy(UNITS if units is None else units, table, model, START, LOW, list(limits)))
+def steps_of(
+    model: Model, table: SensitivityTable, *limits: Limit, units: list[Unit] | None = None
+) -> list[Step | None]:
+    return list(greedy(replace(SPACE, units=UNITS if units is None else units), table, model, list(limits)))
 
 
 def taken(found: list[Step | None]) -> list[Step]:
@@ -127,7 +132,7 @@ def test_noise_does_not_lead_astray(seed: int):
         key = tuple(unit.bits(widths) for unit in UNITS)
         return [model.exact(widths) * noise.setdefault(key, 1 + 0.07 * float(generator.standard_normal()))]
 
-    steps = taken(list(greedy(UNITS, model.table(0.3, seed), noisy, START, LOW, [at_most(4.5)])))
+    steps = taken(list(greedy(SPACE, model.table(0.3, seed), noisy, [at_most(4.5)])))
     reference, count = naive(model, 4.5)
     assert model.exact(steps[-1].widths) <= 1.15 * model.exact(reference)
     assert len(noise) < 0.1 * count
@@ -143,7 +148,7 @@ def test_a_rise_of_few_images_is_no_rise():
         images[generator.integers(64)] *= 64
         return measured.setdefault(tuple(unit.bits(widths) for unit in UNITS), list(images))
 
-    found = list(greedy(UNITS, model.table(), tailed, START, LOW, [at_most(4.5)]))
+    found = list(greedy(SPACE, model.table(), tailed, [at_most(4.5)]))
     assert len(measured) == len(found)  # nothing was measured that was not taken
     assert taken(found)[-1].widths == naive(model, 4.5)[0]
 
@@ -156,7 +161,7 @@ def test_a_rise_of_all_images_is_one():
         return list(model.exact(widths) * generator.uniform(0.5, 1.5, 64))
 
     trusted = taken(steps_of(model, table, at_most(4.5)))[-1].widths
-    steps = taken(list(greedy(UNITS, table, spread, START, LOW, [at_most(4.5)])))
+    steps = taken(list(greedy(SPACE, table, spread, [at_most(4.5)])))
     assert model.exact(steps[-1].widths) <= 1.2 * model.exact(trusted)
 
 
@@ -172,7 +177,7 @@ def test_the_table_alone_would_be_far_worse():
 
 def test_a_divergence_of_zero_moves_on():
     found = steps_of(Model(), Model().table(), at_most(4))
-    assert list(greedy(UNITS, Model().table(), lambda _: [0.0], START, LOW, [at_most(4)]))[-1] is None
+    assert list(greedy(SPACE, Model().table(), lambda _: [0.0], [at_most(4)]))[-1] is None
     assert len(found) > 1
 
 
@@ -185,7 +190,7 @@ def test_divergences_that_fall_are_taken():
         key = tuple(unit.bits(widths) for unit in UNITS)
         return [noise.setdefault(key, float(generator.normal()) * 0.01)]
 
-    found = list(greedy(UNITS, Model().table(), measure, START, LOW, [at_most(3.5)]))
+    found = list(greedy(SPACE, Model().table(), measure, [at_most(3.5)]))
     assert found[-1] is None
     assert mean(taken(found)[-1].widths) <= 3.5 + 1e-9
 
@@ -245,7 +250,7 @@ def test_a_cheap_unit_that_gains_little_waits_for_one_that_gains_much():
     start: Widths = {"big": (8, 8), "small": (8, 8)}
     limit = Limit(lambda unit, _: float(unit.parameters), lambda widths: widths["big"][0] < 8)
     measure = lambda widths: [sum(costs[name](pair[0]) for name, pair in widths.items())]  # noqa: E731
-    steps = taken(list(greedy([small, big], table, measure, start, LOW, [limit])))
+    steps = taken(list(greedy(SearchSpace([small, big], start, BITS), table, measure, [limit])))
     assert [step.lowered for step in steps] == [{big.key: 7}]
 
 
@@ -263,7 +268,7 @@ def test_equal_units_are_lowered_by_name():
     table = {(unit.key, b): float(4 - b) for unit in same for b in (3, 4)}
     measure = lambda widths: [float(sum(4 - w for w, _ in widths.values()))]  # noqa: E731
     limit = Limit(lambda _u, _w: 1.0, lambda _w: False)
-    found = taken(list(greedy(same, table, measure, start, 3, [limit])))
+    found = taken(list(greedy(SearchSpace(same, start, BITS), table, measure, [limit])))
     assert [key for step in found for key in step.lowered] == ["a:weights", "b:weights", "c:weights"]
     assert math.isclose(found[-1].divergence, 3)
     assert all(a.divergence < b.divergence for a, b in itertools.pairwise(found))

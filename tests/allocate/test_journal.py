@@ -35,20 +35,20 @@ def path(tmp_path: Path) -> Path:
     """A journal with two measurements."""
     path = tmp_path / "x.search.jsonl"
     with Journal.open(path, "one", resume=False) as journal:
-        assert journal.value(FIRST, lambda: [0.1 + 0.2, 1.0]) == [0.1 + 0.2, 1.0]
-        assert journal.value(SECOND, lambda: [1e-17]) == [1e-17]
+        assert journal.divergences(FIRST, lambda: [0.1 + 0.2, 1.0]) == [0.1 + 0.2, 1.0]
+        assert journal.divergences(SECOND, lambda: [1e-17]) == [1e-17]
     return path
 
 
 def test_what_is_known_is_not_measured_again(path: Path):
     with Journal.open(path, "one", resume=True) as journal:
-        assert journal.value(FIRST, never) == [0.1 + 0.2, 1.0]  # to the last bit
-        assert journal.value(SECOND, never) == [1e-17]
-        assert journal.value(THIRD, lambda: [3.0]) == [3.0]
-        assert journal.value(THIRD, never) == [3.0]
+        assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]  # to the last bit
+        assert journal.divergences(SECOND, never) == [1e-17]
+        assert journal.divergences(THIRD, lambda: [3.0]) == [3.0]
+        assert journal.divergences(THIRD, never) == [3.0]
         assert len(journal.asked) == 3
     with Journal.open(path, "one", resume=True) as journal:
-        assert journal.value(THIRD, never) == [3.0]
+        assert journal.divergences(THIRD, never) == [3.0]
 
 
 def test_times_are_measured_once(path: Path):
@@ -57,21 +57,21 @@ def test_times_are_measured_once(path: Path):
         assert journal.latency(lambda: measured) == measured
     with Journal.open(path, "one", resume=True) as journal:
         assert journal.latency(lambda: Latency({}, 0.0)) == measured
-        assert journal.value(FIRST, never) == [0.1 + 0.2, 1.0]
+        assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]
     with Journal.open(path, "one", resume=True) as journal:  # what was kept is kept again
         assert journal.latency(lambda: Latency({}, 0.0)) == measured
 
 
 def test_every_measurement_is_on_disk_at_once(path: Path):
     with Journal.open(path, "one", resume=True) as journal:
-        journal.value(THIRD, lambda: [3.0])
+        journal.divergences(THIRD, lambda: [3.0])
         assert json.loads(path.read_text().splitlines()[-1])["divergences"] == [3.0]
 
 
 def test_without_resume_it_starts_again(path: Path):
     measure = Counted(5.0)
     with Journal.open(path, "one", resume=False) as journal:
-        assert journal.value(FIRST, measure) == [5.0]
+        assert journal.divergences(FIRST, measure) == [5.0]
     assert measure.calls == 1
     assert len(path.read_text().splitlines()) == 2
 
@@ -81,9 +81,9 @@ def test_a_cut_last_line_is_measured_again(path: Path, lost: int):
     path.write_bytes(path.read_bytes()[:-lost])
     measure = Counted(1e-17)
     with Journal.open(path, "one", resume=True) as journal:
-        assert journal.value(FIRST, never) == [0.1 + 0.2, 1.0]
-        assert journal.value(SECOND, measure) == [1e-17]
-        journal.value(THIRD, lambda: [3.0])
+        assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]
+        assert journal.divergences(SECOND, measure) == [1e-17]
+        journal.divergences(THIRD, lambda: [3.0])
     assert measure.calls == (lost > 1)  # without its line end a line is still whole
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["divergences"] for line in lines[1:]] == [[0.1 + 0.2, 1.0], [1e-17], [3.0]]

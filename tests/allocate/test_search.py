@@ -12,11 +12,13 @@ from quantize.helpers import digits
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.search import Search, search
-from mptq_export.allocate.space import MixedSettings, Space
+from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.quantize.method import BEST, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
@@ -31,14 +33,16 @@ def settings(*budgets: str, bits: range, tied: bool = False, pins: dict[str, tup
     return MixedSettings(tuple(Budget.parse(text) for text in budgets), bits, tied, pins or {})
 
 
-def found_with(made: MixedSettings, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]) -> Search:
-    space = Space(digits().graph, digits().stats, digits().calib, method, made)
-    return search(space, journal, resume=False, tick=lambda *args: ticks.append(args))
+def found_with(
+    made: MixedSettings, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]
+) -> SearchResult:
+    problem = AllocationProblem(digits().calibrated, method, made)
+    return search(problem, journal, resume=False, tick=lambda *args: ticks.append(args))
 
 
 @dataclass(frozen=True)
 class Run:
-    search: Search
+    search: SearchResult
     ticks: list[tuple[Step, float, float]]
     journal: Path
 
@@ -90,24 +94,24 @@ def test_widths_differ(untied: Run):
 
 
 def test_mixed_is_better_than_uniform(untied: Run):
-    graph, recipe = untied.search.space.final(untied.search.found[0].widths)
+    graph, recipe = untied.search.problem.final_recipe(untied.search.found[0].widths)
     assert divergence(graph, recipe) < 0.6 * uniform()
 
 
 def test_the_final_recipe_has_the_widths(untied: Run):
     found = untied.search.found[1]
-    _, recipe = untied.search.space.final(found.widths)
+    _, recipe = untied.search.problem.final_recipe(found.widths)
     for name, quant in recipe.weights.items():
         assert quant.bits == found.widths[name][0]
     for node in layers(digits().graph):
         operands = [q.bits for key, q in recipe.activations.items() if key.rsplit(".", 1)[0] == node.name]
-        assert set(operands) == ({8} if node.op == "patch_embed" else {found.widths[node.name][1]})
+        assert set(operands) == ({8} if isinstance(node.op, PatchEmbed) else {found.widths[node.name][1]})
 
 
 def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
     """Nothing of the search stays in a final recipe but its widths: not the transforms that all candidates shared."""
-    space = untied.search.space
-    _, recipe = space.final({layer: (4, 4) for layer in space.start})
+    problem = untied.search.problem
+    _, recipe = problem.final_recipe({layer: (4, 4) for layer in problem.space.start})
     _, expected = digits().build((4, 4), BEST)
     assert recipe.activations == expected.activations
     for name, quant in expected.weights.items():
@@ -162,21 +166,21 @@ def test_few_measurements(untied: Run):
     """Far fewer than every unit before every step; all of them are in the journal."""
     made = untied.search
     steps = sum(len(point["lowered"]) for point in made.front)
-    assert len(made.front) < made.evaluations < 0.03 * steps * len(made.space.units)
+    assert len(made.front) < made.evaluations < 0.03 * steps * len(made.problem.space.units)
     assert len(untied.journal.read_text().splitlines()) == 2 + made.evaluations  # the search, the times
 
 
 def test_estimates_are_those_of_the_widths(untied: Run):
     made = untied.search
     few, many = (made.estimates(found) for found in made.found)
-    assert set(few) == {unit.key for unit in made.space.units}
+    assert set(few) == {unit.key for unit in made.problem.space.units}
     assert 0 < sum(many.values()) < sum(few.values())
     assert made.bits_text(made.found[0]).startswith("mixed 4: mean ")
 
 
-def test_tied_parts_stay_together(tied: Run):
+def test_tied_sides_stay_together(tied: Run):
     (found,) = tied.search.found
-    free = [n for n in layers(digits().graph) if n.op == "linear" and n.name not in PINS]
+    free = [n for n in layers(digits().graph) if isinstance(n.op, Linear) and n.name not in PINS]
     moved = [n for n in free if not n.name.startswith("blocks.0.attn.")]
     assert len(moved) > 8
     assert all(found.widths[n.name][0] == found.widths[n.name][1] for n in moved)
@@ -191,8 +195,8 @@ def test_pinned_layers_keep_their_widths(tied: Run):
     attention = [name for name in widths if name.startswith("blocks.0.attn.") and not name.endswith(".proj")]
     assert len(attention) == 3
     assert all(widths[name] == (6, 5) for name in attention)
-    assert not {unit.layer for unit in tied.search.space.units} & {"head", "blocks.0.attn.proj", *attention}
-    _, recipe = tied.search.space.final(tied.search.found[0].widths)
+    assert not {unit.layer for unit in tied.search.problem.space.units} & {"head", "blocks.0.attn.proj", *attention}
+    _, recipe = tied.search.problem.final_recipe(tied.search.found[0].widths)
     assert recipe.weights["head"].bits == recipe.activations["head.input"].bits == 8
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mptq_export.allocate.constraint import Constraint
+from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 
@@ -18,6 +19,7 @@ UNITS = [
     Unit("d", "weights", 40, 0),
 ]
 START: Widths = {"a": (6, 6), "b": (6, 6), "c": (6, 6), "d": (6, 6), "pinned": (8, 2)}
+SPACE = SearchSpace(UNITS, START, BITS)
 
 
 def table(seed: int) -> dict[tuple[str, int], float]:
@@ -55,7 +57,7 @@ def test_nothing_is_better(seed: int, mean: float):
             widths = unit.applied(widths, bits)
         if within(widths, mean):
             best = min(best, cost(widths, estimates))
-    found = solve(UNITS, estimates, START, BITS, constraints(mean))
+    found = solve(SPACE, estimates, constraints(mean))
     assert within(found, mean)
     assert cost(found, estimates) == pytest.approx(best)
     assert found["pinned"] == (8, 2)
@@ -65,10 +67,10 @@ def test_nothing_is_better(seed: int, mean: float):
 def test_what_does_not_move_costs_too():
     """A pinned layer takes its part of the budget."""
     prices = {(unit.layer, bits): float(bits) for unit in UNITS for bits in range(2, 9)} | {("pinned", 8): 5.0}
-    tight = solve(UNITS, table(0), START, BITS, [Constraint(prices, {}, 20.0)])
+    tight = solve(SPACE, table(0), [Constraint(prices, {}, 20.0)])
     assert 18 < Constraint(prices, {}, 20.0).value(tight) <= 20
-    assert solve(UNITS, table(0), START, BITS, [Constraint(prices, {}, 16.0)]) == START  # 3 * 4 + 5 is more
+    assert solve(SPACE, table(0), [Constraint(prices, {}, 16.0)]) == START  # 3 * 4 + 5 is more
 
 
 def test_a_budget_that_cannot_be_met():
-    assert solve(UNITS, table(0), START, BITS, constraints(2.9)) == START
+    assert solve(SPACE, table(0), constraints(2.9)) == START

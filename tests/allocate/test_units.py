@@ -7,7 +7,8 @@ the keys and values of the last block only the class token is computed.
 import pytest
 from tiny_models import prepared
 
-from mptq_export.allocate.units import Unit, layers, pinned_widths, units
+from mptq_export.allocate.units import Side, Unit, layers, pinned_widths, units
+from mptq_export.capture.ops import Depthwise, Matmul, PatchEmbed
 from mptq_export.support.errors import MptqError
 
 #: [N, K] of the layers of a block.
@@ -23,11 +24,11 @@ def found(*, tied: bool, pinned: tuple[str, ...] = ()) -> dict[str, Unit]:
 
 
 def matmuls() -> list[str]:
-    return [node.name for node in layers(prepared("vit")) if node.op == "matmul"]
+    return [node.name for node in layers(prepared("vit")) if isinstance(node.op, Matmul)]
 
 
 def patch_embed() -> str:
-    return next(node.name for node in layers(prepared("vit")) if node.op == "patch_embed")
+    return next(node.name for node in layers(prepared("vit")) if isinstance(node.op, PatchEmbed))
 
 
 def test_every_layer_is_there():
@@ -40,7 +41,7 @@ def test_every_layer_is_there():
 
 @pytest.mark.parametrize("block", [0, 1])
 @pytest.mark.parametrize("layer", BLOCK)
-def test_linear_layers_move_in_two_parts(layer: str, block: int):
+def test_linear_layers_have_two_sides(layer: str, block: int):
     rows, columns = BLOCK[layer]
     parameters = rows * columns
     macs = parameters * (17 if block == 0 or layer == "attn.qkv" else 1)
@@ -56,7 +57,7 @@ def test_the_head_sees_the_class_token_alone():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_pixels_and_matmuls_have_one_part(tied: bool):
+def test_pixels_and_matmuls_have_one_side(tied: bool):
     all_units, name = found(tied=tied), patch_embed()
     assert [u for u in all_units.values() if u.layer == name] == [Unit(name, "weights", PATCH_WEIGHTS, 0)]
     for name in matmuls():  # 2 heads: queries of width 16 with 17 keys, then 17 attention codes with 16 values
@@ -64,7 +65,7 @@ def test_pixels_and_matmuls_have_one_part(tied: bool):
         assert [u for u in all_units.values() if u.layer == name] == [Unit(name, "activations", 0, macs)]
 
 
-def test_tied_parts_are_one_unit():
+def test_tied_sides_are_one_unit():
     tied, untied = found(tied=True), found(tied=False)
     assert len(untied) == 1 + 4 + 2 * 9
     assert len(tied) == 1 + 4 + 9
@@ -83,18 +84,18 @@ def test_pinned_layers_do_not_move():
 
 
 def test_a_depthwise_convolution_counts_its_own_kernel_only():
-    node = next(node for node in layers(prepared("pit")) if node.op == "depthwise")
+    node = next(node for node in layers(prepared("pit")) if isinstance(node.op, Depthwise))
     made = [unit for unit in units(prepared("pit"), tied=False) if unit.layer == node.name]
     weights = 32 * 3 * 3  # 16 channels become 32; 7 x 7 tokens become 4 x 4
     assert made == [Unit(node.name, "weights", weights, 0), Unit(node.name, "activations", 0, weights * 4 * 4)]
 
 
 @pytest.mark.parametrize(
-    ("part", "after", "own"), [("weights", (3, 7), 6), ("activations", (6, 3), 7), ("both", (3, 3), 6)]
+    ("side", "after", "own"), [("weights", (3, 7), 6), ("activations", (6, 3), 7), ("both", (3, 3), 6)]
 )
-def test_a_unit_changes_its_own_width(part: str, after: tuple[int, int], own: int):
+def test_a_unit_changes_its_own_width(side: Side, after: tuple[int, int], own: int):
     widths = {"a": (6, 7), "b": (8, 8)}
-    unit = Unit("a", part, 1, 1)
+    unit = Unit("a", side, 1, 1)
     assert unit.bits(widths) == own
     assert unit.applied(widths, 3) == {"a": after, "b": (8, 8)}
     assert widths == {"a": (6, 7), "b": (8, 8)}  # a copy

@@ -9,6 +9,13 @@ from types import FunctionType
 import mptq_export
 import mptq_export.api
 
+#: What opens a written file without its checkpoint: torch alone takes two seconds to import.
+WITHOUT_TORCH = """
+import sys
+import mptq_export.bench.run, mptq_export.evaluate.run, mptq_export.kit.write, mptq_export.verify.run
+assert "onnxruntime" in sys.modules
+assert "torch" not in sys.modules
+"""
 VERBS = ("load", "calibrate", "allocate", "export", "verify")
 QUICK = """
 import sys
@@ -23,6 +30,11 @@ assert "torch" in sys.modules
 
 def test_the_package_imports_nothing_heavy_before_a_verb_is_asked_for():
     done = subprocess.run([sys.executable, "-c", QUICK], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_needs_no_checkpoint_needs_no_torch():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -1,10 +1,14 @@
 """The verbs of the command line from Python: the same files, byte for byte, and the same refusals."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from captured import Captures
 from cli.helpers import files, run, save
 
@@ -90,7 +94,7 @@ def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated
 def test_a_recipe_is_replayed_on_a_loaded_model(calibrated: Calibrated, tmp_path: Path):
     first, second = tmp_path / "a.onnx", tmp_path / "b.onnx"
     export(calibrated, first, bits=(6, 6))
-    export(load(calibrated.loaded.source), second, recipe=tmp_path / "a.recipe.json")
+    export(load(calibrated.loaded.asked.name), second, recipe=tmp_path / "a.recipe.json")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -102,20 +106,35 @@ def test_a_file_of_another_recipe_is_not_run(calibrated: Calibrated, tmp_path: P
     assert report.origin is not None and report.origin.problems
 
 
+class Counting:
+    """A progress that keeps totals, and how far every bar came."""
+
+    def __init__(self) -> None:
+        self.totals: dict[str, float] = {}
+        self.done: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, label: str, total: float) -> Iterator["Counting"]:
+        self.label, self.totals[label], self.done[label] = label, total, 0
+        yield self
+
+    def advance(self, amount: float = 1, text: str = "") -> None:
+        self.done[self.label] += amount
+
+
 def test_progress_is_told_to_who_asks(work: Path):
-    seen: list[tuple[str, int]] = []
-
-    def track(items: Any, label: str, total: int) -> Any:
-        seen.append((label, total))
-        return iter(items)
-
-    calibrated = calibrate(load(work / "m.pt"), work / "calib", track=track)
-    export(calibrated, work / "m.onnx", track=track)
-    verify(work / "m.onnx", count=2, track=track)
-    labels = dict(seen)
-    assert labels["calibrating"] == 1
-    assert labels["quantizing"] > 10
-    assert labels["verifying"] == 3
+    seen = Counting()
+    calibrated = calibrate(load(work / "m.pt"), work / "calib", progress=seen)
+    export(calibrated, work / "m.onnx", progress=seen)
+    verify(work / "m.onnx", count=2, progress=seen)
+    totals = dict(seen.totals)
+    assert totals["calibrating"] == 1
+    assert totals["quantizing"] > 10
+    assert totals["verifying"] == 3
+    assert seen.done == totals
+    seen = Counting()
+    allocate(calibrated, "3", widths=(2, 4), progress=seen)
+    assert 0 < seen.done["searching"] <= seen.totals["searching"] == 1
 
 
 @pytest.mark.parametrize(
@@ -134,6 +153,24 @@ def test_what_export_refuses(calibrated: Calibrated, tmp_path: Path, options: di
     with pytest.raises(MptqError, match=words):
         export(calibrated, tmp_path / "m.onnx", **options)
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "words"),
+    [
+        ("nope", {}, "--calib nope does not exist"),
+        (None, {"count": 0}, "--count 0 is no number of inputs"),
+        (None, {"class_map": "nope.txt"}, "nope.txt cannot be read"),
+        (None, {"device": "warp9"}, "--device warp9 cannot be used"),
+        (None, {"exif": True}, "--exif belongs to --calib"),
+    ],
+)
+def test_what_calibrate_refuses_before_it_looks_at_the_model(
+    calibrated: Calibrated, images: str | None, options: dict[str, Any], words: str
+):
+    unseen = replace(calibrated.loaded, model=torch.nn.Identity())
+    with pytest.raises(MptqError, match=words):
+        calibrate(unseen, images, **options)
 
 
 def test_a_loaded_model_is_not_exported_as_it_is(calibrated: Calibrated, tmp_path: Path):

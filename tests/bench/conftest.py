@@ -1,6 +1,5 @@
-"""Small files to time, and the scripts of tools/bench, which travel without a package."""
+"""Small files to time."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,13 @@ import torch
 from PIL import Image
 from tiny_models import KINDS, images, pixels, tiny
 
+from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.emit.float_onnx import write_float_onnx
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "bench"))
+from mptq_export.load.request import ModelRequest
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path) -> Path:
     """The exact integer file of that checkpoint; its batch is free."""
     path = checkpoint.with_name("exact.onnx")
-    export_model(ExportRequest(str(checkpoint), path, count=4))
+    export_model(ExportRequest(ModelRequest(str(checkpoint)), Uniform(), Outputs(path), CalibrationRequest(count=4)))
     return path
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click import Command
 from click.testing import CliRunner, Result
-from mixed_bound import main as bound
-from mixed_table import main as table
+
+from tools.bench.mixed_bound import main as bound
+from tools.bench.mixed_table import main as table
 
 
 def run(command: Command, *arguments: object) -> Result:

@@ -6,12 +6,12 @@ from pathlib import Path
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
-from peer import onnx_peer, stability
-from peers import main
-from random_checkpoint import write_random_checkpoint
 from tiny_models import images
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
+from tools.bench.peer import onnx_peer, stability
+from tools.bench.peers import main
+from tools.bench.random_checkpoint import write_random_checkpoint
 
 NAMES = ["float32", "ORT static u8s8", "ORT static u8u8", "ORT static s8s8", "ours 8/8", "ours 7/8", "ours 4/4"]
 MATMULS = 14  # 4 linears and attention's 2 in 2 blocks, patches, head

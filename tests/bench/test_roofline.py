@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from roofline import main, measure, single
 
 from mptq_export.bench.inputs import feed_of, read_spec
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.runtime_graph import open_runtime_graph
-from mptq_export.verify.session import open_session, run_session
+from tools.bench.roofline import main, measure, single
 
 
 def test_a_matmul_alone_gives_the_codes_that_it_gives_in_the_model(exported: Path, tmp_path: Path):

@@ -1,14 +1,18 @@
 """Sites and streaming statistics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from tiny_models import KINDS, images, prepared
 
-from mptq_export.calibrate.sites import score_path, sites
+from mptq_export.calibrate.sites import sites
 from mptq_export.calibrate.statistics import Range, collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Activation, Input, Linear, Matmul, PatchEmbed, Softmax
+from mptq_export.capture.score_path import score_path
 from mptq_export.support.errors import MptqError
 
 
@@ -18,9 +22,9 @@ def test_every_operand_of_every_matmul_is_a_site(kind: str):
     keys = [site.key for site in sites(graph)]
     assert len(keys) == len(set(keys))
     for node in graph:
-        if node.op in ("linear", "patch_embed", "activation", "softmax"):
+        if isinstance(node.op, Linear | PatchEmbed | Activation | Softmax):
             assert f"{node.name}.input" in keys
-        if node.op == "matmul":
+        if isinstance(node.op, Matmul):
             assert {f"{node.name}.a", f"{node.name}.b"} <= set(keys)
 
 
@@ -35,7 +39,7 @@ def test_kinds_of_sites():
 
 
 def test_a_softmax_may_read_any_value_as_scores():
-    nodes = [Node("input", "input", (), Shape((1, 4, 4))), Node("softmax", "probs", ("input",), Shape((1, 4, 4)))]
+    nodes = [Node(Input(), "input", (), Shape((1, 4, 4))), Node(Softmax(), "probs", ("input",), Shape((1, 4, 4)))]
     graph = Graph(nodes, "probs")
     assert score_path(graph, nodes[1]) == (nodes[0], [])
     assert {site.key: site.kind for site in sites(graph)} == {"probs.input": "scores", "probs.output": "attention"}
@@ -82,8 +86,6 @@ def test_a_value_that_is_not_finite_is_named(bad: float):
 def test_an_overflow_inside_is_named_by_its_layer():
     graph = prepared("vit")
     norm = graph["blocks.1.norm1"]
-    huge = Node(
-        norm.op, norm.name, norm.inputs, norm.shape, norm.attrs, {**norm.params, "weight": torch.full((32,), 3e38)}
-    )
+    huge = replace(norm, params={**norm.params, "weight": torch.full((32,), 3e38)})
     with pytest.raises(MptqError, match=r"^blocks\.1\.(norm1|attn\.qkv): calibration"):
         collect(graph.updated({norm.name: huge}), [images("vit", 2).numpy()])

@@ -5,7 +5,24 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from mptq_export.capture.graph import MOVEMENT, Graph, Node, Shape
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import (
+    Concat,
+    Constant,
+    Matmul,
+    Max,
+    Mean,
+    Movement,
+    Op,
+    Pad,
+    Permute,
+    Reshape,
+    Roll,
+    Rotary,
+    Slice,
+    Windows,
+    label,
+)
 
 Mutant = tuple[str, Graph]
 
@@ -15,7 +32,7 @@ def mutants(graph: Graph) -> Iterator[Mutant]:
     seen = set()
     for node in graph:
         for what, wrong in _of_node(graph, node):
-            looks = (what, node.op, node.shape, tuple(graph[name].shape for name in node.inputs), repr(node.attrs))
+            looks = (what, node.op, node.shape, tuple(graph[name].shape for name in node.inputs))
             if looks not in seen:
                 seen.add(looks)
                 yield f"{node.name}: {what}", graph.updated({node.name: wrong})
@@ -23,11 +40,11 @@ def mutants(graph: Graph) -> Iterator[Mutant]:
 
 def _of_node(graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
     yield from _other_inputs(graph, node)
-    yield from _KINDS.get(node.op, lambda _graph, _node: iter(()))(graph, node)
+    yield from _KINDS.get(type(node.op), lambda _graph, _node: iter(()))(graph, node)
 
 
-def _attrs(node: Node, **changed: Any) -> Node:
-    return replace(node, attrs={**node.attrs, **changed})
+def _with(node: Node, **changed: Any) -> Node:
+    return replace(node, op=replace(node.op, **changed))
 
 
 def _swapped(values: tuple[int, ...], i: int, j: int) -> tuple[int, ...]:
@@ -38,12 +55,12 @@ def _swapped(values: tuple[int, ...], i: int, j: int) -> tuple[int, ...]:
 
 def _other_inputs(graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
     """Operands exchanged, or movement left out."""
-    if len(node.inputs) == 2 and node.op in ("matmul", "concat"):
+    if len(node.inputs) == 2 and isinstance(node.op, Matmul | Concat):
         yield "operands exchanged", replace(node, inputs=node.inputs[::-1])
     for i, name in enumerate(node.inputs):
-        if graph[name].op in MOVEMENT and graph[graph[name].inputs[0]].shape == graph[name].shape:
+        if isinstance(graph[name].op, Movement) and graph[graph[name].inputs[0]].shape == graph[name].shape:
             inputs = (*node.inputs[:i], graph[name].inputs[0], *node.inputs[i + 1 :])
-            yield f"the {graph[name].op} before it left out", replace(node, inputs=inputs)
+            yield f"the {label(graph[name].op)} before it left out", replace(node, inputs=inputs)
 
 
 def _reshape(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
@@ -63,42 +80,42 @@ def _reshape(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
 
 def _permute(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
     for i, j in combinations(range(len(node.shape.dims)), 2):
-        yield f"axes {i} and {j} exchanged", _attrs(node, perm=_swapped(node.attrs["perm"], i, j))
+        yield f"axes {i} and {j} exchanged", _with(node, perm=_swapped(node.op.perm, i, j))
 
 
 def _slice(graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
-    axis, start, end = (node.attrs[key] for key in ("axis", "start", "end"))
+    axis, start, end = node.op.axis, node.op.start, node.op.end
     sizes = graph[node.inputs[0]].shape
-    yield "the last row dropped", _attrs(node, end=end - 1)
+    yield "the last row dropped", _with(node, end=end - 1)
     for step in (-1, 1):
         if start + step >= 0 and end + step <= sizes.dims[axis]:
-            yield f"{step} row further", _attrs(node, start=start + step, end=end + step)
+            yield f"{step} row further", _with(node, start=start + step, end=end + step)
     for other, size in enumerate(sizes.dims):
         if other != axis and size == sizes.dims[axis]:
-            yield f"along axis {other}", _attrs(node, axis=other)
+            yield f"along axis {other}", _with(node, axis=other)
 
 
 def _roll(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
-    shifts, axes = node.attrs["shifts"], node.attrs["axes"]
+    shifts, axes = node.op.shifts, node.op.axes
     for i in range(len(shifts)):
         for step in (-1, 1):
             moved = (*shifts[:i], shifts[i] + step, *shifts[i + 1 :])
-            yield f"shift {i} {step} further", _attrs(node, shifts=moved)
-        yield f"shift {i} left out", _attrs(node, shifts=(*shifts[:i], 0, *shifts[i + 1 :]))
-    yield "along the batch", _attrs(node, axes=(0, *axes[1:]))
+            yield f"shift {i} {step} further", _with(node, shifts=moved)
+        yield f"shift {i} left out", _with(node, shifts=(*shifts[:i], 0, *shifts[i + 1 :]))
+    yield "along the batch", _with(node, axes=(0, *axes[1:]))
 
 
 def _windows(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
-    pads, edge = node.attrs["pads"], node.attrs.get("edge", False)
+    pads, edge = node.op.pads, node.op.edge
     for i in (0, 1):
         for step in (-1, 1):
             moved = list(pads)
             moved[i] += step
             moved[i + 2] -= step
             if min(moved) >= 0:
-                yield f"padding {i} {step} further", _attrs(node, pads=tuple(moved))
+                yield f"padding {i} {step} further", _with(node, pads=tuple(moved))
     if any(pads):
-        yield "another margin", _attrs(node, edge=not edge)
+        yield "another margin", _with(node, edge=not edge)
 
 
 def _concat(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
@@ -107,8 +124,8 @@ def _concat(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
         order[i], order[i + 1] = order[i + 1], order[i]
         yield f"parts {i} and {i + 1} exchanged", replace(node, inputs=tuple(order))
     for axis, size in enumerate(node.shape.dims):
-        if axis != node.attrs["axis"] and size == node.shape.dims[node.attrs["axis"]]:
-            yield f"along axis {axis}", _attrs(node, axis=axis)
+        if axis != node.op.axis and size == node.shape.dims[node.op.axis]:
+            yield f"along axis {axis}", _with(node, axis=axis)
 
 
 def _constant(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
@@ -126,33 +143,35 @@ def _constant(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
 
 
 def _pad(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
-    before, after = node.attrs["before"], node.attrs["after"]
-    yield "the other end", _attrs(node, before=after, after=before)
+    before, after = node.op.before, node.op.after
+    yield "the other end", _with(node, before=after, after=before)
 
 
 def _reduction(graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
     """Over the axis beside it."""
-    key = "axis" if node.op == "max" else "axes"
-    axes = (node.attrs[key],) if key == "axis" else node.attrs[key]
+    axes = (node.op.axis,) if isinstance(node.op, Max) else node.op.axes
     for axis in range(len(graph[node.inputs[0]].shape.dims)):
         if axis not in axes:
-            yield f"over axis {axis}", _attrs(node, **{key: axis if key == "axis" else (axis, *axes[1:])})
+            yield (
+                f"over axis {axis}",
+                _with(node, **({"axis": axis} if isinstance(node.op, Max) else {"axes": (axis, *axes[1:])})),
+            )
 
 
 def _rotary(_graph: Graph, node: Node) -> Iterator[tuple[str, Node]]:
-    yield "the other planes", _attrs(node, pairs=not node.attrs["pairs"])
+    yield "the other planes", _with(node, pairs=not node.op.pairs)
 
 
-_KINDS: dict[str, Callable[[Graph, Node], Iterator[tuple[str, Node]]]] = {
-    "reshape": _reshape,
-    "permute": _permute,
-    "slice": _slice,
-    "roll": _roll,
-    "windows": _windows,
-    "concat": _concat,
-    "constant": _constant,
-    "pad": _pad,
-    "mean": _reduction,
-    "max": _reduction,
-    "rotary": _rotary,
+_KINDS: dict[type[Op], Callable[[Graph, Node], Iterator[tuple[str, Node]]]] = {
+    Reshape: _reshape,
+    Permute: _permute,
+    Slice: _slice,
+    Roll: _roll,
+    Windows: _windows,
+    Concat: _concat,
+    Constant: _constant,
+    Pad: _pad,
+    Mean: _reduction,
+    Max: _reduction,
+    Rotary: _rotary,
 }

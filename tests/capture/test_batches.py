@@ -1,5 +1,7 @@
 """A graph is its model at every batch, or the model is refused by the name of the module that mixes images."""
 
+from dataclasses import replace
+
 import onnxruntime
 import pytest
 import torch
@@ -7,13 +9,15 @@ from batch_models import MIXING, SIZE, Flawed, RowsOfTokens, Tower
 from tiny_models import FAMILIES, KINDS, captured, images, tiny
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.batches import check_capture, largest_change, probe_images
+from mptq_export.capture.compare_batches import check_capture, largest_change, probe_images
+from mptq_export.capture.follow_images import image_digits
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.images import image_digits
-from mptq_export.capture.trace import capture
+from mptq_export.capture.ops import Reshape, Slice
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 
@@ -37,7 +41,8 @@ def test_rows_in_any_order_are_right_at_every_batch_in_the_file_too(kind: str):
     graph = capture(model, SIZE)
     check_capture(graph, model, x)
     graph = prepare(graph, x)
-    graph, recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (8, 8), MINMAX)
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+    graph, recipe = build_recipe(calibrated, lambda _: (8, 8), MINMAX)
     file = emit(graph, recipe, input_type="float32", metadata={}, producer="test").SerializeToString()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     together = torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
@@ -74,9 +79,9 @@ def test_every_family_is_its_model_at_every_batch(kind: str):
 
 def test_a_frozen_batch_is_found_at_another_one():
     graph = captured("vit")
-    node = next(node for node in graph if node.op == "reshape" and len(node.shape.dims) == 5)
+    node = next(node for node in graph if isinstance(node.op, Reshape) and len(node.shape.dims) == 5)
     frozen = Shape((2 * node.shape.dims[0], *node.shape.dims[1:]), None)
-    spoilt = graph.updated({node.name: Node(node.op, node.name, node.inputs, frozen, node.attrs)})
+    spoilt = graph.updated({node.name: replace(node, shape=frozen)})
     x = images("vit", 5)
     expected = tiny("vit")(x)
     assert largest_change(graph, x, expected) < 1e-5
@@ -105,7 +110,8 @@ def test_token_major_code_gives_the_file_of_image_major_code():
     x, found = images("vit", 12), []
     for model in models:
         graph = prepare(capture(model, SIZE), x[:5])
-        recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _: (4, 8), BEST)[1]
+        calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+        recipe = build_recipe(calibrated, lambda _: (4, 8), BEST)[1]
         found.append({name: quant.codes.tobytes() for name, quant in recipe.weights.items()})
     assert found[0] == found[1]
 
@@ -114,6 +120,6 @@ def test_a_value_without_elements_has_no_images():
     graph = captured("vit")
     source = next(node for node in graph if node.shape.batch_axis == 0 and len(node.shape.dims) == 3)
     nothing = (source.shape.dims[0], 0, *source.shape.dims[2:])
-    empty = Node("slice", "nothing", (source.name,), Shape(nothing, 0), {"axis": 1, "start": 0, "end": 0})
+    empty = Node(Slice(axis=1, start=0, end=0), "nothing", (source.name,), Shape(nothing, 0))
     digits = image_digits(Graph([*graph, empty], graph.output))
     assert source.name in digits and empty.name not in digits

@@ -5,10 +5,10 @@ import torch
 from batch_models import SIZE, Tower
 from tiny_models import captured, images, prepared, tiny
 
-from mptq_export.capture.batches import TOLERANCE, largest_change
+from mptq_export.capture.compare_batches import TOLERANCE, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.transform.prepare import prepare
 
 from .mutations import mutants

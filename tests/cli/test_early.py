@@ -96,12 +96,12 @@ def test_mistakes_that_the_graph_shows(
     options: tuple[str, ...],
     words: tuple[str, ...],
 ):
-    monkeypatch.setattr(import_module("mptq_export.calibrate.statistics"), "collect", stopped)
+    monkeypatch.setattr(import_module("mptq_export.calibrate.run"), "collect", stopped)
     refused(work / "m.pt", "--calib", work / "calib", *options, words=words)
 
 
 def test_a_device_before_the_model(work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(import_module("mptq_export.load.model"), "load_model", stopped)
+    monkeypatch.setattr(import_module("mptq_export.export.run"), "load_model", stopped)
     refused(work / "m.pt", "--device", "warp9", words=("--device warp9 cannot be used", "--device cpu"))
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 from tiny_models import KINDS, images, pixels, tiny
 
 import mptq_export
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.recipe.store import read_recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 
 from .helpers import ARCH, FEW, KIND, WRITTEN, files, run, save
 

@@ -149,14 +149,14 @@ def test_a_disk_that_fills_with_the_recipe_leaves_nothing(
 def test_a_file_that_is_not_exact_is_not_written(
     work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ):
-    from mptq_export.verify import compare
+    from mptq_export.export import write
 
     def spoiled(path: Path, inputs: Any, **options: Any) -> Any:
         report = verify_model(path, inputs, **options)
         name, difference = next(iter(report.outputs.items()))
         return replace(report, outputs={name: replace(difference, differing=1)})
 
-    monkeypatch.setattr(compare, "verify_model", spoiled)
+    monkeypatch.setattr(write, "verify_model", spoiled)
     refused(work / "m.pt", "--calib", work / "calib", words=("m.mptq.onnx was not written", "please report"))
 
 

@@ -19,16 +19,19 @@ from tiny_models import KINDS, images, pixels, size, tiny
 from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.evaluate import evaluate as evaluate_graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.cli import eval as evaluation
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.load.features import as_backbone
-from mptq_export.load.model import LoadedModel, LoadOptions, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
+from mptq_export.load.request import ModelRequest
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.recipe.store import read_recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import load_onnx, metadata_of, open_session
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
 from .helpers import WRITTEN, files, run, save
 
@@ -146,7 +149,7 @@ def test_a_search_of_widths_goes_by_the_error_of_the_maps(tmp_path: Path, kind: 
 
 
 def test_learned_rounding_sees_every_block_of_a_backbone():
-    loaded = LoadedModel(tiny("vit"), "vit", {}, "", PREPROCESSING, None, "", (), LoadOptions())
+    loaded = LoadedModel(tiny("vit"), "vit", {}, "", PREPROCESSING, None, (), ModelRequest(""))
     backbone = as_backbone(loaded, (0, 1))
     graph = prepare(capture(backbone.model, size("vit"), backbone.maps), images("vit", 2))
     x = images("vit", 2)

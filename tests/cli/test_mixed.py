@@ -15,11 +15,12 @@ from tiny_models import images, prepared, tiny
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.units import Widths
+from mptq_export.export.run import export_model
 from mptq_export.recipe.store import read_recipe
 from mptq_export.verify.compare import verify_model
 
 from .conftest import filled
-from .helpers import FEW, KIND, WRITTEN, files, run, save
+from .helpers import FEW, KIND, WRITTEN, Interrupting, files, run, save, searching
 
 #: Few and narrow: the levels of 5 bits alone take longer than a search of these.
 RANGE = ("--mixed-range", "2-4")
@@ -250,17 +251,11 @@ def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callab
     assert front(work / "a.search.json") == front(work / "b.search.json")
 
 
-def test_a_finished_search_is_not_measured_again(
-    work: Path, cut: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_finished_search_is_not_measured_again(work: Path, cut: Callable[[int], None]):
     """Interrupted while it writes: the search itself is complete."""
-
-    def full(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mptq_export.export.mixed.written", full)
-        assert mixed(work).exit_code != 0
+    request = searching(work / "m.pt", work / "m.mptq.onnx", ("3",), images=work / "calib", count=128)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(request, Interrupting("checking"))
     cut(1)
     result = mixed(work, "--resume")
     assert result.exit_code == 0, (result.output, result.exception)

@@ -15,8 +15,8 @@ from tiny_models import KINDS, images, pixels, tiny
 
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_writers
+from mptq_export.runtime.session import open_session
 from mptq_export.support.files import write_together
-from mptq_export.verify.session import open_session
 
 from .conftest import filled
 from .helpers import ARCH, FEW, KIND, KWARGS, run, save
@@ -250,7 +250,7 @@ def test_class_names_that_are_none(work: Path, recipe: Path, refused: Callable[.
     [
         ("input_type", "float64", ("settings.input_type is 'float64'", "float32, uint8")),
         ("weight_storage", 3, ("settings.weight_storage is 3", "packed, int8")),
-        ("method", "none", ("settings' method is 'none'",)),
+        ("method", "none", ("settings.method is 'none'", "paper, best")),
         ("target", "abacus", ("settings' target is 'abacus'",)),
         ("reconstruct", 0, ("settings.reconstruct is 0",)),
     ],

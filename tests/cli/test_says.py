@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from mptq_export.cli.common import MptqCommand, progress, warn
+from mptq_export.cli.common import MptqCommand
+from mptq_export.cli.terminal import Terminal, warn
 from mptq_export.cli.verbosity import output
+from mptq_export.support.progress import tracked
 
 from .helpers import files, run
 
@@ -25,7 +27,7 @@ def talker() -> None:
     logging.getLogger("library").warning("logged by a library")
     warn("from us")
     output().print("result")
-    assert list(progress([1, 2], "working")) == [1, 2]
+    assert list(tracked([1, 2], Terminal(), "working", 2)) == [1, 2]
 
 
 def test_by_default_results_and_our_own_warnings(recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture):

@@ -14,7 +14,7 @@ from tiny_models import CLASSES, images
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.export import write
-from mptq_export.export.selfcheck import FEWEST, check_counts, check_inputs
+from mptq_export.export.selfcheck import FEWEST, check_counts, selfcheck_inputs
 from mptq_export.verify import compare
 
 from .helpers import KIND, run
@@ -136,6 +136,6 @@ def test_pictures_are_spread_over_the_calibration_images():
     preprocessing = Preprocessing(size, (0.5,) * 3, (0.25,) * 3)
     graph = helper.make_graph([], "g", [helper.make_tensor_value_info("input", 1, ["batch", *size])], [])
     calibrated = torch.cat([images(KIND, 20), images(KIND, 20, 1)])
-    found = np.concatenate(list(check_inputs(helper.make_model(graph), 1, calibrated, "best", preprocessing)))
+    found = np.concatenate(list(selfcheck_inputs(helper.make_model(graph), 1, calibrated, "best", preprocessing)))
     at = [i for i, image in enumerate(calibrated.numpy()) if any(np.array_equal(image, row) for row in found)]
     assert len(at) == 16 and at[0] == 0 and at[-1] >= 36 and set(np.diff(at)) == {2, 3}

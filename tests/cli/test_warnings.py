@@ -7,10 +7,16 @@ import pytest
 from PIL import Image
 from tiny_models import pixels
 
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import export_model
+from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
 
-from .helpers import KIND, run, save
+from .helpers import KIND, Interrupting, run, save
 
 MODEL = "2 class names are left out: the model has 7 logits"
 CALIBRATION = "calibrated on synthetic images"
@@ -43,16 +49,16 @@ def test_a_warning_stands_in_every_place(work: Path):
     assert (work / "b.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
 
 
-def test_it_is_told_before_the_long_work(work: Path, monkeypatch: pytest.MonkeyPatch):
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
+def test_it_is_told_before_the_long_work(work: Path):
     save(work / "m.pt", class_names=["cat", "dog"])
-    monkeypatch.setattr("mptq_export.quantize.walk.walk.build_recipe", stopped)
-    result = run(work / "m.pt", "--count", 4)
-    assert result.exit_code == 130
-    lines = [line for line in result.stderr.splitlines() if line]
-    assert [line.partition(":")[0] for line in lines] == ["warning", "warning", "interrupted"]
+    request = ExportRequest(
+        ModelRequest(str(work / "m.pt")), Uniform(), Outputs(work / "m.onnx"), CalibrationRequest(count=4)
+    )
+    listener = Interrupting("quantizing")
+    with pytest.raises(KeyboardInterrupt):
+        export_model(request, listener)
+    model, calibration = listener.warned
+    assert model == MODEL and calibration.startswith(CALIBRATION)
 
 
 def test_several_files_of_a_search_warn_once(work: Path):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mptq_export.data.images import ImageFolder
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 CHECKPOINT = DIGITS / "digits_vit.pt"

@@ -10,10 +10,11 @@ from tiny_models import MEAN, STD
 from torch import nn
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
@@ -59,7 +60,8 @@ def test_the_file_is_exact_on_constant_images(
     model = Mlp(offset, *functions).eval().requires_grad_(False)
     x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1.5, 1.5)
     graph = prepare(capture(model, (3, 32, 32)), x[:2], (MEAN, STD))
-    graph, recipe = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _layer: (8, bits), BEST)
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+    graph, recipe = build_recipe(calibrated, lambda _layer: (8, bits), BEST)
     made = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     assert check_tables(made) == 256 * len(functions)
     onnx.save(made, tmp_path / "m.onnx")

@@ -10,16 +10,17 @@ import torch
 from tiny_models import images, prepared, quantized
 
 from mptq_export.calibrate.sites import sites
+from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Region
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.session import open_session
 
 
 def convolutions(kind: str) -> list[str]:
-    return [node.name for node in prepared(kind) if node.op == "depthwise"]
+    return [node.name for node in prepared(kind) if isinstance(node.op, Depthwise)]
 
 
 def emitted(kind: str, made: Recipe) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, quantized_anew, recipe, size, tiny
 
-from mptq_export.emit.exact import residual, weight_storage
+from mptq_export.capture.ops import Add, LayerNorm, Linear, Matmul, PatchEmbed, Softmax
+from mptq_export.emit.exact.context import Context, Tables
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.exact.residual import emit_add
+from mptq_export.emit.exact.tables import CODES, FLOATS, TABLES
+from mptq_export.emit.exact.weight_storage import store_int8, store_packed
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
-from mptq_export.verify.session import open_session
 
 from .conftest import Emitted
 
@@ -67,9 +72,9 @@ def test_runtime_and_reference_agree_on_every_tensor(emitted: Emitted, kind: str
     assert report.values > 10_000
     assert report.plan.floating == ()
     graph = prepared(kind)
-    weighted = sum(node.op in ("linear", "patch_embed") for node in graph)
-    matmuls = sum(node.op == "matmul" for node in graph)
-    softmaxes = sum(node.op == "softmax" for node in graph)
+    weighted = sum(isinstance(node.op, Linear | PatchEmbed) for node in graph)
+    matmuls = sum(isinstance(node.op, Matmul) for node in graph)
+    softmaxes = sum(isinstance(node.op, Softmax) for node in graph)
     assert len(report.plan.matmuls) == weighted + matmuls + softmaxes  # each once, and the sums of attention codes
     assert report.plan.op_counts["QGemm"] == weighted
     assert max(kernel.pair_sum or 0 for kernel in report.plan.matmuls) <= PAIR_LIMIT
@@ -130,15 +135,12 @@ def test_every_mix_of_widths_is_exact(tmp_path: Path, bits: tuple[int, int]):
 
 
 @pytest.mark.parametrize("bits", range(2, 8))
-def test_packed_weights_are_folded_into_the_same_integer_kernels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
-):
-    monkeypatch.setattr(weight_storage, "_NODE_BYTES", 0)  # else these weights are too small to be packed
+def test_packed_weights_are_folded_into_the_same_integer_kernels(tmp_path: Path, bits: int):
     packed, plain = tmp_path / "packed.onnx", tmp_path / "plain.onnx"
-    for path, storage in ((packed, "packed"), (plain, "int8")):
-        made = recipe("vit", (bits, 8))
-        model = emit(prepared("vit"), made, input_type="float32", metadata={}, producer="1", storage=storage)
-        onnx.save(model, path)
+    pack = partial(store_packed, node_bytes=0)  # else these weights are too small to be packed
+    for path, store in ((packed, pack), (plain, store_int8)):
+        context = Context(prepared("vit"), recipe("vit", (bits, 8)), TABLES, input_type="float32", store=store)
+        onnx.save(context.finish({}, "1"), path)
     assert len(onnx.load(packed).graph.node) > len(onnx.load(plain).graph.node)
     x = batch("vit", 3, "float32")
     assert verify_model(packed, [x], threads=1).passed
@@ -150,7 +152,7 @@ def test_packed_weights_are_folded_into_the_same_integer_kernels(
 @every_kind
 def test_names_carry_module_paths(emitted: Emitted, kind: str):
     gemms = {node.name for node in onnx.load(emitted(kind, 8)[0]).graph.node if node.op_type == "Gemm"}
-    assert gemms == {node.name for node in prepared(kind) if node.op in ("linear", "patch_embed")}
+    assert gemms == {node.name for node in prepared(kind) if isinstance(node.op, Linear | PatchEmbed)}
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
@@ -170,9 +172,9 @@ def test_the_last_block_is_emitted_for_one_token(emitted: Emitted):
 @every_kind
 def test_a_centred_norm_takes_no_mean(emitted: Emitted, kind: str):
     nodes = {node.name for node in onnx.load(emitted(kind, 8)[0]).graph.node}
-    for norm in (node for node in prepared(kind) if node.op == "layer_norm"):
+    for norm in (node for node in prepared(kind) if isinstance(node.op, LayerNorm)):
         assert f"{norm.name}.sum_of_squares" in nodes
-        assert (f"{norm.name}.mean" in nodes) != bool(norm.attrs.get("centered"))
+        assert (f"{norm.name}.mean" in nodes) != norm.op.centered
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -196,10 +198,11 @@ def test_a_stream_is_snapped_by_its_additions(emitted: Emitted):
     assert reach.count(2.0**22) >= len(grids)
 
 
-def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(residual, "REACH", 2.0)
+def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path):
     path = tmp_path / "m.onnx"
-    onnx.save(emit(prepared("vit"), recipe("vit", (8, 8)), input_type="float32", metadata={}, producer="1"), path)
+    tables = Tables(CODES, {**FLOATS, Add: partial(emit_add, reach=2.0)})
+    context = Context(prepared("vit"), recipe("vit", (8, 8)), tables, input_type="float32")
+    onnx.save(context.finish({}, "1"), path)
     assert sum(node.op_type == "Round" for node in onnx.load(path).graph.node) >= 4
     assert verify_model(path, [batch("vit", 2, "float32")], threads=1).passed
 

@@ -9,13 +9,13 @@ import torch
 from tiny_models import FAMILIES, captured, images, prepared, quantized, tiny
 
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import WEIGHTED
+from mptq_export.capture.ops import Activation, Concat, Constant, Matmul, Product, Rotary, Softmax, Weighted
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
-from mptq_export.verify.session import open_session
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -32,13 +32,13 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bit
     graph, recipe = quantized(kind, (bits, bits), method)  # type: ignore[arg-type]
     path = tmp_path / "model.onnx"
     model = emit(graph, recipe, input_type="float32", metadata={}, producer="test")
-    functions = [node for node in graph if node.op == "activation" and node.attrs["function"] != "relu"]
+    functions = [node for node in graph if isinstance(node.op, Activation) and node.op.function != "relu"]
     assert check_tables(model) >= 256 * len(functions)
     onnx.save(model, path)
     x = images(kind, 8)
     report = verify_model(path, [x[:3].numpy()], threads=1)
     assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]
-    products = sum(node.op in (*WEIGHTED, "matmul", "softmax") for node in graph)
+    products = sum(isinstance(node.op, Weighted | Matmul | Softmax) for node in graph)
     assert len(report.plan.matmuls) == products  # each once, and the sums of attention codes
     session = open_session(path, threads=1)
     got = session.run(None, {"input": x.numpy()})[0]
@@ -54,9 +54,9 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bit
 
 
 def test_rotations_and_gates_are_single_ops():
-    ops = [node.op for node in prepared("eva")]
-    assert ops.count("rotary") == 4  # q and k of two blocks
-    assert ops.count("product") == 2
-    assert "concat" not in ops
-    assert {n.attrs["function"] for n in prepared("clip") if n.op == "activation"} == {"quick_gelu"}
-    assert [n.op for n in prepared("siglip")].count("constant") > 0
+    ops = [type(node.op) for node in prepared("eva")]
+    assert ops.count(Rotary) == 4  # q and k of two blocks
+    assert ops.count(Product) == 2
+    assert Concat not in ops
+    assert {n.op.function for n in prepared("clip") if isinstance(n.op, Activation)} == {"quick_gelu"}
+    assert any(isinstance(n.op, Constant) for n in prepared("siglip"))

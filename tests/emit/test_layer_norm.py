@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Input, LayerNorm
 from mptq_export.emit.builder import FLOAT, value_info
-from mptq_export.emit.exact import layer_norm
-from mptq_export.emit.exact.emitter import Emitter
-from mptq_export.emit.exact.forms import Floats
+from mptq_export.emit.exact.context import Context, Tables
+from mptq_export.emit.exact.tables import FLOATS
+from mptq_export.emit.exact.values import Floats
 from mptq_export.quantize.simulation.exact_sums import grid_norm
 from mptq_export.recipe.schema import Claim, Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 EXPONENT = 3
 EPS = 1e-6
@@ -25,19 +26,20 @@ EPS = 1e-6
 def norm_of(width: int) -> Node:
     generator = torch.Generator().manual_seed(0)
     params = {name: torch.randn(width, generator=generator) for name in ("weight", "bias")}
-    return Node("layer_norm", "norm", ("stream",), Shape((1, width)), {"eps": EPS}, params)
+    return Node(LayerNorm(eps=EPS), "norm", ("stream",), Shape((1, width)), params)
 
 
 def emitted(width: int, bound: float) -> tuple[onnx.ModelProto, Floats, list[Claim]]:
     """A file of one norm: whole float32 `stream` [rows, width] to `norm`."""
-    stream = Node("input", "stream", (), Shape((1, width)))
+    stream = Node(Input(), "stream", (), Shape((1, width)))
     graph = Graph([stream, norm_of(width)], "norm")
-    emitter = Emitter(graph, Recipe({}, {}, {}, {"stream": EXPONENT}), "float32", "packed")
-    emitter._floats["stream", None] = Floats("stream", EXPONENT, bound, integer=True, flat=True)
-    result = layer_norm.emit_floats(emitter, graph["norm"], 0)
+    source = Floats(tensor="stream", exponent=EXPONENT, bound=bound, integer=True, flat=True)
+    tables = Tables({}, {**FLOATS, Input: lambda _context, _node, _exponent: source})
+    context = Context(graph, Recipe({}, {}, {}, {"stream": EXPONENT}), tables, input_type="float32")
+    result = context.read_floats("norm", 0)
     shape = [-1, width]
-    model = emitter.onnx.model([value_info("stream", FLOAT, shape)], [value_info(result.tensor, FLOAT, shape)], {}, "1")
-    return model, result, emitter.proof.claims
+    model = context.onnx.model([value_info("stream", FLOAT, shape)], [value_info(result.tensor, FLOAT, shape)], {}, "1")
+    return model, result, context.proof.claims
 
 
 def hard_rows(width: int, bound: int) -> NDArray[np.float32]:

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from mptq_export.calibrate.statistics import collect
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.session import open_session
 
 SIZE = (3, 32, 32)
 F = nn.functional
@@ -76,7 +77,7 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, name: str, bit
     images = F.interpolate(coarse, SIZE[1:], mode="bilinear").contiguous()
     graph = prepare(capture(model, SIZE), images[:2])
     stats = collect(graph, [images[:16].numpy()])
-    graph, made = build_recipe(graph, stats, images[:16], lambda _: (bits, bits), method)
+    graph, made = build_recipe(CalibratedGraph(graph, stats, images[:16]), lambda _: (bits, bits), method)
     path = tmp_path / "m.onnx"
     onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="test"), path)
     report = verify_model(path, [images[-3:].numpy()], threads=1)

@@ -12,15 +12,16 @@ from tiny_models import KINDS, images, prepared, quantized
 
 from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.simulation.fake_quantize import codes
-from mptq_export.quantize.walk.walk import Widths
-from mptq_export.quantize.weights.codes import dequantized
+from mptq_export.quantize.walk.state import WidthsOf
+from mptq_export.quantize.weights.codes import dequantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
 
-def random_widths(kind: str, seed: int) -> Widths:
+def random_widths(kind: str, seed: int) -> WidthsOf:
     """Weights and activations of 2 to 8 bits by the name of a layer."""
     generator = np.random.default_rng(seed)
     chosen = {node.name: tuple(generator.integers(2, 9, 2).tolist()) for node in prepared(kind)}
@@ -41,11 +42,11 @@ def test_runtime_and_reference_agree_at_any_mixture(tmp_path: Path, kind: str, b
     report = verify_model(path, [images(kind, 2, 9).numpy()], threads=1)
     assert report.differing == 0
     assert report.plan.floating == ()
-    weighted = sum(node.op in ("linear", "patch_embed") for node in graph)
+    weighted = sum(isinstance(node.op, Linear | PatchEmbed) for node in graph)
     assert report.plan.op_counts["QGemm"] == weighted
 
 
-def attention_widths(queries: int, values: int) -> Widths:
+def attention_widths(queries: int, values: int) -> WidthsOf:
     """q and k of one width, v and the attention weights of another, in every block of a `vit`."""
     found = {"scores": (8, queries), "context": (8, values)}
     return lambda layer: found.get(layer.rsplit(".", 1)[-1], (8, 8))
@@ -68,7 +69,7 @@ def test_readers_of_one_gemm_have_their_own_widths(tmp_path: Path, widths: tuple
     name = "blocks.0.attn"
     quant, weight = made.activations[f"{name}.qkv.input"], made.weights[f"{name}.qkv"]
     x = (operand(path, tensors, f"{name}.qkv", 0) - quant.zero_point) * quant.scale
-    matrix = dequantized(torch.from_numpy(weight.codes), torch.from_numpy(weight.scale))
+    matrix = dequantize(torch.from_numpy(weight.codes), torch.from_numpy(weight.scale))
     real = torch.nn.functional.linear(torch.from_numpy(x), matrix, torch.from_numpy(weight.bias)).reshape(8, 17, 96)
     read = (
         ("scores.a", "scores.product", 0),
@@ -105,7 +106,7 @@ def test_equal_widths_share_one_clip(tmp_path: Path):
 def test_readers_of_the_same_channels_with_two_scales_stay_integer(tmp_path: Path):
     graph, made = quantized("vit", (8, 8))
     key = graph["blocks.0.attn.k_transposed.heads"]
-    graph = graph.updated({key.name: replace(key, attrs={**key.attrs, "start": 0, "end": 2})})  # k is q
+    graph = graph.updated({key.name: replace(key, op=replace(key.op, start=0, end=2))})  # k is q
     made.activations["blocks.0.attn.scores.b"] = ActivationQuant(0.3, 8, 0, 15, 4)
     report = verify_model(saved(graph, made, tmp_path / "m.onnx"), [images("vit", 2, 9).numpy()], threads=1)
     assert report.differing == 0

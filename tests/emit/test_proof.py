@@ -11,11 +11,23 @@ import torch
 from tiny_models import KINDS, images, prepared, quantized, recipe
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.emit.exact.emitter import Emitter, emit
-from mptq_export.emit.exact.forms import Floats
-from mptq_export.emit.exact.proof import Proof
-from mptq_export.emit.exact.residual import snap
-from mptq_export.quantize.certification.certify import MARGIN, Results, activation_results
+from mptq_export.capture.ops import (
+    Activation,
+    Input,
+    LayerNorm,
+    Linear,
+    Matmul,
+    PatchEmbed,
+    Softmax,
+    ToPixels,
+)
+from mptq_export.emit.builder import OnnxBuilder
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.exact.grid import snap
+from mptq_export.emit.exact.proof import Proof, Quantity
+from mptq_export.emit.exact.values import Floats
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results, activation_results
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
@@ -89,19 +101,15 @@ def test_an_accumulator_that_overflows_is_refused():
 
 
 def test_a_residual_beyond_2_to_the_24_is_clipped():
-    name = "layers.0.blocks.0.add"
-    emitter = Emitter(prepared("swin"), recipe("swin"), "float32", "packed")
-    residual = Floats("x", 0, 2.0**24 - 2, integer=False, flat=False)
-    assert snap(emitter, residual, name).bound == 2**24 - 1
-    assert emitter.onnx.producer(snap(emitter, residual, name).tensor) == "Round"
-    cut = snap(emitter, replace(residual, bound=1.8e7), name)  # 16 channels: the sum of squares alone would be exact
-    assert (cut.bound, emitter.onnx.producer(cut.tensor)) == (2**20, "Clip")
+    onnx, residual = OnnxBuilder(), Floats(tensor="x", exponent=0, bound=2.0**24 - 2, flat=False)
+    snapped = snap(onnx, Proof(), residual, "add", 16)
+    assert (snapped.bound, onnx.producer(snapped.tensor)) == (2**24 - 1, "Round")
+    cut = snap(onnx, Proof(), replace(residual, bound=1.8e7), "add", 16)  # the sum of squares alone would be exact
+    assert (cut.bound, onnx.producer(cut.tensor)) == (2**20, "Clip")
 
 
 def test_what_a_group_norm_over_many_positions_reads_is_clipped_to_fewer_steps():
-    rows = Node("constant", "rows", (), Shape((1, 2, 2**18), 0))
-    emitter = Emitter(Graph([*prepared("vit"), rows], prepared("vit").output), recipe("vit"), "float32", "packed")
-    cut = snap(emitter, Floats("x", 0, 2.0**21, integer=False, flat=False), "rows")
+    cut = snap(OnnxBuilder(), Proof(), Floats(tensor="x", exponent=0, bound=2.0**21, flat=False), "rows", 2**18)
     assert cut.bound == 2**17  # 2^18 squares of that are 2^52
     assert cut.bound**2 * 2**18 <= 2**53
 
@@ -205,9 +213,12 @@ def test_a_gelu_step_that_is_finer_than_a_runtimes_error_is_refused():
 
 
 def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
-    nodes = [Node("input", "input", (), Shape((1, 4, 8))), Node("sigmoid", "act", ("input",), Shape((1, 4, 8)))]
+    nodes = [
+        Node(Input(), "input", (), Shape((1, 4, 8))),
+        Node(ToPixels((1.0,), (0.0,)), "act", ("input",), Shape((1, 4, 8))),
+    ]
     made = Recipe({"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
-    assert refusal(Graph(nodes, "act"), made).startswith("act: a sigmoid is read where float values are needed")
+    assert refusal(Graph(nodes, "act"), made).startswith("act: a to_pixels is read where float values are needed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,28 +231,32 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         assert claim.layer in graph.nodes
     proved = {(claim.layer, claim.what) for claim in claims}
     wanted = {
-        "linear": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
-        "patch_embed": ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
-        "matmul": ("int32 accumulator",),
-        "softmax": (
+        Linear: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        PatchEmbed: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),
+        Matmul: ("int32 accumulator",),
+        Softmax: (
             "Exp margin in steps",
             "assumed error of Exp over the distance to a boundary",
             "score codes times mantissa",
             "float32 sum of attention codes",
         ),
-        "activation": ("gelu margin in steps", "assumed error of gelu over the distance to a boundary"),
-        "layer_norm": ("float64 sum of squares",),
+        Activation: ("gelu margin in steps", "assumed error of gelu over the distance to a boundary"),
+        LayerNorm: ("float64 sum of squares",),
     }
     for node in graph:
-        assert proved >= {(node.name, what) for what in wanted.get(node.op, ())}, node.name
+        assert proved >= {(node.name, what) for what in wanted.get(type(node.op), ())}, node.name
 
 
 def test_a_claim_at_its_limit_holds_and_nan_never_does():
     proof = Proof()
-    proof.at_most("layer", "sum", 5.0, 5.0, "do this")
-    proof.at_least("layer", "margin", 5.0, 5.0, "do this")
-    assert [(claim.value, claim.limit) for claim in proof.claims] == [(5.0, 5.0)] * 2
-    for check in (proof.at_most, proof.at_least):
-        with pytest.raises(MptqError, match=r"^layer cannot be proved exact: sum .*; do this$"):
-            check("layer", "sum", float("nan"), 5.0, "do this")
+    at_most, at_least = Quantity.RESIDUAL, Quantity.ATTENTION_PEAK
+    proof.claim("layer", at_most, 5.0, 5.0, advice="do this")
+    proof.claim("layer", at_least, 5.0, 5.0, advice="do this")
+    assert [(claim.value, claim.limit, claim.relation) for claim in proof.claims] == [
+        (5.0, 5.0, "at most"),
+        (5.0, 5.0, "at least"),
+    ]
+    for quantity, wrong in ((at_most, 5.1), (at_least, 4.9), (at_most, float("nan")), (at_least, float("nan"))):
+        with pytest.raises(MptqError, match=rf"^layer cannot be proved exact: {quantity.text} .*; do this$"):
+            proof.claim("layer", quantity, wrong, 5.0, advice="do this")
     assert len(proof.claims) == 2

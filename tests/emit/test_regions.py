@@ -19,10 +19,10 @@ from mptq_export.quantize.activations.opt_m import layouts
 from mptq_export.quantize.certification.certify import certify_attention
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe, Region
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
-from mptq_export.verify.session import open_session
 
 SCALE = float(np.float32(0.0713))
 #: zero point, lowest code, regions
@@ -48,7 +48,7 @@ def quant_of(zero_point: int, low: int, regions: tuple[Region, ...]) -> Activati
 def quantizing(quant: ActivationQuant, path: Path, span: quantizer.Span = quantizer.EVERYTHING) -> Path:
     """A file whose `logits` are the codes of its input."""
     builder = OnnxBuilder()
-    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span)
+    result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span=span)
     builder.rename_output(result, "logits")
     outputs = [value_info("logits", TensorProto.UINT8, [-1])]
     onnx.save(builder.model([value_info("input", TensorProto.FLOAT, [-1])], outputs, {}, "1"), path)

@@ -12,17 +12,19 @@ from torch import nn
 
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.ops import Softmax
+from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.recipe.schema import Recipe
+from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.runtime_tables import check_tables
-from mptq_export.verify.session import open_session
 
 IMAGES = images("swin", 16, 1)
 
@@ -44,7 +46,11 @@ def shifted(by: str) -> nn.Module:
 def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
     graph = prepare(capture(shifted(by), (3, 32, 32)), IMAGES[:2], (MEAN, STD))
     stats = collect(graph, [IMAGES.numpy()])
-    graph, recipe = build_recipe(graph, stats, IMAGES, lambda _layer: (8, 8), MINMAX)
+    graph, recipe = build_recipe(
+        CalibratedGraph(graph, stats, IMAGES),
+        lambda _layer: (8, 8),
+        MINMAX,
+    )
     model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     check_tables(model)
     path = folder / f"{by}.onnx"
@@ -78,7 +84,7 @@ def test_the_file_is_that_of_the_model_without_the_shift(tmp_path: Path, plain: 
 def test_the_mantissa_is_proved_for_the_largest_size_of_a_score(tmp_path: Path, by: str):
     graph, recipe, _ = exported(by, tmp_path)
     claims = {c.layer: c for c in recipe.proof if c.what == "score codes times mantissa"}
-    for node in (node for node in graph if node.op == "softmax"):
+    for node in (node for node in graph if isinstance(node.op, Softmax)):
         scale = recipe.activations[f"{node.name}.input"].scale
         codes = ScoreConstants.of(graph, node).codes(scale, 255)
         numerator, _ = scale.as_integer_ratio()

@@ -10,28 +10,31 @@ from numpy.typing import NDArray
 from tiny_models import KINDS, images, quantized
 
 from kernels_ref import Interpreter
+from mptq_export.calibrate.sites import Operand
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.emit.exact.emitter import Emitter, emit
-from mptq_export.emit.exact.forms import Codes
+from mptq_export.emit.exact.context import Context
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.exact.tables import TABLES
+from mptq_export.emit.exact.values import Codes
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import Widths
+from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import Recipe
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 BITS = [(8, 8), (4, 4), (2, 2), (3, 5), (8, 3)]
 
 
-class Recorder(Emitter):
-    """An emitter that notes the tensor of every site's codes and the shape of its value, a batch of -1."""
+class Recorder(Context):
+    """An emission that notes the tensor of every site's codes and the shape of its value, a batch of -1."""
 
     def __init__(self, graph: Graph, made: Recipe) -> None:
-        super().__init__(graph, made, "float32", "packed")
+        super().__init__(graph, made, TABLES, input_type="float32")
         self.tensors: dict[str, tuple[str, list[int]]] = {}
 
-    def codes(self, node: Node, operand: str) -> Codes:
-        found = super().codes(node, operand)
+    def read_codes(self, node: Node, operand: Operand) -> Codes:
+        found = super().read_codes(node, operand)
         shape = self.graph[node.inputs[operand == "b"]].shape
         self.tensors[f"{node.name}.{operand}"] = self.onnx.unshaped(found.tensor), shape.dynamic()
         return found
@@ -96,7 +99,7 @@ def test_logits_are_nearly_those_of_the_simulation(tmp_path: Path, kind: str, bi
 
 
 def test_readers_of_several_widths_are_simulated_too(tmp_path: Path):
-    widths: Widths = lambda layer: (6, {"scores": 4, "context": 7}.get(layer.rsplit(".", 1)[-1], 6))  # noqa: E731
+    widths: WidthsOf = lambda layer: (6, {"scores": 4, "context": 7}.get(layer.rsplit(".", 1)[-1], 6))  # noqa: E731
     got, expected = logits(*quantized("vit", widths), images("vit", 32, 9), tmp_path / "m.onnx")
     gap = np.abs(got - expected).max(1) / np.ptp(expected)
     assert np.median(gap) < 0.02  # zero points in the bias are rounded with it

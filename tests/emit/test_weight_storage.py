@@ -8,14 +8,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from mptq_export.emit.builder import OnnxBuilder, value_info
-from mptq_export.emit.exact.weight_storage import _NODES, pack_bits, store_weight
-from mptq_export.verify.session import open_session
+from mptq_export.emit.exact.weight_storage import MOST_NODES, STORAGES, pack_bits, store_packed
+from mptq_export.runtime.session import open_session
 
 
 def stored(codes: np.ndarray, bits: int, storage: str = "packed") -> tuple[onnx.ModelProto, int]:
     """A model that returns its weight, and the bytes of its initializers."""
     builder = OnnxBuilder()
-    weight = store_weight(builder, "w", codes, bits, storage)
+    weight = STORAGES[storage](builder, "w", codes, bits)
     outputs = [helper.make_tensor_value_info("out", TensorProto.INT8, codes.shape)]
     builder.nodes.append(helper.make_node("Identity", [weight], ["out"]))
     size = sum(len(tensor.raw_data) for tensor in builder.initializers.values())
@@ -45,7 +45,7 @@ def test_packed_codes_come_back_and_take_their_bits(tmp_path: Path, bits: int, s
 @pytest.mark.parametrize("shape", [(256, 384), (257, 383)])
 def test_few_nodes_unpack_and_none_makes_a_shape_of_its_values(bits: int, shape: tuple[int, int]):
     model, _ = stored(codes_of(bits, shape), bits)
-    assert len(model.graph.node) - 1 <= _NODES[bits]
+    assert len(model.graph.node) - 1 <= MOST_NODES[bits]
     # A 1-D value would be taken for a shape by shape inference, which needs 100 bytes an element.
     assert all(len(value.type.tensor_type.shape.dim) > 1 for value in model.graph.value_info)
 
@@ -66,9 +66,9 @@ def test_packing_never_makes_a_file_larger(bits: int, shape: tuple[int, int]):
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_a_weight_that_is_asked_for_twice_is_stored_once(bits: int):
     builder, codes = OnnxBuilder(), codes_of(bits, (256, 384))
-    first = store_weight(builder, "w", codes, bits, "packed")
+    first = store_packed(builder, "w", codes, bits)
     nodes, initializers = len(builder.nodes), len(builder.initializers)
-    assert store_weight(builder, "w", codes, bits, "packed") == first
+    assert store_packed(builder, "w", codes, bits) == first
     assert (len(builder.nodes), len(builder.initializers)) == (nodes, initializers)
 
 

@@ -10,8 +10,8 @@ import torch
 from tiny_models import KINDS, tiny
 
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_recipe
-from mptq_export.verify.session import load_onnx
 
 KILL_AT = Path(__file__).with_name("kill_at.py")
 

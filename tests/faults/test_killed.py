@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from cli.helpers import Interrupting, run, searching
 
-from mptq_export.cli.export import main
-from mptq_export.export.run import ExportResult, written
+from mptq_export.export.run import export_model
 from mptq_export.support.files import write_together
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
-from mptq_export.verify.session import load_onnx
 
 from .conftest import finish, start, visible, whole
 
@@ -83,29 +82,17 @@ def test_killed_at_random_times(work: Path):
         assert not (work / "out" / "m.onnx").exists() or whole(work / "out" / "m.onnx")
 
 
-def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(
-    work: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(work: Path):
     """Two budgets: interrupted after the first one's files. --resume finishes."""
-
-    def search(*options: str) -> int:
-        arguments = [work / "m.pt", "--count", 4, "--mixed", "3.5", "--mixed", "3", "--mixed-range", "2-4", *options]
-        return CliRunner().invoke(main, list(map(str, [*arguments, "-o", work / "out" / "m.onnx"]))).exit_code
-
-    calls: list[object] = []
-
-    def once(*arguments: object) -> ExportResult:
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(arguments)
-        return written(*arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mptq_export.export.mixed.written", once)
-        assert search() == 130
+    out = work / "out" / "m.onnx"
+    with pytest.raises(KeyboardInterrupt):
+        export_model(
+            searching(work / "m.pt", out, ("3.5", "3"), images=None, count=4), Interrupting("checking", number=2)
+        )
     first = visible(work / "out")
     assert {"m.3.5.onnx", "m.search.jsonl"} <= set(first) and "m.3.onnx" not in first
-    assert search("--resume") == 0
+    options = ("--count", 4, "--mixed", "3.5", "--mixed", "3", "--mixed-range", "2-4", "--resume")
+    assert run(work / "m.pt", *options, "-o", out).exit_code == 0
     left = visible(work / "out")
     assert left["m.3.5.onnx"] == first["m.3.5.onnx"] and "m.search.jsonl" not in left
     assert whole(work / "out" / "m.3.onnx") and whole(work / "out" / "m.3.5.onnx")

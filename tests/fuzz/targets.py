@@ -18,13 +18,13 @@ from mptq_export.cli.verify import main as verify
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.replay import replay_settings
 from mptq_export.export.write import tie
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.recipe.settings import NamedClasses, SearchFacts
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
+from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_recipe
-from mptq_export.verify.session import load_onnx
 
 from . import damage
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, tiny
 
-from mptq_export.load.checkpoint import read_checkpoint
+from mptq_export.load.file.checkpoint import read_checkpoint
 from mptq_export.load.inputs import InputOptions
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together

@@ -18,7 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.ops.table import OPS
-from mptq_export.verify.rare_types import to_array
+from mptq_export.runtime.rare_types import to_array
 
 #: Tests of these take most of the time that it takes to make all; those of ops that are not here are left out.
 POOLING = {"averagepool": "AveragePool", "lppool": "LpPool", "maxpool": "MaxPool"}

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.cli.export import main
-from mptq_export.export.mixed import mixed_kits
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Searched
 from mptq_export.kit import golden
 from mptq_export.kit.write import write_kit
 from mptq_export.support.errors import MptqError
@@ -131,6 +134,11 @@ def test_a_new_folder_is_made_with_those_above_it(exported: Path, tmp_path: Path
 
 
 def test_each_budget_has_its_own_kit(tmp_path: Path) -> None:
-    assert mixed_kits(tmp_path, ("4.5",)) == [tmp_path]
-    assert mixed_kits(tmp_path, ("4.5", "6")) == [tmp_path / "4.5", tmp_path / "6"]
-    assert mixed_kits(None, ("4.5", "6")) == [None, None]
+    def kits(folder: Path | None, *budgets: str) -> list[Path | None]:
+        settings = MixedSettings(tuple(map(Budget.parse, budgets)), range(3, 9), tied=False, pins={})
+        outputs = Outputs(tmp_path / "m.onnx", kit=folder).of_each(Searched(settings))
+        return [one.kit for one in outputs]
+
+    assert kits(tmp_path, "4.5") == [tmp_path]
+    assert kits(tmp_path, "4.5", "6") == [tmp_path / "4.5", tmp_path / "6"]
+    assert kits(None, "4.5", "6") == [None, None]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 
 NAME = "vit_tiny_patch16_224"

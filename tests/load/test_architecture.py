@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from mptq_export.load.architecture import Architecture, resolve_architecture
-from mptq_export.load.checkpoint import Checkpoint
-from mptq_export.load.fit import build_meta, fit, shapes_of
+from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.timm.architecture import Architecture, resolve_architecture
+from mptq_export.load.timm.fit import build_meta, fit, shapes_of
 from mptq_export.support.errors import MptqError
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from mptq_export.load.inputs import InputOptions, input_options
-from mptq_export.load.model import LoadedModel, load_model
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 
 NAME = "vit_tiny_patch16_224"

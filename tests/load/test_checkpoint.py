@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.checkpoint import read_checkpoint
+from mptq_export.load.file.checkpoint import read_checkpoint
 from mptq_export.support.errors import MptqError
 
 

@@ -9,9 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.convert import convert
-from mptq_export.load.harmless import reason_of
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
+from mptq_export.load.timm.convert import convert
+from mptq_export.load.timm.harmless import reason_of
 from mptq_export.support.errors import MptqError
 
 DINO = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 0}

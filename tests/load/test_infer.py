@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from mptq_export.load.fit import build_meta, shapes_of
-from mptq_export.load.infer import fitting_models, function_of
+from mptq_export.load.timm.fit import build_meta, shapes_of
+from mptq_export.load.timm.infer import fitting_models, function_of
 
 NAME = "vit_tiny_patch16_224"
 
@@ -35,10 +35,19 @@ def test_no_swin_is_built_whole_that_cannot_fit(depths: list[int], monkeypatch: 
         return build_meta(name, kwargs)
 
     for module in ("infer", "fit"):
-        monkeypatch.setattr(sys.modules[f"mptq_export.load.{module}"], "build_meta", build)
+        monkeypatch.setattr(sys.modules[f"mptq_export.load.timm.{module}"], "build_meta", build)
     assert fitting_models(shapes, {"depths": depths}, {}) == ()
     assert all(sum(kwargs["depths"]) <= 4 for kwargs in built)
 
 
 def test_vit_and_deit_compute_the_same():
     assert function_of(build_meta(NAME, {})) == function_of(build_meta("deit_tiny_patch16_224", {}))
+
+
+def test_what_the_model_need_not_have_does_not_hide_it():
+    """The list of harmless tensors is one: what a named architecture leaves out, an inferred one does too."""
+    shapes = shapes_of(build_meta(NAME, {}).state_dict())
+    names = [candidate.name for candidate in fitting_models(shapes, {}, {})]
+    more = {"mask_token": (1, 1, 192), "blocks.0.attn.relative_position_index": (4, 4)}
+    assert names and [candidate.name for candidate in fitting_models({**shapes, **more}, {}, {})] == names
+    assert fitting_models({**shapes, "aux.weight": (3,)}, {}, {}) == ()

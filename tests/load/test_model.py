@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits_vit.pt"
@@ -38,7 +38,7 @@ def refusal(path: Path | str, **kwargs: Any) -> str:
 def test_the_loaded_model_is_the_saved_one(tmp_path: Path, small: nn.Module):
     path = saved(tmp_path / "m.pt", small.state_dict(), class_names=list("abcde"))
     loaded = load_model(path)
-    assert (loaded.arch, loaded.model_kwargs, loaded.source) == (NAME, SMALL, str(path))
+    assert (loaded.arch, loaded.model_kwargs, loaded.asked.name) == (NAME, SMALL, str(path))
     assert loaded.class_names == tuple("abcde")
     assert not loaded.model.training
     assert loaded.preprocessing.input_size == (3, 32, 32)
@@ -158,7 +158,7 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch, small: nn.Module):
     monkeypatch.setattr(timm, "create_model", create)
     loaded = load_model(f"timm:{NAME}", model_kwargs={"img_size": 32})
     assert asked == [(NAME, {"pretrained": True, "img_size": 32})]
-    assert (loaded.arch, loaded.source) == (NAME, f"timm:{NAME}")
+    assert (loaded.arch, loaded.asked.name) == (NAME, f"timm:{NAME}")
 
 
 def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch):

@@ -9,11 +9,12 @@ import torch
 
 from mptq_export.calibrate.statistics import Statistics, collect
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.run import capture
 from mptq_export.data.images import ImageFolder
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.walk import build_recipe
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.transform.prepare import prepare
@@ -58,8 +59,12 @@ class Digits:
     calib: torch.Tensor
     val: torch.Tensor
 
+    @property
+    def calibrated(self) -> CalibratedGraph:
+        return CalibratedGraph(self.graph, self.stats, self.calib)
+
     def build(self, bits: tuple[int, int], method: Method) -> tuple[Graph, Recipe]:
-        return build_recipe(self.graph, self.stats, self.calib, lambda _name: bits, method)
+        return build_recipe(self.calibrated, lambda _name: bits, method)
 
 
 @cache

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.quantize.activations.opt_m import layouts
-from mptq_export.quantize.activations.search import MASKED_STEPS
+from mptq_export.quantize.activations.softmax import MASKED_STEPS
 from mptq_export.quantize.certification.assumption import DIVISION, assumed
+from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
 from mptq_export.quantize.certification.certify import (
-    MARGIN,
     Results,
     activation_results,
-    boundary_distances,
     certify_activation,
     certify_attention,
     region_margin,

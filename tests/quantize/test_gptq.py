@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.quantize.weights.code_range import CodeRange
-from mptq_export.quantize.weights.gptq import descended, propagated
+from mptq_export.quantize.weights.gptq import descend_coordinates, round_gptq
 from mptq_export.quantize.weights.hessian import DAMPING, Hessian
 
 from .helpers import correlated, hessian_error, second_moment
@@ -20,7 +20,7 @@ FOUR = CodeRange.of(4)
 def compensated(
     weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange, sweeps: int = 2
 ) -> torch.Tensor:
-    return descended(propagated(weight, scale, hessian, span), weight, scale, hessian, span, sweeps)
+    return descend_coordinates(round_gptq(weight, scale, hessian, span), weight, scale, hessian, span, sweeps=sweeps)
 
 
 def damped(hessian: Hessian) -> Hessian:

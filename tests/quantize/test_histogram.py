@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from mptq_export.quantize.activations import histogram as module
 from mptq_export.quantize.activations.histogram import Histogram
 
 
@@ -34,11 +33,10 @@ def test_it_is_the_weighted_histogram_of_numpy(by_column: bool, by_row: bool):
     assert (np.abs(gap) > 1e-3).mean() < 0.01
 
 
-def test_pieces_are_counted_as_one(monkeypatch: pytest.MonkeyPatch):
+def test_pieces_are_counted_as_one():
     value, columns, importance = value_and_weights()
     whole = Histogram.of(value, columns, importance)
-    monkeypatch.setattr(module, "_CHUNK", 6 * 13)
-    pieces = Histogram.of(value, columns, importance)
+    pieces = Histogram.of(value, columns, importance, chunk=6 * 13)
     np.testing.assert_allclose(pieces.counts, whole.counts, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(pieces.values, whole.values)
 

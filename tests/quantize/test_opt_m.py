@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.quantize.activations.histogram import Histogram
-from mptq_export.quantize.activations.opt_m import MAX_SHIFT, activation_levels, layouts
-from mptq_export.quantize.activations.ranges import affine, observed
+from mptq_export.quantize.activations.opt_m import MAX_SHIFT, layouts, search_levels
+from mptq_export.quantize.activations.ranges import affine, range_of
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.certification.certify import activation_results
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -34,7 +34,7 @@ def output_error(rows: torch.Tensor, weight: torch.Tensor, quant: ActivationQuan
 
 def choose(rows: torch.Tensor, weight: torch.Tensor, function: str, bits: int, *, regions: bool) -> ActivationQuant:
     seen = Histogram.of(rows, weight.square().sum(0))
-    return activation_levels(seen, Sample.of(rows), weight, SOURCE, function, bits, regions=regions)
+    return search_levels(seen, Sample.of(rows), weight, activation_results(SOURCE, function), bits, regions=regions)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -69,7 +69,7 @@ def test_regions_beat_uniform_levels_on_a_long_tail(bits: int):
     rows, weight = after_gelu()
     regions = choose(rows, weight, "gelu", bits, regions=True)
     uniform = choose(rows, weight, "gelu", bits, regions=False)
-    plain = affine(observed(rows), bits)
+    plain = affine(range_of(rows), bits)
     assert regions.regions
     assert output_error(rows, weight, regions) < 0.8 * output_error(rows, weight, uniform)
     assert output_error(rows, weight, uniform) < output_error(rows, weight, plain)
@@ -109,7 +109,7 @@ def test_the_choice_is_never_worse_than_the_full_range(bits: int, seed: int, fun
     table = torch.from_numpy(activation_results(SOURCE, function)).float()
     rows = table[torch.randint(60, 256, (200, 6), generator=generator)]
     weight = torch.randn(5, 6, generator=generator)
-    plain = affine(observed(rows), bits)
+    plain = affine(range_of(rows), bits)
     for regions in (True, False):
         chosen = choose(rows, weight, function, bits, regions=regions)
         assert output_error(rows, weight, chosen) <= output_error(rows, weight, plain)

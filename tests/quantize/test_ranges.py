@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import activation
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import (
     affine,
     best_affine,
     best_argument,
     best_symmetric,
-    observed,
+    range_of,
     symmetric,
 )
 from mptq_export.quantize.activations.sample import Sample
@@ -81,7 +81,7 @@ def test_symmetric_codes_are_around_the_middle(name: str, bits: int):
 
 
 def test_observed_is_the_smallest_and_the_largest():
-    assert observed(torch.tensor([[1.0, -2.0], [5.0, 0.0]])) == Range(-2.0, 5.0)
+    assert range_of(torch.tensor([[1.0, -2.0], [5.0, 0.0]])) == Range(-2.0, 5.0)
 
 
 @settings(deadline=None, max_examples=40)
@@ -89,10 +89,10 @@ def test_observed_is_the_smallest_and_the_largest():
 def test_a_searched_range_is_never_worse_than_min_max(bits: int, seed: int, tail: float, offset: float):
     x = rows_of(seed, tail, offset)
     weight = torch.randn(4, 10, generator=torch.Generator().manual_seed(seed + 1))
-    found, plain = best_affine(Sample.of(x), observed(x), bits, weight), affine(observed(x), bits)
+    found, plain = best_affine(Sample.of(x), range_of(x), bits, weight), affine(range_of(x), bits)
     assert_sound(found, bits)
     assert output_error(x, weight, found) <= output_error(x, weight, plain) * (1 + 1e-5)
-    found, plain = best_symmetric(Histogram.of(x), bits), symmetric(observed(x).magnitude, bits)
+    found, plain = best_symmetric(Histogram.of(x), bits), symmetric(range_of(x).magnitude, bits)
     assert_sound(found, bits)
     assert total_error(x, found) <= total_error(x, plain) * 1.02  # the histogram rounds values to the middle of bins
 
@@ -101,8 +101,8 @@ def test_a_searched_range_is_never_worse_than_min_max(bits: int, seed: int, tail
 def test_a_long_tail_is_cut(bits: int):
     x = rows_of(0, 1.0, 0.0)
     x[0, 0], x[1, 1] = 40.0, -40.0
-    found = best_affine(Sample.of(x), observed(x), bits, torch.eye(10))
-    plain = affine(observed(x), bits)
+    found = best_affine(Sample.of(x), range_of(x), bits, torch.eye(10))
+    plain = affine(range_of(x), bits)
     assert found.scale < plain.scale
     assert best_symmetric(Histogram.of(x), bits).scale < symmetric(40.0, bits).scale
     assert total_error(x, found) < 0.8 * total_error(x, plain)
@@ -113,7 +113,7 @@ def test_the_reader_decides_what_may_be_cut():
     x[:, 0] *= 8
     reads_it, ignores_it = torch.zeros(1, 10), torch.ones(1, 10)
     reads_it[0, 0], ignores_it[0, 0] = 1.0, 0.0
-    wide, narrow = (best_affine(Sample.of(x), observed(x), 4, w).scale for w in (reads_it, ignores_it))
+    wide, narrow = (best_affine(Sample.of(x), range_of(x), 4, w).scale for w in (reads_it, ignores_it))
     assert narrow < wide
 
 
@@ -122,7 +122,7 @@ def test_the_rows_that_count_decide_what_may_be_cut():
     x[:100] *= 8
     large = torch.full((300,), 1e-3)
     large[:100] = 1.0
-    wide, narrow = (best_affine(Sample.of(x, w), observed(x), 4, torch.eye(10)).scale for w in (large, 1.001 - large))
+    wide, narrow = (best_affine(Sample.of(x, w), range_of(x), 4, torch.eye(10)).scale for w in (large, 1.001 - large))
     assert narrow < wide
     wide, narrow = (best_symmetric(Histogram.of(x, importance=w), 4).scale for w in (large, 1.001 - large))
     assert narrow < wide
@@ -131,13 +131,14 @@ def test_the_rows_that_count_decide_what_may_be_cut():
 def test_a_long_upper_tail_is_cut_alone():
     x = rows_of(0, 0.0, 0.0).abs() - 0.1
     x[0, 0] = 20.0
-    found = best_affine(Sample.of(x), observed(x), 4, torch.eye(10))
+    found = best_affine(Sample.of(x), range_of(x), 4, torch.eye(10))
     assert -found.zero_point * found.scale == pytest.approx(-0.1, abs=found.scale)
     assert (found.high - found.zero_point) * found.scale < 16
 
 
 def gelu_error(x: torch.Tensor, columns: torch.Tensor, quant: ActivationQuant, function: str) -> float:
-    gap = activation(fake_quantize(x, quant), function) - activation(x, function)
+    compute = FUNCTIONS[function].compute
+    gap = compute(fake_quantize(x, quant)) - compute(x)
     return float((gap.square() * columns).sum())
 
 
@@ -146,16 +147,16 @@ def gelu_error(x: torch.Tensor, columns: torch.Tensor, quant: ActivationQuant, f
 def test_the_argument_of_a_gelu_loses_what_gelu_does_not_see(function: str, offset: float):
     x = rows_of(0, 1.5, offset)
     columns = torch.rand(10, generator=torch.Generator().manual_seed(2))
-    found, plain = best_argument(Sample.of(x), observed(x), columns, function), affine(observed(x), 8)
+    found, plain = best_argument(Sample.of(x), range_of(x), columns, function), affine(range_of(x), 8)
     assert_sound(found, 8)
     assert gelu_error(x, columns, found, function) <= gelu_error(x, columns, plain, function)
     if offset == -1.0:
-        assert -found.zero_point * found.scale > observed(x).low  # far below zero, gelu is flat
+        assert -found.zero_point * found.scale > range_of(x).low  # far below zero, gelu is flat
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -0.3, -8.0])
 def test_a_constant_gets_a_quantizer_too(value: float):
     x = torch.full((20, 10), value)
-    assert_sound(best_affine(Sample.of(x), observed(x), 4, torch.eye(10)), 4)
+    assert_sound(best_affine(Sample.of(x), range_of(x), 4, torch.eye(10)), 4)
     assert_sound(best_symmetric(Histogram.of(x), 4), 4)
-    assert_sound(best_argument(Sample.of(x), observed(x), torch.ones(10), "gelu"), 8)
+    assert_sound(best_argument(Sample.of(x), range_of(x), torch.ones(10), "gelu"), 8)

@@ -5,6 +5,7 @@ import torch
 
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
+from mptq_export.capture.ops import Linear
 from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.weights.reconstruct import reconstruct
@@ -19,8 +20,8 @@ def test_blocks_in_a_row_are_the_model():
         for block in split_blocks(data.graph):
             value = block.run(value, compute)
         assert torch.equal(value, evaluate(data.graph, data.val[:4]))
-    names = [node.name for block in split_blocks(data.graph) for node in block.nodes if node.op == "linear"]
-    assert names == [node.name for node in data.graph if node.op == "linear"]
+    names = [node.name for block in split_blocks(data.graph) for node in block.nodes if isinstance(node.op, Linear)]
+    assert names == [node.name for node in data.graph if isinstance(node.op, Linear)]
 
 
 def test_learning_helps_and_keeps_the_code_range():

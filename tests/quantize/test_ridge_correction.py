@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mptq_export.quantize.weights.ridge_correction import Moments, Part
+from mptq_export.quantize.weights.ridge_correction import FittingRows, Moments
 
 from .helpers import correlated
 
@@ -30,13 +30,15 @@ def measured(
     """Moments of rows that all count alike, a few images of one half at a time."""
     each = len(x) // images
 
-    def parts() -> Iterator[Part]:
+    def chunks() -> Iterator[FittingRows]:
         for odd in (0, 1):
             for some in torch.split(torch.arange(odd, images, 2), together):
                 rows = (some[:, None] * each + torch.arange(each)).flatten()
-                yield Part(x[rows], target[rows].double(), torch.ones(len(rows), dtype=torch.float64), odd=odd == 1)
+                yield FittingRows(
+                    x[rows], target[rows].double(), torch.ones(len(rows), dtype=torch.float64), odd=odd == 1
+                )
 
-    return Moments.of(parts(), weight, bias)
+    return Moments.of(chunks(), weight, bias)
 
 
 def output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -48,8 +50,8 @@ def test_a_linear_change_of_the_target_is_found():
     change = 0.3 * torch.randn(WIDTH, KEYS, generator=generator(9))
     target = output(x, weight + change, bias + 0.7)
     found = measured(x, target, weight, bias, IMAGES)
-    fixed = found.corrected()
-    gap = output(x, fixed, found.means.bias_for(fixed)) - target
+    fixed = found.ridge_corrected()
+    gap = output(x, fixed, found.bias_correction.bias_for(fixed)) - target
     assert gap.square().mean() < 0.01 * (output(x, weight, bias + 0.7) - target).square().mean()
     assert (fixed - weight - change).square().sum() < 0.1 * change.square().sum()
 
@@ -58,7 +60,7 @@ def test_a_known_change_is_found_under_noise():
     x, weight, bias = layer()
     change = 0.3 * torch.randn(WIDTH, KEYS, generator=generator(9))
     noise = 0.5 * torch.randn(len(x), WIDTH, generator=generator(10))
-    fixed = measured(x, output(x, weight + change, bias) + noise, weight, bias, IMAGES).corrected()
+    fixed = measured(x, output(x, weight + change, bias) + noise, weight, bias, IMAGES).ridge_corrected()
     other = correlated(500, KEYS, seed=77).double() @ (fixed - weight - change).T
     assert other.square().mean() < 0.2 * (correlated(500, KEYS, seed=77).double() @ change.double().T).square().mean()
 
@@ -71,22 +73,22 @@ def test_pure_noise_is_not_fitted(seed: int, images: int):
     noise = torch.randn(rows, 64, generator=generator(seed + 50))
     weight, bias = weight.repeat(10, 1)[:64], bias.repeat(10)[:64]
     found = measured(x, output(x, weight, bias) + noise, weight, bias, images)
-    assert torch.equal(found.corrected(), weight.double())
+    assert torch.equal(found.ridge_corrected(), weight.double())
 
 
 def test_a_target_that_is_met_is_left_alone():
     x, weight, bias = layer()
     found = measured(x, output(x, weight, bias), weight, bias, IMAGES)
-    assert torch.allclose(found.corrected(), weight, atol=1e-5)
-    assert torch.allclose(found.means.bias_for(weight), bias, atol=1e-5)
+    assert torch.allclose(found.ridge_corrected(), weight, atol=1e-5)
+    assert torch.allclose(found.bias_correction.bias_for(weight), bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_one_or_two_images_are_enough_to_measure(images: int):
     x, weight, bias = layer()
     found = measured(x[: images * TOKENS], output(x, weight, bias)[: images * TOKENS] + 0.5, weight, bias, images)
-    assert torch.isfinite(found.corrected()).all()
-    assert torch.allclose(found.means.bias_for(weight), bias + 0.5, atol=1e-4)
+    assert torch.isfinite(found.ridge_corrected()).all()
+    assert torch.allclose(found.bias_correction.bias_for(weight), bias + 0.5, atol=1e-4)
 
 
 def test_halves_are_the_even_and_the_odd_images():
@@ -95,7 +97,7 @@ def test_halves_are_the_even_and_the_odd_images():
     change = torch.randn(WIDTH, KEYS, generator=generator(9))
     side = (torch.arange(len(x)) // TOKENS % 2 * 2 - 1)[:, None]
     target = output(x, weight, bias) + side * (x - x.mean(0)) @ change.T
-    assert torch.equal(measured(x, target, weight, bias, IMAGES).corrected(), weight.double())
+    assert torch.equal(measured(x, target, weight, bias, IMAGES).ridge_corrected(), weight.double())
 
 
 @pytest.mark.parametrize("rounding", [0.0, 0.4])
@@ -104,7 +106,7 @@ def test_the_bias_cancels_the_mean_error(rounding: float):
     target = output(x, weight, bias) + torch.linspace(-2, 2, WIDTH) + torch.randn(len(x), WIDTH, generator=generator(5))
     found = measured(x, target, weight, bias, IMAGES)
     rough = weight + rounding * torch.randn(WIDTH, KEYS, generator=generator(6))
-    left = target.double() - output(x.double(), rough.double(), found.means.bias_for(rough).double())
+    left = target.double() - output(x.double(), rough.double(), found.bias_correction.bias_for(rough).double())
     assert left.mean(0).abs().max() < 1e-5
 
 
@@ -134,5 +136,7 @@ def test_it_does_not_matter_how_rows_are_cut():
     whole = measured(x, target, weight, bias, IMAGES)
     cut = measured(x, target, weight, bias, IMAGES, together=1)
     assert torch.allclose(whole.hessian(centred=True).matrix, cut.hessian(centred=True).matrix, rtol=1e-4, atol=1e-5)
-    assert torch.allclose(whole.corrected(), cut.corrected(), rtol=1e-3, atol=1e-4)
-    assert torch.allclose(whole.means.bias_for(weight), cut.means.bias_for(weight), rtol=1e-4, atol=1e-4)
+    assert torch.allclose(whole.ridge_corrected(), cut.ridge_corrected(), rtol=1e-3, atol=1e-4)
+    assert torch.allclose(
+        whole.bias_correction.bias_for(weight), cut.bias_correction.bias_for(weight), rtol=1e-4, atol=1e-4
+    )

@@ -9,7 +9,8 @@ from tiny_models import CLASSES, KINDS, captured, images, prepared
 from mptq_export.capture.blocks import Block, split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.walk.row_importance import row_importance
+from mptq_export.capture.ops import Input, Linear, PatchEmbed
+from mptq_export.quantize.objective.row_importance import row_importance
 
 IMAGES = 6
 
@@ -22,7 +23,7 @@ def importance(graph: Graph, kind: str, *splits: int) -> dict[str, torch.Tensor]
 def test_every_layer_gets_weights_of_mean_1(kind: str):
     graph = prepared(kind)
     found = importance(graph, kind)
-    assert set(found) == {node.name for node in graph if node.op in ("linear", "patch_embed")}
+    assert set(found) == {node.name for node in graph if isinstance(node.op, Linear | PatchEmbed)}
     for name, weights in found.items():
         assert weights.dtype == torch.float64, name
         assert weights.dim() == 1, name
@@ -59,7 +60,7 @@ def test_rows_matter_that_the_logits_see_only_through_keys_and_values():
 
 def test_a_layer_that_the_logits_ignore_counts_all_rows_alike():
     graph = captured("vit")
-    head = next(node for node in graph if node.op == "linear" and node.shape.dims[-1] == CLASSES)
+    head = next(node for node in graph if isinstance(node.op, Linear) and node.shape.dims[-1] == CLASSES)
     mute = replace(head, params={**head.params, "weight": torch.zeros_like(head.params["weight"])})
     found = importance(graph.updated({head.name: mute}), "vit")
     assert torch.equal(found["blocks.0.mlp.fc1"], torch.ones_like(found["blocks.0.mlp.fc1"]))
@@ -67,14 +68,13 @@ def test_a_layer_that_the_logits_ignore_counts_all_rows_alike():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_block_by_block_is_the_same_as_all_at_once(kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_block_by_block_is_the_same_as_all_at_once(kind: str):
     graph = prepared(kind)
     found = importance(graph, kind)
     blocks = split_blocks(graph, whole=True)
     assert blocks[-1].result == graph.output
-    everything = Block(graph.input.name, tuple(n for n in graph if n.op != "input"), graph.output)
-    monkeypatch.setattr("mptq_export.quantize.walk.row_importance.split_blocks", lambda _graph, whole: [everything])
-    for name, weights in importance(graph, kind).items():
+    everything = Block(graph.input.name, tuple(n for n in graph if not isinstance(n.op, Input)), graph.output)
+    for name, weights in row_importance(graph, [images(kind, IMAGES, seed=3)], [everything]).items():
         assert torch.equal(weights, found[name]), name
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mptq_export.quantize.activations.sample import Sample, drawn_rows
+from mptq_export.quantize.activations.sample import Sample, draw_rows
 
 MANY = 6000
 
@@ -67,7 +67,7 @@ def test_rows_are_drawn_as_often_as_they_matter():
     sample = Sample.of(value, importance)
     first = numbers(sample.rows, MANY) < MANY // 2
     assert float(sample.counts[first].sum()) == pytest.approx(0.9 * MANY, rel=0.05)
-    drawn = numbers(drawn_rows(value, importance), MANY) < MANY // 2
+    drawn = numbers(draw_rows(value, importance), MANY) < MANY // 2
     assert float(drawn.float().mean()) == pytest.approx(0.9, abs=0.03)
 
 
@@ -75,7 +75,7 @@ def test_rows_that_do_not_matter_are_not_drawn():
     value = numbered(MANY)
     importance = torch.ones(MANY)
     importance[::2] = 0.0
-    assert (numbers(drawn_rows(value, importance), MANY) % 2 == 1).all()
+    assert (numbers(draw_rows(value, importance), MANY) % 2 == 1).all()
     sample = Sample.of(value, importance)
     ignored = numbers(sample.rows, MANY) % 2 == 0
     assert float(sample.counts[ignored].sum()) == 0  # among the extremes, but without weight
@@ -84,12 +84,12 @@ def test_rows_that_do_not_matter_are_not_drawn():
 def test_the_same_rows_every_time():
     value, importance = numbered(MANY), torch.rand(MANY, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(1)
-    first, rows = Sample.of(value, importance), drawn_rows(value, importance)
+    first, rows = Sample.of(value, importance), draw_rows(value, importance)
     torch.manual_seed(2)
     again = Sample.of(value, importance)
     assert torch.equal(first.rows, again.rows)
     assert torch.equal(first.counts, again.counts)
-    assert torch.equal(rows, drawn_rows(value, importance))
+    assert torch.equal(rows, draw_rows(value, importance))
 
 
 @pytest.mark.parametrize("outputs", [3, 20])  # fewer and more outputs than inputs take different ways
@@ -119,8 +119,8 @@ def test_the_error_of_a_sample_is_about_that_of_all_rows(weighted: bool):
 
 def test_rows_that_all_count_alike():
     few = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(drawn_rows(few.reshape(4, 25, 3)), few)
-    many = drawn_rows(numbered(MANY))
+    assert torch.equal(draw_rows(few.reshape(4, 25, 3)), few)
+    many = draw_rows(numbered(MANY))
     assert many.shape == (2048, 5)
     assert float(numbers(many, MANY).float().mean()) == pytest.approx(MANY / 2, rel=0.05)
 

@@ -8,6 +8,7 @@ import torch
 from tiny_models import prepared
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Add, Constant, Input, Matmul, Permute, Reshape, Softmax
 from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
 from mptq_export.transform.center_scores import center_scores
 
@@ -19,26 +20,26 @@ def attention(*constants: np.ndarray, between: Node | None = None, extra: bool =
     """Scores [1, 2, 6, 6] of a matmul -> sums with constants -> softmax; `between` stands behind the first sum."""
     shape = Shape((1, 2, N, N))
     nodes = [
-        Node("input", "x", (), shape),
-        Node("matmul", "scores", ("x", "x"), shape, {"alpha": 1.0}),
+        Node(Input(), "x", (), shape),
+        Node(Matmul(alpha=1.0), "scores", ("x", "x"), shape),
     ]
     last = "scores"
     for i, value in enumerate(constants):
         tensor = torch.from_numpy(np.asarray(value, np.float32))
-        nodes.append(Node("constant", f"c{i}", (), Shape(tuple(tensor.shape), None), params={"value": tensor}))
-        nodes.append(Node("add", f"add{i}", (last, f"c{i}"), shape))
+        nodes.append(Node(Constant(), f"c{i}", (), Shape(tuple(tensor.shape), None), params={"value": tensor}))
+        nodes.append(Node(Add(), f"add{i}", (last, f"c{i}"), shape))
         last = f"add{i}"
         if between is not None and i == 0:
             nodes.append(between)
             last = between.name
-    nodes.append(Node("softmax", "softmax", (last,), shape))
+    nodes.append(Node(Softmax(), "softmax", (last,), shape))
     if extra:
-        nodes.append(Node("add", "out", ("softmax", last), shape))
+        nodes.append(Node(Add(), "out", ("softmax", last), shape))
     return Graph(nodes, "out" if extra else "softmax")
 
 
 def rows_of(graph: Graph) -> list[torch.Tensor]:
-    return [node.params["value"] for node in graph if node.op == "constant"]
+    return [node.params["value"] for node in graph if isinstance(node.op, Constant)]
 
 
 def codes_of(graph: Graph, scale: float = SCALE, levels: int = 255) -> list[np.ndarray]:
@@ -67,12 +68,12 @@ def test_a_shift_of_rows_changes_nothing(shift: float | np.ndarray):
 
 def test_a_constant_that_is_the_same_along_rows_falls_away():
     graph = center_scores(attention(BIAS, np.full((1, 2, N, 1), -7.0), np.float32(3)))
-    assert [node.name for node in graph if node.op == "add"] == ["add0"]
+    assert [node.name for node in graph if isinstance(node.op, Add)] == ["add0"]
     assert rows_of(graph)[0].amax(-1).abs().max() == 0
 
 
 def test_rows_are_followed_through_movement_that_keeps_them():
-    moved = Node("reshape", "moved", ("add0",), Shape((1, 1, 2, N, N)))
+    moved = Node(Reshape(), "moved", ("add0",), Shape((1, 1, 2, N, N)))
     (found,) = rows_of(center_scores(attention(BIAS + 50, between=moved)))
     assert float(found.max()) == 0
 
@@ -80,8 +81,8 @@ def test_rows_are_followed_through_movement_that_keeps_them():
 @pytest.mark.parametrize(
     "between",
     [
-        Node("permute", "moved", ("add0",), Shape((1, 2, N, N)), {"perm": (0, 1, 3, 2)}),
-        Node("reshape", "moved", ("add0",), Shape((1, 2, N * 2, N // 2))),
+        Node(Permute(perm=(0, 1, 3, 2)), "moved", ("add0",), Shape((1, 2, N, N))),
+        Node(Reshape(), "moved", ("add0",), Shape((1, 2, N * 2, N // 2))),
     ],
 )
 def test_rows_that_are_mixed_later_keep_their_constant(between: Node):
@@ -135,7 +136,7 @@ def test_the_span_is_that_of_sizes_where_rows_could_not_be_shifted():
 @pytest.mark.parametrize("kind", ["swin", "swinv2", "levit", "maxvit"])
 def test_prepared_constants_have_rows_with_maximum_0(kind: str):
     graph = prepared(kind)
-    found = [ScoreConstants.of(graph, node) for node in graph if node.op == "softmax"]
+    found = [ScoreConstants.of(graph, node) for node in graph if isinstance(node.op, Softmax)]
     values = [value for constants in found for value in constants.values.values()]
     assert len(values) >= 3
     assert all(np.abs(value.max(-1)).max() == 0 for value in values)

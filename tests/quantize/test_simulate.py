@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import KINDS, images, prepared, quantized, quantized_anew
+from tiny_models import KINDS, calibrated_graph, images, prepared, quantized
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.quantize.method import BEST, MINMAX, PAPER
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk import walk as module
+from mptq_export.quantize.walk.walk import Walk
 
 ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
 
@@ -26,20 +26,13 @@ def test_at_8_bits_it_is_close_to_float(kind: str, method: str):
 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("kind", ["vit", "swin"])
-def test_it_gives_what_the_search_saw(kind: str, method: str, monkeypatch: pytest.MonkeyPatch):
-    seen: list[torch.Tensor] = []
-    start = module.Builder.run
-
-    def run(builder: module.Builder, *args: object) -> None:
-        start(builder, *args)
-        seen.append(builder.held.quantized[builder.graph.output])
-
-    monkeypatch.setattr(module.Builder, "run", run)
-    graph, recipe = quantized_anew(kind, (8, 8), ALL[method])
-    x = torch.cat([images(kind, 8, seed) for seed in (1, 2)])
+def test_it_gives_what_the_walk_saw(kind: str, method: str):
+    calibrated = calibrated_graph(kind).with_importance(ALL[method])
+    walk = Walk(calibrated, lambda _layer: (8, 8), ALL[method])
+    graph, recipe = walk.recipe()
     with torch.no_grad():
-        found = Simulator.of(graph, recipe).logits(graph, x)
-    assert torch.equal(found, seen[0])
+        found = Simulator.of(graph, recipe).logits(graph, calibrated.images)
+    assert torch.equal(found, walk.state.values.quantized[graph.output])
 
 
 def test_an_image_does_not_depend_on_its_batch():

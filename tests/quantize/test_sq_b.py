@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mptq_export.quantize.method import BEST, PAPER, Method
-from mptq_export.quantize.transforms.sq_b import STRENGTHS, channel_ranges, choose_smoothing
+from mptq_export.quantize.transforms.sq_b import STRENGTHS, channel_ranges, choose_sq_b
 from mptq_export.recipe.schema import Smoothing
 
 METHODS = pytest.mark.parametrize("method", [PAPER, BEST], ids=["paper", "best"])
@@ -36,7 +36,7 @@ def assert_sound(choice: Smoothing, width: int) -> None:
 @pytest.mark.parametrize("bits", [(8, 8), (4, 4), (3, 3), (2, 2)])
 def test_channels_with_outliers_are_smoothed(method: Method, bits: tuple[int, int]):
     rows, weight = rows_and_weight(outliers=True)
-    choice = choose_smoothing(rows, weight, bits, method)
+    choice = choose_sq_b(rows, weight, bits, method)
     assert_sound(choice, 24)
     assert choice.strength > 0
     others = [i for i in range(24) if i not in (3, 7)]
@@ -49,7 +49,7 @@ def test_channels_with_outliers_are_smoothed(method: Method, bits: tuple[int, in
 @METHODS
 @pytest.mark.parametrize("outliers", [False, True])
 def test_what_is_chosen_has_the_smallest_error_of_those_that_are_listed(method: Method, outliers: bool):
-    choice = choose_smoothing(*rows_and_weight(outliers=outliers), (4, 4), method)
+    choice = choose_sq_b(*rows_and_weight(outliers=outliers), (4, 4), method)
     listed = choice.reason.split("strength: ")[1].split(", ")
     errors = {name: float(error) for name, error in (entry.split(": ") for entry in listed)}
     assert errors["off" if choice.strength == 0 else str(choice.strength)] == min(errors.values())
@@ -61,19 +61,18 @@ def test_off_is_no_change(method: Method):
     generator = torch.Generator().manual_seed(0)
     rows = torch.rand(400, 16, generator=generator) * 2 - 1
     weight = torch.randn(20, 16, generator=generator) * torch.logspace(-2, 2, 16)
-    choice = choose_smoothing(rows, weight, (8, 2), method)
+    choice = choose_sq_b(rows, weight, (8, 2), method)
     assert_sound(choice, 16)
     if choice.strength == 0:
         assert not choice.shift.any()
         assert (choice.scale == 1).all()
 
 
-def test_off_wins_where_smoothing_ruins_the_weights(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mptq_export.quantize.transforms.sq_b.STRENGTHS", (0.0001,))
+def test_off_wins_where_smoothing_ruins_the_weights():
     generator = torch.Generator().manual_seed(0)
     rows = torch.rand(400, 16, generator=generator) * 2 - 1
     weight = torch.randn(20, 16, generator=generator) * torch.logspace(-2, 2, 16)
-    choice = choose_smoothing(rows, weight, (8, 3), PAPER)
+    choice = choose_sq_b(rows, weight, (8, 3), PAPER, strengths=(0.0001,))
     assert choice.strength == 0
     assert not choice.shift.any()
     assert (choice.scale == 1).all()
@@ -85,7 +84,7 @@ def test_off_wins_where_smoothing_ruins_the_weights(monkeypatch: pytest.MonkeyPa
 def test_constant_channels_do_not_break_it(method: Method, constant: float, everywhere: bool):
     rows, weight = rows_and_weight(outliers=False)
     rows[:, :: 1 if everywhere else 5] = constant
-    choice = choose_smoothing(rows, weight, (4, 4), method)
+    choice = choose_sq_b(rows, weight, (4, 4), method)
     assert_sound(choice, 24)
     after = (rows.double().numpy() - choice.shift) / choice.scale
     assert np.isfinite(after).all()
@@ -95,15 +94,15 @@ def test_constant_channels_do_not_break_it(method: Method, constant: float, ever
 def test_weights_that_are_zero_do_not_break_it(method: Method):
     rows, weight = rows_and_weight(outliers=True)
     weight[:, ::4] = 0
-    assert_sound(choose_smoothing(rows, weight, (4, 4), method), 24)
-    assert_sound(choose_smoothing(rows, torch.zeros_like(weight), (4, 4), method), 24)
+    assert_sound(choose_sq_b(rows, weight, (4, 4), method), 24)
+    assert_sound(choose_sq_b(rows, torch.zeros_like(weight), (4, 4), method), 24)
 
 
 @METHODS
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_few_rows_do_not_break_it(method: Method, count: int):
     rows, weight = rows_and_weight(outliers=True)
-    assert_sound(choose_smoothing(rows[:count], weight, (4, 4), method), 24)
+    assert_sound(choose_sq_b(rows[:count], weight, (4, 4), method), 24)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -9,9 +9,11 @@ from mptq_export.calibrate.sites import sites
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Activation, LayerNorm, Linear, Matmul, PatchEmbed
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, METHODS, MINMAX, PAPER, Method
-from mptq_export.quantize.walk import walk as module
-from mptq_export.quantize.walk.walk import build_recipe
+from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
 from mptq_export.quantize.weights.codes import pair_sums
 from mptq_export.recipe.schema import Recipe
@@ -23,7 +25,7 @@ ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
 def assert_complete(graph: Graph, made: Recipe) -> None:
     """Every site and every layer has a quantizer that the emitter can use."""
     assert set(made.activations) == {site.key for site in sites(graph)}
-    layers = {node.name: node for node in graph if node.op in ("linear", "patch_embed")}
+    layers = {node.name: node for node in graph if isinstance(node.op, Linear | PatchEmbed)}
     assert set(made.weights) == set(layers)
     for quant in made.activations.values():
         assert quant.scale > 0
@@ -47,7 +49,11 @@ def assert_complete(graph: Graph, made: Recipe) -> None:
 def test_every_method_gives_a_complete_recipe_for_every_model(kind: str, method: str):
     graph, made = quantized(kind, (4, 4), ALL[method])
     assert_complete(graph, made)
-    norms = {node.name for node in prepared(kind) if node.op == "layer_norm" and smoothed_readers(prepared(kind), node)}
+    norms = {
+        node.name
+        for node in prepared(kind)
+        if isinstance(node.op, LayerNorm) and smoothed_readers(prepared(kind), node)
+    }
     assert set(made.smoothing) == (norms if method != "minmax" else set())
     with torch.no_grad():
         expected = evaluate(prepared(kind), images(kind, 3, seed=9))
@@ -74,7 +80,7 @@ def test_codes_have_the_width_that_was_asked_for(bits: tuple[int, int], method: 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("kind", ["vit", "swin", "deit_distilled"])
 def test_every_layer_may_have_its_own_width(kind: str, method: str):
-    asked = [node.name for node in prepared(kind) if node.op in ("linear", "patch_embed", "matmul")]
+    asked = [node.name for node in prepared(kind) if isinstance(node.op, Linear | PatchEmbed | Matmul)]
     widths = {name: (2 + i % 7, 2 + (3 * i + 1) % 7) for i, name in enumerate(asked)}
     graph, made = quantized(kind, widths.__getitem__, ALL[method])
     assert_complete(graph, made)
@@ -109,36 +115,32 @@ def test_the_graph_that_was_given_is_left_as_it_was(method: str):
     assert (graph is prepared("vit")) == (method == "minmax")
 
 
-def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader(monkeypatch: pytest.MonkeyPatch):
-    made: list[module.Builder] = []
-    start = module.Builder.run
-
-    def run(builder: module.Builder, *args: object) -> None:
-        made.append(builder)
-        start(builder, *args)
-
-    monkeypatch.setattr(module.Builder, "run", run)
-    graph, ticked, held = prepared("vit"), [], []
+def test_every_node_is_ticked_once_and_no_value_outlives_its_last_reader():
+    graph, x = prepared("vit"), images("vit", 8)
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x).with_importance(BEST)
+    walk = Walk(calibrated, lambda _name: (4, 4), BEST)
+    values = walk.state.values
+    ticked: list[str] = []
+    in_flight: list[int] = []
 
     def tick(node: Node) -> None:
         ticked.append(node.name)
         unread = {name for later in graph if later.name not in ticked for name in later.inputs}
-        assert set(made[0].held.quantized) == set(made[0].held.floats) <= unread | {graph.output}
-        held.append(len(made[0].held.quantized))
+        assert set(values.quantized) == set(values.floats) <= unread | {graph.output}
+        in_flight.append(len(values.quantized))
 
-    x = images("vit", 8)
-    stats = collect(graph, [x.numpy()])
-    build_recipe(graph, stats, x, lambda _name: (4, 4), BEST, tick)
+    walk.run(tick)
     assert sorted(ticked) == sorted(graph.nodes)
-    assert set(made[0].held.quantized) == {graph.output}
-    assert max(held) < 8
+    assert set(values.quantized) == {graph.output}
+    assert max(in_flight) < 8
 
 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_one_image_is_enough_to_run(count: int, method: str):
     graph, x = prepared("vit"), images("vit", count)
-    result, made = build_recipe(graph, collect(graph, [x.numpy()]), x, lambda _name: (4, 4), ALL[method])
+    calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
+    result, made = build_recipe(calibrated, lambda _name: (4, 4), ALL[method])
     assert_complete(result, made)
     assert made.proof == []
 
@@ -153,7 +155,7 @@ def test_pixels_are_their_own_codes():
 @pytest.mark.parametrize("kind", KINDS)
 def test_q_k_and_v_share_a_zero_point(kind: str, method: str):
     graph, made = quantized(kind, (8, 4), ALL[method])
-    operands = [s for s in sites(graph) if s.kind == "matmul" and graph.root(s.value).op == "linear"]
+    operands = [s for s in sites(graph) if s.kind == "matmul" and isinstance(graph.root(s.value).op, Linear)]
     assert {made.activations[site.key].zero_point for site in operands} == {8}
 
 
@@ -168,9 +170,9 @@ def test_layers_that_read_one_value_at_one_width_share_its_codes():
 
 @pytest.mark.parametrize("regions", [False, True])
 def test_regions_come_only_where_they_were_asked_for(regions: bool):
-    graph, made = quantized("vit", (4, 4), Method(regions=regions))
+    graph, made = quantized("vit", (4, 4), Method(opt_m=regions))
     used = {key for key, quant in made.activations.items() if quant.regions}
-    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and graph.root(s.value).op == "activation"}
+    after_gelu = {s.key for s in sites(graph) if s.kind == "linear" and isinstance(graph.root(s.value).op, Activation)}
     assert used <= after_gelu
     assert bool(used) == regions
 

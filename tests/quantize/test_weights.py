@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
-from mptq_export.quantize.weights.codes import dequantized, pair_sums, quantize_weight
-from mptq_export.quantize.weights.gptq import descended, propagated
+from mptq_export.quantize.weights.codes import dequantize, pair_sums, quantize_weight
+from mptq_export.quantize.weights.gptq import descend_coordinates, round_gptq
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.support.errors import MptqError
 
@@ -37,10 +37,10 @@ def matrices() -> dict[str, torch.Tensor]:
 
 
 MODES = [
-    {"search": False, "compensate": False},
-    {"search": True, "compensate": False},
-    {"search": False, "compensate": True},
-    {"search": True, "compensate": True},
+    {"search_scales": False, "gptq": False},
+    {"search_scales": True, "gptq": False},
+    {"search_scales": False, "gptq": True},
+    {"search_scales": True, "gptq": True},
 ]
 
 
@@ -131,16 +131,16 @@ def test_a_channel_of_zeros_gets_zeros_and_scale_one(bits: int, value: float, mo
     assert codes[2].any()
 
 
-@pytest.mark.parametrize("compensate", [False, True])
+@pytest.mark.parametrize("gptq", [False, True])
 @pytest.mark.parametrize("bits", range(2, 9))
-def test_searched_scales_are_never_worse(bits: int, compensate: bool):
+def test_searched_scales_are_never_worse(bits: int, gptq: bool):
     weight = matrices()["odd width"] ** 3
     hessian = second_moment(correlated(300, 63))
     errors = []
     for search in (True, False):
-        codes, scale = quantize_weight(weight, bits, hessian, search=search, compensate=compensate)
-        errors.append(hessian_error(weight - dequantized(codes, scale), hessian))
-    if compensate:  # scales are compared before the last sweeps over the codes: of most channels the better one stays
+        codes, scale = quantize_weight(weight, bits, hessian, search_scales=search, gptq=gptq)
+        errors.append(hessian_error(weight - dequantize(codes, scale), hessian))
+    if gptq:  # scales are compared before the last sweeps over the codes: of most channels the better one stays
         assert errors[0].sum() <= 1.03 * errors[1].sum()
     else:
         assert (errors[0] <= errors[1] * (1 + 1e-3)).all()
@@ -155,12 +155,12 @@ def test_a_few_promising_scales_are_almost_as_good_as_all(bits: int, tail: int):
     _, widest = quantize_weight(weight, bits, hessian)
     span, found = CodeRange.of(bits), []
     for part in torch.linspace(1, 0.25, 16):
-        codes = propagated(weight, widest * part, hessian, span)
-        found.append(hessian_error(weight - dequantized(codes, widest * part), hessian))
+        codes = round_gptq(weight, widest * part, hessian, span)
+        found.append(hessian_error(weight - dequantize(codes, widest * part), hessian))
     best = widest * torch.linspace(1, 0.25, 16)[torch.stack(found).argmin(0)]
-    all_tried = descended(propagated(weight, best, hessian, span), weight, best, hessian, span)
-    codes, scale = quantize_weight(weight, bits, hessian, search=True, compensate=True)
-    errors = [hessian_error(weight - dequantized(*each), hessian).sum() for each in ((codes, scale), (all_tried, best))]
+    all_tried = descend_coordinates(round_gptq(weight, best, hessian, span), weight, best, hessian, span)
+    codes, scale = quantize_weight(weight, bits, hessian, search_scales=True, gptq=True)
+    errors = [hessian_error(weight - dequantize(*each), hessian).sum() for each in ((codes, scale), (all_tried, best))]
     assert errors[0] < (1.1 if tail == 1 else 1.3) * errors[1]
 
 
@@ -168,9 +168,9 @@ def test_a_few_promising_scales_are_almost_as_good_as_all(bits: int, tail: int):
 def test_compensated_codes_have_the_smaller_output_error(bits: int):
     weight, hessian = matrices()["odd width"], second_moment(correlated(300, 63))
     error = {}
-    for compensate in (True, False):
-        codes, scale = quantize_weight(weight, bits, hessian, compensate=compensate)
-        error[compensate] = float(hessian_error(weight - dequantized(codes, scale), hessian).sum())
+    for gptq in (True, False):
+        codes, scale = quantize_weight(weight, bits, hessian, gptq=gptq)
+        error[gptq] = float(hessian_error(weight - dequantize(codes, scale), hessian).sum())
     assert error[True] < error[False]
 
 
@@ -194,7 +194,7 @@ def test_a_narrower_scale_takes_what_is_too_much_off_both_halves():
     # Only the second channel wants less than its min/max scale; its pairs then pass the limit by more than one.
     weight = torch.tensor([[1.0, 1.0, 0.0, 0.1], [1.0, 0.9, 0.013, 0.5]])
     hessian = Hessian(torch.diag(torch.tensor([1e-6, 1e-6, 1.0, 1.0], dtype=torch.float64)))
-    codes, scale = quantize_weight(weight, 8, hessian, search=True)
+    codes, scale = quantize_weight(weight, 8, hessian, search_scales=True)
     assert scale[1] < weight[1, :2].sum() / PAIR_LIMIT * 0.99
     assert pairs(codes).sum(2)[1, 0] == PAIR_LIMIT
     wanted = (weight[1, :2] / scale[1]).clamp(max=CodeRange.of(8).high)
@@ -211,7 +211,7 @@ def test_no_scale_is_below_the_least_one(mode: dict[str, bool]):
     hessian = Hessian(torch.eye(9, dtype=torch.float64))
     _, plain = quantize_weight(weight, 8, hessian, **mode)
     least = torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0, 1e6])
-    codes, scale = quantize_weight(weight, 8, hessian, least=least, **mode)
+    codes, scale = quantize_weight(weight, 8, hessian, smallest_scale=least, **mode)
     assert torch.equal(scale[:3], plain[:3])
     assert (scale[3:] >= least[3:]).all()
     assert torch.allclose(scale[3:], least[3:], rtol=5e-4)

@@ -11,15 +11,17 @@ import torch
 from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.request import MixedSettings
+from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.reading import USUAL
-from mptq_export.export.request import ExportRequest
+from mptq_export.export.command import command_of
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Replayed, Searched, Uniform
+from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
-from mptq_export.report.command import command_of
 from mptq_export.report.deployed import agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
@@ -80,7 +82,7 @@ def test_decibels():
 @pytest.mark.parametrize(("macs", "count"), [(10**6, 64), (17 * 10**9, 64), (80 * 10**9, 16), (10**13, 8)])
 def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, count: int):
     preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3)
-    images = agreement_images(None, preprocessing, macs, 128, USUAL)
+    images = agreement_images(CalibrationRequest(count=128), preprocessing, macs)
     assert images.count == count
     assert ("so few, because one takes" in images.description) == (count < 64)
 
@@ -129,19 +131,14 @@ def test_plots_are_the_same_every_time():
 
 
 def test_the_command_line_of_a_request():
-    request = ExportRequest(
-        model="my model.pt",
-        out=Path("o.onnx"),
-        model_kwargs={"num_classes": 7},
-        calib=Path("c"),
-        pins={"blocks.0.*": (8, 8)},
-        input_type="uint8",
-    )
-    words = shlex.split(command_of(request))
+    model = ModelRequest("my model.pt", model_kwargs={"num_classes": 7})
+    outputs, data = Outputs(Path("o.onnx"), input_type="uint8"), CalibrationRequest(Path("c"))
+    words = shlex.split(command_of(model, Uniform(pins={"blocks.0.*": (8, 8)}), outputs, data))
     assert words[:4] == ["mptq-export", "my model.pt", "--model-kwargs", '{"num_classes": 7}']
     assert words[words.index("--pin") + 1] == "blocks.0.*=8/8"
     assert words[-4:] == ["--input", "uint8", "-o", "o.onnx"]
-    mixed = command_of(request, MixedSettings((Budget.parse("12MB"),), range(3, 9), True, {}))
+    search = MixedSettings((Budget.parse("12MB"),), range(3, 9), True, {})
+    mixed = command_of(model, Searched(search), outputs, data)
     assert "--mixed 12MB --mixed-range 3-8 --tied" in mixed and "--bits" not in mixed
-    replay = command_of(ExportRequest(model="m.pt", out=Path("o.onnx"), recipe=Path("r.recipe.json")))
+    replay = command_of(ModelRequest("m.pt"), Replayed(Path("r.recipe.json")), Outputs(Path("o.onnx")), None)
     assert replay == "mptq-export m.pt --recipe r.recipe.json -o o.onnx"

@@ -7,13 +7,14 @@ from tiny_models import captured
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Input, Op
 from mptq_export.transform.prepare import PASSES
 
 TOLERANCE = 2e-5
 
 
-def ops(graph: Graph, op: str) -> list[Node]:
-    return [node for node in graph if node.op == op]
+def ops(graph: Graph, op: type[Op]) -> list[Node]:
+    return [node for node in graph if isinstance(node.op, op)]
 
 
 def values(graph: Graph, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -37,10 +38,9 @@ def until(kind: str, last: Callable[[Graph], Graph]) -> Graph:
     return graph
 
 
-def chain(*nodes: tuple[str, tuple[int, ...], dict], start: tuple[int, ...] = (1, 6, 8)) -> Graph:
+def chain(*nodes: tuple[Op, tuple[int, ...], dict[str, torch.Tensor]], start: tuple[int, ...] = (1, 6, 8)) -> Graph:
     """A graph that runs one unary op after another on its input."""
-    made = [Node("input", "input", (), Shape(start))]
-    for i, (op, dims, attrs) in enumerate(nodes):
-        params = {k: attrs.pop(k) for k in ("weight", "bias", "value") if k in attrs}
-        made.append(Node(op, f"n{i}", (made[-1].name,), Shape(dims), attrs, params))
+    made = [Node(Input(), "input", (), Shape(start))]
+    for i, (op, dims, params) in enumerate(nodes):
+        made.append(Node(op, f"n{i}", (made[-1].name,), Shape(dims), params))
     return Graph(made, made[-1].name)

@@ -11,7 +11,8 @@ from tiny_models import KINDS, MEAN, STD, images, prepared
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.trace import capture
+from mptq_export.capture.ops import Linear
+from mptq_export.capture.run import capture
 from mptq_export.transform.balance_attention import balance_attention, balancing_matrix, rotation
 from mptq_export.transform.prepare import prepare
 
@@ -51,7 +52,7 @@ def test_the_output_is_the_same(kind: str):
     graph, x = prepared(kind), images(kind, 8)
     fresh = images(kind, 4, seed=8)
     expected = evaluate(graph, fresh)
-    names = [node.name for node in graph if node.op == "linear"]
+    names = [node.name for node in graph if isinstance(node.op, Linear)]
     changed = graph
     for name in names:
         step = balanced(changed, name, x)
@@ -64,7 +65,7 @@ def test_the_output_is_the_same(kind: str):
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_q_k_v_and_the_projection_are_changed(kind: str):
     graph = prepared(kind)
-    name = next(node.name for node in graph if node.op == "linear" and node.name.endswith("qkv"))
+    name = next(node.name for node in graph if isinstance(node.op, Linear) and node.name.endswith("qkv"))
     changed = balanced(graph, name, images(kind, 8))
     touched = {node.name for node in graph if changed[node.name] is not node}
     assert touched == {name, name.replace("qkv", "proj")}

@@ -5,6 +5,7 @@ import torch
 from tiny_models import images, prepared, tiny
 
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Add, LayerNorm, Linear
 from mptq_export.transform.center_residual import center_residual
 from mptq_export.transform.merge_movement import merge_movement
 
@@ -12,7 +13,7 @@ from .graphs import chain, ops, until, values
 
 
 def centered(kind: str) -> dict[str, bool]:
-    return {n.name: bool(n.attrs.get("centered")) for n in prepared(kind) if n.op == "layer_norm"}
+    return {n.name: n.op.centered for n in prepared(kind) if isinstance(n.op, LayerNorm)}
 
 
 @pytest.mark.parametrize("kind", ["vit", "deit_distilled", "gap", "dinov2", "dinov2_reg"])
@@ -20,11 +21,11 @@ def test_in_a_vit_every_norm_reads_a_stream_without_mean(kind: str):
     assert all(centered(kind).values())
     graph = prepared(kind)
     seen = values(graph, images(kind, 3))
-    for norm in ops(graph, "layer_norm"):
+    for norm in ops(graph, LayerNorm):
         stream = seen[norm.inputs[0]]
         assert stream.mean(-1).abs().max() < 1e-5 * stream.abs().max()
     written = values(until(kind, merge_movement), images(kind, 3))
-    uncentred = [written[n.inputs[0]] for n in ops(until(kind, merge_movement), "layer_norm")]
+    uncentred = [written[n.inputs[0]] for n in ops(until(kind, merge_movement), LayerNorm)]
     assert max(float(stream.mean(-1).abs().max()) for stream in uncentred) > 0.01
 
 
@@ -41,10 +42,10 @@ def test_a_stream_that_a_layer_norm_writes_or_a_patch_merging_reads_keeps_its_me
 
 
 def test_a_stream_that_the_output_reads_keeps_its_mean():
-    graph = chain(("linear", (1, 6, 8), {"weight": torch.randn(8, 8), "bias": torch.randn(8)}))
+    graph = chain((Linear(), (1, 6, 8), {"weight": torch.randn(8, 8), "bias": torch.randn(8)}))
     norm = {"weight": torch.ones(8), "bias": torch.zeros(8)}
-    norm_node = Node("layer_norm", "norm", ("n0",), Shape((1, 6, 8)), {"eps": 1e-6}, norm)
-    both = Graph([*graph, norm_node, Node("add", "sum", ("n0", "norm"), Shape((1, 6, 8)))], "sum")
-    assert not center_residual(both)["norm"].attrs.get("centered")
+    norm_node = Node(LayerNorm(eps=1e-6), "norm", ("n0",), Shape((1, 6, 8)), norm)
+    both = Graph([*graph, norm_node, Node(Add(), "sum", ("n0", "norm"), Shape((1, 6, 8)))], "sum")
+    assert not center_residual(both)["norm"].op.centered
     alone = Graph([*graph, norm_node], "norm")
-    assert center_residual(alone)["norm"].attrs["centered"]
+    assert center_residual(alone)["norm"].op.centered

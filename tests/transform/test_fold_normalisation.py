@@ -5,6 +5,7 @@ from tiny_models import MEAN, STD, images, pixels, prepared
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Input, LayerNorm, Mul, Slice
 from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.hoist_slices import hoist_slices
 
@@ -20,17 +21,16 @@ def test_the_patch_embedding_reads_pixels():
 
 
 def test_normalisation_stays_where_something_else_reads_the_input():
-    graph = chain(("layer_norm", (1, 6, 8), {"weight": torch.ones(8), "bias": torch.zeros(8), "eps": 1e-6}))
+    graph = chain((LayerNorm(1e-6), (1, 6, 8), {"weight": torch.ones(8), "bias": torch.zeros(8)}))
     assert fold_normalisation(graph, MEAN, STD) is graph
 
 
 def test_a_slice_stays_behind_a_factor_of_its_own_axis():
     table = torch.arange(1.0, 5).reshape(4, 1)
-    cut = {"axis": 1, "start": 1, "end": 2}
     nodes = [
-        Node("input", "input", (), Shape((1, 4, 8))),
-        Node("mul", "scaled", ("input",), Shape((1, 4, 8)), {}, {"value": table}),
-        Node("slice", "row", ("scaled",), Shape((1, 1, 8)), cut),
+        Node(Input(), "input", (), Shape((1, 4, 8))),
+        Node(Mul(), "scaled", ("input",), Shape((1, 4, 8)), {"value": table}),
+        Node(Slice(1, 1, 2), "row", ("scaled",), Shape((1, 1, 8))),
     ]
     graph, x = Graph(nodes, "row"), torch.randn(2, 4, 8)
     assert torch.equal(evaluate(hoist_slices(graph), x), evaluate(graph, x))

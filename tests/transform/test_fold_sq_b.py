@@ -7,6 +7,7 @@ from tiny_models import KINDS, images, prepared
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Add, Input, LayerNorm, Linear, Mean, Permute, Roll, Slice
 from mptq_export.recipe.schema import Smoothing
 from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
 
@@ -15,7 +16,7 @@ TOLERANCE = 1e-5
 
 def norms(kind: str) -> list[Node]:
     graph = prepared(kind)
-    return [node for node in graph if node.op == "layer_norm" and smoothed_readers(graph, node)]
+    return [node for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
 
 
 def smoothing(width: int, seed: int = 0) -> Smoothing:
@@ -27,15 +28,15 @@ def small(*readers: Node, output: str) -> Graph:
     """A layer norm of [tokens, 8] and what reads it."""
     generator = torch.Generator().manual_seed(0)
     params = {"weight": torch.rand(8, generator=generator) + 0.5, "bias": torch.randn(8, generator=generator)}
-    start = Node("input", "input", (), Shape((1, 4, 8)))
-    norm = Node("layer_norm", "norm", ("input",), Shape((1, 4, 8)), {"eps": 1e-6}, params)
+    start = Node(Input(), "input", (), Shape((1, 4, 8)))
+    norm = Node(LayerNorm(eps=1e-6), "norm", ("input",), Shape((1, 4, 8)), params)
     return Graph([start, norm, *readers], output)
 
 
 def linear(name: str, source: str, keys: int = 8, tokens: int = 4) -> Node:
     generator = torch.Generator().manual_seed(len(name))
     params = {"weight": torch.randn(5, keys, generator=generator), "bias": torch.randn(5, generator=generator)}
-    return Node("linear", name, (source,), Shape((1, tokens, 5)), {}, params)
+    return Node(Linear(), name, (source,), Shape((1, tokens, 5)), params)
 
 
 def same(graph: Graph, other: Graph, x: torch.Tensor) -> bool:
@@ -82,7 +83,7 @@ def test_nothing_but_the_norm_and_its_readers_is_changed(kind: str):
 
 def test_in_a_vit_every_norm_can_be_smoothed():
     graph = prepared("vit")
-    readers = {n.name: [r.name for r in smoothed_readers(graph, n)] for n in graph if n.op == "layer_norm"}
+    readers = {n.name: [r.name for r in smoothed_readers(graph, n)] for n in graph if isinstance(n.op, LayerNorm)}
     assert readers["blocks.0.norm1"] == ["blocks.0.attn.qkv"]
     assert readers["blocks.0.norm2"] == ["blocks.0.mlp.fc1"]
     assert readers["norm"] == ["head"]
@@ -90,15 +91,17 @@ def test_in_a_vit_every_norm_can_be_smoothed():
 
 def test_in_swin_a_norm_that_writes_the_residual_cannot():
     graph = prepared("swin")
-    alone = {n.name for n in graph if n.op == "layer_norm" and not smoothed_readers(graph, n)}
+    alone = {n.name for n in graph if isinstance(n.op, LayerNorm) and not smoothed_readers(graph, n)}
     readers = graph.consumers()
-    adders = {n.name for n in graph if n.op == "layer_norm" and any(r.op == "add" for r in readers[n.name])}
+    adders = {
+        n.name for n in graph if isinstance(n.op, LayerNorm) and any(isinstance(r.op, Add) for r in readers[n.name])
+    }
     assert adders
     assert adders <= alone
 
 
 def test_all_readers_are_found_through_movement_of_tokens():
-    cut = Node("slice", "cut", ("norm",), Shape((1, 2, 8)), {"axis": 1, "start": 0, "end": 2})
+    cut = Node(Slice(axis=1, start=0, end=2), "cut", ("norm",), Shape((1, 2, 8)))
     graph = small(linear("first", "norm"), cut, linear("other", "cut", tokens=2), output="other")
     assert {node.name for node in smoothed_readers(graph, graph["norm"])} == {"first", "other"}
     changed = smooth(graph, graph["norm"], smoothing(8))
@@ -109,31 +112,31 @@ def test_all_readers_are_found_through_movement_of_tokens():
 
 REFUSALS: dict[str, Graph] = {
     "an addition": small(
-        linear("first", "norm"), Node("add", "sum", ("input", "norm"), Shape((1, 4, 8))), output="sum"
+        linear("first", "norm"), Node(Add(), "sum", ("input", "norm"), Shape((1, 4, 8))), output="sum"
     ),
     "the output": small(linear("first", "norm"), output="norm"),
     "the output behind movement": small(
         linear("first", "norm"),
-        Node("slice", "cut", ("norm",), Shape((1, 1, 8)), {"axis": 1, "start": 0, "end": 1}),
+        Node(Slice(axis=1, start=0, end=1), "cut", ("norm",), Shape((1, 1, 8))),
         output="cut",
     ),
     "a mean": small(
         linear("first", "norm"),
-        Node("mean", "mean", ("norm",), Shape((1, 8)), {"axes": (1,), "keepdim": False}),
+        Node(Mean(axes=(1,), keepdim=False), "mean", ("norm",), Shape((1, 8))),
         output="mean",
     ),
     "channels in another order": small(
-        Node("roll", "rolled", ("norm",), Shape((1, 4, 8)), {"shifts": (1,), "axes": (2,)}),
+        Node(Roll(shifts=(1,), axes=(2,)), "rolled", ("norm",), Shape((1, 4, 8))),
         linear("first", "rolled"),
         output="first",
     ),
     "some of the channels": small(
-        Node("slice", "cut", ("norm",), Shape((1, 4, 4)), {"axis": 2, "start": 0, "end": 4}),
+        Node(Slice(axis=2, start=0, end=4), "cut", ("norm",), Shape((1, 4, 4))),
         linear("first", "cut", keys=4),
         output="first",
     ),
     "tokens as channels": small(
-        Node("permute", "turned", ("norm",), Shape((1, 8, 4)), {"perm": (0, 2, 1)}),
+        Node(Permute(perm=(0, 2, 1)), "turned", ("norm",), Shape((1, 8, 4))),
         linear("first", "turned", keys=4, tokens=8),
         output="first",
     ),

@@ -6,11 +6,11 @@ from batch_models import SIZE, RowsOfTokens, Tower
 from tiny_models import FAMILIES, KINDS, captured, images
 from torch import nn
 
-from mptq_export.capture.batches import largest_change
 from mptq_export.capture.blocks import split_blocks
-from mptq_export.capture.graph import WEIGHTED
-from mptq_export.capture.images import ImageDigit, image_digits, images_lead
-from mptq_export.capture.trace import capture
+from mptq_export.capture.compare_batches import largest_change
+from mptq_export.capture.follow_images import ImageDigit, image_digits, images_lead
+from mptq_export.capture.ops import Activation, LayerNorm, Weighted
+from mptq_export.capture.run import capture
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.prepare import prepare
 
@@ -45,7 +45,7 @@ def test_all_that_is_computed_is_one_image_after_the_other(kind: str):
     torch.manual_seed(0)
     model = MODELS[kind]().eval().requires_grad_(False)
     graph, x = capture(model, SIZE), images("vit", 5)
-    layers = {node.name for node in graph if node.op in WEIGHTED or node.op in ("layer_norm", "activation")}
+    layers = {node.name for node in graph if isinstance(node.op, Weighted | LayerNorm | Activation)}
     assert not layers <= images_lead(graph)
     moved = images_first(graph)
     assert layers <= images_lead(moved)

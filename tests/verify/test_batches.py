@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
 from mptq_export.cli.verify import main
+from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.batches import BatchCheck
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.run import verify
-from mptq_export.verify.session import GraphInput
 
 from .graphs import K, N, linear_model, safe_weights, save
 

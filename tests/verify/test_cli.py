@@ -12,10 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from mptq_export.cli.common import MptqCommand, progress, warn
+from mptq_export.cli.common import MptqCommand
+from mptq_export.cli.terminal import Terminal, warn
 from mptq_export.cli.verify import main
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import tracked
 
 from .graphs import extreme_weights, linear_model, safe_weights, save
 
@@ -170,5 +172,5 @@ def test_interruption():
 
 
 def test_progress_is_quiet_without_a_terminal(capsys: pytest.CaptureFixture[str]):
-    assert list(progress(np.arange(3), "working")) == [0, 1, 2]
+    assert list(tracked(np.arange(3), Terminal(), "working", 3)) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_models import quantized
 
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.support.errors import MptqError
 from mptq_export.verify import runtime_tables as tables
 from mptq_export.verify.certified import certified_tables, table_difference

@@ -22,22 +22,23 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.cli.export import bits_from
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.walk import build_recipe
 
 #: In the order in which they are added.
 TECHNIQUES = {
-    "SQ-b": {"smoothing": BEST.smoothing},
-    "OPT-m": {"regions": True},
-    "balanced attention": {"balance": True},
-    "ranges by error": {"clipping": True},
-    "weight scales by error": {"weight_scale": True},
-    "bias correction": {"bias": True},
-    "compensated rounding": {"rounding": True},
-    "ridge correction": {"correction": True},
-    "residual correction": {"residual": True},
-    "row importance": {"importance": True},
+    "SQ-b": {"sq_b": BEST.sq_b},
+    "OPT-m": {"opt_m": True},
+    "balanced attention": {"balanced_attention": True},
+    "ranges by error": {"ranges_by_error": True},
+    "weight scales by error": {"weight_scales_by_error": True},
+    "bias correction": {"bias_correction": True},
+    "compensated rounding": {"gptq": True},
+    "ridge correction": {"ridge_correction": True},
+    "residual correction": {"residual_correction": True},
+    "row importance": {"row_importance": True},
 }
 OFF = asdict(MINMAX)
 
@@ -57,7 +58,7 @@ def left_out() -> Iterator[tuple[str, Method]]:
 
 def others() -> Iterator[tuple[str, Method]]:
     yield "paper (SQ-b + OPT-m as published)", PAPER
-    yield "best, SQ-b by min/max", replace(BEST, smoothing="range")
+    yield "best, SQ-b by min/max", replace(BEST, sq_b="range")
 
 
 PARTS = {"cumulative": cumulative, "left-out": left_out, "others": others}
@@ -112,7 +113,8 @@ def main(
 
 def quantized_logits(calibrated: Calibrated, folder: ImageFolder, bits: tuple[int, int], method: Method) -> np.ndarray:
     """Logits of the model at one uniform width."""
-    graph, recipe = build_recipe(calibrated.graph, calibrated.stats, calibrated.images, lambda _layer: bits, method)
+    source = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
+    graph, recipe = build_recipe(source, lambda _layer: bits, method)
     simulator = Simulator.of(graph, recipe, calibrated.images.device)
     return logits(replace(calibrated, graph=graph), folder, simulator)
 

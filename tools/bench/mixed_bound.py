@@ -20,12 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
 from mptq_export.data.source import open_calibration
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from mptq_export.support.errors import MptqError
 
@@ -56,12 +58,13 @@ def main(
     except MptqError as error:
         raise click.UsageError(str(error)) from error
     calibrated = calibrate(load(model), calib, count=count)
-    space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
-    judges = space.measured
+    graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
+    problem = AllocationProblem(graph, BEST, settings)
+    space, judges = problem.space, problem.measuring_images
     if on is not None:
         source = open_calibration(on, calibrated.loaded.preprocessing, count=images)
         judges = torch.cat([torch.from_numpy(batch) for batch in source.batches(8)]).to(calibrated.images.device)
-    estimates, evaluator = space.table_on(judges), space.evaluator_on(judges)
+    estimates, evaluator = problem.table_on(judges), problem.evaluator_on(judges)
 
     def summed(moving: list[Unit], widths: Widths) -> float:
         return sum(estimates[unit.key, unit.bits(widths)] for unit in moving)
@@ -69,13 +72,13 @@ def main(
     rows = []
     uniforms: dict[int, float] = {}  # measured once a width
     for budget in budgets:
-        constraints = space.costs.constraints(budget)
-        least = solve(space.units, estimates, space.start, bits, constraints)
+        constraints = problem.costs.constraints(budget)
+        least = solve(space, estimates, constraints)
         above = math.ceil(budget.most)
         uniform = {layer: (above, above) for layer in space.start}
         row: dict[str, float] = {"mean": budget.most, "uniform": above}
         for part in ("weights", "activations", "all"):
-            moving = [unit for unit in space.units if part in (unit.part, "all")]
+            moving = [unit for unit in space.units if part in (unit.side, "all")]
             row[part] = summed(moving, least) / summed(moving, uniform)
         if above not in uniforms:
             uniforms[above] = fmean(evaluator.divergences(uniform))

@@ -19,8 +19,8 @@ from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
 from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
 from mptq_export.evaluate.run import onnx_predictor, predictions
-from mptq_export.load.model import load_model
-from mptq_export.verify.session import open_session
+from mptq_export.load.loaders import load_model
+from mptq_export.runtime.session import open_session
 
 
 @click.command(help=__doc__)

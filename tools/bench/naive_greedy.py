@@ -10,6 +10,7 @@ import fnmatch
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,11 +23,15 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
+from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.solver import solve
-from mptq_export.allocate.space import MixedSettings, Space
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import parse_range
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 
 
@@ -58,16 +63,18 @@ def main(
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count)
     settings = MixedSettings((Budget.parse(str(budget)),), bits, tied=False, pins={})
-    space = Space(calibrated.graph, calibrated.stats, calibrated.images, BEST, settings)
-    moving = [unit for unit in space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]
+    graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
+    problem = AllocationProblem(graph, BEST, settings)
+    moving = [unit for unit in problem.space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]
+    space = replace(problem.space, units=moving)
     bounds = constraints(moving, bits, budget)
     limit = as_limit(bounds, bits[0])
-    unseen = space.evaluator_on(calibrated.images[1::2])  # the search sees every second image
+    unseen = problem.evaluator_on(calibrated.images[1::2])  # the search sees every second image
     rows: list[dict[str, Any]] = []
-    for name, search in (("lazy", lazy), ("naive", naive)):
-        measure = Counted(space.evaluator.divergences)
+    for name in ("lazy", "naive"):
+        measure = Counted(problem.evaluator.divergences)
         start = time.perf_counter()
-        widths = search(space, moving, measure, limit, bounds)
+        widths = lazy(space, problem.table, measure, bounds) if name == "lazy" else naive(space, measure, limit)
         seconds = time.perf_counter() - start
         rows.append(
             {
@@ -104,26 +111,26 @@ def constraints(moving: list[Unit], bits: range, mean: float) -> list[Constraint
     ]
 
 
-def lazy(space: Space, moving: list[Unit], measure: Measure, limit: Limit, bounds: list[Constraint]) -> Widths:
+def lazy(space: SearchSpace, table: SensitivityTable, measure: Measure, bounds: list[Constraint]) -> Widths:
     """Ours: greedy in groups, or the integer programme where that is better."""
     widths = space.start
-    for step in greedy(moving, space.table, measure, space.start, space.bits[0], [limit]):
+    for step in greedy(space, table, measure, [as_limit(bounds, space.lowest)]):
         widths = widths if step is None else step.widths
-    programme = solve(moving, space.table, space.start, space.bits, bounds)
+    programme = solve(space, table, bounds)
     return min(widths, programme, key=lambda found: fmean(measure(found)))
 
 
-def naive(space: Space, moving: list[Unit], measure: Measure, limit: Limit, _: list[Constraint]) -> Widths:
+def naive(space: SearchSpace, measure: Measure, limit: Limit) -> Widths:
     """The paper's: of all next steps, the one that really costs least for what it gains."""
     widths = space.start
-    for _step in track(range(len(moving) * len(space.bits)), "naive search", transient=True):
+    for _step in track(range(len(space.units) * len(space.bits)), "naive search", transient=True):
         if limit.met(widths):
             break
         divergence = fmean(measure(widths))
         choices: list[tuple[float, str, Widths]] = []
-        for unit in moving:
+        for unit in space.units:
             below, gain = unit.bits(widths) - 1, limit.gain(unit, widths)
-            if below >= space.bits[0] and gain > 0:
+            if below >= space.lowest and gain > 0:
                 lowered = unit.applied(widths, below)
                 choices.append(((fmean(measure(lowered)) - divergence) / gain, unit.key, lowered))
         widths = min(choices)[2]

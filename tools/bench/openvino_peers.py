@@ -6,7 +6,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
-from peer import Peer, Predict
+
+from tools.bench.peer import Peer, Predict
 
 
 def openvino_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> list[Peer]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.reference import open_reference
-from mptq_export.verify.session import graph_input, open_session, run_session
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(images, 3, height, width) float32 in, (images, classes) logits out."""

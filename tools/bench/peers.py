@@ -20,30 +20,35 @@ from typing import Any
 import click
 import numpy as np
 import onnxruntime as ort
-from openvino_peers import openvino_peer, openvino_peers
-from peer import Peer, onnx_peer, stability
-from peer_tables import show
-from random_checkpoint import write_random_checkpoint
 from rich.console import Console
-from static_peers import VARIANTS, static_peers
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.space import MixedSettings
+from mptq_export.allocate.request import MixedSettings
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
-from mptq_export.cli.common import MptqCommand, json_option, progress, write_json
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.terminal import Terminal
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.source import open_calibration
 from mptq_export.evaluate.run import evaluate
-from mptq_export.export.mixed import export_mixed
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Plan, Searched, Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.run import export_model
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
+from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import tracked
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernel_plan import read_kernel_plan
+from tools.bench.openvino_peers import openvino_peer, openvino_peers
+from tools.bench.peer import Peer, onnx_peer, stability
+from tools.bench.peer_tables import show
+from tools.bench.random_checkpoint import write_random_checkpoint
+from tools.bench.static_peers import VARIANTS, static_peers
 
 OURS = ("8/8", "7/8", "4/4")
 #: Ratios are taken to these: the latency of a peer over ours.
@@ -101,7 +106,8 @@ def main(
             preprocessing = load_model(model).preprocessing
             inputs = list(open_calibration(calib, preprocessing, count=count).batches(1))
             floating = folder / "float.onnx"
-            ours = our_peers(ExportRequest(model, floating, calib=calib, count=count, force=True), folder, mixed)
+            asked = CalibrationRequest(calib, count)
+            ours = our_peers(ModelRequest(model), asked, floating, folder, mixed)
             peers = [onnx_peer("float32", floating), *static_peers(floating, inputs, folder), *ours]
             if openvino:
                 try:
@@ -132,34 +138,30 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield keep
 
 
-def our_peers(base: ExportRequest, folder: Path, mixed: str | None) -> list[Peer]:
+def our_peers(
+    model: ModelRequest, calibration: CalibrationRequest, floating: Path, folder: Path, mixed: str | None
+) -> list[Peer]:
     """Our files; the float file is written beside the first.
 
     Args:
-        base: what to export, with the float file as `out`.
+        model: what to export.
+        calibration: on what.
+        floating: the float file.
         folder: where the files go.
         mixed: budget of a mixed file, if one is wanted.
     """
-    peers = []
+    plans: dict[str, Plan] = {}
     for bits in OURS:
         weights, activations = (int(width) for width in bits.split("/"))
-        request = ExportRequest(
-            base.model,
-            our_file(folder, bits),
-            calib=base.calib,
-            count=base.count,
-            bits=(weights, activations),
-            float_onnx=base.out if not peers else None,
-            force=True,
-        )
-        export_model(request, progress)
-        peers.append(onnx_peer(f"ours {bits}", request.out))
+        plans[bits] = Uniform((weights, activations))
     if mixed is not None:
-        out = folder / "ours.mixed.onnx"
-        request = ExportRequest(base.model, out, calib=base.calib, count=base.count, force=True)
-        settings = MixedSettings((Budget.parse(mixed),), range(3, 9), tied=False, pins={})
-        export_mixed(request, settings, resume=False, track=progress)
-        peers.append(onnx_peer(f"ours mixed {mixed}", out))
+        plans[f"mixed {mixed}"] = Searched(MixedSettings((Budget.parse(mixed),), range(3, 9), tied=False, pins={}))
+    peers: list[Peer] = []
+    for name, plan in plans.items():
+        out = our_file(folder, name) if name in OURS else folder / "ours.mixed.onnx"
+        outputs = Outputs(out, float_onnx=None if peers else floating, force=True)
+        export_model(ExportRequest(model, plan, outputs, calibration), Terminal())
+        peers.append(onnx_peer(f"ours {name}", out))
     return peers
 
 
@@ -202,7 +204,7 @@ def timed(peers: list[Peer], settings: list[tuple[int, int]], rounds: int) -> li
         (feed,) = feed_of(read_spec(path), batch).values()
         predicts = {peer.name: peer.open(threads, batch) for peer in peers}
         runners = {name: lambda predict=predict, feed=feed: predict(feed) for name, predict in predicts.items()}
-        seconds = interleave(runners, rounds, progress)
+        seconds = interleave(runners, rounds, Terminal())
         for row in rows:
             own = seconds[row["name"]]
             ratios = {base: asdict(Quartiles.of(own / seconds[base])) for base in BASES}
@@ -215,7 +217,7 @@ def top1(peer: Peer, val: Path, preprocessing: Preprocessing, limit: int) -> flo
     """Share of the images whose label is the largest logit."""
     folder = ImageFolder(val, preprocessing, limit=limit, labels=True)
     predict = peer.open(1, 1)
-    batches = progress(folder.batches(1), f"evaluating {peer.name}", len(folder))
+    batches = tracked(folder.batches(1), Terminal(), f"evaluating {peer.name}", len(folder))
     return evaluate(batches, folder.labels, lambda pixels: predict(preprocessing.normalize(pixels))).quantised.top1
 
 

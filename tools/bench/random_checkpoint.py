@@ -5,7 +5,7 @@ from pathlib import Path
 import timm
 import torch
 
-from mptq_export.load.architecture import check_name
+from mptq_export.load.timm.architecture import check_name
 
 
 def write_random_checkpoint(arch: str, path: Path) -> Path:

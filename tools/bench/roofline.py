@@ -32,10 +32,10 @@ from mptq_export.bench.interleave import interleave
 from mptq_export.bench.op_groups import group_of
 from mptq_export.bench.run import session_runner
 from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.kernel_plan import kernel_plan
 from mptq_export.verify.runtime_graph import RuntimeGraph, open_runtime_graph
-from mptq_export.verify.session import open_session
 
 Arrays = dict[str, np.ndarray]
 

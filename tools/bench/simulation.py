@@ -21,10 +21,10 @@ from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
 from mptq_export.evaluate.run import onnx_predictor
 from mptq_export.export.replay import replay_graph
-from mptq_export.load.model import load_model
+from mptq_export.load.loaders import load_model
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.store import read_recipe, recipe_paths
-from mptq_export.verify.session import open_session
+from mptq_export.runtime.session import open_session
 
 
 @click.command(help=__doc__)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from peer import Peer, onnx_peer
+
+from tools.bench.peer import Peer, onnx_peer
 
 #: Types of (activations, weights).
 VARIANTS = {

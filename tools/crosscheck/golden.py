@@ -23,16 +23,18 @@ from cpu import cpu_features
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
+from mptq_export.runtime.graph_input import GraphInput, graph_input
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.inputs import random_inputs
-from mptq_export.verify.session import GraphInput, graph_input, load_onnx, metadata_of, open_session
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
 
 def image_inputs(model: Path, spec: GraphInput, images: Path, limit: int) -> Iterator[NDArray[Any]]:
     """The images, one a batch, as the model's own metadata preprocesses them."""
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.evaluate.pixels import to_graph_input
+    from mptq_export.runtime.pixels import to_graph_input
 
     preprocessing = Preprocessing.from_metadata(metadata_of(load_onnx(model)))
     folder = ImageFolder(images, preprocessing, limit=limit, labels=False)

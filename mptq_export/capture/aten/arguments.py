@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx
 
-from mptq_export.capture.trace import module_path
+from mptq_export.capture.metadata import module_path
 
 
 def arguments(node: fx.Node) -> list[Any]:

@@ -1,5 +1,6 @@
 """ATen convolutions and windows: data movement, and a linear layer over every window."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,7 +9,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.graph import NCHW, NHWC, Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.metadata import module_path, shape_of
+from mptq_export.capture.ops import Add, Concat, Depthwise, Input, Linear, PatchEmbed, Reshape, Slice, Windows
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -17,7 +20,8 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     weight = tracer.constant(args[1])
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
-    kernel, stride, padding = pair(weight.shape[2:]), pair(args[3] or 1), pair(args[4] or 0)
+    kernel, padding = pair(weight.shape[2:]), pair(args[4] or 0)
+    cut = Windows(kernel, pair(args[3] or 1), (*padding, *padding))
     if pair(args[5] or 1) != (1, 1):
         raise MptqError(
             f"{module_path(node)}: a dilated convolution is not supported; build the model with dilation 1 (timm: the "
@@ -25,20 +29,19 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
         )
     groups = int(args[6] or 1)
     source = tracer.value(args[0])
-    tiled = _tiles(tracer.shape(args[0]).dims[2:], kernel, stride, padding)
+    tiled = _tiles(shape_of(args[0]).dims[2:], cut)
     out = shape_of(node)
     rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
-    if tracer.by_name[source].op == "input" and tiled and groups == 1:
+    if isinstance(tracer.by_name[source].op, Input) and tiled and groups == 1:
         params = {"weight": weight, "bias": bias}
-        nhwc = tracer.add("patch_embed", module_path(node), (source,), rows, {"patch": kernel}, params)
+        nhwc = tracer.add(PatchEmbed(kernel), module_path(node), (source,), rows, params)
     elif groups > 1 and weight.shape[1] == 1:
-        attrs = {"kernel": kernel, "stride": stride, "pads": (*padding, *padding)}
         params = {"weight": weight.flatten(1), "bias": bias}
         image = channels_last(tracer, node, args[0])
-        nhwc = tracer.add("depthwise", module_path(node), (image,), rows, attrs, params)
+        nhwc = tracer.add(Depthwise(cut.kernel, cut.stride, cut.pads), module_path(node), (image,), rows, params)
     else:
         image = channels_last(tracer, node, args[0])
-        nhwc = _grouped(tracer, node, image, (weight, bias), (kernel, stride, padding), groups, rows)
+        nhwc = _grouped(tracer, node, image, _Convolution(weight, bias, cut, groups), rows)
     return permuted(tracer, name_of(node, "nchw"), nhwc, NCHW)
 
 
@@ -47,43 +50,52 @@ def conv1d(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     weight = tracer.constant(args[1])
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
-    same_length = shape_of(node).dims[2] == tracer.shape(args[0]).dims[2]
+    same_length = shape_of(node).dims[2] == shape_of(args[0]).dims[2]
     if weight.shape[2] != 1 or not same_length or (args[6] or 1) != 1:
         raise MptqError(f"{module_path(node)}: a convolution along one axis is supported with a kernel of one only")
     batch, channels, length = shape_of(node).dims
     value = permuted(tracer, name_of(node, "rows"), tracer.value(args[0]), (0, 2, 1))
     params = {"weight": weight.flatten(1), "bias": bias}
     shape = Shape((batch, length, channels), shape_of(node).batch_axis)
-    value = tracer.add("linear", module_path(node), (value,), shape, {}, params)
+    value = tracer.add(Linear(), module_path(node), (value,), shape, params)
     return permuted(tracer, name_of(node, "columns"), value, (0, 2, 1))
 
 
-def _grouped(
-    tracer: Tracer,
-    node: fx.Node,
-    image: str,
-    params: tuple[torch.Tensor, torch.Tensor],
-    geometry: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
-    groups: int,
-    rows: Shape,
-) -> str:
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution as torch has it.
+
+    Attributes:
+        weight: [D, C / groups, kh, kw].
+        bias: [D].
+        cut: the windows that it reads.
+        groups: how many parts of the channels are convolved apart.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    cut: Windows
+    groups: int
+
+
+def _grouped(tracer: Tracer, node: fx.Node, image: str, layer: _Convolution, rows: Shape) -> str:
     """A linear layer for every group of channels; [B, oh, ow, D]."""
-    weight, bias = params
+    weight, bias, groups = layer.weight, layer.bias, layer.groups
     width = weight.shape[1]
     parts = []
     for group in range(groups):
         part = image
         if groups > 1:
             dims = (*tracer.by_name[image].shape.dims[:-1], width)
-            attrs = {"axis": 3, "start": group * width, "end": (group + 1) * width}
-            part = tracer.add("slice", name_of(node, f"group{group}"), (image,), Shape(dims, 0), attrs)
-        cut = _windows_or_tiles(tracer, node, part, *geometry)
+            own_channels = Slice(3, group * width, (group + 1) * width)
+            part = tracer.add(own_channels, name_of(node, f"group{group}"), (image,), Shape(dims, 0))
+        cut = _windows_or_tiles(tracer, node, part, layer.cut)
         own = slice(group * len(bias) // groups, (group + 1) * len(bias) // groups)
         tensors = {"weight": weight[own].permute(0, 2, 3, 1).flatten(1), "bias": bias[own]}
         shape = Shape((*rows.dims[:-1], len(bias[own])), rows.batch_axis)
         name = module_path(node) if groups == 1 else name_of(node, f"linear{group}")
-        parts.append(tracer.add("linear", name, (cut,), shape, {}, tensors))
-    return parts[0] if groups == 1 else tracer.add("concat", module_path(node), tuple(parts), rows, {"axis": 3})
+        parts.append(tracer.add(Linear(), name, (cut,), shape, tensors))
+    return parts[0] if groups == 1 else tracer.add(Concat(axis=3), module_path(node), tuple(parts), rows)
 
 
 def im2col(tracer: Tracer, node: fx.Node) -> str:
@@ -92,13 +104,14 @@ def im2col(tracer: Tracer, node: fx.Node) -> str:
     kernel, dilation, padding, stride = (pair(arg) for arg in args[1:5])
     if dilation != (1, 1):
         raise MptqError(f"{module_path(node)}: dilated windows are not supported; build the model with dilation 1")
-    cut = _windows_or_tiles(tracer, node, channels_last(tracer, node, args[0]), kernel, stride, padding)
-    batch, height, width, _ = tracer.by_name[cut].shape.dims
-    channels = tracer.shape(args[0]).dims[1]
+    cut = Windows(kernel, stride, (*padding, *padding))
+    value = _windows_or_tiles(tracer, node, channels_last(tracer, node, args[0]), cut)
+    batch, height, width, _ = tracer.by_name[value].shape.dims
+    channels = shape_of(args[0]).dims[1]
     split = Shape((batch, height * width, kernel[0] * kernel[1], channels), 0)
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
-    cut = permuted(tracer, name_of(node, "columns"), cut, (0, 3, 2, 1))
-    return tracer.add("reshape", name_of(node, "im2col"), (cut,), shape_of(node))
+    value = tracer.add(Reshape(), name_of(node, "split"), (value,), split)
+    value = permuted(tracer, name_of(node, "columns"), value, (0, 3, 2, 1))
+    return tracer.add(Reshape(), name_of(node, "im2col"), (value,), shape_of(node))
 
 
 def col2im(tracer: Tracer, node: fx.Node) -> str:
@@ -111,57 +124,59 @@ def col2im(tracer: Tracer, node: fx.Node) -> str:
     counts = [(s + 2 * p - k) // t + 1 for s, p, k, t in zip((height, width), padding, kernel, stride, strict=True)]
     taps = kernel[0] * kernel[1]
     split = Shape((batch, channels, taps, counts[0], counts[1]), 0)
-    cut = tracer.add("reshape", name_of(node, "split"), (tracer.value(args[0]),), split)
+    cut = tracer.add(Reshape(), name_of(node, "split"), (tracer.value(args[0]),), split)
     cut = permuted(tracer, name_of(node, "taps"), cut, (0, 3, 4, 2, 1))
     total = ""
     for tap in range(taps):
-        attrs = {"axis": 3, "start": tap, "end": tap + 1}
         shape = Shape((batch, *counts, 1, channels), 0)
-        one = tracer.add("slice", name_of(node, f"tap{tap}"), (cut,), shape, attrs)
+        one = tracer.add(Slice(3, tap, tap + 1), name_of(node, f"tap{tap}"), (cut,), shape)
         offsets = (tap // kernel[1] - padding[0], tap % kernel[1] - padding[1])
-        one = _laid(tracer, node, one, (batch, *counts, channels), stride, offsets, (height, width))
+        one = _laid(tracer, node, one, stride, offsets)
         shape = Shape((batch, height, width, channels), 0)
-        total = tracer.add("add", name_of(node, "fold"), (total, one), shape) if total else one
+        total = tracer.add(Add(), name_of(node, "fold"), (total, one), shape) if total else one
     return permuted(tracer, name_of(node, "nchw"), total, NCHW)
 
 
-def _laid(
-    tracer: Tracer,
-    node: fx.Node,
-    value: str,
-    dims: tuple[int, ...],
-    stride: tuple[int, int],
-    offsets: tuple[int, int],
-    sizes: tuple[int, int],
-) -> str:
-    """Elements laid onto a map of zeros, `stride` apart from `offsets` on: [B, height, width, C]."""
-    batch, rows, columns, depth = dims
+def _laid(tracer: Tracer, node: fx.Node, value: str, stride: tuple[int, int], offsets: tuple[int, int]) -> str:
+    """Elements laid onto a map of zeros, `stride` apart from `offsets` on.
+
+    Args:
+        tracer: gets the nodes.
+        node: the fold, which gives a map [B, C, height, width].
+        value: [B, rows, columns, 1, C].
+        stride: steps down and to the right from one element to the next.
+        offsets: where the first one lies; it may be outside the map.
+
+    Returns:
+        The name of a value [B, height, width, C].
+    """
+    batch, rows, columns, _, depth = tracer.by_name[value].shape.dims
+    sizes = shape_of(node).dims[2:]
     # Zeros behind each element, along the width: those of a row are one element there once it is laid.
     for count, step, inner in ((rows * columns, stride[1], depth), (rows, stride[0], columns * stride[1] * depth)):
         shape = Shape((batch, count, 1, inner), 0)
-        value = tracer.add("reshape", name_of(node, "apart"), (value,), shape)
+        value = tracer.add(Reshape(), name_of(node, "apart"), (value,), shape)
         if step > 1:
-            value = windows(tracer, name_of(node, "zeros"), value, pads=(0, 0, 0, step - 1))
+            value = windows(tracer, name_of(node, "zeros"), value, Windows(pads=(0, 0, 0, step - 1)))
     laid = (rows * stride[0], columns * stride[1])
-    value = tracer.add("reshape", name_of(node, "laid"), (value,), Shape((batch, *laid, depth), 0))
+    value = tracer.add(Reshape(), name_of(node, "laid"), (value,), Shape((batch, *laid, depth), 0))
     top, left = (max(offset, 0) for offset in offsets)
     first_row, first_column = (max(-offset, 0) for offset in offsets)
     bottom = max(sizes[0] + first_row - top - laid[0], 0)
     right = max(sizes[1] + first_column - left - laid[1], 0)
-    value = windows(tracer, name_of(node, "margin"), value, pads=(top, left, bottom, right))
+    value = windows(tracer, name_of(node, "margin"), value, Windows(pads=(top, left, bottom, right)))
     for axis, start in ((1, first_row), (2, first_column)):
         dims, size = tracer.by_name[value].shape.dims, sizes[axis - 1]
         if dims[axis] != size:
-            attrs = {"axis": axis, "start": start, "end": start + size}
             cut = Shape((*dims[:axis], size, *dims[axis + 1 :]), 0)
-            value = tracer.add("slice", name_of(node, "inside"), (value,), cut, attrs)
+            value = tracer.add(Slice(axis, start, start + size), name_of(node, "inside"), (value,), cut)
     return value
 
 
 def zero_pad(tracer: Tracer, node: fx.Node) -> str:
     """Zeros around the two axes of a map; on other axes only padding by nothing is supported."""
     args = arguments(node)
-    counts, dims = [int(count) for count in args[1]], tracer.shape(args[0]).dims
+    counts, dims = [int(count) for count in args[1]], shape_of(args[0]).dims
     if not any(counts):
         return tracer.value(args[0])
     ends = [(counts[i : i + 2] if i < len(counts) else [0, 0]) for i in range(0, 2 * len(dims), 2)][::-1]
@@ -174,27 +189,20 @@ def zero_pad(tracer: Tracer, node: fx.Node) -> str:
         )
     (top, bottom), (left, right) = ends[first : first + 2]
     image = channels_last(tracer, node, args[0]) if first == 2 else tracer.value(args[0])
-    result = windows(tracer, name_of(node, "pad"), image, pads=(top, left, bottom, right))
+    result = windows(tracer, name_of(node, "pad"), image, Windows(pads=(top, left, bottom, right)))
     return result if first == 1 else permuted(tracer, name_of(node, "nchw"), result, NCHW)
 
 
-def _windows_or_tiles(
-    tracer: Tracer,
-    node: fx.Node,
-    image: str,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-) -> str:
+def _windows_or_tiles(tracer: Tracer, node: fx.Node, image: str, cut: Windows) -> str:
     """All windows of an NHWC map, by reshapes and a permutation where they tile it."""
-    if _tiles(tracer.by_name[image].shape.dims[1:3], kernel, stride, padding):
-        return _tiles_of(tracer, node, image, kernel)
-    return windows(tracer, name_of(node, "windows"), image, kernel, stride, (*padding, *padding))
+    if _tiles(tracer.by_name[image].shape.dims[1:3], cut):
+        return _tiles_of(tracer, node, image, cut.kernel)
+    return windows(tracer, name_of(node, "windows"), image, cut)
 
 
 def channels_last(tracer: Tracer, node: fx.Node, source: Any) -> str:
     """An NCHW value as NHWC."""
-    rank = len(tracer.shape(source).dims)
+    rank = len(shape_of(source).dims)
     if rank != 4:
         raise MptqError(f"{module_path(node)}: a convolution of {rank} axes is not supported, only of 4")
     return permuted(tracer, name_of(node, "nhwc"), tracer.value(source), NHWC)
@@ -207,16 +215,16 @@ def _tiles_of(tracer: Tracer, node: fx.Node, image: str, kernel: tuple[int, int]
         return image
     rows, columns = height // kernel[0], width // kernel[1]
     split = Shape((batch, rows, kernel[0], columns, kernel[1], depth), 0)
-    cut = tracer.add("reshape", name_of(node, "tiles"), (image,), split)
+    cut = tracer.add(Reshape(), name_of(node, "tiles"), (image,), split)
     cut = permuted(tracer, name_of(node, "tiles_together"), cut, (0, 1, 3, 2, 4, 5))
     merged = Shape((batch, rows, columns, kernel[0] * kernel[1] * depth), 0)
-    return tracer.add("reshape", name_of(node, "windows"), (cut,), merged)
+    return tracer.add(Reshape(), name_of(node, "windows"), (cut,), merged)
 
 
-def _tiles(sizes: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> bool:
+def _tiles(sizes: tuple[int, ...], cut: Windows) -> bool:
     """Whether windows cut a map of this height and width without gaps, overlap or rest."""
-    fits = all(size % k == 0 for size, k in zip(sizes, kernel, strict=True))
-    return fits and kernel == stride and padding == (0, 0)
+    fits = all(size % k == 0 for size, k in zip(sizes, cut.kernel, strict=True))
+    return fits and cut == Windows(cut.kernel, cut.kernel)
 
 
 def pair(value: Any) -> tuple[int, int]:

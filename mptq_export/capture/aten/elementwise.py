@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from mptq_export.capture.activations import SIGMOID_SLOPES
+from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import Stack
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node, Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.metadata import module_path, shape_of
+from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Softmax
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -31,7 +34,7 @@ class Gate:
 def _scalar_or_value(tracer: Tracer, node: fx.Node, arg: Any) -> str:
     if isinstance(arg, (int, float)):
         params = {"value": torch.tensor(float(arg))}
-        return tracer.add("constant", name_of(node, "scalar"), (), Shape((), None), {}, params)
+        return tracer.add(Constant(), name_of(node, "scalar"), (), Shape((), None), params)
     return tracer.value(arg)
 
 
@@ -40,7 +43,7 @@ def add(tracer: Tracer, node: fx.Node) -> str:
     if node.kwargs.get("alpha", 1) != 1:
         raise MptqError(f"{module_path(node)}: add with alpha is not supported")
     pair = tuple(_scalar_or_value(tracer, node, a) for a in arguments(node)[:2])
-    return tracer.add("add", name_of(node, "add"), pair, shape_of(node))
+    return tracer.add(Add(), name_of(node, "add"), pair, shape_of(node))
 
 
 def sub(tracer: Tracer, node: fx.Node) -> str:
@@ -49,12 +52,12 @@ def sub(tracer: Tracer, node: fx.Node) -> str:
     if isinstance(second, fx.Node) and not tracer.is_constant(second):
         negative = {"value": torch.tensor(-1.0)}
         name = name_of(node, "negative")
-        other = tracer.add("mul", name, (tracer.value(second),), tracer.shape(second), {}, negative)
+        other = tracer.add(Mul(), name, (tracer.value(second),), shape_of(second), negative)
     else:
         offset = -tracer.constant(second) if isinstance(second, fx.Node) else torch.tensor(-float(second))
         name, params = name_of(node, "offset"), {"value": offset}
-        other = tracer.add("constant", name, (), Shape(tuple(offset.shape), None), {}, params)
-    return tracer.add("add", name_of(node, "sub"), (_scalar_or_value(tracer, node, first), other), shape_of(node))
+        other = tracer.add(Constant(), name, (), Shape(tuple(offset.shape), None), params)
+    return tracer.add(Add(), name_of(node, "sub"), (_scalar_or_value(tracer, node, first), other), shape_of(node))
 
 
 def neg(tracer: Tracer, node: fx.Node) -> str:
@@ -67,7 +70,7 @@ def addcmul(tracer: Tracer, node: fx.Node) -> str:
     bias, first, second = arguments(node)[:3]
     source, factor = (first, second) if tracer.is_constant(second) else (second, first)
     scaled = times_constant(tracer, node, source, tracer.constant(factor))
-    return tracer.add("add", name_of(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
+    return tracer.add(Add(), name_of(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
 
 
 def sum_of(tracer: Tracer, node: fx.Node) -> str | torch.Tensor:
@@ -84,7 +87,7 @@ def sum_of(tracer: Tracer, node: fx.Node) -> str | torch.Tensor:
         raise MptqError(f"{module_path(node)}: a sum over {axes} is not supported")
     total = tracer.value(stack.parts[0])
     for part in stack.parts[1:]:
-        total = tracer.add("add", name_of(node, "add"), (total, tracer.value(part)), shape_of(node))
+        total = tracer.add(Add(), name_of(node, "add"), (total, tracer.value(part)), shape_of(node))
     return total
 
 
@@ -94,24 +97,23 @@ def _total(tracer: Tracer, node: fx.Node, value: str) -> str:
     axes = tuple(axis_of(int(axis), len(shape.dims)) for axis in arguments(node)[1])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a sum over the batch is not supported")
-    attrs = {"axes": axes, "keepdim": keep}
-    mean = tracer.add("mean", name_of(node, "mean"), (value,), shape_of(node), attrs)
+    mean = tracer.add(Mean(axes, keep), name_of(node, "mean"), (value,), shape_of(node))
     params = {"value": torch.tensor(float(math.prod(shape.dims[axis] for axis in axes)))}
-    return tracer.add("mul", name_of(node, "sum"), (mean,), shape_of(node), {}, params)
+    return tracer.add(Mul(), name_of(node, "sum"), (mean,), shape_of(node), params)
 
 
 def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
     """Sums over the last axis, kept, of softmax and of what constants make of it; None where images change them."""
-    if node.op == "softmax":
+    if isinstance(node.op, Softmax):
         return torch.ones([1] * len(node.shape.dims))
-    if node.op == "constant":
+    if isinstance(node.op, Constant):
         return node.params["value"].sum(-1, keepdim=True)
-    if node.op not in ("add", "mul"):
+    if not isinstance(node.op, Add | Mul):
         return None
     parts = [part for name in node.inputs if (part := _row_sums(tracer, tracer.by_name[name])) is not None]
     if len(parts) < len(node.inputs):
         return None
-    if node.op == "add":
+    if isinstance(node.op, Add):
         return parts[0] + parts[1]
     factor = node.params["value"]
     return parts[0] * factor if factor.shape[-1:] in ((), (1,)) else None
@@ -120,7 +122,7 @@ def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
 def times_constant(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
     """`x * factor`."""
     params = {"value": factor.float()}
-    return tracer.add("mul", name_of(node, "mul"), (tracer.value(source),), shape_of(node), {}, params)
+    return tracer.add(Mul(), name_of(node, "mul"), (tracer.value(source),), shape_of(node), params)
 
 
 def multiply(tracer: Tracer, node: fx.Node) -> str:
@@ -134,10 +136,10 @@ def multiply(tracer: Tracer, node: fx.Node) -> str:
         if isinstance(tracer.values[factor], Gate):
             return _gated(tracer, node, source, tracer.values[factor])
     pair = (tracer.value(first), tracer.value(second))
-    return tracer.add("product", name_of(node, "product"), pair, shape_of(node))
+    return tracer.add(Product(), name_of(node, "product"), pair, shape_of(node))
 
 
-def sigmoid(tracer: Tracer, node: fx.Node) -> Gate:
+def gate(tracer: Tracer, node: fx.Node) -> Gate:
     """Held back: a gate is no canonical op by itself."""
     return Gate(name_of(node, "sigmoid"), tracer.value(arguments(node)[0]))
 
@@ -145,43 +147,25 @@ def sigmoid(tracer: Tracer, node: fx.Node) -> Gate:
 def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
     """`x * sigmoid(slope * x)` as one activation where its slope has a name; else a product with a sigmoid."""
     x, inner, slope = tracer.value(source), tracer.by_name[gate.of], 1.0
-    if inner.name != x and inner.op == "mul" and inner.params["value"].numel() == 1:
+    if inner.name != x and isinstance(inner.op, Mul) and inner.params["value"].numel() == 1:
         slope, inner = float(inner.params["value"]), tracer.by_name[inner.inputs[0]]
-    for function, known in SIGMOID_SLOPES.items():
-        if inner.name == x and abs(slope - known) < 1e-6:
-            return activation_of(tracer, node, x, function)
+    for function, record in FUNCTIONS.items():
+        if inner.name == x and record.slope is not None and abs(slope - record.slope) < 1e-6:
+            return _activation(tracer, node, x, function)
     shape = tracer.by_name[gate.of].shape
-    factor = tracer.add("activation", gate.name, (gate.of,), shape, {"function": "sigmoid"})
-    return tracer.add("product", name_of(node, "product"), (x, factor), shape_of(node))
+    factor = tracer.add(Activation("sigmoid"), gate.name, (gate.of,), shape)
+    return tracer.add(Product(), name_of(node, "product"), (x, factor), shape_of(node))
 
 
-def silu(tracer: Tracer, node: fx.Node) -> str:
-    """`x / (1 + e^-x)`."""
-    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "silu")
+def activation(tracer: Tracer, node: fx.Node) -> str:
+    """An ATen op that is an activation function (`ActivationFunction.aten`)."""
+    approximate = node.kwargs.get("approximate", "none")
+    function = next(
+        name for name, record in FUNCTIONS.items() if node.target in record.aten and record.approximate == approximate
+    )
+    return _activation(tracer, node, tracer.value(arguments(node)[0]), function)
 
 
-def tanh(tracer: Tracer, node: fx.Node) -> str:
-    """The hyperbolic tangent."""
-    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "tanh")
-
-
-def relu(tracer: Tracer, node: fx.Node) -> str:
-    """`max(x, 0)`."""
-    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "relu")
-
-
-def hardswish(tracer: Tracer, node: fx.Node) -> str:
-    """`x min(max(x + 3, 0), 6) / 6`."""
-    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "hardswish")
-
-
-def gelu(tracer: Tracer, node: fx.Node) -> str:
-    """GELU, or its tanh approximation."""
-    tanh = node.kwargs.get("approximate", "none") == "tanh"
-    return activation_of(tracer, node, tracer.value(arguments(node)[0]), "gelu_tanh" if tanh else "gelu")
-
-
-def activation_of(tracer: Tracer, node: fx.Node, source: str, function: str) -> str:
-    """An activation function, by the name that `capture.activations` gives it."""
+def _activation(tracer: Tracer, node: fx.Node, source: str, function: Function) -> str:
     name = name_of(node, function.removesuffix("_tanh"))
-    return tracer.add("activation", name, (source,), shape_of(node), {"function": function})
+    return tracer.add(Activation(function), name, (source,), shape_of(node))

@@ -7,7 +7,9 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.graph import Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
+from mptq_export.capture.metadata import module_path, shape_from, shape_of
+from mptq_export.capture.ops import Concat, Permute, Reshape, Roll, Slice, Windows
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 aten = torch.ops.aten
@@ -23,7 +25,7 @@ class Stack:
 
 def reshape_to(tracer: Tracer, node: fx.Node, source: str, shape: Shape) -> str:
     """A value in another shape."""
-    return tracer.add("reshape", name_of(node, "reshape"), (source,), shape)
+    return tracer.add(Reshape(), name_of(node, "reshape"), (source,), shape)
 
 
 def reshape(tracer: Tracer, node: fx.Node) -> str:
@@ -38,48 +40,27 @@ def permuted(tracer: Tracer, name: str, source: str, perm: tuple[int, ...]) -> s
     shape = tracer.by_name[source].shape
     batch = None if shape.batch_axis is None else perm.index(shape.batch_axis)
     moved = Shape(tuple(shape.dims[p] for p in perm), batch)
-    return tracer.add("permute", name, (source,), moved, {"perm": perm})
+    return tracer.add(Permute(perm), name, (source,), moved)
 
 
-def windows(
-    tracer: Tracer,
-    name: str,
-    image: str,
-    kernel: tuple[int, int] = (1, 1),
-    stride: tuple[int, int] = (1, 1),
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-    *,
-    edge: bool = False,
-) -> str:
-    """All windows of an NHWC map, row by row, channels last: [B, oh, ow, kh * kw * C].
-
-    Args:
-        tracer: gets the node.
-        name: of the node.
-        image: the map.
-        kernel: (height, width) of a window.
-        stride: steps down and to the right from one window to the next.
-        pads: rows and columns around the map: top, left, bottom, right.
-        edge: whether they repeat the map's edge; else they are zeros.
-    """
+def windows(tracer: Tracer, name: str, image: str, cut: Windows) -> str:
+    """All windows of an NHWC map."""
     shape = tracer.by_name[image].shape
     batch, *sizes, depth = shape.dims
+    kernel, pads = cut.kernel, cut.pads
     sizes = [
         (size + before + after - k) // s + 1
-        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, stride, strict=True)
+        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, cut.stride, strict=True)
     ]
     out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
-    attrs = {"kernel": kernel, "stride": stride, "pads": pads, **({"edge": True} if edge else {})}
-    return tracer.add("windows", name, (image,), out, attrs)
+    return tracer.add(cut, name, (image,), out)
 
 
 def permute(tracer: Tracer, node: fx.Node) -> str:
     """Axes in another order."""
     rank = len(shape_of(node).dims)
     perm = tuple(axis_of(int(p), rank) for p in arguments(node)[1])
-    return tracer.add(
-        "permute", name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": perm}
-    )
+    return tracer.add(Permute(perm), name_of(node, "permute"), (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
 def transpose(tracer: Tracer, node: fx.Node) -> str:
@@ -89,33 +70,33 @@ def transpose(tracer: Tracer, node: fx.Node) -> str:
     first, second = (axis_of(int(a), rank) for a in arguments(node)[1:3])
     perm[first], perm[second] = perm[second], perm[first]
     name = name_of(node, "transpose")
-    return tracer.add("permute", name, (tracer.value(arguments(node)[0]),), shape_of(node), {"perm": tuple(perm)})
+    return tracer.add(Permute(tuple(perm)), name, (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
-def _slice_axis(tracer: Tracer, node: fx.Node, source: str, shape: Shape, axis: int, start: int, end: int) -> str:
-    if axis == shape.batch_axis:
+def _sliced(tracer: Tracer, node: fx.Node, source: str, shape: Shape, cut: Slice) -> str:
+    """A slice of a value of a shape."""
+    if cut.axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
-    dims = (*shape.dims[:axis], end - start, *shape.dims[axis + 1 :])
-    attrs = {"axis": axis, "start": start, "end": end}
-    return tracer.add("slice", name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis), attrs)
+    dims = (*shape.dims[: cut.axis], cut.end - cut.start, *shape.dims[cut.axis + 1 :])
+    return tracer.add(cut, name_of(node, "slice"), (source,), Shape(dims, shape.batch_axis))
 
 
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     index %= shape.dims[axis]
-    piece = _slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, index, index + 1)
+    piece = _sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, index, index + 1))
     return reshape_to(tracer, node, piece, out)
 
 
 def select(tracer: Tracer, node: fx.Node) -> str:
     """One index of an axis, without the axis."""
-    axis = axis_of(int(arguments(node)[1]), len(tracer.shape(arguments(node)[0]).dims))
+    axis = axis_of(int(arguments(node)[1]), len(shape_of(arguments(node)[0]).dims))
     return _select_at(tracer, node, axis, int(arguments(node)[2]), shape_of(node))
 
 
 def unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     """Every index of an axis."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape.dims))
     outs = [shape_from(v.shape) for v in node.meta["val"]]
     return tuple(_select_at(tracer, node, axis, i, out) for i, out in enumerate(outs))
@@ -124,7 +105,7 @@ def unbind(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
 def slice_of(tracer: Tracer, node: fx.Node) -> str:
     """A range of an axis."""
     args = arguments(node)
-    shape = tracer.shape(args[0])
+    shape = shape_of(args[0])
     axis = axis_of(int(args[1] or 0), len(shape.dims))
     if (args[4] or 1) != 1:
         return _strided(tracer, node, axis)
@@ -137,33 +118,33 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
         return tracer.value(args[0])
-    return _slice_axis(tracer, node, tracer.value(args[0]), shape, axis, start, end)
+    return _sliced(tracer, node, tracer.value(args[0]), shape, Slice(axis, start, end))
 
 
 def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
     """Every n-th element: a reshape into groups of n and one of each, or windows of one element of a map."""
     args = arguments(node)
-    shape, step, start = tracer.shape(args[0]), int(args[4]), int(args[2] or 0)
+    shape, step, start = shape_of(args[0]), int(args[4]), int(args[2] or 0)
     if len(shape.dims) == 4 and axis in (1, 2) and start == 0 and shape.dims[axis] % step:
         stride = (step, 1) if axis == 1 else (1, step)
-        return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), stride=stride)
+        return windows(tracer, name_of(node, "strided"), tracer.value(args[0]), Windows(stride=stride))
     if shape.dims[axis] % step or start >= step or axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a slice with step {step} that does not divide its axis is not supported")
     groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
     moved = None if shape.batch_axis is None else shape.batch_axis + (shape.batch_axis > axis)
     cut = reshape_to(tracer, node, tracer.value(args[0]), Shape(groups, moved))
-    one = _slice_axis(tracer, node, cut, Shape(groups, moved), axis + 1, start, start + 1)
+    one = _sliced(tracer, node, cut, Shape(groups, moved), Slice(axis + 1, start, start + 1))
     return reshape_to(tracer, node, one, shape_of(node))
 
 
 def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     """Split / chunk / split_with_sizes: the sizes are read from the results."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axis = axis_of(int(arguments(node)[2]) if len(node.args) > 2 else 0, len(shape.dims))
     pieces, start = [], 0
     for result in node.meta["val"]:
         end = start + int(result.shape[axis])
-        pieces.append(_slice_axis(tracer, node, tracer.value(arguments(node)[0]), shape, axis, start, end))
+        pieces.append(_sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, start, end)))
         start = end
     return tuple(pieces)
 
@@ -172,7 +153,7 @@ def concat(tracer: Tracer, node: fx.Node) -> str:
     """Values along an axis that they have."""
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
     inputs = tuple(tracer.value(n) for n in arguments(node)[0])
-    return tracer.add("concat", name_of(node, "concat"), inputs, shape_of(node), {"axis": axis})
+    return tracer.add(Concat(axis), name_of(node, "concat"), inputs, shape_of(node))
 
 
 def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
@@ -183,7 +164,7 @@ def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
         return Stack(parts, axis)
     thin = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
     inputs = tuple(reshape_to(tracer, node, tracer.value(part), thin) for part in parts)
-    return tracer.add("concat", name_of(node, "stack"), inputs, shape, {"axis": axis})
+    return tracer.add(Concat(axis), name_of(node, "stack"), inputs, shape)
 
 
 def roll(tracer: Tracer, node: fx.Node) -> str:
@@ -193,21 +174,20 @@ def roll(tracer: Tracer, node: fx.Node) -> str:
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[2])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a roll along the batch is not supported: images are mixed")
-    attrs = {"shifts": shifts, "axes": axes}
-    return tracer.add("roll", name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape, attrs)
+    return tracer.add(Roll(shifts, axes), name_of(node, "roll"), (tracer.value(arguments(node)[0]),), shape)
 
 
 def repeat_interleave(tracer: Tracer, node: fx.Node) -> str:
     """Every image's rows so many times, one after the other."""
     source, _, axis = arguments(node)[:3]
-    before, after = tracer.shape(source), shape_of(node)
+    before, after = shape_of(source), shape_of(node)
     if axis is None or before.batch_axis != 0 or int(axis) != 0:
         raise MptqError(f"{module_path(node)}: {node.target} is supported along the batch only")
     copies = after.dims[0] // before.dims[0]
     thin = Shape((before.dims[0], 1, *before.dims[1:]), 0)
     wide = Shape((before.dims[0], copies, *before.dims[1:]), 0)
     one = reshape_to(tracer, node, tracer.value(source), thin)
-    value = tracer.add("concat", name_of(node, "copies"), (one,) * copies, wide, {"axis": 1})
+    value = tracer.add(Concat(axis=1), name_of(node, "copies"), (one,) * copies, wide)
     return reshape_to(tracer, node, value, after)
 
 
@@ -227,7 +207,7 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
     value = written = tracer.value(source)
     while target.target is aten.slice.Tensor:
         base, axis, start, end, step = arguments(target)[:5]
-        shape = tracer.shape(base)
+        shape = shape_of(base)
         axis = axis_of(int(axis or 0), len(shape.dims))
         size, held = shape.dims[axis], tracer.value(base)
         start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (int(start or 0), int(end or size)))
@@ -235,15 +215,15 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
             raise MptqError(f"{module_path(node)}: writing into such a slice is not supported")
         edges = [(0, start), (start, end), (end, size)]
         parts = [
-            value if edge == (start, end) else _slice_axis(tracer, node, held, shape, axis, *edge)
+            value if edge == (start, end) else _sliced(tracer, node, held, shape, Slice(axis, *edge))
             for edge in edges
             if edge[0] < edge[1]
         ]
         if len(parts) > 1:
-            value = tracer.add("concat", name_of(node, "written"), tuple(parts), shape, {"axis": axis})
+            value = tracer.add(Concat(axis), name_of(node, "written"), tuple(parts), shape)
         target = base
     known = target.op == "call_function" and not tracer.is_constant(target)
-    if not known or tracer.shape(target).dims != tracer.by_name[value].shape.dims:
+    if not known or shape_of(target).dims != tracer.by_name[value].shape.dims:
         raise MptqError(f"{module_path(node)}: writing into this value is not supported")
     tracer.values[target] = value
     return written

@@ -10,7 +10,9 @@ from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.metadata import module_path, shape_of
+from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 _BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
@@ -29,14 +31,14 @@ class Length:
 def layer_norm(tracer: Tracer, node: fx.Node) -> str:
     """Layer norm over the last axis."""
     args = arguments(node)
-    return _norm(tracer, node, args[2], args[3], 1e-5 if args[4] is None else float(args[4]), {})
+    return _norm(tracer, node, args[2], args[3], LayerNorm(1e-5 if args[4] is None else float(args[4])))
 
 
 def rms_norm(tracer: Tracer, node: fx.Node) -> str:
     """RMS norm over the last axis: a layer norm that subtracts no mean."""
     args = arguments(node)
     eps = torch.finfo(torch.float32).eps if args[3] is None else float(args[3])
-    return _norm(tracer, node, args[2], None, eps, {"centered": True})
+    return _norm(tracer, node, args[2], None, LayerNorm(eps, centered=True))
 
 
 def group_norm(tracer: Tracer, node: fx.Node) -> str:
@@ -50,21 +52,21 @@ def group_norm(tracer: Tracer, node: fx.Node) -> str:
     positions, group = height * width, channels // groups
     value = permuted(tracer, name_of(node, "nhwc"), tracer.value(source), NHWC)
     split = Shape((batch, positions, groups, group), 0)
-    value = tracer.add("reshape", name_of(node, "split"), (value,), split)
+    value = tracer.add(Reshape(), name_of(node, "split"), (value,), split)
     value = permuted(tracer, name_of(node, "groups"), value, (0, 2, 1, 3))
     rows = Shape((batch, groups, positions * group), 0)
-    value = tracer.add("reshape", name_of(node, "rows"), (value,), rows)
-    value = tracer.add("layer_norm", module_path(node), (value,), rows, {"eps": eps, "plain": True})
-    value = tracer.add("reshape", name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
+    value = tracer.add(Reshape(), name_of(node, "rows"), (value,), rows)
+    value = tracer.add(LayerNorm(eps, plain=True), module_path(node), (value,), rows)
+    value = tracer.add(Reshape(), name_of(node, "positions"), (value,), Shape((batch, groups, positions, group), 0))
     value = permuted(tracer, name_of(node, "channels"), value, (0, 2, 1, 3))
     nhwc = Shape((batch, height, width, channels), 0)
-    value = tracer.add("reshape", name_of(node, "map"), (value,), nhwc)
+    value = tracer.add(Reshape(), name_of(node, "map"), (value,), nhwc)
     gain = torch.ones(channels) if weight is None else tracer.constant(weight)
-    value = tracer.add("mul", name_of(node, "gain"), (value,), nhwc, {}, {"value": gain})
+    value = tracer.add(Mul(), name_of(node, "gain"), (value,), nhwc, {"value": gain})
     if bias is not None:
         offset = {"value": tracer.constant(bias)}
-        constant = tracer.add("constant", name_of(node, "offset"), (), Shape((channels,), None), {}, offset)
-        value = tracer.add("add", name_of(node, "shifted"), (value, constant), nhwc)
+        constant = tracer.add(Constant(), name_of(node, "offset"), (), Shape((channels,), None), offset)
+        value = tracer.add(Add(), name_of(node, "shifted"), (value, constant), nhwc)
     return permuted(tracer, name_of(node, "nchw"), value, NCHW)
 
 
@@ -83,13 +85,11 @@ def batch_norm(tracer: Tracer, node: fx.Node) -> str:
     column = [-1, *[1] * (len(shape_of(node).dims) - 2)]
     scaled = times_constant(tracer, node, source, gain.float().reshape(column))
     params = {"value": offset.float().reshape(column)}
-    shift = tracer.add("constant", name_of(node, "offset"), (), Shape(tuple(params["value"].shape), None), {}, params)
-    return tracer.add("add", name_of(node, "shifted"), (scaled, shift), shape_of(node))
+    shift = tracer.add(Constant(), name_of(node, "offset"), (), Shape(tuple(params["value"].shape), None), params)
+    return tracer.add(Add(), name_of(node, "shifted"), (scaled, shift), shape_of(node))
 
 
-def _norm(
-    tracer: Tracer, node: fx.Node, weight: fx.Node | None, bias: fx.Node | None, eps: float, attrs: dict[str, Any]
-) -> str:
+def _norm(tracer: Tracer, node: fx.Node, weight: fx.Node | None, bias: fx.Node | None, op: LayerNorm) -> str:
     """A norm over the last axis."""
     source, axes = arguments(node)[:2]
     if len(axes) != 1:
@@ -100,7 +100,7 @@ def _norm(
         "bias": torch.zeros(width) if bias is None else tracer.constant(bias),
     }
     inputs = (tracer.value(source),)
-    return tracer.add("layer_norm", module_path(node), inputs, shape_of(node), {"eps": eps, **attrs}, params)
+    return tracer.add(op, module_path(node), inputs, shape_of(node), params)
 
 
 def div(tracer: Tracer, node: fx.Node) -> str:
@@ -147,16 +147,17 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
     if tracer.value(source) != tracer.value(length.of):
         raise MptqError(f"{module_path(node)}: division by the length of another value is not supported")
     params = {"weight": torch.full((width,), width**-0.5), "bias": torch.zeros(width)}
-    attrs = {"eps": _TINY, "centered": True}
-    return tracer.add("layer_norm", name_of(node, "unit"), (tracer.value(source),), shape_of(node), attrs, params)
+    return tracer.add(
+        LayerNorm(_TINY, centered=True), name_of(node, "unit"), (tracer.value(source),), shape_of(node), params
+    )
 
 
 def mean(tracer: Tracer, node: fx.Node) -> str:
     """A mean over tokens, or over a channels-first map."""
-    shape = tracer.shape(arguments(node)[0])
+    shape = shape_of(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
-    return tracer.add("mean", name_of(node, "mean"), (source,), shape_of(node), {"axes": axes, "keepdim": keep})
+    return tracer.add(Mean(axes, keep), name_of(node, "mean"), (source,), shape_of(node))

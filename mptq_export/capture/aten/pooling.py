@@ -12,7 +12,9 @@ from mptq_export.capture.aten.convolutions import channels_last, pair, zero_pad
 from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.aten.resizing import resized
 from mptq_export.capture.graph import NCHW, Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_from, shape_of
+from mptq_export.capture.metadata import module_path, shape_from, shape_of
+from mptq_export.capture.ops import Max, Mean, Mul, Reshape, Windows
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -27,14 +29,13 @@ class Surrounded:
 def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
     """Pooling of channels-first maps to a fixed size: means of tiles, else a linear map along each axis."""
     source, out = arguments(node)[0], shape_of(node)
-    sizes, wanted = tracer.shape(source).dims[-2:], out.dims[-2:]
+    sizes, wanted = shape_of(source).dims[-2:], out.dims[-2:]
     if wanted == (1, 1):
         rank = len(out.dims)
-        attrs = {"axes": (rank - 2, rank - 1), "keepdim": True}
-        return tracer.add("mean", name_of(node, "mean"), (tracer.value(source),), out, attrs)
+        return tracer.add(Mean((rank - 2, rank - 1), keepdim=True), name_of(node, "mean"), (tracer.value(source),), out)
     if all(size % count == 0 for size, count in zip(sizes, wanted, strict=True)):
         kernel = sizes[0] // wanted[0], sizes[1] // wanted[1]
-        return _mean_of_windows(tracer, node, kernel, kernel, (0, 0, 0, 0))
+        return _mean_of_windows(tracer, node, Windows(kernel, kernel))
     return resized(tracer, node, wanted, lambda units, size: F.adaptive_avg_pool2d(units, (units.shape[2], size)))
 
 
@@ -44,7 +45,7 @@ def average_pool(tracer: Tracer, node: fx.Node) -> str:
     kernel, padding = pair(size), pair(padding or 0)
     stride = pair(step) if step else kernel
     counts_zeros = True if counts_zeros is None else bool(counts_zeros)
-    height, width = tracer.shape(source).dims[-2:]
+    height, width = shape_of(source).dims[-2:]
     ones = torch.ones(1, 1, height, width)
     shares = F.avg_pool2d(ones, kernel, stride, padding, bool(ceiling), counts_zeros, divisor)
     # A ceiling adds a window that goes beyond the padding: zeros there, which are not counted.
@@ -55,38 +56,32 @@ def average_pool(tracer: Tracer, node: fx.Node) -> str:
     pads = (*padding, padding[0] + beyond[0], padding[1] + beyond[1])
     top, left, bottom, right = pads
     plain = F.avg_pool2d(F.pad(ones, (left, right, top, bottom)), kernel, stride)
-    pooled = _mean_of_windows(tracer, node, kernel, stride, pads)
+    pooled = _mean_of_windows(tracer, node, Windows(kernel, stride, pads))
     if torch.equal(shares, plain):
         return pooled
     params = {"value": (shares / plain)[0]}
-    return tracer.add("mul", name_of(node, "counted"), (pooled,), shape_of(node), {}, params)
+    return tracer.add(Mul(), name_of(node, "counted"), (pooled,), shape_of(node), params)
 
 
-def _mean_of_windows(
-    tracer: Tracer,
-    node: fx.Node,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    pads: tuple[int, int, int, int],
-) -> str:
-    """The means of all windows of a channels-first map with zeros around it."""
+def _mean_of_windows(tracer: Tracer, node: fx.Node, cut: Windows) -> str:
+    """The means of all windows of a channels-first map."""
+    kernel, name = cut.kernel, name_of(node, "windows")
     image = channels_last(tracer, node, arguments(node)[0])
     batch, depth, height, width = shape_of(node).dims
     pooled = Shape((batch, height, width, depth), 0)
     if kernel == (1, 1):  # nothing to add up
-        cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads)
-        return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
+        return permuted(tracer, name_of(node, "nchw"), windows(tracer, name, image, cut), NCHW)
     whole = (height * kernel[0], width * kernel[1])
-    if kernel == stride and not any(pads) and tracer.by_name[image].shape.dims[1:3] == whole:
+    if cut == Windows(kernel, kernel) and tracer.by_name[image].shape.dims[1:3] == whole:
         split = Shape((batch, height, kernel[0], width, kernel[1], depth), 0)
-        cut, attrs = image, {"axes": (2, 4), "keepdim": False}
+        value, mean = image, Mean((2, 4), keepdim=False)
     else:
         split = Shape((batch, height, width, kernel[0] * kernel[1], depth), 0)
-        cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads)
-        attrs = {"axes": (3,), "keepdim": False}
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), split)
-    cut = tracer.add("mean", name_of(node, "mean"), (cut,), pooled, attrs)
-    return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
+        value = windows(tracer, name, image, cut)
+        mean = Mean((3,), keepdim=False)
+    value = tracer.add(Reshape(), name_of(node, "split"), (value,), split)
+    value = tracer.add(mean, name_of(node, "mean"), (value,), pooled)
+    return permuted(tracer, name_of(node, "nchw"), value, NCHW)
 
 
 def amax(tracer: Tracer, node: fx.Node) -> str:
@@ -99,13 +94,13 @@ def amax(tracer: Tracer, node: fx.Node) -> str:
 
 def _largest(tracer: Tracer, node: fx.Node, source: Any, axis: int, squeezed: Shape | None) -> str:
     """The largest values along an axis, which stays where no other shape is given."""
-    shape = tracer.shape(source)
+    shape = shape_of(source)
     axis = axis_of(axis, len(shape.dims))
     if axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a maximum over the batch is not supported")
     kept = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
-    found = tracer.add("max", name_of(node, "max"), (tracer.value(source),), kept, {"axis": axis})
-    return found if squeezed is None else tracer.add("reshape", name_of(node, "squeezed"), (found,), squeezed)
+    found = tracer.add(Max(axis), name_of(node, "max"), (tracer.value(source),), kept)
+    return found if squeezed is None else tracer.add(Reshape(), name_of(node, "squeezed"), (found,), squeezed)
 
 
 def largest(tracer: Tracer, node: fx.Node) -> tuple[str, None]:
@@ -132,11 +127,11 @@ def max_pool(tracer: Tracer, node: fx.Node) -> str:
     batch, _, height, width = shape_of(node).dims
     depth = tracer.by_name[image].shape.dims[-1]
     count = kernel[0] * kernel[1]
-    cut = windows(tracer, name_of(node, "windows"), image, kernel, stride, pads, edge=True)
-    cut = tracer.add("reshape", name_of(node, "split"), (cut,), Shape((batch, height, width, count, depth), 0))
+    cut = windows(tracer, name_of(node, "windows"), image, Windows(kernel, stride, pads, edge=True))
+    cut = tracer.add(Reshape(), name_of(node, "split"), (cut,), Shape((batch, height, width, count, depth), 0))
     largest = Shape((batch, height, width, 1, depth), 0)
-    cut = tracer.add("max", module_path(node), (cut,), largest, {"axis": 3})
-    cut = tracer.add("reshape", name_of(node, "pooled"), (cut,), Shape((batch, height, width, depth), 0))
+    cut = tracer.add(Max(axis=3), module_path(node), (cut,), largest)
+    cut = tracer.add(Reshape(), name_of(node, "pooled"), (cut,), Shape((batch, height, width, depth), 0))
     return permuted(tracer, name_of(node, "nchw"), cut, NCHW)
 
 

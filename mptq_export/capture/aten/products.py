@@ -8,7 +8,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.metadata import module_path, shape_of
+from mptq_export.capture.ops import Add, Linear, Matmul, Softmax
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 
@@ -17,13 +19,13 @@ def linear(tracer: Tracer, node: fx.Node) -> str:
     weight = tracer.constant(arguments(node)[1])
     bias = arguments(node)[2] if len(node.args) > 2 else None
     params = {"weight": weight, "bias": torch.zeros(weight.shape[0]) if bias is None else tracer.constant(bias)}
-    return tracer.add("linear", module_path(node), (tracer.value(arguments(node)[0]),), shape_of(node), {}, params)
+    return tracer.add(Linear(), module_path(node), (tracer.value(arguments(node)[0]),), shape_of(node), params)
 
 
 def matmul(tracer: Tracer, node: fx.Node) -> str:
     """A product of two values."""
     pair = (tracer.value(arguments(node)[0]), tracer.value(arguments(node)[1]))
-    return tracer.add("matmul", name_of(node, "matmul"), pair, shape_of(node), {"alpha": 1.0})
+    return tracer.add(Matmul(), name_of(node, "matmul"), pair, shape_of(node))
 
 
 def einsum(tracer: Tracer, node: fx.Node) -> str:
@@ -51,7 +53,7 @@ def einsum(tracer: Tracer, node: fx.Node) -> str:
     shape = shape_of(node)
     dims = tuple(shape.dims[out.index(letter)] for letter in made)
     batch = None if shape.batch_axis is None else made.index(out[shape.batch_axis])
-    value = tracer.add("matmul", name_of(node, "einsum"), pair, Shape(dims, batch), {"alpha": 1.0})
+    value = tracer.add(Matmul(), name_of(node, "einsum"), pair, Shape(dims, batch))
     return permuted(tracer, name, value, tuple(made.index(letter) for letter in out))
 
 
@@ -64,7 +66,7 @@ def softmax(tracer: Tracer, node: fx.Node) -> str:
         raise MptqError(f"{module_path(node)}: softmax over the batch is not supported")
     perm[axis], perm[-1] = perm[-1], perm[axis]
     value = permuted(tracer, name_of(node, "turned"), value, tuple(perm))
-    value = tracer.add("softmax", name_of(node, "softmax"), (value,), tracer.by_name[value].shape)
+    value = tracer.add(Softmax(), name_of(node, "softmax"), (value,), tracer.by_name[value].shape)
     return permuted(tracer, name_of(node, "turned_back"), value, tuple(perm))
 
 
@@ -74,15 +76,15 @@ def attention(tracer: Tracer, node: fx.Node) -> str:
     mask = arguments(node)[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
     if (len(node.args) > 5 and arguments(node)[5]) or node.kwargs.get("is_causal"):
         raise MptqError(f"{module_path(node)}: causal attention is not supported")
-    q_shape, k_shape = tracer.shape(q), tracer.shape(k)
+    q_shape, k_shape = shape_of(q), shape_of(k)
     scale = node.kwargs.get("scale")
     alpha = float(cast(float, scale)) if scale is not None else q_shape.dims[-1] ** -0.5
     rank = len(k_shape.dims)
     perm = (*range(rank - 2), rank - 1, rank - 2)
     key = permuted(tracer, name_of(node, "k_transposed"), tracer.value(k), perm)
     scores = Shape((*q_shape.dims[:-1], k_shape.dims[-2]), q_shape.batch_axis)
-    value = tracer.add("matmul", name_of(node, "scores"), (tracer.value(q), key), scores, {"alpha": alpha})
+    value = tracer.add(Matmul(alpha), name_of(node, "scores"), (tracer.value(q), key), scores)
     if mask is not None:
-        value = tracer.add("add", name_of(node, "scores_masked"), (value, tracer.value(mask)), scores)
-    value = tracer.add("softmax", name_of(node, "softmax"), (value,), scores)
-    return tracer.add("matmul", name_of(node, "context"), (value, tracer.value(v)), shape_of(node), {"alpha": 1.0})
+        value = tracer.add(Add(), name_of(node, "scores_masked"), (value, tracer.value(mask)), scores)
+    value = tracer.add(Softmax(), name_of(node, "softmax"), (value,), scores)
+    return tracer.add(Matmul(), name_of(node, "context"), (value, tracer.value(v)), shape_of(node))

@@ -10,7 +10,9 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import Shape
-from mptq_export.capture.trace import Tracer, module_path, shape_of
+from mptq_export.capture.metadata import module_path, shape_of
+from mptq_export.capture.ops import Linear
+from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
 Resize = Callable[[torch.Tensor, int], torch.Tensor]
@@ -44,7 +46,7 @@ def resized(tracer: Tracer, node: fx.Node, sizes: tuple[int, ...], resize: Resiz
         units = torch.eye(dims[3]).reshape(1, 1, dims[3], dims[3])
         params = {"weight": resize(units, size)[0, 0].T.contiguous(), "bias": torch.zeros(size)}
         name = name_of(node, f"resized_{axis}")
-        value = tracer.add("linear", name, (value,), Shape((*dims[:3], size), 0), {}, params)
+        value = tracer.add(Linear(), name, (value,), Shape((*dims[:3], size), 0), params)
         value = permuted(tracer, name_of(node, f"turned_{axis}"), value, (0, 1, 3, 2))
     return value
 

@@ -5,43 +5,48 @@ quantizer of its own.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from mptq_export.capture.graph import NCHW, NHWC, Node
-from mptq_export.emit.exact.forms import Codes, Floats
-from mptq_export.emit.exact.linear import integer_operands
+from mptq_export.capture.ops import Depthwise
+from mptq_export.emit.exact.context import Context
+from mptq_export.emit.exact.conversion import decode_result, encode, encode_floats, result_is_quantized
+from mptq_export.emit.exact.values import Codes, Floats
+from mptq_export.emit.exact.weighted import integer_operands
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.errors import MptqError
 
-if TYPE_CHECKING:
-    from mptq_export.emit.exact.emitter import Emitter
+
+def emit_codes(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
+    """The codes of the convolution, or of its floats where those are read too."""
+    emit = encode_floats if result_is_quantized(context, node) else _emit_kernel
+    return emit(context, node, quant, key)
 
 
-def emit_codes(emitter: "Emitter", node: Node, quant: ActivationQuant, name: str) -> Codes:
+def emit_floats(context: Context, node: Node, exponent: int) -> Floats:
+    """The codes as float32 in units of 2 ** -exponent."""
+    return decode_result(context, node, exponent, _emit_kernel)
+
+
+def _emit_kernel(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
     """DQ x 3 -> Conv -> Q, channels first as ONNX has it; zeros around the map are codes of zero there too."""
-    onnx, inputs = emitter.onnx, emitter.graph[node.inputs[0]]
+    onnx, inputs = context.onnx, context.graph[node.inputs[0]]
     if quant.regions:  # a region each would leave the convolution in floats
         raise MptqError(f"{node.name}: a convolution cannot give codes with regions; export again without --recipe")
-    source = emitter.full(emitter.codes(node, "input"), inputs.name)
+    source = context.unflatten(context.read_codes(node, "input"), inputs.name)
     image = onnx.one("Transpose", [source.tensor], f"{node.name}.channels_first", perm=list(NCHW))
-    kernel = list(node.attrs["kernel"])
-    weight = emitter.recipe.weights[node.name].codes.reshape(-1, 1, *kernel)
-    operands, _ = integer_operands(emitter, node, replace(source, tensor=image), weight, 0, 1.0 / quant.scale)
+    op = node.attributes(Depthwise)
+    kernel = list(op.kernel)
+    weight = context.recipe.weights[node.name].codes.reshape(-1, 1, *kernel)
+    operands, _ = integer_operands(context, node, replace(source, tensor=image), weight, axis=0, gain=1.0 / quant.scale)
     result = onnx.one(
         "Conv",
         operands,
         node.name,
         group=inputs.shape.dims[-1],
         kernel_shape=kernel,
-        pads=list(node.attrs["pads"]),
-        strides=list(node.attrs["stride"]),
+        pads=list(op.pads),
+        strides=list(op.stride),
     )
-    codes = emitter.coded(result, 1.0, quant, f"{name}.codes", flat=False)
-    tensor = onnx.one("Transpose", [codes.tensor], f"{name}.channels_last", perm=list(NHWC))
+    codes = encode(onnx, result, quant, f"{key}.codes", step=1.0, flat=False)
+    tensor = onnx.one("Transpose", [codes.tensor], f"{key}.channels_last", perm=list(NHWC))
     return replace(codes, tensor=tensor)
-
-
-def emit_floats(emitter: "Emitter", node: Node, exponent: int) -> Floats:
-    """The codes as float32 in units of 2 ** -exponent."""
-    key = f"{node.name}.output"
-    return emitter.decoded(emit_codes(emitter, node, emitter.recipe.activations[key], key), key, exponent)

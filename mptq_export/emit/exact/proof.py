@@ -1,12 +1,46 @@
-"""The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe."""
+"""The ledger of what makes the file exact: every claim is checked when it is made, and kept for the recipe.
 
-from mptq_export.quantize.certification.certify import MARGIN, Results
-from mptq_export.recipe.schema import ActivationQuant, Claim
+It is the ledger of this form alone: each claim is a reason why the bits of this form are the same everywhere, and names
+what this form is made of (sums of squares, score codes, streams on a grid). Another form promises something else.
+"""
+
+from enum import Enum
+
+from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.quantize.certification.certify import Results
+from mptq_export.recipe.schema import ActivationQuant, Claim, Relation
 from mptq_export.support.errors import MptqError
 
 INT32 = float(2**31 - 1)
 FLOAT32_INTEGER = float(2**24)
 FLOAT64_INTEGER = float(2**53)
+
+#: What to do where a function's results are not clear of a rounding boundary.
+NOT_CERTIFIED = "the recipe is not certified for this layer: export again without --recipe"
+
+
+class Quantity(Enum):
+    """All that claims are about: what recipes call it (`{}` is the site or the function), and its side of the limit."""
+
+    ACCUMULATOR = ("int32 accumulator", "at most")
+    WEIGHT_CODE = ("int8 weight code magnitude", "at most")
+    PAIR_SUM = ("int16 pair sum of u8 x s8 kernels", "at most")
+    ACTIVATION_CODE = ("activation code of {}", "at most")
+    RESIDUAL = ("residual in grid steps", "at most")
+    SQUARES = ("float64 sum of squares", "at most")
+    VARIANCE_ROUNDING = ("rounding of a variance", "at most")
+    TOKENS_FLOAT32 = ("float32 sum of tokens", "at most")
+    TOKENS_FLOAT64 = ("float64 sum of tokens", "at most")
+    ATTENTION_SUM = ("float32 sum of attention codes", "at most")
+    ATTENTION_ZERO_POINT = ("zero point of attention codes", "at most")
+    ATTENTION_PEAK = ("attention code of a row's maximum", "at least")
+    SCORE_MANTISSA = ("score codes times mantissa", "at most")
+    MARGIN = ("{} margin in steps", "at least")
+    ASSUMED_ERROR = ("assumed error of {} over the distance to a boundary", "at most")
+
+    def __init__(self, text: str, relation: Relation) -> None:
+        self.text = text
+        self.relation = relation
 
 
 class Proof:
@@ -15,34 +49,37 @@ class Proof:
     def __init__(self) -> None:
         self.claims: list[Claim] = []
 
-    def at_most(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:
-        """Claim `value <= limit`.
+    def claim(self, layer: str, quantity: Quantity, value: float, limit: float, *, advice: str, of: str = "") -> None:
+        """Claim that a quantity is on its side of a limit, or at it.
+
+        Args:
+            layer: where.
+            quantity: what is claimed.
+            value: the worst that it can be.
+            limit: what it must not pass.
+            advice: what to do where it does not hold.
+            of: the site or the function, where the quantity names one.
 
         Raises:
             MptqError: it does not hold; the message ends with `advice`.
         """
-        if not value <= limit:
-            raise MptqError(
-                f"{layer} cannot be proved exact: {what} can reach {value:.4g}, the limit is {limit:.4g}; {advice}"
+        what, at_most = quantity.text.format(of), quantity.relation == "at most"
+        if not (value <= limit if at_most else value >= limit):
+            found = (
+                f"can reach {value:.4g}, the limit is {limit:.4g}" if at_most else f"is {value:.4g}, below {limit:.4g}"
             )
-        self.claims.append(Claim(layer, what, float(value), float(limit), "at most"))
+            raise MptqError(f"{layer} cannot be proved exact: {what} {found}; {advice}")
+        self.claims.append(Claim(layer, what, float(value), float(limit), quantity.relation))
 
-    def at_least(self, layer: str, what: str, value: float, limit: float, advice: str) -> None:
-        """Claim `value >= limit`; arguments and errors as for `at_most`."""
-        if not value >= limit:
-            raise MptqError(f"{layer} cannot be proved exact: {what} is {value:.4g}, below {limit:.4g}; {advice}")
-        self.claims.append(Claim(layer, what, float(value), float(limit), "at least"))
-
-    def certain(self, layer: str, op: str, results: Results, quant: ActivationQuant) -> None:
+    def claim_certain(self, layer: str, function: str, results: Results, quant: ActivationQuant) -> None:
         """Claim that every code of a function's results is certain, whatever runtime computes the function.
 
         Args:
             layer: the layer.
-            op: the function, as claims name it.
+            function: as claims name it.
             results: all that the function can give.
             quant: the quantizer of the results.
         """
-        advice = "the recipe is not certified for this layer: export again without --recipe"
-        self.at_least(layer, f"{op} margin in steps", results.margin(quant), MARGIN, advice)
-        exposure = results.exposure(quant)
-        self.at_most(layer, f"assumed error of {op} over the distance to a boundary", exposure, 1.0, advice)
+        margin, exposure = results.margin(quant), results.exposure(quant)
+        self.claim(layer, Quantity.MARGIN, margin, MARGIN, advice=NOT_CERTIFIED, of=function)
+        self.claim(layer, Quantity.ASSUMED_ERROR, exposure, 1.0, advice=NOT_CERTIFIED, of=function)

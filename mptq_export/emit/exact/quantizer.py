@@ -11,11 +11,13 @@ are whole and their sum is a code. onnxruntime runs DequantizeLinear, Dequantize
 QLinearAdd, whose float32 products with powers of two are exact too.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mptq_export.emit.builder import OnnxBuilder
-from mptq_export.emit.exact.proof import Proof
-from mptq_export.quantize.certification.certify import MARGIN
+from mptq_export.emit.exact.proof import Proof, Quantity
+from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.recipe.schema import ActivationQuant, Region
 from mptq_export.support.errors import MptqError
 
@@ -28,7 +30,34 @@ EVERYTHING: Span = (-np.inf, np.inf)
 INSIDE = 0.5 - MARGIN
 
 
-def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str, span: Span = EVERYTHING) -> str:
+@dataclass(frozen=True)
+class _Uniform:
+    """Levels at equal distances: whole steps from `low` to `high`.
+
+    Attributes:
+        step: number that one of them stands for.
+        low: the lowest level, in steps.
+        high: the highest level, in steps.
+        zero: the code of level 0.
+        span: least and greatest value that occurs, in steps.
+    """
+
+    step: float
+    low: int
+    high: int
+    zero: int
+    span: Span
+
+    def emit(self, onnx: OnnxBuilder, x: str, name: str) -> str:
+        """`clip(rint(x / step), low, high) + zero`, without a Clip at an end that nothing leaves."""
+        low = self.low + self.zero if self.span[0] <= self.low - INSIDE else 0
+        high = self.high + self.zero if self.span[1] >= self.high + INSIDE else 255
+        return clip(onnx, onnx.quantize(x, self.step, self.zero, name), low, high, name)
+
+
+def quantize(
+    onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str, *, span: Span = EVERYTHING
+) -> str:
     """The codes of a float tensor.
 
     Args:
@@ -43,23 +72,23 @@ def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, nam
         A uint8 tensor: the nearest level of every element, as in `mptq_export.quantize.simulation.fake_quantize.codes`.
     """
     if not quant.regions:
-        limits = quant.low - quant.zero_point, quant.high - quant.zero_point
-        return _steps(onnx, x, step, limits, quant.zero_point, span, name)
+        low, high = quant.low - quant.zero_point, quant.high - quant.zero_point
+        return _Uniform(step, low, high, quant.zero_point, span).emit(onnx, x, name)
     total, shift, first, start = "", 0, 0, quant.low
     for i, region in enumerate(quant.regions):
-        lowest, highest = _span(quant, start, region)
-        unit, part = 2.0**region.shift, f"{name}.region{i}"
+        lowest, highest = _levels(quant, start, region)
+        unit, prefix = 2.0**region.shift, f"{name}.region{i}"
         reached = span[0] / unit, span[1] / unit
         starts_inside = reached[0] > lowest - INSIDE
         # uint8 cuts below the code of `lowest`, or above that of `highest` where nothing lies below.
         zero = 255 - highest if starts_inside and lowest <= 0 <= highest else max(-lowest, 0)
-        k = _steps(onnx, x, step * unit, (lowest, highest), zero, reached, part)
+        k = _Uniform(step * unit, lowest, highest, zero, reached).emit(onnx, x, prefix)
         if total:
             both = [
-                onnx.dequantize(total, 2.0**shift, first, f"{part}.below"),
-                onnx.dequantize(k, unit, lowest + zero, f"{part}.steps"),
+                onnx.dequantize(total, 2.0**shift, first, f"{prefix}.below"),
+                onnx.dequantize(k, unit, lowest + zero, f"{prefix}.steps"),
             ]
-            total = onnx.quantize(onnx.one("Add", both, f"{part}.sum"), 1.0, quant.low, f"{part}.codes")
+            total = onnx.quantize(onnx.one("Add", both, f"{prefix}.sum"), 1.0, quant.low, f"{prefix}.codes")
             shift, first = 0, quant.low
         else:
             total, shift, first = k, region.shift, lowest + zero
@@ -68,13 +97,6 @@ def quantize(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, nam
         return total
     steps = onnx.dequantize(total, 2.0**shift, first, f"{name}.steps")
     return onnx.quantize(steps, 1.0, quant.low, f"{name}.codes")
-
-
-def _steps(onnx: OnnxBuilder, x: str, step: float, limits: tuple[int, int], zero: int, span: Span, name: str) -> str:
-    """`clip(rint(x / step), *limits) + zero`, without a Clip at an end that nothing leaves."""
-    low = limits[0] + zero if span[0] <= limits[0] - INSIDE else 0
-    high = limits[1] + zero if span[1] >= limits[1] + INSIDE else 255
-    return clip(onnx, onnx.quantize(x, step, zero, name), low, high, name)
 
 
 def clip(onnx: OnnxBuilder, codes: str, low: int, high: int, name: str) -> str:
@@ -92,21 +114,21 @@ def prove_quantizer(proof: Proof, layer: str, key: str, quant: ActivationQuant) 
         MptqError: they do not; the recipe was not made by this program or was edited.
     """
     advice = "the recipe's regions are too wide for 8 bits: export again without --recipe"
-    proof.at_most(layer, f"activation code of {key}", quant.high, 255.0, advice)
+    proof.claim(layer, Quantity.ACTIVATION_CODE, quant.high, 255.0, advice=advice, of=key)
     start = quant.low
-    whole = 0 <= quant.low <= quant.high and 0 <= quant.zero_point <= 255
+    valid = 0 <= quant.low <= quant.high and 0 <= quant.zero_point <= 255
     for region in quant.regions:
         unit = 1 << region.shift
-        lowest, highest = _span(quant, start, region)
+        lowest, highest = _levels(quant, start, region)
         aligned = (start - quant.zero_point) % unit == 0 and (region.last - quant.zero_point) % unit == 0
-        whole = whole and aligned and region.last > start and highest + max(-lowest, 0) <= 255
+        valid = valid and aligned and region.last > start and highest + max(-lowest, 0) <= 255
         start = region.last
-    whole = whole and start == (quant.high if quant.regions else quant.low)
-    if not (whole and 0 < quant.scale < np.inf):
+    valid = valid and start == (quant.high if quant.regions else quant.low)
+    if not (valid and 0 < quant.scale < np.inf):
         raise MptqError(f"{layer}: the quantizer of {key} has no valid levels; export again without --recipe")
 
 
-def _span(quant: ActivationQuant, start: int, region: Region) -> tuple[int, int]:
-    """First and last k of a region."""
+def _levels(quant: ActivationQuant, start: int, region: Region) -> tuple[int, int]:
+    """First and last level k of a region."""
     unit = 1 << region.shift
     return (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit

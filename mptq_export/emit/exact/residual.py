@@ -6,132 +6,108 @@ the worst case is too large for that, `Round` snaps the sum.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Add, Constant, Mean, Pad
 from mptq_export.emit.builder import DOUBLE, FLOAT
-from mptq_export.emit.exact.forms import Floats
-from mptq_export.emit.exact.proof import FLOAT32_INTEGER, FLOAT64_INTEGER
+from mptq_export.emit.exact.context import Context
+from mptq_export.emit.exact.grid import FAR_ABOVE, has_exact_squares
+from mptq_export.emit.exact.proof import FLOAT32_INTEGER, FLOAT64_INTEGER, Quantity
+from mptq_export.emit.exact.values import Floats
 from mptq_export.quantize.simulation.simulate import SHIFT
-
-if TYPE_CHECKING:
-    from mptq_export.emit.exact.emitter import Emitter
-
-#: Most grid steps that a residual keeps where its worst case has to be cut, and the fewest: the calibrated range.
-CLIP, LEAST_CLIP = float(2**20), float(2**15)
 
 #: How far float32 numbers that are 1 apart reach on both sides of `SHIFT`.
 REACH = 2.0**22
 
-#: By how much rounding to float32 can enlarge a square.
-SQUARE_ROUNDING = 1 + 2.0**-23
 
-_ADVICE = "its worst case is far above the calibrated range; check the checkpoint for extreme weights"
+def emit_add(context: Context, node: Node, exponent: int, *, reach: float = REACH) -> Floats:
+    """Sum of two values, or of a value and a constant.
 
-
-def snap(emitter: "Emitter", x: Floats, name: str) -> Floats:
-    """Round to the grid (half to even); the result is an exact float32 integer.
-
-    Where the worst case of all layers so far is too large for float32, or for an exact sum of squares, the residual is
-    clipped to `CLIP` steps: 32 times the calibrated range, which no image is meant to reach. A group norm may leave
-    room for less.
+    Args:
+        context: the emission.
+        node: the addition.
+        exponent: of the sum.
+        reach: worst case of a stream, in grid steps, from which `Round` snaps it.
     """
-    tensor = emitter.onnx.one("Round", [x.tensor], f"{name}.grid")
-    bound = float(np.floor(x.bound + 1))
-    if bound > FLOAT32_INTEGER or not has_exact_squares(emitter, name, bound):
-        bound = CLIP
-        while bound > LEAST_CLIP and not has_exact_squares(emitter, name, bound):
-            bound /= 2
-        limits = [emitter.onnx.scalar(limit) for limit in (-bound, bound)]
-        tensor = emitter.onnx.one("Clip", [tensor, *limits], f"{name}.clipped")
-    emitter.proof.at_most(name, "residual in grid steps", bound, FLOAT32_INTEGER, _ADVICE)
-    return replace(x, tensor=tensor, bound=bound, integer=True)
+    live = [name for name in node.inputs if not isinstance(context.graph[name].op, Constant)]
+    terms = [_term(context, name, exponent) for name in live]
+    if len(terms) == 2:
+        if terms[0].flat != terms[1].flat:
+            terms = [context.flatten(term, name) for term, name in zip(terms, live, strict=True)]
+        return _sum(context, node, terms, exponent, reach)
+    total = terms[0]
+    for source in (context.graph[name] for name in node.inputs if name not in live):
+        full = context.unflatten(total, live[0])
+        value = source.params["value"].double().numpy() * 2.0**exponent
+        table = context.onnx.constant(f"{node.name}.constant", value.astype(np.float32))
+        tensor = context.onnx.one("Add", [full.tensor, table], f"{node.name}.plus_constant")
+        bound = total.bound + float(np.abs(value).max())
+        total = Floats(tensor=tensor, exponent=exponent, bound=bound, flat=False)
+    return total
 
 
-def has_exact_squares(emitter: "Emitter", name: str, bound: float) -> bool:
-    """Whether the sum of squares of a row of whole numbers, and what its variance is made of, are exact in float64."""
-    return emitter.graph[name].shape.dims[-1] * (bound + 1) ** 2 * SQUARE_ROUNDING <= FLOAT64_INTEGER
+def _term(context: Context, name: str, exponent: int) -> Floats:
+    """What is added: whole numbers where it is on the grid of the sum already."""
+    on_grid = context.recipe.exponents.get(name) == exponent and isinstance(context.graph.root(name).op, Add | Pad)
+    return context.read_integers(name) if on_grid else context.read_floats(name, exponent)
 
 
-def _snapped_sum(emitter: "Emitter", node: Node, stream: Floats, update: Floats) -> Floats | None:
+def _sum(context: Context, node: Node, terms: list[Floats], exponent: int, reach: float) -> Floats:
+    first, second = terms
+    if context.recipe.exponents.get(node.name) == exponent and first.integer != second.integer:
+        stream, update = terms if first.integer else terms[::-1]
+        snapped = _snapped_sum(context, node, stream, update, reach)
+        if snapped is not None:
+            return snapped
+    tensor = context.onnx.one("Add", [first.tensor, second.tensor], f"{node.name}.x{exponent}")
+    bound, integer = first.bound + second.bound, first.integer and second.integer
+    return Floats(tensor=tensor, exponent=exponent, bound=bound, integer=integer, flat=first.flat)
+
+
+def _snapped_sum(context: Context, node: Node, stream: Floats, update: Floats, reach: float) -> Floats | None:
     """The sum on the stream's grid by one addition; None where its worst case is too large."""
     bound = stream.bound + float(np.floor(update.bound + 1))
-    if bound >= REACH or not has_exact_squares(emitter, node.name, bound):
+    if bound >= reach or not has_exact_squares(node.shape.dims[-1], bound):
         return None
-    onnx, shift = emitter.onnx, emitter.onnx.scalar(SHIFT)
-    emitter.proof.at_most(node.name, "residual in grid steps", bound, REACH, _ADVICE)
-    shifted = emitter.shifted.get(stream.tensor)
+    onnx, shift = context.onnx, context.onnx.scalar(SHIFT)
+    context.proof.claim(node.name, Quantity.RESIDUAL, bound, reach, advice=FAR_ABOVE)
+    shifted = context.shifted.get(stream.tensor)
     shifted = shifted or onnx.one("Add", [stream.tensor, shift], f"{stream.tensor}.shifted")
     total = onnx.one("Add", [shifted, update.tensor], f"{node.name}.shifted")
     result = onnx.one("Sub", [total, shift], f"{node.name}.grid")
-    emitter.shifted[result] = total
+    context.shifted[result] = total
     return replace(stream, tensor=result, bound=bound)
 
 
-def emit_add(emitter: "Emitter", node: Node, exponent: int) -> Floats:
-    """Sum of two values; operands on the stream are integers already, what is added to them is not."""
-    parts: list[Floats] = []
-    owners: list[str] = []
-    constants: list[np.ndarray] = []
-    for name in node.inputs:
-        source = emitter.graph[name]
-        if source.op == "constant":
-            constants.append(source.params["value"].double().numpy() * 2.0**exponent)
-            continue
-        on_grid = emitter.recipe.exponents.get(name) == exponent and emitter.graph.root(name).op in ("add", "pad")
-        parts.append(emitter.floats(name, None if on_grid else exponent))
-        owners.append(name)
-    result = parts[0]
-    if len(parts) == 2:
-        if parts[0].flat != parts[1].flat:
-            parts = [emitter.flat(p, o) for p, o in zip(parts, owners, strict=True)]
-        if emitter.recipe.exponents.get(node.name) == exponent and parts[0].integer != parts[1].integer:
-            stream, update = parts if parts[0].integer else parts[::-1]
-            snapped = _snapped_sum(emitter, node, stream, update)
-            if snapped is not None:
-                return snapped
-        tensor = emitter.onnx.one("Add", [parts[0].tensor, parts[1].tensor], f"{node.name}.x{exponent}")
-        result = Floats(tensor, exponent, parts[0].bound + parts[1].bound, all(p.integer for p in parts), parts[0].flat)
-    for value in constants:
-        full = emitter.full(result, owners[0])
-        table = emitter.onnx.constant(f"{node.name}.constant", value.astype(np.float32))
-        tensor = emitter.onnx.one("Add", [full.tensor, table], f"{node.name}.plus_constant")
-        bound = result.bound + float(np.abs(value).max())
-        result = Floats(tensor, exponent, bound, integer=False, flat=False)
-    return result
-
-
-def emit_pad(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+def emit_pad(context: Context, node: Node, exponent: int) -> Floats:
     """Zero rows before and after the tokens."""
-    source = emitter.full(emitter.floats(node.inputs[0], exponent), node.inputs[0])
-    rank, axis = len(node.shape.dims), node.attrs["axis"]
+    source = context.unflatten(context.read_floats(node.inputs[0], exponent), node.inputs[0])
+    pad, rank = node.attributes(Pad), len(node.shape.dims)
     pads = [0] * (2 * rank)
-    pads[axis], pads[rank + axis] = node.attrs["before"], node.attrs["after"]
-    tensor = emitter.onnx.one("Pad", [source.tensor, emitter.onnx.shape(pads)], f"{node.name}.x{exponent}")
+    pads[pad.axis], pads[rank + pad.axis] = pad.before, pad.after
+    tensor = context.onnx.one("Pad", [source.tensor, context.onnx.shape(pads)], f"{node.name}.x{exponent}")
     return replace(source, tensor=tensor)
 
 
-def emit_mean(emitter: "Emitter", node: Node, exponent: int) -> Floats:
+def emit_mean(context: Context, node: Node, exponent: int) -> Floats:
     """Exact sum over tokens, divided afterwards."""
-    onnx = emitter.onnx
-    source = emitter.full(emitter.floats(node.inputs[0], None), node.inputs[0])
-    dims = emitter.graph[node.inputs[0]].shape.dims
-    count = int(np.prod([dims[a] for a in node.attrs["axes"]]))
+    onnx, mean = context.onnx, node.attributes(Mean)
+    source = context.unflatten(context.read_integers(node.inputs[0]), node.inputs[0])
+    dims = context.graph[node.inputs[0]].shape.dims
+    count = int(np.prod([dims[a] for a in mean.axes]))
     total = source.tensor
     in_double = count * source.bound > FLOAT32_INTEGER
     if in_double:
         total = onnx.one("Cast", [total], f"{node.name}.f64", to=DOUBLE)
-        emitter.proof.at_most(node.name, "float64 sum of tokens", count * source.bound, FLOAT64_INTEGER, _ADVICE)
-    else:
-        emitter.proof.at_most(node.name, "float32 sum of tokens", count * source.bound, FLOAT32_INTEGER, _ADVICE)
-    axes = onnx.shape(list(node.attrs["axes"]))
-    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(node.attrs["keepdim"]))
+    limits = (Quantity.TOKENS_FLOAT64, FLOAT64_INTEGER) if in_double else (Quantity.TOKENS_FLOAT32, FLOAT32_INTEGER)
+    context.proof.claim(node.name, limits[0], count * source.bound, limits[1], advice=FAR_ABOVE)
+    axes = onnx.shape(list(mean.axes))
+    total = onnx.one("ReduceSum", [total, axes], f"{node.name}.sum", keepdims=int(mean.keepdim))
     if in_double:
         total = onnx.one("Cast", [total], f"{node.name}.f32", to=FLOAT)
     factor = 2.0 ** (exponent - source.exponent) / count
     result = onnx.one("Mul", [total, onnx.scalar(factor)], node.name)
-    return Floats(
-        result, exponent, source.bound * 2.0 ** (exponent - source.exponent) * 1.001, integer=False, flat=False
-    )
+    bound = source.bound * 2.0 ** (exponent - source.exponent) * 1.001
+    return Floats(tensor=result, exponent=exponent, bound=bound, flat=False)

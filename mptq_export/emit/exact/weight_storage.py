@@ -9,6 +9,8 @@ all fields. All of it reads constants only: onnxruntime folds it when it loads t
 weights. Every node costs a copy of the weight until all is folded, so there are few.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -19,46 +21,63 @@ from mptq_export.emit.builder import INT8, UINT8, OnnxBuilder
 _FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2,), 7: (2, 1)}
 
 #: Bytes that one unpacking node takes in the file, names included.
-_NODE_BYTES = 160
+NODE_BYTES = 160
 
 #: Most nodes that unpack a weight: a small weight is smaller without them.
-_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
+MOST_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
 
 #: Values while they are unpacked: a row for every value of a byte of 1-bit fields, pairs of rows for 2-bit fields.
 _ROWS = (4, 2, -1)
 
 
-def store_weight(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, storage: str) -> str:
-    """Emit weight codes and return the name of an int8 tensor of the same shape.
+StoreWeight = Callable[[OnnxBuilder, str, NDArray[np.int8], int], str]
+"""Emits weight codes of so many bits under a name."""
+
+
+def store_int8(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], _bits: int) -> str:
+    """Weight codes as an int8 initializer; arguments as for `store_packed`."""
+    return builder.own_constant(name, codes)
+
+
+def store_packed(
+    builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, *, node_bytes: int = NODE_BYTES
+) -> str:
+    """Weight codes at their own width, where that makes the file smaller.
 
     Args:
         builder: the graph under construction.
         name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`).
         codes: int8 [K, N], within the range of `bits`.
         bits: 2 to 8.
-        storage: `packed` or `int8`.
+        node_bytes: bytes that one unpacking node takes in the file.
+
+    Returns:
+        Name of an int8 tensor of the same shape.
     """
-    if storage == "int8" or bits == 8 or codes.size * (8 - bits) // 8 < _NODE_BYTES * _NODES[bits]:
-        return builder.own_constant(name, codes)
+    if bits == 8 or codes.size * (8 - bits) // 8 < node_bytes * MOST_NODES[bits]:
+        return store_int8(builder, name, codes, bits)
     if bits == 4:
         return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)
     flat = np.pad(codes.ravel(), (0, -codes.size % 8)).reshape(_ROWS)
     below = sum(_FIELDS[bits])
-    total = _fields(builder, name, flat.view(np.uint8) & np.uint8(2**below - 1), _FIELDS[bits])
+    fields = _fields(builder, name, flat.view(np.uint8) & np.uint8(2**below - 1), _FIELDS[bits])
     if bits > 4:
         upper = builder.one("Cast", [_int4(builder, name, flat >> below)], f"{name}.uint8", to=UINT8)
-        total = builder.one("BitwiseOr", [_up(builder, upper, below, f"{name}.upper"), total], f"{name}.code")
-    whole = builder.one("Cast", [total], f"{name}.int8", to=INT8)
+        fields = builder.one("BitwiseOr", [_up(builder, upper, below, f"{name}.upper"), fields], f"{name}.code")
+    result = builder.one("Cast", [fields], f"{name}.int8", to=INT8)
     if bits < 4:
-        sign = builder.one("BitwiseAnd", [whole, builder.scalar(2 ** (bits - 1), np.int8)], f"{name}.sign")
+        sign = builder.one("BitwiseAnd", [result, builder.scalar(2 ** (bits - 1), np.int8)], f"{name}.sign")
         spread = builder.one("Neg", [sign], f"{name}.spread")  # ones from the sign bit upwards
-        whole = builder.one("BitwiseOr", [whole, spread], f"{name}.flat")
+        result = builder.one("BitwiseOr", [result, spread], f"{name}.flat")
     if flat.size != codes.size:
         # Not 1-D: shape inference would take every element for a dimension.
-        whole = builder.one("Reshape", [whole, builder.shape([1, -1])], f"{name}.padded")
+        result = builder.one("Reshape", [result, builder.shape([1, -1])], f"{name}.padded")
         limits = [builder.shape([v]) for v in (0, codes.size, 1)]
-        whole = builder.one("Slice", [whole, *limits], f"{name}.cut")
-    return builder.one("Reshape", [whole, builder.shape(list(codes.shape))], name)
+        result = builder.one("Slice", [result, *limits], f"{name}.cut")
+    return builder.one("Reshape", [result, builder.shape(list(codes.shape))], name)
+
+
+STORAGES: dict[str, StoreWeight] = {"packed": store_packed, "int8": store_int8}
 
 
 def _int4(builder: OnnxBuilder, name: str, codes: NDArray[np.int8]) -> str:

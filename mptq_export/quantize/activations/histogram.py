@@ -34,7 +34,11 @@ class Histogram:
 
     @staticmethod
     def of(
-        value: torch.Tensor, columns: torch.Tensor | None = None, importance: torch.Tensor | None = None
+        value: torch.Tensor,
+        columns: torch.Tensor | None = None,
+        importance: torch.Tensor | None = None,
+        *,
+        chunk: int = _CHUNK,
     ) -> "Histogram":
         """Count.
 
@@ -42,6 +46,7 @@ class Histogram:
             value: float32 [..., K].
             columns: float64 [K], how much every channel counts.
             importance: float64 [rows], how much every row counts.
+            chunk: elements that are counted at once.
         """
         rows = value.reshape(-1, value.shape[-1])
         low, high = (float(v) for v in torch.aminmax(rows))
@@ -49,10 +54,10 @@ class Histogram:
         counts = torch.zeros(_BINS, dtype=torch.float64, device=rows.device)
         columns = counts.new_ones(rows.shape[1]) if columns is None else columns.double()
         importance = counts.new_ones(len(rows)) if importance is None else importance.double()
-        step = max(1, _CHUNK // rows.shape[1])
+        step = max(1, chunk // rows.shape[1])
         for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            bins = ((part - low) * factor).to(torch.int32).clamp_(0, _BINS - 1)
+            some = rows[start : start + step]
+            bins = ((some - low) * factor).to(torch.int32).clamp_(0, _BINS - 1)
             weights = importance[start : start + step, None] * columns
             counts += torch.bincount(bins.reshape(-1), weights.reshape(-1), minlength=_BINS)
         values: NDArray[np.float64] = low + (np.arange(_BINS, dtype=np.float64) + 0.5) / factor

@@ -15,7 +15,6 @@ from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.sample import Sample
-from mptq_export.quantize.certification.certify import activation_results
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant, Region
 
@@ -25,8 +24,8 @@ MAX_SHIFT = 5
 #: Regions above zero that are tried: three where codes are few, two where they would be too many to search.
 _FEW_STEPS = 31
 
-#: Parts of the largest value that the top level is tried at.
-_PARTS = np.geomspace(0.12, 1.0, 18)
+#: Shares of the largest value that the top level is tried at.
+_SHARES = np.geomspace(0.12, 1.0, 18)
 
 #: Layouts whose true output error is measured, best estimate first.
 _MEASURED = 6
@@ -69,38 +68,36 @@ def _upper(steps: int, start: int, shift: int, most: int) -> Iterator[tuple[Regi
                     yield (Region(shift, last), *rest)
 
 
-def activation_levels(
+def search_levels(
     seen: Histogram,
     sample: Sample,
     weight: torch.Tensor,
-    source: ActivationQuant,
-    function: str,
+    results: NDArray[np.float64],
     bits: int,
     *,
     regions: bool,
 ) -> ActivationQuant:
     """The levels after an activation function with the smallest error of the linear layer that reads them.
 
-    The function sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of 256
-    values; the best few are then measured on the layer's output.
+    The function sees at most 256 codes, so that the error of a candidate is first estimated on a histogram of its
+    results; the best few are then measured on the layer's output.
 
     Args:
         seen: all values, each counted as much as its error matters.
         sample: some rows of them.
         weight: [N, K], of what reads them.
-        source: quantizer of the function's argument.
-        function: as for `mptq_export.quantize.certification.certify.activation`.
+        results: float64, the at most 256 values that the function can give.
         bits: 2 to 8.
         regions: whether other layouts than uniform ones are allowed.
     """
-    values, counts = _on_results(seen, activation_results(source, function))
+    values, counts = _on_results(seen, results)
     top = float(values[counts > 0].max(initial=1e-6))  # no value counts where all weights are zero
     ranked: list[tuple[float, ActivationQuant]] = []
     for zero, layout in layouts(2**bits - 1):
         uniform = len(layout) == 1 and layout[0].shift == 0
         if not (regions or uniform):
             continue
-        scales = (top * _PARTS / (layout[-1].last - zero)).astype(np.float32)
+        scales = (top * _SHARES / (layout[-1].last - zero)).astype(np.float32)
         error = _errors(values, counts, scales.astype(np.float64), zero, layout)
         best = int(error.argmin())
         reason = "range with the smallest output error" if uniform else "OPT-m: levels with the smallest output error"

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.activations import activation
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant
 
-#: Parts of the full range that are tried.
-_PARTS = tuple(round(1.0 - 0.04 * n, 2) for n in range(21))
+#: Shares of the full range that are tried.
+_SHARES = tuple(round(1.0 - 0.04 * n, 2) for n in range(21))
 
 #: Lower ends that are tried for the argument of an activation, which is almost zero below them.
 _FLOORS = (-2.0, -2.5, -3.0, -3.5, -4.0, -5.0)
@@ -22,7 +23,7 @@ _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest output error"
 
 
-def observed(value: torch.Tensor) -> Range:
+def range_of(value: torch.Tensor) -> Range:
     """Smallest and largest element."""
     low, high = torch.aminmax(value)
     return Range(float(low), float(high))
@@ -48,14 +49,14 @@ def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor) ->
 
     Args:
         sample: rows of the value.
-        seen: range of the whole value.
+        seen: range of all of the value.
         bits: 2 to 8.
         weight: [N, K], of what reads the value.
     """
     middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2
-    ranges = [Range(middle - part * half, middle + part * half) for part in _PARTS]
+    ranges = [Range(middle - share * half, middle + share * half) for share in _SHARES]
     if seen.low > -0.5 * seen.high:
-        ranges = [Range(seen.low, seen.high * part) for part in _PARTS]
+        ranges = [Range(seen.low, seen.high * share) for share in _SHARES]
     candidates = [affine(r, bits, _BY_ERROR) for r in ranges]
     error = sample.output_error(weight)
 
@@ -71,24 +72,25 @@ def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor) ->
 def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
     """The symmetric range with the smallest error."""
     largest = max(-seen.low, seen.high)
-    return _best(seen, [symmetric(largest * part, bits, _BY_ERROR) for part in _PARTS])
+    return _best(seen, [symmetric(largest * share, bits, _BY_ERROR) for share in _SHARES])
 
 
-def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: str) -> ActivationQuant:
+def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: Function) -> ActivationQuant:
     """The 8-bit range of an activation's argument with the smallest error of its result; only its lower end is cut.
 
     Args:
         sample: rows of the arguments.
         seen: range of all arguments.
         columns: float64 [K], sum of the squares of the weights that read each result.
-        function: as for `mptq_export.capture.activations.activation`.
+        function: the name of the activation function.
     """
     floors = [seen.low, *(floor for floor in _FLOORS if floor > seen.low)]
     candidates = [affine(Range(floor, max(seen.high, 0.0)), 8, _BY_ERROR) for floor in floors]
-    exact = activation(sample.rows.double(), function)
+    compute = FUNCTIONS[function].compute
+    exact = compute(sample.rows.double())
 
     def error(quant: ActivationQuant) -> float:
-        gap = activation(fake_quantize(sample.rows, quant).double(), function) - exact
+        gap = compute(fake_quantize(sample.rows, quant).double()) - exact
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     return min(candidates, key=error)

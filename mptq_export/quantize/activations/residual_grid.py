@@ -7,7 +7,8 @@ power of two that gives the calibrated range 15 bits and a sign, so that sums ar
 import math
 
 from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.graph import MOVEMENT, Graph
+from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Movement, Pad
 
 #: Calibrated values use at most this many grid steps.
 RANGE = 2**15 - 1
@@ -23,11 +24,11 @@ def streams(graph: Graph) -> dict[str, str]:
         return name
 
     for node in graph:
-        if node.op in ("add", "pad") or node.op in MOVEMENT:
+        if isinstance(node.op, Add | Pad | Movement):
             for name in node.inputs:
-                if graph[name].op != "constant" and find(name) != find(node.name):
+                if not isinstance(graph[name].op, Constant) and find(name) != find(node.name):
                     parent[find(node.name)] = find(name)
-    wanted = {find(node.inputs[0]) for node in graph if node.op in ("layer_norm", "mean")}
+    wanted = {find(node.inputs[0]) for node in graph if isinstance(node.op, LayerNorm | Mean)}
     return {node.name: find(node.name) for node in graph if find(node.name) in wanted}
 
 

@@ -72,16 +72,16 @@ class Sample:
 
 def _outlyingness(rows: torch.Tensor) -> torch.Tensor:
     """Largest element of every row, in its own units or in deviations of its channel: float64 [rows], at most 1."""
-    parts = torch.split(rows, max(1, _CHUNK // rows.shape[1]))
-    mean = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0) / len(rows)
-    square = torch.stack([(part - mean).square_().sum(0) for part in parts]).sum(0) / len(rows)
+    chunks = torch.split(rows, max(1, _CHUNK // rows.shape[1]))
+    mean = torch.stack([chunk.sum(0, dtype=torch.float64) for chunk in chunks]).sum(0) / len(rows)
+    square = torch.stack([(chunk - mean).square_().sum(0) for chunk in chunks]).sum(0) / len(rows)
     deviation = square.sqrt_().clamp_min_(1e-8)
-    largest = torch.cat([part.abs().amax(1) for part in parts]).double()
-    deviations = torch.cat([(part - mean).div_(deviation).abs_().amax(1) for part in parts])
+    largest = torch.cat([chunk.abs().amax(1) for chunk in chunks]).double()
+    deviations = torch.cat([(chunk - mean).div_(deviation).abs_().amax(1) for chunk in chunks])
     return torch.maximum(largest / largest.max().clamp_min(1e-30), deviations / deviations.max().clamp_min(1e-30))
 
 
-def drawn_rows(value: torch.Tensor, importance: torch.Tensor | None = None) -> torch.Tensor:
+def draw_rows(value: torch.Tensor, importance: torch.Tensor | None = None) -> torch.Tensor:
     """Rows that all count alike: float32 [n, K], drawn in proportion to their importance."""
     rows = value.reshape(-1, value.shape[-1])
     if importance is None and len(rows) <= _EXTREMES + _DRAWN:

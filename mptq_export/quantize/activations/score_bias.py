@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import score_path
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Add, Constant
+from mptq_export.capture.score_path import score_path
 
 Codes = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class ScoreConstants:
     def of(graph: Graph, softmax: Node) -> "ScoreConstants":
         """Those of a softmax."""
         scores, steps = score_path(graph, softmax)
-        values = {step.name: _constant(graph, step) for step in steps if step.op == "add"}
+        values = {step.name: _constant(graph, step) for step in steps if isinstance(step.op, Add)}
         return ScoreConstants(scores.shape.at(1), tuple(steps), values)
 
     def codes(self, scale: float, levels: int) -> dict[str, Codes]:
@@ -53,18 +54,18 @@ class ScoreConstants:
         Returns:
             Whole numbers as float32, in the shapes of the constants, by the names of the additions.
         """
-        whole = {name: np.rint(value / scale) for name, value in self.values.items()}
+        rounded = {name: np.rint(value / scale) for name, value in self.values.items()}
         silent = math.ceil(math.log(levels * 4) / scale)  # exp(-silent * scale) * levels <= 1/4
-        lowest = -(255.0 + silent + self._depth(whole))
-        return {name: np.maximum(codes, lowest).astype(np.float32) for name, codes in whole.items()}
+        lowest = -(255.0 + silent + self._depth(rounded))
+        return {name: np.maximum(codes, lowest).astype(np.float32) for name, codes in rounded.items()}
 
-    def _depth(self, whole: dict[str, NDArray[np.float64]]) -> float:
+    def _depth(self, rounded: dict[str, NDArray[np.float64]]) -> float:
         """How far below 0 the largest element of a row can be when all constants are added up, in codes."""
-        if not whole:
+        if not rounded:
             return 0.0
         total = torch.zeros(self.shape, dtype=torch.float64)
         for step in self.steps:
-            total = total + torch.from_numpy(whole[step.name]) if step.op == "add" else compute(step, [total])
+            total = total + torch.from_numpy(rounded[step.name]) if isinstance(step.op, Add) else compute(step, [total])
         best = total.amax(-1)
         return max(0.0, -float(best[best.isfinite()].min())) if best.isfinite().any() else 0.0
 
@@ -75,5 +76,5 @@ def added_span(codes: Iterable[Codes]) -> int:
 
 
 def _constant(graph: Graph, step: Node) -> NDArray[np.float64]:
-    node = next(graph[name] for name in step.inputs if graph[name].op == "constant")
+    node = next(graph[name] for name in step.inputs if isinstance(graph[name].op, Constant))
     return node.params["value"].double().cpu().numpy()

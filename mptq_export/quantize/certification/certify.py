@@ -12,15 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from mptq_export.capture.activations import SIGMOID_SLOPES
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.function_names import Function
 from mptq_export.quantize.certification.assumption import largest_error
+from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
 from mptq_export.recipe.schema import ActivationQuant, Region
 from mptq_export.support.errors import MptqError
-
-#: Smallest distance to a rounding boundary, in steps.
-MARGIN = 1e-3
 
 #: Relative changes of a scale that are tried, nearest first, then coarser ones up to 2 %.
 _NUDGES = (*(2e-6 * n for n in range(1, 1001)), *(2e-3 + 2e-5 * n for n in range(1, 901)))
@@ -28,31 +26,6 @@ _NEARBY = (0.0, *(sign * n for n in _NUDGES for sign in (1, -1)))
 
 #: A step that is too fine is made larger by these factors, each with some smaller ones.
 _LARGER = tuple(1.04**n * (1 + 2e-4 * m) for n in range(1, 600) for m in range(100))
-
-
-def activation(x: NDArray[np.float64], function: str) -> NDArray[np.float64]:
-    """An activation function in float64.
-
-    Args:
-        x: float64 arguments.
-        function: `gelu`: `x (1 + erf(x / sqrt 2)) / 2`; `gelu_tanh`: its tanh approximation; `silu`:
-            `x / (1 + e^-x)`; `quick_gelu`: `x / (1 + e^(-1.702 x))`; `sigmoid`: `1 / (1 + e^-x)`; `tanh`;
-            `hardswish`: `x min(max(x + 3, 0), 6) / 6`; `relu`: `max(x, 0)`.
-    """
-    if function == "gelu_tanh":
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-        return np.asarray(0.5 * x * (1 + np.tanh(inner)))
-    if function in SIGMOID_SLOPES:
-        return np.asarray(x * expit(SIGMOID_SLOPES[function] * x))
-    if function == "sigmoid":
-        return np.asarray(expit(x))
-    if function == "tanh":
-        return np.tanh(x)
-    if function == "hardswish":
-        return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
-    if function == "relu":
-        return np.maximum(x, 0)
-    return np.asarray([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x.tolist()])
 
 
 @dataclass(frozen=True)
@@ -68,11 +41,11 @@ class Results:
     error: NDArray[np.float64]
 
     @staticmethod
-    def of_codes(source: ActivationQuant, function: str) -> "Results":
+    def of_codes(source: ActivationQuant, function: Function) -> "Results":
         """An activation function of every argument that the codes of `source` can give, in code order."""
         codes = (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32)
         argument = (codes * np.float32(source.scale)).astype(np.float64)
-        exact = activation(argument, function)
+        exact = FUNCTIONS[function].exact(argument)
         return Results(exact, largest_error(function, argument, exact))
 
     @staticmethod
@@ -87,7 +60,7 @@ class Results:
         return region_margin(self.exact / quant.scale, quant)
 
     def exposure(self, quant: ActivationQuant) -> float:
-        """The largest part of the distance to a rounding boundary that a runtime's error may take up."""
+        """The largest share of the distance to a rounding boundary that a runtime's error may take up."""
         steps, error = self.exact / quant.scale, self.error / quant.scale
         with np.errstate(divide="ignore"):
             return max(float((error / unit / apart).max()) for unit, apart in _distances(steps, quant))
@@ -98,7 +71,7 @@ class Results:
         return float(low.min() / quant.scale), float(high.max() / quant.scale)
 
 
-def activation_results(source: ActivationQuant, function: str) -> NDArray[np.float64]:
+def activation_results(source: ActivationQuant, function: Function) -> NDArray[np.float64]:
     """An activation function of every argument that the codes of `source` can give, in code order."""
     return Results.of_codes(source, function).exact
 
@@ -123,19 +96,16 @@ def _distances(steps: NDArray[np.float64], quant: ActivationQuant) -> Iterator[t
         start = region.last
 
 
-def boundary_distances(steps: NDArray[np.float64], low: int, high: int) -> NDArray[np.float64]:
-    """Distances of code values to the nearest rounding boundary between two codes in [low, high]."""
-    return np.abs(steps - np.clip(np.floor(steps) + 0.5, low + 0.5, high - 0.5))
-
-
-def certify_activation(layer: str, source: ActivationQuant, target: ActivationQuant, function: str) -> ActivationQuant:
+def certify_activation(
+    layer: str, source: ActivationQuant, target: ActivationQuant, function: Function
+) -> ActivationQuant:
     """Nudge the output scale of an activation function until all codes are certain.
 
     Args:
         layer: name for errors.
         source: quantizer of the argument.
         target: wanted quantizer of the result.
-        function: as for `activation`.
+        function: its name.
 
     Returns:
         `target` with a scale that differs by at most 2 %; with a larger one where a runtime's function is not good

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm, Mean
 
 #: Whole numbers up to here are float32 numbers.
 _FLOAT32_INTEGER = 2.0**24
@@ -22,7 +23,7 @@ Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Accumulators from whole input steps, weight codes and whole bias steps."""
 
 
-def whole_product(
+def integer_product(
     steps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, largest: float, product: Product = F.linear
 ) -> torch.Tensor:
     """What a layer accumulates, exact before its one rounding to float32.
@@ -38,11 +39,11 @@ def whole_product(
     if float(bound) < _FLOAT32_INTEGER:
         return product(steps, weight, bias.float())
     wide = weight.double()
-    parts = torch.split(steps, max(1, _CHUNK // max(1, steps[:1].numel())))
-    return torch.cat([product(part.double(), wide, bias).float() for part in parts])
+    chunks = torch.split(steps, max(1, _CHUNK // max(1, steps[:1].numel())))
+    return torch.cat([product(some.double(), wide, bias).float() for some in chunks])
 
 
-def whole_matmul(a: torch.Tensor, b: torch.Tensor, bound: float) -> torch.Tensor:
+def integer_matmul(a: torch.Tensor, b: torch.Tensor, bound: float) -> torch.Tensor:
     """`a @ b` of whole numbers, exact before its one rounding to float32.
 
     Args:
@@ -65,10 +66,10 @@ def grid_norm(node: Node, x: torch.Tensor, exponent: int) -> torch.Tensor:
         exponent: x is whole in units of 2 ** -exponent.
     """
     width, rows = x.shape[-1], x.reshape(-1, x.shape[-1])
-    centred = bool(node.attrs.get("centered"))
-    parts, eps = torch.split(rows, max(1, _CHUNK // width)), width * node.attrs["eps"] * 4.0**exponent
-    unit = torch.cat([_normed(part * 2.0**exponent, eps, centred) for part in parts]).reshape(x.shape)
-    if node.attrs.get("plain"):
+    norm = node.attributes(LayerNorm)
+    chunks, eps = torch.split(rows, max(1, _CHUNK // width)), width * norm.eps * 4.0**exponent
+    unit = torch.cat([_normed(some * 2.0**exponent, eps, norm.centered) for some in chunks]).reshape(x.shape)
+    if norm.plain:
         return unit * math.sqrt(width)
     return unit * (node.params["weight"].double() * math.sqrt(width)).float() + node.params["bias"]
 
@@ -78,19 +79,20 @@ def _normed(rows: torch.Tensor, eps: float, centred: bool) -> torch.Tensor:
     if centred:  # the file squares in float32
         total = rows.square().sum(-1, keepdim=True, dtype=torch.float64)
     else:
-        wide, part = rows.double(), 1.0 / rows.shape[-1]
+        wide, reciprocal = rows.double(), 1.0 / rows.shape[-1]
         summed = wide.sum(-1, keepdim=True)
-        mean = summed * part
+        mean = summed * reciprocal
         whole = mean.round()
         rest = summed - whole * rows.shape[-1]
-        total = (wide.square().sum(-1, keepdim=True) - whole * (summed + rest)) - rest * (rest * part)
+        total = (wide.square().sum(-1, keepdim=True) - whole * (summed + rest)) - rest * (rest * reciprocal)
         rows = rows - mean.float()
     return rows / (total + eps).sqrt().float()
 
 
 def grid_mean(node: Node, x: torch.Tensor) -> torch.Tensor:
     """A mean of whole multiples of a power of two: float32, any shape."""
-    axes, keep = node.attrs["axes"], node.attrs["keepdim"]
+    mean_over = node.attributes(Mean)
+    axes, keep = mean_over.axes, mean_over.keepdim
     count = math.prod(x.shape[axis] for axis in axes)
     mean: torch.Tensor = x.sum(axes, keepdim=keep, dtype=torch.float64).float() * (1.0 / count)
     return mean

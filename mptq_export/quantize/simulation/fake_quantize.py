@@ -8,12 +8,13 @@ from mptq_export.recipe.schema import ActivationQuant
 CHUNK = 1 << 22
 
 
-def steps(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+def steps(x: torch.Tensor, quant: ActivationQuant, *, chunk: int = CHUNK) -> torch.Tensor:
     """Whole steps of a tensor from the zero point, on the fine grid.
 
     Args:
         x: float32, any shape.
         quant: its quantizer.
+        chunk: elements that are worked on at once.
 
     Returns:
         Whole numbers in [quant.low, quant.high] - quant.zero_point as float32, same shape, a tensor of its own: the
@@ -24,20 +25,20 @@ def steps(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
     if not quant.regions:
         return found.round_().clamp_(quant.low - zero, quant.high - zero)
     # In place, a few million elements at a time: a sum over regions would hold three more copies of the tensor.
-    for part in torch.split(found.view(-1), CHUNK):
-        start, total = quant.low, torch.full_like(part, quant.low - zero)
+    for some in torch.split(found.view(-1), chunk):
+        start, total = quant.low, torch.full_like(some, quant.low - zero)
         for region in quant.regions:
             unit = 1 << region.shift
             first, last = (start - zero) // unit, (region.last - zero) // unit
-            total += (part / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
+            total += (some / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
             start = region.last
-        part.copy_(total)
+        some.copy_(total)
     return found
 
 
-def codes(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+def codes(x: torch.Tensor, quant: ActivationQuant, *, chunk: int = CHUNK) -> torch.Tensor:
     """Codes of a tensor: whole numbers in [quant.low, quant.high] as float32, arguments as for `steps`."""
-    return steps(x, quant).add_(quant.zero_point)
+    return steps(x, quant, chunk=chunk).add_(quant.zero_point)
 
 
 def fake_quantize(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:

@@ -14,10 +14,25 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.sites import Site, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
+from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import (
+    Activation,
+    Add,
+    Constant,
+    Depthwise,
+    LayerNorm,
+    Linear,
+    Matmul,
+    Mean,
+    Outputs,
+    Pad,
+    PatchEmbed,
+    Softmax,
+)
 from mptq_export.quantize.activations.score_bias import ScoreConstants
 from mptq_export.quantize.certification.certify import activation_results
-from mptq_export.quantize.simulation.exact_sums import Product, grid_mean, grid_norm, whole_matmul, whole_product
+from mptq_export.quantize.simulation.exact_sums import Product, grid_mean, grid_norm, integer_matmul, integer_product
 from mptq_export.quantize.simulation.fake_quantize import CHUNK, steps
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
@@ -34,9 +49,9 @@ class Simulator:
             depthwise convolutions that are read as floats), by its name.
         activations: quantizers by site key; they may grow while a recipe is built.
         weights: codes [N, K], scales [N] and bias [N] of every layer with weights, float32, by node name.
-        grids: (operand, exponent) of every operand that is rounded to the residual's grid, by the reader's name.
-        updates: (operand, exponent) of the stream in every sum that adds a layer's output to it, by the sum's name.
-        constants: (operand, its softmax) of every constant that is added to scores, by the sum's name.
+        grid_operands: (position, exponent) of all operands that are rounded to the residual's grid, by reader.
+        stream_operands: (position, exponent) of the stream in every sum that adds a layer's output to it, by sum.
+        constant_operands: (position, its softmax) of every constant that is added to scores, by sum.
     """
 
     def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
@@ -48,15 +63,19 @@ class Simulator:
             self.sites.setdefault(site.node.name, []).append(site)
             if site.kind in ("scores", "result"):
                 self.results[site.value] = site
-        self.grids = {node.name: _on_grid(graph, node, exponents) for node in graph}
-        self.updates = {node.name: found for node in graph if (found := _update(graph, node, exponents)) is not None}
-        self.constants: dict[str, tuple[int, str]] = {}
+        self.grid_operands = {node.name: _grid_operands(graph, node, exponents) for node in graph}
+        self.stream_operands = {
+            node.name: found for node in graph if (found := _stream_operand(graph, node, exponents)) is not None
+        }
+        self.constant_operands: dict[str, tuple[int, str]] = {}
         self._score_constants: dict[str, ScoreConstants] = {}
-        for softmax in (node for node in graph if node.op == "softmax"):
+        for softmax in (node for node in graph if isinstance(node.op, Softmax)):
             added = self._score_constants[softmax.name] = ScoreConstants.of(graph, softmax)
             for name in added.values:
-                position = next(i for i, other in enumerate(graph[name].inputs) if graph[other].op == "constant")
-                self.constants[name] = position, softmax.name
+                position = next(
+                    i for i, other in enumerate(graph[name].inputs) if isinstance(graph[other].op, Constant)
+                )
+                self.constant_operands[name] = position, softmax.name
 
     @classmethod
     def of(cls, graph: Graph, recipe: Recipe, device: torch.device | str = "cpu") -> Self:
@@ -80,15 +99,15 @@ class Simulator:
         """Codes of an operand without its zero point."""
         return steps(x, quant)
 
-    def rounded(self, x: torch.Tensor) -> torch.Tensor:
-        """Whole numbers, half to even."""
+    def round(self, x: torch.Tensor) -> torch.Tensor:
+        """The nearest whole numbers, half to even."""
         return x.round()
 
-    def quantized(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+    def fake_quantize(self, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
         """What a matmul sees of an operand."""
         return self.steps(x, quant) * quant.scale
 
-    def activated(self, x: torch.Tensor, quant: ActivationQuant, function: str) -> torch.Tensor:
+    def apply_activation(self, x: torch.Tensor, quant: ActivationQuant, function: Function) -> torch.Tensor:
         """An activation function of a quantized argument: float32, from its results for the codes that there are."""
         table = torch.from_numpy(activation_results(quant, function).astype(np.float32)).to(x.device)
         flat, result = x.reshape(-1), torch.empty(x.numel(), device=x.device)
@@ -104,15 +123,15 @@ class Simulator:
         differently, and ratios of scales are often simple enough that values lie exactly between two codes.
         """
         quant = self.activations[f"{name}.input"]
-        return self.accumulated(name, self.steps(x, quant), quant)
+        return self.accumulate(name, self.steps(x, quant), quant)
 
-    def accumulated(
+    def accumulate(
         self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: Product = F.linear
     ) -> torch.Tensor:
         """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
         weight, scale, bias = self.weights[name]
         unit = scale * quant.scale
-        return whole_product(steps, weight, self.rounded(bias.double() / unit.double()), _reach(quant), product) * unit
+        return integer_product(steps, weight, self.round(bias.double() / unit.double()), _reach(quant), product) * unit
 
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
@@ -124,40 +143,40 @@ class Simulator:
         result = self._value(node, inputs)
         site = self.results.get(node.name)
         if site is not None and site.key in self.activations:
-            result = self.quantized(result, self.activations[site.key])
+            result = self.fake_quantize(result, self.activations[site.key])
         return result
 
     def _value(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The value of a node before its own result is quantized."""
-        if node.op == "softmax":
+        if isinstance(node.op, Softmax):
             power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
             if f"{node.name}.output" not in self.activations:
                 return power
             power = self.steps(power, self.activations[f"{node.name}.output"])
             return power / power.sum(-1, keepdim=True)
-        if node.op in ("patch_embed", "depthwise"):
+        if isinstance(node.op, PatchEmbed | Depthwise):
             quant = self.activations[f"{node.name}.input"]
             whole = self.steps(inputs[0], quant)
-            if node.op == "depthwise":
-                return self.accumulated(node.name, whole, quant, partial(depthwise, node))
-            return self.accumulated(node.name, patches(whole, node.attrs["patch"]), quant)
-        if node.op == "linear":
+            if isinstance(node.op, Depthwise):
+                return self.accumulate(node.name, whole, quant, partial(depthwise, node))
+            return self.accumulate(node.name, patches(whole, node.op.patch), quant)
+        if isinstance(node.op, Linear):
             return self.linear(node.name, inputs[0])
-        if node.op == "activation":
-            return self.activated(inputs[0], self.activations[f"{node.name}.input"], node.attrs["function"])
-        if node.op == "matmul":
+        if isinstance(node.op, Activation):
+            return self.apply_activation(inputs[0], self.activations[f"{node.name}.input"], node.op.function)
+        if isinstance(node.op, Matmul):
             return self._matmul(node, inputs)
         node, inputs = node.cast(torch.float32), list(inputs)
-        for position, exponent in self.grids[node.name]:
-            inputs[position] = self.rounded(inputs[position] * 2.0**exponent) * 2.0**-exponent
-        if node.name in self.constants:
-            position, softmax = self.constants[node.name]
+        for position, exponent in self.grid_operands[node.name]:
+            inputs[position] = self.round(inputs[position] * 2.0**exponent) * 2.0**-exponent
+        if node.name in self.constant_operands:
+            position, softmax = self.constant_operands[node.name]
             inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
-        if node.op == "layer_norm":
-            return grid_norm(node, inputs[0], self.grids[node.name][0][1])
-        if node.op == "mean":
+        if isinstance(node.op, LayerNorm):
+            return grid_norm(node, inputs[0], self.grid_operands[node.name][0][1])
+        if isinstance(node.op, Mean):
             return grid_mean(node, inputs[0])
-        return self._sum(node, inputs) if node.op == "add" else compute(node, inputs)
+        return self._sum(node, inputs) if isinstance(node.op, Add) else compute(node, inputs)
 
     def _whole_steps(self, step: str, softmax: str) -> torch.Tensor:
         """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
@@ -170,17 +189,17 @@ class Simulator:
         a_quant, b_quant = self.activations[first.key], self.activations[second.key]
         a = self.steps(inputs[0], a_quant)
         b = self.steps(inputs[1], b_quant)
-        product = whole_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
-        unit = np.float32(b_quant.scale * node.attrs["alpha"])
+        product = integer_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
+        unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
         if first.kind == "attention":
             return product * float(unit) / a.sum(-1, keepdim=True)
         return product * float(np.float32(a_quant.scale) * unit)
 
     def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""
-        if node.name not in self.updates:
+        if node.name not in self.stream_operands:
             return compute(node, inputs)
-        position, exponent = self.updates[node.name]
+        position, exponent = self.stream_operands[node.name]
         stream, update = (inputs[i] * 2.0**exponent for i in (position, 1 - position))
         return (stream + SHIFT + update - SHIFT) * 2.0**-exponent
 
@@ -190,20 +209,20 @@ def _reach(quant: ActivationQuant) -> float:
     return float(max(quant.high - quant.zero_point, quant.zero_point - quant.low))
 
 
-def _on_grid(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
+def _grid_operands(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
     """Operands that the file rounds to the residual's grid: those of norms and means, the stream in a sum or a map."""
-    if node.op in ("layer_norm", "mean"):
+    if isinstance(node.op, LayerNorm | Mean):
         return [(0, exponents[node.inputs[0]])]
     return [
         (position, exponents[name])
         for position, name in enumerate(node.inputs)
-        if node.op in ("add", "outputs") and name in exponents and graph.root(name).op in ("add", "pad")
+        if isinstance(node.op, Add | Outputs) and name in exponents and isinstance(graph.root(name).op, Add | Pad)
     ]
 
 
-def _update(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
+def _stream_operand(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
     """The one operand that is a stream on the grid of the sum, where the other is no constant."""
-    if node.op != "add" or any(graph[name].op == "constant" for name in node.inputs):
+    if not isinstance(node.op, Add) or any(isinstance(graph[name].op, Constant) for name in node.inputs):
         return None
-    found = [(i, e) for i, e in _on_grid(graph, node, exponents) if e == exponents.get(node.name)]
+    found = [(i, e) for i, e in _grid_operands(graph, node, exponents) if e == exponents.get(node.name)]
     return found[0] if len(found) == 1 else None

@@ -1,1 +1,1 @@
-"""What is searched of function-preserving transforms: SQ-b."""
+"""What is searched of function-preserving transforms (SQ-b), and the check that a transform preserved the function."""

@@ -1,37 +1,42 @@
 """SQ-b: the shift, scale and strength of one layer norm."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.quantize.activations.ranges import affine, observed
-from mptq_export.quantize.activations.sample import Sample, drawn_rows
+from mptq_export.quantize.activations.ranges import affine, range_of
+from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.weights.codes import dequantized, quantize_weight
+from mptq_export.quantize.weights.codes import dequantize, quantize_weight
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.recipe.schema import Smoothing
 
 #: Strengths that are tried besides "off": the exponent a of the activation range.
 STRENGTHS = (0.5, 0.75, 1.0)
 
-#: Parts of every channel's range that its tails may lose, in rows.
+#: Shares of the rows that the tails of a channel's range may lose, on either side.
 _TAILS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03)
 
-#: Parts of the range that a candidate is measured with, where ranges are chosen by error.
-_PARTS = (1.0, 0.85, 0.7, 0.55)
+#: Shares of the range that a candidate is measured with, where ranges are chosen by error.
+_SHARES = (1.0, 0.85, 0.7, 0.55)
 
 #: Output channels that a candidate is measured on.
 _CHANNELS = 384
 
 
-def choose_smoothing(
+def choose_sq_b(
     value: torch.Tensor,
     weight: torch.Tensor,
     bits: tuple[int, int],
     method: Method,
     importance: torch.Tensor | None = None,
+    *,
+    strengths: Iterable[float] = STRENGTHS,
 ) -> Smoothing:
-    """Search the strength on held-back rows.
+    """Search the strength on held-out rows.
 
     The candidates are `s = range^a / max|W|^(1-a)` for every strength a (the paper's formula), and "off". Each is
     measured on every second image by the error of the quantized layer's output; its weights are rounded with the other
@@ -43,38 +48,39 @@ def choose_smoothing(
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
         importance: float64 [rows], how much every row counts.
+        strengths: the exponents a.
 
     Returns:
-        The smoothing with the smallest error.
+        SQ-b with the smallest error.
     """
     rows = value.reshape(-1, value.shape[-1])
-    weights = rows.new_ones(len(rows), dtype=torch.float64) if importance is None else importance
-    weights = weights.reshape(value.shape[:-1])
-    fit = drawn_rows(value[::2], weights[::2].reshape(-1))
+    counts = rows.new_ones(len(rows), dtype=torch.float64) if importance is None else importance
+    counts = counts.reshape(value.shape[:-1])
+    fitting = draw_rows(value[::2], counts[::2].reshape(-1))
     odd = slice(1 if len(value) > 1 else 0, None, 2)
-    held = Sample.of(value[odd], weights[odd].reshape(-1))
-    if method.smoothing == "range":
+    held_out = Sample.of(value[odd], counts[odd].reshape(-1))
+    if method.sq_b == "range":
         low, high = rows.amin(0).double(), rows.amax(0).double()
         shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
     else:
-        shift, span = channel_ranges(fit, bits[1])
+        shift, span = channel_ranges(fitting, bits[1])
     weight = weight.double()
     largest = weight.abs().amax(0).clamp_min(1e-8)
-    chosen = weight[:: max(1, len(weight) // _CHANNELS)]
     options = {0.0: (torch.zeros_like(shift), torch.ones_like(span))}
     # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
     shift = shift.float().double()
-    options |= {a: (shift, (span**a / largest ** (1 - a)).float().double()) for a in STRENGTHS}
-    errors = {a: _error(fit, held, chosen, *options[a], bits, method) for a in options}
+    options |= {a: (shift, (span**a / largest ** (1 - a)).float().double()) for a in strengths}
+    trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method)
+    errors = {a: trial.error(*options[a]) for a in options}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
     reason = f"mean squared output error on held-back rows by strength: {listed}"
-    chosen_shift, chosen_scale = (part.cpu().numpy() for part in options[best])
+    chosen_shift, chosen_scale = (numbers.cpu().numpy() for numbers in options[best])
     return Smoothing(chosen_shift, chosen_scale, best, reason)
 
 
 def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Middle and half width of the range of every channel with the smallest squared error at a bit-width.
+    """Middle and half width of the range with the smallest squared error per channel, at a bit-width.
 
     Args:
         rows: float32 [rows, D].
@@ -99,26 +105,37 @@ def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.T
     return shift, span
 
 
-def _error(
-    fit: torch.Tensor,
-    held: Sample,
-    weight: torch.Tensor,
-    shift: torch.Tensor,
-    scale: torch.Tensor,
-    bits: tuple[int, int],
-    method: Method,
-) -> float:
-    fit, rows = ((part - shift) / scale for part in (fit, held.rows))
-    weight = weight * scale
-    hessian = Hessian(fit.T @ fit / len(fit)) if method.rounding else None
-    codes, weight_scale = quantize_weight(weight, bits[0], hessian, compensate=method.rounding)
-    rounded = dequantized(codes, weight_scale).double()
-    exact = rows @ weight.T
-    seen = observed(torch.cat([fit, rows]))
-    errors = []
-    for part in _PARTS if method.clipping else _PARTS[:1]:
-        middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * part
-        quant = affine(Range(middle - half, middle + half), bits[1])
-        gap = fake_quantize(rows, quant) @ rounded.T - exact
-        errors.append(float(gap.square().mean(1) @ held.counts / held.counts.sum()))
-    return min(errors)
+@dataclass(frozen=True)
+class _Trial:
+    """What every candidate is measured with.
+
+    Attributes:
+        fitting: float32 [n, D], rows that weights are rounded with.
+        held_out: rows that the error is measured on.
+        weight: float64 [N, D], some of the output channels that read them.
+        bits: (weights, activations).
+        method: says how ranges and weights are chosen.
+    """
+
+    fitting: torch.Tensor
+    held_out: Sample
+    weight: torch.Tensor
+    bits: tuple[int, int]
+    method: Method
+
+    def error(self, shift: torch.Tensor, scale: torch.Tensor) -> float:
+        """Mean squared error of the quantized layers' outputs behind one shift and scale, float64 [D] each."""
+        fitting, rows = ((some - shift) / scale for some in (self.fitting, self.held_out.rows))
+        weight, counts = self.weight * scale, self.held_out.counts
+        hessian = Hessian(fitting.T @ fitting / len(fitting)) if self.method.gptq else None
+        codes, weight_scale = quantize_weight(weight, self.bits[0], hessian, gptq=self.method.gptq)
+        rounded = dequantize(codes, weight_scale).double()
+        exact = rows @ weight.T
+        seen = range_of(torch.cat([fitting, rows]))
+        errors = []
+        for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
+            middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * share
+            quant = affine(Range(middle - half, middle + half), self.bits[1])
+            gap = fake_quantize(rows, quant) @ rounded.T - exact
+            errors.append(float(gap.square().mean(1) @ counts / counts.sum()))
+        return min(errors)

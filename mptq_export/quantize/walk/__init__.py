@@ -1,1 +1,1 @@
-"""One walk through the graph, layer by layer, on the values of the model that is quantized so far."""
+"""One walk through the graph, node by node, on the values of the model that is quantized so far: `walk.py` has it."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.quantize.weights.code_range import CodeRange
-from mptq_export.quantize.weights.gptq import ROWS, descended, propagated
+from mptq_export.quantize.weights.gptq import ROWS, descend_coordinates, round_gptq
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.support.errors import MptqError
 
@@ -22,8 +22,8 @@ _ROUNDED_BITS = 12
 #: Stands for the error of weights that floats cannot hold.
 _LARGEST = torch.finfo(torch.float64).max
 
-#: Parts of the min/max scale that a search tries.
-_PARTS = tuple(round(1.0 - 0.05 * n, 2) for n in range(16))
+#: Shares of the min/max scale that a search tries.
+_SHARES = tuple(round(1.0 - 0.05 * n, 2) for n in range(16))
 
 
 def quantize_weight(
@@ -31,84 +31,83 @@ def quantize_weight(
     bits: int,
     hessian: Hessian | None = None,
     *,
-    least: torch.Tensor | None = None,
-    search: bool = False,
-    compensate: bool = False,
+    smallest_scale: torch.Tensor | None = None,
+    search_scales: bool = False,
+    gptq: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Round a weight matrix to codes.
 
     Args:
         weight: [N, K].
         bits: 2 to 8.
-        hessian: of what the layer reads; `search` and `compensate` need it.
-        least: smallest scales, [N]: those with which the biases stay below `BIAS_STEPS`.
-        search: choose every channel's scale by the error of its output instead of min/max.
-        compensate: move rounding errors to other columns instead of rounding to nearest.
+        hessian: of what the layer reads; `search_scales` and `gptq` need it.
+        smallest_scale: no scale is smaller, [N]: those with which the biases stay below `BIAS_STEPS`.
+        search_scales: choose the scale per channel by the error of its output instead of min/max.
+        gptq: move rounding errors to other columns instead of rounding to nearest.
 
     Returns:
         Codes, whole numbers as float32 [N, K], and scales, float32 [N]; a channel of zeros gets scale 1.
     """
-    if hessian is None and (search or compensate):
+    if hessian is None and (search_scales or gptq):
         raise MptqError("weights can be searched or compensated only with the second moments of their inputs")
     span = CodeRange.of(bits)
-    widest = _widest(weight, span)
-    least = torch.zeros_like(widest) if least is None else least
-    scales = torch.stack(
-        [_positive(torch.maximum(widest * part, least)) for part in (_PARTS if search else _PARTS[:1])]
-    )
-    moving = hessian if compensate else None
-    if hessian is None or not search:
-        codes, scale = _codes(weight, scales[0], span, moving), scales[0]
+    widest = _minmax_scale(weight, span)
+    smallest = torch.zeros_like(widest) if smallest_scale is None else smallest_scale
+    shares = _SHARES if search_scales else _SHARES[:1]
+    scales = torch.stack([_positive(torch.maximum(widest * share, smallest)) for share in shares])
+    moving = hessian if gptq else None
+    if hessian is None or not search_scales:
+        codes, scale = _round(weight, scales[0], span, moving), scales[0]
     else:
-        codes, scale = _searched(weight, scales, span, hessian, moving)
+        codes, scale = _search_scales(weight, scales, span, hessian, moving)
     if moving is not None:
-        codes = descended(codes, weight, scale, moving, span)
+        codes = descend_coordinates(codes, weight, scale, moving, span)
     return codes, scale
 
 
-def _searched(
+def _search_scales(
     weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: Hessian, moving: Hessian | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes [N, K] and scale [N] of every channel at the best of its scales [parts, N].
+    """Codes [N, K] and scale [N] of every channel at the best of its scales [shares, N].
 
-    Rounding all parts with moved errors would take most of the time of an export. A channel begins where nearest codes
-    are best, every column's error counting by itself, and at the parts beside; it goes on until both neighbours of its
-    best part are known.
+    Rounding all shares with moved errors would take most of the time of an export. A channel begins where nearest codes
+    are best, every column's error counting by itself, and at the shares beside; it goes on until both neighbours of its
+    best share are known.
     """
-    parts, channels = (torch.arange(size, device=weight.device) for size in scales.shape)
+    shares, channels = (torch.arange(size, device=weight.device) for size in scales.shape)
     importance = hessian.matrix.diagonal() if moving is None else hessian.conditional
     gaps = (weight - _nearest(weight, scale, span) * scale[:, None] for scale in scales)
     best = torch.stack([gap.double().square() @ importance for gap in gaps]).argmin(0)
-    wanted = (parts[:, None] - best).abs() <= 1
+    wanted = (shares[:, None] - best).abs() <= 1
     if moving is None:  # so cheap that no channel has to be worse than with min/max
         wanted[0] = True
     errors = torch.full(scales.shape, torch.inf, dtype=torch.float64, device=weight.device)
     codes = torch.empty(weight.shape, dtype=torch.float32, device=weight.device)
     while wanted.any():
-        part, channel = wanted.nonzero(as_tuple=True)
+        share, channel = wanted.nonzero(as_tuple=True)
         found = []
-        for p, c in zip(torch.split(part, ROWS), torch.split(channel, ROWS), strict=True):
-            rows, scale = weight[c], scales[p, c]
-            found.append(_codes(rows, scale, span, moving))
-            errors[p, c] = hessian.error(rows.double() - found[-1] * scale.double()[:, None]).nan_to_num_(nan=_LARGEST)
+        for s, c in zip(torch.split(share, ROWS), torch.split(channel, ROWS), strict=True):
+            rows, scale = weight[c], scales[s, c]
+            found.append(_round(rows, scale, span, moving))
+            errors[s, c] = hessian.error(rows.double() - found[-1] * scale.double()[:, None]).nan_to_num_(nan=_LARGEST)
         best = errors.argmin(0)
         place = torch.full(scales.shape, -1, device=weight.device)
-        place[part, channel] = torch.arange(len(part), device=weight.device)
+        place[share, channel] = torch.arange(len(share), device=weight.device)
         new = place[best, channels] >= 0
         codes[new] = torch.cat(found)[place[best, channels][new]]
         tried = errors.isfinite()
-        between = tried[(best - 1).clamp_min(0), channels] & tried[(best + 1).clamp_max(len(parts) - 1), channels]
-        wanted = ((parts[:, None] - best).abs() <= 2) & ~tried & ~between
+        between = tried[(best - 1).clamp_min(0), channels] & tried[(best + 1).clamp_max(len(shares) - 1), channels]
+        wanted = ((shares[:, None] - best).abs() <= 2) & ~tried & ~between
     return codes, scales[best, channels]
 
 
-def _codes(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange, moving: Hessian | None) -> torch.Tensor:
+def _round(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange, moving: Hessian | None) -> torch.Tensor:
     """Codes [N, K]: errors moved to other columns, or everywhere the nearest ones."""
-    return _nearest(weight, scale, span) if moving is None else propagated(weight, scale, moving, span)
+    return _nearest(weight, scale, span) if moving is None else round_gptq(weight, scale, moving, span)
 
 
-def dequantized(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """`codes * scale` of every channel, float32 [N, K]."""
+def dequantize(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """`codes * scale` per channel, float32 [N, K]."""
     return codes.float() * scale[:, None]
 
 
@@ -119,8 +118,8 @@ def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(padded.reshape(len(weight), -1, 2).sum(2))
 
 
-def _widest(weight: torch.Tensor, span: CodeRange) -> torch.Tensor:
-    """The scales of min/max."""
+def _minmax_scale(weight: torch.Tensor, span: CodeRange) -> torch.Tensor:
+    """The scales of min/max, [N]."""
     scale = weight.abs().amax(1) / span.high
     if span.pair_limit is not None:
         scale = torch.maximum(scale, _pairs(weight.abs()).sum(2).amax(1) / span.pair_limit)

@@ -17,7 +17,7 @@ _BLOCK = 64
 ROWS = 4096
 
 
-def propagated(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
+def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
     """Round column by column and move every error to the columns behind.
 
     Args:
@@ -32,8 +32,14 @@ def propagated(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span
     return _by_rows(lambda target: _propagate(target, hessian, span), hessian, weight / scale[:, None].double())
 
 
-def descended(
-    codes: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange, sweeps: int = 2
+def descend_coordinates(
+    codes: torch.Tensor,
+    weight: torch.Tensor,
+    scale: torch.Tensor,
+    hessian: Hessian,
+    span: CodeRange,
+    *,
+    sweeps: int = 2,
 ) -> torch.Tensor:
     """Better codes by coordinate descent: every column takes its best code while all others stand.
 
@@ -60,8 +66,8 @@ def descended(
 def _by_rows(work: Callable[..., torch.Tensor], hessian: Hessian, *matrices: torch.Tensor) -> torch.Tensor:
     """What `work` makes of some rows at a time; it sees them as columns, float64 [K, rows], in the Hessian's order."""
     found = []
-    for parts in zip(*(torch.split(matrix, ROWS) for matrix in matrices), strict=True):
-        columns = work(*(part.double().T[hessian.order].contiguous() for part in parts))
+    for some in zip(*(torch.split(matrix, ROWS) for matrix in matrices), strict=True):
+        columns = work(*(rows.double().T[hessian.order].contiguous() for rows in some))
         result = torch.empty_like(columns)
         result[hessian.order] = columns
         found.append(result.T.float())

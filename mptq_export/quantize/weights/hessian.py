@@ -5,7 +5,7 @@ from functools import cached_property
 
 import torch
 
-#: Part of the mean diagonal of H that is added to it, so that it can be inverted.
+#: Share of the mean diagonal of H that is added to it, so that it can be inverted.
 DAMPING = 0.01
 
 

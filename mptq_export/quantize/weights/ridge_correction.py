@@ -1,4 +1,4 @@
-"""Second moments of what a layer reads and of what it lacks, and the weights that they ask for.
+"""Ridge correction: weights refitted to the quantized inputs, from second moments of what a layer reads and lacks.
 
 `d = y - W x - b` is what the quantized inputs x leave to be corrected towards the target y. The correction
 V minimises `E |d - V x|^2 + r |V|^2` (ridge regression; ERQ, arXiv 2407.06794, does so for the quantization error
@@ -10,21 +10,22 @@ from dataclasses import dataclass
 
 import torch
 
+from mptq_export.quantize.weights.bias_correction import BiasCorrection
 from mptq_export.quantize.weights.hessian import Hessian
 
-#: Ridge strengths that are tried, as parts of the mean diagonal of H.
+#: Ridge strengths that are tried, as shares of the mean diagonal of H.
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
-#: Part of the mean square that is added to variances: what sums leave of a constant may be negative.
+#: Share of the mean square that is added to variances: what sums leave of a constant may be negative.
 _ROUNDING = 1e-5
 
-#: Part of the outputs' variance that a correction has to remove: anything less may be what sums round.
+#: Share of the outputs' variance that a correction has to remove: anything less may be what sums round.
 _NOISE = 1e-10
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows of some images.
+class FittingRows:
+    """What a layer is fitted to: its rows of some images.
 
     Attributes:
         x: float32 [n, K], what the layer reads.
@@ -56,16 +57,16 @@ class _Sums:
         width, keys = weight.shape
         return _Sums(0, 0.0, *(weight.new_zeros(shape) for shape in ((keys,), (width,), (keys, keys), (width, keys))))
 
-    def add(self, part: Part) -> None:
+    def add(self, rows: FittingRows) -> None:
         """Count more rows."""
-        x = part.x.double()
-        weighted = x * part.importance[:, None]
+        x = rows.x.double()
+        weighted = x * rows.importance[:, None]
         self.rows += len(x)
-        self.weight += float(part.importance.sum())
+        self.weight += float(rows.importance.sum())
         self.x += weighted.sum(0)
-        self.y += part.importance @ part.target
+        self.y += rows.importance @ rows.target
         self.xx.addmm_(weighted.T, x)
-        self.yx.addmm_(part.target.T, weighted)
+        self.yx.addmm_(rows.target.T, weighted)
 
     def __add__(self, other: "_Sums") -> "_Sums":
         rows, weight = self.rows + other.rows, self.weight + other.weight
@@ -89,27 +90,6 @@ class _Sums:
 
 
 @dataclass(frozen=True)
-class Means:
-    """What a layer leaves to be corrected on average; everything is float64.
-
-    Attributes:
-        weight: W, [N, K].
-        bias: b, [N].
-        x: mean of what it reads, [K].
-        d: mean of what it lacks, [N].
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    x: torch.Tensor
-    d: torch.Tensor
-
-    def bias_for(self, weight: torch.Tensor) -> torch.Tensor:
-        """The bias with which `weight` gives the mean of the target, [N]."""
-        return self.bias + (self.weight - weight.double()) @ self.x + self.d
-
-
-@dataclass(frozen=True)
 class Moments:
     """Moments of one layer.
 
@@ -124,30 +104,30 @@ class Moments:
     bias: torch.Tensor
 
     @staticmethod
-    def of(parts: Iterable[Part], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
+    def of(chunks: Iterable[FittingRows], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
         """Measure.
 
         Args:
-            parts: rows of all images, a few images at a time.
+            chunks: rows of all images, a few images at a time.
             weight: [N, K].
             bias: [N].
         """
         weight, bias = weight.double(), bias.double()
         first, second = _Sums.zeros(weight), _Sums.zeros(weight)
-        for part in parts:
-            (second if part.odd else first).add(part)
+        for rows in chunks:
+            (second if rows.odd else first).add(rows)
         return Moments((first, second), weight, bias)
 
     def _all(self) -> _Sums:
         return self.halves[0] + self.halves[1]
 
     @property
-    def means(self) -> Means:
+    def bias_correction(self) -> BiasCorrection:
         """What is left to be corrected by a bias."""
         first, second = self.halves
         count = first.weight + second.weight
         x, y = (first.x + second.x) / count, (first.y + second.y) / count
-        return Means(self.weight, self.bias, x, y - self.weight @ x - self.bias)
+        return BiasCorrection(self.weight, self.bias, x, y - self.weight @ x - self.bias)
 
     def hessian(self, *, centred: bool) -> Hessian:
         """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""
@@ -158,13 +138,13 @@ class Moments:
         full.mul_(1 - share).diagonal().add_(diagonal, alpha=share)
         return Hessian(full)
 
-    def corrected(self) -> torch.Tensor:
+    def ridge_corrected(self) -> torch.Tensor:
         """The weight that fits the target best, float64 [N, K]; the weight itself where no correction generalises."""
-        if not self.halves[1].rows:  # one image: nothing to hold back
+        if not self.halves[1].rows:  # one image: nothing to hold out
             return self.weight
         first, second = (half.centred(self.weight) for half in self.halves)
         gains = {
-            ridge: sum(_gain(_fit(*fit, ridge), *held) for fit, held in ((first, second), (second, first)))
+            ridge: sum(_gain(_fit(*fit, ridge), *held_out) for fit, held_out in ((first, second), (second, first)))
             for ridge in RIDGES
         }
         best = max(RIDGES, key=lambda ridge: gains[ridge])

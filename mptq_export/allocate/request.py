@@ -1,0 +1,56 @@
+"""What a search of widths is asked for, and what is refused before anything heavy is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mptq_export.allocate.budget import Budget, check_budgets
+from mptq_export.support.errors import MptqError
+from mptq_export.support.files import check_writable
+
+
+@dataclass(frozen=True)
+class MixedSettings:
+    """How to search.
+
+    Attributes:
+        budgets: one result each.
+        widths: those that are tried, rising.
+        tied: weights and activations of a layer move together.
+        pins: (weights, activations) by shell pattern of layer names; later patterns win.
+    """
+
+    budgets: tuple[Budget, ...]
+    widths: range
+    tied: bool
+    pins: dict[str, tuple[int, int]]
+
+    def check(self) -> None:
+        """Refuse budgets that do not go together, or that no width of the range meets.
+
+        Raises:
+            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
+        """
+        check_budgets(self.budgets, self.widths, self.pins)
+
+    @property
+    def lowest(self) -> float:
+        """The mean width at which the search may end: the least budget of widths, or the narrowest width."""
+        return min(budget.most if budget.kind == "bits" else self.widths[0] for budget in self.budgets)
+
+
+def check_journal(path: Path, *, resume: bool, force: bool) -> None:
+    """Refuse early a journal that is missing, that would be lost, or that cannot be written.
+
+    Args:
+        path: the file.
+        resume: whether the search goes on from it.
+        force: whether one that is there may be replaced.
+
+    Raises:
+        MptqError: it is so.
+    """
+    if resume and not path.exists():
+        raise MptqError(f"--resume: there is no journal {path}; start the search without --resume")
+    if not resume and not force and path.exists():
+        raise MptqError(f"{path} is of an interrupted search: go on with --resume, or start again with --force")
+    check_writable(path, force=True)

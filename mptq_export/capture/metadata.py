@@ -1,0 +1,58 @@
+"""What `torch.export` says of a node beside its arguments: the module that runs it, and the sizes of its value."""
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.graph import Shape
+from mptq_export.support.errors import MptqError
+
+
+def module_path(node: fx.Node) -> str:
+    """Dotted path of the module that ran the node, as timm names it."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def shape_of(node: fx.Node) -> Shape:
+    """Shape of an fx node for one image."""
+    return shape_from(node.meta["val"].shape)
+
+
+def shape_from(sizes: Any) -> Shape:
+    """Replace the symbolic batch by one and remember its axis."""
+    dims: list[int] = []
+    axis: int | None = None
+    for i, size in enumerate(sizes):
+        if isinstance(size, torch.SymInt):
+            dims.append(one_image(size))
+            axis = i
+        else:
+            dims.append(int(size))
+    return Shape(tuple(dims), axis)
+
+
+def check_sizes(node: fx.Node) -> None:
+    """Refuse a value with two axes that grow with the batch, or one that does not grow as the number of images does."""
+    value = node.meta["val"]
+    for tensor in value if isinstance(value, (tuple, list)) else (value,):
+        sizes = [size for size in getattr(tensor, "shape", ()) if isinstance(size, torch.SymInt)]
+        if len(sizes) > 1 or any(_images(size, 5) != 5 * _images(size, 1) for size in sizes):
+            raise MptqError(
+                f"{module_path(node) or 'the model'}: {node.target} gives a value of sizes "
+                f"{' x '.join(map(str, tensor.shape))}, which do not grow as the number of images does: images of a "
+                "batch are mixed here, and such a model cannot be exported; if this is attention, check the order of "
+                "its axes (batch_first)"
+            )
+
+
+def one_image(size: torch.SymInt) -> int:
+    """A size that depends on the batch, for a batch of one."""
+    return _images(size, 1)
+
+
+def _images(size: torch.SymInt, batch: int) -> int:
+    """A size that depends on the batch, for so many images."""
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))

@@ -1,0 +1,151 @@
+"""Translation of an exported program, node by node, into the canonical graph.
+
+What depends on weights alone (interpolated position tables, relative position bias) is computed here once and
+becomes a constant. Every remaining op must have a handler in the table that the tracer is given; an op without one
+stops the export with its name and its module.
+"""
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.metadata import check_sizes, module_path, one_image, shape_of
+from mptq_export.capture.ops import Constant, Input, Op, Outputs
+from mptq_export.support.errors import MptqError
+
+Handler = Callable[["Tracer", fx.Node], Any]
+"""Translates a node: to the name of a value, a tuple of names, or an object that only the next handler reads."""
+
+
+class Tracer:
+    """Walks an exported program; handlers add canonical nodes through it."""
+
+    def __init__(self, program: torch.export.ExportedProgram, handlers: Mapping[Any, Handler]) -> None:
+        self.handlers = handlers
+        self.nodes: list[Node] = []
+        self.by_name: dict[str, Node] = {}
+        self.values: dict[fx.Node, Any] = {}  # fx node -> canonical value name(s), or an eager constant
+        self.named: dict[fx.Node, str] = {}  # constants that have a canonical node
+        self.fx_nodes = list(program.graph.nodes)
+        state = {**program.state_dict, **program.constants}
+        signature = program.graph_signature
+        self.bound = {
+            name: state[target].detach()
+            for table in (
+                signature.inputs_to_parameters,
+                signature.inputs_to_buffers,
+                signature.inputs_to_lifted_tensor_constants,
+            )
+            for name, target in table.items()
+        }
+
+    def run(self, maps: tuple[str, ...] = ()) -> Graph:
+        """Translate every node and return the graph; `maps` names its outputs where they are feature maps."""
+        output = ""
+        for node in self.fx_nodes:
+            if node.op == "placeholder":
+                if node.name in self.bound:
+                    tensor = self.bound[node.name]
+                    self.values[node] = tensor.float() if tensor.is_floating_point() else tensor
+                else:
+                    self.values[node] = self.add(Input(), "input", (), shape_of(node))
+            elif node.op == "output":
+                output = self.outputs(node.args[0], maps)
+            elif node.op == "call_function":
+                self.values[node] = self.translate(node)
+        return Graph(self.nodes, output).pruned()
+
+    def outputs(self, results: Any, maps: tuple[str, ...]) -> str:
+        """The one value that the model returns, or all of its feature maps as one."""
+        found = list(results) if isinstance(results, (tuple, list)) else []
+        if len(found) != (len(maps) or 1):
+            raise MptqError("the model returns several tensors; only one output, or feature maps, can be exported")
+        values = tuple(self.value(result) for result in found)
+        if not maps:
+            return values[0]
+        shapes = [shape_of(result) for result in found]
+        if any(shape.batch_axis != 0 for shape in shapes):
+            raise MptqError("the model's feature maps do not have the batch as their first axis")
+        size = sum(math.prod(shape.dims) for shape in shapes)
+        return self.add(Outputs(maps), "features", values, Shape((1, size)))
+
+    def translate(self, node: fx.Node) -> Any:
+        """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""
+        if node.target is operator.getitem:
+            return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
+        if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
+            return None  # symbolic sizes and assertions: shapes are read from the metadata instead
+        check_sizes(node)
+        inputs = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (torch.Tensor, tuple, list))]
+        if all(isinstance(self.values[n], (torch.Tensor, tuple, list)) and self.is_constant(n) for n in inputs):
+            return self.evaluate(node)
+        handler = self.handlers.get(node.target)
+        if handler is None:
+            raise MptqError(
+                f"{module_path(node) or 'the model'} uses {node.target}, which has no place in an integer transformer "
+                "graph; this architecture is not supported"
+            )
+        return handler(self, node)
+
+    def is_constant(self, node: fx.Node) -> bool:
+        """Whether the value depends on weights alone."""
+        value = self.values[node]
+        return isinstance(value, torch.Tensor) or (
+            isinstance(value, (tuple, list)) and all(isinstance(v, torch.Tensor) for v in value)
+        )
+
+    def evaluate(self, node: fx.Node) -> Any:
+        """Run a node whose inputs are constants, for a batch of one: broadcasting repeats the result."""
+        args = fx.node.map_arg(node.args, self._concrete)
+        kwargs = fx.node.map_arg(node.kwargs, self._concrete)
+        with torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _concrete(self, node: fx.Node) -> Any:
+        size = node.meta.get("val")
+        return one_image(size) if isinstance(size, torch.SymInt) else self.values[node]
+
+    def value(self, node: Any) -> str:
+        """Canonical name of an fx node's value; constants get a node on first use."""
+        value = self.values[node]
+        if isinstance(value, torch.Tensor):
+            shape = Shape(tuple(value.shape), None)
+            if node not in self.named:
+                params = {"value": value.float().contiguous()}
+                self.named[node] = self.add(Constant(), node.name, (), shape, params=params)
+            return self.named[node]
+        if isinstance(node.meta.get("val"), torch.SymInt):
+            where = next((module_path(user) for user in node.users if module_path(user)), "the model")
+            raise MptqError(f"{where} computes with the number of images of a batch; such a model cannot be exported")
+        if not isinstance(value, str):
+            raise MptqError(f"{module_path(node)}: the result of {node.target} is not supported where it is read")
+        return value
+
+    def constant(self, node: Any) -> torch.Tensor:
+        """The tensor of a constant fx node (a weight, or computed from weights)."""
+        value = self.values[node]
+        if not isinstance(value, torch.Tensor):
+            raise MptqError(f"{module_path(node)}: {node.target} must depend on weights only")
+        return value.float()
+
+    def add(
+        self,
+        op: Op,
+        name: str,
+        inputs: tuple[str, ...],
+        shape: Shape,
+        params: dict[str, torch.Tensor] | None = None,
+    ) -> str:
+        """Append a canonical node and return its (made unique) name."""
+        unique, count = name, 1
+        while unique in self.by_name:
+            count += 1
+            unique = f"{name}_{count}"
+        self.by_name[unique] = Node(op, unique, inputs, shape, params or {})
+        self.nodes.append(self.by_name[unique])
+        return unique

@@ -1,0 +1,114 @@
+"""The walk from the outputs of a graph back to its input, which emits what is asked for: the same for every form.
+
+A form of the file (`exact/`) says with a table, op to handler, how each op is computed; its context is a `Walker` that
+handlers ask for what they read. Here is what no form changes: nothing is emitted twice, shapes, inputs, outputs.
+"""
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import onnx
+
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.ops import Op, label
+from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
+from mptq_export.emit.value import AnyValue, Value
+from mptq_export.support.errors import MptqError
+
+#: Calls that lie between a node and the nodes before it, at most.
+_CALLS = 20
+
+HandlerT = TypeVar("HandlerT")
+
+
+class Walker(ABC):
+    """State of one emission, in any form.
+
+    Attributes:
+        graph: the prepared graph.
+        input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels).
+        onnx: the file under construction.
+        readers: who reads a value, by its name.
+    """
+
+    def __init__(self, graph: Graph, input_type: str) -> None:
+        self.graph = graph
+        self.input_type = input_type
+        self.onnx = OnnxBuilder()
+        self.readers = graph.consumers()
+        self._emitted: dict[Hashable, Any] = {}
+
+    @abstractmethod
+    def read_output(self, value: str) -> Value:
+        """The value of an output of the graph: float32, in its own units."""
+
+    def once(self, key: Hashable, emit: Callable[[], AnyValue]) -> AnyValue:
+        """What `emit` gives; it is called for the first of all readers that ask under `key`."""
+        if key not in self._emitted:
+            self._emitted[key] = emit()
+        found: AnyValue = self._emitted[key]
+        return found
+
+    @staticmethod
+    def handler(table: Mapping[type[Op], HandlerT], root: Node) -> HandlerT:
+        """The handler of a node that computes.
+
+        Raises:
+            MptqError: the table has none.
+        """
+        found = table.get(type(root.op))
+        if found is None:
+            raise MptqError(
+                f"{root.name}: a {label(root.op)} is read where float values are needed; this form is not supported"
+            )
+        return found
+
+    def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
+        """The value of a node as [rows, channels]."""
+        dims = self.graph[node_name].shape.dims
+        if value.flat or len(dims) == 2:
+            return replace(value, flat=True)
+        return replace(value, tensor=self.onnx.reshape(value.tensor, [-1, dims[-1]], f"{value.tensor}.rows"), flat=True)
+
+    def unflatten(self, value: AnyValue, node_name: str) -> AnyValue:
+        """The value of a node in the shape of that node."""
+        shape = self.graph[node_name].shape
+        if not value.flat or len(shape.dims) == 2:
+            return replace(value, flat=False)
+        tensor = self.onnx.reshape(value.tensor, shape.dynamic(), f"{value.tensor}.full")
+        return replace(value, tensor=tensor, flat=False)
+
+    def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
+        """Emit everything that the outputs need and return the model; arguments as for `OnnxBuilder.model`."""
+        named = self.graph.maps or {"logits": self.graph.output}
+        with _deep_calls(len(self.graph.nodes)):
+            results = {name: self._output(value, name) for name, value in named.items()}
+        for name, tensor in results.items():  # last: until here tensors are known by their first names
+            self.onnx.rename_output(tensor, name)
+        source = self.graph.input.shape.dynamic()
+        if self.input_type == "uint8":
+            dims, dtype = [source[0], source[2], source[3], source[1]], UINT8
+        else:
+            dims, dtype = source, FLOAT
+        inputs = [value_info("input", dtype, dims)]
+        outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
+        return self.onnx.model(inputs, outputs, metadata, producer)
+
+    def _output(self, value: str, name: str) -> str:
+        result = self.unflatten(self.read_output(value), value)
+        return self.onnx.one("Identity", [result.tensor], name) if result.tensor == "input" else result.tensor
+
+
+@contextmanager
+def _deep_calls(nodes: int) -> Iterator[None]:
+    """Room for as many nested calls as the longest path of a graph asks for."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + _CALLS * nodes)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)

@@ -1,0 +1,174 @@
+"""The middle of an export: what is ready to be built, a class a plan, and how each gives graph and recipe."""
+
+import math
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import torch
+
+from mptq_export import __version__
+from mptq_export.allocate.run import Allocation
+from mptq_export.allocate.units import pinned_widths
+from mptq_export.calibrate.run import Calibrated
+from mptq_export.capture.blocks import split_blocks, trunk
+from mptq_export.capture.compare_batches import BATCHES
+from mptq_export.capture.graph import Graph
+from mptq_export.data.probe import probe_inputs
+from mptq_export.export.identity import identity_of
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Replayed, Searched, Uniform
+from mptq_export.export.replay import check_model, replay_graph, replay_settings
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.weights.reconstruct import reconstruct
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
+from mptq_export.recipe.store import read_recipe
+from mptq_export.support.limits import check_weights_fit
+from mptq_export.support.progress import Progress
+from mptq_export.targets.rules import storage_for
+
+
+@dataclass(frozen=True)
+class UniformBuild:
+    """A calibrated model that will have one pair of widths."""
+
+    plan: Uniform
+    calibrated: Calibrated
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The float model."""
+        return self.calibrated.loaded
+
+    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
+        """Choose all quantizers: the graph with the transforms that they were chosen for on the CPU, and the recipe."""
+        plan, calibrated = self.plan, self.calibrated
+        graph = calibrated.graph
+        pinned = pinned_widths(graph, plan.pins)
+        bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
+        with progress.stage("quantizing", len(graph.nodes)) as bar:
+            built = build_recipe(
+                CalibratedGraph(graph, calibrated.stats, calibrated.images),
+                lambda layer: pinned.get(layer, plan.bits),
+                METHODS[plan.method],
+                tick=lambda _node: bar.advance(),
+            )
+        settings = recipe_settings(plan, outputs, calibrated, bits)
+        return _finished(calibrated, built, settings, progress)
+
+
+@dataclass(frozen=True)
+class SearchedBuild:
+    """A calibrated model with the widths that a search found for one budget."""
+
+    plan: Searched
+    allocation: Allocation
+
+    @property
+    def calibrated(self) -> Calibrated:
+        """What the model was calibrated on."""
+        return self.allocation.calibrated
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The float model."""
+        return self.calibrated.loaded
+
+    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
+        """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
+        found, search = self.allocation.found, self.allocation.search
+        settings = recipe_settings(self.plan, outputs, self.calibrated, search.bits_text(found))
+        settings = replace(settings, search=_search_facts(self.allocation))
+        return _finished(self.calibrated, self.allocation.final_recipe(), settings, progress)
+
+
+@dataclass(frozen=True)
+class ReplayedBuild:
+    """A loaded model and a stored recipe that was made for it."""
+
+    plan: Replayed
+    loaded: LoadedModel
+    recipe: ExportRecipe
+    calibrated: None = None
+
+    @staticmethod
+    def read(plan: Replayed, loaded: LoadedModel, outputs: Outputs) -> "ReplayedBuild":
+        """Read a recipe for a loaded model, with the outputs' input type, weight storage and target if they have one.
+
+        Raises:
+            MptqError: the recipe cannot be read, or is that of another model, or memory is too small.
+        """
+        check_weights_fit(loaded.parameters)
+        recipe = read_recipe(plan.recipe)
+        recipe = replay_settings(plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target)
+        if recipe.settings.features and not loaded.features:
+            loaded = as_backbone(loaded, recipe.settings.features)
+        check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
+        return ReplayedBuild(plan, loaded, recipe)
+
+    def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, ExportRecipe]:
+        """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
+        probe = torch.from_numpy(probe_inputs(self.loaded.preprocessing, max(BATCHES)))
+        return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
+
+
+Build = UniformBuild | SearchedBuild | ReplayedBuild
+
+
+def _finished(
+    calibrated: Calibrated, built: tuple[Graph, Recipe], settings: Settings, progress: Progress
+) -> tuple[Graph, ExportRecipe]:
+    """The recipe of an export, with learned codes where they are asked for, and its graph on the CPU."""
+    graph, recipe = built[0].cast(torch.float32), built[1]
+    if settings.reconstruct:
+        blocks = split_blocks(trunk(graph))
+        with progress.stage("learning", len(blocks)) as bar:
+            recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: bar.advance())
+    return graph.to("cpu"), ExportRecipe.of(recipe, identity_of(calibrated.loaded), settings)
+
+
+def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str) -> Settings:
+    """How an export was asked for, as recipes store it; no search yet."""
+    loaded, source = calibrated.loaded, calibrated.source
+    pins = plan.pins if isinstance(plan, Uniform) else plan.search.pins
+    return Settings(
+        bits=bits,
+        pins={pattern: "{}/{}".format(*widths) for pattern, widths in pins.items()},
+        method=plan.method,
+        reconstruct=plan.reconstruct,
+        input_type=outputs.input_type or "float32",
+        weight_storage=storage_for(outputs.target or "ort", outputs.weight_storage),
+        target=outputs.target,
+        features=tuple(feature.index for feature in loaded.features),
+        preprocessing=loaded.preprocessing.to_metadata(),
+        calibration=CalibrationFacts(
+            description=source.description,
+            images=calibrated.stats.images,
+            pixel_inputs=calibrated.pixel_inputs,
+            exif=calibrated.asked.reading.exif,
+            skipped=source.skipped,
+            warnings=source.warnings,
+        ),
+        classes=calibrated.classes.named,
+        search=None,
+        versions={"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+    )
+
+
+def _search_facts(allocation: Allocation) -> SearchFacts:
+    """Why the layers have their widths."""
+    found, settings = allocation.found, allocation.settings
+    return SearchFacts(
+        budget=found.budget.text,
+        range=(settings.widths[0], settings.widths[-1]),
+        tied=settings.tied,
+        solver=found.solver,
+        divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
+        evaluations=allocation.search.evaluations,
+        widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
+        estimated_divergence_alone=allocation.search.estimates(found),
+    )

@@ -1,0 +1,67 @@
+"""The command line that does an export again: a call from Python has one too."""
+
+import json
+import shlex
+
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.load.request import ModelRequest
+
+
+def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: CalibrationRequest | None) -> str:
+    """`mptq-export ...` with every option that is not at its default.
+
+    Args:
+        model: what was loaded.
+        plan: where the codes come from.
+        outputs: what was asked for; of several budgets, with the name that gives each file its own.
+        calibration: what it was calibrated on; None for a replayed recipe.
+    """
+    words = ["mptq-export", model.name, *_model_words(model)]
+    if isinstance(plan, Replayed):
+        words += ["--recipe", str(plan.recipe)]
+    if calibration is not None:
+        words += _calibration_words(calibration, model.features)
+    if not isinstance(plan, Replayed):
+        words += _width_words(plan)
+    options = {
+        "--input": outputs.input_type,
+        "--weight-storage": outputs.weight_storage,
+        "--target": outputs.target,
+        "--min-ort": outputs.min_ort,
+    }
+    for option, value in options.items():
+        words += [option, value] if value else []
+    if model.trust:
+        words.append("--trust")
+    return shlex.join([*words, "-o", str(outputs.onnx)])
+
+
+def _model_words(model: ModelRequest) -> list[str]:
+    words = ["--arch", model.arch] if model.arch else []
+    words += ["--model-kwargs", json.dumps(dict(model.model_kwargs))] if model.model_kwargs else []
+    return words + model.inputs.words()
+
+
+def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...] | None) -> list[str]:
+    words = ["--calib", str(calibration.images)] if calibration.images else []
+    words += calibration.reading.options
+    words += ["--class-map", str(calibration.class_map)] if calibration.class_map else []
+    if features is not None:
+        words += ["--features", *([",".join(map(str, features))] if features else [])]
+    return [*words, "--count", str(calibration.count)]
+
+
+def _width_words(plan: Uniform | Searched) -> list[str]:
+    if isinstance(plan, Uniform):
+        words, pins = ["--bits", "{}/{}".format(*plan.bits)], plan.pins
+    else:
+        search = plan.search
+        words, pins = [word for budget in search.budgets for word in ("--mixed", budget.text)], search.pins
+        words += ["--mixed-range", f"{search.widths[0]}-{search.widths[-1]}"]
+        words += ["--tied"] if search.tied else []
+    for pattern, widths in pins.items():
+        words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]
+    words += ["--method", plan.method]
+    return words + (["--reconstruct"] if plan.reconstruct else [])

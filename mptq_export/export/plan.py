@@ -1,0 +1,130 @@
+"""Where the codes of an export come from: a closed set of plans. What a plan can be told are its fields."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mptq_export.allocate.request import MixedSettings
+from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.settings import MethodName
+from mptq_export.support.errors import MptqError
+
+Widths = tuple[int, int]
+"""Bits of (weights, activations)."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Calibrate, and quantize all layers at one pair of widths.
+
+    Attributes:
+        bits: (weights, activations).
+        pins: other widths for some layers, by shell pattern of their names; later patterns win.
+        method: which techniques are used.
+        reconstruct: afterwards learn the weight codes of every block by gradient descent.
+
+    Raises:
+        MptqError: a width is not from 2 to 8, or the method is unknown.
+    """
+
+    bits: Widths = (8, 8)
+    pins: Mapping[str, Widths] = field(default_factory=dict)
+    method: MethodName = "best"
+    reconstruct: bool = False
+
+    def __post_init__(self) -> None:
+        _check_widths({"bits": self.bits, **self.pins})
+        check_known("method", self.method, METHODS)
+
+    @property
+    def widths(self) -> list[Widths]:
+        """Pairs that layers will have."""
+        return [self.bits, *self.pins.values()]
+
+    @property
+    def weight_bits(self) -> set[int]:
+        """Bits that weights may have."""
+        return {weights for weights, _ in self.widths}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Calibrate, search a width for every layer under each budget, and quantize at what was found.
+
+    Attributes:
+        search: budgets, range, pins.
+        method: which techniques are used.
+        reconstruct: afterwards learn the weight codes of every block by gradient descent.
+        resume: go on with the journal of an interrupted search.
+
+    Raises:
+        MptqError: a pinned width is not from 2 to 8, the method is unknown, or the budgets do not go together.
+    """
+
+    search: MixedSettings
+    method: MethodName = "best"
+    reconstruct: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        _check_widths(self.search.pins)
+        check_known("method", self.method, METHODS)
+        self.search.check()
+
+    @property
+    def widths(self) -> list[Widths]:
+        """Pairs that layers will have: a file size is met by weights alone, a latency by activations."""
+        low, high = self.search.widths[0], self.search.widths[-1]
+        lowest = {"bits": (low, low), "bytes": (low, high), "latency": (high, low)}
+        return [*self.search.pins.values(), *(lowest[budget.kind] for budget in self.search.budgets)]
+
+    @property
+    def weight_bits(self) -> set[int]:
+        """Bits that weights may have."""
+        return {*self.search.widths, *(weights for weights, _ in self.search.pins.values())}
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Take the codes of a stored recipe; nothing is calibrated or chosen again.
+
+    Attributes:
+        recipe: the `.recipe.json` of the same model.
+    """
+
+    recipe: Path
+
+    @property
+    def widths(self) -> list[Widths]:
+        """None are known before the recipe is read."""
+        return []
+
+    @property
+    def weight_bits(self) -> set[int]:
+        """None are known before the recipe is read."""
+        return set()
+
+
+Plan = Uniform | Searched | Replayed
+
+
+def check_known(name: str, value: str | None, known: Iterable[str]) -> None:
+    """Refuse what is none of a closed set.
+
+    Args:
+        name: of the option.
+        value: its value; None where it was left out.
+        known: the set.
+
+    Raises:
+        MptqError: it is none of it.
+    """
+    if value is not None and value not in known:
+        raise MptqError(f"{name} {value!r} is not known; choose one of {', '.join(known)}")
+
+
+def _check_widths(named: Mapping[str, Widths]) -> None:
+    for name, widths in named.items():
+        if len(widths) != 2 or not all(width in WIDTHS for width in widths):
+            raise MptqError(f"{name}: {widths} is not (weights, activations) with both widths from 2 to 8")

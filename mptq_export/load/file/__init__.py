@@ -1,0 +1,1 @@
+"""Checkpoint files: what is in them, without running it."""

@@ -1,0 +1,62 @@
+"""A float model that is ready to be captured, and what is known about it: the same from whatever library it came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.load.features import FeatureMap
+from mptq_export.load.request import ModelRequest
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A float model and what is known about it.
+
+    Attributes:
+        model: in evaluation mode, float32, on the CPU.
+        arch: timm name.
+        model_kwargs: arguments that it was built with.
+        arch_source: where the name comes from, for people.
+        preprocessing: how an image becomes its input.
+        class_names: names of the logits, if known.
+        notes: what was inferred, a sentence each, for people.
+        asked: what the user said.
+        features: the feature maps that it gives; empty where it gives logits (see `load.features`).
+        warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
+            in the report.
+        weights: which of the file's weights were taken, for people.
+        class_map: the file that numbered the classes at training, where the checkpoint names one.
+        input_sources: who said each part of the input, by name (see `load.inputs`), for people.
+    """
+
+    model: nn.Module
+    arch: str
+    model_kwargs: dict[str, Any]
+    arch_source: str
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+    asked: ModelRequest
+    features: tuple[FeatureMap, ...] = ()
+    warnings: tuple[str, ...] = ()
+    weights: str = "given with the model"
+    class_map: str | None = None
+    input_sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of its feature maps."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what it gives."""
+        return self.maps or ("logits",)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())

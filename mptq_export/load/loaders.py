@@ -1,0 +1,40 @@
+"""The ways to load a model, in the order in which they are asked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mptq_export.load.inputs import InputOptions
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loader import Loader, Source
+from mptq_export.load.request import ModelRequest
+from mptq_export.load.timm import hub, module, state_dict
+
+LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
+"""The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
+
+
+def load_model(
+    spec: str | Path,
+    *,
+    arch: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    inputs: InputOptions | None = None,
+) -> LoadedModel:
+    """Load a checkpoint, or pretrained weights from timm's hub.
+
+    Args:
+        spec: path of a checkpoint, or ``timm:NAME``.
+        arch: timm name; overrides the checkpoint's.
+        model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes`, `in_chans` and
+            a square `img_size` are inferred from the tensors where they are not given.
+        trust: whether the file may run code while it is unpickled.
+        inputs: how images become the input, where the user says it.
+
+    Raises:
+        MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, options
+            contradict each other, or the hub cannot be reached.
+    """
+    source = Source(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
+    return next(loader for loader in LOADERS if loader.recognises(source)).load(source)

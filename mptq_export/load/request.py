@@ -1,0 +1,45 @@
+"""Which model is asked for, and what is refused before anything heavy is imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mptq_export.load.file.path import HUB, check_checkpoint_path
+from mptq_export.load.inputs import InputOptions, check_options
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What the user says of a model.
+
+    Attributes:
+        name: path of a checkpoint, or `timm:NAME`.
+        arch: timm architecture, where the checkpoint does not name it.
+        model_kwargs: arguments for `timm.create_model`.
+        trust: unpickle a whole module (this runs code from the file).
+        inputs: how images become the input, where the user says it.
+        features: give these feature maps instead of the logits, as in `load.features.as_backbone`; None: the logits.
+
+    Raises:
+        MptqError: two options say different things of the input.
+    """
+
+    name: str
+    arch: str | None = None
+    model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    trust: bool = False
+    inputs: InputOptions = field(default_factory=InputOptions)
+    features: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self.model_kwargs, self.inputs)
+
+    def check(self) -> None:
+        """Refuse what a look at the disk shows.
+
+        Raises:
+            MptqError: there is no such checkpoint.
+        """
+        if not self.name.startswith(HUB):
+            check_checkpoint_path(Path(self.name))

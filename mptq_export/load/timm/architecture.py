@@ -1,0 +1,96 @@
+"""Which timm model a checkpoint belongs to."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+
+from mptq_export.load.file.advice import advice, beside
+from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.timm.fit import Hint, shapes_of
+from mptq_export.load.timm.infer import fitting_models
+from mptq_export.support.errors import MptqError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A timm model's name and arguments.
+
+    Attributes:
+        name: as `timm.create_model` takes it.
+        model_kwargs: its arguments.
+        source: where the name comes from, for people.
+    """
+
+    name: str
+    model_kwargs: dict[str, Any]
+    source: str
+
+
+def resolve_architecture(
+    checkpoint: Checkpoint,
+    *,
+    arch: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    hints: Mapping[str, Hint] | None = None,
+    stated: Mapping[str, Any] | None = None,
+) -> Architecture:
+    """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
+
+    Args:
+        checkpoint: what was read.
+        arch: the user's choice.
+        model_kwargs: the user's arguments; each overrides the checkpoint's.
+        hints: what is said of classes, channels and size.
+        stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
+
+    Raises:
+        MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
+    """
+    kwargs = {**checkpoint.model_kwargs, **(model_kwargs or {})}
+    if arch is not None:
+        return Architecture(check_name(arch), kwargs, "--arch")
+    if checkpoint.arch is not None:
+        return Architecture(check_name(checkpoint.arch, "; pass --arch NAME"), kwargs, "named by the checkpoint")
+    return _infer(checkpoint, kwargs, hints or {}, checkpoint.pretrained_cfg if stated is None else stated)
+
+
+def _infer(
+    checkpoint: Checkpoint, kwargs: dict[str, Any], hints: Mapping[str, Hint], stated: Mapping[str, Any]
+) -> Architecture:
+    candidates = fitting_models(shapes_of(checkpoint.state_dict), kwargs, stated, hints)
+    if not candidates:
+        hint = advice(checkpoint.path, checkpoint.state_dict)
+        raise MptqError(
+            f"{checkpoint.path} does not name its architecture, and its tensors fit no ViT, DeiT or Swin of timm; pass "
+            f"--arch NAME, with --model-kwargs for a model of custom size.{hint}"
+        )
+    if len(candidates) > 1:
+        functions = {candidate.function for candidate in candidates}
+        differ = "compute different things" if len(functions) > 1 else "prepare images differently"
+        raise MptqError(
+            f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
+            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}.{beside(checkpoint.path)}"
+        )
+    (found,) = candidates
+    also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""
+    return Architecture(found.name, kwargs, f"inferred from the tensors{also}")
+
+
+def check_name(name: str, mend: str = "") -> str:
+    """Return the name if timm knows it.
+
+    Args:
+        name: to look for.
+        mend: what to do about it, after a semicolon.
+
+    Raises:
+        MptqError: it does not; the nearest names are listed.
+    """
+    if timm.is_model(name):
+        return name
+    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+    raise MptqError(f"timm has no architecture {name!r}; {hint}{mend}")

@@ -1,0 +1,162 @@
+"""What is said about a model and its input, by the user and by the checkpoint, in the order of who is believed.
+
+An option of the user comes first, then the checkpoint (its `model_kwargs`, its `args`, its `pretrained_cfg`), then the
+configuration of the architecture, which `load.fit` and `load.preprocess` add. Where two of them disagree, one line says
+whose word was taken.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+
+from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.file.model_kwargs import check_model_kwargs
+from mptq_export.load.file.train_args import SOURCE as ARGS
+from mptq_export.load.inputs import PARTS, InputOptions, option_of, plain, shown
+from mptq_export.load.timm.fit import Hint
+from mptq_export.load.timm.preprocess import Stated
+
+KWARGS = "the checkpoint's model_kwargs"
+CONFIG = "the checkpoint's pretrained_cfg"
+OPTION = "option"
+_SHAPES = ("num_classes", "in_chans", "img_size")
+"""What tensors may show: a checkpoint's word for them is only a hint."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that is said.
+
+    Attributes:
+        model_kwargs: arguments of `timm.create_model` that stand.
+        hints: what is said of classes, channels and size, the first to be believed.
+        stated: what is said of normalising and resizing, the first to be believed first.
+        notes: arguments that only `args` know, a sentence.
+        warnings: where two disagree, a sentence each.
+    """
+
+    model_kwargs: dict[str, Any]
+    hints: dict[str, Hint]
+    stated: tuple[Stated, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What is stated in one piece."""
+        return {name: value for each in reversed(self.stated) for name, value in each.parts.items()}
+
+
+def asked_of(
+    checkpoint: Checkpoint, model_kwargs: Mapping[str, Any], inputs: InputOptions, arch: str | None = None
+) -> Asked:
+    """Put the words of user and checkpoint in order.
+
+    Args:
+        checkpoint: what was read.
+        model_kwargs: the user's arguments for `timm.create_model`.
+        inputs: the user's options about the input.
+        arch: the user's architecture.
+
+    Raises:
+        MptqError: two options contradict each other, or the checkpoint says what no model has.
+    """
+    args, path = checkpoint.args, checkpoint.path
+    trained = {name: value for name, value in args.model_kwargs.items() if name not in model_kwargs}
+    check_model_kwargs(path, trained, len(checkpoint.state_dict), "args")
+    pool = checkpoint.pretrained_cfg.get("global_pool")
+    config = {"global_pool": pool} if isinstance(pool, str) and pool else {}
+    check_model_kwargs(path, config, len(checkpoint.state_dict), "pretrained_cfg")
+    layers = [("--model-kwargs", model_kwargs), (KWARGS, checkpoint.model_kwargs), (ARGS, trained), (CONFIG, config)]
+    given = inputs.given()
+    hints: dict[str, Hint] = {}
+    warnings = [*args.warnings]
+    if arch is not None and checkpoint.arch is not None and timm.is_model(checkpoint.arch):
+        # A tag behind the name says which weights they are, not another architecture.
+        named, stored = (name.partition(".")[0] for name in (arch, checkpoint.arch))
+        warnings += _conflicts("arch", "--arch", named, [("the checkpoint", stored)])
+    for name in ("img_size", "in_chans"):
+        if name in given:
+            hints[name] = Hint(given[name], option_of(name), stands=True)
+            others = [(source, layer[name]) for source, layer in layers[1:] if name in layer]
+            warnings += _conflicts(name, option_of(name), given[name], others)
+    kwargs: dict[str, Any] = {}
+    for source, layer in layers:
+        for name, value in layer.items():
+            if name in hints:
+                continue
+            if name in kwargs:
+                told = next(first for first, values in layers if name in values)
+                warnings += _conflicts(name, told, kwargs[name], [(source, value)])
+            kwargs.setdefault(name, value)
+    for name in _SHAPES:
+        if name in hints or name in kwargs:
+            continue
+        said = args.img_size if name == "img_size" else args.number_of(name)
+        if said is not None:
+            hints[name] = Hint(said, ARGS)
+        elif name != "num_classes" and (size := _config_size(checkpoint.pretrained_cfg)) is not None:
+            hints[name] = Hint(size[0] if name == "in_chans" else size[1:], CONFIG)
+    only = {name: value for name, value in trained.items() if name not in checkpoint.model_kwargs}
+    notes = (f"{_listed(only)} of {ARGS}",) if only else ()
+    stated, conflicts = _stated(checkpoint, given)
+    return Asked(kwargs, hints, stated, notes, (*warnings, *conflicts, *_training(checkpoint)))
+
+
+def _stated(checkpoint: Checkpoint, given: Mapping[str, Any]) -> tuple[tuple[Stated, ...], list[str]]:
+    args, config = checkpoint.args, checkpoint.pretrained_cfg
+    options = {part: given[part] for part in PARTS if part in given}
+    # What an option overrules is not even looked at: that is how a user gets past a damaged checkpoint.
+    trained = {part: value for part in PARTS if part not in options and (value := args.part(part)) is not None}
+    stored = {part: config[part] for part in PARTS if part not in options and config.get(part)}
+    conflicts: list[str] = []
+    for part, value in trained.items():
+        if part in stored:
+            conflicts += _conflicts(part, ARGS, value, [(CONFIG, stored[part])])
+    for part, value in options.items():
+        known = [(ARGS, args.flag(part)), (CONFIG, config.get(part))]
+        conflicts += _conflicts(part, option_of(part), value, [(source, other) for source, other in known if other])
+    every = (Stated(OPTION, options), Stated(ARGS, trained), Stated(CONFIG, stored))
+    return tuple(each for each in every if each.parts), conflicts
+
+
+def _training(checkpoint: Checkpoint) -> list[str]:
+    """What of the training cannot be done for the user."""
+    args, warnings = checkpoint.args, []
+    if args.flag("model_ema") is True and not checkpoint.averaged:
+        warnings.append(
+            f"{ARGS} say that an average of the weights was kept (model_ema), but the file holds none: the "
+            "weights of the last step were taken"
+        )
+    if isinstance(args.flag("class_map"), str):
+        warnings.append(
+            f"trained with --class-map {args.flag('class_map')[:200]}: the logits are numbered as that file says; "
+            "give it with --class-map, else folders do not name the classes"
+        )
+    mode = args.flag("input_img_mode")
+    if isinstance(mode, str) and mode not in ("RGB", "L"):
+        warnings.append(
+            f"trained with --input-img-mode {mode[:40]}: pictures are read as RGB or grey here; give arrays"
+        )
+    return warnings
+
+
+def _config_size(config: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    size = config.get("input_size")
+    if isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and 0 < n <= 2**14 for n in size):
+        return size[0], size[1], size[2]
+    return None
+
+
+def _conflicts(name: str, taken: str, value: Any, others: list[tuple[str, Any]]) -> list[str]:
+    return [
+        f"{name}: {shown(value)} of {taken} is taken, not {shown(other)} of {source}"
+        for source, other in others
+        if plain(name, value) != plain(name, other)
+    ]
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {shown(value)}" for name, value in list(values.items())[:8])

@@ -1,0 +1,51 @@
+"""A pickled module: built and filled already, by whatever code the file ran."""
+
+from dataclasses import replace
+
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loader import Loader, Source
+from mptq_export.load.timm.asked import asked_of
+from mptq_export.load.timm.built import Built, config_of, loaded_from
+from mptq_export.load.timm.facts import class_map_of
+from mptq_export.support.errors import MptqError, one_line
+
+
+def load_module(source: Source) -> LoadedModel:
+    """Take the module as it is.
+
+    Raises:
+        MptqError: the user wants it built otherwise.
+    """
+    checkpoint, options = source.checkpoint, source.asked
+    module = checkpoint.module
+    assert module is not None
+    if options.model_kwargs or options.inputs.in_chans is not None:
+        named = "--model-kwargs" if options.model_kwargs else "--in-chans"
+        raise MptqError(f"{source.asked.name} is a pickled module, built already; leave {named} out or pass --arch")
+    asked = asked_of(checkpoint, {}, options.inputs)
+    name = checkpoint.arch or type(module).__name__
+    default = f"the configuration in the module {name}" if config_of(module) else "timm's general default"
+    built = Built(
+        module,
+        name,
+        "the pickled module",
+        default,
+        stated=asked.stated,
+        model_kwargs=checkpoint.model_kwargs,
+        class_names=checkpoint.class_names,
+    )
+    loaded = loaded_from(built, source)
+    return replace(
+        loaded,
+        warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))),
+        weights=checkpoint.weights,
+        class_map=class_map_of(checkpoint),
+    )
+
+
+def _is_module(source: Source) -> bool:
+    """A module that the user wants as another architecture is but its tensors."""
+    return source.asked.arch is None and source.checkpoint.module is not None
+
+
+LOADER = Loader("a pickled module", _is_module, load_module)

@@ -1,0 +1,55 @@
+"""What quantizers are chosen from: a graph, the calibration images, and how much every row of a layer counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.activations.residual_grid import grid_exponents
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.objective.row_importance import row_importance
+from mptq_export.support.memory import trim
+
+#: Images per backward pass.
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class CalibratedGraph:
+    """A graph that is ready to be quantized.
+
+    Attributes:
+        graph: prepared canonical graph, on the device that computes.
+        stats: calibration statistics of that graph; they give the residual grids.
+        images: float32 calibration inputs, all of them, on the same device.
+        importance: how much every row counts, float64 [rows] per layer, as `row_importance` gives it; empty where all
+            count alike, None where it was not measured.
+    """
+
+    graph: Graph
+    stats: Statistics
+    images: torch.Tensor
+    importance: dict[str, torch.Tensor] | None = None
+
+    @property
+    def exponents(self) -> dict[str, int]:
+        """Grid of every residual value: its float is an integer times `2 ** -exponent`."""
+        return grid_exponents(self.graph, self.stats)
+
+    def with_importance(self, method: Method) -> "CalibratedGraph":
+        """The same with the row importance that a method asks for; itself where that was measured before."""
+        if self.importance is not None:
+            return self
+        batches = torch.split(self.images, _BATCH)
+        importance = row_importance(self.graph, batches) if method.row_importance else {}
+        trim()
+        return replace(self, importance=importance)
+
+    def of_images(self, indices: Sequence[int]) -> "CalibratedGraph":
+        """The same with some of the images, in this order, and the importance of their rows."""
+        importance = self.importance and {
+            name: rows.reshape(len(self.images), -1)[indices].reshape(-1) for name, rows in self.importance.items()
+        }
+        return replace(self, images=self.images[indices], importance=importance)

@@ -1,0 +1,47 @@
+"""Transforms, as the walk comes to them: balanced attention ahead of a layer, SQ-b behind a norm."""
+
+import torch
+
+from mptq_export.capture.evaluate import computed_in
+from mptq_export.capture.graph import Node
+from mptq_export.quantize.activations.sample import draw_rows
+from mptq_export.quantize.transforms.preserved import assert_same
+from mptq_export.quantize.transforms.sq_b import choose_sq_b
+from mptq_export.quantize.walk.state import WalkState
+from mptq_export.recipe.schema import Smoothing
+from mptq_export.transform.balance_attention import balance_attention
+from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+
+_FLOAT64 = computed_in(torch.float64)
+
+
+def balance_attention_of(state: WalkState, linear: Node) -> None:
+    """Balance the heads of a q, k, v layer; any other linear layer is left as it is."""
+    source = state.values.quantized[linear.inputs[0]]
+    outputs = _FLOAT64(linear, [draw_rows(source).double()])
+    state.graph = balance_attention(state.graph, linear, outputs)
+
+
+def fold_sq_b_of(state: WalkState, norm: Node) -> Smoothing | None:
+    """Choose SQ-b of a layer norm and fold it, into the values in flight too; None where not only layers read it.
+
+    Raises:
+        MptqError: a reader gives something else than before (a defect of this package).
+    """
+    readers = smoothed_readers(state.graph, norm)
+    if not readers:
+        return None
+    weight = torch.cat([reader.params["weight"] for reader in readers])
+    direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
+    value = state.values.quantized[norm.name]
+    choice = choose_sq_b(value, weight, state.widths(readers[0].name), state.method, state.importance.get(direct))
+    rows = draw_rows(value).double()
+    state.graph = smooth(state.graph, norm, choice)
+    shift, scale = (torch.from_numpy(numbers).to(rows) for numbers in (choice.shift, choice.scale))
+    for reader in readers:
+        expected = _FLOAT64(reader, [rows])
+        assert_same(f"SQ-b at {norm.name}", _FLOAT64(state.graph[reader.name], [(rows - shift) / scale]), expected)
+    state.values.quantized[norm.name] = state.simulate(state.graph[norm.name])
+    if norm.name in state.values.floats:
+        state.values.floats[norm.name].sub_(shift).div_(scale)
+    return choice

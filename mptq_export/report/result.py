@@ -1,0 +1,43 @@
+"""An export that was written: what its caller gets, and what its report is made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.schema import ExportRecipe
+from mptq_export.verify.report import VerifyReport
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        onnx: the file.
+        float_onnx: the float model as ONNX; None where it was not asked for.
+        kit: the verification kit; None where none was asked for.
+        replayed: the recipe that the file was made from; None where it was calibrated.
+        command: a command line that does the same again.
+        loaded: the float model.
+        recipe: all decisions and the proof.
+        report: onnxruntime against `kernels_ref` on the inputs of the self-check, with the kernel plan.
+        float_bytes: size of the weights in float32.
+        onnx_bytes: size of the ONNX file.
+        load_ms: time that onnxruntime needs to make a session of the file.
+        min_ort: the oldest onnxruntime that opens the file.
+        warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
+    """
+
+    onnx: Path
+    float_onnx: Path | None
+    kit: Path | None
+    replayed: Path | None
+    command: str
+    loaded: LoadedModel
+    recipe: ExportRecipe
+    report: VerifyReport
+    float_bytes: int
+    onnx_bytes: int
+    load_ms: float
+    min_ort: str
+    warnings: tuple[str, ...]

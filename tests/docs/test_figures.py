@@ -1,0 +1,113 @@
+"""The pages show what docs/figures holds, and docs/figures holds figures of one commit."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from tools.figures.commands import CommandError, Commands
+from tools.figures.context import Context
+from tools.figures.models import models
+from tools.figures.pages import PAGES, REGIONS, caption, regions_of, rendered
+from tools.figures.readme import readme_table
+from tools.figures.store import Measured, document, read_documents, write_document
+from tools.figures.table import Document, Figures, Row
+from tools.figures.tables import TABLES
+
+CONTEXT = Context("abc1234", "a machine", {"onnxruntime": "1.2", "torch": "2.3", "timm": "1.0"})
+
+
+def test_the_pages_hold_what_the_json_says():
+    documents = read_documents()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == rendered(text, documents), f"{page}: python -m tools.figures tables"
+
+
+def test_every_region_stands_in_one_page_and_holds_a_table():
+    places = [name for page in PAGES for name in regions_of(page.read_text(encoding="utf-8"))]
+    assert sorted(places) == sorted(REGIONS)
+    assert set(read_documents()) <= {table.name for table in TABLES}
+
+
+def test_every_row_is_one_that_can_be_measured_again():
+    for table in TABLES:
+        keys = [row.key for row in table.rows(models(Path("assets")))]
+        assert len(set(keys)) == len(keys) > 0
+    known = {table.name: len(table.rows(models(Path("assets")))) for table in TABLES}
+    assert all(0 < len(found.rows) <= known[name] for name, found in read_documents().items())
+
+
+def exact(model: str, bits: str) -> Figures:
+    matmuls = {"integer": 30, "float": 0}
+    shared = {"images": 16, "verdict": "exact", "tensors": 9, "values": 14_959_072, "differing": 0, "matmuls": matmuls}
+    return {"model": model, "bits": bits, **shared, "jobs": 1, "threads": 1}
+
+
+def kept(**changes: object) -> Document:
+    whole = Document("exactness", CONTEXT.commit, (CONTEXT.machine,), CONTEXT.versions, ())
+    return replace(whole, rows=tuple({**exact("digits", bits), "machine": 0} for bits in ("8/8", "4/4")), **changes)
+
+
+def test_a_document_comes_back_as_it_was(tmp_path: Path):
+    write_document(kept(), tmp_path)
+    assert asdict(read_documents(tmp_path)["exactness"]) == asdict(kept())
+
+
+def test_a_page_says_what_was_measured_on_what():
+    page = "# Title\n<!-- figures: exactness -->\nold\n<!-- end of figures -->\nend\n"
+    found = rendered(page, {"exactness": kept()})
+    assert "| digits demo | 8/8 | 16 | 9 | 14,959,072 | 0 | exact | 30, 0 |" in found
+    assert "old" not in found and caption(kept()) in found
+    assert all(word in caption(kept()) for word in ("abc1234", "onnxruntime 1.2", "a machine"))
+    assert rendered(found, {"exactness": kept()}) == found
+    assert "Not measured yet" in rendered(page, {})
+
+
+def test_the_table_of_the_readme_mixes_no_commits():
+    assert "0 of 14,959,072 values differ" in readme_table({"exactness": kept()})
+    with pytest.raises(ValueError, match=r"abc1234.*def5678"):
+        readme_table({"exactness": kept(), "accuracy": replace(kept(), table="accuracy", commit="def5678")})
+
+
+def rows() -> list[Row]:
+    return [Row(key, "digits", lambda _bench: {}) for key in ("first", "second", "third")]
+
+
+def test_rows_of_a_commit_are_collected_in_the_tables_order(tmp_path: Path):
+    measured, (table, *_) = Measured(tmp_path / "rows.jsonl"), TABLES
+    for key, share in (("second", 1 / 3), ("first", 2 / 3)):
+        measured.add(table.name, key, CONTEXT, {"top1": share})
+    measured.add(table.name, "third", replace(CONTEXT, commit="def5678"), {"top1": 1.0})
+    assert measured.last_commit() == "def5678"
+    found = document(table, rows(), measured.of("abc1234"))
+    assert found is not None
+    assert [row["top1"] for row in found.rows] == [0.666667, 0.333333]
+    assert found.commit == "abc1234"
+    assert document(table, rows(), measured.of("0000000")) is None
+
+
+def test_rows_of_two_machines_say_so_and_of_two_versions_are_refused(tmp_path: Path):
+    measured, (table, *_) = Measured(tmp_path / "rows.jsonl"), TABLES
+    measured.add(table.name, "first", CONTEXT, {})
+    measured.add(table.name, "second", replace(CONTEXT, machine="another"), {})
+    found = document(table, rows(), measured.of("abc1234"))
+    assert found is not None
+    assert (found.machines, [row["machine"] for row in found.rows]) == (("a machine", "another"), [0, 1])
+    measured.add(table.name, "third", replace(CONTEXT, versions={"onnxruntime": "1.3"}), {})
+    with pytest.raises(SystemExit, match="different versions"):
+        document(table, rows(), measured.of("abc1234"))
+
+
+def test_a_command_tells_its_time_and_memory_and_its_failure(tmp_path: Path):
+    commands = Commands(frozenset({0}), tmp_path)
+    ran = commands.console("export", "--help", log="help")
+    assert ran.seconds > 0 and ran.peak_mb > 5
+    assert "Examples" in (tmp_path / "help.txt").read_text()
+    with pytest.raises(CommandError, match=r"exit status 2: error: .*--nothing"):
+        commands.console("export", "--nothing", log="bad")
+
+
+def test_a_command_ends_with_the_time_that_there_is(tmp_path: Path):
+    with pytest.raises(CommandError, match="no time left"):
+        Commands(frozenset({0}), tmp_path, deadline=0.0).console("export", "--help", log="late")

@@ -1,0 +1,1 @@
+"""What the project is measured and kept with, run as ``python -m tools.NAME`` from the repository's root."""

@@ -1,0 +1,1 @@
+"""Measurements that no table of `tools.figures` repeats by itself: single techniques, peers, floors."""

@@ -1,0 +1,102 @@
+"""The figures of the pages, measured and written.
+
+    python -m tools.figures measure [--assets DIR] [--only accuracy] [--model deit_tiny] [--jobs 4 --threads 4]
+    python -m tools.figures collect [--commit COMMIT]      (what was measured -> docs/figures/*.json)
+    python -m tools.figures tables                         (docs/figures/*.json -> docs/benchmarks.md, README.md)
+
+`make figures` runs all three. Measuring goes on where it stopped: a row that is there for this commit is not measured
+again, and files that were exported for it are kept in --out. With --minutes it ends in time, and says what is missing
+by its exit status (3). Without --assets (or MPTQ_ASSETS) only the demo and random weights are measured.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from tools.figures.bench import Bench
+from tools.figures.commands import Commands
+from tools.figures.context import here
+from tools.figures.latency import SHAPES
+from tools.figures.measure import measure
+from tools.figures.models import REPO, models
+from tools.figures.pages import PAGES, rendered
+from tools.figures.store import DOCUMENTS, Measured, document, read_documents, write_document
+from tools.figures.tables import TABLES
+
+_MISSING = 3
+_ALL = models(Path())
+
+
+def main() -> int:
+    asked = _parser().parse_args()
+    status: int = asked.run(asked)
+    return status
+
+
+def _measure(asked: argparse.Namespace) -> int:
+    context = here(asked.commit, allow_dirty=asked.allow_dirty)
+    deadline = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
+    folder = asked.out / context.commit
+    folder.mkdir(parents=True, exist_ok=True)
+    bench = Bench(Commands(frozenset(), folder / "logs", deadline), folder, asked.device)
+    rows = [
+        (table, row)
+        for table in TABLES
+        if not asked.only or table.name in asked.only
+        for row in table.rows(models(asked.assets))
+        if not asked.model or row.model in asked.model
+    ]
+    missing = measure(rows, bench, context, Measured(asked.out / "rows.jsonl"), jobs=asked.jobs, threads=asked.threads)
+    print(f"{missing} rows are missing" if missing else "all rows are there")
+    return _MISSING if missing else 0
+
+
+def _collect(asked: argparse.Namespace) -> int:
+    measured = Measured(asked.out / "rows.jsonl")
+    lines = measured.of(asked.commit or measured.last_commit())
+    for table in TABLES:
+        wanted = table.rows(_ALL)
+        kept = document(table, wanted, lines)
+        if kept is not None:
+            print(f"{write_document(kept)}: {len(kept.rows)} of {len(wanted)} rows, commit {kept.commit}")
+    return 0
+
+
+def _tables(_asked: argparse.Namespace) -> int:
+    documents = read_documents(DOCUMENTS)
+    for page in PAGES:
+        page.write_text(rendered(page.read_text(encoding="utf-8"), documents), encoding="utf-8")
+        print(f"{page} is written")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(required=True, metavar="measure | collect | tables")
+    first = parts.add_parser("measure", help="measure what is not there yet")
+    second = parts.add_parser("collect", help="keep what was measured of one commit as documents")
+    third = parts.add_parser("tables", help="write the documents into the pages")
+    for part, run in ((first, _measure), (second, _collect), (third, _tables)):
+        part.set_defaults(run=run)
+    for part in (first, second):
+        part.add_argument("--out", type=Path, default=REPO / "out" / "figures", metavar="DIR", help="work folder")
+        part.add_argument("--commit", help="the commit, where there is no git, or not the last one")
+    assets = os.environ.get("MPTQ_ASSETS")
+    first.add_argument("--assets", type=Path, default=assets and Path(assets), metavar="DIR", help="real checkpoints")
+    first.add_argument("--only", action="append", choices=[table.name for table in TABLES], help="these tables")
+    known = [*(model.key for model in _ALL), *SHAPES]
+    first.add_argument("--model", action="append", choices=known, help="rows of these models")
+    first.add_argument("--jobs", type=int, default=1, help="rows at a time (latencies always run alone)")
+    first.add_argument("--threads", type=int, default=1, help="CPUs for each of them")
+    first.add_argument("--device", help="torch device of exports; the default is theirs")
+    first.add_argument("--minutes", type=float, help="end in time")
+    first.add_argument("--allow-dirty", action="store_true", help="measure changed files; the commit says so")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

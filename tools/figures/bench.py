@@ -1,0 +1,97 @@
+"""What a row is measured with: commands, a folder for files, and exports that several rows share."""
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.figures.commands import Commands
+from tools.figures.models import Model
+
+Facts = dict[str, Any]
+"""What is known of a file that was made: plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One worker's bench.
+
+    Attributes:
+        commands: runs the project's commands.
+        folder: for files; what another worker of this commit made lies there too.
+        device: torch device of exports; None for their default.
+        locks: one for every file that several rows need, shared by all workers.
+    """
+
+    commands: Commands
+    folder: Path
+    device: str | None = None
+    locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+
+    @property
+    def device_option(self) -> tuple[str, ...]:
+        """The device for ``mptq-export``."""
+        return ("--device", self.device) if self.device else ()
+
+    def once(self, name: str, make: Callable[[Path], Facts]) -> Facts:
+        """What `make` tells of the file ``folder/NAME.onnx`` that it writes; made once, whichever row asks first.
+
+        Args:
+            name: of the file without its suffix.
+            make: writes files to names that begin with the given path, and tells about them.
+        """
+        told = self.folder / f"{name}.made.json"
+        with self.locks[name]:
+            if not told.exists():
+                told.parent.mkdir(parents=True, exist_ok=True)
+                found = make(self.folder / f"{name}.onnx")
+                told.write_text(json.dumps(found), encoding="utf-8")
+        read: Facts = json.loads(told.read_text(encoding="utf-8"))
+        return read
+
+    def export(self, model: Model, bits: str, method: str = "best", *, images: bool = True) -> "Exported":
+        """The model's file at one width.
+
+        Args:
+            model: what to export.
+            bits: ``W/A``.
+            method: ``best`` or ``paper``.
+            images: whether it is calibrated on images; else on synthetic ones.
+        """
+        name = f"{model.key}-{bits.replace('/', '-')}-{method}" + ("" if images else "-synthetic")
+
+        def make(path: Path) -> Facts:
+            report = path.with_suffix(".export.json")
+            calib = ("--calib", model.calib) if images else ()
+            options = ("--bits", bits, "--method", method, "-o", path, "--force", "-q", "--json", report)
+            ran = self.commands.console(
+                "export", model.checkpoint, *calib, *options, *self.device_option, log=f"{name}.export"
+            )
+            summary = json.loads(report.read_text(encoding="utf-8"))
+            return {
+                "seconds": ran.seconds,
+                "peak_mb": ran.peak_mb,
+                "bytes": summary["onnx_bytes"],
+                "float32_bytes": summary["float32_bytes"],
+                "load_ms": summary["load_ms"],
+                "min_onnxruntime": summary["min_onnxruntime"],
+            }
+
+        return Exported(self.folder / f"{name}.onnx", self.once(name, make))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file and what is known of it.
+
+    Attributes:
+        path: the ONNX file.
+        facts: seconds and peak_mb of the export, bytes of the file and of the float32 weights, load_ms and
+            min_onnxruntime, as its summary says.
+    """
+
+    path: Path
+    facts: Facts

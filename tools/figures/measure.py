@@ -1,0 +1,74 @@
+"""Measuring rows, several at a time, until all are there or the time is over."""
+
+import os
+import queue
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from tools.figures.bench import Bench
+from tools.figures.commands import CommandError
+from tools.figures.context import Context
+from tools.figures.store import Measured
+from tools.figures.table import Row, Table
+
+
+def measure(
+    wanted: Sequence[tuple[Table, Row]], bench: Bench, context: Context, measured: Measured, *, jobs: int, threads: int
+) -> int:
+    """Measure what is not there yet.
+
+    Args:
+        wanted: all rows of the tables that are asked for.
+        bench: what they are measured with; each worker gets its own cores.
+        context: the commit and the machine.
+        measured: where rows go, and where those of this commit may lie.
+        jobs: rows at a time, of tables whose rows need not run alone.
+        threads: CPUs for each.
+
+    Returns:
+        How many rows are missing after it.
+    """
+    known = measured.of(context.commit)
+    missing = [(table, row) for table, row in wanted if (table.name, row.key) not in known]
+    print(f"{len(wanted)} rows, {len(wanted) - len(missing)} of them are there; {context.commit}, {context.machine}")
+    cores = sorted(os.sched_getaffinity(0))
+    if jobs * threads > len(cores):
+        raise SystemExit(f"{jobs} jobs of {threads} threads need more than the {len(cores)} CPUs here")
+    together = [each for each in missing if not each[0].alone]
+    alone = [each for each in missing if each[0].alone]
+    slots = [frozenset(cores[threads * job : threads * (job + 1)]) for job in range(jobs)]
+    failed = _all(together, slots, bench, context, measured)
+    return failed + _all(alone, [frozenset(cores)], bench, context, measured)
+
+
+def _all(
+    rows: Sequence[tuple[Table, Row]],
+    slots: Sequence[frozenset[int]],
+    bench: Bench,
+    context: Context,
+    measured: Measured,
+) -> int:
+    free: queue.SimpleQueue[frozenset[int]] = queue.SimpleQueue()
+    for cores in slots:
+        free.put(cores)
+
+    def one(table: Table, row: Row) -> bool:
+        cores = free.get()
+        start = time.monotonic()
+        try:
+            figures = row.measure(replace(bench, commands=bench.commands.on(cores)))
+        except CommandError as error:
+            print(f"{table.name}, {row.key}: {error}", file=sys.stderr, flush=True)
+            return False
+        finally:
+            free.put(cores)
+        measured.add(table.name, row.key, context, {**figures, "jobs": len(slots), "threads": len(cores)})
+        print(f"{table.name}, {row.key}: {time.monotonic() - start:.0f} s", flush=True)
+        return True
+
+    with ThreadPoolExecutor(len(slots)) as pool:
+        done = [pool.submit(one, *each) for each in rows]
+    return sum(not each.result() for each in done)  # what nobody expected is raised when all others are there

@@ -1,0 +1,61 @@
+"""Writing tables into the marked regions of pages."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from tools.figures import accuracy, cost, exactness, floor, latency, mixed, without_images
+from tools.figures.models import REPO
+from tools.figures.readme import readme_table
+from tools.figures.table import Document
+
+Documents = Mapping[str, Document]
+
+#: What holds regions: ``<!-- figures: NAME -->`` to ``<!-- end of figures -->``.
+PAGES = (REPO / "docs" / "benchmarks.md", REPO / "README.md")
+_REGION = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_NAMED = ("onnxruntime", "torch", "timm")
+_MISSING = "*Not measured yet.*"
+
+
+def _of(name: str, markdown: Callable[[Document], str]) -> Callable[[Documents], str]:
+    def region(documents: Documents) -> str:
+        found = documents.get(name)
+        return _MISSING if found is None else f"{markdown(found)}\n\n{caption(found)}"
+
+    return region
+
+
+#: The regions, and what each holds.
+REGIONS: dict[str, Callable[[Documents], str]] = {
+    "accuracy": _of("accuracy", accuracy.markdown),
+    "without-images": _of("without-images", without_images.markdown),
+    "cost": _of("accuracy", cost.markdown),
+    "mixed": _of("mixed", mixed.markdown),
+    "search": _of("mixed", mixed.search_markdown),
+    "latency": _of("latency", latency.markdown),
+    "floor": _of("floor", floor.markdown),
+    "exactness": _of("exactness", exactness.markdown),
+    "readme": readme_table,
+}
+
+
+def caption(document: Document) -> str:
+    """What the rows of a table were measured on."""
+    versions = ", ".join(f"{name} {document.versions[name]}" for name in _NAMED)
+    shares = sorted({(row["jobs"], row["threads"]) for row in document.rows})
+    beside = "; ".join(f"{jobs} at a time, {threads} CPUs each" for jobs, threads in shares)
+    return f"Commit {document.commit}; {versions}; {' and '.join(document.machines)}; {beside}."
+
+
+def rendered(text: str, documents: Documents) -> str:
+    """A page with its regions made again.
+
+    Raises:
+        KeyError: it has a region that nobody fills.
+    """
+    return _REGION.sub(lambda found: f"{found[1]}\n{REGIONS[found[2]](documents)}\n\n{found[3]}", text)
+
+
+def regions_of(text: str) -> list[str]:
+    """Names of the regions of a page."""
+    return [found[2] for found in _REGION.finditer(text)]

@@ -1,0 +1,14 @@
+"""All tables, in the order in which they are measured."""
+
+from tools.figures import accuracy, exactness, floor, latency, mixed, without_images
+from tools.figures.table import Table
+
+#: Searches first: they take longest. What must run alone comes last; `floor` reads the files of `latency`.
+TABLES: tuple[Table, ...] = (
+    mixed.TABLE,
+    accuracy.TABLE,
+    without_images.TABLE,
+    exactness.TABLE,
+    latency.TABLE,
+    floor.TABLE,
+)
