@@ -57,8 +57,9 @@ class UniformBuild:
                 METHODS[plan.method],
                 tick=lambda _node: bar.advance(),
             )
+        graph, recipe = _learned(plan, calibrated, built, progress)
         settings = recipe_settings(plan, outputs, calibrated, bits)
-        return _finished(calibrated, built, settings, progress)
+        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,12 @@ class SearchedBuild:
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
-        found, search = self.allocation.found, self.allocation.search
-        settings = recipe_settings(self.plan, outputs, self.calibrated, search.bits_text(found))
+        built = self.allocation.final_recipe()
+        graph, recipe = _learned(self.plan, self.calibrated, built, progress)
+        bits = self.allocation.search.bits_text(self.allocation.found)
+        settings = recipe_settings(self.plan, outputs, self.calibrated, bits)
         settings = replace(settings, search=_search_facts(self.allocation))
-        return _finished(self.calibrated, self.allocation.final_recipe(), settings, progress)
+        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -119,20 +122,20 @@ class ReplayedBuild:
 Build = UniformBuild | SearchedBuild | ReplayedBuild
 
 
-def _finished(
-    calibrated: Calibrated, built: tuple[Graph, Recipe], settings: Settings, progress: Progress
-) -> tuple[Graph, ExportRecipe]:
-    """The recipe of an export, with learned codes where they are asked for, and its graph on the CPU."""
+def _learned(
+    plan: Uniform | Searched, calibrated: Calibrated, built: tuple[Graph, Recipe], progress: Progress
+) -> tuple[Graph, Recipe]:
+    """The recipe with learned codes where they are asked for, and its graph on the CPU."""
     graph, recipe = built[0].cast(torch.float32), built[1]
-    if settings.reconstruct:
+    if plan.reconstruct:
         blocks = split_blocks(trunk(graph))
         with progress.stage("learning", len(blocks)) as bar:
             recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: bar.advance())
-    return graph.to("cpu"), ExportRecipe.of(recipe, identity_of(calibrated.loaded), settings)
+    return graph.to("cpu"), recipe
 
 
 def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str) -> Settings:
-    """How an export was asked for, as recipes store it; no search yet."""
+    """How an export was asked for, as recipes store it."""
     loaded, source = calibrated.loaded, calibrated.source
     pins = plan.pins if isinstance(plan, Uniform) else plan.search.pins
     return Settings(

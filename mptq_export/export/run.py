@@ -20,9 +20,8 @@ from mptq_export.export.write import load_milliseconds, write_export
 from mptq_export.kit.inputs import calibration_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.load.loaders import load_model
+from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
-from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.report.collect import write_evidence
 from mptq_export.report.deployed import FloatLogits
 from mptq_export.report.result import ExportResult
@@ -103,11 +102,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
 
 
 def _load(asked: ModelRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
-    loaded = load_model(
-        asked.name, arch=asked.arch, model_kwargs=asked.model_kwargs, trust=asked.trust, inputs=asked.inputs
-    )
-    if asked.features is not None:
-        loaded = as_backbone(loaded, asked.features)
+    loaded = load_asked(asked)
     progress.warn(loaded.warnings)
     check_companion(outputs, loaded)
     return loaded

@@ -12,7 +12,7 @@ from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
-from mptq_export.verify.inputs import describe_inputs
+from mptq_export.verify.inputs.sets import describe_inputs
 from mptq_export.verify.report import VerifyReport
 
 

@@ -33,7 +33,7 @@ from mptq_export.targets.rules import check_target, in_form
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 def write_export(

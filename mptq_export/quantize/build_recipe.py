@@ -12,6 +12,7 @@ def build_recipe(
     calibrated: CalibratedGraph,
     widths: WidthsOf,
     method: Method,
+    *,
     tick: Tick | None = None,
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.

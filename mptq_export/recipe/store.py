@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from mptq_export.recipe.json_layout import RecipeJson, SmoothingEntry, WeightEntry
 from mptq_export.recipe.schema import VERSION, ActivationQuant, ExportRecipe, Recipe, Smoothing, WeightQuant
@@ -57,9 +59,6 @@ def layer_bits(recipe: Recipe) -> dict[str, str]:
 
 def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
     """Both files and what writes each, for `write_together`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     json_path, tensor_path = recipe_paths(onnx_path)
     tensors: dict[str, NDArray[Any]] = {}
     for name, quant in recipe.weights.items():
@@ -88,9 +87,6 @@ def read_recipe(json_path: Path) -> ExportRecipe:
         MptqError: a file is missing or damaged, a setting is missing or not what it can be, the version is another one,
             or the bit-widths were edited.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     tensor_path = tensors_path(json_path)
     try:
         content = load_json(json_path)

@@ -12,7 +12,7 @@ from typing import Literal
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
-from mptq_export.verify.kernel_plan import MatmulKernel
+from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Raised when a stored file changes its meaning.
 VERSION = 2

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mptq_export.recipe.contents import RECIPE_KEY
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
@@ -13,7 +14,8 @@ from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
-from mptq_export.verify.kernel_plan import MatmulKernel
+from mptq_export.verify.kernels.plan import MatmulKernel, read_kernel_plan
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
 Read = TypeVar("Read")
 
@@ -114,9 +116,6 @@ def _check_pair(onnx_path: Path, recipe_path: Path) -> None:
     Raises:
         MptqError: of another one, or it is not ONNX.
     """
-    from mptq_export.recipe.contents import RECIPE_KEY
-    from mptq_export.verify.onnx_file import load_onnx, metadata_of
-
     stored = metadata_of(load_onnx(onnx_path)).get(RECIPE_KEY)
     if stored != sha256_of(recipe_path):
         raise MptqError(
@@ -155,8 +154,6 @@ def _kernels(
     if not onnx_path.is_file():
         missing.append(f"The kernel plan: {onnx_path.name} is not there.")
         return None, {}
-    from mptq_export.verify.kernel_plan import read_kernel_plan
-
     plan = read_kernel_plan(onnx_path)
     return plan.matmuls, plan.op_counts
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mptq_export.report.evidence import Agreement
 from mptq_export.report.export_files import Export
 from mptq_export.report.front import MEANS
-from mptq_export.verify.inputs import describe_inputs
+from mptq_export.verify.inputs.sets import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d)")
 

@@ -15,7 +15,7 @@ from mptq_export.report.figures import figures_of
 from mptq_export.report.layer_errors import error_plot, error_rows
 from mptq_export.report.network import rows_of
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
-from mptq_export.verify.kernel_plan import MatmulKernel
+from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Rows of the list of errors that are shown at once.
 WORST = 12

@@ -17,7 +17,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 class Mlp(nn.Module):
