@@ -4,13 +4,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings, check_journal
-from mptq_export.allocate.search import FoundWidths, SearchResult, search
+from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -60,8 +59,8 @@ class Allocation:
         return self.found.divergence
 
     @property
-    def front(self) -> list[dict[str, Any]]:
-        """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
+    def front(self) -> tuple[FrontPoint, ...]:
+        """Every accepted step of the search."""
         return self.search.front
 
     def final_recipe(self) -> tuple[Graph, Recipe]:

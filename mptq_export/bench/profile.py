@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mptq_export.bench.op_groups import GROUPS, group_of
 from mptq_export.runtime.session import open_session, run_session
+from mptq_export.support.json_files import Json
 
 #: Runs at the beginning of a trace that do not count.
 WARM_UP = 2
@@ -60,7 +61,7 @@ class Profile:
             sums[op.group] += op.milliseconds
         return sums
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The profile as plain JSON values."""
         return {
             "run_ms": self.run_ms,

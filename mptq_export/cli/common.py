@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -166,7 +166,7 @@ def json_option(function: Function) -> Function:
     )(function)
 
 
-def write_json(path: Path | None, report: Mapping[str, Json]) -> None:
+def write_json(path: Path | None, report: Json) -> None:
     """Write the report, if a file was asked for.
 
     Raises:

@@ -12,6 +12,9 @@ WeightStorage = Literal["packed", "int8"]
 MethodName = Literal["paper", "best"]
 """A method that exports can use; see `quantize.method.METHODS`."""
 
+Solver = Literal["greedy", "integer programme"]
+"""What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
+
 NamesOrigin = Literal["class map", "checkpoint", "calibration folders"]
 """Who named the classes."""
 
@@ -75,7 +78,7 @@ class SearchFacts:
         budget: as it was asked for.
         range: the narrowest and the widest width that were tried.
         tied: whether weights and activations of a layer moved together.
-        solver: `greedy` or `integer programme`, whichever was better.
+        solver: whichever was better.
         divergence: mean divergence of the outputs on the search images by solver; None where its widths were not
             allowed.
         evaluations: different candidates that were measured.
@@ -86,8 +89,8 @@ class SearchFacts:
     budget: str
     range: tuple[int, int]
     tied: bool
-    solver: str
-    divergence: dict[str, float | None]
+    solver: Solver
+    divergence: dict[Solver, float | None]
     evaluations: int
     widths: dict[str, str]
     estimated_divergence_alone: dict[str, float]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mptq_export.recipe.schema import ExportRecipe
-from mptq_export.recipe.settings import Settings
+from mptq_export.recipe.settings import Settings, Solver
 from mptq_export.recipe.store import read_settings
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
@@ -49,13 +49,13 @@ class Chosen:
     Attributes:
         name: of the ONNX file.
         budget: as it was asked for.
-        solver: `greedy` or `integer programme`.
+        solver: what found it.
         point: where it lies.
     """
 
     name: str
     budget: str
-    solver: str
+    solver: Solver
     point: Point
 
 

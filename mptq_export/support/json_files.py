@@ -2,24 +2,31 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import Field, asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from mptq_export.support.files import write_atomic
+from mptq_export.support.files import write_text
 from mptq_export.support.typed_json import from_json
 
 Read = TypeVar("Read")
 
-Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
-"""What a JSON file can hold."""
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
-def json_text(content: Any) -> str:
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | Dataclass
+"""What a JSON file can hold; dataclasses become objects."""
+
+
+def json_text(content: Json) -> str:
     """One layout for all files: a line for every entry of every section, in the order of the fields.
 
     Args:
-        content: a dataclass, or what JSON can hold with dataclasses in its values.
+        content: what is written.
 
     Returns:
         The same text for the same content, byte for byte.
@@ -27,18 +34,13 @@ def json_text(content: Any) -> str:
     return f"{_opened(content, 2)}\n"
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Json) -> None:
     """Write `json_text`; nobody sees half of it.
 
     Raises:
         MptqError: the file cannot be written.
     """
-    text = json_text(content)
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomic(path, write)
+    write_text(path, json_text(content))
 
 
 def read_json(path: Path, kind: type[Read], name: str | None = None) -> Read:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mptq_export.support.json_files import json_text, load_json, read_json, write_json
@@ -122,11 +122,12 @@ def test_one_layout(tmp_path: Path):
     assert read_json(tmp_path / "x.json", Outer) == BUILT
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
-    )
-)
+_TEXT = st.text(max_size=4)
+_LEAF = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.recursive(_LEAF, lambda x: st.lists(x, max_size=3) | st.dictionaries(_TEXT, x, max_size=3), max_leaves=12))
 def test_the_layout_is_json(content: Any):
     text = json_text(content)
     assert json.loads(text) == content
