@@ -81,7 +81,9 @@ def test_settings_come_back(made: ExportRecipe, tmp_path: Path):
         target="qnn",
         features=(0, 2),
         classes=NamedClasses(("cat", "dog"), "class map"),
-        search=SearchFacts("4", (2, 6), True, "greedy", {"greedy": 0.5, "x": None}, 9, {"a": "2/3"}, {"a:both": 0.1}),
+        search=SearchFacts(
+            "4", (2, 6), True, "greedy", {"greedy": 0.5, "integer programme": None}, 9, {"a": "2/3"}, {"a:both": 0.1}
+        ),
         versions={"torch": "2"},
     )
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
