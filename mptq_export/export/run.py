@@ -132,7 +132,7 @@ def _export_one(
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
     images = None if calibrated is None else calibrated.images
-    report = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+    verification = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
@@ -147,7 +147,7 @@ def _export_one(
         command=command_of(loaded.asked, ready.plan, replace(outputs, onnx=named), asked),
         loaded=loaded,
         recipe=recipe,
-        report=report,
+        verification=verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),

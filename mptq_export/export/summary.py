@@ -90,7 +90,7 @@ class Summary:
 
 def summary_of(result: ExportResult) -> Summary:
     """The facts of an export."""
-    loaded, recipe, check = result.loaded, result.recipe, result.report
+    loaded, recipe, check = result.loaded, result.recipe, result.verification
     settings = recipe.settings
     return Summary(
         output=str(result.onnx),
@@ -149,7 +149,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "kernels": f"{kernels}; {facts.float_matmuls} matmuls in float",
         "proved": f"{facts.claims} bounds and margins, the smallest margin {facts.smallest_margin:.2g} of a step",
         "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
-        f"kernels_ref ({_checked(result.report)})",
+        f"kernels_ref ({_checked(result.verification)})",
         "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
         "report": facts.report,
     }
@@ -167,10 +167,12 @@ def _classes(classes: NamedClasses | None) -> str | None:
     return f"{len(classes.names)}, named by the {classes.origin}{order}"
 
 
-def _checked(report: VerifyReport) -> str:
+def _checked(verification: VerifyReport) -> str:
     """What was run, and that not all tensors were compared at batch 3, where they were not."""
-    text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
-    return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
+    text = f"{describe_inputs(verification.inputs, verification.batches)}, {verification.seconds:.1f} s"
+    return text + (
+        "; by three the outputs alone: all tensors need too much memory" if verification.outputs_only else ""
+    )
 
 
 def _input(loaded: LoadedModel) -> dict[str, dict[str, Json]]:

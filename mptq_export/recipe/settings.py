@@ -79,6 +79,7 @@ class SearchFacts:
         range: the narrowest and the widest width that were tried.
         tied: whether weights and activations of a layer moved together.
         solver: whichever was better.
+        mean_bits: mean width of weights by parameters, and of activations by multiply-accumulates.
         divergence: mean divergence of the outputs on the search images by solver; None where its widths were not
             allowed.
         evaluations: different candidates that were measured.
@@ -90,6 +91,7 @@ class SearchFacts:
     range: tuple[int, int]
     tied: bool
     solver: Solver
+    mean_bits: tuple[float, float]
     divergence: dict[Solver, float | None]
     evaluations: int
     widths: dict[str, str]

@@ -44,7 +44,7 @@ def write_evidence(
         observed = observe(graph, result.recipe, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.asked, result.loaded.preprocessing, sum(macs.values()))
         agreement = measure_agreement(result.onnx, float_logits, images, result.loaded.preprocessing, progress)
-    report, plan = result.report, result.report.plan
+    plan = result.verification.plan
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -56,7 +56,7 @@ def write_evidence(
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
-        check=check_of(report),
+        check=check_of(result.verification),
         kernels=plan.matmuls,
         op_counts=plan.op_counts,
         agreement=agreement,
@@ -69,15 +69,15 @@ def write_evidence(
     write_json(evidence_path(result.onnx), evidence)
 
 
-def check_of(report: VerifyReport) -> Check:
-    """What a report keeps of a verification."""
+def check_of(verification: VerifyReport) -> Check:
+    """What the report shows of a verification."""
     return Check(
-        report.values,
-        report.differing,
-        report.count("compared"),
-        report.inputs,
-        tuple(sorted(report.batches)),
-        report.outputs_only,
+        values=verification.values,
+        differing=verification.differing,
+        tensors=verification.count("compared"),
+        inputs=verification.inputs,
+        batches=tuple(sorted(verification.batches)),
+        outputs_only=verification.outputs_only,
     )
 
 

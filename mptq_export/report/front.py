@@ -1,6 +1,5 @@
 """The trade-off of a search of widths, and the points that became files."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,6 @@ from mptq_export.recipe.settings import Settings, Solver
 from mptq_export.recipe.store import read_settings
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
-
-#: Mean widths in the `bits` of a recipe that was searched.
-MEANS = re.compile(r"mean ([\d.]+)/([\d.]+)")
 
 #: Points beyond them are damage.
 _WIDEST, _FARTHEST = 32, 1e6
@@ -128,13 +124,9 @@ def _chosen(name: str, settings: Settings) -> Chosen | None:
     if search is None:
         return None
     try:
-        means = MEANS.search(settings.bits)
-        if means is None:
-            raise ValueError("no mean widths")
-        weights, activations = map(float, means.groups())
         divergence = search.divergence.get(search.solver)
         if divergence is None:
             raise ValueError("no divergence")
-        return Chosen(name, search.budget, search.solver, Point(weights, activations, divergence))
+        return Chosen(name, search.budget, search.solver, Point(*search.mean_bits, divergence))
     except ValueError as error:
         raise MptqError(f"{name}: the recipe does not hold its search as it should ({error})") from error

@@ -82,7 +82,15 @@ def test_settings_come_back(made: ExportRecipe, tmp_path: Path):
         features=(0, 2),
         classes=NamedClasses(("cat", "dog"), "class map"),
         search=SearchFacts(
-            "4", (2, 6), True, "greedy", {"greedy": 0.5, "integer programme": None}, 9, {"a": "2/3"}, {"a:both": 0.1}
+            budget="4",
+            range=(2, 6),
+            tied=True,
+            solver="greedy",
+            mean_bits=(2.5, 3.75),
+            divergence={"greedy": 0.5, "integer programme": None},
+            evaluations=9,
+            widths={"a": "2/3"},
+            estimated_divergence_alone={"a:both": 0.1},
         ),
         versions={"torch": "2"},
     )
