@@ -4,18 +4,18 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings, check_journal
-from mptq_export.allocate.search import FoundWidths, SearchResult, search
+from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import METHODS, MethodName
+from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.recipe.settings import MethodName
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 
@@ -59,8 +59,8 @@ class Allocation:
         return self.found.divergence
 
     @property
-    def front(self) -> list[dict[str, Any]]:
-        """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
+    def front(self) -> tuple[FrontPoint, ...]:
+        """Every accepted step of the search."""
         return self.search.front
 
     def final_recipe(self) -> tuple[Graph, Recipe]:
