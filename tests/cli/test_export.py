@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from captured import Captures
 from PIL import Image
+from remembered import Memory
 from tiny_models import KINDS, images, pixels, tiny
 
 import mptq_export
@@ -99,10 +99,10 @@ def test_without_calibration_images_it_works_and_says_so(work: Path):
     assert "--calib" in result.stderr
 
 
-def test_two_runs_give_the_same_bytes(work: Path, captures: Captures):
+def test_two_runs_give_the_same_bytes(work: Path, memory: Memory):
     results = []
     for name in ("a", "b"):
-        captures.clear()
+        memory.forget()
         (work / name).mkdir()
         assert run(work / "m.pt", "--calib", work / "calib", "-o", work / name / "m.onnx").exit_code == 0
         results.append({path: b for path, b in files(work / name).items() if ".report." not in path})

@@ -10,10 +10,10 @@ import onnx
 import pytest
 import timm
 import torch
-from captured import Captures
 from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
+from remembered import Memory
 from tiny_models import KINDS, images, pixels, size, tiny
 
 from mptq_export.capture.blocks import split_blocks, trunk
@@ -108,10 +108,10 @@ def test_a_map_of_the_residual_is_whole_steps_of_its_grid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["vit", "swin"])
-def test_a_replay_gives_the_same_bytes(tmp_path: Path, captures: Captures, kind: str):
+def test_a_replay_gives_the_same_bytes(tmp_path: Path, memory: Memory, kind: str):
     model = save(tmp_path / "m.pt", kind)
     assert run(model, "--features", "--count", 4, "--bits", "4/6").exit_code == 0
-    captures.clear()
+    memory.forget()
     result = run(model, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "again.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     for suffix in ("onnx", "recipe.json", "recipe.safetensors"):

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import onnx
 import pytest
-from captured import Captures
 from click.testing import Result
+from remembered import Memory
 from tiny_models import images, prepared, tiny
 
 from mptq_export.allocate.costs import Costs
@@ -217,9 +217,9 @@ def test_a_file_size_is_kept(work: Path):
     assert {activations for _, activations in widths_of(work / "m.mptq.recipe.json").values()} == {6}  # they are free
 
 
-def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result], captures: Captures):
+def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result], memory: Memory):
     folder, _ = searched
-    captures.clear()
+    memory.forget()
     assert mixed(folder, "-o", tmp_path / "b.onnx").exit_code == 0
     for suffix in SUFFIXES[:3]:
         assert (tmp_path / f"b.{suffix}").read_bytes() == (folder / f"m.mptq.{suffix}").read_bytes()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from captured import Captures
+from remembered import Memory
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, images, pixels, tiny
 
@@ -56,9 +56,9 @@ def rewrite(path: Path, change: Callable[[ExportRecipe], object]) -> None:
 # -- good runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path, exported: Path, captures: Captures):
+def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path, exported: Path, memory: Memory):
     out = work / "again.onnx"
-    captures.clear()
+    memory.forget()
     result = run(work / "m.pt", "--recipe", recipe, "-o", out)
     assert result.exit_code == 0, (result.output, result.exception)
     assert result.stderr == FEW
@@ -70,12 +70,12 @@ def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path, exported: Path,
 
 @pytest.mark.parametrize("method", ["paper", "best"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_replays(tmp_path: Path, captures: Captures, kind: str, method: str):
+def test_every_kind_of_model_replays(tmp_path: Path, memory: Memory, kind: str, method: str):
     path = save(tmp_path / "m.pt", kind)
     options = ("--input", "uint8", "--weight-storage", "int8")
     result = run(path, "--count", 8, "--bits", "6/4", "--method", method, *options)
     assert result.exit_code == 0, (result.output, result.exception)
-    captures.clear()
+    memory.forget()
     result = run(path, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "b.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "m.mptq.onnx").read_bytes()

@@ -119,7 +119,7 @@ class Walk:
     def _quantize_operands(self, node: Node) -> None:
         """What a node reads as codes. Scores and results are sites of what is computed: `_simulate` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
-            if site.kind not in ("scores", "result"):
+            if not site.kind.where_computed:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
 
     def _quantize_weight(self, node: Node) -> None:
