@@ -14,8 +14,9 @@ from mptq_export.allocate.search import FoundWidths, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import METHODS, MethodName
+from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.recipe.settings import MethodName
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 

@@ -29,8 +29,8 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
-from mptq_export.quantize.method import METHODS, MethodName
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 

@@ -9,6 +9,9 @@ InputType = Literal["float32", "uint8"]
 WeightStorage = Literal["packed", "int8"]
 """Codes below 8 bits at their own width, or a byte each."""
 
+MethodName = Literal["paper", "best"]
+"""A method that exports can use; see `quantize.method.METHODS`."""
+
 NamesOrigin = Literal["class map", "checkpoint", "calibration folders"]
 """Who named the classes."""
 
@@ -97,7 +100,7 @@ class Settings:
     Attributes:
         bits: the widths in a few words, such as `4/8, 2 layers pinned` (weights/activations).
         pins: `W/A` by shell pattern of layer names; later patterns win.
-        method: name of the techniques that were used.
+        method: which techniques were used.
         reconstruct: whether weight codes were learned afterwards.
         input_type: what the file takes.
         weight_storage: how the file holds codes.
@@ -112,7 +115,7 @@ class Settings:
 
     bits: str
     pins: dict[str, str]
-    method: str
+    method: MethodName
     reconstruct: bool
     input_type: InputType
     weight_storage: WeightStorage

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from mptq_export.report.evidence import Agreement
-from mptq_export.report.files import Export
+from mptq_export.report.export_files import Export
 from mptq_export.report.front import MEANS
 from mptq_export.verify.inputs.sets import describe_inputs
 

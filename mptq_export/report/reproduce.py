@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.accuracy import accuracy_path
-from mptq_export.report.files import Export
+from mptq_export.report.export_files import Export
 
 
 @dataclass(frozen=True)

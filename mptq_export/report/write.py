@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mptq_export.report.compare import compare_page
-from mptq_export.report.files import read_export
+from mptq_export.report.export_files import read_export
 from mptq_export.report.page import report_page
 from mptq_export.report.paths import report_path
 from mptq_export.support.files import write_atomic

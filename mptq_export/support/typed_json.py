@@ -1,5 +1,6 @@
 """Dataclasses out of JSON, checked: what does not fit its type is refused, so that readers need no checks of theirs."""
 
+import reprlib
 import types
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -80,5 +81,5 @@ def _has_default(field: Field[Any]) -> bool:
 
 def _expected(holds: bool, value: Any, where: str, wanted: str) -> Any:
     if not holds:
-        raise ValueError(f"{where} is {value!r:.40}, not {wanted}")
+        raise ValueError(f"{where} is {reprlib.repr(value):.40}, not {wanted}")
     return value

@@ -120,7 +120,11 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
     made.activations["blocks.0.mlp.fc2.input"] = replace(levels, bits=5)
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
     content = json.loads((tmp_path / "m.recipe.json").read_text())
-    assert content["activations"]["blocks.0.mlp.fc2.input"]["regions"] == [[1, 4], [3, 20], [3, 124]]
+    assert content["activations"]["blocks.0.mlp.fc2.input"]["regions"] == [
+        {"shift": 1, "last": 4},
+        {"shift": 3, "last": 20},
+        {"shift": 3, "last": 124},
+    ]
     assert read_recipe(tmp_path / "m.recipe.json").activations == made.activations
 
 
