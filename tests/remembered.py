@@ -92,17 +92,15 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
         widths: WidthsOf,
         method: Method,
         *,
-        model: dict[str, Any],
-        settings: Any,
         tick: Callable[[Node], None] = lambda _: None,
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
         key = digest("recipe", calibrated, asked, method)
-        make = partial(build_recipe_anew, calibrated, widths, method, model={}, settings=settings)
+        make = partial(build_recipe_anew, calibrated, widths, method)
         graph, recipe = memory.recall(key, make)
         for node in calibrated.graph:
             tick(node)
-        return graph, replace(deepcopy(recipe), model=model, settings=settings)
+        return graph, deepcopy(recipe)
 
     def verify_model(path: Path, inputs: Iterable[NDArray[Any]], **options: Any) -> VerifyReport:
         batches, model = list(inputs), load_onnx(path)
