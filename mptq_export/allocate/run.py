@@ -132,18 +132,18 @@ def allocations(
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, METHODS[method], settings)
     with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
-        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings.widths[-1]))
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings))
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
 
 
-def _advancing(bar: Bar, widest: int) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step, from the widest width down."""
-    count, reached = 0, float(widest)
+def _advancing(bar: Bar, settings: MixedSettings) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step: from the widest width down to where the search may end."""
+    count, reached = 0, float(settings.widths[-1])
 
     def advance(step: Step, weights: float, activations: float) -> None:
         nonlocal count, reached
         count += len(step.lowered)
-        before, reached = reached, max(weights, activations)
+        before, reached = reached, max(weights, activations, settings.lowest)
         text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
         bar.advance(before - reached, text)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from mptq_export.calibrate.sites import sites
-from mptq_export.capture import run as capturing
 from mptq_export.capture.compare_batches import check_capture
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm, Weighted
+from mptq_export.capture.run import capture
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.activations.residual_grid import streams
@@ -107,7 +107,7 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     """
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
-    graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)

@@ -49,6 +49,7 @@ def write_evidence(
         version=VERSION,
         onnx_sha256=digest,
         command=result.command,
+        model_options=result.loaded.asked.words(),
         versions=measuring_versions(),
         float_bytes=result.float_bytes,
         macs=macs,

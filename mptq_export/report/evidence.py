@@ -15,7 +15,7 @@ from mptq_export.support.typed_json import from_json
 from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Raised when a stored file changes its meaning.
-VERSION = 2
+VERSION = 3
 
 ErrorKind = Literal["layer", "stream"]
 """A linear layer, patch embedding or attention's product with v; or a residual sum."""
@@ -172,6 +172,7 @@ class Evidence:
         version: `VERSION`.
         onnx_sha256: of the file that this belongs to.
         command: a command line that does the same again.
+        model_options: what it says of the model, which a replay of the recipe must say too.
         versions: of what measured, by name.
         float_bytes: size of the weights in float32.
         macs: multiply-accumulates an image of every layer whose operands have a width.
@@ -193,6 +194,7 @@ class Evidence:
     version: int
     onnx_sha256: str
     command: str
+    model_options: tuple[str, ...]
     versions: dict[str, str]
     float_bytes: int
     macs: dict[str, int]
