@@ -9,16 +9,17 @@ from mptq_export.emit.exact.quantizer import prove_quantizer
 from mptq_export.emit.exact.tables import TABLES
 from mptq_export.emit.exact.weight_storage import STORAGES
 from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.settings import InputType, WeightStorage
 
 
 def emit(
     graph: Graph,
     recipe: Recipe,
     *,
-    input_type: str,
+    input_type: InputType,
     metadata: dict[str, str],
     producer: str,
-    storage: str = "packed",
+    storage: WeightStorage = "packed",
 ) -> onnx.ModelProto:
     """Emit a recipe as an ONNX model and fill the recipe's proof.
 
