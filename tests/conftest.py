@@ -1,4 +1,4 @@
-"""Shared fixtures: where the real checkpoints and images lie, when they are there; what was captured before."""
+"""Shared fixtures: where the real checkpoints and images lie, when they are there; what was made before."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from captured import Captures, remembered
+from remembered import Memory, remembering
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -24,7 +24,18 @@ def assets() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def captures() -> Iterator[Captures]:
-    """What was captured so far; a test that compares two exports forgets it in between."""
-    with remembered() as made:
-        yield made
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
+    """What exports made so far, in all workers."""
+    folder = None
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / "remembered"
+        folder.mkdir(exist_ok=True)
+    with remembering(folder) as memory:
+        yield memory
+
+
+@pytest.fixture
+def memory(remembered: Memory) -> Iterator[Memory]:
+    """The same, for a test that compares two exports: it forgets in between."""
+    yield remembered
+    remembered.forgotten = False

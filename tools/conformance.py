@@ -243,7 +243,7 @@ def exported(model: torch.nn.Module, side: int) -> int:
     check_capture(captured, model, probe)
     graph = prepare(captured, probe, (preprocessing.mean, preprocessing.std))
     stats = collect(graph, [images.numpy()])
-    graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX, model={}, settings={})
+    graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)

@@ -71,7 +71,7 @@ def _show_verdict(report: VerifyReport, console: Console) -> None:
         console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
     if report.verdict == "different" and not report.differing and report.tables and report.tables.problem:
         console.print(
-            "[red]DIFFERENT: a function of this onnxruntime gives another code[/] (above), though not on these inputs"
+            "[red]DIFFERENT: a function of this onnxruntime gives another code[/], though not on these inputs"
         )
         return
     if report.verdict == "different":

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from captured import Captures
 from cli.helpers import files, run, save
+from remembered import Memory
 
 from mptq_export import allocate, calibrate, export, load, verify
 from mptq_export.api import Calibrated, MptqError, MptqWarning
@@ -37,7 +37,7 @@ def both(work: Path) -> tuple[Path, Path]:
     return work / "api" / "m.onnx", work / "cli" / "m.onnx"
 
 
-def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, captures: Captures):
+def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path, memory: Memory):
     ours, theirs = both(work)
     (work / "classes.txt").write_text("".join(f"name{i}\n" for i in range(7)))
     calibrated = calibrate(
@@ -45,7 +45,7 @@ def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path
     )
     options: dict[str, Any] = {"bits": (4, 6), "pins": {"head": (8, 8)}, "input_type": "uint8"}
     result = export(calibrated, ours, kit=work / "api" / "kit", **options)
-    captures.clear()
+    memory.forget()
     line = ("--bits", "4/6", "--pin", "head=8/8", "--input", "uint8", "--count", 5, "--kit", work / "cli" / "kit")
     data = ("--calib", work / "calib", "--exif", "--allow-skipped", "--class-map", work / "classes.txt")
     assert run(work / "m.pt", *data, *line, "-o", theirs).exit_code == 0
@@ -59,7 +59,7 @@ def test_from_checkpoint_to_verified_file_as_the_command_line_does_it(work: Path
     assert report.origin is not None and report.origin.weights == len(result.recipe.weights)
 
 
-def test_a_search_and_its_file(work: Path, captures: Captures):
+def test_a_search_and_its_file(work: Path, memory: Memory):
     ours, theirs = both(work)
     calibrated = calibrate(load(work / "m.pt"), work / "calib")
     (found,) = allocate(calibrated, "3", widths=(2, 4), pins={"head": (4, 4)})
@@ -68,11 +68,11 @@ def test_a_search_and_its_file(work: Path, captures: Captures):
     assert found.front[-1]["mean_weight_bits"] <= 3
     assert found.widths["head"] == (4, 4)
     result = export(found, ours)
-    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 3: mean ")
+    assert read_recipe(ours.with_suffix(".recipe.json")).settings.bits.startswith("mixed 3: mean ")
     assert {name: quant.bits for name, quant in result.recipe.weights.items()} == {
         name: found.widths[name][0] for name in result.recipe.weights
     }
-    captures.clear()
+    memory.forget()
     line = ("--mixed", "3", "--mixed-range", "2-4", "--pin", "head=4/4")
     assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
@@ -224,11 +224,11 @@ def test_warnings_reach_who_does_not_look_at_the_result(work: Path):
     assert len(result.warnings) == 2
 
 
-def test_options_of_the_input_give_the_same_file(work: Path, captures: Captures):
+def test_options_of_the_input_give_the_same_file(work: Path, memory: Memory):
     ours, theirs = both(work)
     loaded = load(work / "m.pt", mean=0.3, std=(0.2, 0.3, 0.2), img_size=32, crop_pct=0.8, interpolation="bilinear")
     export(calibrate(loaded, work / "calib"), ours, method="paper")
-    captures.clear()
+    memory.forget()
     line = (
         "--mean",
         "0.3",

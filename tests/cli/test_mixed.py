@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import onnx
 import pytest
-from captured import Captures
 from click.testing import Result
+from remembered import Memory
 from tiny_models import images, prepared, tiny
 
 from mptq_export.allocate.costs import Costs
@@ -122,7 +122,7 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path
     assert evidence["budget"] == "3"
     assert evidence["range"] == [2, 4]
     assert evidence["tied"] is False
-    assert recipe.settings["pins"] == {}
+    assert recipe.settings.pins == {}
     assert evidence["solver"] in ("greedy", "integer programme")
     assert evidence["divergence"][evidence["solver"]] == min(
         v for v in evidence["divergence"].values() if v is not None
@@ -149,7 +149,7 @@ def test_pins_and_ties_are_kept(work: Path):
     assert result.exit_code == 0, (result.output, result.exception)
     recipe, evidence = read_recipe(work / "m.mptq.recipe.json"), search_of(work / "m.mptq.recipe.json")
     assert evidence["tied"] is True
-    assert recipe.settings["pins"] == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
+    assert recipe.settings.pins == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
     expected = {"head": (8, 8), "blocks.0.mlp.fc1": (5, 6), "blocks.0.mlp.fc2": (7, 4)}
     for layer, pair in expected.items():
         assert (recipe.weights[layer].bits, recipe.activations[f"{layer}.input"].bits) == pair
@@ -174,7 +174,7 @@ def test_pins_without_a_search(work: Path):
             assert (quant.bits, read) == (6, 6)
         else:
             assert (quant.bits, read) == (4, 8 if name.startswith("patch_embed") else 3)
-    assert recipe.settings["pins"] == {"blocks.0.*": "6/6", "*.fc1": "8/7"}
+    assert recipe.settings.pins == {"blocks.0.*": "6/6", "*.fc1": "8/7"}
     assert verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()]).passed
 
 
@@ -217,9 +217,9 @@ def test_a_file_size_is_kept(work: Path):
     assert {activations for _, activations in widths_of(work / "m.mptq.recipe.json").values()} == {6}  # they are free
 
 
-def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result], captures: Captures):
+def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result], memory: Memory):
     folder, _ = searched
-    captures.clear()
+    memory.forget()
     assert mixed(folder, "-o", tmp_path / "b.onnx").exit_code == 0
     for suffix in SUFFIXES[:3]:
         assert (tmp_path / f"b.{suffix}").read_bytes() == (folder / f"m.mptq.{suffix}").read_bytes()

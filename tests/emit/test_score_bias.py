@@ -50,8 +50,6 @@ def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
         CalibratedGraph(graph, stats, IMAGES),
         lambda _layer: (8, 8),
         MINMAX,
-        model={"arch": "swin"},
-        settings={"bits": "8/8"},
     )
     model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     check_tables(model)

@@ -1,19 +1,17 @@
 """A checkpoint to export while things go wrong, and what must hold afterwards."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import Started
 from tiny_models import KINDS, tiny
 
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_recipe
 
-KILL_AT = Path(__file__).with_name("kill_at.py")
+from . import kill_at
 
 
 @pytest.fixture
@@ -26,20 +24,11 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(moment: int | str, work: Path, *options: object, name: str = "m.onnx") -> "subprocess.Popen[str]":
+def start(moment: int | str, work: Path, *options: object, name: str = "m.onnx") -> Started:
     """mptq-export in a process of its own, to be killed at one moment (see kill_at.py); 0 for never."""
-    arguments = [moment, work / "out", work / "m.pt", "--count", 4, "-o", work / "out" / name, *options]
-    command = [sys.executable, KILL_AT, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    return Started(
+        kill_at.__name__, moment, work / "out", work / "m.pt", "--count", 4, "-o", work / "out" / name, *options
     )
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """Status, stdout and stderr."""
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def visible(folder: Path) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """Run mptq-export and end it with SIGKILL just before it opens, renames or removes a file of a folder the Nth time.
 
-    python kill_at.py N FOLDER ARGUMENT...
+Arguments: N FOLDER ARGUMENT...
 
 With N = 0 it runs to the end; the number of such moments is then the last line of stdout. In place of N, the name of a
 file: the first such moment at which it is there.
@@ -33,7 +33,3 @@ def main() -> None:
         export()
     finally:
         sys.stdout.write(f"{seen}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -13,14 +13,14 @@ from mptq_export.support.files import write_together
 from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
 
-from .conftest import finish, start, visible, whole
+from .conftest import start, visible, whole
 
 MAIN = {"m.onnx", "m.recipe.json", "m.recipe.safetensors"}
 
 
 def moments(work: Path, *options: object) -> int:
     """How many times an export that is left alone touches its folder."""
-    status, out, err = finish(start(0, work, *options))
+    status, out, err = start(0, work, *options).finish()
     assert status == 0, err
     return int(out.splitlines()[-1])
 
@@ -28,7 +28,7 @@ def moments(work: Path, *options: object) -> int:
 def test_an_export_that_is_killed_leaves_all_or_nothing(work: Path):
     """Two moments; all of them in the slow test."""
     for number in (5, 9):
-        status, _, _ = finish(start(number, work))
+        status, _, _ = start(number, work).finish()
         assert status == -9
         assert not (work / "out" / "m.onnx").exists() or whole(work / "out" / "m.onnx")
     assert moments(work, "--force") > 8  # what was left behind does not stand in the way
@@ -43,7 +43,7 @@ def test_killed_at_every_moment(work: Path):
     for number in range(1, count + 1):
         for path in (work / "out").iterdir():
             path.unlink()
-        status, _, _ = finish(start(number, work, "--bits", "8/8"))
+        status, _, _ = start(number, work, "--bits", "8/8").finish()
         assert status == -9
         left = visible(work / "out")
         assert all(left[name] == first[name] for name in left if name in MAIN)
@@ -51,7 +51,7 @@ def test_killed_at_every_moment(work: Path):
     moments(work, "--bits", "8/8", "--force")
     whole_folder = {path.name: path.read_bytes() for path in (work / "out").iterdir()}
     for number in range(1, count + 1):
-        finish(start(number, work, "--bits", "4/6", "--force"))
+        start(number, work, "--bits", "4/6", "--force").finish()
         assert whole(work / "out" / "m.onnx") or _between_two_names(work / "out", first["m.onnx"])
         for path in (work / "out").iterdir():
             path.unlink()
@@ -76,9 +76,9 @@ def test_killed_at_random_times(work: Path):
     generator = random.Random(0)
     for _ in range(15):
         process = start(0, work, "--force")
-        time.sleep(generator.uniform(0, 8))
+        time.sleep(generator.uniform(0, 4))
         process.kill()
-        finish(process)
+        process.finish()
         assert not (work / "out" / "m.onnx").exists() or whole(work / "out" / "m.onnx")
 
 
@@ -102,13 +102,13 @@ def test_a_search_that_is_interrupted_while_it_writes_goes_on_without_force(work
 def test_a_search_that_is_killed_while_it_writes_goes_on_without_force(work: Path):
     """The same with kill -9; and the bytes are those of a search that was left alone."""
     options = ("--mixed", "3.5", "--mixed", "3", "--mixed-range", "2-4")
-    status, _, err = finish(start(0, work, *options, name="a.onnx"))
+    status, _, err = start(0, work, *options, name="a.onnx").finish()
     assert status == 0, err
     expected = visible(work / "out")
-    status, _, _ = finish(start("b.3.5.onnx", work, *options, name="b.onnx"))
+    status, _, _ = start("b.3.5.onnx", work, *options, name="b.onnx").finish()
     assert status == -9 and whole(work / "out" / "b.3.5.onnx")
     assert not (work / "out" / "b.3.onnx").exists() and (work / "out" / "b.search.jsonl").exists()
-    status, _, err = finish(start(0, work, *options, "--resume", name="b.onnx"))
+    status, _, err = start(0, work, *options, "--resume", name="b.onnx").finish()
     assert status == 0, err
     left = visible(work / "out")
     assert "b.search.jsonl" not in left
@@ -120,10 +120,10 @@ def test_a_search_that_is_killed_while_it_writes_goes_on_without_force(work: Pat
 @pytest.mark.slow
 def test_what_a_resumed_search_did_not_write_is_not_replaced(work: Path):
     options = ("--mixed", "3.5", "--mixed-range", "2-4")
-    status, _, _ = finish(start("m.search.jsonl", work, *options))
+    status, _, _ = start("m.search.jsonl", work, *options).finish()
     assert status == -9
     (work / "out" / "m.onnx").write_bytes(b"somebody else's")
-    status, _, err = finish(start(0, work, *options, "--resume"))
+    status, _, err = start(0, work, *options, "--resume").finish()
     assert status == 2 and "m.onnx exists already" in err
     assert (work / "out" / "m.onnx").read_bytes() == b"somebody else's"
 
@@ -131,14 +131,14 @@ def test_what_a_resumed_search_did_not_write_is_not_replaced(work: Path):
 @pytest.mark.slow
 def test_a_search_that_is_killed_again_and_again_comes_to_the_same_bytes(work: Path):
     options = ("--mixed", "3", "--mixed-range", "2-4")
-    assert finish(start(0, work, *options, name="a.onnx"))[0] == 0
+    assert start(0, work, *options, name="a.onnx").finish()[0] == 0
     generator, tries = random.Random(1), 0
     while not (work / "out" / "b.onnx").exists():
         resume = ("--resume",) if (work / "out" / "b.search.jsonl").exists() else ()
         process = start(0, work, *options, *resume, name="b.onnx")
-        time.sleep(generator.uniform(4, 6) + tries)
+        time.sleep(generator.uniform(1, 2) + tries / 2)
         process.kill()
-        finish(process)
+        process.finish()
         tries += 1
     assert tries > 1
     for suffix in ("onnx", "recipe.json", "recipe.safetensors"):

@@ -9,7 +9,7 @@ import pytest
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable, write_together
 
-from .conftest import finish, start, whole
+from .conftest import start, whole
 
 NAMES = ("a.onnx", "a.json", "a.bin")
 SIZE = 20_000
@@ -58,7 +58,7 @@ def test_a_file_that_appeared_meanwhile_is_not_lost(tmp_path: Path):
 def test_two_exports_to_one_output(work: Path):
     """The later one is refused."""
     processes = [start(0, work, "--bits", bits) for bits in ("8/8", "4/6")]
-    ends = [finish(process) for process in processes]
+    ends = [process.finish() for process in processes]
     assert sorted(status for status, _, _ in ends) == [0, 2]
     assert any("appeared while this ran" in err or "exists already" in err for _, _, err in ends)
     assert whole(work / "out" / "m.onnx")
@@ -68,5 +68,5 @@ def test_two_exports_to_one_output(work: Path):
 def test_two_exports_that_may_replace_one_output(work: Path):
     """The later one replaces all files of the other."""
     processes = [start(0, work, "--bits", bits, "--force") for bits in ("8/8", "4/6")]
-    assert [finish(process)[0] for process in processes] == [0, 0]
+    assert [process.finish()[0] for process in processes] == [0, 0]
     assert whole(work / "out" / "m.onnx")

@@ -11,24 +11,24 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
+from processes import Started
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.cli.verify import main
 
-VERIFY = (sys.executable, "-c", "from mptq_export.cli.verify import main; main()")
+COMMAND = "mptq_export.cli.verify"
 FLOAT = TensorProto.FLOAT
 RESIDENT = 3 * 2**30
 
 
-def verify(path: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*VERIFY, str(path), "--random", "1"], capture_output=True, text=True, timeout=120, check=False
-    )
+def verify(path: Path) -> tuple[int, str, str]:
+    """Status, stdout and stderr of the command."""
+    return Started(COMMAND, path, "--random", "1").finish(timeout=120)
 
 
 def refused(path: Path, *words: str) -> None:
-    result = verify(path)
-    in_one_line(result.returncode, result.stderr, words)
+    status, _, message = verify(path)
+    in_one_line(status, message, words)
 
 
 def refused_here(path: Path, *words: str) -> None:
@@ -133,7 +133,7 @@ def test_its_own_data_is_read(folder: Path):
     save(external("own.bin", offset=0, length=16), folder / "m.onnx")
     x = np.ones((1, 4), np.float32)
     assert np.array_equal(Interpreter(folder / "m.onnx").run({"x": x})["y"], x)
-    assert verify(folder / "m.onnx").returncode == 0
+    assert verify(folder / "m.onnx")[0] == 0
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------
@@ -233,8 +233,8 @@ def test_a_chain_of_constants_deeper_than_the_stack(tmp_path: Path):
 def test_not_a_number(tmp_path: Path):
     """A file that makes a NaN is not reproducible: it does not pass, and nothing breaks."""
     model = small([node("Add", ["x", "w"])], w=np.full(4, np.nan, np.float32))
-    result = verify(save(model, tmp_path / "m.onnx"))
-    assert result.returncode == 1 and "NaN" in result.stdout and result.stderr == ""
+    status, said, complaint = verify(save(model, tmp_path / "m.onnx"))
+    assert status == 1 and "NaN" in said and complaint == ""
 
 
 # -- what is no ONNX file ----------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_a_file_above_what_onnx_can_be(tmp_path: Path):
 @pytest.mark.parametrize("suffix", ["json", "textproto", "onnxtxt"])
 def test_the_name_does_not_choose_another_parser(tmp_path: Path, suffix: str):
     path = save(small([node("Neg", ["x"])]), tmp_path / f"m.{suffix}")
-    assert verify(path).returncode == 0
+    assert verify(path)[0] == 0
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def run(
 def quantized_logits(calibrated: Calibrated, folder: ImageFolder, bits: tuple[int, int], method: Method) -> np.ndarray:
     """Logits of the model at one uniform width."""
     source = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
-    graph, recipe = build_recipe(source, lambda _layer: bits, method, model={}, settings={})
+    graph, recipe = build_recipe(source, lambda _layer: bits, method)
     simulator = Simulator.of(graph, recipe, calibrated.images.device)
     return logits(replace(calibrated, graph=graph), folder, simulator)
 

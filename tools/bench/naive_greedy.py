@@ -23,11 +23,11 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
-from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import range_from

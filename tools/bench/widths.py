@@ -32,10 +32,10 @@ def run(*, recipes: Sequence[Path]) -> None:
     for path in recipes:
         recipe = read_recipe(path)
         settings = recipe.settings
-        if "search" not in settings:
+        if settings.search is None:
             raise MptqError(f"{path} has one width for all layers; give the recipe of an export with --mixed")
-        table = Table("layers", "all", "first third", "middle", "last third", title=f"{path.name}, {settings['bits']}")
-        for kind, found in sorted(by_kind(settings["search"]["widths"], set(recipe.weights)).items()):
+        table = Table("layers", "all", "first third", "middle", "last third", title=f"{path.name}, {settings.bits}")
+        for kind, found in sorted(by_kind(settings.search.widths, set(recipe.weights)).items()):
             third = max(1, len(found) // 3)
             parts = [found, found[:third], found[third:-third], found[-third:]] if len(found) > 2 else [found]
             table.add_row(kind, *(text(part) for part in parts))

@@ -11,7 +11,7 @@ TRANSCENDENTAL: dict[str, Certified] = {
     "Sigmoid": "sigmoid",
     "Tanh": "tanh",
 }
-"""ONNX ops whose float results are no part of the promise, only the codes behind them; with their names."""
+"""ONNX ops whose float results are no part of the promise, only the codes behind them; and what they compute."""
 
 
 def function_name(node: onnx.NodeProto) -> Certified:
