@@ -37,7 +37,8 @@ def altered(model: bytes, tensor: str) -> bytes:
     codes = numpy_helper.to_array(constant).copy()
     codes.flat[0] = -64 if codes.flat[0] >= 0 else 63
     constant.CopyFrom(numpy_helper.from_array(codes, tensor))
-    return document.SerializeToString()
+    changed: bytes = document.SerializeToString()
+    return changed
 
 
 class KitHandler(SimpleHTTPRequestHandler):
