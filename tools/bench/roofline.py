@@ -208,7 +208,11 @@ def _bound(path: Path, feeds: Arrays, outputs: Arrays, threads: int) -> Callable
     for name, array in outputs.items():
         kept.append(ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type))
         binding.bind_ortvalue_output(name, kept[-1])
-    return lambda kept=kept: session.run_with_iobinding(binding)
+
+    def run_bound(_kept: list[Any] = kept) -> object:  # the binding does not keep its memory
+        return session.run_with_iobinding(binding)
+
+    return run_bound
 
 
 def _by_shape(
