@@ -1,5 +1,6 @@
 """Tiny timm models of every supported kind: random weights in which no bias, norm or LayerScale is trivial."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from mptq_export.calibrate.statistics import collect
+from mptq_export.capture import run as capturing
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.run import capture
+from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
@@ -174,7 +176,7 @@ def images(kind: str, count: int, seed: int = 0) -> torch.Tensor:
 @cache
 def captured(kind: str) -> Graph:
     """The graph as captured."""
-    return capture(tiny(kind), size(kind))
+    return capturing.capture(tiny(kind), size(kind))
 
 
 @cache
@@ -192,11 +194,17 @@ def calibrated_graph(kind: str) -> CalibratedGraph:
 
 def quantized_anew(kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
+    return _built(build_recipe, kind, bits, method)
+
+
+@cache
+def _quantized(kind: str, bits: tuple[int, int] | WidthsOf, method: Method) -> tuple[Graph, Recipe]:
+    return _built(quantizing.build_recipe, kind, bits, method)  # the function that remembers (remembered.py)
+
+
+def _built(build: Callable[..., tuple[Graph, Recipe]], kind: str, bits: tuple[int, int] | WidthsOf, method: Method):
     widths: WidthsOf = bits if callable(bits) else lambda _layer: bits
-    return build_recipe(calibrated_graph(kind), widths, method, model={"arch": kind}, settings={"bits": "4/8"})
-
-
-_quantized = cache(quantized_anew)
+    return build(calibrated_graph(kind), widths, method, model={"arch": kind}, settings={"bits": "4/8"})
 
 
 def quantized(kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
