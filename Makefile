@@ -48,10 +48,10 @@ wheel:  ## build the wheel, install it alone into a new .venv, export and verify
 	tools/check_install.sh $(BIN) $(DIGITS)
 
 oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
-	$(PYTHON) tools/oldest.py .venv-oldest $(BESIDE)
+	$(PYTHON) -m tools.oldest .venv-oldest $(BESIDE)
 
 oldest-quick: $(STAMP)  ## the same over .venv's torch, and only the tests of what loads, runs and checks files (CI)
-	$(PYTHON) tools/oldest.py --over .venv .venv-oldest-quick $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
+	$(PYTHON) -m tools.oldest --over .venv .venv-oldest-quick $(BESIDE) tests/load tests/verify tests/evaluate tests/recipe
 
 # What a call of `measure` takes besides: FIGURES="--jobs 4 --threads 4 --minutes 9"
 FIGURES ?=
@@ -62,7 +62,7 @@ figures: $(STAMP)  ## measure what the pages show (MPTQ_ASSETS: the checkpoints)
 	$(BIN)/python -m tools.figures tables
 
 fuzz: $(STAMP)  ## damaged files to everything that reads a file, for ten minutes
-	$(BIN)/python -W ignore tools/fuzz.py --seconds 600
+	$(BIN)/python -W ignore -m tools.fuzz --seconds 600
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv .venv-oldest .venv-oldest-quick out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -14,9 +14,9 @@ from kernels_ref.ops.types import Array
 from kernels_ref.readers import Readers
 
 
-def bias_codes(name: str, readers: Readers, constants: Constants) -> Array | None:
+def bias_codes(name: str, readers: Readers) -> Array | None:
     """The int32 codes behind a bias's DequantizeLinear, (N,)."""
-    node = readers.producers.get(name)
+    node, constants = readers.producers.get(name), readers.constants
     if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
         return None
     codes = constants[node.inputs[0]]
@@ -45,23 +45,23 @@ def quantized_bias(name: str, scale: Array, constants: Constants) -> Array | Non
     return np.asarray(codes.astype(np.int32))
 
 
-def find_biases(graph: Graph, constants: Constants, readers: Readers) -> dict[str, str]:
+def find_biases(graph: Graph, readers: Readers) -> dict[str, str]:
     """Every Add that a runtime merges with the MatMul before it: what the Add makes, and what the MatMul makes."""
     found: dict[str, str] = {}
     for node in graph.nodes:
-        if node.op != "MatMul" or node.outputs[0] in constants:
+        if node.op != "MatMul" or node.outputs[0] in readers.constants:
             continue
         add = readers.sole_reader(node.outputs[0])
         if add is None or add.op != "Add" or len(set(add.inputs)) != 2:
             continue
         bias = next(name for name in add.inputs if name != node.outputs[0])
-        columns = _columns(node.inputs[1], constants, readers)
+        columns = _columns(node.inputs[1], readers)
         if columns and _fits(graph, node.inputs[0], columns, bias):
             found[add.outputs[0]] = node.outputs[0]
     return found
 
 
-def _columns(name: str, constants: Constants, readers: Readers) -> int:
+def _columns(name: str, readers: Readers) -> int:
     """Number of columns of a constant matrix, of which codes may be the origin; 0 where it is none."""
     transposed = False
     node = readers.producers.get(name)
@@ -69,6 +69,7 @@ def _columns(name: str, constants: Constants, readers: Readers) -> int:
         transposed ^= node.op == "Transpose"
         name = node.inputs[0]
         node = readers.producers.get(name)
+    constants = readers.constants
     if name not in constants or constants[name].ndim != 2:
         return 0
     return int(constants[name].shape[0 if transposed else 1])

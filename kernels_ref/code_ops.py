@@ -15,7 +15,6 @@ from kernels_ref.constants import Constants
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.table import CLAIMS, OPS
 from kernels_ref.ops.types import Array
-from kernels_ref.qlinear.parameters import EIGHT_BITS
 from kernels_ref.readers import Readers
 from kernels_ref.signed import Signed
 
@@ -94,21 +93,20 @@ class CodeOp:
         ]
 
 
-def find_code_ops(graph: Graph, constants: Constants, readers: Readers, signed: Signed) -> dict[str, CodeOp]:
+def find_code_ops(graph: Graph, readers: Readers, signed: Signed) -> dict[str, CodeOp]:
     """Every op on codes, by the name of the codes that it makes.
 
     Args:
         graph: the graph, with its codes propagated.
-        constants: its constants.
-        readers: its edges.
+        readers: its edges and constants.
         signed: the types of its codes.
     """
     found = {}
     for node in graph.nodes:
-        if node.op not in CODE_OPS or len(node.outputs) != 1 or node.outputs[0] in constants:
+        if node.op not in CODE_OPS or len(node.outputs) != 1 or node.outputs[0] in readers.constants:
             continue
         codes_node = readers.quantizer(node.outputs[0])
-        fused = None if codes_node is None else _code_op(node, codes_node, constants, readers, signed)
+        fused = None if codes_node is None else _code_op(node, codes_node, readers, signed)
         if fused is not None and codes_node is not None:
             found[codes_node.outputs[0]] = fused
     return found
@@ -119,7 +117,7 @@ def raise_codes(codes: Array) -> Array:
     return np.asarray((codes.view(np.uint8) ^ 0x80).view(np.int8 if codes.dtype == np.uint8 else np.uint8))
 
 
-def _code_op(node: Node, codes_node: Node, constants: Constants, readers: Readers, signed: Signed) -> CodeOp | None:
+def _code_op(node: Node, codes_node: Node, readers: Readers, signed: Signed) -> CodeOp | None:
     target = _parameters(codes_node, signed.raised(codes_node.outputs[0]), readers)
     if target is None:
         return None
@@ -136,7 +134,7 @@ def _code_op(node: Node, codes_node: Node, constants: Constants, readers: Reader
             return None
         if signed.raised(codes):
             raised.add(codes)
-        inputs += [_value(codes, constants), *parameters]
+        inputs += [_value(codes, readers.constants), *parameters]
         named += [codes, *parameters]
     lowered = signed.raised(codes_node.outputs[0])
     concat = node.op == "Concat"
@@ -157,8 +155,8 @@ def _value(name: str, constants: Constants) -> str | Array:
 
 def _parameters(node: Node, raised: bool, readers: Readers) -> tuple[Array, Array] | None:
     """Scale and zero point of 8-bit codes, in the type in which they are held."""
-    found = readers.one_scale(node)
-    if found is None or found[1].dtype not in EIGHT_BITS:
+    found = readers.eight_bit_scale(node)
+    if found is None:
         return None
     scale, zero = found
     return scale, raise_codes(zero.reshape(1)).reshape(()) if raised else zero

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels_ref.biases import bias_codes, quantized_bias
-from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
-from kernels_ref.fusion import Operand, operand, scalar_codes
+from kernels_ref.fusion import Operand, operand
 from kernels_ref.limits import check_result
 from kernels_ref.matmul import fits_int32
 from kernels_ref.model import Graph, Node
@@ -65,15 +64,12 @@ class FusedConvolution:
         return acc32 * scale, to_codes(acc32 * (scale / self.scale_y), self.zero_y, in_place=True)
 
 
-def find_convolutions(
-    graph: Graph, constants: Constants, readers: Readers, signed: Signed
-) -> dict[str, FusedConvolution]:
+def find_convolutions(graph: Graph, readers: Readers, signed: Signed) -> dict[str, FusedConvolution]:
     """Every fused convolution of a graph, by the name of the tensor that its Conv makes.
 
     Args:
         graph: the graph, with its codes propagated.
-        constants: its constants.
-        readers: its edges.
+        readers: its edges and constants.
         signed: the types of its codes.
 
     Raises:
@@ -81,18 +77,19 @@ def find_convolutions(
     """
     found = {}
     for node in graph.nodes:
-        if node.op != "Conv" or len(node.inputs) < 2 or node.outputs[0] in constants:
+        if node.op != "Conv" or len(node.inputs) < 2 or node.outputs[0] in readers.constants:
             continue
         reader = readers.quantizer(node.outputs[0])
-        fused = None if reader is None else _fuse(node, reader, readers, signed, constants)
+        fused = None if reader is None else _fuse(node, reader, readers, signed)
         if fused is not None:
             found[node.outputs[0]] = fused
     return found
 
 
-def _fuse(node: Node, reader: Node, readers: Readers, signed: Signed, constants: Constants) -> FusedConvolution | None:
-    x = operand(node.inputs[0], None, readers, constants, zeros_named=False)
-    quantization = scalar_codes(reader, constants)
+def _fuse(node: Node, reader: Node, readers: Readers, signed: Signed) -> FusedConvolution | None:
+    constants = readers.constants
+    x = operand(node.inputs[0], None, readers, zeros_named=False)
+    quantization = readers.eight_bit_scale(reader)
     if x is None or quantization is None:
         return None
     held = signed.held(x.codes, x.zero.dtype)
@@ -102,14 +99,14 @@ def _fuse(node: Node, reader: Node, readers: Readers, signed: Signed, constants:
         raise InterpreterError(
             f"{node.label}: a runtime quantizes the float weights {node.inputs[1]} in a way of its own"
         )
-    w = _weight(node.inputs[1], readers, constants)
+    w = _weight(node.inputs[1], readers)
     if w is None:
         return None
     weight = constants[w.codes].astype(np.float64)
     weight -= w.zero.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     bias = None
     if len(node.inputs) > 2 and node.inputs[2]:
-        bias = bias_codes(node.inputs[2], readers, constants)
+        bias = bias_codes(node.inputs[2], readers)
         if bias is None:
             bias = quantized_bias(node.inputs[2], np.asarray(x.scale * w.scale), constants)
         if bias is None:
@@ -117,8 +114,9 @@ def _fuse(node: Node, reader: Node, readers: Readers, signed: Signed, constants:
     return FusedConvolution(node, x, w, weight, bias, reader, *quantization)
 
 
-def _weight(name: str, readers: Readers, constants: Constants) -> Operand | None:
+def _weight(name: str, readers: Readers) -> Operand | None:
     """Constant 8-bit codes on one scale, or on one for each output channel."""
+    constants = readers.constants
     node = readers.producers.get(name)
     if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
         return None

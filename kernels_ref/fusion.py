@@ -24,7 +24,6 @@ from functools import cached_property
 import numpy as np
 
 from kernels_ref.biases import bias_codes, find_biases, quantized_bias
-from kernels_ref.constants import Constants
 from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range, to_codes
@@ -118,25 +117,24 @@ class FusedMatmul:
         return to_codes(np.multiply(acc, self._factor, out=acc), self.zero_y, in_place=True)
 
 
-def find_fusions(graph: Graph, constants: Constants, readers: Readers, signed: Signed) -> dict[str, FusedMatmul]:
+def find_fusions(graph: Graph, readers: Readers, signed: Signed) -> dict[str, FusedMatmul]:
     """Every fused product of a graph, by the name of the tensor that it makes.
 
     Args:
         graph: the graph, with its codes propagated.
-        constants: its constants.
-        readers: its edges.
+        readers: its edges and constants.
         signed: the types of its codes.
 
     Raises:
         InterpreterError: a float bias does not fit into int32.
     """
-    fusions = {}
-    biased = find_biases(graph, constants, readers)
+    fusions, constants = {}, readers.constants
+    biased = find_biases(graph, readers)
     for node in graph.nodes:
         output = node.outputs[0] if node.outputs else ""
         if output in biased.values() or node.op not in ("Gemm", "MatMul") or output in constants:
             continue
-        fused = _fuse(node, readers, signed, constants)
+        fused = _fuse(node, readers, signed)
         if fused is not None:
             fusions[output] = fused
     for add in graph.nodes:
@@ -144,14 +142,14 @@ def find_fusions(graph: Graph, constants: Constants, readers: Readers, signed: S
             product = readers.producers[biased[add.outputs[0]]]
             bias = next(name for name in add.inputs if name != product.outputs[0])
             whole = replace(product, op="Gemm", inputs=(*product.inputs, bias), outputs=add.outputs)
-            fused = _fuse(whole, readers, signed, constants)
+            fused = _fuse(whole, readers, signed)
             if fused is not None:
                 fusions[add.outputs[0]] = fused
     return fusions
 
 
-def _fuse(node: Node, readers: Readers, signed: Signed, constants: Constants) -> FusedMatmul | None:
-    attributes, is_gemm = node.attributes, node.op == "Gemm"
+def _fuse(node: Node, readers: Readers, signed: Signed) -> FusedMatmul | None:
+    attributes, is_gemm, constants = node.attributes, node.op == "Gemm", readers.constants
     if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or len(node.inputs) < 2:
         return None
     if readers.is_limited(node.outputs[0]):
@@ -160,8 +158,8 @@ def _fuse(node: Node, readers: Readers, signed: Signed, constants: Constants) ->
     if codes_node is None and readers.is_quantized(node.outputs[0]):
         return None  # several readers: the product stays in floats
     transposed = bool(attributes.get("transB", 0))
-    a = operand(node.inputs[0], None, readers, constants, zeros_named=is_gemm)
-    w = operand(node.inputs[1], 0 if transposed else 1, readers, constants, zeros_named=is_gemm)
+    a = operand(node.inputs[0], None, readers, zeros_named=is_gemm)
+    w = operand(node.inputs[1], 0 if transposed else 1, readers, zeros_named=is_gemm)
     if a is None or w is None or (is_gemm and w.codes not in constants):
         return None
     held = np.dtype(np.uint8) if signed.raised(a.codes) else a.zero.dtype
@@ -169,14 +167,14 @@ def _fuse(node: Node, readers: Readers, signed: Signed, constants: Constants) ->
         return None  # a runtime multiplies int8 activations in integers on some CPUs only
     scale_y, zero_y = np.asarray(np.float32(1)), np.asarray(np.uint8(0))
     if codes_node is not None:
-        quantization = scalar_codes(codes_node, constants)
+        quantization = readers.eight_bit_scale(codes_node)
         # A runtime that cannot give these codes from the integer kernel keeps the whole product in float.
         if quantization is None or signed.held(codes_node.outputs[0], quantization[1].dtype) != held:
             return None
         scale_y, zero_y = quantization
     bias = None
     if len(node.inputs) > 2 and node.inputs[2]:
-        bias = bias_codes(node.inputs[2], readers, constants)
+        bias = bias_codes(node.inputs[2], readers)
         if bias is None and codes_node is not None:
             bias = quantized_bias(node.inputs[2], np.asarray(a.scale * w.scale), constants)
         if bias is None:
@@ -189,19 +187,16 @@ def _fuse(node: Node, readers: Readers, signed: Signed, constants: Constants) ->
     return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y, bias, codes)
 
 
-def operand(
-    name: str, channel_axis: int | None, readers: Readers, constants: Constants, *, zeros_named: bool = True
-) -> Operand | None:
+def operand(name: str, channel_axis: int | None, readers: Readers, *, zeros_named: bool = True) -> Operand | None:
     """The 8-bit factor behind a DequantizeLinear; None where it is not one that fuses.
 
     Args:
         name: name of the dequantized tensor.
         channel_axis: of a constant matrix, the axis on which it may have several scales.
-        readers: the edges of the graph.
-        constants: its constants.
+        readers: the edges and constants of the graph.
         zeros_named: whether the zero point must be written out.
     """
-    node, transposed = readers.producers.get(name), False
+    node, transposed, constants = readers.producers.get(name), False, readers.constants
     if node is not None and node.op == "Transpose" and node.attributes.get("perm", [1, 0]) == [1, 0]:
         node, transposed = readers.producers.get(node.inputs[0]), True
         if node is None or node.inputs[0] not in constants or channel_axis is None:
@@ -223,14 +218,3 @@ def operand(
     if len(shape) != 2 or axis % 2 != own_axis or scale.shape != (shape[own_axis],) or zero.shape != scale.shape:
         return None
     return Operand(codes, scale, zero, transposed)
-
-
-def scalar_codes(node: Node, constants: Constants) -> tuple[Array, Array] | None:
-    """Scale and zero point of a QuantizeLinear that gives 8-bit codes on one scale."""
-    if any(name and name not in constants for name in node.inputs[1:]) or node.attributes.get("output_dtype", 0):
-        return None
-    scale = constants[node.inputs[1]]
-    zero = constants[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else np.asarray(np.uint8(0))
-    if scale.size != 1 or scale.dtype != np.float32 or zero.size != 1 or zero.dtype not in EIGHT_BITS:
-        return None
-    return scale.reshape(()), zero.reshape(())

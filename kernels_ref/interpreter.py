@@ -1,6 +1,6 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from kernels_ref.bound import op_of
 from kernels_ref.claims import note, noted, noted_code_op
 from kernels_ref.code_ops import find_code_ops
 from kernels_ref.constants import Constants
-from kernels_ref.convolution import FusedConvolution, find_convolutions
+from kernels_ref.convolution import find_convolutions
 from kernels_ref.duplicates import merge
 from kernels_ref.errors import InterpreterError
-from kernels_ref.fusion import FusedMatmul, find_fusions
+from kernels_ref.fused_steps import Factor, centred_name, convolution_step, factors_of, product_step
+from kernels_ref.fusion import find_fusions
 from kernels_ref.kernels import Kernel, Kernels
 from kernels_ref.known import eight_bit_tensors, whole_tensors
 from kernels_ref.limits import check_result
 from kernels_ref.lookup import Lookup, find_lookups
-from kernels_ref.matmul import centred, with_ones
 from kernels_ref.model import Node, TensorSpec, read_graph
 from kernels_ref.ops.table import CONTRIB_OPS, OPS
 from kernels_ref.ops.types import Array
@@ -30,7 +30,6 @@ from kernels_ref.steps import REFUSALS, Step, Values, last_uses, needed, perform
 from kernels_ref.sums import LastAxisSum, find_sums
 from kernels_ref.values import EveryValue
 
-Prepare = Callable[[Array], tuple[Array, ...]]
 _MOVES = ("Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -73,10 +72,10 @@ class Interpreter:
             self._graph, moved = propagate(graph, self._constants)
             self._shadows = (*merged, *moved)
             readers = Readers(self._graph, self._constants)
-            signed = Signed(readers, self._constants)
-            self._fusions = find_fusions(self._graph, self._constants, readers, signed)
-            self._convolutions = find_convolutions(self._graph, self._constants, readers, signed)
-            self._code_ops = find_code_ops(self._graph, self._constants, readers, signed)
+            signed = Signed(readers)
+            self._fusions = find_fusions(self._graph, readers, signed)
+            self._convolutions = find_convolutions(self._graph, readers, signed)
+            self._code_ops = find_code_ops(self._graph, readers, signed)
             self._kernels = Kernels(self._fusions, self._convolutions, self._code_ops, readers, signed)
             self._producers = {name: node for node in self._graph.nodes for name in node.outputs if name}
             self._codes = eight_bit_tensors(self._graph, self._constants)
@@ -181,7 +180,7 @@ class Interpreter:
                 continue
             convolution = self._convolutions.get(node.outputs[0])
             if convolution is not None:
-                steps.append(_convolution(convolution, trace=trace))
+                steps.append(convolution_step(convolution, trace=trace))
                 continue
             if fusion is None:
                 compute, inputs = op_of(node, self._constants)
@@ -193,36 +192,35 @@ class Interpreter:
                     and node.attributes.get("to") == onnx.TensorProto.FLOAT
                     and inputs[0] in self._codes
                 ):
-                    prepared[_centred_name(inputs[0], 0)] = node.outputs[0]  # the same numbers
+                    prepared[centred_name(inputs[0], 0)] = node.outputs[0]  # the same numbers
                 continue
-            factors = list(_factors(fusion))
-            for codes, name, prepare in factors:
+            factors = list(factors_of(fusion))
+            for factor in factors:
                 if fusion.weight is None and not trace:
-                    self._centre_before_moving(node.label, codes, name, prepare, steps, prepared)
-                elif name not in prepared:
-                    prepared[name] = name
-                    steps.append(Step(node.label, (codes,), (name,), prepare))
-            steps.append(_product(fusion, tuple(prepared[name] for _, name, _ in factors), trace=trace))
+                    self._centre_before_moving(node.label, factor, steps, prepared)
+                elif factor.name not in prepared:
+                    prepared[factor.name] = factor.name
+                    steps.append(factor.step(node.label))
+            steps.append(product_step(fusion, tuple(prepared[factor.name] for factor in factors), trace=trace))
         return steps
 
-    def _centre_before_moving(
-        self, label: str, codes: str, name: str, prepare: Prepare, steps: list[Step], prepared: dict[str, str]
-    ) -> None:
+    def _centre_before_moving(self, label: str, factor: Factor, steps: list[Step], prepared: dict[str, str]) -> None:
         """Steps that make what a product takes of codes; of codes that were only moved, by moving floats instead.
 
         Element by element it is the same. Queries, keys and values that are cut from one tensor become floats at once,
         where they still lie in one piece; the steps that move the codes fall away where nothing else needs them.
         """
+        codes, name, prepare = factor
         if name in prepared:
             return
         prepared[name] = name
         node = self._producers.get(codes)
         if node is None or node.op not in _MOVES or not all(other in self._constants for other in node.inputs[1:]):
-            steps.append(Step(label, (codes,), (name,), prepare))
+            steps.append(factor.step(label))
             return
         suffix = name.removeprefix(codes)
         source = node.inputs[0] + suffix
-        self._centre_before_moving(label, node.inputs[0], source, prepare, steps, prepared)
+        self._centre_before_moving(label, Factor(node.inputs[0], source, prepare), steps, prepared)
         compute, inputs = op_of(node, self._constants)
         outputs = tuple(output + suffix for output in node.outputs)
         steps.append(Step(node.label, (prepared[source], *inputs[1:]), outputs, compute))
@@ -232,55 +230,6 @@ class Interpreter:
         outputs = _evaluate(node, inputs)
         note(node, inputs, outputs, self._unclaimed)
         return outputs
-
-
-def _convolution(fusion: FusedConvolution, *, trace: bool) -> Step:
-    real = fusion.node.outputs[0] if trace else ""
-    return Step(fusion.node.label, (fusion.x.codes,), (real, fusion.codes_node.outputs[0]), fusion)
-
-
-def _product(fusion: FusedMatmul, factors: tuple[str, ...], *, trace: bool) -> Step:
-    node, codes_node = fusion.node, fusion.codes_node
-    outputs = (node.outputs[0], codes_node.outputs[0]) if codes_node else (node.outputs[0],)
-
-    def compute(a: Array, w: Array | None = None) -> tuple[Array, ...]:
-        acc = fusion.accumulate(a, w)
-        if codes_node is None:
-            return (fusion.to_float_in_place(acc),)
-        if trace:
-            return fusion.to_float(acc), fusion.to_codes(acc)
-        return (fusion.to_codes(acc),)
-
-    return Step(node.label, factors, outputs if trace else outputs[-1:], compute)
-
-
-def _factors(fusion: FusedMatmul) -> Iterator[tuple[str, str, Prepare]]:
-    """For each factor that varies: its codes, the name of what the product takes of them, and how that is made."""
-    a, w, weight = fusion.a, fusion.w, fusion.weight
-
-    def turn(codes: Array) -> Array:
-        return _of_type(codes.T if fusion.transposed else codes, a.zero)
-
-    turned = "\0turned" if fusion.transposed else ""
-    if weight is not None and weight.with_ones:
-        yield a.codes, f"{a.codes}\0with ones{turned}", lambda codes: (with_ones(turn(codes)),)
-    else:
-        name = _centred_name(a.codes, int(a.zero)) + turned
-        yield a.codes, name, lambda codes: (centred(turn(codes), a.zero),)
-    if weight is None:
-        yield w.codes, _centred_name(w.codes, int(w.zero)), lambda codes: (centred(_of_type(codes, w.zero), w.zero),)
-
-
-def _of_type(codes: Array, zero: Array) -> Array:
-    # The bounds of sums rest on the type of the codes.
-    if codes.dtype != zero.dtype:
-        raise InterpreterError(f"the codes are {codes.dtype} and their zero point {zero.dtype}")
-    return codes
-
-
-def _centred_name(codes: str, zero: int) -> str:
-    # No ONNX tensor of the graph can have this name: the separator is no text.
-    return f"{codes}\0minus {zero}"
 
 
 def _evaluate(node: Node, inputs: list[Array | None]) -> tuple[Array, ...]:

@@ -109,23 +109,12 @@ def find_lookups(
         code_ops: those of them that an op on codes makes.
         evaluate: computes one node.
     """
-    peaks = {
-        node.outputs[0]: node.inputs[0]
-        for node in graph.nodes
-        if node.op == "ReduceMax" and node.attributes.get("keepdims", 1) and node.inputs[0] in types
-    }
-    roots = {*peaks, *peaks.values()}  # what a maximum is taken of is not followed further back
-    functions: dict[str, _Function] = {}
+    search = _Search(graph, constants, types, code_ops)
     lookups = {}
     for node in graph.nodes:
-        code_op = code_ops.get(node.outputs[0])
-        function = _function(node, code_op, types, peaks, roots, functions, constants)
-        if function is None:
-            continue
-        output = node.outputs[0]
-        functions[output] = function
-        if output in types and len(function.nodes) > 1:
-            lookup = _tabulate(function, types, constants, code_ops, evaluate)
+        function, output = search.function(node), node.outputs[0]
+        if function is not None and output in types and len(function.nodes) > 1:
+            lookup = search.tabulated(function, evaluate)
             if lookup is not None:
                 lookups[output] = lookup
     return lookups
@@ -140,80 +129,95 @@ class _Function:
     nodes: tuple[Node, ...]
 
 
-def _function(
-    node: Node,
-    code_op: CodeOp | None,
-    types: dict[str, np.dtype[Any]],
-    peaks: dict[str, str],
-    roots: set[str],
-    functions: dict[str, _Function],
-    constants: Constants,
-) -> _Function | None:
-    if node.op not in _ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
-        return None
-    if code_op is not None and not code_op.element_wise:
-        return None
-    sources: set[str] = set()
-    nodes: dict[str, Node] = {}
-    for index, name in enumerate(node.inputs if code_op is None else code_op.names):
-        if not name:
-            continue
-        if name in constants:
-            value = constants[name]
-            parameter = node.op in _WITH_PARAMETERS and index > 0
-            if value.size != 1 or (value.ndim and not parameter):
+class _Search:
+    """The functions of a graph, found node by node in its order."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        constants: Constants,
+        types: Mapping[str, np.dtype[Any]],
+        code_ops: Mapping[str, CodeOp],
+    ) -> None:
+        self._constants, self._types, self._code_ops = constants, types, code_ops
+        self._peaks = {
+            node.outputs[0]: node.inputs[0]
+            for node in graph.nodes
+            if node.op == "ReduceMax" and node.attributes.get("keepdims", 1) and node.inputs[0] in types
+        }
+        # What a maximum is taken of is not followed further back.
+        self._roots = {*self._peaks, *self._peaks.values()}
+        self._functions: dict[str, _Function] = {}
+
+    def function(self, node: Node) -> _Function | None:
+        """What makes the tensor of a node; None where more than one tensor of codes decides it."""
+        found = self._function(node)
+        if found is not None:
+            self._functions[node.outputs[0]] = found
+        return found
+
+    def _function(self, node: Node) -> _Function | None:
+        constants, code_op = self._constants, self._code_ops.get(node.outputs[0])
+        if node.op not in _ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
+            return None
+        if code_op is not None and not code_op.element_wise:
+            return None
+        sources: set[str] = set()
+        nodes: dict[str, Node] = {}
+        for index, name in enumerate(node.inputs if code_op is None else code_op.names):
+            if not name:
+                continue
+            if name in constants:
+                value = constants[name]
+                parameter = node.op in _WITH_PARAMETERS and index > 0
+                if value.size != 1 or (value.ndim and not parameter):
+                    return None
+            elif name in self._functions and name not in self._roots:
+                made = self._functions[name]
+                sources |= {made.codes, made.peak}
+                nodes |= {each.outputs[0]: each for each in made.nodes}
+            elif name in self._types:
+                sources.add(name)
+            else:
                 return None
-        elif name in functions and name not in roots:
-            made = functions[name]
-            sources |= {made.codes, made.peak}
-            nodes |= {each.outputs[0]: each for each in made.nodes}
-        elif name in types:
-            sources.add(name)
+        sources.discard("")
+        peak = next((name for name in sources if self._peaks.get(name) in sources), "")
+        if len(sources) != (2 if peak else 1):
+            return None
+        (codes,) = sources - {peak}
+        return _Function(codes, peak, (*nodes.values(), node))
+
+    def tabulated(self, function: _Function, evaluate: Evaluate) -> Lookup | None:
+        """The table of a function; None where the ops refuse a code, or where more than the distance decides."""
+        every = np.arange(256, dtype=np.uint8).view(self._types[function.codes])
+        values: dict[str, Array] = {function.codes: every[None, :]}
+        if function.peak:
+            values[function.peak] = every[:, None]
+        for node in function.nodes:
+            code_op = self._code_ops.get(node.outputs[0])
+            if code_op is not None:
+                result = code_op.of_any_shape(*(values[name] for name in code_op.names))
+                if result is None:
+                    return None
+                values[node.outputs[0]] = result
+                continue
+            inputs = [
+                values[name] if name in values else self._constants[name] if name else None for name in node.inputs
+            ]
+            try:
+                (values[node.outputs[0]],) = evaluate(node, inputs)
+            except InterpreterError:
+                return None
+        results = values[function.nodes[-1].outputs[0]]
+        if results.dtype != self._types[function.nodes[-1].outputs[0]]:
+            return None
+        if function.peak:
+            ascending = np.argsort(every)
+            pairs = np.broadcast_to(results, (256, 256))[ascending][:, ascending]
+            table = pairs[-1, ::-1]  # the greatest peak has every distance
+            distance = np.arange(256)[:, None] - np.arange(256)
+            if not np.array_equal(np.where(distance >= 0, pairs, 0), np.where(distance >= 0, table[distance], 0)):
+                return None
         else:
-            return None
-    sources.discard("")
-    peak = next((name for name in sources if peaks.get(name) in sources), "")
-    if len(sources) != (2 if peak else 1):
-        return None
-    (codes,) = sources - {peak}
-    return _Function(codes, peak, (*nodes.values(), node))
-
-
-def _tabulate(
-    function: _Function,
-    types: dict[str, np.dtype[Any]],
-    constants: Constants,
-    code_ops: Mapping[str, CodeOp],
-    evaluate: Evaluate,
-) -> Lookup | None:
-    """The table of a function; None where the ops refuse a code, or where more than the distance decides."""
-    every = np.arange(256, dtype=np.uint8).view(types[function.codes])
-    values: dict[str, Array] = {function.codes: every[None, :]}
-    if function.peak:
-        values[function.peak] = every[:, None]
-    for node in function.nodes:
-        code_op = code_ops.get(node.outputs[0])
-        if code_op is not None:
-            result = code_op.of_any_shape(*(values[name] for name in code_op.names))
-            if result is None:
-                return None
-            values[node.outputs[0]] = result
-            continue
-        inputs = [values[name] if name in values else constants[name] if name else None for name in node.inputs]
-        try:
-            (values[node.outputs[0]],) = evaluate(node, inputs)
-        except InterpreterError:
-            return None
-    results = values[function.nodes[-1].outputs[0]]
-    if results.dtype != types[function.nodes[-1].outputs[0]]:
-        return None
-    if function.peak:
-        ascending = np.argsort(every)
-        pairs = np.broadcast_to(results, (256, 256))[ascending][:, ascending]
-        table = pairs[-1, ::-1]  # the greatest peak has every distance
-        distance = np.arange(256)[:, None] - np.arange(256)
-        if not np.array_equal(np.where(distance >= 0, pairs, 0), np.where(distance >= 0, table[distance], 0)):
-            return None
-    else:
-        table = results[0]
-    return Lookup(function.codes, function.peak, table.tobytes(), results.dtype)
+            table = results[0]
+        return Lookup(function.codes, function.peak, table.tobytes(), results.dtype)

@@ -273,7 +273,9 @@ def _first(node: onnx.NodeProto) -> str:
 def _node(node: onnx.NodeProto, opset: int, keep: Keep) -> Node:
     attributes = {attribute.name: _attribute(attribute, _label(node)) for attribute in node.attribute}
     try:
-        inputs, attributes = in_todays_form(node.op_type, list(node.input), attributes, opset, _first(node), keep)
+        inputs, attributes = in_todays_form(
+            node.op_type, list(node.input), attributes, opset=opset, output=_first(node), keep=keep
+        )
     except InterpreterError as error:
         raise InterpreterError(f"{_label(node)}: {error}") from error
     attributes["n_outputs"] = len(node.output)

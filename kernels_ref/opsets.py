@@ -21,7 +21,7 @@ _FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 def in_todays_form(
-    op: str, inputs: list[str], attributes: dict[str, Any], opset: int, output: str, keep: Keep
+    op: str, inputs: list[str], attributes: dict[str, Any], *, opset: int, output: str, keep: Keep
 ) -> tuple[list[str], dict[str, Any]]:
     """The inputs and attributes of a node as the newest opset would write them.
 

@@ -6,6 +6,7 @@ from kernels_ref.constants import Constants
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range
 from kernels_ref.ops.types import Array
+from kernels_ref.qlinear.parameters import EIGHT_BITS
 
 
 class Readers:
@@ -18,6 +19,7 @@ class Readers:
     Attributes:
         producers: the node that makes a tensor, by the tensor's name.
         consumers: the nodes that read it, one entry for each input.
+        constants: the graph's constants.
     """
 
     def __init__(self, graph: Graph, constants: Constants) -> None:
@@ -26,7 +28,8 @@ class Readers:
         for node in graph.nodes:
             for name in filter(None, node.inputs):
                 self.consumers.setdefault(name, []).append(node)
-        self._outputs, self._constants = set(graph.outputs), constants
+        self.constants = constants
+        self._outputs = set(graph.outputs)
 
     def edges(self, name: str) -> int:
         """How many inputs and graph outputs a tensor goes to."""
@@ -75,9 +78,9 @@ class Readers:
         limits = []
         for index, default in ((1, np.finfo(np.float32).min), (2, np.finfo(np.float32).max)):
             name = limiter.inputs[index] if len(limiter.inputs) > index else ""
-            if name and (name not in self._constants or self._constants[name].size != 1):
+            if name and (name not in self.constants or self.constants[name].size != 1):
                 return False
-            limits.append(float(self._constants[name].reshape(()) if name else default))
+            limits.append(float(self.constants[name].reshape(()) if name else default))
         # In float32, as the runtime asks.
         codes = [float(np.rint(np.float32(limit) / scale)) + int(zero) for limit in limits]
         return codes[0] <= low and codes[1] >= high
@@ -94,14 +97,19 @@ class Readers:
             return None
         return scale.reshape(()), zero.reshape(())
 
+    def eight_bit_scale(self, node: Node) -> tuple[Array, Array] | None:
+        """The same of 8-bit codes alone."""
+        found = self.one_scale(node)
+        return found if found is not None and found[1].dtype in EIGHT_BITS else None
+
     def parameters(self, node: Node) -> tuple[Array | None, Array | None]:
         """Scale and zero point of a QuantizeLinear or DequantizeLinear where they are constants, of any shape."""
         names = [name for name in node.inputs[1:3] if name]
-        if any(name not in self._constants for name in names):
+        if any(name not in self.constants for name in names):
             return None, None
-        scale = self._constants[names[0]]
+        scale = self.constants[names[0]]
         if len(names) > 1:
-            return scale, self._constants[names[1]]
-        of_codes = node.op == "DequantizeLinear" and node.inputs[0] in self._constants
-        dtype = self._constants[node.inputs[0]].dtype if of_codes else np.dtype(np.uint8)
+            return scale, self.constants[names[1]]
+        of_codes = node.op == "DequantizeLinear" and node.inputs[0] in self.constants
+        dtype = self.constants[node.inputs[0]].dtype if of_codes else np.dtype(np.uint8)
         return scale, np.zeros(scale.shape, dtype)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kernels_ref.constants import Constants
 from kernels_ref.model import Node
 from kernels_ref.propagation import MOVES
 from kernels_ref.readers import Readers
@@ -19,15 +18,14 @@ class Signed:
     """The type in which a runtime holds 8-bit codes.
 
     Args:
-        readers: the edges of a graph in which codes have been propagated.
-        constants: its constants.
+        readers: the edges and constants of a graph in which codes have been propagated.
     """
 
-    def __init__(self, readers: Readers, constants: Constants) -> None:
+    def __init__(self, readers: Readers) -> None:
         self._raised: set[str] = set()
         for node in readers.producers.values():  # in the order of the graph
             name = node.outputs[0]
-            if name in constants:
+            if name in readers.constants:
                 continue
             moved = node.op in MOVES and (node.inputs[0] in self._raised)
             if (node.op == "QuantizeLinear" and _names_int8(node, readers)) or moved:

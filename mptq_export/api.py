@@ -19,6 +19,7 @@ from mptq_export.export.run import begin, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
 from mptq_export.quantize.method import MethodName
+from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError, MptqWarning
 from mptq_export.support.progress import SILENT, Progress
@@ -50,8 +51,8 @@ def export(
     method: MethodName | None = None,
     reconstruct: bool = False,
     recipe: str | Path | None = None,
-    input_type: str | None = None,
-    weight_storage: str | None = None,
+    input_type: InputType | None = None,
+    weight_storage: WeightStorage | None = None,
     target: str | None = None,
     min_ort: str | None = None,
     float_onnx: str | Path | None = None,

@@ -1,6 +1,5 @@
 """Tiny timm models of every supported kind: random weights in which no bias, norm or LayerScale is trivial."""
 
-from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -17,7 +16,8 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.walk.state import WidthsOf
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import CalibrationFacts, ModelIdentity, Settings
 from mptq_export.transform.prepare import prepare
 
 CLASSES = 7
@@ -125,6 +125,23 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _ALL = KINDS | FAMILIES
 
+#: How `quantized` was asked for, as far as a recipe tells.
+SETTINGS = Settings(
+    bits="4/8",
+    pins={},
+    method="best",
+    reconstruct=False,
+    input_type="float32",
+    weight_storage="packed",
+    target=None,
+    features=(),
+    preprocessing={},
+    calibration=CalibrationFacts("16 images", 16, pixel_inputs=True, exif=False, skipped=0, warnings=()),
+    classes=None,
+    search=None,
+    versions={},
+)
+
 
 @cache
 def tiny(kind: str) -> nn.Module:
@@ -192,27 +209,37 @@ def calibrated_graph(kind: str) -> CalibratedGraph:
     return CalibratedGraph(prepared(kind), collect(prepared(kind), [seen.numpy()]), seen)
 
 
-def quantized_anew(kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+def quantized_anew(
+    kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST
+) -> tuple[Graph, ExportRecipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
-    return _built(build_recipe, kind, bits, method)
+    graph, made = build_recipe(calibrated_graph(kind), _widths(bits), method)
+    return graph, of_export(kind, made)
 
 
 @cache
-def _quantized(kind: str, bits: tuple[int, int] | WidthsOf, method: Method) -> tuple[Graph, Recipe]:
-    return _built(quantizing.build_recipe, kind, bits, method)  # the function that remembers (remembered.py)
+def _quantized(kind: str, bits: tuple[int, int] | WidthsOf, method: Method) -> tuple[Graph, ExportRecipe]:
+    graph, made = quantizing.build_recipe(calibrated_graph(kind), _widths(bits), method)  # it remembers: remembered.py
+    return graph, of_export(kind, made)
 
 
-def _built(build: Callable[..., tuple[Graph, Recipe]], kind: str, bits: tuple[int, int] | WidthsOf, method: Method):
-    widths: WidthsOf = bits if callable(bits) else lambda _layer: bits
-    return build(calibrated_graph(kind), widths, method, model={"arch": kind}, settings={"bits": "4/8"})
+def _widths(bits: tuple[int, int] | WidthsOf) -> WidthsOf:
+    return bits if callable(bits) else lambda _layer: bits
 
 
-def quantized(kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST) -> tuple[Graph, Recipe]:
+def of_export(kind: str, made: Recipe) -> ExportRecipe:
+    """A recipe as one of an export of that kind of model."""
+    return ExportRecipe.of(made, ModelIdentity(kind, "by the test", {}, "0" * 64), SETTINGS)
+
+
+def quantized(
+    kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST
+) -> tuple[Graph, ExportRecipe]:
     """The same, quantized once for all tests; the recipe is a copy."""
     graph, made = _quantized(kind, bits, method)
     return graph, deepcopy(made)
 
 
-def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> Recipe:
+def recipe(kind: str, bits: tuple[int, int] = (8, 8)) -> ExportRecipe:
     """A recipe of plain min/max rounding: it transforms nothing, so that it is one of the prepared graph."""
     return quantized(kind, bits, MINMAX)[1]

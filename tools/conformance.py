@@ -1,6 +1,6 @@
 """Every transformer of timm's registry: captured, exported at 8/8, and compared with the reference tensor by tensor.
 
-    python tools/conformance.py docs/models.jsonl [--only 'vit_*'] [--again refused] [--jobs N] [--table docs/models.md]
+    python -m tools.conformance docs/models.jsonl [--only 'vit_*'] [--again refused] [--jobs N] [--table docs/models.md]
 
 Weights are random (unit gain, biases that are not zero), images are synthetic and as small as the model allows. A
 result is one line of the file; what is there already is not tried again, so that an interrupted run goes on. `--again`
@@ -11,22 +11,21 @@ import contextlib
 import fnmatch
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import onnx
 import timm
 import torch
-from bench.random_checkpoint import randomise
 from rich.progress import track
 from timm.models import list_models
 
@@ -44,6 +43,8 @@ from mptq_export.quantize.method import MINMAX
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
+from tools.bench.random_checkpoint import randomise
+from tools.options import Parser, Repeated, positive
 
 #: timm's modules with transformers in them, by name.
 FAMILIES = (
@@ -86,16 +87,29 @@ class Row:
     seconds: float
 
 
-@click.command(help=__doc__)
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--only", multiple=True, default=("*",), help="Architectures, by shell pattern.")
-@click.option("--again", multiple=True, help="Statuses in the file that are tried once more.")
-@click.option("--jobs", default=1, show_default=True, help="Models at a time.")
-@click.option("--most", default=350, show_default=True, help="Largest model that is tried, in millions of parameters.")
-@click.option("--timeout", default=900, show_default=True, help="Seconds for one model.")
-@click.option("--table", "table", type=click.Path(path_type=Path), help="Write the results as Markdown.")
-def main(
-    results: Path, only: tuple[str, ...], again: tuple[str, ...], jobs: int, most: int, timeout: int, table: Path | None
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("conformance", __doc__)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--only", action=Repeated, default=("*",), help="Architectures, by shell pattern.")
+    parser.add_argument("--again", action=Repeated, default=(), help="Statuses in the file that are tried once more.")
+    parser.add_argument("--jobs", type=positive, default=1, help="Models at a time.")
+    parser.add_argument(
+        "--most", type=positive, default=350, help="Largest model that is tried, in millions of parameters."
+    )
+    parser.add_argument("--timeout", type=positive, default=900, help="Seconds for one model.")
+    parser.add_argument("--table", type=Path, help="Write the results as Markdown.")
+    return parser.run(run, arguments)
+
+
+def run(
+    *,
+    results: Path,
+    only: tuple[str, ...],
+    again: tuple[str, ...],
+    jobs: int,
+    most: int,
+    timeout: int,
+    table: Path | None,
 ) -> None:
     torch.set_num_threads(1)
     kept = [row for row in read(results) if row.status not in again]
@@ -114,7 +128,7 @@ def main(
     rows_now = read(results)
     results.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows_now), encoding="utf-8")
     for status in (EXACT, REFUSED, FAILED, TOO_LARGE):
-        click.echo(f"{status}: {sum(row.status == status for row in rows_now)}")
+        print(f"{status}: {sum(row.status == status for row in rows_now)}")
     if table is not None:
         table.write_text(markdown(rows_now), encoding="utf-8")
 
@@ -229,7 +243,7 @@ def exported(model: torch.nn.Module, side: int) -> int:
     check_capture(captured, model, probe)
     graph = prepare(captured, probe, (preprocessing.mean, preprocessing.std))
     stats = collect(graph, [images.numpy()])
-    graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX, model={}, settings={})
+    graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)
@@ -249,7 +263,7 @@ def markdown(rows: list[Row]) -> str:
         "Every transformer architecture of timm's registry with random weights, exported at 8/8 and compared with"
     ]
     lines += ["`kernels_ref` on two images, every tensor. Made by", ""]
-    lines += ["    python tools/conformance.py docs/models.jsonl --table docs/models.md", ""]
+    lines += ["    python -m tools.conformance docs/models.jsonl --table docs/models.md", ""]
     lines += ["`docs/models.jsonl` has a line for each: image size, parameters, values compared, seconds.", ""]
     total = sum(len(list_models(module=family)) for family in FAMILIES)
     lines += [f"{len(rows)} of {total} architectures have been tried.", ""]
@@ -276,4 +290,4 @@ def markdown(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """Damaged files, one after the other, to everything that reads a stranger's file, for as long as it may take.
 
-    python tools/fuzz.py --seconds 600
-    python tools/fuzz.py --target kernels_ref --seed 1234 --count 1      (one file again)
+    python -m tools.fuzz --seconds 600
+    python -m tools.fuzz --target kernels_ref --seed 1234 --count 1      (one file again)
 
 Every file is read in a process of its own, with a limit of memory and time. A traceback, a crash, a hang, or a file
 that was written or read where none was named is a failure: the seed is printed, and the exit status is 1. A crash
@@ -40,7 +40,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_DATA, (2 * MEMORY, 2 * MEMORY))
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    sys.path[:0] = [str(REPO), str(REPO / "tests")]
+    sys.path.insert(0, str(REPO / "tests"))
     from fuzz.targets import TARGETS, write_samples
 
     names = arguments.target or list(TARGETS)

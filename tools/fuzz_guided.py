@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing with atheris (`pip install atheris`): bytes that reach new lines of ours are tried further.
 
-    python tools/fuzz_guided.py kernels_ref -max_total_time=300
-    python tools/fuzz_guided.py recipe crash-1234abcd           (one finding again)
+    python -m tools.fuzz_guided kernels_ref -max_total_time=300
+    python -m tools.fuzz_guided recipe crash-1234abcd           (one finding again)
 
 The first argument is a reader of tools/fuzz.py; all else goes to libFuzzer, which stops at the first traceback, crash,
 hang or large allocation and keeps its input. Targets of several files get the one that damage starts with.
@@ -22,7 +22,7 @@ LIMITS = ("-timeout=60", "-rss_limit_mb=6000", "-max_len=200000")
 def main() -> None:
     warnings.simplefilter("ignore")
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.path[:0] = [str(REPO), str(REPO / "tests")]
+    sys.path.insert(0, str(REPO / "tests"))
     with atheris.instrument_imports(include=["kernels_ref", "mptq_export"]):
         from fuzz.targets import TARGETS, write_samples
 

@@ -1,6 +1,6 @@
 """Write examples/digits/requirements.lock: every package of a working demo, with its version and hash.
 
-    python tools/lock.py
+    python -m tools.lock
 
 pip resolves the newest versions that pyproject.toml and constraints.txt allow, for this Python and platform, without
 installing them. `make wheel` installs from the lock and runs the demo with it.

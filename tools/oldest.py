@@ -1,9 +1,9 @@
 """The lower bounds of pyproject.toml, installed as they stand, and the fast tests on top.
 
-    python tools/oldest.py .venv-oldest                 (installs, then tests)
-    python tools/oldest.py .venv-oldest tests/verify    (only these tests: what follows is for pytest)
-    python tools/oldest.py --over .venv .venv-oldest    (torch and torchvision as .venv has them: no gigabytes)
-    python tools/oldest.py --print                      (the versions, one a line)
+    python -m tools.oldest .venv-oldest                 (installs, then tests)
+    python -m tools.oldest .venv-oldest tests/verify    (only these tests: what follows is for pytest)
+    python -m tools.oldest --over .venv .venv-oldest    (torch and torchvision as .venv has them: no gigabytes)
+    python -m tools.oldest --print                      (the versions, one a line)
 
 A bound that nobody tests is a guess: here every runtime dependency has exactly the version that its bound names.
 """

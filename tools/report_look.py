@@ -1,6 +1,6 @@
 """Look at a report in headless Chromium: wide, on a phone and in print, in light and dark.
 
-    report_look.py REPORT [--pictures FOLDER] [--open N]
+    python -m tools.report_look REPORT [--pictures FOLDER] [--open N]
 
 Prints what it found as one line of JSON; exit status 0 if every view is as it should be, 1 if not, 2 if it could not
 run. `--pictures` writes a PNG of the top of every view, one of the plots of the last open layers, and the print as
@@ -18,8 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "crosscheck"))
-from browser import Browser, find_browser
+from tools.crosscheck.browser import Browser, find_browser
 
 #: (name, width, height, dark) of every view on a screen.
 VIEWS = (

@@ -71,7 +71,7 @@ def qlinear_conv(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) 
         InterpreterError: the inputs are not 8-bit codes, or a sum leaves int32.
     """
     x, scale_x, zero_x, w, scale_w, zero_w, scale_y, zero_y = required(inputs, 8)
-    acc = _convolution(x, zero_x, w, zero_w, optional(inputs, 8), attributes)
+    acc = _convolution((x, zero_x), (w, zero_w), optional(inputs, 8), attributes)
     column = (-1, *[1] * (acc.ndim - 2))
     return (_codes(acc, scale_x, scale_w.reshape(column) if scale_w.size > 1 else scale_w, scale_y, zero_y),)
 
@@ -87,7 +87,7 @@ def conv_integer(inputs: Sequence[Array | None], attributes: Mapping[str, Any]) 
         InterpreterError: likewise.
     """
     x, w = required(inputs, 2)
-    acc = _convolution(x, optional(inputs, 2), w, optional(inputs, 3), None, attributes)
+    acc = _convolution((x, optional(inputs, 2)), (w, optional(inputs, 3)), None, attributes)
     return (np.asarray(acc.astype(np.int32)),)
 
 
@@ -99,14 +99,19 @@ def _product(a: Array, zero_a: Array, b: Array, zero_b: Array) -> Array:
 
 
 def _convolution(
-    x: Array, zero_x: Array | None, w: Array, zero_w: Array | None, bias: Array | None, attributes: Mapping[str, Any]
+    x: tuple[Array, Array | None], w: tuple[Array, Array | None], bias: Array | None, attributes: Mapping[str, Any]
 ) -> Array:
-    if x.dtype not in EIGHT_BITS or w.dtype not in EIGHT_BITS or (bias is not None and bias.dtype != np.int32):
+    (codes, zero_x), (weights, zero_w) = x, w
+    if (
+        codes.dtype not in EIGHT_BITS
+        or weights.dtype not in EIGHT_BITS
+        or (bias is not None and bias.dtype != np.int32)
+    ):
         raise InterpreterError("x and w must be uint8 or int8, and a bias int32")
-    wide = x.astype(np.float64) - (0 if zero_x is None else float(_one(zero_x)))
-    weight = w.astype(np.float64)
+    wide = codes.astype(np.float64) - (0 if zero_x is None else float(_one(zero_x)))
+    weight = weights.astype(np.float64)
     if zero_w is not None:
-        weight -= zero_w.astype(np.float64).reshape(-1, *[1] * (w.ndim - 1))
+        weight -= zero_w.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
     (acc,) = conv((wide, weight, None if bias is None else bias.astype(np.float64)), attributes)
     fits_int32(acc)
     return acc

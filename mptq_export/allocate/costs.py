@@ -12,6 +12,9 @@ from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths, layers, multiplications
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed
+from mptq_export.emit.builder import OnnxBuilder, value_info
+from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.exact.weight_storage import store_packed
 from mptq_export.recipe.schema import Recipe
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
@@ -100,8 +103,6 @@ def _bits_of(counts: dict[str, int]) -> Prices:
 
 def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
     """Bytes of a file that are not weight codes, measured on the file of one recipe, and a little for its nodes."""
-    from mptq_export.emit.exact.emitter import emit
-
     model = emit(graph.to("cpu"), replace(recipe), input_type="float32", metadata={}, producer="")
     codes = sum(stored[name, quant.bits] for name, quant in recipe.weights.items())
     return float(model.ByteSize() - codes) * (1 + _SLACK)
@@ -110,9 +111,6 @@ def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
 @cache
 def _stored_bytes(count: int, bits: int) -> int:
     """Bytes that so many codes of a width take in a file, measured on codes of which no two are alike."""
-    from mptq_export.emit.builder import OnnxBuilder, value_info
-    from mptq_export.emit.exact.weight_storage import store_packed
-
     builder = OnnxBuilder()
     codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, 1), np.int8)
     result = store_packed(builder, _NAME, codes, bits)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -86,9 +85,9 @@ class AllocationProblem:
         """The true objective on float32 inputs of one's own."""
         return Evaluator(self.transformed.graph, self.catalogue, images)
 
-    def final_recipe(self, widths: Widths, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+    def final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
-        return build_recipe(self.calibrated, widths.__getitem__, self.method, model=model, settings=settings)
+        return build_recipe(self.calibrated, widths.__getitem__, self.method)
 
     def latency(self) -> Latency:
         """What the widths cost in time, here and now."""

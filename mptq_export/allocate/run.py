@@ -63,17 +63,13 @@ class Allocation:
         """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
         return self.search.front
 
-    def final_recipe(self, model: dict[str, Any], settings: dict[str, Any]) -> tuple[Graph, Recipe]:
+    def final_recipe(self) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
-
-        Args:
-            model: identity of the model, stored in the recipe.
-            settings: how the export was asked for, stored in the recipe.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        return self.search.problem.final_recipe(self.found.widths, model, settings)
+        return self.search.problem.final_recipe(self.found.widths)
 
 
 def allocate(

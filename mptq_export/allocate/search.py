@@ -13,9 +13,9 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Step, greedy
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mptq_export.runtime.graph_input import GraphInput, graph_input
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.inputs import random_inputs
+from mptq_export.verify.inputs.sets import random_inputs
 from mptq_export.verify.onnx_file import load_onnx
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from mptq_export.verify.kernel_plan import MATMUL_OPS
+from mptq_export.verify.kernels.operands import MATMUL_OPS
 
 Group = Literal["matmul", "element-wise", "data movement"]
 GROUPS: tuple[Group, ...] = ("matmul", "element-wise", "data movement")

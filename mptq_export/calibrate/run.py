@@ -133,7 +133,7 @@ def calibrate_model(
         batches = tracked(source.batches(BATCH), progress, "calibrating", steps)
         return graph, held, collect(graph, batches, device)
 
-    classes = ModelClasses(None, None)
+    classes = ModelClasses(None)
     if not model.features:
         logits = captured[captured.output].shape.dims[-1]
         folders = () if model.class_map else source.folders  # else their order says nothing of the logits

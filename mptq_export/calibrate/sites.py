@@ -1,6 +1,7 @@
 """Where the graph is quantized: one site for every operand that becomes an 8-bit code."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from mptq_export.capture.graph import Graph, Node
@@ -16,20 +17,35 @@ from mptq_export.capture.ops import (
 )
 from mptq_export.capture.score_path import score_path
 
-Kind = Literal["pixels", "linear", "activation", "scores", "attention", "matmul", "result"]
-"""What becomes codes: see `Site.kind`."""
+
+class SiteKind(StrEnum):
+    """What becomes codes."""
+
+    PIXELS = "pixels"
+    LINEAR = "linear"  # what a linear layer or a depthwise convolution reads
+    ACTIVATION = "activation"  # the argument of an activation function
+    SCORES = "scores"  # what a softmax reads
+    ATTENTION = "attention"  # what a softmax gives
+    MATMUL = "matmul"
+    RESULT = "result"  # of an activation function or a depthwise convolution, for readers that compute in float32
+
+    @property
+    def where_computed(self) -> bool:
+        """Whether a value becomes codes where it is computed, not where it is read."""
+        return self in (SiteKind.SCORES, SiteKind.RESULT)
+
 
 Operand = Literal["input", "a", "b", "output"]
 """Which value of a node: its one input, the first or second factor of a matmul, or its result."""
 
 _ReadsCodes = Weighted | Activation | Matmul
 
-_OPERANDS: dict[type[Op], dict[Operand, Kind]] = {
-    PatchEmbed: {"input": "pixels"},
-    Linear: {"input": "linear"},
-    Depthwise: {"input": "linear"},
-    Activation: {"input": "activation"},
-    Matmul: {"a": "matmul", "b": "matmul"},
+_OPERANDS: dict[type[Op], dict[Operand, SiteKind]] = {
+    PatchEmbed: {"input": SiteKind.PIXELS},
+    Linear: {"input": SiteKind.LINEAR},
+    Depthwise: {"input": SiteKind.LINEAR},
+    Activation: {"input": SiteKind.ACTIVATION},
+    Matmul: {"a": SiteKind.MATMUL, "b": SiteKind.MATMUL},
 }
 
 
@@ -41,15 +57,13 @@ class Site:
         key: `layer.operand` (an `Operand`), unique.
         node: the reader.
         value: name of the value that is quantized.
-        kind: `pixels`, `linear` (depthwise convolutions too), `activation` (its argument), `scores`, `attention`
-            (softmax codes), `matmul`, or `result` (of an activation function or a depthwise convolution, for readers
-            that compute in float32).
+        kind: what the value is to its reader.
     """
 
     key: str
     node: Node
     value: str
-    kind: Kind
+    kind: SiteKind
 
 
 def sites(graph: Graph) -> list[Site]:
@@ -57,16 +71,17 @@ def sites(graph: Graph) -> list[Site]:
     found: list[Site] = []
     for node in graph:
         if isinstance(node.op, Softmax):
-            found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, "scores"))
+            found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, SiteKind.SCORES))
             if not feeds_matmuls(graph, node):
-                found.append(Site(f"{node.name}.output", node, node.inputs[0], "attention"))
-        for (operand, kind), value in zip(_OPERANDS.get(type(node.op), {}).items(), node.inputs, strict=False):
+                found.append(Site(f"{node.name}.output", node, node.inputs[0], SiteKind.ATTENTION))
+        for (operand, reads), value in zip(_OPERANDS.get(type(node.op), {}).items(), node.inputs, strict=False):
             of_softmax = operand == "a" and feeds_matmuls(graph, graph[value])
-            found.append(Site(f"{node.name}.{operand}", node, value, "attention" if of_softmax else kind))
+            kind = SiteKind.ATTENTION if of_softmax else reads
+            found.append(Site(f"{node.name}.{operand}", node, value, kind))
         if (isinstance(node.op, Activation) and _has_float_readers(graph, node)) or (
             isinstance(node.op, Depthwise) and not _has_one_code_reader(graph, node)
         ):
-            found.append(Site(f"{node.name}.output", node, node.name, "result"))
+            found.append(Site(f"{node.name}.output", node, node.name, SiteKind.RESULT))
     return found
 
 

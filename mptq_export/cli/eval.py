@@ -73,6 +73,8 @@ def main(
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
     from mptq_export.load.features import features_of
+    from mptq_export.load.inputs import inputs_of
+    from mptq_export.load.request import ModelRequest
     from mptq_export.runtime.graph_input import graph_input
     from mptq_export.runtime.session import open_session
     from mptq_export.support.hashes import sha256_of
@@ -104,17 +106,15 @@ def main(
     terminal, floating, described = Terminal(), None, {"model": str(model), "sha256": sha256_of(model)}
     batches = tracked(folder.batches(size), terminal, "evaluating", -(-len(folder) // size))
     if checkpoint is not None:
-        from mptq_export.evaluate.float_model import float_predictor
-        from mptq_export.load.inputs import inputs_of
-        from mptq_export.load.loaders import load_model
-        from mptq_export.load.timm.backbone import as_backbone
+        from mptq_export.evaluate.float_model import float_predictor  # torch
+        from mptq_export.load.loaders import load_asked
 
         # It gets the input that the file was made for, whatever options that took.
-        loaded = load_model(checkpoint, arch=arch, model_kwargs=model_kwargs, inputs=inputs_of(preprocessing))
+        inputs, maps = inputs_of(preprocessing), tuple(each.index for each in features) or None
+        loaded = load_asked(ModelRequest(checkpoint, arch, model_kwargs, inputs=inputs, features=maps))
         notes = (*notes, *about_float(loaded.warnings))
         if features:
-            backbone = as_backbone(loaded, tuple(each.index for each in features))
-            exact = float_maps(backbone.model, backbone.preprocessing.normalize)
+            exact = float_maps(loaded.model, loaded.preprocessing.normalize)
             compared = compare_maps(batches, features, onnx_maps(session, features, preprocessing.normalize), exact)
             write_json(json_path, {**described, **compared.to_json(), **about_data(folder, notes)})
             show_maps(compared, output())

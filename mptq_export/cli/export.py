@@ -30,6 +30,7 @@ from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.method import METHODS, MethodName
+from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
@@ -188,8 +189,8 @@ def main(
     tied: bool,
     pins: dict[str, tuple[int, int]],
     resume: bool,
-    input_type: str | None,
-    weight_storage: str | None,
+    input_type: InputType | None,
+    weight_storage: WeightStorage | None,
     target: str | None,
     min_ort: str | None,
     onnx: Path | None,

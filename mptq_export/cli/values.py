@@ -12,7 +12,12 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
 def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
-    """Click callback of `--mixed-range`: `LO-HI`, both 2 to 8.
+    """Click callback of `--mixed-range`."""
+    return range_from(text)
+
+
+def range_from(text: str) -> range:
+    """The widths that `LO-HI` names, both 2 to 8.
 
     Raises:
         MptqError: it is something else.

@@ -35,7 +35,7 @@ class ClassNames:
         folders = set(folders)
         if not all(map(_SYNSET.fullmatch, folders)):
             return None
-        from timm.data import ImageNetInfo, infer_imagenet_subset
+        from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: PLC0415 - timm imports torch
 
         subset = infer_imagenet_subset({"num_classes": logits})
         return None if subset is None else cls.in_order(ImageNetInfo(subset).label_names(), f"{subset}'s synsets")
@@ -105,7 +105,7 @@ def _fold(name: str) -> str:
 @cache
 def _lemmas() -> Mapping[str, str]:
     """WordNet's words for every synset of ImageNet's, with commas between."""
-    from timm.data import ImageNetInfo
+    from timm.data import ImageNetInfo  # noqa: PLC0415 - timm imports torch
 
     info = ImageNetInfo("imagenet-22k")
     return {synset: info.label_name_to_description(synset) for synset in info.label_names()}

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 from mptq_export.data.class_names import ClassNames
 from mptq_export.support.errors import MptqError
 
 NAMES_KEY = "mptq.class_names"
 ORIGIN_KEY = "mptq.class_names_from"
-FOLDERS = "calibration folders"
+FOLDERS: Final = "calibration folders"
 """Origin of names that were no more than the names of folders."""
 
 _NUMBER = re.compile(r"(\d+)")

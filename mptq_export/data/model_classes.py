@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mptq_export.data.class_map import names_in_order, read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import FOLDERS, Folder, number_folders
+from mptq_export.recipe.settings import NamedClasses
 from mptq_export.support.errors import MptqError
 
-MAP = "class map"
-CHECKPOINT = "checkpoint"
+MAP: Final = "class map"
+CHECKPOINT: Final = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,11 @@ class ModelClasses:
     """Names of the logits.
 
     Attributes:
-        names: one a logit; None where they are not known.
-        origin: `MAP`, `CHECKPOINT` or `classes.FOLDERS`.
+        named: None where the names are not known.
         warnings: what the user should know, a sentence each.
     """
 
-    names: tuple[str, ...] | None
-    origin: str | None
+    named: NamedClasses | None
     warnings: tuple[str, ...] = ()
 
 
@@ -44,24 +44,25 @@ def name_classes(
         MptqError: the class map cannot be read, or does not name every logit once.
     """
     if class_map is not None:
-        names, origin = names_in_order(class_map, read_class_map(class_map), logits), MAP
+        named = NamedClasses(names_in_order(class_map, read_class_map(class_map), logits), MAP)
     elif own is not None and len(own) != logits:
         told = f"{len(own)} class names of the checkpoint are left out: the model has {logits} logits"
-        return ModelClasses(None, None, (told,))
+        return ModelClasses(None, (told,))
     elif own is not None:
-        names, origin = tuple(own), CHECKPOINT
+        named = NamedClasses(tuple(own), CHECKPOINT)
     else:
         return _by_folders(calib, folders, logits)
-    known = ClassNames.in_order(names, f"the {origin}")
+    known = ClassNames.in_order(named.names, f"the {named.origin}")
     folders_named = {name for folder in folders for name in folder}
     several = len({folder[0] for folder in folders if folder}) > 1
     if not several or any(known.number(name) is not None for name in folders_named):
-        return ModelClasses(names, origin)
+        return ModelClasses(named)
     first = min(folders_named)
     note = (
-        f"no folder of {calib} is a class of the model ({first} ...; the {origin} names {names[0]} ...): other images?"
+        f"no folder of {calib} is a class of the model ({first} ...; the {named.origin} names {named.names[0]} ...): "
+        "other images?"
     )
-    return ModelClasses(names, origin, (note,))
+    return ModelClasses(named, (note,))
 
 
 def _by_folders(calib: Path | None, folders: Sequence[Folder], logits: int) -> ModelClasses:
@@ -69,7 +70,7 @@ def _by_folders(calib: Path | None, folders: Sequence[Folder], logits: int) -> M
     try:
         found = number_folders(calib or Path(), folders, None, logits) if folders else None
     except MptqError:
-        return ModelClasses(None, None)
+        return ModelClasses(None)
     if found is None or len(found.names) != logits:
-        return ModelClasses(None, None)
-    return ModelClasses(found.names, FOLDERS, found.warnings)
+        return ModelClasses(None)
+    return ModelClasses(NamedClasses(found.names, FOLDERS), found.warnings)

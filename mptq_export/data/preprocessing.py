@@ -162,7 +162,7 @@ class Preprocessing:
 
     @cached_property
     def _resize_and_crop(self) -> Callable[[Image.Image], Any]:
-        from timm.data.transforms_factory import transforms_imagenet_eval
+        from timm.data.transforms_factory import transforms_imagenet_eval  # noqa: PLC0415 - timm imports torch
 
         transform: Callable[[Image.Image], Any] = transforms_imagenet_eval(
             img_size=self.input_size[1:],

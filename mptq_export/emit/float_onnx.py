@@ -30,7 +30,7 @@ def write_float_onnx(
     Raises:
         MptqError: the model cannot be exported or simplified, or the float file already differs from torch.
     """
-    import onnxsim  # here, because it takes its time and few ask for the float model
+    import onnxsim  # noqa: PLC0415 - it takes seconds, and few ask for the float file
 
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:

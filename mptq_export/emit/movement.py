@@ -7,8 +7,8 @@ import numpy as np
 
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Op, Permute, Reshape, Roll, Slice, Windows
+from mptq_export.emit.emission import Emission
 from mptq_export.emit.value import AnyValue
-from mptq_export.emit.walker import Walker
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class _Move:
     margin: np.ndarray
 
 
-def move(walker: Walker, value: AnyValue, root: Node, chain: list[Node], zero: int = 0) -> AnyValue:
+def move(emission: Emission, value: AnyValue, root: Node, chain: list[Node], zero: int = 0) -> AnyValue:
     """Move a value through a chain of movement nodes.
 
     Args:
-        walker: the emission.
+        emission: the emission.
         value: of `root`.
         root: the node whose value is moved.
         chain: movement nodes in order.
@@ -45,33 +45,33 @@ def move(walker: Walker, value: AnyValue, root: Node, chain: list[Node], zero: i
     for before, node in zip([root, *chain], chain, strict=False):
         step = _Move(before, node, f"{node.name}.{value.suffix}", margin)
         if isinstance(node.op, Reshape):
-            value = _reshape(walker, value, step)
+            value = _reshape(emission, value, step)
             continue
         if not isinstance(node.op, Slice) or node.op.axis != len(node.shape.dims) - 1:  # rows can be cut
-            value = walker.unflatten(value, before.name)
-        value = replace(value, tensor=_MOVES[type(node.op)](walker, value.tensor, step))
+            value = emission.unflatten(value, before.name)
+        value = replace(value, tensor=_MOVES[type(node.op)](emission, value.tensor, step))
     return value
 
 
-def _reshape(walker: Walker, value: AnyValue, step: _Move) -> AnyValue:
+def _reshape(emission: Emission, value: AnyValue, step: _Move) -> AnyValue:
     if value.flat and step.before.shape.dims[-1] == step.node.shape.dims[-1]:
         return value  # rows stay rows
-    tensor = walker.onnx.reshape(value.tensor, step.node.shape.dynamic(), step.name)
+    tensor = emission.onnx.reshape(value.tensor, step.node.shape.dynamic(), step.name)
     return replace(value, tensor=tensor, flat=False)
 
 
-def _permute(walker: Walker, tensor: str, step: _Move) -> str:
-    return walker.onnx.one("Transpose", [tensor], step.name, perm=list(step.node.attributes(Permute).perm))
+def _permute(emission: Emission, tensor: str, step: _Move) -> str:
+    return emission.onnx.one("Transpose", [tensor], step.name, perm=list(step.node.attributes(Permute).perm))
 
 
-def _slice(walker: Walker, tensor: str, step: _Move) -> str:
+def _slice(emission: Emission, tensor: str, step: _Move) -> str:
     """One piece of a Split where the sibling slices tile the axis, else a Slice."""
-    onnx, before, piece = walker.onnx, step.before, step.node.attributes(Slice)
+    onnx, before, piece = emission.onnx, step.before, step.node.attributes(Slice)
     axis = piece.axis - len(before.shape.dims)
     pieces = sorted(
         {
             (n.op.start, n.op.end)
-            for n in walker.readers[before.name]
+            for n in emission.readers[before.name]
             if isinstance(n.op, Slice) and n.op.axis == piece.axis
         }
     )
@@ -84,9 +84,9 @@ def _slice(walker: Walker, tensor: str, step: _Move) -> str:
     return onnx.one("Slice", [tensor, *limits], step.name)
 
 
-def _roll(walker: Walker, tensor: str, step: _Move) -> str:
+def _roll(emission: Emission, tensor: str, step: _Move) -> str:
     """Cyclic shifts: the last `shift` rows come first."""
-    onnx, roll, name = walker.onnx, step.node.attributes(Roll), step.name
+    onnx, roll, name = emission.onnx, step.node.attributes(Roll), step.name
     for by, axis in zip(roll.shifts, roll.axes, strict=True):
         size = step.node.shape.dims[axis]
         shift = by % size
@@ -98,9 +98,9 @@ def _roll(walker: Walker, tensor: str, step: _Move) -> str:
     return tensor
 
 
-def _windows(walker: Walker, tensor: str, step: _Move) -> str:
+def _windows(emission: Emission, tensor: str, step: _Move) -> str:
     """Columns of windows, then rows of those: kw + kh slices instead of kw * kh."""
-    onnx, op, name = walker.onnx, step.node.attributes(Windows), step.name
+    onnx, op, name = emission.onnx, step.node.attributes(Windows), step.name
     top, left, bottom, right = op.pads
     counts = onnx.shape([0, top, left, 0, 0, bottom, right, 0])
     if op.edge:
@@ -121,7 +121,7 @@ def _windows(walker: Walker, tensor: str, step: _Move) -> str:
 
 
 #: All movement but Reshape, which alone may leave rows merged.
-_MOVES: dict[type[Op], Callable[[Walker, str, _Move], str]] = {
+_MOVES: dict[type[Op], Callable[[Emission, str, _Move], str]] = {
     Permute: _permute,
     Slice: _slice,
     Roll: _roll,

@@ -1,9 +1,8 @@
 """The middle of an export: what is ready to be built, a class a plan, and how each gives graph and recipe."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
 
 import torch
 
@@ -14,8 +13,6 @@ from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
-from mptq_export.data.classes import FOLDERS
-from mptq_export.data.model_classes import MAP
 from mptq_export.data.probe import probe_inputs
 from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import Outputs
@@ -27,7 +24,8 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.weights.reconstruct import reconstruct
-from mptq_export.recipe.schema import CALIBRATION_WARNINGS, Recipe
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import Progress
@@ -46,7 +44,7 @@ class UniformBuild:
         """The float model."""
         return self.calibrated.loaded
 
-    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, Recipe]:
+    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers: the graph with the transforms that they were chosen for on the CPU, and the recipe."""
         plan, calibrated = self.plan, self.calibrated
         graph = calibrated.graph
@@ -57,11 +55,11 @@ class UniformBuild:
                 CalibratedGraph(graph, calibrated.stats, calibrated.images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
-                model=identity_of(calibrated.loaded),
-                settings=recipe_settings(plan, outputs, calibrated, bits),
                 tick=lambda _node: bar.advance(),
             )
-        return _learned(plan, calibrated, built, progress)
+        graph, recipe = _learned(plan, calibrated, built, progress)
+        settings = recipe_settings(plan, outputs, calibrated, bits)
+        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,14 @@ class SearchedBuild:
         """The float model."""
         return self.calibrated.loaded
 
-    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, Recipe]:
+    def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
-        found, search = self.allocation.found, self.allocation.search
-        settings = recipe_settings(self.plan, outputs, self.calibrated, search.bits_text(found))
-        settings["search"] = _search_facts(self.allocation)
-        built = self.allocation.final_recipe(identity_of(self.loaded), settings)
-        return _learned(self.plan, self.calibrated, built, progress)
+        built = self.allocation.final_recipe()
+        graph, recipe = _learned(self.plan, self.calibrated, built, progress)
+        bits = self.allocation.search.bits_text(self.allocation.found)
+        settings = recipe_settings(self.plan, outputs, self.calibrated, bits)
+        settings = replace(settings, search=_search_facts(self.allocation))
+        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class ReplayedBuild:
 
     plan: Replayed
     loaded: LoadedModel
-    recipe: Recipe
+    recipe: ExportRecipe
     calibrated: None = None
 
     @staticmethod
@@ -109,12 +108,12 @@ class ReplayedBuild:
         check_weights_fit(loaded.parameters)
         recipe = read_recipe(plan.recipe)
         recipe = replay_settings(plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target)
-        if recipe.settings.get("features") and not loaded.features:
-            loaded = as_backbone(loaded, tuple(recipe.settings["features"]))
+        if recipe.settings.features and not loaded.features:
+            loaded = as_backbone(loaded, recipe.settings.features)
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
         return ReplayedBuild(plan, loaded, recipe)
 
-    def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, Recipe]:
+    def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, ExportRecipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
         probe = torch.from_numpy(probe_inputs(self.loaded.preprocessing, max(BATCHES)))
         return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
@@ -135,44 +134,44 @@ def _learned(
     return graph.to("cpu"), recipe
 
 
-def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str) -> dict[str, Any]:
+def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str) -> Settings:
     """How an export was asked for, as recipes store it."""
-    features, classes = [feature.index for feature in calibrated.loaded.features], calibrated.classes
+    loaded, source = calibrated.loaded, calibrated.source
     pins = plan.pins if isinstance(plan, Uniform) else plan.search.pins
-    # Names that the checkpoint does not hold: a recipe can give them again.
-    named = {FOLDERS: "class_folders", MAP: "class_map"}.get(classes.origin or "")
-    warned = list(calibrated.source.warnings)
-    return {
-        **({"features": features} if features else {}),
-        "bits": bits,
-        "pins": {pattern: "{}/{}".format(*widths) for pattern, widths in pins.items()},
-        "method": plan.method,
-        "reconstruct": plan.reconstruct,
-        "input": outputs.input_type or "float32",
-        "weight_storage": storage_for(outputs.target or "ort", outputs.weight_storage),
-        **({"target": outputs.target} if outputs.target else {}),
-        "pixel_inputs": calibrated.pixel_inputs,
-        "calibration": calibrated.source.description,
-        "calibration_images": calibrated.stats.images,
-        **({CALIBRATION_WARNINGS: warned} if warned else {}),
-        "preprocessing": calibrated.loaded.preprocessing.to_metadata(),
-        **({"calibration_skipped": calibrated.source.skipped} if calibrated.source.skipped else {}),
-        **({"exif": True} if calibrated.asked.reading.exif else {}),
-        **({named: list(classes.names)} if named and classes.names else {}),
-        "versions": {"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
-    }
+    return Settings(
+        bits=bits,
+        pins={pattern: "{}/{}".format(*widths) for pattern, widths in pins.items()},
+        method=plan.method,
+        reconstruct=plan.reconstruct,
+        input_type=outputs.input_type or "float32",
+        weight_storage=storage_for(outputs.target or "ort", outputs.weight_storage),
+        target=outputs.target,
+        features=tuple(feature.index for feature in loaded.features),
+        preprocessing=loaded.preprocessing.to_metadata(),
+        calibration=CalibrationFacts(
+            description=source.description,
+            images=calibrated.stats.images,
+            pixel_inputs=calibrated.pixel_inputs,
+            exif=calibrated.asked.reading.exif,
+            skipped=source.skipped,
+            warnings=source.warnings,
+        ),
+        classes=calibrated.classes.named,
+        search=None,
+        versions={"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+    )
 
 
-def _search_facts(allocation: Allocation) -> dict[str, Any]:
-    """Why the layers have their widths: kept in the recipe."""
+def _search_facts(allocation: Allocation) -> SearchFacts:
+    """Why the layers have their widths."""
     found, settings = allocation.found, allocation.settings
-    return {
-        "budget": found.budget.text,
-        "range": [settings.widths[0], settings.widths[-1]],
-        "tied": settings.tied,
-        "solver": found.solver,
-        "divergence": {name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
-        "evaluations": allocation.search.evaluations,
-        "widths": {layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
-        "estimated_divergence_alone": allocation.search.estimates(found),
-    }
+    return SearchFacts(
+        budget=found.budget.text,
+        range=(settings.widths[0], settings.widths[-1]),
+        tied=settings.tied,
+        solver=found.solver,
+        divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
+        evaluations=allocation.search.evaluations,
+        widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
+        estimated_divergence_alone=allocation.search.estimates(found),
+    )

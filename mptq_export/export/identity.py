@@ -1,21 +1,23 @@
 """Which model a recipe belongs to."""
 
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
 
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.settings import ModelIdentity
 
 
-def identity_of(loaded: LoadedModel) -> dict[str, Any]:
+def identity_of(loaded: LoadedModel) -> ModelIdentity:
     """Architecture, arguments and weights of a model, as recipes store them."""
-    return {
-        "arch": loaded.arch,
-        "model_kwargs": loaded.model_kwargs,
-        "arch_source": loaded.arch_source,
-        "weights_sha256": weights_digest(loaded.model.state_dict()),
-    }
+    return ModelIdentity(
+        arch=loaded.arch,
+        arch_source=loaded.arch_source,
+        model_kwargs=json.loads(json.dumps(loaded.model_kwargs)),  # JSON knows no tuples
+        weights_sha256=weights_digest(loaded.model.state_dict()),
+    )
 
 
 def weights_digest(state: dict[str, Any]) -> str:

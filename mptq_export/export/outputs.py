@@ -1,12 +1,13 @@
 """What an export writes: refused before any work where it cannot be written, or would overwrite what is needed."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from mptq_export.export.plan import Plan, Replayed, Searched, check_known
 from mptq_export.kit.folder import check_kit_folder
-from mptq_export.recipe.store import recipe_paths, tensors_path
+from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
 from mptq_export.report.paths import evidence_path, report_path
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
@@ -38,15 +39,15 @@ class Outputs:
     float_onnx: Path | None = None
     kit: Path | None = None
     json: Path | None = None
-    input_type: str | None = None
-    weight_storage: str | None = None
+    input_type: InputType | None = None
+    weight_storage: WeightStorage | None = None
     target: str | None = None
     min_ort: str | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
-        check_known("input_type", self.input_type, ("float32", "uint8"))
-        check_known("weight_storage", self.weight_storage, ("packed", "int8"))
+        check_known("input_type", self.input_type, get_args(InputType))
+        check_known("weight_storage", self.weight_storage, get_args(WeightStorage))
 
     @property
     def models(self) -> list[Path]:
@@ -151,7 +152,7 @@ def _begun(path: Path, budget: str) -> bool:
     if not any(file.exists() for file in (path, *recipe_paths(path))):
         return True
     try:
-        settings = json.loads(recipe_paths(path)[0].read_text(encoding="utf-8"))["settings"]
-        return bool(settings["search"]["budget"] == budget)
-    except (OSError, ValueError, KeyError, TypeError):
+        search = read_settings(recipe_paths(path)[0]).search
+    except (OSError, ValueError):
         return False
+    return search is not None and search.budget == budget

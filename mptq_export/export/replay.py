@@ -1,10 +1,8 @@
 """A recipe instead of calibration: the same decisions on the same checkpoint give the same bytes."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,7 +16,8 @@ from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.activations.residual_grid import streams
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.schema import CALIBRATION_WARNINGS, Recipe
+from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
@@ -26,16 +25,9 @@ from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
 from mptq_export.transform.prepare import prepare
 
 _ADVICE = "give the model that the recipe was made for, restore the file, or export again"
-#: Values that a setting can have, where a stranger's could do harm.
-_KNOWN: dict[str, tuple[object, ...]] = {
-    "input": ("float32", "uint8"),
-    "weight_storage": ("packed", "int8"),
-    "pixel_inputs": (True, False),
-    "method": tuple(METHODS),
-}
 
 
-def check_model(path: Path, recipe: Recipe, identity: dict[str, Any], preprocessing: dict[str, str]) -> None:
+def check_model(path: Path, recipe: ExportRecipe, identity: ModelIdentity, preprocessing: dict[str, str]) -> None:
     """Refuse a recipe of another model.
 
     Args:
@@ -48,18 +40,19 @@ def check_model(path: Path, recipe: Recipe, identity: dict[str, Any], preprocess
         MptqError: something differs; the message says what.
     """
     advice = "give the checkpoint that it was made for, or export this one with --calib"
-    for key, what in (("arch", "its architecture is"), ("model_kwargs", "its model arguments are")):
-        # JSON knows no tuples
-        found = json.loads(json.dumps(identity[key]))
-        if found != recipe.model.get(key):
+    stored = recipe.model
+    for what, ours, found in (
+        ("its architecture is", stored.arch, identity.arch),
+        ("its model arguments are", stored.model_kwargs, identity.model_kwargs),
+    ):
+        if found != ours:
             raise MptqError(
-                f"{path} is the recipe of another model: {what} {recipe.model.get(key)}, the checkpoint's {found}; "
+                f"{path} is the recipe of another model: {what} {ours}, the checkpoint's {found}; "
                 "give the checkpoint, --arch, --model-kwargs and --img-size of then, or export again with --calib"
             )
-    if identity["weights_sha256"] != recipe.model.get("weights_sha256"):
+    if identity.weights_sha256 != stored.weights_sha256:
         raise MptqError(f"{path} is the recipe of another model: its weights (weights_sha256) differ; {advice}")
-    made_with = recipe.settings.get("preprocessing")
-    made_with = made_with if isinstance(made_with, dict) else {}
+    made_with = recipe.settings.preprocessing
     other = [key for key in preprocessing if preprocessing[key] != made_with.get(key)]
     if other:
         part = other[0].rpartition(".")[2]
@@ -71,47 +64,37 @@ def check_model(path: Path, recipe: Recipe, identity: dict[str, Any], preprocess
 
 
 def replay_settings(
-    path: Path, recipe: Recipe, input_type: str | None, storage: str | None, target: str | None
-) -> Recipe:
+    path: Path,
+    recipe: ExportRecipe,
+    input_type: InputType | None,
+    storage: WeightStorage | None,
+    target: str | None,
+) -> ExportRecipe:
     """The recipe with another input type, weight storage or target, where one is asked for.
 
     Raises:
-        MptqError: a setting is missing, or pixels are asked for and the recipe is for other inputs.
+        MptqError: the method or the target is not known, or pixels are asked for and the recipe is for other inputs.
     """
-    missing = [
-        k
-        for k in ("input", "weight_storage", "pixel_inputs", "bits", "method", "reconstruct", "calibration")
-        if k not in recipe.settings
-    ]
-    if missing:
-        raise MptqError(f"{path}: the settings lack {missing[0]}; restore the file, or export again")
-    for name, known in _KNOWN.items():
-        if recipe.settings[name] not in known:
-            raise MptqError(f"{path}: the settings' {name} is {str(recipe.settings[name])[:40]!r}; {_ADVICE}")
-    for name in ("bits", "calibration"):
-        if not isinstance(recipe.settings[name], str):
-            raise MptqError(f"{path}: the settings' {name} is no text; {_ADVICE}")
-    for key, what in (("class_folders", "names"), ("class_map", "names"), (CALIBRATION_WARNINGS, "texts")):
-        texts = recipe.settings.get(key, [])
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise MptqError(f"{path}: the settings' {key} are no list of {what}; {_ADVICE}")
-    if input_type == "uint8" and not recipe.settings["pixel_inputs"]:
+    settings = recipe.settings
+    for name, value, known in (("method", settings.method, METHODS), ("target", settings.target or "ort", TARGETS)):
+        if value not in known:
+            raise MptqError(f"{path}: the settings' {name} is {value[:40]!r}; {_ADVICE}")
+    if input_type == "uint8" and not settings.calibration.pixel_inputs:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
         )
-    if recipe.settings.get("target", "ort") not in tuple(TARGETS):
-        raise MptqError(f"{path}: the settings' target is {str(recipe.settings['target'])[:40]!r}; {_ADVICE}")
-    features = recipe.settings.get("features", [])
-    if not isinstance(features, list) or not all(type(index) is int and index >= 0 for index in features):
-        raise MptqError(f"{path}: the settings' features are no list of whole numbers; {_ADVICE}")
     if target is not None:
-        storage = storage_for(target, storage, recipe.settings["weight_storage"])
-    changes = {"input": input_type, "weight_storage": storage, "target": target}
-    asked = {name: value for name, value in changes.items() if value is not None}
-    return replace(recipe, settings={**recipe.settings, **asked})
+        storage = storage_for(target, storage, settings.weight_storage)
+    asked = replace(
+        settings,
+        input_type=input_type or settings.input_type,
+        weight_storage=storage or settings.weight_storage,
+        target=target or settings.target,
+    )
+    return replace(recipe, settings=asked)
 
 
-def replay_graph(path: Path, recipe: Recipe, loaded: LoadedModel, probe: torch.Tensor) -> Graph:
+def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: torch.Tensor) -> Graph:
     """The graph that the recipe was made for: captured, prepared and smoothed as it says.
 
     Args:
@@ -125,7 +108,7 @@ def replay_graph(path: Path, recipe: Recipe, loaded: LoadedModel, probe: torch.T
         MptqError: the recipe and the graph do not have the same layers, or tensors of the same shapes.
     """
     preprocessing = loaded.preprocessing
-    normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings["pixel_inputs"] else None
+    normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
     graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)

@@ -21,10 +21,8 @@ from mptq_export.export.write import load_milliseconds, write_export
 from mptq_export.kit.inputs import calibration_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.load.loaders import load_model
+from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
-from mptq_export.load.timm.backbone import as_backbone
-from mptq_export.recipe.schema import CALIBRATION_WARNINGS
 from mptq_export.report.collect import write_evidence
 from mptq_export.report.deployed import FloatLogits
 from mptq_export.report.result import ExportResult
@@ -59,7 +57,7 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     plan, outputs = request.plan, request.outputs.fitting(request.plan)
     if isinstance(plan, Replayed):
         stored = ReplayedBuild.read(plan, _load(request.model, outputs, progress), outputs)
-        progress.warn(stored.recipe.settings.get(CALIBRATION_WARNINGS, ()))
+        progress.warn(stored.recipe.settings.calibration.warnings)
         begin(plan, outputs, stored.loaded)
         return export_built([stored], outputs, progress)
     calibrated = _calibrate(request, plan, outputs, progress)
@@ -105,11 +103,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
 
 
 def _load(asked: ModelRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
-    loaded = load_model(
-        asked.name, arch=asked.arch, model_kwargs=asked.model_kwargs, trust=asked.trust, inputs=asked.inputs
-    )
-    if asked.features is not None:
-        loaded = as_backbone(loaded, asked.features)
+    loaded = load_asked(asked)
     progress.warn(loaded.warnings)
     check_companion(outputs, loaded)
     return loaded
@@ -145,7 +139,7 @@ def _export_one(
         data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
         inputs = calibration_inputs(outputs.onnx, data, loaded.preprocessing, reading)
         write_kit(outputs.onnx, inputs, outputs.kit, force=outputs.force)
-    aimed = warnings_of(recipe.settings.get("target", "ort"))
+    aimed = warnings_of(recipe.settings.target or "ort")
     result = ExportResult(
         onnx=outputs.onnx,
         float_onnx=outputs.float_onnx,
@@ -159,7 +153,7 @@ def _export_one(
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
         min_ort=oldest_of_file(outputs.onnx),
-        warnings=(*loaded.warnings, *recipe.settings.get(CALIBRATION_WARNINGS, ()), *aimed),
+        warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
         write_evidence(result, graph, calibrated, float_logits, progress)

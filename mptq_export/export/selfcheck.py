@@ -16,7 +16,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import file_inputs
-from mptq_export.verify.inputs import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
+from mptq_export.verify.inputs.sets import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
 
 #: Pictures of a whole check.
 IMAGES = 16

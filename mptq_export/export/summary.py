@@ -5,18 +5,20 @@ from typing import Any
 
 from rich.console import Console
 
+from mptq_export.data.classes import FOLDERS
 from mptq_export.load.inputs import input_text, values_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Claim
+from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
-from mptq_export.verify.inputs import describe_inputs
+from mptq_export.verify.inputs.sets import describe_inputs
 from mptq_export.verify.report import VerifyReport
 
 
 def summary_json(result: ExportResult) -> dict[str, Any]:
     """The summary as plain data."""
-    plan = result.report.plan
+    plan, settings = result.report.plan, result.recipe.settings
     return {
         "output": str(result.onnx),
         "arch": result.loaded.arch,
@@ -27,12 +29,12 @@ def summary_json(result: ExportResult) -> dict[str, Any]:
         "kit": None if result.kit is None else str(result.kit),
         "report": str(report_path(result.onnx)),
         "recipe": None if result.replayed is None else str(result.replayed),
-        "calibration": result.recipe.settings["calibration"],
-        "calibration_skipped": result.recipe.settings.get("calibration_skipped", 0),
-        "classes": _classes(result),
-        "method": result.recipe.settings["method"],
-        "reconstruct": result.recipe.settings["reconstruct"],
-        "bits": result.recipe.settings["bits"],
+        "calibration": settings.calibration.description,
+        "calibration_skipped": settings.calibration.skipped,
+        "classes": _classes(settings.classes),
+        "method": settings.method,
+        "reconstruct": settings.reconstruct,
+        "bits": settings.bits,
         "layers": len(result.recipe.weights),
         "onnx_bytes": result.onnx_bytes,
         "float32_bytes": result.float_bytes,
@@ -84,15 +86,12 @@ def show_summary(result: ExportResult, console: Console) -> None:
         console.print(f"{label:<12} {text}", markup=False)
 
 
-def _classes(result: ExportResult) -> str | None:
+def _classes(classes: NamedClasses | None) -> str | None:
     """How the file's class names were found; None where it has none."""
-    settings = result.recipe.settings
-    if settings.get("class_map"):
-        return f"{len(settings['class_map'])}, named by the class map"
-    if result.loaded.class_names:
-        return f"{len(result.loaded.class_names)}, named by the checkpoint"
-    folders = settings.get("class_folders")
-    return f"{len(folders)}, named by the calibration folders in timm's order" if folders else None
+    if classes is None:
+        return None
+    order = " in timm's order" if classes.origin == FOLDERS else ""
+    return f"{len(classes.names)}, named by the {classes.origin}{order}"
 
 
 def _checked(report: VerifyReport) -> str:

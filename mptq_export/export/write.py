@@ -12,8 +12,7 @@ import torch
 from mptq_export import __version__
 from mptq_export.allocate.costs import Costs
 from mptq_export.capture.graph import Graph
-from mptq_export.data.classes import FOLDERS, NAMES_KEY, ORIGIN_KEY
-from mptq_export.data.model_classes import CHECKPOINT, MAP
+from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.outputs import Outputs
@@ -21,7 +20,7 @@ from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers, to_json
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
@@ -34,14 +33,14 @@ from mptq_export.targets.rules import check_target, in_form
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 def write_export(
     outputs: Outputs,
     loaded: LoadedModel,
     graph: Graph,
-    recipe: Recipe,
+    recipe: ExportRecipe,
     *,
     images: torch.Tensor | None = None,
     progress: Progress = SILENT,
@@ -50,8 +49,7 @@ def write_export(
 
     Args:
         outputs: the ONNX file, the oldest onnxruntime that shall open it, and whether files are replaced.
-        loaded: the float model; its preprocessing and class names go into the file, where there is no class map; class
-            folders name the classes where neither does.
+        loaded: the float model; its preprocessing goes into the file.
         graph: prepared graph with the recipe's transforms.
         recipe: all decisions; its proof and the list of the file's parts are filled.
         images: float32 calibration inputs, some of which the file is checked on; None where there are none.
@@ -72,7 +70,7 @@ def write_export(
     def write(path: Path) -> None:
         model = pending.pop()
         start = perf_counter()
-        inputs = selfcheck_inputs(model, macs, images, recipe.settings["method"], loaded.preprocessing)
+        inputs = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
         onnx.save(model, path)
         del model
         trim()  # the check takes ten bytes a weight and more
@@ -104,44 +102,41 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _tied_model(loaded: LoadedModel, graph: Graph, recipe: Recipe, min_ort: str | None) -> onnx.ModelProto:
+def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
-    target = settings.get("target", "ort")
-    check_target(target, settings["weight_storage"], _widths(recipe))
+    target = settings.target or "ort"
+    check_target(target, settings.weight_storage, _widths(recipe))
     model = emit(
         graph,
         recipe,
-        input_type=settings["input"],
+        input_type=settings.input_type,
         metadata={},
         producer=__version__,
-        storage=settings["weight_storage"],
+        storage=settings.weight_storage,
     )
     metadata = {
         **loaded.preprocessing.to_metadata(),
         "mptq.arch": loaded.arch,
-        "mptq.bits": settings["bits"],
-        "mptq.method": settings["method"],
+        "mptq.bits": settings.bits,
+        "mptq.method": settings.method,
     }
     model = in_form(model, target)
     check_oldest(model, min_ort)
     metadata[OLDEST_KEY] = oldest_onnxruntime(model)
-    metadata[PRECONDITIONS_KEY] = preconditions(settings["input"])
-    if "target" in settings:
+    metadata[PRECONDITIONS_KEY] = preconditions(settings.input_type)
+    if settings.target is not None:
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    own = loaded.class_names if len(loaded.class_names or ()) == graph[graph.output].shape.dims[-1] else None
-    sources = {MAP: settings.get("class_map"), CHECKPOINT: own, FOLDERS: settings.get("class_folders")}
-    origin = next((origin for origin, names in sources.items() if names), None)
-    if origin is not None:
-        metadata[NAMES_KEY] = json.dumps(sources[origin])
-        metadata[ORIGIN_KEY] = origin
-    if settings.get("exif") is True:
+    if settings.classes is not None:
+        metadata[NAMES_KEY] = json.dumps(settings.classes.names)
+        metadata[ORIGIN_KEY] = settings.classes.origin
+    if settings.calibration.exif:
         metadata[EXIF_KEY] = "true"
     onnx.helper.set_model_props(model, metadata)
     model.doc_string = (
-        f"{loaded.arch}, {settings['bits']} bits (weights/activations), method {settings['method']}; written by "
+        f"{loaded.arch}, {settings.bits} bits (weights/activations), method {settings.method}; written by "
         f"mptq-export {__version__}. The metadata says how to prepare an image; doc strings of nodes say what was "
         "decided for their layer. To check the file: mptq-verify FILE --recipe RECIPE"
     )
@@ -149,7 +144,7 @@ def _tied_model(loaded: LoadedModel, graph: Graph, recipe: Recipe, min_ort: str 
     return model
 
 
-def tie(model: onnx.ModelProto, recipe: Recipe) -> None:
+def tie(model: onnx.ModelProto, recipe: ExportRecipe) -> None:
     """Let a finished model and its recipe name each other: the recipe lists the model's parts, the model its hash."""
     recipe.contents = contents_of(model)
     model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(recipe.contents))

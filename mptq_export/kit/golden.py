@@ -13,7 +13,7 @@ from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.difference import difference
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 from mptq_export.verify.reference import open_reference
 
 

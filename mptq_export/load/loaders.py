@@ -9,6 +9,7 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
+from mptq_export.load.timm.backbone import as_backbone
 
 LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
@@ -36,5 +37,15 @@ def load_model(
         MptqError: the checkpoint cannot be read, its architecture cannot be told, its tensors do not fit, options
             contradict each other, or the hub cannot be reached.
     """
-    source = Source(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
-    return next(loader for loader in LOADERS if loader.recognises(source)).load(source)
+    return load_asked(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
+
+
+def load_asked(asked: ModelRequest) -> LoadedModel:
+    """`load_model` of a request, which may ask for feature maps instead of the logits.
+
+    Raises:
+        MptqError: the model cannot be loaded, or timm has no such maps of it.
+    """
+    source = Source(asked)
+    loaded = next(loader for loader in LOADERS if loader.recognises(source)).load(source)
+    return loaded if asked.features is None else as_backbone(loaded, asked.features)

@@ -7,8 +7,8 @@ from typing import Any
 
 from mptq_export.load.inputs import input_options
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.load.loaders import load_model
-from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.load.loaders import load_asked
+from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqWarning
 
 
@@ -60,7 +60,8 @@ def load(
         crop_mode=crop_mode,
         in_chans=in_chans,
     )
-    loaded = load_model(model, arch=arch, model_kwargs=model_kwargs, trust=trust, inputs=inputs)
+    maps = None if features is None else tuple(features)
+    loaded = load_asked(ModelRequest(str(model), arch, model_kwargs or {}, trust, inputs, features=maps))
     for sentence in loaded.warnings:
         warnings.warn(sentence, MptqWarning, stacklevel=2)
-    return loaded if features is None else as_backbone(loaded, tuple(features))
+    return loaded

@@ -1,7 +1,5 @@
 """Calibration images and bit-widths -> all quantizers, in one walk through the graph."""
 
-from typing import Any
-
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
@@ -15,8 +13,6 @@ def build_recipe(
     widths: WidthsOf,
     method: Method,
     *,
-    model: dict[str, Any],
-    settings: dict[str, Any],
     tick: Tick | None = None,
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.
@@ -25,8 +21,6 @@ def build_recipe(
         calibrated: what is quantized; row importance is measured where it is not known and the method asks for it.
         widths: bit-widths of every layer; what no matmul reads, and the pixels, stay at 8.
         method: which techniques are used.
-        model: identity of the model, stored in the recipe.
-        settings: how the export was asked for, stored in the recipe.
         tick: called after every node.
 
     Returns:
@@ -35,4 +29,4 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated.with_importance(method), widths, method).recipe(model, settings, tick)
+    return Walk(calibrated.with_importance(method), widths, method).recipe(tick)

@@ -1,15 +1,15 @@
 """The recipe: scales, zero points, weight codes, grids and the proof that they are exact."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.recipe.settings import ModelIdentity, Settings
+
 #: Raised when a stored recipe changes its meaning.
-VERSION = 2
-#: Setting with what the calibration inputs warned of, a list of sentences; absent where there was nothing.
-CALIBRATION_WARNINGS = "calibration_warnings"
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Smoothing:
 #: Bit-widths that codes can have.
 WIDTHS = range(2, 9)
 
-#: How a claim's value stands to its limit.
-RELATIONS = ("at most", "at least")
+Relation = Literal["at most", "at least"]
+"""How a claim's value stands to its limit."""
 
 
 @dataclass(frozen=True)
@@ -109,33 +109,55 @@ class Claim:
     what: str
     value: float
     limit: float
-    relation: str
+    relation: Relation
 
     def __post_init__(self) -> None:
-        if self.relation not in RELATIONS:
+        if self.relation not in get_args(Relation):
             raise ValueError(f"the relation of a claim is {self.relation!r:.40}")
 
 
 @dataclass
 class Recipe:
-    """All decisions of one export.
+    """All that was decided about a model's numbers.
 
     Attributes:
-        model: architecture, its arguments, and the hash of the weights.
-        settings: bits, input type, preprocessing, calibration, versions.
         activations: quantizer of every site `layer.operand`.
         weights: codes of every linear layer and patch embedding.
         smoothing: SQ-b of every layer norm that only linear layers read.
         exponents: grid of every residual value: its float is an integer times `2 ** -exponent`.
         proof: filled when the ONNX file is emitted.
-        contents: SHA-256 of every part of that file (see `mptq_export.recipe.contents`); filled when it is written.
     """
 
-    model: dict[str, Any]
-    settings: dict[str, Any]
     activations: dict[str, ActivationQuant]
     weights: dict[str, WeightQuant]
     smoothing: dict[str, Smoothing]
     exponents: dict[str, int]
     proof: list[Claim] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class ExportRecipe(Recipe):
+    """The recipe of one export, as it lies beside the ONNX file.
+
+    Attributes:
+        model: which model it is of.
+        settings: how the export was asked for.
+        contents: SHA-256 of every part of the file (see `mptq_export.recipe.contents`); filled when it is written.
+    """
+
+    model: ModelIdentity
+    settings: Settings
     contents: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipe: Recipe, model: ModelIdentity, settings: Settings) -> Self:
+        """A recipe with the model that it is of and how it was asked for."""
+        return cls(
+            recipe.activations,
+            recipe.weights,
+            recipe.smoothing,
+            recipe.exponents,
+            recipe.proof,
+            model=model,
+            settings=settings,
+        )

@@ -11,8 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region, Smoothing, WeightQuant
+from mptq_export.recipe.schema import (
+    VERSION,
+    ActivationQuant,
+    Claim,
+    ExportRecipe,
+    Recipe,
+    Region,
+    Smoothing,
+    WeightQuant,
+)
+from mptq_export.recipe.settings import ModelIdentity, Settings
 from mptq_export.support.errors import MptqError
+from mptq_export.support.typed_json import from_json
 
 #: Floats end at 2 ** 127; a grid beyond is no grid.
 _LARGEST_EXPONENT = 126
@@ -28,7 +39,7 @@ def tensors_path(json_path: Path) -> Path:
     return json_path.with_suffix(".safetensors")
 
 
-def to_json(recipe: Recipe) -> str:
+def to_json(recipe: ExportRecipe) -> str:
     """The readable part, a line for every layer; the same recipe gives the same text, byte for byte."""
     weights = {
         name: {
@@ -47,8 +58,8 @@ def to_json(recipe: Recipe) -> str:
     return _text(
         {
             "recipe_version": VERSION,
-            "model": recipe.model,
-            "settings": recipe.settings,
+            "model": asdict(recipe.model),
+            "settings": asdict(recipe.settings),
             "bits": layer_bits(recipe),
             "activations": {name: _activation_entry(quant) for name, quant in recipe.activations.items()},
             "weights": weights,
@@ -72,7 +83,7 @@ def layer_bits(recipe: Recipe) -> dict[str, str]:
     return table
 
 
-def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
+def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
     """Both files and what writes each, for `write_together`."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -98,11 +109,12 @@ def recipe_writers(recipe: Recipe, onnx_path: Path) -> dict[Path, Callable[[Path
     return {tensor_path: write_tensors, json_path: write_text}
 
 
-def read_recipe(json_path: Path) -> Recipe:
+def read_recipe(json_path: Path) -> ExportRecipe:
     """Read a recipe with its tensors.
 
     Raises:
-        MptqError: a file is missing or damaged, the version is another one, or the bit-widths were edited.
+        MptqError: a file is missing or damaged, a setting is missing or not what it can be, the version is another one,
+            or the bit-widths were edited.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -121,11 +133,25 @@ def read_recipe(json_path: Path) -> Recipe:
     except OSError as error:
         raise MptqError(f"cannot read the recipe {json_path}: {error.strerror or error}; check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError) as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise MptqError(
-            f"{json_path} is not a recipe of this program, or it is damaged ({type(error).__name__}: {error}); "
-            "export again"
+            f"{json_path} is not a recipe of this program, or it is damaged ({reason}); restore the file, or export "
+            "again"
         ) from error
     return recipe
+
+
+def read_settings(json_path: Path) -> Settings:
+    """How an export was asked for, from the readable part of its recipe alone.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a recipe of this version, or its settings are not what they should be.
+    """
+    content = json.loads(json_path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("recipe_version") != VERSION:
+        raise ValueError(f"not a recipe of version {VERSION}")
+    return from_json(Settings, content.get("settings"), "settings")
 
 
 def _check_version(json_path: Path, version: object) -> None:
@@ -136,7 +162,7 @@ def _check_version(json_path: Path, version: object) -> None:
         )
 
 
-def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe:
+def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ExportRecipe:
     def tensor(name: str, dtype: type[np.generic], axes: int, *, positive: bool = False) -> NDArray[Any]:
         value = tensors[name]
         if value.dtype != dtype or value.ndim != axes:
@@ -165,23 +191,18 @@ def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Recipe
         )
         for name, entry in content["smoothing"].items()
     }
-    return Recipe(
-        model=dict(content["model"]),
-        settings=dict(content["settings"]),
+    return ExportRecipe(
+        model=from_json(ModelIdentity, content["model"], "model"),
+        settings=from_json(Settings, content["settings"], "settings"),
         activations={name: _activation(entry) for name, entry in content["activations"].items()},
         weights=weights,
         smoothing=smoothing,
         exponents={
             name: _integer(value, -_LARGEST_EXPONENT, _LARGEST_EXPONENT) for name, value in content["exponents"].items()
         },
-        proof=[_claim(entry) for entry in content["proof"]],
+        proof=[from_json(Claim, entry, "proof") for entry in content["proof"]],
         contents={name: _text_of(digest) for name, digest in content.get("contents", {}).items()},
     )
-
-
-def _claim(entry: dict[str, Any]) -> Claim:
-    """A claim; recipes of version 2 were written without relations first: all of them held, so the numbers tell."""
-    return Claim(**{"relation": "at least" if entry["value"] > entry["limit"] else "at most", **entry})
 
 
 def _integer(value: object, low: int, high: int) -> int:
@@ -204,7 +225,8 @@ def _activation_entry(quant: ActivationQuant) -> dict[str, Any]:
 def _activation(entry: dict[str, Any]) -> ActivationQuant:
     """The opposite of `_activation_entry`, with the ranges of the numbers checked."""
     regions = tuple(Region(_integer(shift, 0, 7), _integer(last, 0, 255)) for shift, last in entry["regions"])
-    quant = ActivationQuant(**{**entry, "scale": float(entry["scale"]), "regions": regions})
+    stored = {**entry, "scale": float(entry["scale"]), "regions": regions, "reason": _text_of(entry["reason"])}
+    quant = ActivationQuant(**stored)
     codes = (quant.zero_point, quant.low, quant.high, quant.bits)
     if not all(isinstance(code, int) and 0 <= code <= 255 for code in codes) or quant.low > quant.high:
         raise ValueError(f"zero point, range or bits {codes}")
@@ -213,7 +235,7 @@ def _activation(entry: dict[str, Any]) -> ActivationQuant:
     return quant
 
 
-def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: Recipe) -> None:
+def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: ExportRecipe) -> None:
     """The codes and the bit-widths are those that were written together."""
     advice = (
         "codes cannot be given other bits without quantizing again: export again with other --bits, or restore the file"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from markupsafe import Markup
 
 from mptq_export.recipe.describe import describe_activation, describe_regions, describe_smoothing, describe_weight
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe
+from mptq_export.recipe.settings import InputType, SearchFacts, WeightStorage
 from mptq_export.report.charts import levels_chart, ranges_chart
 from mptq_export.report.evidence import Evidence, LayerError
 from mptq_export.report.network import block_of
@@ -19,8 +19,11 @@ _METHODS = {
     "best": "every quantizer by the error of its layer, weights repaired with the calibration inputs",
     "paper": "MPTQ-ViT as published: SQ-b and OPT-m, all else min/max",
 }
-_STORAGE = {"packed": "codes below 8 bits at their own width", "int8": "a byte for every code"}
-_INPUT = {"float32": "normalised NCHW", "uint8": "raw NHWC pixels"}
+_STORAGE: dict[WeightStorage, str] = {
+    "packed": "codes below 8 bits at their own width",
+    "int8": "a byte for every code",
+}
+_INPUT: dict[InputType, str] = {"float32": "normalised NCHW", "uint8": "raw NHWC pixels"}
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,26 @@ class Part:
     worst: tuple[str, LayerError] | None = None
 
 
-def global_decisions(recipe: Recipe) -> list[Decision]:
+def global_decisions(recipe: ExportRecipe) -> list[Decision]:
     """What holds for the whole file."""
     settings = recipe.settings
     found = [
-        Decision("architecture", _text(recipe.model, "arch"), _text(recipe.model, "arch_source")),
-        Decision("bits", settings["bits"], "by the search" if "search" in settings else "as asked for"),
-        Decision("method", settings["method"], _METHODS.get(settings["method"], "")),
-        Decision("calibration", settings["calibration"], "ranges, errors and corrections come from these inputs"),
-        Decision("input", settings["input"], _INPUT.get(settings["input"], "")),
+        Decision("architecture", recipe.model.arch, recipe.model.arch_source),
+        Decision("bits", settings.bits, "by the search" if settings.search else "as asked for"),
+        Decision("method", settings.method, _METHODS.get(settings.method, "")),
+        Decision(
+            "calibration",
+            settings.calibration.description,
+            "ranges, errors and corrections come from these inputs",
+        ),
+        Decision("input", settings.input_type, _INPUT[settings.input_type]),
+        Decision("weight storage", settings.weight_storage, _STORAGE[settings.weight_storage]),
     ]
-    if isinstance(settings.get("weight_storage"), str):
-        storage = settings["weight_storage"]
-        found.append(Decision("weight storage", storage, _STORAGE.get(storage, "")))
-    if settings.get("reconstruct") is True:
+    if settings.reconstruct:
         found.append(Decision("reconstruction", "on", "weight codes learned block by block after all else"))
-    pins = settings.get("pins")
-    if isinstance(pins, dict):
-        found += [Decision(f"pin {pattern}", str(widths), "asked for with --pin") for pattern, widths in pins.items()]
-    return found + _search_decisions(settings.get("search"))
+    pins = settings.pins.items()
+    found += [Decision(f"pin {pattern}", widths, "asked for with --pin") for pattern, widths in pins]
+    return found + (_search_decisions(settings.search) if settings.search else [])
 
 
 def read_decisions(evidence: Evidence | None) -> list[Decision]:
@@ -96,26 +100,20 @@ def read_decisions(evidence: Evidence | None) -> list[Decision]:
     ]
 
 
-def _search_decisions(search: Any) -> list[Decision]:
-    if not isinstance(search, dict):
-        return []
-    divergences = search.get("divergence")
-    compared = ""
-    if isinstance(divergences, dict):
-        listed = (f"{name} {value:.5f}" for name, value in divergences.items() if isinstance(value, float))
-        compared = f"divergence on the search images: {', '.join(listed)}"
+def _search_decisions(search: SearchFacts) -> list[Decision]:
+    listed = (f"{name} {value:.5f}" for name, value in search.divergence.items() if value is not None)
+    compared = f"divergence on the search images: {', '.join(listed)}"
     return [
-        Decision("widths", f"searched under {_text(search, 'budget')}", f"{_text(search, 'solver')} won; {compared}"),
-        Decision(
-            "search", f"{_text(search, 'evaluations')} measurements", "of the true divergence, on calibration images"
-        ),
+        Decision("widths", f"searched under {search.budget}", f"{search.solver} won; {compared}"),
+        Decision("search", f"{search.evaluations} measurements", "of the true divergence, on calibration images"),
     ]
 
 
-def parts_of(recipe: Recipe, evidence: Evidence | None) -> list[Part]:
+def parts_of(recipe: ExportRecipe, evidence: Evidence | None) -> list[Part]:
     """All blocks with their decisions and pictures."""
     parts: dict[str, Part] = {}
-    alone = _alone(recipe.settings.get("search"))
+    search = recipe.settings.search
+    alone = search.estimated_divergence_alone if search else {}
 
     def part(name: str) -> Part:
         block = block_of(name)
@@ -152,12 +150,6 @@ def parts_of(recipe: Recipe, evidence: Evidence | None) -> list[Part]:
     return list(parts.values())
 
 
-def _alone(search: Any) -> Mapping[str, float]:
-    """What the width of every unit costs by itself, as the search estimated it."""
-    found = search.get("estimated_divergence_alone") if isinstance(search, dict) else None
-    return {k: v for k, v in found.items() if isinstance(v, float)} if isinstance(found, dict) else {}
-
-
 def _cost(alone: Mapping[str, float], layer: str, *units: str) -> str:
     found = next((alone[f"{layer}:{unit}"] for unit in units if f"{layer}:{unit}" in alone), None)
     return "" if found is None else f"this width alone costs an estimated divergence of {found:.2g}"
@@ -165,7 +157,3 @@ def _cost(alone: Mapping[str, float], layer: str, *units: str) -> str:
 
 def _joined(*texts: str) -> str:
     return "; ".join(text for text in texts if text)
-
-
-def _text(values: Mapping[str, Any], key: str) -> str:
-    return str(values.get(key, "unknown"))

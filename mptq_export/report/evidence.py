@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mptq_export.support.errors import MptqError
 from mptq_export.support.typed_json import from_json
-from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.kernels.plan import KernelPlan
 
 #: Raised when a stored file changes its meaning.
 VERSION = 2
@@ -166,7 +166,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One matmul as onnxruntime runs it; see `verify.kernel_plan.MatmulKernel`."""
+    """One matmul as onnxruntime runs it; see `verify.kernels.plan.MatmulKernel`."""
 
     name: str
     op: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mptq_export.report.evidence import Agreement
 from mptq_export.report.files import Export
 from mptq_export.report.front import MEANS
-from mptq_export.verify.inputs import describe_inputs
+from mptq_export.verify.inputs.sets import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d)")
 
@@ -82,7 +82,7 @@ def mean_activation_bits(export: Export) -> float | None:
     total = sum(count for count, _ in known)
     if total:
         return sum(count * bits for count, bits in known) / total
-    text = export.recipe.settings["bits"]
+    text = export.recipe.settings.bits
     stated = MEANS.search(text) or _UNIFORM.fullmatch(text)
     return float(stated[2]) if stated else None
 
@@ -92,7 +92,7 @@ def _bits(export: Export) -> Figure:
     read = "?" if activations is None else f"{activations:.2f}"
     note = "weights by parameters / activations by multiply-accumulates; float 32 / 32"
     if activations is None:
-        note += f"; asked for: {export.recipe.settings['bits']}"
+        note += f"; asked for: {export.recipe.settings.bits}"
     return Figure("Mean bits", f"{mean_weight_bits(export):.2f} / {read}", note)
 
 

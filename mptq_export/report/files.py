@@ -1,11 +1,11 @@
 """Everything that lies on disk about one export, read and checked: what a report is made of."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mptq_export.recipe.schema import Claim, Recipe
+from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
 from mptq_export.report.evidence import Evidence, Kernel, kernels_of, read_evidence
@@ -13,12 +13,8 @@ from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
-from mptq_export.support.typed_json import from_json
 
 Read = TypeVar("Read")
-
-#: Settings that every recipe has, and their types.
-_SETTINGS: dict[str, type] = {"bits": str, "method": str, "input": str, "calibration": str, "versions": dict}
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Export:
     """
 
     onnx: Path
-    recipe: Recipe
+    recipe: ExportRecipe
     files: tuple[StoredFile, ...]
     evidence: Evidence | None
     kernels: tuple[Kernel, ...] | None
@@ -87,7 +83,6 @@ def read_export(named: Path) -> Export:
     if not recipe_path.is_file():
         raise MptqError(f"{recipe_path} does not exist: it says what was decided; keep it beside {onnx_path.name}")
     recipe = read_recipe(recipe_path)
-    _check_recipe(recipe_path, recipe)
     missing: list[str] = []
     paths = (onnx_path, recipe_path, tensors_path(recipe_path))
     files = tuple(StoredFile(path.name, path.stat().st_size, sha256_of(path)) for path in paths if path.is_file())
@@ -99,38 +94,17 @@ def read_export(named: Path) -> Export:
     evidence = _evidence(onnx_path, digest, missing)
     kernels, op_counts = _kernels(onnx_path, evidence, missing)
     front = _optional(lambda: read_front(onnx_path, recipe), "The search of widths", missing)
-    if front is None and "search" in recipe.settings:
+    if front is None and recipe.settings.search is not None:
         missing.append(f"The trade-off of the search: there is no .search.json beside {onnx_path.name}.")
     accuracy = None
     if digest is not None:
         accuracy = _optional(lambda: read_accuracy(onnx_path, digest), "Top-1", missing)
-    if accuracy is None and not recipe.settings.get("features"):
+    if accuracy is None and not recipe.settings.features:
         missing.append(
             f"Top-1: it needs labelled images. `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "
             f"{accuracy_path(onnx_path).name}` measures it; then build the report again."
         )
     return Export(onnx_path, recipe, files, evidence, kernels, op_counts, front, accuracy, tuple(missing))
-
-
-def _check_recipe(path: Path, recipe: Recipe) -> None:
-    """What the page shows is there and of its type; `read_recipe` checks what codes depend on.
-
-    Raises:
-        MptqError: something is not.
-    """
-    for key, kind in _SETTINGS.items():
-        if not isinstance(recipe.settings.get(key), kind):
-            raise MptqError(f"{path}: the settings lack {key}; restore the file, or export again")
-    reasons = [quant.reason for quant in recipe.weights.values()]
-    reasons += [quant.reason for quant in recipe.activations.values()]
-    reasons += [smoothing.reason for smoothing in recipe.smoothing.values()]
-    if not all(isinstance(reason, str) for reason in reasons):
-        raise MptqError(f"{path}: a reason is no text; restore the file, or export again")
-    try:
-        for claim in recipe.proof:
-            from_json(Claim, asdict(claim))
-    except ValueError as error:
-        raise MptqError(f"{path}: the proof is damaged ({error}); restore the file, or export again") from error
 
 
 def _check_pair(onnx_path: Path, recipe_path: Path) -> None:
@@ -180,7 +154,7 @@ def _kernels(
     if not onnx_path.is_file():
         missing.append(f"The kernel plan: {onnx_path.name} is not there.")
         return None, {}
-    from mptq_export.verify.kernel_plan import read_kernel_plan
+    from mptq_export.verify.kernels.plan import read_kernel_plan
 
     plan = read_kernel_plan(onnx_path)
     return kernels_of(plan), plan.op_counts

@@ -4,9 +4,10 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe
+from mptq_export.recipe.settings import Settings
+from mptq_export.recipe.store import read_settings
 from mptq_export.support.errors import MptqError
 from mptq_export.support.typed_json import from_json
 
@@ -91,16 +92,7 @@ class _Steps:
     steps: tuple[Point, ...]
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    """What a recipe keeps of its search; see `mixed._evidence`."""
-
-    budget: str
-    solver: str
-    divergence: dict[str, float | None]
-
-
-def read_front(onnx_path: Path, recipe: Recipe) -> Front | None:
+def read_front(onnx_path: Path, recipe: ExportRecipe) -> Front | None:
     """Read the search that gave an export.
 
     Returns:
@@ -131,24 +123,24 @@ def read_front(onnx_path: Path, recipe: Recipe) -> Front | None:
 def _sibling(recipe_path: Path) -> Chosen | None:
     """The point of another recipe; None where it is of no search, or unreadable: it is not what was asked for."""
     try:
-        settings = json.loads(recipe_path.read_text(encoding="utf-8"))["settings"]
+        settings = read_settings(recipe_path)
         return _chosen(recipe_path.name.removesuffix(".recipe.json") + ".onnx", settings)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, MptqError):
+    except (OSError, ValueError, RecursionError, MptqError):
         return None
 
 
-def _chosen(name: str, settings: dict[str, Any]) -> Chosen | None:
-    if "search" not in settings:
+def _chosen(name: str, settings: Settings) -> Chosen | None:
+    search = settings.search
+    if search is None:
         return None
     try:
-        search = from_json(_Evidence, settings["search"])
-        means = MEANS.search(settings["bits"])
+        means = MEANS.search(settings.bits)
         if means is None:
             raise ValueError("no mean widths")
         weights, activations = map(float, means.groups())
-        divergence = search.divergence[search.solver]
+        divergence = search.divergence.get(search.solver)
         if divergence is None:
             raise ValueError("no divergence")
-    except (ValueError, KeyError, TypeError) as error:
+        return Chosen(name, search.budget, search.solver, Point(weights, activations, divergence))
+    except ValueError as error:
         raise MptqError(f"{name}: the recipe does not hold its search as it should ({error})") from error
-    return Chosen(name, search.budget, search.solver, Point(weights, activations, divergence))

@@ -53,7 +53,7 @@ def report_page(export: Export) -> str:
     return render(
         "report.html",
         export=export,
-        arch=str(export.recipe.model.get("arch", "unknown")),
+        arch=export.recipe.model.arch,
         settings=export.recipe.settings,
         figures=figures_of(export),
         rows=rows_of(export.recipe),

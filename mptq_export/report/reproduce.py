@@ -40,15 +40,13 @@ def commands_of(export: Export) -> list[Command]:
 
 def versions_of(export: Export) -> dict[str, str]:
     """Versions of what exported and of what measured."""
-    stored = {str(name): str(text) for name, text in export.recipe.settings["versions"].items()}
-    return {**stored, **(export.evidence.versions if export.evidence else {})}
+    return {**export.recipe.settings.versions, **(export.evidence.versions if export.evidence else {})}
 
 
 def hashes_of(export: Export) -> dict[str, str]:
     """SHA-256 of the files and of the float weights."""
     found = {file.name: file.sha256 for file in export.files}
-    weights = export.recipe.model.get("weights_sha256")
-    return found | ({"float weights": weights} if isinstance(weights, str) else {})
+    return found | {"float weights": export.recipe.model.weights_sha256}
 
 
 def _line(*words: str) -> str:

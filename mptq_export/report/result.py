@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.verify.report import VerifyReport
 
 
@@ -34,7 +34,7 @@ class ExportResult:
     replayed: Path | None
     command: str
     loaded: LoadedModel
-    recipe: Recipe
+    recipe: ExportRecipe
     report: VerifyReport
     float_bytes: int
     onnx_bytes: int

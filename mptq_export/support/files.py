@@ -94,7 +94,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    import fcntl
+    import fcntl  # noqa: PLC0415 - Windows has none
 
     with _named(folder):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from mptq_export.recipe.settings import WeightStorage
 from mptq_export.support.errors import MptqError
 
 #: The entry of a file's metadata.
@@ -67,7 +68,7 @@ def check_oldest(model: onnx.ModelProto, asked: str | None) -> None:
             raise _too_new(feature, asked)
 
 
-def storage_in(asked: str | None, storage: str | None, weight_bits: Iterable[int]) -> str | None:
+def storage_in(asked: str | None, storage: WeightStorage | None, weight_bits: Iterable[int]) -> WeightStorage | None:
     """The form of stored weights that a version of onnxruntime opens.
 
     Args:

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 import onnx
 
 from mptq_export.emit.builder import OPSET
+from mptq_export.recipe.settings import WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
 
-def check_target(name: str, storage: str | None, widths: Iterable[tuple[int, int]]) -> None:
+def check_target(name: str, storage: WeightStorage | None, widths: Iterable[tuple[int, int]]) -> None:
     """Refuse what a target cannot take, before anything is computed.
 
     Args:
@@ -35,7 +36,7 @@ def check_target(name: str, storage: str | None, widths: Iterable[tuple[int, int
             raise _broken(name, "widths", "{}/{} is narrower than ".format(*pair) + f"{least} (weights/activations)")
 
 
-def storage_for(name: str, asked: str | None, stored: str | None = None) -> str:
+def storage_for(name: str, asked: WeightStorage | None, stored: WeightStorage | None = None) -> WeightStorage:
     """The form of stored weights: what was asked for, else a recipe's if the target takes it, else the target's own."""
     storages = TARGETS[name].storages
     return asked or (stored if stored in storages else storages[0])

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mptq_export.recipe.settings import WeightStorage
+
 
 @dataclass(frozen=True)
 class Target:
@@ -18,7 +20,7 @@ class Target:
     """
 
     promise: str
-    storages: tuple[str, ...] = ("packed", "int8")
+    storages: tuple[WeightStorage, ...] = ("packed", "int8")
     fixed_batch: bool = False
     zero_points: bool = True
     opset: int = 21

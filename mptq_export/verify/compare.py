@@ -1,45 +1,32 @@
 """Every tensor of a file: onnxruntime against `kernels_ref`."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from kernels_ref import Interpreter, InterpreterError, Kernel
+from kernels_ref import Interpreter, InterpreterError
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import is_readable, one_line
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.agreement import Plan, refuse_undefined
 from mptq_export.verify.batches import BatchCheck
-from mptq_export.verify.certified import certified_tables, table_difference
-from mptq_export.verify.clearance import ValueSource, uncertain_tables
 from mptq_export.verify.difference import Difference, difference
-from mptq_export.verify.kernel_plan import kernel_plan
+from mptq_export.verify.graph import GraphReader
+from mptq_export.verify.kernels.agreement import Plan, refuse_undefined
+from mptq_export.verify.kernels.plan import kernel_plan
+from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
+from mptq_export.verify.kernels.saturation import may_saturate
 from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
+from mptq_export.verify.reference import Reference
 from mptq_export.verify.report import TensorReport, VerifyReport
-from mptq_export.verify.runtime_graph import open_runtime_graph
-from mptq_export.verify.saturation import may_saturate
-
-
-class Reference(ValueSource, Protocol):
-    """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
-
-    @property
-    def kernels(self) -> Sequence[Kernel]:
-        """What the file runs as there."""
-
-    @property
-    def unclaimed(self) -> Mapping[str, str]:
-        """Tensors of the runs so far that come without a claim of equal bits, with the reason."""
-
-    def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
-        """The graph's outputs and the tensors of these names."""
+from mptq_export.verify.tables.certified import certified_tables, table_difference
+from mptq_export.verify.tables.clearance import uncertain_tables
 
 
 def verify_model(
@@ -71,10 +58,12 @@ def verify_model(
             reference = Interpreter(original)
         except InterpreterError as error:
             raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
-    producers, tables, origin = _producers(original), certified_tables(original), check_contents(original)
-    uncertain, live = uncertain_tables(original, reference, tables), _live(original)
+    graph = GraphReader(original)
+    producers = {name: node.op_type for name, node in graph.producers.items()}
+    live, tables, origin = graph.behind(graph.outputs), certified_tables(original), check_contents(original)
+    uncertain = uncertain_tables(original, reference, tables)
     own_plan = Plan(original, reference.kernels)
-    del original  # weights of a large model need its memory
+    del original, graph  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
     refuse_undefined(runtime.model, path)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
@@ -145,15 +134,6 @@ def verify_model(
     return found
 
 
-def _live(model: onnx.ModelProto) -> set[str]:
-    """The tensors that an output depends on."""
-    live = {entry.name for entry in model.graph.output}
-    for node in reversed(model.graph.node):
-        if live.intersection(filter(None, node.output)):
-            live.update(node.input)
-    return live
-
-
 def _unclaimed(
     found: Mapping[str, str], live: Collection[str], tables: Collection[str], uncertain: Mapping[str, str]
 ) -> dict[str, str]:
@@ -163,11 +143,6 @@ def _unclaimed(
         for name, reason in found.items()
         if name in live and (name not in tables or name in uncertain)
     }
-
-
-def _producers(model: onnx.ModelProto) -> dict[str, str]:
-    """Op that makes each tensor, in graph order."""
-    return {name: node.op_type for node in model.graph.node for name in node.output if name}
 
 
 def _value(expected: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:

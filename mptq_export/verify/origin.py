@@ -18,6 +18,7 @@ from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_diges
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.onnx_file import metadata_of
 
 
@@ -115,17 +116,13 @@ def _compare_codes(model: onnx.ModelProto, recipe: Recipe) -> tuple[int, list[st
 
 def _unpack(model: onnx.ModelProto, names: set[str]) -> dict[str, Any]:
     """The constants of these names that the file has, by running what makes them and nothing else."""
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    needed = names & {*tensors, *(name for node in model.graph.node for name in node.output)}
+    graph = GraphReader(model)
+    needed = names & {*graph.constants, *graph.producers}
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(needed))
     if not needed:
         return {}
-    wanted, nodes = set(needed), []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            nodes.append(node)
-    part.graph.node.extend(reversed(nodes))
-    part.graph.initializer.extend(tensors[name] for name in sorted(wanted) if name in tensors)
+    wanted = graph.behind(needed)
+    part.graph.node.extend(node for node in graph.nodes if wanted.intersection(filter(None, node.output)))
+    part.graph.initializer.extend(graph.constants[name] for name in sorted(wanted) if name in graph.constants)
     return Interpreter(part).run({})

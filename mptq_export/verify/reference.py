@@ -1,16 +1,38 @@
-"""`kernels_ref` as a function, with its problems in one line."""
+"""`kernels_ref` as the checks see it: what knows a file, and a function with its problems in one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from kernels_ref import Interpreter, InterpreterError
+from kernels_ref import Interpreter, InterpreterError, Kernel
 from mptq_export.runtime.session import one_line
 from mptq_export.support.errors import MptqError
 
 Feed = dict[str, NDArray[Any]]
+
+
+class ValueSource(Protocol):
+    """What knows the values that a tensor can have: `kernels_ref.Interpreter`."""
+
+    def every_value(self, name: str) -> NDArray[Any] | None:
+        """All values of a tensor; None where they are not known."""
+
+
+class Reference(ValueSource, Protocol):
+    """What the runtime is compared with: `kernels_ref.Interpreter`, or a stand-in."""
+
+    @property
+    def kernels(self) -> Sequence[Kernel]:
+        """What the file runs as there."""
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Tensors of the runs so far that come without a claim of equal bits, with the reason."""
+
+    def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
+        """The graph's outputs and the tensors of these names."""
 
 
 def open_reference(path: Path) -> Callable[[Feed], dict[str, NDArray[Any]]]:

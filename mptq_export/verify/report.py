@@ -8,8 +8,9 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from mptq_export.verify.difference import Difference
-from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.origin import Origin
+from mptq_export.verify.tables.exhaustive import TableCheck
 
 Status = Literal["compared", "folded", "certified", "fused", "unreadable"]
 Verdict = Literal["exact", "equal on these inputs", "different", "not run"]
@@ -67,6 +68,7 @@ class VerifyReport:
         seconds: that it took.
         warnings: what the user should know about the images, a sentence each.
         skipped: how many images were left out.
+        tables: what running all codes of every function in this onnxruntime gave; None where that was not done.
     """
 
     model: str
@@ -87,6 +89,7 @@ class VerifyReport:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     skipped: int = 0
+    tables: TableCheck | None = None
 
     def count(self, status: Status) -> int:
         """Number of tensors with this status."""
@@ -114,9 +117,10 @@ class VerifyReport:
 
     @property
     def equal(self) -> bool:
-        """Whether the file was run and nothing differs, neither inside nor at the default session's outputs."""
+        """Whether the file was run and nothing differs: inside, at the default session's outputs, in its tables."""
         ends = [*self.outputs.values(), *self.instrumented.values()]
-        return self.samples > 0 and self.differing == 0 and not any(end.differing for end in ends)
+        wrong_table = self.tables is not None and bool(self.tables.problem)
+        return self.samples > 0 and self.differing == 0 and not wrong_table and not any(end.differing for end in ends)
 
     @property
     def reservations(self) -> tuple[str, ...]:
@@ -134,7 +138,8 @@ class VerifyReport:
 
         ``exact``: every tensor is equal, onnxruntime ran the kernels that `kernels_ref` computed, and all of these
         claim equal bits. ``equal on these inputs``: every tensor is equal, but there are `reservations`.
-        ``different``: a value differs. ``not run``: the file is not its recipe's.
+        ``different``: a value differs, or a code of a function that these inputs did not reach. ``not run``: the file
+        is not its recipe's.
         """
         if not self.samples:
             return "not run"
@@ -180,6 +185,8 @@ class VerifyReport:
             "tensors_compared": self.count("compared"),
             "tensors_folded": self.count("folded"),
             "tensors_certified": self.count("certified"),
+            "table_arguments": self.tables.arguments if self.tables else None,
+            "table_problem": self.tables.problem if self.tables else None,
             "table_deviation": self.table_deviation if isfinite(self.table_deviation) else None,
             "tensors_fused": self.count("fused"),
             "tensors_unreadable": self.count("unreadable"),

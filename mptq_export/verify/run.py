@@ -15,11 +15,12 @@ from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.inputs import InputSet, probe_sources
-from mptq_export.verify.kernel_plan import KernelPlan
+from mptq_export.verify.inputs.sets import InputSet, probe_sources
+from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
-from mptq_export.verify.origin import check_recipe
+from mptq_export.verify.origin import check_contents, check_recipe
 from mptq_export.verify.report import VerifyReport
+from mptq_export.verify.tables.exhaustive import run_tables
 
 #: Images that are run where no number is asked for.
 COUNT = 16
@@ -37,6 +38,9 @@ def verify(
     progress: Progress = SILENT,
 ) -> VerifyReport:
     """Compare onnxruntime with `kernels_ref` on every tensor of a file, and list the kernels that ran.
+
+    Of a file that this package wrote, all codes of every function are run in the installed onnxruntime too: inputs
+    reach some of them, and another version or CPU has other functions than the one that wrote the file.
 
     Args:
         model: the ONNX file.
@@ -64,6 +68,7 @@ def verify(
         return VerifyReport(str(path), 0, threads, (), (), {}, {}, KernelPlan((), {}), origin)
     folder = None if images is None else _images(document, Path(images), count, allow_skipped)
     inputs, start = _inputs(document, folder, count, batch), perf_counter()
+    tables = run_tables(document) if check_contents(document) is not None else None
     del document  # the weights of a large model
     most_bytes = MOST_BYTES if batch is None else inf
     batches = tracked(inputs, progress, "verifying", len(inputs))
@@ -72,7 +77,13 @@ def verify(
     warnings, skipped = (folder.warnings, len(folder.skipped)) if folder is not None else ((), 0)
     seconds = perf_counter() - start
     return replace(
-        report, origin=origin or report.origin, inputs=drawn, seconds=seconds, warnings=warnings, skipped=skipped
+        report,
+        origin=origin or report.origin,
+        inputs=drawn,
+        seconds=seconds,
+        warnings=warnings,
+        skipped=skipped,
+        tables=tables,
     )
 
 

@@ -5,8 +5,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mptq_export.quantize.certification.boundaries import MARGIN
-from mptq_export.verify.inputs import describe_inputs
-from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan
+from mptq_export.verify.inputs.sets import describe_inputs
+from mptq_export.verify.kernels.plan import KernelPlan
+from mptq_export.verify.kernels.saturation import PAIR_SUM_SAFE
 from mptq_export.verify.origin import Origin
 from mptq_export.verify.report import VerifyReport
 
@@ -33,6 +34,12 @@ def show_report(report: VerifyReport, console: Console) -> None:
         console.print(
             f"  {report.count('certified')} float results of Exp and Gelu are held to their margin: largest deviation "
             f"{report.table_deviation:.1e} of a step, margin {MARGIN:.0e}; the codes behind them are compared",
+            soft_wrap=True,
+        )
+    if report.tables:
+        console.print(
+            f"  all {report.tables.arguments:,} arguments of the functions were run in this onnxruntime"
+            + (f": [red]{escape(report.tables.problem)}[/]" if report.tables.problem else ""),
             soft_wrap=True,
         )
     if report.diverging:
@@ -62,6 +69,11 @@ def _show_verdict(report: VerifyReport, console: Console) -> None:
         console.print(f"  [yellow]not proved:[/] {escape(reason)}", soft_wrap=True)
     if len(report.reservations) > _ROWS:
         console.print(f"  ... and {len(report.reservations) - _ROWS} more (all in the --json file)")
+    if report.verdict == "different" and not report.differing and report.tables and report.tables.problem:
+        console.print(
+            "[red]DIFFERENT: a function of this onnxruntime gives another code[/], though not on these inputs"
+        )
+        return
     if report.verdict == "different":
         console.print(f"[red]DIFFERENT: {report.differing:,} of {report.values:,} values differ[/]")
         return

@@ -94,14 +94,13 @@ def test_widths_differ(untied: Run):
 
 
 def test_mixed_is_better_than_uniform(untied: Run):
-    graph, recipe = untied.search.problem.final_recipe(untied.search.found[0].widths, {}, {})
+    graph, recipe = untied.search.problem.final_recipe(untied.search.found[0].widths)
     assert divergence(graph, recipe) < 0.6 * uniform()
 
 
 def test_the_final_recipe_has_the_widths(untied: Run):
     found = untied.search.found[1]
-    _, recipe = untied.search.problem.final_recipe(found.widths, {"arch": "x"}, {"bits": "y"})
-    assert (recipe.model, recipe.settings) == ({"arch": "x"}, {"bits": "y"})
+    _, recipe = untied.search.problem.final_recipe(found.widths)
     for name, quant in recipe.weights.items():
         assert quant.bits == found.widths[name][0]
     for node in layers(digits().graph):
@@ -112,7 +111,7 @@ def test_the_final_recipe_has_the_widths(untied: Run):
 def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
     """Nothing of the search stays in a final recipe but its widths: not the transforms that all candidates shared."""
     problem = untied.search.problem
-    _, recipe = problem.final_recipe({layer: (4, 4) for layer in problem.space.start}, {}, {})
+    _, recipe = problem.final_recipe({layer: (4, 4) for layer in problem.space.start})
     _, expected = digits().build((4, 4), BEST)
     assert recipe.activations == expected.activations
     for name, quant in expected.weights.items():
@@ -197,7 +196,7 @@ def test_pinned_layers_keep_their_widths(tied: Run):
     assert len(attention) == 3
     assert all(widths[name] == (6, 5) for name in attention)
     assert not {unit.layer for unit in tied.search.problem.space.units} & {"head", "blocks.0.attn.proj", *attention}
-    _, recipe = tied.search.problem.final_recipe(tied.search.found[0].widths, {}, {})
+    _, recipe = tied.search.problem.final_recipe(tied.search.found[0].widths)
     assert recipe.weights["head"].bits == recipe.activations["head.input"].bits == 8
 
 

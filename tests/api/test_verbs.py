@@ -68,7 +68,7 @@ def test_a_search_and_its_file(work: Path, memory: Memory):
     assert found.front[-1]["mean_weight_bits"] <= 3
     assert found.widths["head"] == (4, 4)
     result = export(found, ours)
-    assert read_recipe(ours.with_suffix(".recipe.json")).settings["bits"].startswith("mixed 3: mean ")
+    assert read_recipe(ours.with_suffix(".recipe.json")).settings.bits.startswith("mixed 3: mean ")
     assert {name: quant.bits for name, quant in result.recipe.weights.items()} == {
         name: found.widths[name][0] for name in result.recipe.weights
     }

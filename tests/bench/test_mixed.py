@@ -6,15 +6,11 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from click import Command
-from click.testing import CliRunner, Result
 
 from tools.bench.mixed_bound import main as bound
 from tools.bench.mixed_table import main as table
 
-
-def run(command: Command, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+from .command import run
 
 
 def test_files_on_the_same_images(checkpoint: Path, exported: Path, companion: Path, folder: Path, tmp_path: Path):
@@ -23,7 +19,7 @@ def test_files_on_the_same_images(checkpoint: Path, exported: Path, companion: P
         (tmp_path / "val" / f"class{number}").mkdir(parents=True)
         shutil.copy(image, tmp_path / "val" / f"class{number}")
     result = run(table, checkpoint, "--data", tmp_path / "val", "--uniform", exported, companion, "--json", written)
-    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.exit_code == 0, result.stderr
     report = json.loads(written.read_text())
     assert report["images"] == 7
     floating, uniform, other = report["rows"]
@@ -44,7 +40,7 @@ def test_no_widths_cost_more_than_uniform_ones_of_the_same_mean(checkpoint: Path
     for name, judges in {"search": (), "others": ("--on", folder, "--images", 5)}.items():
         options = ("--count", 4, "--range", "3-5", "--mean", 5, "--mean", 4, "--mean", 3.5, "--json", written, *judges)
         result = run(bound, checkpoint, "--calib", folder, *options)
-        assert result.exit_code == 0, (result.output, result.exception)
+        assert result.exit_code == 0, result.stderr
         report = json.loads(written.read_text())
         assert report["images"] == {"search": 2, "others": 5}[name]
         rows = {row["mean"]: row for row in report["rows"]}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
 from tiny_models import images
 
 from mptq_export.load.loaders import load_model
@@ -13,12 +12,14 @@ from tools.bench.peer import onnx_peer, stability
 from tools.bench.peers import main
 from tools.bench.random_checkpoint import write_random_checkpoint
 
+from .command import Ended, run
+
 NAMES = ["float32", "ORT static u8s8", "ORT static u8u8", "ORT static s8s8", "ours 8/8", "ours 7/8", "ours 4/4"]
 MATMULS = 14  # 4 linears and attention's 2 in 2 blocks, patches, head
 
 
-def peers(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+def peers(*arguments: object) -> Ended:
+    return run(main, *arguments)
 
 
 @pytest.mark.skipif(
@@ -29,7 +30,7 @@ def test_a_checkpoint_with_all_its_peers(checkpoint: Path, folder: Path, tmp_pat
     kept = tmp_path / "kept"
     options = ("--count", 4, "--images", 3, "--rounds", 2, "--keep", kept, "--json", tmp_path / "r.json")
     result = peers(checkpoint, "--calib", folder, "--val", folder, *options)
-    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.exit_code == 0, result.stderr
     report = json.loads((tmp_path / "r.json").read_text())
     rows = {row["name"]: row for row in report["models"]}
     assert list(rows)[: len(NAMES)] == NAMES
@@ -54,7 +55,7 @@ def test_a_checkpoint_with_all_its_peers(checkpoint: Path, folder: Path, tmp_pat
     again = tmp_path / "again.json"
     settings = ("--threads", 1, "--threads", 2, "--batch", 1, "--batch", 3)
     result = peers("--kept", kept, *settings, "--rounds", 1, "--no-openvino", "--json", again)
-    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.exit_code == 0, result.stderr
     models = json.loads(again.read_text())["models"]
     assert [row["name"] for row in models] == NAMES
     for row in models:
@@ -91,5 +92,5 @@ def test_wrong_command_lines(checkpoint: Path, tmp_path: Path):
         (("--random", "no_such_vit"), "no_such_vit"),
     ):
         result = peers(*arguments)
-        assert result.exit_code == 2, (result.output, result.exception)
+        assert result.exit_code == 2, result.stderr
         assert words in result.stderr and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

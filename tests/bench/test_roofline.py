@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
 
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.runtime_graph import open_runtime_graph
+from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from tools.bench.roofline import main, measure, single
+
+from .command import run
 
 
 def test_a_matmul_alone_gives_the_codes_that_it_gives_in_the_model(exported: Path, tmp_path: Path):
@@ -49,12 +50,12 @@ def test_a_float_file_has_no_floor(companion: Path):
 
 def test_the_command_line(exported: Path, tmp_path: Path):
     report = tmp_path / "r.json"
-    result = CliRunner().invoke(main, [str(exported), "--rounds", "2", "--json", str(report)])
-    assert result.exit_code == 0, (result.output, result.exception)
+    result = run(main, exported, "--rounds", 2, "--json", report)
+    assert result.exit_code == 0, result.stderr
     assert "times the floor" in " ".join(result.stdout.split())
     content = json.loads(report.read_text())
     assert (content["batch"], content["threads"], content["float_matmuls"]) == (1, 1, 0)
     assert content["ratio"] > 0 and content["shapes"][0]["count"] >= 1
-    result = CliRunner().invoke(main, [str(tmp_path / "none.onnx")])
+    result = run(main, tmp_path / "none.onnx")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "none.onnx" in result.stderr

@@ -42,7 +42,7 @@ def test_rows_in_any_order_are_right_at_every_batch_in_the_file_too(kind: str):
     check_capture(graph, model, x)
     graph = prepare(graph, x)
     calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
-    graph, recipe = build_recipe(calibrated, lambda _: (8, 8), MINMAX, model={}, settings={"bits": "8/8"})
+    graph, recipe = build_recipe(calibrated, lambda _: (8, 8), MINMAX)
     file = emit(graph, recipe, input_type="float32", metadata={}, producer="test").SerializeToString()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     together = torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
@@ -111,7 +111,7 @@ def test_token_major_code_gives_the_file_of_image_major_code():
     for model in models:
         graph = prepare(capture(model, SIZE), x[:5])
         calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
-        recipe = build_recipe(calibrated, lambda _: (4, 8), BEST, model={}, settings={"bits": "4/8"})[1]
+        recipe = build_recipe(calibrated, lambda _: (4, 8), BEST)[1]
         found.append({name: quant.codes.tobytes() for name, quant in recipe.weights.items()})
     assert found[0] == found[1]
 

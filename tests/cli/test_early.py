@@ -101,7 +101,7 @@ def test_mistakes_that_the_graph_shows(
 
 
 def test_a_device_before_the_model(work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(import_module("mptq_export.export.run"), "load_model", stopped)
+    monkeypatch.setattr(import_module("mptq_export.export.run"), "load_asked", stopped)
     refused(work / "m.pt", "--device", "warp9", words=("--device warp9 cannot be used", "--device cpu"))
 
 

@@ -45,8 +45,8 @@ def test_a_good_run_writes_its_files_and_a_summary(work: Path):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert [metadata[f"mptq.{key}"] for key in ("arch", "bits", "method")] == [ARCH, "8/8", "best"]
     made = read_recipe(work / "m.mptq.recipe.json")
-    assert made.model["arch"] == ARCH
-    assert made.settings["calibration_images"] == 6
+    assert made.model.arch == ARCH
+    assert made.settings.calibration.images == 6
     assert made.proof
     assert verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()]).passed
 
@@ -114,7 +114,8 @@ def test_options_reach_the_file(work: Path):
     assert content["compared_values"] > 0
     assert content["onnx_bytes"] == out.stat().st_size
     made = read_recipe(work / "other.recipe.json")
-    assert (made.settings["bits"], made.settings["input"], made.settings["calibration_images"]) == ("4/6", "uint8", 3)
+    settings = made.settings
+    assert (settings.bits, settings.input_type, settings.calibration.images) == ("4/6", "uint8", 3)
     assert open_session(out).run(None, {"input": pixels(KIND, 2).numpy()})[0].shape == (2, 7)
 
 
@@ -123,7 +124,8 @@ def test_the_paper_is_a_method(work: Path):
     assert result.exit_code == 0, result.output
     assert "method       paper\n" in result.stdout
     made = read_recipe(work / "m.mptq.recipe.json")
-    assert (made.settings["method"], made.settings["bits"], made.settings["pixel_inputs"]) == ("paper", "4/4", True)
+    settings = made.settings
+    assert (settings.method, settings.bits, settings.calibration.pixel_inputs) == ("paper", "4/4", True)
     assert all(quant.reason == "min/max scales" for quant in made.weights.values())
     assert made.smoothing
 

@@ -95,7 +95,7 @@ def test_the_maps_are_timms_and_the_file_is_exact(tmp_path: Path, kind: str, tex
     assert {name: each.values for name, each in report.outputs.items()} == dict(
         zip(names, (got.size for got in found), strict=True)
     )
-    assert read_recipe(tmp_path / "m.mptq.recipe.json").settings["features"] == indices
+    assert read_recipe(tmp_path / "m.mptq.recipe.json").settings.features == tuple(indices)
 
 
 def test_a_map_of_the_residual_is_whole_steps_of_its_grid(tmp_path: Path):
@@ -224,7 +224,9 @@ def test_a_recipe_names_its_maps(work: Path, refused: Callable[..., str]):
     content = json.loads(recipe.read_text())
     for features in (["0"], [True], {"0": 1}, [-1]):
         recipe.write_text(json.dumps({**content, "settings": {**content["settings"], "features": features}}))
-        refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("features are no list",))
+        refused(
+            work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("settings", "features", "restore the file")
+        )
     recipe.write_text(json.dumps({**content, "settings": {**content["settings"], "features": [1]}}))
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=("recipe of another model",))
 

@@ -122,7 +122,7 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path
     assert evidence["budget"] == "3"
     assert evidence["range"] == [2, 4]
     assert evidence["tied"] is False
-    assert recipe.settings["pins"] == {}
+    assert recipe.settings.pins == {}
     assert evidence["solver"] in ("greedy", "integer programme")
     assert evidence["divergence"][evidence["solver"]] == min(
         v for v in evidence["divergence"].values() if v is not None
@@ -149,7 +149,7 @@ def test_pins_and_ties_are_kept(work: Path):
     assert result.exit_code == 0, (result.output, result.exception)
     recipe, evidence = read_recipe(work / "m.mptq.recipe.json"), search_of(work / "m.mptq.recipe.json")
     assert evidence["tied"] is True
-    assert recipe.settings["pins"] == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
+    assert recipe.settings.pins == {"head": "8/8", "blocks.0.mlp.*": "5/6", "blocks.0.mlp.fc2": "7/4"}
     expected = {"head": (8, 8), "blocks.0.mlp.fc1": (5, 6), "blocks.0.mlp.fc2": (7, 4)}
     for layer, pair in expected.items():
         assert (recipe.weights[layer].bits, recipe.activations[f"{layer}.input"].bits) == pair
@@ -174,7 +174,7 @@ def test_pins_without_a_search(work: Path):
             assert (quant.bits, read) == (6, 6)
         else:
             assert (quant.bits, read) == (4, 8 if name.startswith("patch_embed") else 3)
-    assert recipe.settings["pins"] == {"blocks.0.*": "6/6", "*.fc1": "8/7"}
+    assert recipe.settings.pins == {"blocks.0.*": "6/6", "*.fc1": "8/7"}
     assert verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()]).passed
 
 
@@ -229,9 +229,10 @@ def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Pa
 # -- interruptions -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callable[[int], None]):
+def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callable[[int], None], memory: Memory):
     several = ("--mixed", "2.5")
     assert mixed(work, *several, "-o", work / "a.onnx").exit_code == 0
+    memory.forget()
     out = work / "b.onnx"
     for number, resume in ((4, ()), (3, ("--resume",)), (6, ("--resume",))):
         cut(number)

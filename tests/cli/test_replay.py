@@ -13,7 +13,7 @@ from remembered import Memory
 from safetensors.numpy import load_file, save_file
 from tiny_models import KINDS, images, pixels, tiny
 
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.runtime.session import open_session
 from mptq_export.support.files import write_together
@@ -46,7 +46,7 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
     path.write_text(json.dumps(content))
 
 
-def rewrite(path: Path, change: Callable[[Recipe], object]) -> None:
+def rewrite(path: Path, change: Callable[[ExportRecipe], object]) -> None:
     """Change a recipe with all its digests, as no editor would."""
     made = read_recipe(path)
     change(made)
@@ -90,7 +90,7 @@ def test_inputs_that_are_no_pixels_replay(work: Path, refused: Callable[..., str
     np.save(work / "far.npy", images(KIND, 8).numpy() * 50)
     assert run(work / "m.pt", "--calib", work / "far.npy", "--any-range").exit_code == 0
     recipe = work / "m.mptq.recipe.json"
-    assert not read_recipe(recipe).settings["pixel_inputs"]
+    assert not read_recipe(recipe).settings.calibration.pixel_inputs
     assert run(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx").exit_code == 0
     assert (work / "b.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
     arguments = (work / "m.pt", "--recipe", recipe, "--input", "uint8", "-o", work / "c.onnx")
@@ -104,9 +104,9 @@ def test_input_type_and_storage_may_change(work: Path, recipe: Path):
     x = pixels(KIND, 2).numpy()
     floats = images(KIND, 2).numpy()
     settings = read_recipe(work / "pixels.recipe.json").settings
-    assert (settings["input"], settings["weight_storage"]) == ("uint8", "int8")
+    assert (settings.input_type, settings.weight_storage) == ("uint8", "int8")
     got = open_session(out).run(None, {"input": x})[0]
-    mean, std = (np.array(json.loads(settings["preprocessing"][f"preprocessing.{key}"])) for key in ("mean", "std"))
+    mean, std = (np.array(json.loads(settings.preprocessing[f"preprocessing.{key}"])) for key in ("mean", "std"))
     floats = ((x / 255 - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
     expected = open_session(work / "m.mptq.onnx").run(None, {"input": floats})[0]
     assert np.array_equal(got, expected)
@@ -149,8 +149,8 @@ def test_a_recipe_that_is_not_there(work: Path, refused: Callable[..., str]):
 
 
 def test_a_recipe_of_another_version(work: Path, recipe: Path, refused: Callable[..., str]):
-    edit(recipe, lambda content: content.update(recipe_version=1))
-    words = (str(recipe), "recipe version 1", "export again")
+    edit(recipe, lambda content: content.update(recipe_version=2))
+    words = (str(recipe), "recipe version 2", "export again")
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
 
 
@@ -161,8 +161,8 @@ def test_edited_bits(work: Path, recipe: Path, refused: Callable[..., str]):
 
 
 def test_a_recipe_without_a_setting(work: Path, recipe: Path, refused: Callable[..., str]):
-    edit(recipe, lambda content: content["settings"].pop("pixel_inputs"))
-    words = (str(recipe), "lack pixel_inputs", "export again")
+    edit(recipe, lambda content: content["settings"]["calibration"].pop("pixel_inputs"))
+    words = (str(recipe), "settings.calibration lacks pixel_inputs", "export again")
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
 
 
@@ -213,7 +213,7 @@ def test_layers_that_do_not_fit(
     work: Path,
     recipe: Path,
     refused: Callable[..., str],
-    change: Callable[[Recipe], object],
+    change: Callable[[ExportRecipe], object],
     words: tuple[str, ...],
 ):
     rewrite(recipe, change)
@@ -245,9 +245,26 @@ def test_an_edited_scale_that_is_not_certified(work: Path, recipe: Path, refused
 
 @pytest.mark.parametrize("value", ["cat", [1, 2], {"cat": 0}])
 def test_class_names_that_are_none(work: Path, recipe: Path, refused: Callable[..., str], value: Any):
-    edit(recipe, lambda content: content["settings"].update(class_folders=value))
-    words = (str(recipe), "class_folders are no list of names")
+    edit(recipe, lambda content: content["settings"].update(classes={"names": value, "origin": "checkpoint"}))
+    words = (str(recipe), "settings.classes.names is", "restore the file")
     refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=words)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("input_type", "float64", ("settings.input_type is 'float64'", "float32, uint8")),
+        ("weight_storage", 3, ("settings.weight_storage is 3", "packed, int8")),
+        ("method", "none", ("settings' method is 'none'",)),
+        ("target", "abacus", ("settings' target is 'abacus'",)),
+        ("reconstruct", 0, ("settings.reconstruct is 0",)),
+    ],
+)
+def test_a_setting_that_cannot_be(
+    work: Path, recipe: Path, refused: Callable[..., str], setting: str, value: object, words: tuple[str, ...]
+):
+    edit(recipe, lambda content: content["settings"].update({setting: value}))
+    refused(work / "m.pt", "--recipe", recipe, "-o", work / "b.onnx", words=(str(recipe), *words, "restore the file"))
 
 
 def test_a_pickled_module_replays(work: Path):

@@ -39,7 +39,7 @@ def test_a_warning_stands_in_every_place(work: Path):
     model, calibration = told(work, result)
     assert model == MODEL
     assert calibration.startswith(CALIBRATION)
-    assert read_recipe(work / "m.mptq.recipe.json").settings["calibration_warnings"] == [calibration]
+    assert read_recipe(work / "m.mptq.recipe.json").settings.calibration.warnings == (calibration,)
     again = run(
         work / "m.pt", "--recipe", work / "m.mptq.recipe.json", "-o", work / "b.onnx", "--json", work / "b.json"
     )
@@ -74,4 +74,4 @@ def test_nothing_to_warn_of_is_no_line(work: Path):
     assert result.exit_code == 0, (result.output, result.exception)
     assert (result.stderr, json.loads((work / "r.json").read_text())["warnings"]) == ("", [])
     assert "<strong>Warnings</strong>" not in (work / "m.mptq.report.html").read_text()
-    assert "calibration_warnings" not in read_recipe(work / "m.mptq.recipe.json").settings
+    assert read_recipe(work / "m.mptq.recipe.json").settings.calibration.warnings == ()

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from compare import differing, result
-from cpu import cpu_features
 from onnx import TensorProto, helper
+
+from tools.crosscheck.compare import differing, result
+from tools.crosscheck.cpu import cpu_features
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import functions
 import numpy as np
 import pytest
 
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.quantize.certification.assumption import assumed
+from tools.crosscheck import functions
 
-TOOL = Path(functions.__file__)
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("name", functions.FUNCTIONS)
@@ -55,6 +55,7 @@ def test_results_of_another_runtime_are_read_and_a_bad_one_fails(tmp_path: Path)
             y[1000] += 1
         y.tofile(tmp_path / f"{name}.y.bin")
     (tmp_path / "runtime.json").write_text('{"runtime": "mine"}')
-    done = subprocess.run([sys.executable, TOOL, "--read", tmp_path], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tools.crosscheck.functions", "--read", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
     assert done.returncode == 1
     assert "1 of 9 functions use more than 1/4 of the assumption" in done.stdout

@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from cpu import cpu_features
-from mask_cpu import LEVELS, MaskError, cpuid_offsets, environment
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "crosscheck" / "mask_cpu.py"
+from tools.crosscheck.cpu import cpu_features
+from tools.crosscheck.mask_cpu import LEVELS, MaskError, cpuid_offsets, environment
+
+MASK = [sys.executable, "-m", "tools.crosscheck.mask_cpu"]
+REPO = Path(__file__).resolve().parents[2]
 CONTROL = """
-import json, sys
-sys.path.insert(0, {folder!r})
+import json
 import numpy as np
-from adversarial import check
-from cpu import cpu_features
-from forms import FORMS, Size
+from tools.crosscheck.adversarial import check
+from tools.crosscheck.cpu import cpu_features
+from tools.crosscheck.forms import FORMS, Size
 form = next(form for form in FORMS if form.name == "control: Gemm u8 x s8, full range")
 row = check(form, "float32", [Size(17, 197, 64)], 1, np.random.default_rng(0))
 print(json.dumps([row["differing"], cpu_features()]))
@@ -32,11 +33,9 @@ needs_tools = pytest.mark.skipif(
 @needs_tools
 @pytest.mark.slow
 @pytest.mark.parametrize(("level", "saturates"), [("avx", False), ("avx2", True)])
-def test_the_control_saturates_on_avx2_and_not_below(tmp_path: Path, level: str, saturates: bool):
-    script = tmp_path / "control.py"
-    script.write_text(CONTROL.format(folder=str(TOOL.parent)))
-    command = [sys.executable, TOOL, level, "--", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_the_control_saturates_on_avx2_and_not_below(level: str, saturates: bool):
+    command = [*MASK, level, "--", sys.executable, "-c", CONTROL]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPO)
     differing, features = json.loads(done.stdout)
     assert (differing > 0) == saturates
     assert features == [name for name in LEVELS[: LEVELS.index(level) + 1] if name in cpu_features()]

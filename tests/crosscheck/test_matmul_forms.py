@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adversarial import check
-from forms import FORMS, Form, Size, outputs_of, pair_safe_patterns, patterns
 
-EMULATE = Path(__file__).resolve().parents[2] / "tools" / "crosscheck" / "emulate.sh"
+from tools.crosscheck.adversarial import check
+from tools.crosscheck.forms import FORMS, Form, Size, outputs_of, pair_safe_patterns, patterns
+
+REPO = Path(__file__).resolve().parents[2]
+EMULATE = REPO / "tools" / "crosscheck" / "emulate.sh"
 SIZES = [Size(1, 64, 12), Size(3, 17, 5), Size(17, 9, 40), Size(17, 25, 16), Size(17, 197, 64), Size(64, 768, 17)]
 SAFE = [pytest.param(f, output, id=f"{f.name}, {output}") for f in FORMS if f.safe for output in outputs_of(f)]
 
@@ -55,7 +57,7 @@ def test_safe_forms_are_exact_and_the_control_saturates_on_an_avx2_cpu(tmp_path:
     )
     path = tmp_path / "small.py"
     path.write_text(script)
-    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(EMULATE.parent)}
+    env = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPO)}
     done = subprocess.run([EMULATE, "Haswell", path], capture_output=True, text=True, env=env, check=True)
     features, rows = json.loads(done.stdout)
     assert "avx2" in features

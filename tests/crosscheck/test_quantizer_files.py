@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 import pytest
-from quantizer_files import classify, files, inputs
-from quantizer_models import MODELS
+
+from tools.crosscheck.quantizer_files import classify, files, inputs
+from tools.crosscheck.quantizer_models import MODELS
 
 OLD = tuple(map(int, ort.__version__.split(".")[:2])) < (1, 30)
 pytestmark = pytest.mark.skipif(OLD, reason="older versions of onnxruntime quantize and fuse otherwise")

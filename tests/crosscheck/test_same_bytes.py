@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from same_bytes import SETTINGS, export
+from tools.crosscheck.same_bytes import SETTINGS, export
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 

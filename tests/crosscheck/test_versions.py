@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "crosscheck" / "versions.py"
+REPO = Path(__file__).resolve().parents[2]
 
 
 def lines(folder: Path, says: str, offset: float) -> tuple[int, list[dict]]:
@@ -28,7 +28,8 @@ def lines(folder: Path, says: str, offset: float) -> tuple[int, list[dict]]:
     x = np.ones((3, 4), np.float32)
     np.savez(folder / "m.npz", inputs=x, logits=2 * x + np.float32(offset))
     installed = Path(onnxruntime.__file__).parents[1]
-    ran = subprocess.run([sys.executable, SCRIPT, folder, installed], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tools.crosscheck.versions", folder, installed]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
     return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()]
 
 

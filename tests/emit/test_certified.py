@@ -17,7 +17,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 class Mlp(nn.Module):
@@ -61,7 +61,7 @@ def test_the_file_is_exact_on_constant_images(
     x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1.5, 1.5)
     graph = prepare(capture(model, (3, 32, 32)), x[:2], (MEAN, STD))
     calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
-    graph, recipe = build_recipe(calibrated, lambda _layer: (8, bits), BEST, model={}, settings={})
+    graph, recipe = build_recipe(calibrated, lambda _layer: (8, bits), BEST)
     made = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     assert check_tables(made) == 256 * len(functions)
     onnx.save(made, tmp_path / "m.onnx")

@@ -23,7 +23,7 @@ from mptq_export.quantize.method import MINMAX
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
 from mptq_export.runtime.session import open_session
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 
 from .conftest import Emitted
 

@@ -35,7 +35,7 @@ def emitted(width: int, bound: float) -> tuple[onnx.ModelProto, Floats, list[Cla
     graph = Graph([stream, norm_of(width)], "norm")
     source = Floats(tensor="stream", exponent=EXPONENT, bound=bound, integer=True, flat=True)
     tables = Tables({}, {**FLOATS, Input: lambda _context, _node, _exponent: source})
-    context = Context(graph, Recipe({}, {}, {}, {}, {}, {"stream": EXPONENT}), tables, input_type="float32")
+    context = Context(graph, Recipe({}, {}, {}, {"stream": EXPONENT}), tables, input_type="float32")
     result = context.read_floats("norm", 0)
     shape = [-1, width]
     model = context.onnx.model([value_info("stream", FLOAT, shape)], [value_info(result.tensor, FLOAT, shape)], {}, "1")

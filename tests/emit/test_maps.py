@@ -77,9 +77,7 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, name: str, bit
     images = F.interpolate(coarse, SIZE[1:], mode="bilinear").contiguous()
     graph = prepare(capture(model, SIZE), images[:2])
     stats = collect(graph, [images[:16].numpy()])
-    graph, made = build_recipe(
-        CalibratedGraph(graph, stats, images[:16]), lambda _: (bits, bits), method, model={}, settings={}
-    )
+    graph, made = build_recipe(CalibratedGraph(graph, stats, images[:16]), lambda _: (bits, bits), method)
     path = tmp_path / "m.onnx"
     onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="test"), path)
     report = verify_model(path, [images[-3:].numpy()], threads=1)

@@ -217,7 +217,7 @@ def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
         Node(Input(), "input", (), Shape((1, 4, 8))),
         Node(ToPixels((1.0,), (0.0,)), "act", ("input",), Shape((1, 4, 8))),
     ]
-    made = Recipe({}, {}, {"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
+    made = Recipe({"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
     assert refusal(Graph(nodes, "act"), made).startswith("act: a to_pixels is read where float values are needed")
 
 

@@ -22,7 +22,7 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe, Region
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 
 SCALE = float(np.float32(0.0713))
 #: zero point, lowest code, regions

@@ -24,7 +24,7 @@ from mptq_export.recipe.schema import Recipe
 from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.tables.exhaustive import check_tables
 
 IMAGES = images("swin", 16, 1)
 
@@ -50,8 +50,6 @@ def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
         CalibratedGraph(graph, stats, IMAGES),
         lambda _layer: (8, 8),
         MINMAX,
-        model={"arch": "swin"},
-        settings={"bits": "8/8"},
     )
     model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
     check_tables(model)

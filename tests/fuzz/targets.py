@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.replay import replay_settings
 from mptq_export.export.write import tie
 from mptq_export.load.loaders import load_model
+from mptq_export.recipe.settings import NamedClasses, SearchFacts
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
@@ -52,9 +53,9 @@ def write_samples(folder: Path) -> None:
     )
     save_file(state, folder / "m.safetensors", {"arch": arch, "model_kwargs": json.dumps(kwargs)})
     graph, recipe = quantized("vit", lambda layer: (2, 5) if layer.endswith("fc1") else (4, 8))
-    recipe.settings.update(
-        input="float32", weight_storage="packed", pixel_inputs=True, method="best", reconstruct=False, calibration="8"
-    )
+    classes = NamedClasses(tuple("abcdefg"), "checkpoint")
+    search = SearchFacts("4", (2, 5), False, "greedy", {"greedy": 0.5, "integer programme": None}, 7, {}, {})
+    recipe.settings = replace(recipe.settings, features=(0,), classes=classes, search=search)
     metadata = {"preprocessing.input_size": "[3, 32, 32]", "preprocessing.mean": "[0.5, 0.5, 0.5]"}
     model = emit(graph, recipe, input_type="float32", metadata=metadata, producer="1")
     tie(model, recipe)

@@ -14,7 +14,7 @@ import pytest
 from kernels_ref import Interpreter
 from mptq_export.kit.probes import block_of, find_probes
 from mptq_export.kit.write import RUNNERS
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 
 
 @pytest.fixture(scope="module")

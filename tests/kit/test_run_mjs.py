@@ -2,13 +2,15 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .helpers import CROSSCHECK, NODE_MODULES, WEIGHTS, call, crosscheck_module, first_named
+from tools.crosscheck.browser import find_browser
+
+from .conftest import REPO
+from .helpers import NODE_MODULES, PAGE, WEIGHTS, call, first_named
 
 WEIGHT = "blocks.1.mlp.fc2.weight"
 
@@ -33,7 +35,7 @@ def node(kit: Path) -> str:
 def browser() -> None:
     """A Chromium and onnxruntime-web, or the test is skipped."""
     need_web()
-    if crosscheck_module("browser").find_browser() is None:
+    if find_browser() is None:
         pytest.skip("there is no Chromium in PATH (Debian: apt-get install chromium)")
 
 
@@ -62,7 +64,7 @@ def test_node_says_in_one_line_what_it_cannot_do(kit: Path, node: str) -> None:
 @pytest.mark.usefixtures("browser")
 def test_the_page_passes(kit: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
-    result = call(sys.executable, CROSSCHECK / "page.py", kit, "--screenshot", picture)
+    result = call(*PAGE, kit, "--screenshot", picture, cwd=REPO)
     assert result.returncode == 0, result.stdout + result.stderr
     shown = json.loads(result.stdout)
     assert shown["verdict"].startswith("PASS")
@@ -73,7 +75,7 @@ def test_the_page_passes(kit: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("browser")
 def test_the_page_names_the_tensor_behind_an_altered_weight(kit: Path) -> None:
-    result = call(sys.executable, CROSSCHECK / "page.py", kit, "--alter", WEIGHT)
+    result = call(*PAGE, kit, "--alter", WEIGHT, cwd=REPO)
     assert result.returncode == 1, result.stdout + result.stderr
     shown = json.loads(result.stdout)
     assert shown["verdict"].startswith("FAIL")
@@ -83,7 +85,7 @@ def test_the_page_names_the_tensor_behind_an_altered_weight(kit: Path) -> None:
 @pytest.mark.usefixtures("browser")
 def test_the_page_says_what_is_missing(kit: Path) -> None:
     (kit / "probes.bin").unlink()
-    result = call(sys.executable, CROSSCHECK / "page.py", kit)
+    result = call(*PAGE, kit, cwd=REPO)
     assert result.returncode == 2
     shown = json.loads(result.stdout)
     assert shown["verdict"].startswith("ERROR")

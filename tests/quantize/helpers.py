@@ -64,7 +64,7 @@ class Digits:
         return CalibratedGraph(self.graph, self.stats, self.calib)
 
     def build(self, bits: tuple[int, int], method: Method) -> tuple[Graph, Recipe]:
-        return build_recipe(self.calibrated, lambda _name: bits, method, model={}, settings={})
+        return build_recipe(self.calibrated, lambda _name: bits, method)
 
 
 @cache

@@ -25,7 +25,7 @@ def layer(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def measured(
-    x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, images: int, together: int = 9
+    x: torch.Tensor, target: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, images: int, *, together: int = 9
 ) -> Moments:
     """Moments of rows that all count alike, a few images of one half at a time."""
     each = len(x) // images

@@ -2,7 +2,7 @@
 
 import json
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import quantized, recipe
 
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, Recipe, Region
-from mptq_export.recipe.store import layer_bits, read_recipe, recipe_paths, recipe_writers, to_json
+from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, ExportRecipe, Region
+from mptq_export.recipe.settings import ModelIdentity, NamedClasses, SearchFacts, Settings
+from mptq_export.recipe.store import layer_bits, read_recipe, read_settings, recipe_paths, recipe_writers, to_json
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
 
@@ -22,20 +23,20 @@ QKV = "blocks.0.attn.qkv"
 
 
 @cache
-def _made() -> Recipe:
+def _made() -> ExportRecipe:
     """With all techniques, and different widths in different layers."""
     return quantized("vit", lambda layer: (3, 5) if layer.endswith("fc2") else (4, 8))[1]
 
 
 @pytest.fixture
-def made() -> Recipe:
+def made() -> ExportRecipe:
     result = deepcopy(_made())
     result.proof = [Claim("blocks.0.attn.qkv", "int32 accumulator", 12345.0, 2.0**31 - 1, "at most")]
     return result
 
 
 @pytest.fixture
-def written(made: Recipe, tmp_path: Path) -> Path:
+def written(made: ExportRecipe, tmp_path: Path) -> Path:
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
     return tmp_path / "m.recipe.json"
 
@@ -51,25 +52,44 @@ def test_the_files_lie_beside_the_model():
     assert recipe_paths(Path("a/m.mptq.onnx")) == (Path("a/m.mptq.recipe.json"), Path("a/m.mptq.recipe.safetensors"))
 
 
-def test_claims_of_an_older_file_without_relations(made: Recipe, written: Path):
-    made.proof = [
-        Claim("a", "int32 accumulator", 5.0, 7.0, "at most"),
-        Claim("a", "attention code of a row's maximum", 15.0, 1.0, "at least"),
-        Claim("a", "zero point of attention codes", 0.0, 0.0, "at most"),
-    ]
-    write_together(recipe_writers(made, written.with_name("m.onnx")), force=True)
+def test_a_claim_without_its_relation_is_refused(made: ExportRecipe, written: Path):
     content = json.loads(written.read_text())
-    assert [claim["relation"] for claim in content["proof"]] == ["at most", "at least", "at most"]
-    for claim in content["proof"]:
-        del claim["relation"]
+    for relation in ("about", None, 3):
+        content["proof"][0]["relation"] = relation
+        written.write_text(json.dumps(content))
+        assert "proof.relation is" in refusal(written)
+    del content["proof"][0]["relation"]
     written.write_text(json.dumps(content))
-    assert read_recipe(written).proof == made.proof
-    content["proof"][0]["relation"] = "about"
-    written.write_text(json.dumps(content))
-    assert "damaged" in refusal(written)
+    assert "proof lacks relation" in refusal(written)
 
 
-def test_what_is_read_is_what_was_written(made: Recipe, written: Path):
+@pytest.mark.parametrize("section", [ModelIdentity, Settings])
+def test_a_setting_that_is_missing_is_named(written: Path, section: type):
+    name = "model" if section is ModelIdentity else "settings"
+    content = json.loads(written.read_text())
+    assert content[name].keys() == {field.name for field in fields(section)}
+    for field in fields(section):
+        others = {key: value for key, value in content[name].items() if key != field.name}
+        written.write_text(json.dumps({**content, name: others}))
+        assert f"{name} lacks {field.name}" in refusal(written)
+
+
+def test_settings_come_back(made: ExportRecipe, tmp_path: Path):
+    made.settings = replace(
+        made.settings,
+        pins={"head": "8/8"},
+        target="qnn",
+        features=(0, 2),
+        classes=NamedClasses(("cat", "dog"), "class map"),
+        search=SearchFacts("4", (2, 6), True, "greedy", {"greedy": 0.5, "x": None}, 9, {"a": "2/3"}, {"a:both": 0.1}),
+        versions={"torch": "2"},
+    )
+    write_together(recipe_writers(made, tmp_path / "m.onnx"))
+    assert read_recipe(tmp_path / "m.recipe.json").settings == made.settings
+    assert read_settings(tmp_path / "m.recipe.json") == made.settings
+
+
+def test_what_is_read_is_what_was_written(made: ExportRecipe, written: Path):
     got = read_recipe(written)
     assert (got.model, got.settings, got.exponents) == (made.model, made.settings, made.exponents)
     assert got.activations == made.activations
@@ -95,7 +115,7 @@ def test_what_is_read_is_what_was_written(made: Recipe, written: Path):
     assert sorted(path.name for path in written.parent.iterdir()) == ["m.recipe.json", "m.recipe.safetensors"]
 
 
-def test_regions_come_back(made: Recipe, tmp_path: Path):
+def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
     levels = ActivationQuant(0.1, 4, 0, 124, 4, "OPT-m", (Region(1, 4), Region(3, 20), Region(3, 124)))
     made.activations["blocks.0.mlp.fc2.input"] = replace(levels, bits=5)
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
@@ -123,7 +143,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path):
     assert files[0] == files[1]
 
 
-def test_the_json_is_for_people_and_holds_no_codes(made: Recipe, written: Path):
+def test_the_json_is_for_people_and_holds_no_codes(made: ExportRecipe, written: Path):
     text = written.read_text()
     content = json.loads(text)
     assert content["recipe_version"] == VERSION
@@ -136,14 +156,14 @@ def test_the_json_is_for_people_and_holds_no_codes(made: Recipe, written: Path):
     assert max(map(len, text.splitlines())) < 400
 
 
-def test_the_bits_of_every_layer_stand_in_one_table(made: Recipe, written: Path):
+def test_the_bits_of_every_layer_stand_in_one_table(made: ExportRecipe, written: Path):
     table = json.loads(written.read_text())["bits"]
     assert table == layer_bits(made)
     assert (table[QKV], table["blocks.1.mlp.fc2"], table["patch_embed.proj"]) == ("4/8", "3/5", "4/8")
     assert {layer for layer, bits in table.items() if not bits.startswith("-/")} == made.weights.keys()
 
 
-def test_an_existing_recipe_is_replaced_as_a_whole(made: Recipe, written: Path):
+def test_an_existing_recipe_is_replaced_as_a_whole(made: ExportRecipe, written: Path):
     made.exponents = {"x": 3}
     write_together(recipe_writers(made, written.parent / "m.onnx"))
     assert read_recipe(written).exponents == {"x": 3}
@@ -229,7 +249,7 @@ def test_numbers_that_no_quantizer_has_are_refused(written: Path, changes: dict[
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "3", "null", "{}", "not json", '{"recipe_version": 2}', '{"recipe_version": 2, "weights": 3}', "\xff"],
+    ["[]", "3", "null", "{}", "not json", '{"recipe_version": 3}', '{"recipe_version": 3, "weights": 3}', "\xff"],
 )
 def test_what_is_no_recipe_is_refused(written: Path, text: str):
     written.write_text(text, encoding="latin-1")

@@ -9,12 +9,13 @@ import pytest
 
 from .test_command import report
 
-LOOK = Path(__file__).resolve().parents[2] / "tools" / "report_look.py"
+REPO = Path(__file__).resolve().parents[2]
+LOOK = [sys.executable, "-m", "tools.report_look"]
 
 
 def look(page: Path, *options: object) -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, LOOK, page, *map(str, options)], capture_output=True, text=True, timeout=300, check=False
+        [*LOOK, page, *map(str, options)], capture_output=True, text=True, timeout=300, check=False, cwd=REPO
     )
     if done.returncode == 2:
         pytest.skip(done.stderr.strip())
@@ -47,7 +48,7 @@ def test_a_report_without_measurements(folder: Path):
 def test_what_is_wrong_is_found(folder: Path, bad: str):
     page = folder / "bad.html"
     page.write_text((folder / "u.report.html").read_text().replace("<footer>", f"{bad}<footer>"))
-    done = subprocess.run([sys.executable, LOOK, page], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*LOOK, page], capture_output=True, text=True, timeout=300, check=False, cwd=REPO)
     if done.returncode == 2:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 1

@@ -230,6 +230,7 @@ def test_a_search_that_cannot_be_is_left_out(folder: Path, key: str, value: obje
         (("weights", "head", "reason"), 3),
         (("settings", "versions"), None),
         (("settings", "bits"), 4),
+        (("activations", "head.input", "reason"), None),
     ],
 )
 def test_a_recipe_that_is_not_what_it_should_be_is_refused(folder: Path, keys: tuple[str | int, ...], value: object):
@@ -297,7 +298,7 @@ def test_an_export_stands_even_if_its_report_cannot_be_written(work: Path, monke
 
 def test_names_are_escaped(folder: Path):
     recipe = json.loads((folder / "u.recipe.json").read_text())
-    recipe["settings"]["calibration"] = "<script>alert(1)</script>"
+    recipe["settings"]["calibration"]["description"] = "<script>alert(1)</script>"
     text = json.dumps(recipe)
     (folder / "u.recipe.json").write_text(text)
     (folder / "u.onnx").unlink()  # it would not be the file of this recipe

@@ -24,11 +24,12 @@ from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
-from mptq_export.report.deployed import agreement_images
+from mptq_export.report.deployed import FloatLogits, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
+from mptq_export.support.progress import SILENT
 from mptq_export.support.typed_json import from_json
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
@@ -65,7 +66,7 @@ def test_errors_fall_with_more_bits(kind: str):
     decibels = []
     for bits in ((3, 3), (8, 8)):
         graph, recipe = quantized(kind, bits)
-        found = observe(graph, recipe, images(kind, 4, 5), lambda items, _label, _total: iter(items))
+        found = observe(graph, recipe, images(kind, 4, 5), SILENT)
         assert {name for name, error in found.errors.items() if error.kind == "layer"} >= set(recipe.weights)
         assert set(found.norms) == set(recipe.smoothing)
         assert set(found.histograms) == {key for key, quant in recipe.activations.items() if quant.regions}
@@ -88,6 +89,21 @@ def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, co
     images = agreement_images(CalibrationRequest(count=128), preprocessing, macs)
     assert images.count == count
     assert ("so few, because one takes" in images.description) == (count < 64)
+
+
+def test_the_float_model_computes_every_batch_once():
+    class Model(torch.nn.Module):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Model.calls += 1
+            return x.flatten(1)
+
+    logits = FloatLogits(Model())
+    first, second = (np.full((2, 1, 1, 3), value, np.float32) for value in (1, 2))
+    for batch in (first, second, first.copy(), second):
+        assert np.array_equal(logits.of(batch), batch.reshape(2, 3))
+    assert Model.calls == 2
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------

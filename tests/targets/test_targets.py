@@ -37,7 +37,7 @@ def test_each_target_gets_its_form(export: Export):
         result, made[name] = export(name, "--recipe", ort.with_suffix(".recipe.json"), "--target", name)
         assert result.exit_code == 0, (result.output, result.exception)
         assert {entry.key: entry.value for entry in onnx.load(made[name]).metadata_props}["mptq.target"] == name
-        assert read_recipe(made[name].with_suffix(".recipe.json")).settings["target"] == name
+        assert read_recipe(made[name].with_suffix(".recipe.json")).settings.target == name
     assert nodes(made["ort-web"]) == nodes(ort)
     assert plain_weights(ort) < 10
     assert [plain_weights(made[name]) for name in ("openvino", "qnn")] == [10, 10]
@@ -56,7 +56,7 @@ def test_a_target_can_be_asked_for_at_once(export: Export):
     result, path = export("q", "--count", 4, "--bits", "4/8", "--target", "qnn")
     assert result.exit_code == 0, (result.output, result.exception)
     settings = read_recipe(path.with_suffix(".recipe.json")).settings
-    assert (settings["target"], settings["weight_storage"]) == ("qnn", "int8")
+    assert (settings.target, settings.weight_storage) == ("qnn", "int8")
     assert "--target qnn" in (path.with_suffix(".report.json")).read_text()
 
 

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kernels_ref import Interpreter
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.agreement import Plan
 from mptq_export.verify.compare import verify_model
+from mptq_export.verify.kernels.agreement import Plan
+from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.runtime_graph import open_runtime_graph
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(3)

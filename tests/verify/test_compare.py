@@ -13,8 +13,8 @@ from onnx import helper, numpy_helper
 from kernels_ref import Interpreter
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
+from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.runtime_graph import open_runtime_graph
 
 from .graphs import K, linear_model, safe_weights, save
 

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.inputs import InputSet, describe_inputs, probe_sources, random_inputs
-from mptq_export.verify.probes import space_of
+from mptq_export.verify.inputs.probes import space_of
+from mptq_export.verify.inputs.sets import InputSet, describe_inputs, probe_sources, random_inputs
 
 from .graphs import linear_model, safe_weights
 

@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.kernel_plan import PAIR_SUM_SAFE, KernelPlan, read_kernel_plan
+from mptq_export.verify.kernels.plan import KernelPlan, read_kernel_plan
+from mptq_export.verify.kernels.saturation import PAIR_SUM_SAFE
 
 from .graphs import extreme_weights, linear_model, safe_weights, save
 

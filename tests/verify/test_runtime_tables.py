@@ -1,20 +1,29 @@
 """Certified tables in the installed onnxruntime: all codes are run, and a step that is too fine is found."""
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from tiny_models import quantized
 
+from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.recipe.contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.support.errors import MptqError
-from mptq_export.verify import runtime_tables as tables
-from mptq_export.verify.certified import certified_tables, table_difference
-from mptq_export.verify.runtime_tables import check_tables
+from mptq_export.verify.run import verify
+from mptq_export.verify.tables import exhaustive as tables
+from mptq_export.verify.tables.certified import certified_tables, table_difference
+from mptq_export.verify.tables.exhaustive import check_tables
 
 
 def emitted(kind: str, bits: int) -> onnx.ModelProto:
@@ -75,13 +84,13 @@ def test_a_result_beside_a_rounding_boundary_is_found_wherever_it_stands(monkeyp
     model = function("Tanh", 0.02, 128, 1 / 127, 128)
     assert check_tables(model) == 256
     runs: list[int] = []
-    compare: Callable[..., None] = tables._compare
+    compare: Callable[..., str] = tables._problem
 
-    def counted(table: object, name: str, index: np.ndarray, *rest: object) -> None:
+    def counted(table: object, name: str, index: np.ndarray, *rest: object) -> str:
         runs.append(len(index))
-        compare(table, name, index, *rest)
+        return compare(table, name, index, *rest)
 
-    monkeypatch.setattr(tables, "_compare", counted)
+    monkeypatch.setattr(tables, "_problem", counted)
     check_tables(model)
     assert runs[:2] == [256, 256]
     assert runs[2:] == [3] * 86  # every code is the end of some vector
@@ -97,6 +106,41 @@ def test_a_function_of_unknown_arguments_is_refused():
 def test_a_file_without_functions_has_no_tables():
     model = function("Relu", 0.03, 128, 0.02, 8)
     assert check_tables(model) == 0
+
+
+class Worse(ort.InferenceSession):  # type: ignore[misc]
+    """Wrong for one code alone, which few inputs reach."""
+
+    def run(self, names: list[str], feed: dict[str, Any]) -> list[Any]:
+        (codes,), (arguments,) = super().run(names, feed), feed.values()
+        return [codes ^ (arguments == 201)]
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_a_finished_file_is_checked_for_all_codes_wherever_it_is_verified(
+    worse: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = function("Tanh", 0.02, 128, 1 / 127, 128)
+    model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(contents_of(model)))
+    onnx.save(model, tmp_path / "m.onnx")
+    if worse:
+        mine = SimpleNamespace(InferenceSession=Worse, SessionOptions=ort.SessionOptions, __version__="9.9")
+        monkeypatch.setattr(tables, "ort", mine)
+    result = CliRunner().invoke(main, [str(tmp_path / "m.onnx"), "--random", "2", "--json", str(tmp_path / "r.json")])
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["table_arguments"] == 256 and found["differing"] == 0
+    assert "all 256 arguments of the functions were run in this onnxruntime" in result.stdout
+    if worse:
+        assert result.exit_code == 1 and found["verdict"] == "different"
+        assert "act: Tanh of the installed onnxruntime 9.9 gives code" in found["table_problem"]
+        assert "DIFFERENT: a function of this onnxruntime gives another code" in result.stdout
+    else:
+        assert found["table_problem"] == "" and found["verdict"] != "different"
+
+
+def test_a_file_of_another_maker_is_compared_on_its_inputs_alone(tmp_path: Path):
+    onnx.save(function("Tanh", 0.02, 128, 1 / 127, 128), tmp_path / "m.onnx")
+    assert verify(tmp_path / "m.onnx", count=2).tables is None
 
 
 @pytest.mark.parametrize(("step", "held"), [(0.02, 0.02), (4e-9, 2.0**-22 * 255 * np.float32(0.034) / MARGIN)])

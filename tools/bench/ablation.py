@@ -1,17 +1,17 @@
 """What every technique brings: top-1, agreement with the float model and KL divergence of its logits.
 
-    python tools/bench/ablation.py MODEL --calib DIR --val DIR [--bits 4/4 --bits 3/3] [--images 1000] [--json FILE]
+    python -m tools.bench.ablation MODEL --calib DIR --val DIR [--bits 4/4 --bits 3/3] [--images 1000] [--json FILE]
 
 For every width: plain min/max, then one technique more a row, up to `best`; then `best` with each one left out, and the
 paper's pair alone. Measured in torch with the simulation of the exported file (same codes but for ties of rounding).
 """
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from rich.console import Console
@@ -19,13 +19,14 @@ from rich.table import Table
 
 from mptq_export.api import Calibrated, calibrate, load
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.cli.export import bits_from
+from mptq_export.cli.values import bits_from
 from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
+from tools.options import Parser, Repeated, existing, positive
 
 #: In the order in which they are added.
 TECHNIQUES = {
@@ -64,17 +65,24 @@ def others() -> Iterator[tuple[str, Method]]:
 PARTS = {"cumulative": cumulative, "left-out": left_out, "others": others}
 
 
-@click.command(help=__doc__)
-@click.argument("model")
-@click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--val", type=click.Path(path_type=Path, exists=True), required=True, help="Class folders.")
-@click.option("--bits", "widths", multiple=True, default=("4/4",), show_default=True)
-@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, default=tuple(PARTS))
-@click.option("--images", default=1000, show_default=True, help="At most so many validation images.")
-@click.option("--count", default=128, show_default=True, help="Calibration images.")
-@click.option("--device")
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.ablation", __doc__)
+    parser.add_argument("model")
+    parser.add_argument("--calib", type=existing, required=True)
+    parser.add_argument("--val", type=existing, required=True, help="Class folders.")
+    parser.add_argument("--bits", dest="widths", action=Repeated, default=("4/4",), metavar="W/A", help="Default: 4/4.")
+    parser.add_argument(
+        "--part", dest="parts", action=Repeated, default=tuple(PARTS), choices=list(PARTS), help="Default: all."
+    )
+    parser.add_argument("--images", type=positive, default=1000, help="At most so many validation images.")
+    parser.add_argument("--count", type=positive, default=128, help="Calibration images.")
+    parser.add_argument("--device")
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(
+    *,
     model: str,
     calib: Path,
     val: Path,
@@ -104,7 +112,7 @@ def main(
                 row |= {"agreement": agreement(floats, found), "kl": mean_kl(floats, found)}
                 results.append(row)
                 table.add_row(name, f"{100 * row['top1']:.1f}", f"{100 * row['agreement']:.1f}", f"{row['kl']:.4f}")
-                click.echo(json.dumps(row), err=True)
+                print(json.dumps(row), file=sys.stderr)
                 if json_path:
                     report = {"model": Path(model).name, "images": len(labels), "rows": results}
                     json_path.write_text(json.dumps(report, indent=1) + "\n")
@@ -114,7 +122,7 @@ def main(
 def quantized_logits(calibrated: Calibrated, folder: ImageFolder, bits: tuple[int, int], method: Method) -> np.ndarray:
     """Logits of the model at one uniform width."""
     source = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
-    graph, recipe = build_recipe(source, lambda _layer: bits, method, model={}, settings={})
+    graph, recipe = build_recipe(source, lambda _layer: bits, method)
     simulator = Simulator.of(graph, recipe, calibrated.images.device)
     return logits(replace(calibrated, graph=graph), folder, simulator)
 
@@ -131,4 +139,4 @@ def logits(calibrated: Calibrated, folder: ImageFolder, simulator: Simulator | N
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """What part of an export its own check takes, in CPU seconds, which the load of a machine changes little.
 
-python tools/bench/check_share.py CHECKPOINT --calib DIR --count 32 -o OUT.onnx [any other option of mptq-export]
+python -m tools.bench.check_share CHECKPOINT --calib DIR --count 32 -o OUT.onnx [any other option of mptq-export]
 """
 
 import time

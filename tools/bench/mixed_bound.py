@@ -1,6 +1,6 @@
 """How much less than uniform widths any choice of widths can cost.
 
-    python tools/bench/mixed_bound.py MODEL --calib DIR [--on DIR] [--range 3-8] [--mean 5 --mean 4.5 ...] [--json FILE]
+    python -m tools.bench.mixed_bound MODEL --calib DIR [--on DIR] [--range 3-8] [--mean 5 --mean 4.5 ...] [--json FILE]
 
 For every mean width the integer programme gives the least sum of estimates that any widths within the budget have; it
 stands beside the sum of the uniform widths that cost the same or more. Where the quotient is above a goal, no search
@@ -11,37 +11,45 @@ too: the widths that are chosen then know the very images that judge them, as no
 
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-import click
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings
-from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
-from mptq_export.cli.values import parse_range
+from mptq_export.cli.values import range_from
 from mptq_export.data.source import open_calibration
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
-from mptq_export.support.errors import MptqError
+from tools.options import Parser, Repeated, existing, positive
 
 
-@click.command(help=__doc__)
-@click.argument("model")
-@click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--count", default=128, show_default=True, help="Calibration images.")
-@click.option("--on", type=click.Path(path_type=Path, exists=True), help="Estimate on these images.")
-@click.option("--images", type=click.IntRange(1), default=400, show_default=True, help="At most so many of them.")
-@click.option("--range", "bits", default="3-8", show_default=True, callback=parse_range)
-@click.option("--mean", "means", multiple=True, type=float, default=(5, 4.5, 4, 3.5), show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.mixed_bound", __doc__)
+    parser.add_argument("model")
+    parser.add_argument("--calib", type=existing, required=True)
+    parser.add_argument("--count", type=positive, default=128, help="Calibration images.")
+    parser.add_argument("--on", type=existing, help="Estimate on these images.")
+    parser.add_argument("--images", type=positive, default=400, help="At most so many of them.")
+    parser.add_argument(
+        "--range", dest="bits", type=range_from, default=range(3, 9), metavar="LO-HI", help="Default: 3-8."
+    )
+    parser.add_argument("--mean", dest="means", action=Repeated, type=float, default=(5, 4.5, 4, 3.5))
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(
+    *,
     model: str,
     calib: Path,
     count: int,
@@ -53,10 +61,7 @@ def main(
 ) -> None:
     budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
     settings = MixedSettings(budgets, bits, tied=False, pins={})
-    try:
-        settings.check()
-    except MptqError as error:
-        raise click.UsageError(str(error)) from error
+    settings.check()
     calibrated = calibrate(load(model), calib, count=count)
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, BEST, settings)
@@ -95,4 +100,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

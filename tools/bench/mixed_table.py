@@ -1,6 +1,6 @@
 """Mixed files beside uniform ones on the same images: top-1, divergence from the float model, and how they compare.
 
-    python tools/bench/mixed_table.py CHECKPOINT --data DIR --uniform U5.onnx --uniform U4.onnx M.5.onnx M.4.onnx ...
+    python -m tools.bench.mixed_table CHECKPOINT --data DIR --uniform U5.onnx --uniform U4.onnx M.5.onnx M.4.onnx ...
 
 Two rows a file: the mean divergence over that of each uniform file, and the difference of top-1 in points. In brackets,
 what other images would give: the same images are drawn for both (paired bootstrap), so that what an undecided image
@@ -8,10 +8,11 @@ adds to both files cancels.
 """
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 
@@ -21,18 +22,24 @@ from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, r
 from mptq_export.evaluate.run import onnx_predictor, predictions
 from mptq_export.load.loaders import load_model
 from mptq_export.runtime.session import open_session
+from tools.options import Parser, Repeated, existing, positive
 
 
-@click.command(help=__doc__)
-@click.argument("checkpoint")
-@click.argument("mixed", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Class folders.")
-@click.option("--uniform", multiple=True, required=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--limit", type=click.IntRange(1), help="At most so many images.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.mixed_table", __doc__)
+    parser.add_argument("checkpoint")
+    parser.add_argument("mixed", nargs="+", type=existing)
+    parser.add_argument("--data", type=existing, required=True, help="Class folders.")
+    parser.add_argument("--uniform", action=Repeated, default=(), required=True, type=existing)
+    parser.add_argument("--limit", type=positive, help="At most so many images.")
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(
+    *,
     checkpoint: str,
-    mixed: tuple[Path, ...],
+    mixed: Sequence[Path],
     data: Path,
     uniform: tuple[Path, ...],
     limit: int | None,
@@ -77,4 +84,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

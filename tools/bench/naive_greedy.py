@@ -1,6 +1,6 @@
 """The lazy search beside the paper's: every unit measured before every step.
 
-    python tools/bench/naive_greedy.py MODEL --calib DIR [--keep 'blocks.0.*'] [--range 3-6] [--budget 4] [--json FILE]
+    python -m tools.bench.naive_greedy MODEL --calib DIR [--keep 'blocks.0.*'] [--range 3-6] [--budget 4] [--json FILE]
 
 Both start from one table and measure with one metric. Layers that no `--keep` pattern matches stay at the widest width
 and count in no mean, so that the naive search ends before the day does.
@@ -8,6 +8,7 @@ and count in no mean, so that the naive search ends before the day does.
 
 import fnmatch
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -23,16 +23,17 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
-from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
-from mptq_export.cli.values import parse_range
+from mptq_export.cli.values import range_from
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
+from tools.options import Parser, Repeated, existing, positive
 
 
 class Counted:
@@ -50,16 +51,22 @@ class Counted:
         return self.known[key]
 
 
-@click.command(help=__doc__)
-@click.argument("model")
-@click.option("--calib", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--count", default=128, show_default=True, help="Calibration images.")
-@click.option("--keep", multiple=True, default=("*",), help="Layers that move, by shell pattern.")
-@click.option("--range", "bits", default="3-6", show_default=True, callback=parse_range)
-@click.option("--budget", default=4.0, show_default=True, help="Mean width of what moves.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(
-    model: str, calib: Path, count: int, keep: tuple[str, ...], bits: range, budget: float, json_path: Path | None
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.naive_greedy", __doc__)
+    parser.add_argument("model")
+    parser.add_argument("--calib", type=existing, required=True)
+    parser.add_argument("--count", type=positive, default=128, help="Calibration images.")
+    parser.add_argument("--keep", action=Repeated, default=("*",), help="Layers that move, by shell pattern.")
+    parser.add_argument(
+        "--range", dest="bits", type=range_from, default=range(3, 7), metavar="LO-HI", help="Default: 3-6."
+    )
+    parser.add_argument("--budget", type=float, default=4.0, help="Mean width of what moves.")
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(
+    *, model: str, calib: Path, count: int, keep: tuple[str, ...], bits: range, budget: float, json_path: Path | None
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count)
     settings = MixedSettings((Budget.parse(str(budget)),), bits, tied=False, pins={})
@@ -138,4 +145,4 @@ def naive(space: SearchSpace, measure: Measure, limit: Limit) -> Widths:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,8 @@
 """Our files beside their peers: latency in turn, size, top-1, and how exact each is.
 
-    python tools/bench/peers.py CHECKPOINT --calib DIR [--val DIR] [--mixed 4.5] [--keep DIR]
-    python tools/bench/peers.py --random deit_small_patch16_224 [--threads 1 --threads 4] [--batch 1 --batch 8]
-    python tools/bench/peers.py --kept DIR [--threads 2] [--json FILE]
+    python -m tools.bench.peers CHECKPOINT --calib DIR [--val DIR] [--mixed 4.5] [--keep DIR]
+    python -m tools.bench.peers --random deit_small_patch16_224 [--threads 1 --threads 4] [--batch 1 --batch 8]
+    python -m tools.bench.peers --kept DIR [--threads 2] [--json FILE]
 
 All models come from one checkpoint and the same calibration images and run in turn in one process: the float32 ONNX
 file; onnxruntime's quantize_static (QDQ, per channel, min/max) as u8s8, u8u8 and s8s8; ours at 8/8, 7/8 and 4/4; and
@@ -10,14 +10,15 @@ OpenVINO in float and int8, if openvino and nncf are installed (`pip install ope
 weights and synthetic images. Without --val there is no top-1. --kept times what --keep kept and checks nothing.
 """
 
+import argparse
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import onnxruntime as ort
 from rich.console import Console
@@ -28,7 +29,7 @@ from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.calibrate.request import CalibrationRequest
-from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.common import write_json
 from mptq_export.cli.terminal import Terminal
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
@@ -43,12 +44,13 @@ from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import tracked
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernel_plan import read_kernel_plan
+from mptq_export.verify.kernels.plan import read_kernel_plan
 from tools.bench.openvino_peers import openvino_peer, openvino_peers
 from tools.bench.peer import Peer, onnx_peer, stability
 from tools.bench.peer_tables import show
 from tools.bench.random_checkpoint import write_random_checkpoint
 from tools.bench.static_peers import VARIANTS, static_peers
+from tools.options import Parser, Repeated, existing, positive
 
 OURS = ("8/8", "7/8", "4/4")
 #: Ratios are taken to these: the latency of a peer over ours.
@@ -56,23 +58,34 @@ BASES = ("ours 8/8", "ours 7/8")
 CHECKED_IMAGES = 2
 
 
-@click.command(cls=MptqCommand, help=__doc__)
-@click.argument("checkpoint", required=False)
-@click.option("--random", "arch", metavar="ARCH", help="timm architecture with random weights, in place of CHECKPOINT.")
-@click.option("--calib", type=click.Path(path_type=Path), help="Calibration images.")
-@click.option("--kept", type=click.Path(path_type=Path, exists=True), help="Only time the models of this folder.")
-@click.option("--val", type=click.Path(path_type=Path), help="Validation images in class folders.")
-@click.option("--count", type=click.IntRange(2), default=32, show_default=True, help="Calibration images.")
-@click.option("--images", type=click.IntRange(1), default=1000, show_default=True, help="Validation images.")
-@click.option("--mixed", metavar="BUDGET", help="Also search widths under this budget: minutes to hours.")
-@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1,), show_default=True)
-@click.option("--batch", "batches", type=click.IntRange(1), multiple=True, default=(1,), show_default=True)
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True)
-@click.option("--openvino/--no-openvino", default=True, help="Whether OpenVINO is among the peers.")
-@click.option("--checks/--no-checks", default=True, help="Whether exactness is checked.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep the models in this folder, for --kept.")
-@json_option
-def main(
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.peers", __doc__)
+    parser.add_argument("checkpoint", nargs="?")
+    parser.add_argument(
+        "--random", dest="arch", metavar="ARCH", help="timm architecture with random weights, in place of CHECKPOINT."
+    )
+    parser.add_argument("--kept", type=existing, help="Only time the models of this folder.")
+    parser.add_argument("--calib", type=Path, help="Calibration images.")
+    parser.add_argument("--val", type=Path, help="Validation images in class folders.")
+    parser.add_argument("--count", type=positive, default=32, help="Calibration images.")
+    parser.add_argument("--images", type=positive, default=1000, help="Validation images.")
+    parser.add_argument("--mixed", metavar="BUDGET", help="Also search widths under this budget: minutes to hours.")
+    parser.add_argument("--threads", action=Repeated, type=positive, default=(1,))
+    parser.add_argument("--batch", dest="batches", action=Repeated, type=positive, default=(1,))
+    parser.add_argument("--rounds", type=positive, default=30)
+    parser.add_argument(
+        "--openvino", action=argparse.BooleanOptionalAction, default=True, help="Whether OpenVINO is among them."
+    )
+    parser.add_argument(
+        "--checks", action=argparse.BooleanOptionalAction, default=True, help="Whether exactness is checked."
+    )
+    parser.add_argument("--keep", type=Path, help="Keep the models in this folder, for --kept.")
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(
+    *,
     checkpoint: str | None,
     arch: str | None,
     kept: Path | None,
@@ -90,11 +103,11 @@ def main(
     json_path: Path | None,
 ) -> None:
     if sum(source is not None for source in (checkpoint, arch, kept)) != 1:
-        raise click.UsageError("Name a CHECKPOINT, --random ARCH or --kept DIR.")
+        raise MptqError("name a CHECKPOINT, --random ARCH or --kept DIR")
     if checkpoint is not None and calib is None:
-        raise click.UsageError("A CHECKPOINT needs --calib.")
+        raise MptqError("a CHECKPOINT needs --calib")
     if checkpoint is None and (calib or val):
-        raise click.UsageError("--random and --kept have neither --calib nor --val.")
+        raise MptqError("--random and --kept have neither --calib nor --val")
     report: dict[str, Any] = {"cpu": asdict(detect_cpu()), "onnxruntime": ort.__version__, "rounds": rounds}
     settings = [(number, batch) for batch in batches for number in threads]
     with _folder(keep) as folder:
@@ -235,4 +248,4 @@ def exactness(peer: Peer, images: np.ndarray, *, ours: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

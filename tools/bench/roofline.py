@@ -1,6 +1,6 @@
 """The floor that onnxruntime's integer kernels set, and what the whole graph costs above it.
 
-    python tools/bench/roofline.py MODEL.onnx [--threads 1] [--batch 1] [--rounds 20] [--json FILE]
+    python -m tools.bench.roofline MODEL.onnx [--threads 1] [--batch 1] [--rounds 20] [--json FILE]
 
 Every integer matmul of the graph that onnxruntime really runs (QGemm, QLinearMatMul, MatMulIntegerToFloat, ...) is put
 into a file of its own: same shapes, types, weights and scales, nothing else, fed with the codes that it sees in the
@@ -10,15 +10,15 @@ less one call into onnxruntime each (the time of a file that does nothing): the 
 counts, for the whole model and for each file: a floor is a minimum, and whatever else the machine does only adds.
 """
 
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -31,11 +31,12 @@ from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
 from mptq_export.bench.op_groups import group_of
 from mptq_export.bench.run import session_runner
-from mptq_export.cli.common import MptqCommand, json_option, write_json
+from mptq_export.cli.common import write_json
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.kernel_plan import kernel_plan
-from mptq_export.verify.runtime_graph import RuntimeGraph, open_runtime_graph
+from mptq_export.verify.kernels.plan import kernel_plan
+from mptq_export.verify.kernels.runtime_graph import RuntimeGraph, open_runtime_graph
+from tools.options import Parser, positive
 
 Arrays = dict[str, np.ndarray]
 
@@ -84,13 +85,17 @@ class Roofline:
         return self.whole_ms / self.floor_ms
 
 
-@click.command(cls=MptqCommand, help=__doc__)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--batch", type=click.IntRange(1))
-@click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
-@json_option
-def main(model: Path, threads: int, batch: int | None, rounds: int, json_path: Path | None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.roofline", __doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--batch", type=positive)
+    parser.add_argument("--rounds", type=positive, default=20)
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(*, model: Path, threads: int, batch: int | None, rounds: int, json_path: Path | None) -> None:
     cpu = detect_cpu()
     found, size = measure(model, threads=threads, batch=batch, rounds=rounds)
     console = Console(highlight=False)
@@ -232,4 +237,4 @@ def _is_matrix(name: str, constants: dict[str, tuple[int, ...]], values: Arrays)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

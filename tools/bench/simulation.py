@@ -1,15 +1,16 @@
 """How close the simulation in torch, in which everything is searched, is to the exported file.
 
-    python tools/bench/simulation.py MODEL OUT.onnx --val DIR [--images 1000] [--json FILE]
+    python -m tools.bench.simulation MODEL OUT.onnx --val DIR [--images 1000] [--json FILE]
 
 Both run on the same images; the recipe beside OUT.onnx gives the simulation. Prints top-1 of both, how often they name
 the same class, and their divergence, beside that of the file from the float model.
 """
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 import torch
 from rich.console import Console
@@ -25,15 +26,20 @@ from mptq_export.load.loaders import load_model
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.store import read_recipe, recipe_paths
 from mptq_export.runtime.session import open_session
+from tools.options import Parser, existing, positive
 
 
-@click.command(help=__doc__)
-@click.argument("model")
-@click.argument("onnx", type=click.Path(path_type=Path, exists=True))
-@click.option("--val", type=click.Path(path_type=Path, exists=True), required=True, help="Class folders.")
-@click.option("--images", default=1000, show_default=True, help="At most so many.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path))
-def main(model: str, onnx: Path, val: Path, images: int, json_path: Path | None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.simulation", __doc__)
+    parser.add_argument("model")
+    parser.add_argument("onnx", type=existing)
+    parser.add_argument("--val", type=existing, required=True, help="Class folders.")
+    parser.add_argument("--images", type=positive, default=1000, help="At most so many.")
+    parser.add_json()
+    return parser.run(run, arguments)
+
+
+def run(*, model: str, onnx: Path, val: Path, images: int, json_path: Path | None) -> None:
     loaded = load_model(model)
     folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True, logits=loaded.model.num_classes)
     labels = folder.labels
@@ -74,4 +80,4 @@ def main(model: str, onnx: Path, val: Path, images: int, json_path: Path | None)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,35 +1,41 @@
 """Which kinds of layers got which widths in a mixed export.
 
-    python tools/bench/widths.py NAME.recipe.json [OTHER.recipe.json ...]
+    python -m tools.bench.widths NAME.recipe.json [OTHER.recipe.json ...]
 
 A row is a kind of layer (its name without the block's number): mean width of weights / of activations (of activations
 alone where there are no weights) over all blocks, and in the first, middle and last third of them.
 """
 
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-import click
 from rich.console import Console
 from rich.table import Table
 
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
+from tools.options import Parser, existing
 
 _BLOCK = re.compile(r"(?<=blocks\.)\d+")
 
 
-@click.command(help=__doc__)
-@click.argument("recipes", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
-def main(recipes: tuple[Path, ...]) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("bench.widths", __doc__)
+    parser.add_argument("recipes", nargs="+", type=existing, metavar="RECIPE")
+    return parser.run(run, arguments)
+
+
+def run(*, recipes: Sequence[Path]) -> None:
     for path in recipes:
         recipe = read_recipe(path)
         settings = recipe.settings
-        if "search" not in settings:
+        if settings.search is None:
             raise MptqError(f"{path} has one width for all layers; give the recipe of an export with --mixed")
-        table = Table("layers", "all", "first third", "middle", "last third", title=f"{path.name}, {settings['bits']}")
-        for kind, found in sorted(by_kind(settings["search"]["widths"], set(recipe.weights)).items()):
+        table = Table("layers", "all", "first third", "middle", "last third", title=f"{path.name}, {settings.bits}")
+        for kind, found in sorted(by_kind(settings.search.widths, set(recipe.weights)).items()):
             third = max(1, len(found) // 3)
             parts = [found, found[:third], found[third:-third], found[-third:]] if len(found) > 2 else [found]
             table.add_row(kind, *(text(part) for part in parts))
@@ -51,4 +57,4 @@ def text(part: list[list[int]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

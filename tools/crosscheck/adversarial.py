@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from cpu import cpu_features
-from forms import FORMS, KERNELS, Case, Form, Size, make_case, outputs_of
+
+from tools.crosscheck.cpu import cpu_features
+from tools.crosscheck.forms import FORMS, KERNELS, Case, Form, Size, make_case, outputs_of
 
 _K = (1, 2, 3, 17, 64, 192, 197, 771, 3072)
 _MN = ((1, 1), (1, 64), (1, 768), (3, 17), (17, 3), (17, 192), (8, 1000), (64, 197), (197, 64))

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from cpu import cpu_features
+
+from tools.crosscheck.cpu import cpu_features
 
 
 def differing(got: np.ndarray, golden: np.ndarray) -> int:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Run a Python script of this folder as on another x86-64 CPU, under qemu's user-mode emulation.
+# Run Python as on another x86-64 CPU, under qemu's user-mode emulation.
 #
-#   ./emulate.sh CPU SCRIPT [ARGUMENT...]
+#   tools/crosscheck/emulate.sh CPU -m tools.crosscheck.NAME [ARGUMENT...]
 #
 # CPU is a name of `qemu-x86_64-static -cpu help`: Haswell or EPYC-v1 (AVX2, no VNNI), SandyBridge (AVX only).
 # PYTHON is the interpreter, by default `python`. Debian's package is qemu-user-static.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
-    echo "usage: $0 CPU SCRIPT [ARGUMENT...]" >&2
+    echo "usage: $0 CPU -m MODULE [ARGUMENT...]" >&2
     exit 2
 fi
 cpu=$1

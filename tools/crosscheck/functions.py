@@ -184,7 +184,8 @@ def main() -> None:
         about = json.loads((args.read / "runtime.json").read_text())
     else:
         import onnxruntime as ort
-        from cpu import cpu_features
+
+        from tools.crosscheck.cpu import cpu_features
 
         about = {"onnxruntime": ort.__version__, "cpu": cpu_features(), "threads": args.threads}
     print(json.dumps(about))

@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from compare import differing, run
-from cpu import cpu_features
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter
 from mptq_export.runtime.graph_input import GraphInput, graph_input
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.inputs import random_inputs
+from mptq_export.verify.inputs.sets import random_inputs
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
+from tools.crosscheck.compare import differing, run
+from tools.crosscheck.cpu import cpu_features
 
 
 def image_inputs(model: Path, spec: GraphInput, images: Path, limit: int) -> Iterator[NDArray[Any]]:

@@ -1,7 +1,7 @@
 """Run a command with an onnxruntime that takes this CPU for a lesser one, at full speed.
 
-    python mask_cpu.py avx2 -- ../bench/peers.py --random deit_small_patch16_224
-    python mask_cpu.py avx2 -- adversarial.py
+    python -m tools.crosscheck.mask_cpu avx2 -- python -m tools.bench.peers --random deit_small_patch16_224
+    python -m tools.crosscheck.mask_cpu avx2 -- python -m tools.crosscheck.adversarial
 
 The first argument is the highest instruction set that is left. onnxruntime asks CPUID when it is loaded and
 chooses its kernels by the answer. Here it is loaded from a copy in a temporary folder, in which each CPUID instruction
@@ -109,12 +109,11 @@ def environment(level: str, folder: Path) -> dict[str, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("level", choices=LEVELS)
-    parser.add_argument("command", nargs="+", help="a program, or a Python script (.py), and its arguments")
+    parser.add_argument("command", nargs="+", help="a program and its arguments")
     args = parser.parse_args()
-    command = [sys.executable, *args.command] if args.command[0].endswith(".py") else args.command
     with tempfile.TemporaryDirectory() as folder:
         try:
-            status = subprocess.run(command, env=environment(args.level, Path(folder)), check=False).returncode
+            status = subprocess.run(args.command, env=environment(args.level, Path(folder)), check=False).returncode
         except (MaskError, OSError, subprocess.CalledProcessError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

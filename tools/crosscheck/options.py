@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from compare import differing
-from cpu import cpu_features
+
+from tools.crosscheck.compare import differing
+from tools.crosscheck.cpu import cpu_features
 
 #: Documented options that touch kernels, numbers or fusions.
 OPTIONS = (

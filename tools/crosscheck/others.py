@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from cpu import cpu_features
+
+from tools.crosscheck.cpu import cpu_features
 
 Run = Callable[[np.ndarray], np.ndarray]
 

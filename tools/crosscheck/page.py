@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from browser import Browser, find_browser
+from tools.crosscheck.browser import Browser, find_browser
 
 _ORT = Path(__file__).resolve().parent / "web" / "node_modules" / "onnxruntime-web" / "dist"
 _STATUS = {"pass": 0, "fail": 1}

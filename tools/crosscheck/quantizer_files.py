@@ -1,6 +1,6 @@
 """onnxruntime's own quantizer on small models in every setting: what does `mptq-verify` say of its files?
 
-    python quantizer_files.py [--only TEXT] [--every N] [--json FILE]
+    python -m tools.crosscheck.quantizer_files [--only TEXT] [--every N] [--json FILE]
 
 Each file is run on calm, wild, constant and extreme inputs, on one thread and on two. A line for each way to quantize:
 files that are exact; equal on these inputs; without a claim (the first tensor that differs is one of which kernels_ref
@@ -31,11 +31,11 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
-from quantizer_models import MODELS
 
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
+from tools.crosscheck.quantizer_models import MODELS
 
 VERDICTS = ("exact", "equal on these inputs", "no claim", "different", "refused")
 _BATCH = 2

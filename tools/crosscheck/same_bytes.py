@@ -1,6 +1,6 @@
 """Export one checkpoint as on several CPUs and compare the bytes.
 
-    python same_bytes.py ../../examples/digits/digits_vit.pt --calib ../../examples/digits/calib --bits 4/4
+    python -m tools.crosscheck.same_bytes examples/digits/digits_vit.pt --calib examples/digits/calib --bits 4/4
 
 Every export is a process of its own. Stand-ins for other CPUs: fewer threads, torch without its vector code, MKL,
 oneDNN, NumPy and the C library without the sets above SSE4 or AVX. Sums then run in another order, functions differ in

@@ -1,8 +1,8 @@
 """Which versions of onnxruntime open files and give their bits, and whether each file says so.
 
     for v in 1.19.2 1.20.0 1.23.2; do pip install --no-deps --target ort/$v onnxruntime==$v; done
-    python golden.py 8bit.onnx --images photos/ --limit 16 -o files/8bit.npz     (and 8bit.onnx beside it)
-    python versions.py files/ ort/*
+    python -m tools.crosscheck.golden 8bit.onnx --images photos/ -o files/8bit.npz     (and 8bit.onnx beside it)
+    python -m tools.crosscheck.versions files/ ort/*
 
 Prints one line of JSON a file and version, and exits with status 1 if a version that a file names as old enough
 (`mptq.min_onnxruntime` of its metadata) does not open it or differs in one bit. Versions before 1.19 need NumPy 1: give
@@ -19,7 +19,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-COMPARE = Path(__file__).with_name("compare.py")
+REPO = Path(__file__).resolve().parents[2]
 KEY = "mptq.min_onnxruntime"
 
 
@@ -38,8 +38,9 @@ def number(version: str) -> tuple[int, ...]:
 
 def result(model: Path, folder: Path, also: list[Path]) -> dict[str, Any]:
     """What one version does with a file whose golden values are beside it."""
-    paths = os.pathsep.join(str(path.resolve()) for path in (folder, *also))
-    command = [sys.executable, str(COMPARE), str(model.with_suffix(".npz")), str(model), "--batch", "1", "3"]
+    paths = os.pathsep.join(str(path.resolve()) for path in (folder, *also, REPO))
+    golden = str(model.with_suffix(".npz"))
+    command = [sys.executable, "-m", "tools.crosscheck.compare", golden, str(model), "--batch", "1", "3"]
     ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     if len(lines) == 2:

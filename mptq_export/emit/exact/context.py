@@ -8,13 +8,13 @@ import torch
 from mptq_export.calibrate.sites import Operand, Site, sites
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Op, Pad
+from mptq_export.emit.emission import Emission
 from mptq_export.emit.exact.grid import has_exact_squares, snap
 from mptq_export.emit.exact.proof import Proof
 from mptq_export.emit.exact.quantizer import clip
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.emit.exact.weight_storage import StoreWeight, store_packed
 from mptq_export.emit.movement import move
-from mptq_export.emit.walker import Walker
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 
@@ -38,7 +38,7 @@ class Tables:
     floats: Mapping[type[Op], FloatsHandler]
 
 
-class Context(Walker):
+class Context(Emission):
     """State of one emission in the exact form.
 
     A value is emitted as its reader needs it, once a representation. Data movement is applied to what is read, which is

@@ -27,7 +27,7 @@ def emit_mul(context: Context, node: Node, exponent: int) -> Floats:
 
 def emit_product(context: Context, node: Node, exponent: int) -> Floats:
     """A product of two values, of which one may be broadcast."""
-    left, right = (context.read_floats(name, unit) for name, unit in zip(node.inputs, (exponent, 0), strict=True))
+    left, right = context.read_floats(node.inputs[0], exponent), context.read_floats(node.inputs[1], 0)
     alike = context.graph[node.inputs[0]].shape == context.graph[node.inputs[1]].shape
     if left.flat != right.flat or not alike:
         shaped = context.flatten if alike else context.unflatten

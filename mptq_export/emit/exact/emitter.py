@@ -1,4 +1,4 @@
-"""A recipe as an ONNX file in the exact form: the tables of its handlers, walked from the outputs."""
+"""A recipe as an ONNX file in the exact form: from the outputs back, by the tables of that form."""
 
 import onnx
 

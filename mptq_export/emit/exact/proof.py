@@ -8,7 +8,7 @@ from enum import Enum
 
 from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.quantize.certification.certify import Results
-from mptq_export.recipe.schema import ActivationQuant, Claim
+from mptq_export.recipe.schema import ActivationQuant, Claim, Relation
 from mptq_export.support.errors import MptqError
 
 INT32 = float(2**31 - 1)
@@ -38,7 +38,7 @@ class Quantity(Enum):
     MARGIN = ("{} margin in steps", "at least")
     ASSUMED_ERROR = ("assumed error of {} over the distance to a boundary", "at most")
 
-    def __init__(self, text: str, relation: str) -> None:
+    def __init__(self, text: str, relation: Relation) -> None:
         self.text = text
         self.relation = relation
 

@@ -77,7 +77,7 @@ FLOATS: dict[type[Op], FloatsHandler] = {
 
 TABLES = Tables(CODES, FLOATS)
 
-#: Ops that no handler reads as codes: pixels are read by their patch embedding, `outputs` by the walker.
+#: Ops that no handler reads as codes: pixels are read by their patch embedding, `outputs` by the emission.
 NEVER_CODES: frozenset[type[Op]] = frozenset({ToPixels, Outputs})
 
 #: Ops that no handler reads as floats: those, and constants, which are codes or part of the op that adds them.

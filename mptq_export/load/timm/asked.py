@@ -1,7 +1,7 @@
 """What is said about a model and its input, by the user and by the checkpoint, in the order of who is believed.
 
 An option of the user comes first, then the checkpoint (its `model_kwargs`, its `args`, its `pretrained_cfg`), then the
-configuration of the architecture, which `load.fit` and `load.preprocess` add. Where two of them disagree, one line says
+configuration of the architecture, which `fit` and `preprocess` add. Where two of them disagree, one line says
 whose word was taken.
 """
 

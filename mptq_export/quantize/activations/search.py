@@ -5,7 +5,7 @@ from functools import cached_property
 
 import torch
 
-from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
@@ -64,16 +64,16 @@ class ActivationSearch:
         """
         graph, site, root = self.graph, self.site, self.graph.root(self.site.value)
         match site.kind:
-            case "pixels":
+            case SiteKind.PIXELS:
                 return self._pixels()
-            case "scores":
+            case SiteKind.SCORES:
                 return quantize_scores(graph, site.node, self.range, self._lowest_maximum, bits)
-            case "attention":
+            case SiteKind.ATTENTION:
                 return quantize_attention(graph, site, self.known, bits)
-            case "activation":
+            case SiteKind.ACTIVATION:
                 quant = self._argument()
                 return self._certified(root, quant) if isinstance(root.op, Activation) else quant
-            case "matmul" if isinstance(root.op, Linear):  # q, k and v
+            case SiteKind.MATMUL if isinstance(root.op, Linear):  # q, k and v
                 if self.method.ranges_by_error:
                     return best_symmetric(self._histogram, bits)
                 return symmetric(self.range.magnitude, bits)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
-from mptq_export.calibrate.sites import Site, sites
+from mptq_export.calibrate.sites import Site, SiteKind, sites
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
@@ -61,7 +61,7 @@ class Simulator:
         self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         for site in sites(graph):
             self.sites.setdefault(site.node.name, []).append(site)
-            if site.kind in ("scores", "result"):
+            if site.kind.where_computed:
                 self.results[site.value] = site
         self.grid_operands = {node.name: _grid_operands(graph, node, exponents) for node in graph}
         self.stream_operands = {
@@ -191,7 +191,7 @@ class Simulator:
         b = self.steps(inputs[1], b_quant)
         product = integer_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
         unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
-        if first.kind == "attention":
+        if first.kind == SiteKind.ATTENTION:
             return product * float(unit) / a.sum(-1, keepdim=True)
         return product * float(np.float32(a_quant.scale) * unit)
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 
-from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.quantize.activations.search import ActivationSearch
 from mptq_export.quantize.activations.site_width import deciding_layer
 from mptq_export.quantize.walk.state import WalkState
@@ -37,7 +37,7 @@ class AtAskedWidth:
         """As the protocol says."""
         layer = deciding_layer(state.graph, site)
         bits = 8 if layer is None else state.widths(layer)[1]
-        if site.kind != "linear":
+        if site.kind != SiteKind.LINEAR:
             return search.at(bits)
         if (site.value, bits) not in self._chosen:
             self._chosen[site.value, bits] = search.at(bits)

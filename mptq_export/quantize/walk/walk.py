@@ -10,7 +10,6 @@ far less than what a code or a scale is rounded by.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -76,7 +75,7 @@ class Walk:
         self.weights: dict[str, WeightQuant] = {}
         self.sq_b: dict[str, Smoothing] = {}
 
-    def recipe(self, model: dict[str, Any], settings: dict[str, Any], tick: Tick | None = None) -> tuple[Graph, Recipe]:
+    def recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
         self.run(tick)
         graph, activations = self.state.graph, self.state.simulator.activations
@@ -84,7 +83,7 @@ class Walk:
         with torch.no_grad():
             change = largest_change(graph, probe, evaluate(self._calibrated.graph, probe))
         assert_small("SQ-b with balanced attention", change)
-        return graph, Recipe(model, settings, activations, self.weights, self.sq_b, self._exponents)
+        return graph, Recipe(activations, self.weights, self.sq_b, self._exponents)
 
     def run(self, tick: Tick | None = None) -> None:
         """Choose everything.
@@ -120,7 +119,7 @@ class Walk:
     def _quantize_operands(self, node: Node) -> None:
         """What a node reads as codes. Scores and results are sites of what is computed: `_simulate` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
-            if site.kind not in ("scores", "result"):
+            if not site.kind.where_computed:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
 
     def _quantize_weight(self, node: Node) -> None:

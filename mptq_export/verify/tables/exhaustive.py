@@ -19,10 +19,11 @@ from onnx import helper, numpy_helper
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.runtime.session import RUNTIME_ERRORS, one_line
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.graph import GraphReader
+from mptq_export.verify.tables.functions import TRANSCENDENTAL
 
 #: Element-wise ops of which functions are made; a product or sum alone is no function.
-_TRANSCENDENTAL = frozenset({"Erf", "Exp", "Gelu", "Sigmoid", "Tanh"})
-_FUNCTIONS = _TRANSCENDENTAL | {"Clip"}
+_FUNCTIONS = frozenset({*TRANSCENDENTAL, "Clip"})
 _ARITHMETIC = frozenset({"Add", "Div", "Mul"})
 
 #: Fewer values than any vector holds.
@@ -48,6 +49,19 @@ class _Table:
         return f"{self.source}.all"
 
 
+@dataclass(frozen=True)
+class TableCheck:
+    """What running every table that is known gave.
+
+    Attributes:
+        arguments: how many arguments there are in all of them.
+        problem: the first code that the installed onnxruntime gives wrongly, a sentence; empty where there is none.
+    """
+
+    arguments: int
+    problem: str = ""
+
+
 def check_tables(model: onnx.ModelProto) -> int:
     """Run every certified table of a file in onnxruntime and compare its codes with those of `kernels_ref`.
 
@@ -63,26 +77,39 @@ def check_tables(model: onnx.ModelProto) -> int:
     tables = list(_Cutter(model).tables())
     covered = {name for table in tables for name in table.nodes}
     for node in model.graph.node:
-        if node.op_type in _TRANSCENDENTAL and node.output[0] not in covered:
+        if node.op_type in TRANSCENDENTAL and node.output[0] not in covered:
             raise MptqError(f"{node.name}: not all that {node.op_type} can read is known here; please report the model")
-    if not tables:
-        return 0
-    refusals: tuple[type[Exception], ...] = (InterpreterError, *RUNTIME_ERRORS)
     try:
-        _run(model, tables)
-    except refusals as error:
+        found = _run(model, tables)
+    except _REFUSALS as error:
         raise MptqError(
             f"the functions of the file cannot be run: {one_line(error)}; please report the model"
         ) from error
-    return sum(len(table.values) for table in tables)
+    if found.problem:
+        raise MptqError(found.problem)
+    return found.arguments
 
 
-def _run(model: onnx.ModelProto, tables: "list[_Table]") -> None:
-    """Compare both on everything.
+def run_tables(model: onnx.ModelProto) -> TableCheck:
+    """As `check_tables`, for a file that was written before: a function whose arguments are not known is left out.
 
     Raises:
-        MptqError: a code differs.
+        MptqError: onnxruntime or `kernels_ref` cannot run the functions alone.
     """
+    try:
+        return _run(model, list(_Cutter(model).tables()))
+    except _REFUSALS as error:
+        raise MptqError(f"the functions of the file cannot be run alone: {one_line(error)}; report the file") from error
+
+
+_REFUSALS: tuple[type[Exception], ...] = (InterpreterError, *RUNTIME_ERRORS)
+
+
+def _run(model: onnx.ModelProto, tables: list[_Table]) -> TableCheck:
+    """Compare both on everything."""
+    arguments = sum(len(table.values) for table in tables)
+    if not tables:
+        return TableCheck(0)
     part = _model_of(model, tables)
     expected = Interpreter(part).run({table.input: table.values for table in tables})
     options = ort.SessionOptions()
@@ -95,7 +122,10 @@ def _run(model: onnx.ModelProto, tables: "list[_Table]") -> None:
         found = dict(zip(names, session.run(names, feed), strict=True))
         for table, index in zip(tables, chosen, strict=True):
             for name in table.codes:
-                _compare(table, name, index, found[name], expected[name])
+                problem = _problem(table, name, index, found[name], expected[name])
+                if problem:
+                    return TableCheck(arguments, problem)
+    return TableCheck(arguments)
 
 
 def _choices(tables: list[_Table]) -> Iterator[list[NDArray[np.intp]]]:
@@ -107,14 +137,15 @@ def _choices(tables: list[_Table]) -> Iterator[list[NDArray[np.intp]]]:
         yield [(start + np.arange(_SHORT)) % size for size in sizes]
 
 
-def _compare(table: _Table, name: str, index: NDArray[np.intp], found: Codes, expected: Codes) -> None:
+def _problem(table: _Table, name: str, index: NDArray[np.intp], found: Codes, expected: Codes) -> str:
+    """The first code that differs, a sentence; '' where none does."""
     wrong = np.flatnonzero(found != expected[index])
     if not wrong.size:
-        return
+        return ""
     first = wrong[0]
     function = next(node for node in table.nodes.values() if node.op_type in _FUNCTIONS)
     argument, right = table.values[index][first], expected[index][first]
-    raise MptqError(
+    return (
         f"{function.name}: {function.op_type} of the installed onnxruntime {ort.__version__} gives code {found[first]} "
         f"where every runtime must give {right} (argument {argument}, {name}); it is less accurate than exports "
         "assume: install another version of onnxruntime, and please report this one"
@@ -125,18 +156,16 @@ class _Cutter:
     """Finds the functions of a model."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._graph = model.graph
-        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._producers = {name: node for node in model.graph.node for name in node.output}
+        self._graph = GraphReader(model)
 
     def tables(self) -> Iterator[_Table]:
         """All functions between what varies and the QuantizeLinear nodes that read them."""
         found: dict[str, _Table] = {}
-        for node in self._graph.node:
-            if node.op_type != "QuantizeLinear":
+        for node in self._graph.nodes:
+            if node.op_type != "QuantizeLinear" or not self._is_plain(node):
                 continue
             nodes = self._cone(node.input[0])
-            sources = {name for n in nodes.values() for name in n.input if name and name not in self._constants}
+            sources = {name for n in nodes.values() for name in n.input if name and name not in self._graph.constants}
             sources -= nodes.keys()
             if len(sources) != 1 or not any(n.op_type in _FUNCTIONS for n in nodes.values()):
                 continue
@@ -151,25 +180,29 @@ class _Cutter:
             table.codes.append(node.output[0])
         yield from found.values()
 
+    def _is_plain(self, node: onnx.NodeProto) -> bool:
+        """Whether codes have one constant scale and one constant zero point."""
+        return len(node.input) == 3 and all(self._graph.scalar(name) is not None for name in node.input[1:])
+
     def _cone(self, name: str) -> dict[str, onnx.NodeProto]:
         """The element-wise nodes behind a tensor and the DequantizeLinear they start from, by their outputs."""
-        node = self._producers.get(name)
+        node = self._graph.producers.get(name)
         if node is None or node.op_type not in _FUNCTIONS | _ARITHMETIC | {"DequantizeLinear"}:
             return {}
         found: dict[str, onnx.NodeProto] = {}
         for other in node.input:
-            if other and other not in self._constants and node.op_type != "DequantizeLinear":
+            if other and other not in self._graph.constants and node.op_type != "DequantizeLinear":
                 found |= self._cone(other)
         return found | {name: node}
 
     def _values(self, source: str, reader: onnx.NodeProto) -> Codes | None:
         """Everything that the source of a table can be: all 8-bit codes, or all distances to a row's maximum."""
-        producer = self._producers.get(source)
+        producer = self._graph.producers.get(source)
         if producer is not None and producer.op_type == "Sub":
             return self._distances(producer, self._scalar(reader.input[1]))
-        for node in self._graph.node:
-            if node.op_type == "DequantizeLinear" and node.input[0] == source and len(node.input) > 2:
-                kind = numpy_helper.to_array(self._constants[node.input[2]]).dtype
+        for node in self._graph.readers(source):
+            if node.op_type == "DequantizeLinear" and node.input[0] == source and self._is_plain(node):
+                kind = numpy_helper.to_array(self._graph.constants[node.input[2]]).dtype
                 limits = np.iinfo(kind)
                 return np.arange(limits.min, limits.max + 1).astype(kind)
         return None
@@ -177,9 +210,9 @@ class _Cutter:
     def _distances(self, difference: onnx.NodeProto, step: float) -> Codes | None:
         """All that `x - max(x)` can be where x is codes, moved and with constants added, until Exp gives code 0."""
         span, name = 255.0, difference.input[0]
-        while (node := self._producers.get(name)) is not None and node.op_type != "DequantizeLinear":
-            constants = [numpy_helper.to_array(self._constants[n]) for n in node.input if n in self._constants]
-            live = [n for n in node.input if n and n not in self._constants]
+        while (node := self._graph.producers.get(name)) is not None and node.op_type != "DequantizeLinear":
+            constants = [value for n in node.input if (value := self._graph.constant(n)) is not None]
+            live = [n for n in node.input if n and n not in self._graph.constants]
             if node.op_type == "Add" and constants:
                 span += float(np.ptp(constants[0])) / self._scale_behind(live[0])
             name = live[0]
@@ -192,13 +225,13 @@ class _Cutter:
 
     def _scale_behind(self, name: str) -> float:
         """The scale of the codes that a tensor on a score path was made of."""
-        node = self._producers[name]
+        node = self._graph.producers[name]
         while node.op_type != "DequantizeLinear":
-            node = self._producers[next(n for n in node.input if n not in self._constants)]
+            node = self._graph.producers[next(n for n in node.input if n not in self._graph.constants)]
         return self._scalar(node.input[1])
 
     def _scalar(self, name: str) -> float:
-        return float(numpy_helper.to_array(self._constants[name]))
+        return float(numpy_helper.to_array(self._graph.constants[name]))
 
 
 def _model_of(model: onnx.ModelProto, tables: list[_Table]) -> onnx.ModelProto:

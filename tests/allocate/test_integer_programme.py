@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mptq_export.allocate.constraint import Constraint
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.solver import solve
 from mptq_export.allocate.units import Unit, Widths
 
 BITS = range(3, 7)

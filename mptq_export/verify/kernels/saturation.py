@@ -12,23 +12,16 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from kernels_ref import InterpreterError
-from mptq_export.verify.clearance import ValueSource
+from mptq_export.verify.graph import GraphReader
+from mptq_export.verify.kernels.operands import INTEGER_OPERANDS
+from mptq_export.verify.reference import ValueSource
 
-#: Position of the left and of the right operand.
-_OPERANDS = {
-    "ConvInteger": (0, 1),
-    "DynamicQuantizeMatMul": (0, 1),
-    "MatMulInteger": (0, 1),
-    "MatMulIntegerToFloat": (0, 1),
-    "QGemm": (0, 3),
-    "QLinearConv": (0, 3),
-    "QLinearMatMul": (0, 3),
-}
 _MOVES = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _GREATEST_SUM = 2**15 - 1
+PAIR_SUM_SAFE = _GREATEST_SUM // 255
+"""Largest |w[2i]| + |w[2i + 1]| with which any uint8 code stays inside int16."""
 _LEAST = -128
 
 
@@ -40,18 +33,19 @@ def may_saturate(optimised: onnx.ModelProto, dtypes: Mapping[str, str], source: 
         dtypes: NumPy's type name of each tensor.
         source: knows the codes that a tensor of the file can hold.
     """
-    constants = {tensor.name: tensor for tensor in optimised.graph.initializer}
-    known = _Codes(optimised, source)
+    graph = GraphReader(optimised)
+    known = _Codes(graph, source)
     found = []
-    for node in optimised.graph.node:
-        if node.op_type not in _OPERANDS:
+    for node in graph.nodes:
+        if node.op_type not in INTEGER_OPERANDS:
             continue
-        a, w = (node.input[position] for position in _OPERANDS[node.op_type])
+        left, right, _ = INTEGER_OPERANDS[node.op_type]
+        a, w = node.input[left], node.input[right]
         if dtypes.get(w) != "int8":
             continue
-        if w in constants:
-            codes = numpy_helper.to_array(constants[w]).astype(np.int64)
-            pairs = max(_greatest_pair(rows) for rows in _summed_axes(node, codes))
+        codes = graph.constant(w)
+        if codes is not None:
+            pairs = largest_pair_sum(node, codes)
             if ((_summed_axes(node, codes)[0] == _LEAST).sum(axis=1) > 1).any():
                 found.append(
                     f"{node.op_type} of {node.output[0]} may saturate on arm64 without dot products: two weights of "
@@ -70,7 +64,17 @@ def may_saturate(optimised: onnx.ModelProto, dtypes: Mapping[str, str], source: 
     return tuple(found)
 
 
-def _summed_axes(node: onnx.NodeProto, codes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def largest_pair_sum(node: onnx.NodeProto, codes: NDArray[Any]) -> int:
+    """Largest |w[2i]| + |w[2i + 1]| of a kernel's weights, along the axis that it sums over.
+
+    Args:
+        node: the kernel.
+        codes: its weights, as they are stored.
+    """
+    return max(_greatest_pair(rows) for rows in _summed_axes(node, codes))
+
+
+def _summed_axes(node: onnx.NodeProto, codes: NDArray[Any]) -> list[NDArray[Any]]:
     """Weights as (channels, K), in every order in which a kernel may sum them."""
     if codes.ndim > 2 and "Conv" in node.op_type:
         return [codes.reshape(len(codes), -1), np.moveaxis(codes, 1, -1).reshape(len(codes), -1)]
@@ -79,9 +83,9 @@ def _summed_axes(node: onnx.NodeProto, codes: NDArray[np.int64]) -> list[NDArray
     return [np.moveaxis(codes, -2, -1).reshape(-1, codes.shape[-2])]
 
 
-def _greatest_pair(rows: NDArray[np.int64]) -> int:
-    """Largest |w[2i]| + |w[2i + 1]|; an odd K leaves its last weight alone."""
-    size = np.abs(rows)
+def _greatest_pair(rows: NDArray[Any]) -> int:
+    """Of (channels, K); an odd K leaves its last weight alone."""
+    size = np.abs(rows.astype(np.int64))
     pairs = np.add.reduceat(size, np.arange(0, size.shape[1], 2), axis=1)
     return int(pairs.max(initial=0))
 
@@ -89,17 +93,15 @@ def _greatest_pair(rows: NDArray[np.int64]) -> int:
 class _Codes:
     """How great the codes of tensors are."""
 
-    def __init__(self, optimised: onnx.ModelProto, source: ValueSource) -> None:
-        self._source = source
-        self._constants = {tensor.name: tensor for tensor in optimised.graph.initializer}
-        self._producers = {name: node for node in optimised.graph.node for name in node.output}
+    def __init__(self, graph: GraphReader, source: ValueSource) -> None:
+        self._graph, self._source = graph, source
 
     def greatest(self, name: str, missing: int) -> int:
         """The greatest size of a tensor's codes; `missing` where they are not known."""
-        node = self._producers.get(name)
+        node = self._graph.producers.get(name)
         while node is not None and node.op_type in _MOVES:
             name = node.input[0]
-            node = self._producers.get(name)
+            node = self._graph.producers.get(name)
         found = [self._values(name)]
         if node is not None and node.op_type == "QuantizeLinear" and (real := self._values(node.input[0])) is not None:
             found.append(self._quantized(node, real))
@@ -114,10 +116,8 @@ class _Codes:
 
     def _quantized(self, node: onnx.NodeProto, real: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """The codes of all values that a QuantizeLinear can read."""
-        if any(name not in self._constants for name in node.input[1:]):
+        scale, *zero = (self._graph.scalar(name) for name in node.input[1:])
+        if scale is None or None in zero or not np.isfinite(real).all():
             return None
-        scale, *zero = (numpy_helper.to_array(self._constants[name]).astype(np.float64) for name in node.input[1:])
-        if scale.size != 1 or any(value.size != 1 for value in zero) or not np.isfinite(real).all():
-            return None
-        code = np.rint(real / scale.ravel()[0]) + (zero[0].ravel()[0] if zero else 0)
+        code = np.rint(real / scale) + (zero[0] or 0.0 if zero else 0.0)
         return np.asarray(code.clip(-128, 255))

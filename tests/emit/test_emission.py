@@ -1,4 +1,4 @@
-"""The walker and data movement know no form: here they carry one of plain floats, with a table of three ops."""
+"""The emission and data movement know no form: here they carry one of plain floats, with a table of three ops."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +12,9 @@ import torch
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import Input, Linear, Mul, Op, Outputs, Permute, Product, Reshape, Slice, Softmax
+from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
 from mptq_export.emit.value import Value
-from mptq_export.emit.walker import Walker
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 
@@ -24,7 +24,7 @@ class Plain(Value):
     dtype: ClassVar[type[np.generic]] = np.float32
 
 
-class PlainWalker(Walker):
+class PlainEmission(Emission):
     def read(self, value: str) -> Plain:
         root, chain = self.graph.path(value)
         emit = self.handler(TABLE, root)
@@ -34,22 +34,24 @@ class PlainWalker(Walker):
         return self.read(value)
 
 
-def emit_input(_walker: PlainWalker, _node: Node) -> Plain:
+def emit_input(_emission: PlainEmission, _node: Node) -> Plain:
     return Plain(tensor="input", flat=False)
 
 
-def emit_linear(walker: PlainWalker, node: Node) -> Plain:
-    x = walker.flatten(walker.read(node.inputs[0]), node.inputs[0])
-    weight, bias = (walker.onnx.constant(f"{node.name}.{key}", node.params[key].numpy()) for key in ("weight", "bias"))
-    return Plain(tensor=walker.onnx.one("Gemm", [x.tensor, weight, bias], node.name, transB=1), flat=True)
+def emit_linear(emission: PlainEmission, node: Node) -> Plain:
+    x = emission.flatten(emission.read(node.inputs[0]), node.inputs[0])
+    weight, bias = (
+        emission.onnx.constant(f"{node.name}.{key}", node.params[key].numpy()) for key in ("weight", "bias")
+    )
+    return Plain(tensor=emission.onnx.one("Gemm", [x.tensor, weight, bias], node.name, transB=1), flat=True)
 
 
-def emit_product(walker: PlainWalker, node: Node) -> Plain:
-    a, b = (walker.unflatten(walker.read(name), name) for name in node.inputs)
-    return Plain(tensor=walker.onnx.one("Mul", [a.tensor, b.tensor], node.name), flat=False)
+def emit_product(emission: PlainEmission, node: Node) -> Plain:
+    a, b = (emission.unflatten(emission.read(name), name) for name in node.inputs)
+    return Plain(tensor=emission.onnx.one("Mul", [a.tensor, b.tensor], node.name), flat=False)
 
 
-TABLE: dict[type[Op], Callable[[PlainWalker, Node], Plain]] = {
+TABLE: dict[type[Op], Callable[[PlainEmission, Node], Plain]] = {
     Input: emit_input,
     Linear: emit_linear,
     Product: emit_product,
@@ -79,7 +81,7 @@ def gate(last: Op | None = None) -> Graph:
 
 def test_another_form_is_another_table(tmp_path: Path):
     graph, x = gate(), torch.randn(3, 3, 2, 3)
-    model = PlainWalker(graph, "float32").finish({"made": "here"}, "1")
+    model = PlainEmission(graph, "float32").finish({"made": "here"}, "1")
     assert [node.op_type for node in model.graph.node].count("Gemm") == 1  # both slices read the same one
     assert [node.op_type for node in model.graph.node].count("Split") == 1
     assert {entry.key: entry.value for entry in model.metadata_props} == {"made": "here"}
@@ -91,7 +93,7 @@ def test_another_form_is_another_table(tmp_path: Path):
 def test_outputs_have_the_names_of_their_maps_and_an_input_can_be_one():
     graph = gate()
     maps = Node(Outputs(("image", "tokens")), "maps", ("input", "tokens"), Shape((1, 18 + TOKENS * WIDTH)))
-    model = PlainWalker(Graph([*graph, maps], "maps"), "float32").finish({}, "1")
+    model = PlainEmission(Graph([*graph, maps], "maps"), "float32").finish({}, "1")
     assert [output.name for output in model.graph.output] == ["image", "tokens"]
     assert [node.op_type for node in model.graph.node if "image" in node.output] == ["Identity"]
 
@@ -99,4 +101,4 @@ def test_outputs_have_the_names_of_their_maps_and_an_input_can_be_one():
 @pytest.mark.parametrize(("op", "name"), [(Softmax(), "softmax"), (Mul(), "mul")])
 def test_what_the_table_lacks_is_refused_by_name(op: Op, name: str):
     with pytest.raises(MptqError, match=f"^last: a {name} is read where float values are needed; this form is not"):
-        PlainWalker(gate(op), "float32").finish({}, "1")
+        PlainEmission(gate(op), "float32").finish({}, "1")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.runtime.graph_input import GraphInput, declared_input
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.onnx_file import metadata_of
 
 Array = NDArray[Any]
@@ -160,19 +161,17 @@ def _spot(ground: Array, spot: Array, where: float) -> Array:
 
 def _saturates(model: onnx.ModelProto, name: str) -> bool:
     """Whether every reader of a tensor is QuantizeLinear, or hands it on to one after arithmetic with constants."""
-    constant = {tensor.name for tensor in model.graph.initializer}
+    graph = GraphReader(model)
     waiting, found = [name], False
     seen = set(waiting)
     while waiting:
         tensor = waiting.pop()
-        if any(entry.name == tensor for entry in model.graph.output):
+        if tensor in graph.outputs:
             return False
-        for node in model.graph.node:
-            if tensor not in node.input:
-                continue
+        for node in graph.readers(tensor):
             if node.op_type == "QuantizeLinear" and node.input[0] == tensor:
                 found = True
-            elif node.op_type in _AFFINE and sum(other not in constant for other in node.input) == 1:
+            elif node.op_type in _AFFINE and sum(other not in graph.constants for other in node.input) == 1:
                 waiting += [output for output in node.output if output not in seen]
                 seen.update(node.output)
             else:

@@ -1,34 +1,27 @@
 """Which certified tables are certified by the file itself: every result that there can be is clear of every boundary.
 
-`mptq_export.verify.certified` finds the float results of transcendentals that become codes at once, and holds what a
-run gives to a margin. That no result of *another* input comes closer to a rounding boundary than this margin, or than a
-runtime's function may be wrong, is proved at export for files of this package. Here it is proved for any file: all
-results are computed from all codes.
+`certified` finds the float results of transcendentals that become codes at once, and holds what a run gives to a
+margin. That no result of *another* input comes closer to a rounding boundary than this margin, or than a runtime's
+function may be wrong, is proved at export for files of this package. Here it is proved for any file: all results are
+computed from all codes.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from kernels_ref import InterpreterError
 from mptq_export.quantize.certification.assumption import largest_error
 from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
-from mptq_export.verify.certified import function_name
+from mptq_export.verify.graph import GraphReader
+from mptq_export.verify.reference import ValueSource
+from mptq_export.verify.tables.functions import function_name
 
 #: The values here are rounded to float32: a part of them, and so many steps of 256.
 _ROUNDING, _ROUNDED_STEPS = 2.0**-24, 2.0**-16
-
-
-class ValueSource(Protocol):
-    """What knows the values that a tensor can have: `kernels_ref.Interpreter`."""
-
-    def every_value(self, name: str) -> NDArray[Any] | None:
-        """All values of a tensor; None where they are not known."""
 
 
 def uncertain_tables(model: onnx.ModelProto, source: ValueSource, tables: Collection[str]) -> dict[str, str]:
@@ -40,28 +33,23 @@ def uncertain_tables(model: onnx.ModelProto, source: ValueSource, tables: Collec
         tables: names of transcendentals' results that QuantizeLinear nodes read, or of Sigmoid's that a product takes
             to QuantizeLinear nodes.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    producers = {name: node for node in model.graph.node for name in node.output}
-    search = _Search(readers, {tensor.name: tensor for tensor in model.graph.initializer}, source)
-    return {name: reason for name in tables if (reason := search.uncertain(producers[name]))}
+    graph = GraphReader(model)
+    search = _Search(graph, source)
+    return {name: reason for name in tables if (reason := search.uncertain(graph.producers[name]))}
 
 
 @dataclass(frozen=True)
 class _Search:
-    readers: Mapping[str, list[onnx.NodeProto]]
-    constants: Mapping[str, onnx.TensorProto]
+    graph: GraphReader
     source: ValueSource
 
     def uncertain(self, node: onnx.NodeProto) -> str:
         """Why the results of a node are not certified; '' where they are."""
         name, argument = node.output[0], node.input[0]
-        reading = self.readers.get(name, [])
+        reading = self.graph.readers(name)
         if len(reading) == 1 and reading[0].op_type == "Mul":  # SiLU: the codes are those of the product
             name, argument = reading[0].output[0], next(x for x in reading[0].input if x != name)
-            reading = self.readers.get(name, [])
+            reading = self.graph.readers(name)
         if not reading or any(reader.op_type != "QuantizeLinear" for reader in reading):
             return "not only QuantizeLinear nodes read it"
         try:
@@ -80,17 +68,19 @@ class _Search:
 
     def _clearance(self, values: NDArray[np.float64], error: NDArray[np.float64], node: onnx.NodeProto) -> float:
         """Smallest distance of values to a boundary of a QuantizeLinear, less what is asked for; in its steps."""
-        if any(name and name not in self.constants for name in node.input[1:]):
+        named = [name for name in node.input[1:] if name]
+        known = [found for name in named if (found := self.graph.constant(name)) is not None]
+        if len(known) < len(named):
             return -np.inf
-        scale, *zeros = (numpy_helper.to_array(self.constants[name]) for name in node.input[1:] if name)
+        scale, *zeros = known
         zero = zeros[0] if zeros else np.zeros(1, np.uint8)
         if zero.dtype.kind not in "iu" or (not zeros and any(item.name == "output_dtype" for item in node.attribute)):
             return -np.inf
         limits = np.iinfo(zero.dtype)
         low, high = int(limits.min), int(limits.max)
-        following = self.readers.get(node.output[0], [])
+        following = self.graph.readers(node.output[0])
         if len(following) == 1 and following[0].op_type == "Clip":
-            low, high = _clipped(following[0], low, high, self.constants)
+            low, high = self._clipped(following[0], low, high)
         smallest = np.inf
         for s, z in np.broadcast(scale.ravel().astype(np.float64), zero.ravel().astype(np.int64)):
             if low < high:
@@ -99,10 +89,10 @@ class _Search:
                 smallest = min(smallest, float((apart - wanted).min(initial=np.inf)))
         return smallest
 
-
-def _clipped(clip: onnx.NodeProto, low: int, high: int, constants: Mapping[str, onnx.TensorProto]) -> tuple[int, int]:
-    """The codes that a Clip leaves: no other boundary matters."""
-    ends = []
-    for name, default in zip([*clip.input[1:], "", ""], (low, high), strict=False):
-        ends.append(int(numpy_helper.to_array(constants[name]).ravel()[0]) if name in constants else default)
-    return max(low, ends[0]), min(high, ends[1])
+    def _clipped(self, clip: onnx.NodeProto, low: int, high: int) -> tuple[int, int]:
+        """The codes that a Clip leaves: no other boundary matters."""
+        ends = []
+        for name, default in zip([*clip.input[1:], "", ""], (low, high), strict=False):
+            end = self.graph.constant(name)
+            ends.append(default if end is None else int(end.ravel()[0]))
+        return max(low, ends[0]), min(high, ends[1])

@@ -1,7 +1,7 @@
-"""The walk from the outputs of a graph back to its input, which emits what is asked for: the same for every form.
+"""A graph becomes a file from its outputs back to its input: each reader asks for what it reads.
 
-A form of the file (`exact/`) says with a table, op to handler, how each op is computed; its context is a `Walker` that
-handlers ask for what they read. Here is what no form changes: nothing is emitted twice, shapes, inputs, outputs.
+A form of the file (`exact/`) says with a table, op to handler, how each op is computed; its context is an `Emission`
+that handlers ask. Here is what no form changes: nothing is emitted twice, shapes, inputs, outputs.
 """
 
 import sys
@@ -25,7 +25,7 @@ _CALLS = 20
 HandlerT = TypeVar("HandlerT")
 
 
-class Walker(ABC):
+class Emission(ABC):
     """State of one emission, in any form.
 
     Attributes:

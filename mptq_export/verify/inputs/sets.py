@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.runtime.graph_input import GraphInput
-from mptq_export.verify.probes import constants, extremes, noise, shape_of, space_of
+from mptq_export.verify.inputs.probes import constants, extremes, noise, shape_of, space_of
 
 Array = NDArray[Any]
 

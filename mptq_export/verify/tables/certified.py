@@ -11,19 +11,12 @@ margin is that of the product.
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from mptq_export.quantize.certification.assumption import Certified, assumed
+from mptq_export.quantize.certification.assumption import assumed
 from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.verify.difference import Difference
-
-_TRANSCENDENTAL: dict[str, Certified] = {
-    "Erf": "erf",
-    "Exp": "exp",
-    "Gelu": "gelu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-}
+from mptq_export.verify.graph import GraphReader
+from mptq_export.verify.tables.functions import TRANSCENDENTAL, function_name
 
 
 def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
@@ -34,10 +27,10 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
 
     Any other float result of a transcendental is not in the answer, and is compared bit by bit.
     """
-    graph = _Readers(model)
+    graph = _Scales(GraphReader(model))
     steps: dict[str, float] = {}
     for node in model.graph.node:
-        if node.op_type not in _TRANSCENDENTAL or not node.output:
+        if node.op_type not in TRANSCENDENTAL or not node.output:
             continue
         name = node.output[0]
         least = assumed(function_name(node)).of_argument * graph.largest(node.input[0]) / MARGIN
@@ -52,29 +45,16 @@ def certified_tables(model: onnx.ModelProto) -> dict[str, float]:
     return steps
 
 
-def function_name(node: onnx.NodeProto) -> Certified:
-    """The name of a transcendental, or of the one in a product, as `assumed` knows it."""
-    if node.op_type == "Gelu" and any(entry.name == "approximate" and entry.s == b"tanh" for entry in node.attribute):
-        return "gelu_tanh"
-    return "sigmoid" if node.op_type == "Mul" else _TRANSCENDENTAL[node.op_type]
+class _Scales:
+    """What the scales beside a tensor say of it."""
 
-
-class _Readers:
-    """What reads every tensor of a model."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._outputs = {entry.name for entry in model.graph.output}
-        self._producers = {name: node for node in model.graph.node for name in node.output}
-        self._of: dict[str, list[onnx.NodeProto]] = {}
-        for node in model.graph.node:
-            for name in node.input:
-                self._of.setdefault(name, []).append(node)
+    def __init__(self, graph: GraphReader) -> None:
+        self._graph = graph
 
     def step(self, name: str) -> float | None:
         """The finest step of the QuantizeLinear nodes that read a tensor; None where anything else does."""
-        reading = self._of.get(name, [])
-        if name in self._outputs or not reading:
+        reading = self._graph.readers(name)
+        if name in self._graph.outputs or not reading:
             return None
         if not all(r.op_type == "QuantizeLinear" and r.input[0] == name for r in reading):
             return None
@@ -83,11 +63,11 @@ class _Readers:
 
     def product_with_codes(self, name: str) -> tuple[str, float] | None:
         """The one product that reads a tensor, and the largest size of its other factor: dequantized 8-bit codes."""
-        reading = self._of.get(name, [])
-        if name in self._outputs or len(reading) != 1 or reading[0].op_type != "Mul":
+        reading = self._graph.readers(name)
+        if name in self._graph.outputs or len(reading) != 1 or reading[0].op_type != "Mul":
             return None
         other = next((n for n in reading[0].input if n != name), "")
-        producer = self._producers.get(other)
+        producer = self._graph.producers.get(other)
         if producer is None or producer.op_type != "DequantizeLinear":
             return None
         scale = self._scale(producer)
@@ -95,18 +75,18 @@ class _Readers:
 
     def largest(self, name: str) -> float:
         """The largest size of dequantized 8-bit codes, or of their product with a constant; 0 where it is neither."""
-        producer = self._producers.get(name)
+        producer = self._graph.producers.get(name)
         if producer is not None and producer.op_type == "DequantizeLinear":
             return 255 * (self._scale(producer) or 0.0)
         if producer is not None and producer.op_type == "Mul":
             for factor, other in (producer.input, reversed(producer.input)):
-                if factor in self._constants:
-                    return self.largest(other) * float(np.abs(numpy_helper.to_array(self._constants[factor])).max())
+                if (values := self._graph.constant(factor)) is not None:
+                    return self.largest(other) * float(np.abs(values).max())
         return 0.0
 
     def _scale(self, node: onnx.NodeProto) -> float | None:
-        tensor = self._constants.get(node.input[1])
-        return None if tensor is None else float(numpy_helper.to_array(tensor).min())
+        values = self._graph.constant(node.input[1])
+        return None if values is None else float(values.min())
 
 
 def table_difference(got: NDArray[np.float32], expected: NDArray[np.float32], step: float) -> Difference:

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from kernels_ref import Kernel
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.numbering import MOVES, SELECTS, Number, Numbering, as_unsigned, digest
+from mptq_export.verify.kernels.numbering import MOVES, SELECTS, Number, Numbering, as_unsigned, digest
 
 Array = NDArray[Any]
 _MOST_AXES = 4

@@ -1,0 +1,130 @@
+"""Of which model a recipe is, and how its export was asked for."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+InputType = Literal["float32", "uint8"]
+"""What an exported file takes: normalised NCHW, or raw NHWC pixels."""
+
+WeightStorage = Literal["packed", "int8"]
+"""Codes below 8 bits at their own width, or a byte each."""
+
+NamesOrigin = Literal["class map", "checkpoint", "calibration folders"]
+"""Who named the classes."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model a recipe belongs to.
+
+    Attributes:
+        arch: timm architecture.
+        arch_source: who said so, for people.
+        model_kwargs: arguments of `timm.create_model`, as JSON holds them.
+        weights_sha256: over names and bytes of the weights.
+    """
+
+    arch: str
+    arch_source: str
+    model_kwargs: dict[str, Any]
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class NamedClasses:
+    """What the classes are called.
+
+    Attributes:
+        names: one a logit.
+        origin: who named them.
+    """
+
+    names: tuple[str, ...]
+    origin: NamesOrigin
+
+
+@dataclass(frozen=True)
+class CalibrationFacts:
+    """What an export was calibrated on.
+
+    Attributes:
+        description: the inputs, for people.
+        images: how many there were.
+        pixel_inputs: whether they are normalised 8-bit pixels.
+        exif: whether images were turned as their EXIF orientation says.
+        skipped: images that could not be read.
+        warnings: what the user should know, a sentence each.
+    """
+
+    description: str
+    images: int
+    pixel_inputs: bool
+    exif: bool
+    skipped: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SearchFacts:
+    """Why the layers have their widths, where a search chose them.
+
+    Attributes:
+        budget: as it was asked for.
+        range: the narrowest and the widest width that were tried.
+        tied: whether weights and activations of a layer moved together.
+        solver: `greedy` or `integer programme`, whichever was better.
+        divergence: mean divergence of the outputs on the search images by solver; None where its widths were not
+            allowed.
+        evaluations: different candidates that were measured.
+        widths: `W/A` of every layer.
+        estimated_divergence_alone: what the width of every unit costs by itself.
+    """
+
+    budget: str
+    range: tuple[int, int]
+    tied: bool
+    solver: str
+    divergence: dict[str, float | None]
+    evaluations: int
+    widths: dict[str, str]
+    estimated_divergence_alone: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an export was asked for, and what it was made with.
+
+    Attributes:
+        bits: the widths in a few words, such as `4/8, 2 layers pinned` (weights/activations).
+        pins: `W/A` by shell pattern of layer names; later patterns win.
+        method: name of the techniques that were used.
+        reconstruct: whether weight codes were learned afterwards.
+        input_type: what the file takes.
+        weight_storage: how the file holds codes.
+        target: the runtime that was asked for; None where none was.
+        features: numbers of the feature maps that the file gives; empty where it gives logits.
+        preprocessing: how an image becomes the input, as the file's metadata says it.
+        calibration: what it was calibrated on.
+        classes: what the classes are called; None where that is not known.
+        search: where the widths were searched.
+        versions: of what exported, by name.
+    """
+
+    bits: str
+    pins: dict[str, str]
+    method: str
+    reconstruct: bool
+    input_type: InputType
+    weight_storage: WeightStorage
+    target: str | None
+    features: tuple[int, ...]
+    preprocessing: dict[str, str]
+    calibration: CalibrationFacts
+    classes: NamedClasses | None
+    search: SearchFacts | None
+    versions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no feature map has."""
+        if min(self.features, default=0) < 0:
+            raise ValueError(f"features {list(self.features)} are not numbers of feature maps")
