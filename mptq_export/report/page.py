@@ -1,6 +1,7 @@
 """The page of one export, from what its files tell; the templates lay it out."""
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,15 +24,20 @@ WORST = 12
 
 def render(template: str, **values: Any) -> str:
     """A page: the template, with the style sheet inside and everything escaped."""
+    environment = _environment()
+    assert environment.loader is not None
+    style, _, _ = environment.loader.get_source(environment, "report.css")
+    own = Markup(style)  # our own style sheet, not data
+    return environment.get_template(template).render(style=own, version=__version__, **values)
+
+
+@cache
+def _environment() -> Environment:
+    """The templates, compiled once: a search writes a page per budget."""
     loader = PackageLoader("mptq_export.report")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["coded"] = _coded
-    style, _, _ = loader.get_source(environment, "report.css")
-    return environment.get_template(template).render(
-        style=Markup(style), version=__version__, **values
-    )  # our own style sheet, not data
+    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters["coded"] = _coded
+    return found
 
 
 def _coded(sentence: str) -> Markup:

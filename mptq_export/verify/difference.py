@@ -62,7 +62,7 @@ def difference(got: NDArray[Any], expected: NDArray[Any]) -> Difference:
     unequal = got != expected
     zero_signs = 0
     if np.issubdtype(got.dtype, np.floating):
-        flipped = (got == 0) & (expected == 0) & (np.signbit(got) != np.signbit(expected))
+        flipped = ~unequal & (np.signbit(got) != np.signbit(expected))  # equal but for the sign: both are 0
         zero_signs = int(np.count_nonzero(flipped))
         unequal |= flipped
     differing = int(np.count_nonzero(unequal))
