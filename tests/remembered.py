@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
         key = digest("recipe", calibrated, asked, method)
-        graph, recipe = memory.recall(key, partial(build_recipe_anew, calibrated, widths, method))
+        graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method))
         for node in calibrated.graph:
             tick(node)
         return graph, deepcopy(recipe)
