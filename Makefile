@@ -6,8 +6,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 DOCS_STAMP := .venv/installed-docs
 DIGITS := examples/digits
-# Two files of tests at a time, one thread each (tests/conftest.py).
-BESIDE := -n 2 --dist loadfile
+# Two files of tests at a time, one thread each, in the order of tests/conftest.py.
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint docs wheel lock oldest oldest-quick figures fuzz clean

@@ -12,6 +12,28 @@ import pytest
 from remembered import Memory, remembering
 
 REPO = Path(__file__).resolve().parent.parent
+#: Files that take long, the longest first: they come first, or one worker waits for the other's at the end.
+LONG = (
+    "crosscheck/test_same_bytes.py",
+    "test_notebook.py",
+    "cli/test_replay.py",
+    "cli/test_mixed.py",
+    "cli/test_features.py",
+    "cli/test_says.py",
+    "faults/test_killed.py",
+    "allocate/test_evaluator.py",
+    "bench/test_peers.py",
+    "cli/test_export.py",
+    "capture/test_mutations.py",
+    "fuzz/test_hostile_onnx.py",
+    "targets/test_targets.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, all others in their order."""
+    places = {REPO / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

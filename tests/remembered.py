@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +91,14 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
         widths: WidthsOf,
         method: Method,
         *,
-        model: dict[str, Any],
-        settings: Any,
         tick: Callable[[Node], None] = lambda _: None,
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
         key = digest("recipe", calibrated, asked, method)
-        make = partial(build_recipe_anew, calibrated, widths, method, model={}, settings=settings)
-        graph, recipe = memory.recall(key, make)
+        graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method))
         for node in calibrated.graph:
             tick(node)
-        return graph, replace(deepcopy(recipe), model=model, settings=settings)
+        return graph, deepcopy(recipe)
 
     def verify_model(path: Path, inputs: Iterable[NDArray[Any]], **options: Any) -> VerifyReport:
         batches, model = list(inputs), load_onnx(path)

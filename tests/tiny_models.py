@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from mptq_export.calibrate.statistics import collect
+from mptq_export.capture import run as capturing
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.run import capture
+from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
@@ -192,7 +193,7 @@ def images(kind: str, count: int, seed: int = 0) -> torch.Tensor:
 @cache
 def captured(kind: str) -> Graph:
     """The graph as captured."""
-    return capture(tiny(kind), size(kind))
+    return capturing.capture(tiny(kind), size(kind))
 
 
 @cache
@@ -212,17 +213,23 @@ def quantized_anew(
     kind: str, bits: tuple[int, int] | WidthsOf = (8, 8), method: Method = BEST
 ) -> tuple[Graph, ExportRecipe]:
     """The transformed graph and its recipe, from 16 images; `bits` for all layers or by the name of a layer."""
-    widths: WidthsOf = bits if callable(bits) else lambda _layer: bits
-    graph, made = build_recipe(calibrated_graph(kind), widths, method)
+    graph, made = build_recipe(calibrated_graph(kind), _widths(bits), method)
     return graph, of_export(kind, made)
+
+
+@cache
+def _quantized(kind: str, bits: tuple[int, int] | WidthsOf, method: Method) -> tuple[Graph, ExportRecipe]:
+    graph, made = quantizing.build_recipe(calibrated_graph(kind), _widths(bits), method)  # it remembers: remembered.py
+    return graph, of_export(kind, made)
+
+
+def _widths(bits: tuple[int, int] | WidthsOf) -> WidthsOf:
+    return bits if callable(bits) else lambda _layer: bits
 
 
 def of_export(kind: str, made: Recipe) -> ExportRecipe:
     """A recipe as one of an export of that kind of model."""
     return ExportRecipe.of(made, ModelIdentity(kind, "by the test", {}, "0" * 64), SETTINGS)
-
-
-_quantized = cache(quantized_anew)
 
 
 def quantized(

@@ -68,17 +68,22 @@ def test_a_replay_gives_the_same_bytes(work: Path, recipe: Path, exported: Path,
         assert (work / f"again.{suffix}").read_bytes() == (work / f"m.mptq.{suffix}").read_bytes()
 
 
-@pytest.mark.parametrize("method", ["paper", "best"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_replays(tmp_path: Path, memory: Memory, kind: str, method: str):
+PIXELS = ("--method", "paper", "--input", "uint8", "--weight-storage", "int8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [*((kind, ("--method", "best")) for kind in KINDS), ("vit", PIXELS), ("swin", PIXELS)]
+)
+def test_every_kind_of_model_exports_and_replays(tmp_path: Path, memory: Memory, kind: str, options: tuple[str, ...]):
     path = save(tmp_path / "m.pt", kind)
-    options = ("--input", "uint8", "--weight-storage", "int8")
-    result = run(path, "--count", 8, "--bits", "6/4", "--method", method, *options)
+    result = run(path, "--count", 8, "--bits", "6/4", *options)
     assert result.exit_code == 0, (result.output, result.exception)
     memory.forget()
     result = run(path, "--recipe", tmp_path / "m.mptq.recipe.json", "-o", tmp_path / "b.onnx")
     assert result.exit_code == 0, (result.output, result.exception)
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "m.mptq.onnx").read_bytes()
+    x = pixels(kind, 2) if options is PIXELS else images(kind, 2)
+    assert open_session(tmp_path / "b.onnx").run(None, {"input": x.numpy()})[0].shape == (2, 7)
 
 
 def test_inputs_that_are_no_pixels_replay(work: Path, refused: Callable[..., str]):
@@ -250,7 +255,7 @@ def test_class_names_that_are_none(work: Path, recipe: Path, refused: Callable[.
     [
         ("input_type", "float64", ("settings.input_type is 'float64'", "float32, uint8")),
         ("weight_storage", 3, ("settings.weight_storage is 3", "packed, int8")),
-        ("method", "none", ("settings' method is 'none'",)),
+        ("method", "none", ("settings.method is 'none'", "paper, best")),
         ("target", "abacus", ("settings' target is 'abacus'",)),
         ("reconstruct", 0, ("settings.reconstruct is 0",)),
     ],

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from processes import Started
 
 from mptq_export.cli.common import MptqCommand
 from mptq_export.cli.terminal import Terminal, warn
@@ -92,7 +93,7 @@ def test_nothing_of_any_library_reaches_the_terminal(work: Path, monkeypatch: py
     ]
     for command, *options in commands:
         assert said_by(command, *options, folder=work), command
-    assert said_by("export", "m.pt", "--count", "4", "-q", "--force", folder=work) == ""
+    assert Started("mptq_export.cli.export", work / "m.pt", "--count", 4, "-q", "--force").finish() == (0, "", "")
     monkeypatch.chdir(work)
     for command, *options in commands[1:]:  # in this process: what libraries say was seen above
         main = importlib.import_module(f"mptq_export.cli.{command}").main

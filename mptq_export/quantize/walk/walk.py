@@ -36,7 +36,9 @@ Tick = Callable[[Node], None]
 
 
 class Walk:
-    """One walk. What chooses quantizers and codes, and what simulates the file, can be exchanged.
+    """One walk. The steps that choose quantizers and codes can be exchanged.
+
+    Another form of the file brings such steps, and a simulator of its own for the state.
 
     Attributes:
         state: where it is.
