@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.figures.__main__ import main
 from tools.figures.bench import Bench, Facts
 from tools.figures.commands import CommandError, Commands
 from tools.figures.context import Context
@@ -104,3 +105,15 @@ def test_a_line_that_was_kept_is_read_again(tmp_path: Path):
     Measured(path).add("t", "a", CONTEXT, {"figure": 2})
     assert Measured(path).of("abc1234")["t", "a"]["figures"] == {"figure": 2}
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 2
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path):
+    given = ("measure", "--commit", "abc1234", "--out", str(tmp_path), "--minutes", "0", "--only", "exactness")
+    with pytest.raises(SystemExit, match="vit_small: no checkpoint"):
+        main([*given, "--assets", str(tmp_path), "--model", "vit_small"])
+
+
+def test_the_command_says_by_its_status_that_rows_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    given = ("measure", "--commit", "abc1234", "--out", str(tmp_path), "--minutes", "0", "--model", "digits")
+    assert main([*given, "--only", "exactness", "--assets", str(tmp_path)]) == 3
+    assert "4 rows are missing" in capsys.readouterr().out
