@@ -77,7 +77,7 @@ class Walk:
         self.weights: dict[str, WeightQuant] = {}
         self.sq_b: dict[str, Smoothing] = {}
 
-    def recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
+    def build_recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
         self.run(tick)
         graph, activations = self.state.graph, self.state.simulator.activations
