@@ -10,7 +10,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel oldest oldest-quick figures fuzz clean
+.PHONY: help demo test test-all lint docs wheel lock oldest oldest-quick figures fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -46,6 +46,11 @@ wheel:  ## build the wheel, install it alone into a new .venv, export and verify
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet dist/*.whl
 	$(BIN)/python -m pip check
 	tools/check_install.sh $(BIN) $(DIGITS)
+
+lock: $(STAMP)  ## write the lock anew: versions that stand there stay where they can (UPGRADE=--upgrade: the newest)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
+	$(BIN)/uv pip compile pyproject.toml -c constraints.txt --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" $(UPGRADE) -q -o $(DIGITS)/requirements.lock
 
 oldest:  ## run the fast tests with the oldest versions that pyproject.toml allows (in .venv-oldest)
 	$(PYTHON) -m tools.oldest .venv-oldest $(BESIDE)

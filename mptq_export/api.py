@@ -18,8 +18,7 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.run import begin, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
-from mptq_export.quantize.method import MethodName
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError, MptqWarning
 from mptq_export.support.progress import SILENT, Progress

@@ -204,7 +204,7 @@ def smallest(arch: str) -> tuple[dict[str, Any], int, int]:
 
 def _sides(model: torch.nn.Module, side: int) -> Iterator[int]:
     """Smaller image sides, smallest first: a few patches, or windows that still tile every stage."""
-    embed = getattr(model, "patch_embed", None)
+    embed: Any = getattr(model, "patch_embed", None)
     patch = embed.feat_ratio() if hasattr(embed, "feat_ratio") else getattr(embed, "patch_size", None) or 16
     patch = patch[0] if isinstance(patch, (tuple, list)) else int(patch)
     if hasattr(model, "layers") or hasattr(model, "stages"):  # windows, halved between stages
@@ -216,7 +216,7 @@ def _sides(model: torch.nn.Module, side: int) -> Iterator[int]:
 def randomised(arch: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """A model with random weights of unit gain, norms near one, and biases that are not zero."""
     torch.manual_seed(0)
-    model = timm.create_model(arch, **arguments).requires_grad_(False).eval()
+    model: torch.nn.Module = timm.create_model(arch, **arguments).requires_grad_(False).eval()
     randomise(model)
     return model
 
@@ -273,8 +273,8 @@ def markdown(rows: list[Row]) -> str:
     for family in families:
         counts = [sum(r.family == family and r.status == s for r in rows) for s in statuses]
         lines.append(f"| {family} | " + " | ".join(str(count or "") for count in counts) + " |")
-    total = [sum(r.status == s for r in rows) for s in statuses]
-    lines.append("| **all** | " + " | ".join(f"**{count}**" for count in total) + " |")
+    totals = [sum(r.status == s for r in rows) for s in statuses]
+    lines.append("| **all** | " + " | ".join(f"**{count}**" for count in totals) + " |")
     for status in statuses:
         found = sorted((r for r in rows if r.status == status), key=lambda r: (r.family, r.arch))
         if not found:

@@ -21,6 +21,10 @@ import warnings
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fuzz.targets import Target
 
 REPO = Path(__file__).resolve().parent.parent
 #: Bytes and seconds for one file.
@@ -44,7 +48,7 @@ def main() -> int:
     from fuzz.targets import TARGETS, write_samples
 
     names = arguments.target or list(TARGETS)
-    found = {name: Counter() for name in names}
+    found: dict[str, Counter[str]] = {name: Counter() for name in names}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "samples").mkdir()
@@ -65,7 +69,7 @@ def main() -> int:
     return int(any(counts[kind] for counts in found.values() for kind in kinds[3:]))
 
 
-def attempt(target: object, root: Path, seed: int) -> str:
+def attempt(target: "Target", root: Path, seed: int) -> str:
     """Damage a copy of the samples, read it in a child process, and say how that ended."""
     from fuzz.targets import damaged
 
@@ -88,7 +92,7 @@ def attempt(target: object, root: Path, seed: int) -> str:
     return {TAKEN: "taken", REFUSED: "refused", TRACEBACK: "traceback", OUTSIDE: "outside"}[status]
 
 
-def read(target: object, work: Path) -> int:
+def read(target: "Target", work: Path) -> int:
     """In the child: limits, then the reader."""
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

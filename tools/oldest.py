@@ -45,9 +45,9 @@ def main() -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
         constraints.write("\n".join(pins) + "\n")
         constraints.flush()
-        install = [python, "-m", "pip", "install", "--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
-        subprocess.run(install, check=True, cwd=REPO)
-    run = [python, "-m", "pytest", "-q", "-m", "not slow", *asked.tests]
+        options = ["--quiet", "-c", constraints.name, "-e", f"{REPO}[dev]"]
+        subprocess.run([str(python), "-m", "pip", "install", *options], check=True, cwd=REPO)
+    run: list[str | Path] = [python, "-m", "pytest", "-q", "-m", "not slow", *asked.tests]
     return subprocess.run(run, check=False, cwd=REPO).returncode
 
 
@@ -58,7 +58,7 @@ def interpreter(venv: Path) -> Path:
 
 def site_packages(venv: Path) -> Path:
     """Where that Python keeps what pip installs."""
-    ask = [interpreter(venv), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    ask: list[str | Path] = [interpreter(venv), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     return Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
 
 

@@ -5,30 +5,39 @@
 Prints what it found as one line of JSON; exit status 0 if every view is as it should be, 1 if not, 2 if it could not
 run. `--pictures` writes a PNG of the top of every view, one of the plots of the last open layers, and the print as
 PDF; `--open` opens the first N foldings first.
-Needs Chromium.
+Needs Playwright and a Chromium (`tools.browser`).
 
 Every view must stay within its width, its texts must stand out from what is behind them (WCAG AA: 4.5 to 1), and the
 page must report nothing to the console and load nothing.
 """
 
 import argparse
-import base64
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from tools.crosscheck.browser import Browser, find_browser
+from tools.browser import NoBrowserError, open_browser
 
-#: (name, width, height, dark) of every view on a screen.
-VIEWS = (
-    ("wide-light", 1100, 1400, False),
-    ("wide-dark", 1100, 1400, True),
-    ("phone-light", 390, 844, False),
-    ("phone-dark", 390, 844, True),
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+Theme = Literal["light", "dark"]
+
+#: (name, width, height, theme) of every view on a screen.
+VIEWS: tuple[tuple[str, int, int, Theme], ...] = (
+    ("wide-light", 1100, 1400, "light"),
+    ("wide-dark", 1100, 1400, "dark"),
+    ("phone-light", 390, 844, "light"),
+    ("phone-dark", 390, 844, "dark"),
 )
+#: A4 in pixels of CSS, and in inches.
+PAPER, INCHES = (794, 1123), ("8.27in", "11.7in")
+_PHONE = 500
+"""Narrower views are those of phones."""
 _CONTRAST = 4.5
-_SECONDS = 30.0
 
 # How far the page's content reaches, and every text whose contrast is too low, in the view as it is.
 _MEASURE = """
@@ -61,57 +70,53 @@ _MEASURE = """
 """.replace("LEAST", str(_CONTRAST))
 
 
-def look(browser: Browser, report: Path, pictures: Path | None, unfold: int) -> dict[str, Any]:
-    """Open the report and measure every view."""
-    for domain in ("Page", "Network", "Log", "Runtime"):
-        browser.send(f"{domain}.enable")
-    browser.open(report.resolve().as_uri())
-    browser.wait_for("document.readyState === 'complete' && !!document.querySelector('footer')", _SECONDS)
-    if unfold:
-        browser.value(f"[...document.querySelectorAll('details')].slice(0, {unfold}).forEach((d) => (d.open = true))")
-    views: dict[str, Any] = {}
-    for name, width, height, dark in VIEWS:
-        browser.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-        )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        browser.send("Emulation.setEmulatedMedia", media="screen", features=[theme])
-        views[name] = browser.value(_MEASURE)
-        if pictures is not None:
-            (pictures / f"{name}.png").write_bytes(browser.screenshot())
-        if pictures is not None and name == VIEWS[0][0]:
-            save_plots(browser, pictures / "plots.png")
-    browser.send("Emulation.setEmulatedMedia", media="print", features=[theme])
-    browser.send("Emulation.setDeviceMetricsOverride", width=794, height=1123, deviceScaleFactor=1, mobile=False)
-    views["print"] = browser.value(_MEASURE)
-    printed = base64.b64decode(
-        browser.send("Page.printToPDF", printBackground=False, paperWidth=8.27, paperHeight=11.7)["data"]
-    )
+def look(browser: "Browser", report: Path, pictures: Path | None, unfold: int) -> dict[str, Any]:
+    """Open the report in every view and measure it."""
+    found: dict[str, Any] = {"views": {}, "requests": [], "console": []}
+    for name, width, height, theme in VIEWS:
+        with opened(browser, report, (width, height), theme, unfold, found) as page:
+            found["views"][name] = page.evaluate(_MEASURE)
+            found["plots"] = page.locator("svg.plot").count()
+            if pictures is not None:
+                page.screenshot(path=pictures / f"{name}.png")
+            if pictures is not None and name == VIEWS[0][0]:
+                save_plots(page, pictures / "plots.png")
+    with opened(browser, report, PAPER, "light", unfold, found) as page:
+        page.emulate_media(media="print")
+        found["views"]["print"] = page.evaluate(_MEASURE)
+        printed = page.pdf(width=INCHES[0], height=INCHES[1])
     if pictures is not None:
         (pictures / "print.pdf").write_bytes(printed)
-    return {
-        "views": views,
-        "pdf_bytes": len(printed),
-        "requests": [p["request"]["url"] for m, p in browser.events if m == "Network.requestWillBeSent"][1:],
-        "console": [
-            json.dumps(p)[:300]
-            for m, p in browser.events
-            if m in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
-        ],
-        "plots": browser.value("document.querySelectorAll('svg.plot').length"),
-    }
+    return {**found, "pdf_bytes": len(printed)}
 
 
-def save_plots(browser: Browser, path: Path) -> None:
-    """The plots of the last folding that is open and has some."""
-    place = browser.value(
-        "(() => { const all = [...document.querySelectorAll('details[open] .plots')]; if (!all.length) return null; "
-        "const box = all.at(-1).getBoundingClientRect(); "
-        "return { x: box.x, y: box.y + scrollY, width: box.width, height: box.height, scale: 1 }; })()"
+@contextmanager
+def opened(
+    browser: "Browser", report: Path, size: tuple[int, int], theme: Theme, unfold: int, found: dict[str, Any]
+) -> Iterator["Page"]:
+    """The report in a window of its own; what it asks for and says goes into `found`."""
+    width, height = size
+    page = browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme=theme, is_mobile=width < _PHONE, device_scale_factor=1
     )
-    if place is not None:
-        shot = browser.send("Page.captureScreenshot", format="png", clip=place, captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
+    address = report.resolve().as_uri()
+    page.on("request", lambda request: found["requests"].append(request.url) if request.url != address else None)
+    page.on("console", lambda message: found["console"].append(message.text))
+    page.on("pageerror", lambda error: found["console"].append(str(error)))
+    page.goto(address)
+    page.locator("footer").wait_for(state="attached")
+    page.evaluate(f"[...document.querySelectorAll('details')].slice(0, {unfold}).forEach((d) => (d.open = true))")
+    try:
+        yield page
+    finally:
+        page.close()
+
+
+def save_plots(page: "Page", path: Path) -> None:
+    """The plots of the last folding that is open and has some."""
+    plots = page.locator("details[open] .plots")
+    if plots.count():
+        plots.last.screenshot(path=path)
 
 
 def sound(found: dict[str, Any]) -> bool:
@@ -127,14 +132,17 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     parser.add_argument("--open", type=int, default=0, metavar="N", dest="unfold")
     args = parser.parse_args()
-    program = find_browser()
-    if program is None or not args.report.is_file():
-        print(f"error: there is no {'Chromium' if program is None else args.report}", file=sys.stderr)
+    if not args.report.is_file():
+        print(f"error: there is no {args.report}", file=sys.stderr)
         return 2
     if args.pictures is not None:
         args.pictures.mkdir(parents=True, exist_ok=True)
-    with Browser(program, width=1100, height=1400) as browser:
-        found = look(browser, args.report, args.pictures, args.unfold)
+    try:
+        with open_browser() as browser:
+            found = look(browser, args.report, args.pictures, args.unfold)
+    except NoBrowserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(json.dumps(found))
     return 0 if sound(found) else 1
 

@@ -16,6 +16,7 @@ import argparse
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -37,7 +38,7 @@ LEARNING_RATE = 2e-3
 SIZES = {"img_size": SIZE, "num_classes": CLASSES}
 VIT = {**SIZES, "patch_size": 4, "embed_dim": 64, "depth": 4, "num_heads": 4}
 SWIN = {**SIZES, "patch_size": 2, "window_size": 4, "embed_dim": 32, "depths": (2, 2), "num_heads": (2, 4)}
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit_tiny_patch16_224", VIT),
     "distilled": ("deit_tiny_distilled_patch16_224", VIT),
     "swin": ("swin_tiny_patch4_window7_224", SWIN),
@@ -87,10 +88,10 @@ def train(model: nn.Module, pixels: NDArray[np.uint8], labels: NDArray[np.int64]
     model.train()
     for epoch in range(epochs):
         total = 0.0
-        for batch in torch.randperm(len(images)).split(BATCH):
+        for batch in torch.split(torch.randperm(len(images)), BATCH):
             loss = functional.cross_entropy(model(jitter(images[batch])), targets[batch], label_smoothing=0.1)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()

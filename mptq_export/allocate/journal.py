@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 from mptq_export.allocate.latency import Latency
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import write_atomic
+from mptq_export.support.files import write_text
 
 
 class Journal:
@@ -62,11 +62,7 @@ class Journal:
             entries += [] if latency is None else [{"latency": latency}]
             entries += [{"widths": key, "divergences": value} for key, value in measured.items()]
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
-
-            def write(temporary: Path) -> None:
-                temporary.write_text(text, encoding="utf-8")
-
-            write_atomic(path, write)
+            write_text(path, text)
             file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise MptqError(f"cannot use the journal {path}: {error.strerror}") from error

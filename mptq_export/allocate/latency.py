@@ -16,7 +16,7 @@ import onnx
 
 from mptq_export.allocate.units import Widths, layers
 from mptq_export.bench.inputs import feed_of
-from mptq_export.bench.profile import WARM_UP, node_medians, record
+from mptq_export.bench.profile import WARM_UP, record
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.recipe.schema import Recipe
@@ -90,8 +90,6 @@ def _timed(model: onnx.ModelProto) -> tuple[float, dict[str, float]]:
             start = perf_counter()
             session.run(None, feed)
             seconds.append(perf_counter() - start)
-        events = record(path, feed, threads=1, runs=_RUNS, folder=Path(folder))
-    nodes = {
-        node["name"].removesuffix("_kernel_time"): micros / 1e3 for node, micros in node_medians(events, skip=WARM_UP)
-    }
+        trace = record(path, feed, threads=1, runs=_RUNS, folder=Path(folder))
+    nodes = {node.name: node.microseconds / 1e3 for node in trace.medians(skip=WARM_UP)}
     return median(seconds[WARM_UP:]) * 1e3, nodes

@@ -4,18 +4,18 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import MixedSettings, check_journal
-from mptq_export.allocate.search import FoundWidths, SearchResult, search
+from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import METHODS, MethodName
+from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.recipe.settings import MethodName
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 
@@ -59,8 +59,8 @@ class Allocation:
         return self.found.divergence
 
     @property
-    def front(self) -> list[dict[str, Any]]:
-        """Every accepted step of the search: what was lowered, mean bits, file size, divergence."""
+    def front(self) -> tuple[FrontPoint, ...]:
+        """Every accepted step of the search."""
         return self.search.front
 
     def final_recipe(self) -> tuple[Graph, Recipe]:
@@ -132,18 +132,18 @@ def allocations(
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, METHODS[method], settings)
     with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
-        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings.widths[-1]))
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings))
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
 
 
-def _advancing(bar: Bar, widest: int) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step, from the widest width down."""
-    count, reached = 0, float(widest)
+def _advancing(bar: Bar, settings: MixedSettings) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step: from the widest width down to where the search may end."""
+    count, reached = 0, float(settings.widths[-1])
 
     def advance(step: Step, weights: float, activations: float) -> None:
         nonlocal count, reached
         count += len(step.lowered)
-        before, reached = reached, max(weights, activations)
+        before, reached = reached, max(weights, activations, settings.lowest)
         text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
         bar.advance(before - reached, text)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
@@ -17,9 +16,8 @@ from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.units import Widths
+from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
-
-Solver = Literal["greedy", "integer programme"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,27 @@ class FoundWidths:
     compared: dict[Solver, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class FrontPoint:
+    """One accepted step of the search: what it lowered, and what the widths after it cost.
+
+    Attributes:
+        lowered: the new width of every unit that was lowered, by key.
+        mean_weight_bits: by parameters.
+        mean_activation_bits: by multiply-accumulates.
+        file_bytes: estimated size of the file; None where sizes were not measured.
+        latency_ms: estimated time of an image; None where times were not measured.
+        divergence: mean divergence of the outputs on the search images, with the catalogue's quantizers.
+    """
+
+    lowered: dict[str, int]
+    mean_weight_bits: float
+    mean_activation_bits: float
+    file_bytes: float | None = None
+    latency_ms: float | None = None
+    divergence: float
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """The trade-off between costs and divergence, and the widths that it has for every budget.
@@ -49,14 +68,14 @@ class SearchResult:
         problem: what was solved.
         costs: what widths cost, in time too.
         found: one result per budget, in the order of the budgets.
-        front: every accepted step: what was lowered, mean bits, size, estimated latency, divergence.
+        front: every accepted step.
         evaluations: different candidates that were measured.
     """
 
     problem: AllocationProblem
     costs: Costs
     found: list[FoundWidths]
-    front: list[dict[str, Any]]
+    front: tuple[FrontPoint, ...]
     evaluations: int
 
     def bits_text(self, found: FoundWidths) -> str:
@@ -101,7 +120,7 @@ def search(
         def measure(widths: Widths) -> list[float]:
             return kept.divergences(widths, lambda: problem.evaluator.divergences(widths))
 
-        front: list[dict[str, Any]] = []
+        front: list[FrontPoint] = []
         found: dict[int, FoundWidths] = {}
         order = sorted(range(len(budgets)), key=lambda i: -budgets[i].most)
         limits = [as_limit(costs.constraints(budgets[i]), space.lowest) for i in order]
@@ -115,11 +134,11 @@ def search(
                 found[order[len(found)]] = _better(budget, (widths, divergence), (programme, summed))
                 continue
             widths, divergence = step.widths, step.divergence
-            front.append({"lowered": step.lowered, **costs.describe(widths), "divergence": divergence})
+            front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
             if tick:
                 tick(step, *costs.mean_bits(widths))
     results = [found[i] for i in range(len(budgets))]
-    return SearchResult(problem, costs, results, front, len(kept.asked))
+    return SearchResult(problem, costs, results, tuple(front), len(kept.asked))
 
 
 def _check_possible(problem: AllocationProblem, budget: Budget, costs: Costs) -> None:

@@ -42,4 +42,4 @@ def choose_transforms(calibrated: CalibratedGraph, bits: int, method: Method) ->
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated, lambda _layer: (bits, bits), method, weight_step=_RoundedWeights()).recipe()
+    return Walk(calibrated, lambda _layer: (bits, bits), method, weight_step=_RoundedWeights()).build_recipe()

@@ -9,16 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from mptq_export.bench.inputs import feed_of
-from mptq_export.bench.profile import OpTime, Profile, profile
+from mptq_export.bench.profile import Profile, profile
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
+from mptq_export.support.typed_json import from_json
 
 _LOADS = 3
 _STATUS = Path("/proc/self/status")
@@ -59,16 +59,15 @@ def measure_alone(path: Path, *, threads: int, batch: int, runs: int) -> Alone:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout.splitlines()[-1])
+        if "error" in found:
+            raise MptqError(found["error"])
+        return from_json(Alone, found)
     except (IndexError, ValueError) as error:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MptqError(
             f"{path} cannot be measured: its process ended with status {done.returncode} ({last}); "
             "a negative status is a signal, 9 mostly a lack of memory"
         ) from error
-    if "error" in found:
-        raise MptqError(found["error"])
-    ops = tuple(OpTime(**op) for op in found["ops"])
-    return Alone(found["load_ms"], found["idle_bytes"], found["peak_bytes"], Profile(ops, found["run_ms"]))
 
 
 def peak_memory() -> int | None:
@@ -86,7 +85,7 @@ def peak_memory() -> int | None:
     return None
 
 
-def _measure(path: Path, threads: int, batch: int, runs: int) -> dict[str, Any]:
+def _measure(path: Path, threads: int, batch: int, runs: int) -> Alone:
     idle = peak_memory()
     loads: list[float] = []
     peak: int | None = None
@@ -101,14 +100,13 @@ def _measure(path: Path, threads: int, batch: int, runs: int) -> dict[str, Any]:
         del session
     with tempfile.TemporaryDirectory() as folder:
         found = profile(path, feed, threads=threads, runs=runs, folder=Path(folder))
-    load_ms = median(loads) * 1e3
-    return {"load_ms": load_ms, "idle_bytes": idle, "peak_bytes": peak, **found.to_json()}
+    return Alone(median(loads) * 1e3, idle, peak, found)
 
 
 def _main() -> None:
     path, *numbers = sys.argv[1:]
     try:
-        found = _measure(Path(path), *(int(number) for number in numbers))
+        found = asdict(_measure(Path(path), *(int(number) for number in numbers)))
     except MptqError as error:
         found = {"error": text if path in (text := str(error)) else f"{path}: {text}"}
     sys.stdout.write("\n" + json.dumps(found) + "\n")

@@ -1,8 +1,8 @@
 """Time of each op, from onnxruntime's own profiler."""
 
-import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,8 +10,11 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mptq_export.bench.op_groups import GROUPS, group_of
+from mptq_export.bench.op_groups import GROUPS, Group, group_of
 from mptq_export.runtime.session import open_session, run_session
+from mptq_export.support.json_files import Json, load_json
+
+_NODE = "_kernel_time"
 
 #: Runs at the beginning of a trace that do not count.
 WARM_UP = 2
@@ -23,13 +26,13 @@ class OpTime:
 
     Attributes:
         op: the op of the optimised graph, such as ``QGemm``.
-        group: ``matmul``, ``element-wise`` or ``data movement``.
+        group: what kind of work it is.
         nodes: how many ran.
         milliseconds: what they took together in one run.
     """
 
     op: str
-    group: str
+    group: Group
     nodes: int
     milliseconds: float
 
@@ -60,7 +63,7 @@ class Profile:
             sums[op.group] += op.milliseconds
         return sums
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The profile as plain JSON values."""
         return {
             "run_ms": self.run_ms,
@@ -70,12 +73,67 @@ class Profile:
         }
 
 
+@dataclass(frozen=True)
+class NodeTime:
+    """One node of onnxruntime's optimised graph in one run, or in the median of several.
+
+    Attributes:
+        name: of the node.
+        op: its op.
+        output_shape: shape of what it gives; empty where the trace does not say.
+        microseconds: what it took.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    microseconds: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Runs as onnxruntime's profiler recorded them.
+
+    Attributes:
+        runs: the nodes of each run, the same ones in every run.
+        lengths: microseconds of each run.
+    """
+
+    runs: tuple[tuple[NodeTime, ...], ...]
+    lengths: tuple[float, ...]
+
+    @staticmethod
+    def of(events: Iterable[Mapping[str, Any]]) -> "Trace":
+        """From the profiler's events: the nodes of a run, then its ``model_run``."""
+        runs: list[tuple[NodeTime, ...]] = []
+        lengths: list[float] = []
+        nodes: list[NodeTime] = []
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith(_NODE):
+                about = event["args"]
+                shapes = [shape for entry in about.get("output_type_shape", []) for shape in entry.values()]
+                shape = tuple(shapes[0]) if shapes else ()
+                nodes.append(NodeTime(event["name"].removesuffix(_NODE), about["op_name"], shape, event["dur"]))
+            elif event["name"] == "model_run":
+                runs.append(tuple(nodes))
+                lengths.append(event["dur"])
+                nodes = []
+        return Trace(tuple(runs), tuple(lengths))
+
+    def medians(self, *, skip: int) -> list[NodeTime]:
+        """Every node with its median time, without so many runs at the beginning."""
+        return [
+            replace(same[0], microseconds=median(node.microseconds for node in same))
+            for same in zip(*self.runs[skip:], strict=True)
+        ]
+
+
 def profile(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> Profile:
     """Run a file under the profiler; see `read_profile` for what comes back, and `record` for the arguments."""
     return read_profile(record(path, feed, threads=threads, runs=runs, folder=folder), skip=WARM_UP)
 
 
-def record(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> list[dict[str, Any]]:
+def record(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int, folder: Path) -> Trace:
     """Onnxruntime's trace of some runs, `WARM_UP` of them at the beginning not asked for.
 
     Args:
@@ -95,47 +153,27 @@ def record(path: Path, feed: dict[str, NDArray[Any]], *, threads: int, runs: int
     names = [entry.name for entry in session.get_outputs()]
     for _ in range(WARM_UP + runs):
         run_session(session, names, feed)
-    trace = Path(session.end_profiling())
-    events: list[dict[str, Any]] = json.loads(trace.read_text(encoding="utf-8"))
-    trace.unlink()
-    return events
+    recorded = Path(session.end_profiling())
+    events = load_json(recorded)
+    recorded.unlink()
+    return Trace.of(events)
 
 
-def read_profile(events: list[dict[str, Any]], *, skip: int) -> Profile:
+def read_profile(trace: Trace, *, skip: int) -> Profile:
     """The median over the runs of a trace, node by node.
 
     Where another process takes the core away, one node of one run seems to last milliseconds; a median of whole runs
     would keep such nodes.
 
     Args:
-        events: onnxruntime's trace: the nodes of a run, then its ``model_run``; the same nodes in every run.
+        trace: what was recorded.
         skip: number of runs at the beginning that do not count.
     """
-    lengths = [event["dur"] for event in events if event["name"] == "model_run"]
-    time: dict[tuple[str, str], float] = {}
-    count: Counter[tuple[str, str]] = Counter()
-    for node, micros in node_medians(events, skip=skip):
-        kind = _kind(node["args"])
-        time[kind] = time.get(kind, 0.0) + micros
+    time: dict[tuple[str, Group], float] = {}
+    count: Counter[tuple[str, Group]] = Counter()
+    for node in trace.medians(skip=skip):
+        kind = (node.op, group_of(node.op, node.output_shape))
+        time[kind] = time.get(kind, 0.0) + node.microseconds
         count[kind] += 1
     ops = (OpTime(*kind, count[kind], micro / 1e3) for kind, micro in sorted(time.items(), key=lambda entry: -entry[1]))
-    return Profile(tuple(ops), median(lengths[skip:]) / 1e3)
-
-
-def node_medians(events: list[dict[str, Any]], *, skip: int) -> list[tuple[dict[str, Any], float]]:
-    """Every node of a trace (its event in the first run that counts) with its median microseconds."""
-    runs: list[list[dict[str, Any]]] = []
-    nodes: list[dict[str, Any]] = []
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            nodes.append(event)
-        elif event["name"] == "model_run":
-            runs.append(nodes)
-            nodes = []
-    return [(same[0], median(event["dur"] for event in same)) for same in zip(*runs[skip:], strict=True)]
-
-
-def _kind(node: dict[str, Any]) -> tuple[str, str]:
-    """Op and group of a node."""
-    shapes = [shape for entry in node.get("output_type_shape", []) for shape in entry.values()]
-    return node["op_name"], group_of(node["op_name"], shapes[0] if shapes else ())
+    return Profile(tuple(ops), median(trace.lengths[skip:]) / 1e3)

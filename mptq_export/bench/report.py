@@ -1,13 +1,13 @@
 """What a benchmark found, as data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import onnxruntime as ort
 
 from mptq_export.bench.alone import Alone
 from mptq_export.bench.instruction_set import Cpu
 from mptq_export.bench.interleave import Quartiles
+from mptq_export.support.json_files import Json
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ModelReport:
     file_bytes: int
     alone: Alone | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The model as plain JSON values."""
         values = asdict(self)
         del values["alone"]
@@ -62,7 +62,7 @@ class BenchReport:
     models: tuple[ModelReport, ...]
     left_out: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The report as plain JSON values."""
         return {
             "cpu": asdict(self.cpu),

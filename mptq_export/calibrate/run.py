@@ -8,10 +8,10 @@ import torch
 
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.calibrate.statistics import Statistics, collect
-from mptq_export.capture import run as capturing
 from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_images
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.liveness import values_at_once
+from mptq_export.capture.run import capture
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
@@ -119,7 +119,7 @@ def calibrate_model(
         raise MptqError(f"--class-map {asked.class_map} names classes, and feature maps have none; leave one out")
     source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading)
     probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
-    captured = capturing.capture(model.model, preprocessing.input_size, model.maps)
+    captured = capture(model.model, preprocessing.input_size, model.maps)
     check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 

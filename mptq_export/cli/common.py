@@ -15,7 +15,9 @@ import click
 from mptq_export.cli.isolated import isolate, why
 from mptq_export.cli.verbosity import verbosity_options
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import check_writable, write_atomic
+from mptq_export.support.files import check_writable
+from mptq_export.support.json_files import Json
+from mptq_export.support.json_files import write_json as write_json_file
 
 EXIT_FAILED = 1
 """The work was done and its result is negative: a mismatch, a file that was changed."""
@@ -164,16 +166,11 @@ def json_option(function: Function) -> Function:
     )(function)
 
 
-def write_json(path: Path | None, report: dict[str, Any]) -> None:
+def write_json(path: Path | None, report: Json) -> None:
     """Write the report, if a file was asked for.
 
     Raises:
         MptqError: the file cannot be written.
     """
     if path is not None:
-        text = json.dumps(report, indent=2) + "\n"
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-
-        write_atomic(path, write)
+        write_json_file(path, report)

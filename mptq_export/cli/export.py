@@ -29,8 +29,8 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
-from mptq_export.quantize.method import METHODS, MethodName
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
 
@@ -231,14 +231,14 @@ def main(
     request.check()
     # Here torch is imported: what can be refused without it was refused.
     from mptq_export.export.run import export_checked
-    from mptq_export.export.summary import show_summary, summary_json
+    from mptq_export.export.summary import show_summary, summary_of
 
     terminal = Terminal()
     results = export_checked(request, terminal)
     for result in results:
         terminal.warn(result.warnings)
         show_summary(result, output(soft_wrap=True))
-    summaries = [summary_json(result) for result in results]
+    summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
 
 

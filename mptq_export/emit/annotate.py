@@ -3,35 +3,32 @@
 They hold the recipe's own words only, so that the same recipe gives the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import LayerNorm, Matmul, Op, Softmax
+from mptq_export.capture.ops import Op
 from mptq_export.recipe.describe import describe_activation, describe_smoothing, describe_weight
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import layer_bits
 
-#: The ONNX node of a layer that carries its doc string, by what follows the layer's name; the first that is there.
-_NODES: dict[type[Op], tuple[str, ...]] = {
-    Matmul: (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
-    Softmax: (".exp",),
-    LayerNorm: (".unit",),
-}
 
-
-def annotate(model: onnx.ModelProto, graph: Graph, recipe: Recipe) -> None:
+def annotate(
+    model: onnx.ModelProto, graph: Graph, recipe: Recipe, carriers: Mapping[type[Op], tuple[str, ...]]
+) -> None:
     """Write the doc string of every quantised layer, and of every layer norm with or without SQ-b.
 
     Args:
         model: emitted from the recipe.
         graph: the prepared graph that the recipe was made for.
         recipe: all decisions.
+        carriers: the ONNX node of a layer that carries its doc string, by what follows the layer's name: the first that
+            is there. Of ops that are not named, it is the node that bears the bare name.
     """
     nodes = {node.name: node for node in model.graph.node}
     for layer, lines in _texts(graph, recipe):
-        names = (layer.name + end for end in _NODES.get(type(layer.op), ("",)))
+        names = (layer.name + end for end in carriers.get(type(layer.op), ("",)))
         target = next((nodes[name] for name in names if name in nodes), None)
         if target is not None:  # equal layers share their nodes
             target.doc_string = "\n".join(lines).encode(errors="replace").decode()

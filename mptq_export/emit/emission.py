@@ -17,6 +17,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Op, label
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.value import AnyValue, Value
+from mptq_export.recipe.settings import InputType
 from mptq_export.support.errors import MptqError
 
 #: Calls that lie between a node and the nodes before it, at most.
@@ -35,7 +36,7 @@ class Emission(ABC):
         readers: who reads a value, by its name.
     """
 
-    def __init__(self, graph: Graph, input_type: str) -> None:
+    def __init__(self, graph: Graph, input_type: InputType) -> None:
         self.graph = graph
         self.input_type = input_type
         self.onnx = OnnxBuilder()

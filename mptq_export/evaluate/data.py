@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 
@@ -14,6 +13,7 @@ from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.reading import exif_of
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import Json
 
 _SHOWN = 10
 _OVERRULED = re.compile(r" of --\S+ is taken, not ")
@@ -91,7 +91,7 @@ def about_float(warnings: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"--float: {warning}" for warning in warnings if not _OVERRULED.search(warning))
 
 
-def about_data(folder: ImageFolder, notes: tuple[str, ...]) -> dict[str, Any]:
+def about_data(folder: ImageFolder, notes: tuple[str, ...]) -> dict[str, Json]:
     """How the images were read, as plain JSON values.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +13,7 @@ from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import Json
 
 Maps = list[NDArray[np.float32]]
 """(images, channels, height, width), one a feature map."""
@@ -45,7 +45,7 @@ class MapsReport:
     images: int
     maps: tuple[MapReport, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The report as plain JSON values."""
         return asdict(self)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +12,7 @@ from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import Json
 
 Predict = Callable[[Pixels], Logits]
 """Pixels in, (images, classes) logits out."""
@@ -57,7 +57,7 @@ class EvalReport:
     kl_interval: tuple[float, float] | None
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The report as plain JSON values."""
         return asdict(self)
 

@@ -170,6 +170,7 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
         range=(settings.widths[0], settings.widths[-1]),
         tied=settings.tied,
         solver=found.solver,
+        mean_bits=allocation.mean_bits,
         divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
         evaluations=allocation.search.evaluations,
         widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},

@@ -1,6 +1,5 @@
 """The command line that does an export again: a call from Python has one too."""
 
-import json
 import shlex
 
 from mptq_export.calibrate.request import CalibrationRequest
@@ -18,7 +17,7 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
         outputs: what was asked for; of several budgets, with the name that gives each file its own.
         calibration: what it was calibrated on; None for a replayed recipe.
     """
-    words = ["mptq-export", model.name, *_model_words(model)]
+    words = ["mptq-export", model.name, *model.words()]
     if isinstance(plan, Replayed):
         words += ["--recipe", str(plan.recipe)]
     if calibration is not None:
@@ -33,15 +32,7 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     }
     for option, value in options.items():
         words += [option, value] if value else []
-    if model.trust:
-        words.append("--trust")
     return shlex.join([*words, "-o", str(outputs.onnx)])
-
-
-def _model_words(model: ModelRequest) -> list[str]:
-    words = ["--arch", model.arch] if model.arch else []
-    words += ["--model-kwargs", json.dumps(dict(model.model_kwargs))] if model.model_kwargs else []
-    return words + model.inputs.words()
 
 
 def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...] | None) -> list[str]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.settings import ModelIdentity
@@ -20,10 +21,10 @@ def identity_of(loaded: LoadedModel) -> ModelIdentity:
     )
 
 
-def weights_digest(state: dict[str, Any]) -> str:
+def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names and bytes of a state dict, in sorted order."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8))  # no copy
+        digest.update(state[name].detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)  # no copy
     return digest.hexdigest()

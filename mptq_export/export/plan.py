@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mptq_export.allocate.request import MixedSettings
-from mptq_export.quantize.method import METHODS, MethodName
+from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.settings import MethodName
 from mptq_export.support.errors import MptqError
 
 Widths = tuple[int, int]

@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 
 from mptq_export.calibrate.sites import sites
-from mptq_export.capture import run as capturing
 from mptq_export.capture.compare_batches import check_capture
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm, Weighted
+from mptq_export.capture.run import capture
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.activations.residual_grid import streams
-from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
@@ -73,12 +72,11 @@ def replay_settings(
     """The recipe with another input type, weight storage or target, where one is asked for.
 
     Raises:
-        MptqError: the method or the target is not known, or pixels are asked for and the recipe is for other inputs.
+        MptqError: the recipe's target is not known, or pixels are asked for and the recipe is for other inputs.
     """
     settings = recipe.settings
-    for name, value, known in (("method", settings.method, METHODS), ("target", settings.target or "ort", TARGETS)):
-        if value not in known:
-            raise MptqError(f"{path}: the settings' {name} is {value[:40]!r}; {_ADVICE}")
+    if settings.target is not None and settings.target not in TARGETS:
+        raise MptqError(f"{path}: the settings' target is {settings.target[:40]!r}; {_ADVICE}")
     if input_type == "uint8" and not settings.calibration.pixel_inputs:
         raise MptqError(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
@@ -109,7 +107,7 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     """
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
-    graph = capturing.capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)

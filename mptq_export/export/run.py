@@ -1,6 +1,5 @@
 """The one way of an export: load, calibrate, search; then build, write, prove and report every file."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +27,7 @@ from mptq_export.report.deployed import FloatLogits
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import write_atomic
+from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import SILENT, Listener, Progress
 from mptq_export.targets.oldest import oldest_of_file
 from mptq_export.targets.rules import warnings_of
@@ -98,7 +97,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)
     ]
     if isinstance(first, SearchedBuild):
-        _write_front(outputs.front, first)
+        write_json(outputs.front, first.allocation.front)
     return [_reported(result) for result in results]
 
 
@@ -133,7 +132,7 @@ def _export_one(
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
     images = None if calibrated is None else calibrated.images
-    report = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+    verification = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
@@ -148,7 +147,7 @@ def _export_one(
         command=command_of(loaded.asked, ready.plan, replace(outputs, onnx=named), asked),
         loaded=loaded,
         recipe=recipe,
-        report=report,
+        verification=verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
@@ -160,16 +159,6 @@ def _export_one(
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
     return result
-
-
-def _write_front(path: Path, found: SearchedBuild) -> None:
-    """The trade-off of a search: every accepted step."""
-    text = json.dumps(found.allocation.front, indent=1) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomic(path, write)
 
 
 def _reported(result: ExportResult) -> ExportResult:

@@ -1,7 +1,7 @@
 """What a person reads after an export."""
 
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -12,77 +12,150 @@ from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
+from mptq_export.support.json_files import Json
 from mptq_export.verify.inputs.sets import describe_inputs
 from mptq_export.verify.report import VerifyReport
 
 
-def summary_json(result: ExportResult) -> dict[str, Any]:
-    """The summary as plain data."""
-    plan, settings = result.report.plan, result.recipe.settings
-    return {
-        "output": str(result.onnx),
-        "arch": result.loaded.arch,
-        "arch_source": result.loaded.arch_source,
-        "weights": result.loaded.weights,
-        "input": input_json(result.loaded),
-        "features": list(result.loaded.maps),
-        "kit": None if result.kit is None else str(result.kit),
-        "report": str(report_path(result.onnx)),
-        "recipe": None if result.replayed is None else str(result.replayed),
-        "calibration": settings.calibration.description,
-        "calibration_skipped": settings.calibration.skipped,
-        "classes": _classes(settings.classes),
-        "method": settings.method,
-        "reconstruct": settings.reconstruct,
-        "bits": settings.bits,
-        "layers": len(result.recipe.weights),
-        "onnx_bytes": result.onnx_bytes,
-        "float32_bytes": result.float_bytes,
-        "load_ms": round(result.load_ms, 1),
-        "min_onnxruntime": result.min_ort,
-        "kernels": dict(Counter(m.op for m in plan.matmuls)),
-        "float_matmuls": len(plan.floating),
-        "claims": len(result.recipe.proof),
-        "smallest_margin": _smallest_margin(result.recipe.proof),
-        "warnings": list(result.warnings),
-        "notes": list(result.loaded.notes),
-        "compared_values": result.report.values,
-        "checked_inputs": result.report.inputs,
-        "checked_batches": sorted(result.report.batches),
-        "check_seconds": round(result.report.seconds, 1),
-        "differing_values": result.report.differing,
-    }
+@dataclass(frozen=True)
+class Summary:
+    """The facts of an export, as `--json` holds them.
+
+    Attributes:
+        output: the ONNX file.
+        arch: timm architecture.
+        arch_source: who said so.
+        weights: which of the checkpoint's weights were taken.
+        input: every part of the input with its `value` and who said it (`from`).
+        features: names of the feature maps; empty where it gives logits.
+        kit: the verification kit.
+        report: the report's page.
+        recipe: the recipe that was replayed.
+        calibration: what it was calibrated on.
+        calibration_skipped: images that could not be read.
+        classes: how the class names were found; None where there are none.
+        method: which techniques were used.
+        reconstruct: whether weight codes were learned afterwards.
+        bits: the widths in a few words.
+        layers: how many have weights.
+        onnx_bytes: size of the ONNX file.
+        float32_bytes: size of the weights in float32.
+        load_ms: time that onnxruntime needs to make a session.
+        min_onnxruntime: the oldest that opens the file.
+        kernels: how many matmuls run as each op.
+        float_matmuls: how many run in float.
+        claims: bounds and margins that were proved.
+        smallest_margin: of those, in steps.
+        warnings: what the user must see, a sentence each.
+        notes: what was inferred from the checkpoint, a sentence each.
+        compared_values: between onnxruntime and `kernels_ref`.
+        checked_inputs: how many of each kind.
+        checked_batches: sizes of the batches.
+        check_seconds: that it took.
+        differing_values: 0, or there would be no file.
+    """
+
+    output: str
+    arch: str
+    arch_source: str
+    weights: str
+    input: dict[str, dict[str, Json]]
+    features: tuple[str, ...]
+    kit: str | None
+    report: str
+    recipe: str | None
+    calibration: str
+    calibration_skipped: int
+    classes: str | None
+    method: str
+    reconstruct: bool
+    bits: str
+    layers: int
+    onnx_bytes: int
+    float32_bytes: int
+    load_ms: float
+    min_onnxruntime: str
+    kernels: dict[str, int]
+    float_matmuls: int
+    claims: int
+    smallest_margin: float
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    compared_values: int
+    checked_inputs: dict[str, int]
+    checked_batches: tuple[int, ...]
+    check_seconds: float
+    differing_values: int
+
+
+def summary_of(result: ExportResult) -> Summary:
+    """The facts of an export."""
+    loaded, recipe, check = result.loaded, result.recipe, result.verification
+    settings = recipe.settings
+    return Summary(
+        output=str(result.onnx),
+        arch=loaded.arch,
+        arch_source=loaded.arch_source,
+        weights=loaded.weights,
+        input=_input(loaded),
+        features=loaded.maps,
+        kit=None if result.kit is None else str(result.kit),
+        report=str(report_path(result.onnx)),
+        recipe=None if result.replayed is None else str(result.replayed),
+        calibration=settings.calibration.description,
+        calibration_skipped=settings.calibration.skipped,
+        classes=_classes(settings.classes),
+        method=settings.method,
+        reconstruct=settings.reconstruct,
+        bits=settings.bits,
+        layers=len(recipe.weights),
+        onnx_bytes=result.onnx_bytes,
+        float32_bytes=result.float_bytes,
+        load_ms=round(result.load_ms, 1),
+        min_onnxruntime=result.min_ort,
+        kernels=dict(Counter(matmul.op for matmul in check.plan.matmuls)),
+        float_matmuls=len(check.plan.floating),
+        claims=len(recipe.proof),
+        smallest_margin=_smallest_margin(recipe.proof),
+        warnings=result.warnings,
+        notes=loaded.notes,
+        compared_values=check.values,
+        checked_inputs=check.inputs,
+        checked_batches=tuple(sorted(check.batches)),
+        check_seconds=round(check.seconds, 1),
+        differing_values=check.differing,
+    )
 
 
 def show_summary(result: ExportResult, console: Console) -> None:
     """Print the summary, one fact a line."""
-    data = summary_json(result)
-    kernels = ", ".join(f"{count} {op}" for op, count in sorted(data["kernels"].items()))
-    ratio = data["onnx_bytes"] / data["float32_bytes"]
+    facts = summary_of(result)
+    kernels = ", ".join(f"{count} {op}" for op, count in sorted(facts.kernels.items()))
+    ratio = facts.onnx_bytes / facts.float32_bytes
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     rows = {
-        "model": f"{data['arch']} ({data['arch_source']})",
-        "weights": data["weights"],
+        "model": f"{facts.arch} ({facts.arch_source})",
+        "weights": facts.weights,
         "input": input_text(result.loaded.preprocessing, result.loaded.input_sources),
         **({"maps": ", ".join(maps)} if maps else {}),
-        "calibration": data["calibration"] + (f", replayed from {data['recipe']}" if data["recipe"] else ""),
-        **({"classes": data["classes"]} if data["classes"] else {}),
-        "method": data["method"] + (", then learned block by block" if data["reconstruct"] else ""),
-        "bits": f"{data['bits']} (weights/activations) in {data['layers']} layers; scores, GELU inputs and pixels 8, "
+        "calibration": facts.calibration + (f", replayed from {facts.recipe}" if facts.recipe else ""),
+        **({"classes": facts.classes} if facts.classes else {}),
+        "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),
+        "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; scores, GELU inputs and pixels 8, "
         "residual 16",
-        "size": f"{data['onnx_bytes'] / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
-        "load": f"{data['load_ms']:.0f} ms until onnxruntime has a session",
-        "needs": f"onnxruntime {data['min_onnxruntime']} or newer",
-        "kernels": f"{kernels}; {data['float_matmuls']} matmuls in float",
-        "proved": f"{data['claims']} bounds and margins, the smallest margin {data['smallest_margin']:.2g} of a step",
-        "checked": f"{data['differing_values']} of {data['compared_values']:,} values differ between onnxruntime and "
-        f"kernels_ref ({_checked(result.report)})",
-        "written": f"{data['output']}, and its .recipe.json and .recipe.safetensors",
-        "report": data["report"],
+        "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
+        "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
+        "needs": f"onnxruntime {facts.min_onnxruntime} or newer",
+        "kernels": f"{kernels}; {facts.float_matmuls} matmuls in float",
+        "proved": f"{facts.claims} bounds and margins, the smallest margin {facts.smallest_margin:.2g} of a step",
+        "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
+        f"kernels_ref ({_checked(result.verification)})",
+        "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
+        "report": facts.report,
     }
-    if data["kit"]:
-        rows["kit"] = f"{data['kit']}: copy it to the device and run one of its runners (see its README.md)"
-    for label, text in [*rows.items(), *(("note", note) for note in data["notes"])]:
+    if facts.kit:
+        rows["kit"] = f"{facts.kit}: copy it to the device and run one of its runners (see its README.md)"
+    for label, text in [*rows.items(), *(("note", note) for note in facts.notes)]:
         console.print(f"{label:<12} {text}", markup=False)
 
 
@@ -94,13 +167,15 @@ def _classes(classes: NamedClasses | None) -> str | None:
     return f"{len(classes.names)}, named by the {classes.origin}{order}"
 
 
-def _checked(report: VerifyReport) -> str:
+def _checked(verification: VerifyReport) -> str:
     """What was run, and that not all tensors were compared at batch 3, where they were not."""
-    text = f"{describe_inputs(report.inputs, report.batches)}, {report.seconds:.1f} s"
-    return text + ("; by three the outputs alone: all tensors need too much memory" if report.outputs_only else "")
+    text = f"{describe_inputs(verification.inputs, verification.batches)}, {verification.seconds:.1f} s"
+    return text + (
+        "; by three the outputs alone: all tensors need too much memory" if verification.outputs_only else ""
+    )
 
 
-def input_json(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
+def _input(loaded: LoadedModel) -> dict[str, dict[str, Json]]:
     """Every part of the input with who said it."""
     values = values_of(loaded.preprocessing)
     return {part: {"value": value, "from": loaded.input_sources.get(part)} for part, value in values.items()}

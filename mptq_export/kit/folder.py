@@ -1,15 +1,13 @@
 """Writing a folder of files: a new one appears whole; in an old kit the manifest is replaced last."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from mptq_export.kit.manifest import KIND, MANIFEST, Manifest
 from mptq_export.support.errors import MptqError
-
-KIND = "mptq-export verification kit"
-MANIFEST = "manifest.json"
+from mptq_export.support.json_files import read_json
 
 
 def check_kit_folder(folder: Path, *, force: bool, outside: tuple[Path, ...] = ()) -> None:
@@ -51,33 +49,31 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         MptqError: the disk is full, or the folder cannot be written; a new folder does not appear then.
     """
-    part = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
+    temporary = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.part")
     try:
         for name, data in files.items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).write_bytes(data)
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_bytes(data)
         if not folder.exists() or not any(folder.iterdir()):
-            part.replace(folder)
+            temporary.replace(folder)
             return
         stale = _files_of(folder) - files.keys()
         for name in sorted(files, key=lambda name: name == MANIFEST):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (part / name).replace(folder / name)
+            (temporary / name).replace(folder / name)
         for name in stale:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise MptqError(f"cannot write --kit {folder}: {error.strerror or error}; choose another folder") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _files_of(folder: Path) -> set[str]:
     """Golden files that the folder's manifest lists; empty if the folder is no kit."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["kind"] != KIND:
-            return set()
-        names = {str(entry["file"]) for entry in manifest["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        manifest = read_json(folder / MANIFEST, Manifest)
+    except (OSError, ValueError):
         return set()
+    names = {entry.file for entry in manifest.files} if manifest.kind == KIND else set()
     return {name for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()}

@@ -12,10 +12,10 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.data.source import CalibrationSource, open_calibration
-from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import file_inputs
-from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.onnx_file import load_onnx
 
 COUNT = 2
 """Golden inputs of a kit: one can agree by luck, many make it large."""
@@ -36,7 +36,7 @@ def calibration_inputs(
     Raises:
         MptqError: the calibration set or the file cannot be read.
     """
-    spec = graph_input(open_session(model))
+    spec = declared_input(load_onnx(model))
     if calib is None:
         batches: Iterable[NDArray[np.float32]] = probe_inputs(preprocessing, COUNT)[:, None]
     else:

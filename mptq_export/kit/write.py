@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mptq_export.kit.contents import kit_contents
 from mptq_export.kit.folder import check_kit_folder, write_folder
 from mptq_export.kit.golden import golden_run
-from mptq_export.kit.manifest import kit_contents
 from mptq_export.kit.probes import find_probes, probe_suffix
 from mptq_export.verify.onnx_file import load_onnx
 

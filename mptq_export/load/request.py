@@ -1,5 +1,6 @@
 """Which model is asked for, and what is refused before anything heavy is imported."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,12 @@ class ModelRequest:
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
+
+    def words(self) -> tuple[str, ...]:
+        """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
+        words = ["--arch", self.arch] if self.arch else []
+        words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
+        return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
 
     def check(self) -> None:
         """Refuse what a look at the disk shows.

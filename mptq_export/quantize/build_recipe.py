@@ -9,11 +9,7 @@ from mptq_export.recipe.schema import Recipe
 
 
 def build_recipe(
-    calibrated: CalibratedGraph,
-    widths: WidthsOf,
-    method: Method,
-    *,
-    tick: Tick | None = None,
+    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, tick: Tick | None = None
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.
 
@@ -29,4 +25,4 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated.with_importance(method), widths, method).recipe(tick)
+    return Walk(calibrated.with_importance(method), widths, method).build_recipe(tick)

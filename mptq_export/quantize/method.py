@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mptq_export.recipe.settings import MethodName
+
 SqBRanges = Literal["off", "range", "error"]
 """How SQ-b finds the range of every channel: not at all, by its min/max, or by the error."""
-
-MethodName = Literal["paper", "best"]
-"""A method that exports can use; see `METHODS`."""
 
 
 @dataclass(frozen=True)

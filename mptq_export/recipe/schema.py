@@ -12,6 +12,10 @@ from mptq_export.recipe.settings import ModelIdentity, Settings
 VERSION = 3
 
 
+CodeForm = Literal["pair_safe", "narrow"]
+"""Which weight codes there may be: of 8 bits with |w[2i]| + |w[2i+1]| <= 128, or of 7 bits and fewer."""
+
+
 @dataclass(frozen=True)
 class Region:
     """A run of levels `zero_point + (k << shift)`; it starts where the region before it ends.
@@ -57,7 +61,7 @@ class WeightQuant:
         scale: float32 [N]; weight = codes * scale.
         bias: float32 [N].
         bits: bit-width of the codes.
-        form: `pair_safe` (8 bits, |w[2i]| + |w[2i+1]| <= 128) or `narrow` (7 bits or fewer); see docs/design.md.
+        form: which codes there may be; see docs/design.md.
         reason: why these numbers.
     """
 
@@ -65,7 +69,7 @@ class WeightQuant:
     scale: NDArray[np.float32]
     bias: NDArray[np.float32]
     bits: int
-    form: str
+    form: CodeForm
     reason: str = ""
 
 

@@ -9,6 +9,12 @@ InputType = Literal["float32", "uint8"]
 WeightStorage = Literal["packed", "int8"]
 """Codes below 8 bits at their own width, or a byte each."""
 
+MethodName = Literal["paper", "best"]
+"""A method that exports can use; see `quantize.method.METHODS`."""
+
+Solver = Literal["greedy", "integer programme"]
+"""What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
+
 NamesOrigin = Literal["class map", "checkpoint", "calibration folders"]
 """Who named the classes."""
 
@@ -72,7 +78,8 @@ class SearchFacts:
         budget: as it was asked for.
         range: the narrowest and the widest width that were tried.
         tied: whether weights and activations of a layer moved together.
-        solver: `greedy` or `integer programme`, whichever was better.
+        solver: whichever was better.
+        mean_bits: mean width of weights by parameters, and of activations by multiply-accumulates.
         divergence: mean divergence of the outputs on the search images by solver; None where its widths were not
             allowed.
         evaluations: different candidates that were measured.
@@ -83,8 +90,9 @@ class SearchFacts:
     budget: str
     range: tuple[int, int]
     tied: bool
-    solver: str
-    divergence: dict[str, float | None]
+    solver: Solver
+    mean_bits: tuple[float, float]
+    divergence: dict[Solver, float | None]
     evaluations: int
     widths: dict[str, str]
     estimated_divergence_alone: dict[str, float]
@@ -97,7 +105,7 @@ class Settings:
     Attributes:
         bits: the widths in a few words, such as `4/8, 2 layers pinned` (weights/activations).
         pins: `W/A` by shell pattern of layer names; later patterns win.
-        method: name of the techniques that were used.
+        method: which techniques were used.
         reconstruct: whether weight codes were learned afterwards.
         input_type: what the file takes.
         weight_storage: how the file holds codes.
@@ -112,7 +120,7 @@ class Settings:
 
     bits: str
     pins: dict[str, str]
-    method: str
+    method: MethodName
     reconstruct: bool
     input_type: InputType
     weight_storage: WeightStorage

@@ -1,32 +1,20 @@
 """Write and read a recipe: OUT.recipe.json for people, OUT.recipe.safetensors for the codes."""
 
-import hashlib
-import json
-import math
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
-from mptq_export.recipe.schema import (
-    VERSION,
-    ActivationQuant,
-    Claim,
-    ExportRecipe,
-    Recipe,
-    Region,
-    Smoothing,
-    WeightQuant,
-)
-from mptq_export.recipe.settings import ModelIdentity, Settings
+from mptq_export.recipe.json_layout import RecipeJson, SmoothingEntry, WeightEntry
+from mptq_export.recipe.schema import VERSION, ActivationQuant, ExportRecipe, Recipe, Smoothing, WeightQuant
+from mptq_export.recipe.settings import Settings
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import json_text, load_json
 from mptq_export.support.typed_json import from_json
-
-#: Floats end at 2 ** 127; a grid beyond is no grid.
-_LARGEST_EXPONENT = 126
 
 
 def recipe_paths(onnx_path: Path) -> tuple[Path, Path]:
@@ -40,34 +28,20 @@ def tensors_path(json_path: Path) -> Path:
 
 
 def to_json(recipe: ExportRecipe) -> str:
-    """The readable part, a line for every layer; the same recipe gives the same text, byte for byte."""
-    weights = {
-        name: {
-            "bits": w.bits,
-            "form": w.form,
-            "shape": list(w.codes.shape),
-            "reason": w.reason,
-            "sha256": _weight_digest(w),
-        }
-        for name, w in recipe.weights.items()
-    }
-    smoothing = {
-        name: {"strength": s.strength, "reason": s.reason, "sha256": _smoothing_digest(s)}
-        for name, s in recipe.smoothing.items()
-    }
-    return _text(
-        {
-            "recipe_version": VERSION,
-            "model": asdict(recipe.model),
-            "settings": asdict(recipe.settings),
-            "bits": layer_bits(recipe),
-            "activations": {name: _activation_entry(quant) for name, quant in recipe.activations.items()},
-            "weights": weights,
-            "smoothing": smoothing,
-            "exponents": recipe.exponents,
-            "proof": [asdict(claim) for claim in recipe.proof],
-            "contents": recipe.contents,
-        }
+    """What people read, a line for every layer; the same recipe gives the same text, byte for byte."""
+    return json_text(
+        RecipeJson(
+            recipe_version=VERSION,
+            model=recipe.model,
+            settings=recipe.settings,
+            bits=layer_bits(recipe),
+            activations=recipe.activations,
+            weights={name: WeightEntry.of(quant) for name, quant in recipe.weights.items()},
+            smoothing={name: SmoothingEntry.of(smoothing) for name, smoothing in recipe.smoothing.items()},
+            exponents=recipe.exponents,
+            proof=tuple(recipe.proof),
+            contents=recipe.contents,
+        )
     )
 
 
@@ -85,9 +59,6 @@ def layer_bits(recipe: Recipe) -> dict[str, str]:
 
 def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable[[Path], None]]:
     """Both files and what writes each, for `write_together`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     json_path, tensor_path = recipe_paths(onnx_path)
     tensors: dict[str, NDArray[Any]] = {}
     for name, quant in recipe.weights.items():
@@ -116,39 +87,37 @@ def read_recipe(json_path: Path) -> ExportRecipe:
         MptqError: a file is missing or damaged, a setting is missing or not what it can be, the version is another one,
             or the bit-widths were edited.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     tensor_path = tensors_path(json_path)
     try:
-        content = json.loads(json_path.read_text(encoding="utf-8"))
+        content = load_json(json_path)
         _check_version(json_path, content.get("recipe_version"))
         if not tensor_path.is_file():
             raise MptqError(
                 f"{tensor_path} does not exist: it holds the codes of {json_path.name}; keep the two files together, "
                 "or export again"
             )
-        recipe = _recipe(content, load_file(tensor_path))
-        _check_unchanged(json_path, content, recipe)
+        readable = from_json(RecipeJson, content, "recipe")
+        recipe = _recipe(readable, load_file(tensor_path))
     except OSError as error:
         raise MptqError(f"cannot read the recipe {json_path}: {error.strerror or error}; check the path") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, SafetensorError) as error:
+    except (ValueError, KeyError, AttributeError, OverflowError, RecursionError, SafetensorError) as error:
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise MptqError(
             f"{json_path} is not a recipe of this program, or it is damaged ({reason}); restore the file, or export "
             "again"
         ) from error
+    _check_unchanged(json_path, readable, recipe)
     return recipe
 
 
 def read_settings(json_path: Path) -> Settings:
-    """How an export was asked for, from the readable part of its recipe alone.
+    """How an export was asked for, from the JSON of its recipe alone.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is not a recipe of this version, or its settings are not what they should be.
     """
-    content = json.loads(json_path.read_text(encoding="utf-8"))
+    content = load_json(json_path)
     if not isinstance(content, dict) or content.get("recipe_version") != VERSION:
         raise ValueError(f"not a recipe of version {VERSION}")
     return from_json(Settings, content.get("settings"), "settings")
@@ -162,7 +131,7 @@ def _check_version(json_path: Path, version: object) -> None:
         )
 
 
-def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> ExportRecipe:
+def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRecipe:
     def tensor(name: str, dtype: type[np.generic], axes: int, *, positive: bool = False) -> NDArray[Any]:
         value = tensors[name]
         if value.dtype != dtype or value.ndim != axes:
@@ -176,75 +145,43 @@ def _recipe(content: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Export
             codes=tensor(f"{name}.codes", np.int8, 2),
             scale=tensor(f"{name}.scale", np.float32, 1, positive=True),
             bias=tensor(f"{name}.bias", np.float32, 1),
-            bits=_integer(entry["bits"], 2, 8),
-            form=_text_of(entry["form"]),
-            reason=_text_of(entry["reason"]),
+            bits=entry.bits,
+            form=entry.form,
+            reason=entry.reason,
         )
-        for name, entry in content["weights"].items()
+        for name, entry in readable.weights.items()
     }
     smoothing = {
         name: Smoothing(
             shift=tensor(f"{name}.smoothing.shift", np.float64, 1),
             scale=tensor(f"{name}.smoothing.scale", np.float64, 1, positive=True),
-            strength=float(entry["strength"]),
-            reason=_text_of(entry["reason"]),
+            strength=entry.strength,
+            reason=entry.reason,
         )
-        for name, entry in content["smoothing"].items()
+        for name, entry in readable.smoothing.items()
     }
     return ExportRecipe(
-        model=from_json(ModelIdentity, content["model"], "model"),
-        settings=from_json(Settings, content["settings"], "settings"),
-        activations={name: _activation(entry) for name, entry in content["activations"].items()},
+        activations=readable.activations,
         weights=weights,
         smoothing=smoothing,
-        exponents={
-            name: _integer(value, -_LARGEST_EXPONENT, _LARGEST_EXPONENT) for name, value in content["exponents"].items()
-        },
-        proof=[from_json(Claim, entry, "proof") for entry in content["proof"]],
-        contents={name: _text_of(digest) for name, digest in content.get("contents", {}).items()},
+        exponents=readable.exponents,
+        proof=list(readable.proof),
+        model=readable.model,
+        settings=readable.settings,
+        contents=readable.contents,
     )
 
 
-def _integer(value: object, low: int, high: int) -> int:
-    if not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{value!r:.40} is not a whole number from {low} to {high}")
-    return value
-
-
-def _text_of(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is no text")
-    return value
-
-
-def _activation_entry(quant: ActivationQuant) -> dict[str, Any]:
-    """Fields as they are; a region is [shift, last]."""
-    return {**asdict(quant), "regions": [[region.shift, region.last] for region in quant.regions]}
-
-
-def _activation(entry: dict[str, Any]) -> ActivationQuant:
-    """The opposite of `_activation_entry`, with the ranges of the numbers checked."""
-    regions = tuple(Region(_integer(shift, 0, 7), _integer(last, 0, 255)) for shift, last in entry["regions"])
-    stored = {**entry, "scale": float(entry["scale"]), "regions": regions, "reason": _text_of(entry["reason"])}
-    quant = ActivationQuant(**stored)
-    codes = (quant.zero_point, quant.low, quant.high, quant.bits)
-    if not all(isinstance(code, int) and 0 <= code <= 255 for code in codes) or quant.low > quant.high:
-        raise ValueError(f"zero point, range or bits {codes}")
-    if not (quant.scale > 0 and math.isfinite(quant.scale)):
-        raise ValueError(f"scale {quant.scale}")
-    return quant
-
-
-def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: ExportRecipe) -> None:
+def _check_unchanged(json_path: Path, readable: RecipeJson, recipe: ExportRecipe) -> None:
     """The codes and the bit-widths are those that were written together."""
     advice = (
         "codes cannot be given other bits without quantizing again: export again with other --bits, or restore the file"
     )
     for name, quant in recipe.weights.items():
-        if _weight_digest(quant) != content["weights"][name]["sha256"]:
+        if WeightEntry.of(quant).sha256 != readable.weights[name].sha256:
             raise MptqError(f"{json_path}: the bits or codes of {name} are not those of its sha256; {advice}")
     for name, entry in recipe.smoothing.items():
-        if _smoothing_digest(entry) != content["smoothing"][name]["sha256"]:
+        if SmoothingEntry.of(entry).sha256 != readable.smoothing[name].sha256:
             raise MptqError(
                 f"{json_path}: the smoothing of {name} is not that of its sha256; its codes were made for it: restore "
                 "the file, or export again"
@@ -252,9 +189,8 @@ def _check_unchanged(json_path: Path, content: dict[str, Any], recipe: ExportRec
     for key, activation in recipe.activations.items():
         if _levels(activation) > 2**activation.bits:
             raise MptqError(f"{json_path}: {key} has more than 2^{activation.bits} levels; {advice}")
-    expected, table = layer_bits(recipe), content["bits"]
-    for layer, bits in expected.items():
-        if table[layer] != bits:
+    for layer, bits in layer_bits(recipe).items():
+        if readable.bits.get(layer) != bits:
             raise MptqError(f"{json_path}: the bits of {layer} are {bits} by its weights and activations; {advice}")
 
 
@@ -266,38 +202,3 @@ def _levels(quant: ActivationQuant) -> int:
     for region in quant.regions:
         count, start = count + ((region.last - start) >> region.shift), region.last
     return count
-
-
-def _weight_digest(quant: WeightQuant) -> str:
-    """SHA-256 of bits, form, codes, scale and bias."""
-    return _digest(f"{quant.bits} {quant.form}", quant.codes, quant.scale, quant.bias)
-
-
-def _smoothing_digest(smoothing: Smoothing) -> str:
-    """SHA-256 of strength, shift and scale."""
-    return _digest(repr(smoothing.strength), smoothing.shift, smoothing.scale)
-
-
-def _digest(label: str, *arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256(label.encode())
-    for array in arrays:
-        digest.update(f" {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _text(content: dict[str, Any]) -> str:
-    """JSON with a line for every entry of every section."""
-    sections = []
-    for name, value in content.items():
-        if isinstance(value, dict):
-            opening, closing = "{", "}"
-            rows = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in value.items()]
-        elif isinstance(value, list):
-            opening, closing = "[", "]"
-            rows = [f"  {json.dumps(entry)}" for entry in value]
-        else:
-            sections.append(f" {json.dumps(name)}: {json.dumps(value)}")
-            continue
-        sections.append(f" {json.dumps(name)}: {opening}\n" + ",\n".join(rows) + f"\n {closing}")
-    return "{\n" + ",\n".join(sections) + "\n}\n"

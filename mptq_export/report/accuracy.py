@@ -1,11 +1,10 @@
 """Accuracy on labelled images: OUT.eval.json, which `mptq-eval OUT.onnx --json OUT.eval.json` writes."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from mptq_export.support.errors import MptqError
-from mptq_export.support.typed_json import from_json
+from mptq_export.support.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Accuracy:
     floating: Shares | None
     agreement: float | None
     mean_kl: float | None
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def accuracy_path(onnx_path: Path) -> Path:
@@ -61,10 +60,8 @@ def read_accuracy(onnx_path: Path, digest: str) -> Accuracy | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        # Files of older versions hold no warnings.
-        accuracy = from_json(Accuracy, {"warnings": [], **found} if isinstance(found, dict) else found)
-    except (OSError, ValueError, RecursionError) as error:
+        accuracy = read_json(path, Accuracy)
+    except (OSError, ValueError) as error:
         raise MptqError(f"{path.name} is not what mptq-eval --json writes ({error})") from error
     if accuracy.sha256 != digest:
         raise MptqError(f"{path.name} was measured on another file")

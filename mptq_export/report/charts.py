@@ -35,7 +35,7 @@ _UNUSED = {"reactive", "tooltip-trigger", "activate-serie", "always_show"}
 
 _DIGITS = re.compile(r"-?\d+\.\d{2,}")
 
-#: Height of the marks of the levels below a histogram, as a part of its own.
+#: Height of the marks of the levels below a histogram, as a share of its own.
 _MARKS = 0.08
 
 
@@ -76,7 +76,7 @@ def error_chart(curves: Sequence[tuple[str, Sequence[float | None]]], labels: Se
 
 
 def ranges_chart(ranges: ChannelRanges) -> Markup:
-    """Channel ranges before and after SQ-b, in parts of the tensor's largest magnitude."""
+    """Channel ranges before and after SQ-b, as shares of the tensor's largest magnitude."""
     chart = _chart(pygal.Line, y_title="part of the range", height=220)
     chart.show_dots = False
     chart.x_title = f"{ranges.channels} channels, narrowest first"

@@ -10,13 +10,13 @@ from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.load.inputs import input_text
 from mptq_export.report.deployed import FloatLogits, agreement_images, measure_agreement, measure_latency
-from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, kernels_of, read_evidence
-from mptq_export.report.observe import Observed, observe, spread
+from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, read_evidence
+from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import write_atomic
 from mptq_export.support.hashes import sha256_of
+from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import Progress
 from mptq_export.verify.report import VerifyReport
 
@@ -41,24 +41,24 @@ def write_evidence(
     if calibrated is None:
         observed, agreement = _measured_before(result.replayed, digest)
     else:
-        observed = observe(graph, result.recipe, spread(calibrated.images), progress)
+        observed = observe(graph, result.recipe, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.asked, result.loaded.preprocessing, sum(macs.values()))
         agreement = measure_agreement(result.onnx, float_logits, images, result.loaded.preprocessing, progress)
-    report, plan = result.report, result.report.plan
+    plan = result.verification.plan
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
         command=result.command,
+        model_options=result.loaded.asked.words(),
         versions=measuring_versions(),
         float_bytes=result.float_bytes,
-        load_ms=result.load_ms,
         macs=macs,
         observed_images=observed.images,
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
-        check=check_of(report),
-        kernels=kernels_of(plan),
+        check=check_of(result.verification),
+        kernels=plan.matmuls,
         op_counts=plan.op_counts,
         agreement=agreement,
         latency=measure_latency(result.onnx, result.float_onnx),
@@ -67,25 +67,18 @@ def write_evidence(
         warnings=result.warnings,
         notes=result.loaded.notes,
     )
-    text = evidence.to_json()
-
-    def write(path: Path) -> None:
-        path.write_text(text, encoding="utf-8")
-
-    write_atomic(evidence_path(result.onnx), write)
+    write_json(evidence_path(result.onnx), evidence)
 
 
-def check_of(report: VerifyReport) -> Check:
-    """What a report keeps of a verification."""
+def check_of(verification: VerifyReport) -> Check:
+    """What the report shows of a verification."""
     return Check(
-        report.samples,
-        report.values,
-        report.differing,
-        report.count("compared"),
-        report.inputs,
-        tuple(sorted(report.batches)),
-        report.outputs_only,
-        round(report.seconds, 3),
+        values=verification.values,
+        differing=verification.differing,
+        tensors=verification.count("compared"),
+        inputs=verification.inputs,
+        batches=tuple(sorted(verification.batches)),
+        outputs_only=verification.outputs_only,
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mptq_export.recipe.store import layer_bits
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import global_decisions, read_decisions
-from mptq_export.report.errors import error_plot
+from mptq_export.report.export_files import Export
 from mptq_export.report.figures import figures_of
-from mptq_export.report.files import Export
+from mptq_export.report.layer_errors import error_plot
 from mptq_export.report.network import layers_of
 from mptq_export.report.page import kernel_counts, render
 from mptq_export.report.reproduce import hashes_of, versions_of

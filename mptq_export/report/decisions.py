@@ -12,7 +12,7 @@ from mptq_export.report.charts import levels_chart, ranges_chart
 from mptq_export.report.evidence import Evidence, LayerError
 from mptq_export.report.network import block_of
 
-#: Name of the part with all layers that are in no block.
+#: What takes the place of a block for all layers that are in none.
 OUTSIDE = "outside the blocks"
 
 _METHODS = {
@@ -50,7 +50,7 @@ class Picture:
 
 
 @dataclass
-class Part:
+class BlockDecisions:
     """All decisions of one block.
 
     Attributes:
@@ -109,20 +109,20 @@ def _search_decisions(search: SearchFacts) -> list[Decision]:
     ]
 
 
-def parts_of(recipe: ExportRecipe, evidence: Evidence | None) -> list[Part]:
+def block_decisions(recipe: ExportRecipe, evidence: Evidence | None) -> list[BlockDecisions]:
     """All blocks with their decisions and pictures."""
-    parts: dict[str, Part] = {}
+    blocks: dict[str, BlockDecisions] = {}
     search = recipe.settings.search
     alone = search.estimated_divergence_alone if search else {}
 
-    def part(name: str) -> Part:
+    def place_of(name: str) -> BlockDecisions:
         block = block_of(name)
         block = OUTSIDE if block == name else block
-        return parts.setdefault(block, Part(block))
+        return blocks.setdefault(block, BlockDecisions(block))
 
     for key, quant in recipe.activations.items():
         layer = key.rpartition(".")[0]
-        place = part(layer)
+        place = place_of(layer)
         if layer in recipe.weights and key.endswith(".input"):
             weight = recipe.weights[layer]
             reason = _joined(weight.reason, _cost(alone, layer, "weights", "both"))
@@ -133,21 +133,21 @@ def parts_of(recipe: ExportRecipe, evidence: Evidence | None) -> list[Part]:
             plot = levels_chart(evidence.histograms[key], quant)
             place.pictures.append(Picture(f"OPT-m at {key}: {describe_regions(quant)}", plot))
     for name, smoothing in reversed(recipe.smoothing.items()):
-        place = part(name)
+        place = place_of(name)
         place.decisions.insert(0, Decision(name, describe_smoothing(smoothing), smoothing.reason))
         if evidence is not None and name in evidence.norms and smoothing.strength:
             place.pictures.insert(0, Picture(f"SQ-b at {name}", ranges_chart(evidence.norms[name])))
     for name, exponent in recipe.exponents.items():
-        part(name).grids.setdefault(exponent, []).append(name)
+        place_of(name).grids.setdefault(exponent, []).append(name)
     for name, error in (evidence.errors if evidence else {}).items():
-        place = part(name)
+        place = place_of(name)
         if error.kind == "layer" and (place.worst is None or error.sqnr_db < place.worst[1].sqnr_db):
             place.worst = (name, error)
-    for place in parts.values():
+    for place in blocks.values():
         for exponent, names in place.grids.items():
             reason = "the finest grid on which calibrated values have 15 bits and a sign: sums are exact"
             place.decisions.append(Decision(f"residual: {', '.join(names)}", f"multiples of 2^{-exponent}", reason))
-    return list(parts.values())
+    return list(blocks.values())
 
 
 def _cost(alone: Mapping[str, float], layer: str, *units: str) -> str:

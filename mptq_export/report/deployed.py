@@ -124,8 +124,17 @@ def measure_agreement(
     low, high = share_interval(same, len(found))
     kl = divergences(exact, found)
     kl_low, kl_high = mean_interval(kl)
-    mean = float(kl.mean())
-    return Agreement(len(found), same, low, high, mean, kl_low, kl_high, images.description, images.calibrated)
+    return Agreement(
+        images=len(found),
+        same=same,
+        low=low,
+        high=high,
+        mean_kl=float(kl.mean()),
+        kl_low=kl_low,
+        kl_high=kl_high,
+        source=images.description,
+        calibrated=images.calibrated,
+    )
 
 
 def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:
@@ -150,4 +159,11 @@ def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:
     times = interleave(runners, rounds)
     medians = {name: float(np.median(seconds)) * 1e3 for name, seconds in times.items()}
     ratio = float(np.median(times["file"] / times["float"])) if "float" in times else None
-    return Latency(detect_cpu().description, 1, rounds, medians["file"], medians.get("float"), ratio)
+    return Latency(
+        cpu=detect_cpu().description,
+        threads=1,
+        rounds=rounds,
+        file_ms=medians["file"],
+        float_ms=medians.get("float"),
+        ratio=ratio,
+    )

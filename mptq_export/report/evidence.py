@@ -4,17 +4,21 @@ The recipe holds decisions and is the same on every run. This holds measurements
 images, which are gone when the report is built again.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
-from mptq_export.verify.kernels.plan import KernelPlan
+from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Raised when a stored file changes its meaning.
-VERSION = 2
+VERSION = 3
+
+ErrorKind = Literal["layer", "stream"]
+"""A linear layer, patch embedding or attention's product with v; or a residual sum."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,12 @@ class LayerError:
     """How far the quantized model is from the float model after one node, on a few calibration images.
 
     Attributes:
-        kind: `layer` (linear, patch embedding, attention's product with v) or `stream` (a residual sum).
+        kind: what the node is.
         signal: mean square of the float value.
         noise: mean square of the difference.
     """
 
-    kind: str
+    kind: ErrorKind
     signal: float
     noise: float
 
@@ -43,7 +47,7 @@ class LayerError:
 class ChannelRanges:
     """What SQ-b did to the ranges of a layer norm's channels, sorted by their width before.
 
-    Every value is a part of the largest magnitude in the whole tensor: one quantizer serves all channels.
+    Every value is a share of the largest magnitude in the whole tensor: one quantizer serves all channels.
 
     Attributes:
         channels: how many there are; neighbours are joined where they are many.
@@ -144,40 +148,20 @@ class Check:
     """onnxruntime against `kernels_ref`, as the export ran it.
 
     Attributes:
-        samples: inputs that were run.
         values: values that were compared.
         differing: how many differed.
         tensors: tensors that were compared.
         inputs: how many inputs of each kind, such as `images`.
         batches: sizes of the batches.
         outputs_only: inputs in batches of which the outputs alone were compared: all tensors take too much memory.
-        seconds: that it took.
     """
 
-    samples: int
     values: int
     differing: int
     tensors: int
     inputs: dict[str, int]
     batches: tuple[int, ...]
     outputs_only: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One matmul as onnxruntime runs it; see `verify.kernels.plan.MatmulKernel`."""
-
-    name: str
-    op: str
-    kind: str
-    inputs: tuple[str, ...]
-    weight: str
-
-
-def kernels_of(plan: KernelPlan) -> tuple[Kernel, ...]:
-    """What a report keeps of a kernel plan."""
-    return tuple(Kernel(m.name, m.op, m.kind, m.inputs, m.weight) for m in plan.matmuls)
 
 
 @dataclass(frozen=True)
@@ -188,9 +172,9 @@ class Evidence:
         version: `VERSION`.
         onnx_sha256: of the file that this belongs to.
         command: a command line that does the same again.
+        model_options: what it says of the model, which a replay of the recipe must say too.
         versions: of what measured, by name.
         float_bytes: size of the weights in float32.
-        load_ms: time that onnxruntime needed to make a session.
         macs: multiply-accumulates an image of every layer whose operands have a width.
         observed_images: on how many images errors, ranges and histograms were taken; 0: none were at hand.
         errors: by node, in graph order.
@@ -210,16 +194,16 @@ class Evidence:
     version: int
     onnx_sha256: str
     command: str
+    model_options: tuple[str, ...]
     versions: dict[str, str]
     float_bytes: int
-    load_ms: float
     macs: dict[str, int]
     observed_images: int
     errors: dict[str, LayerError]
     norms: dict[str, ChannelRanges]
     histograms: dict[str, ValueHistogram]
     check: Check
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[MatmulKernel, ...]
     op_counts: dict[str, int]
     agreement: Agreement | None
     latency: Latency | None
@@ -232,17 +216,6 @@ class Evidence:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:
             raise ValueError("sizes that cannot be")
 
-    def to_json(self) -> str:
-        """One line for every entry of every section."""
-        sections = []
-        for name, value in asdict(self).items():
-            if isinstance(value, dict) and value:
-                rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(item)}" for key, item in value.items())
-                sections.append(f' "{name}": {{\n{rows}\n }}')
-            else:
-                sections.append(f' "{name}": {json.dumps(value)}')
-        return "{\n" + ",\n".join(sections) + "\n}\n"
-
 
 def read_evidence(path: Path) -> Evidence:
     """Read OUT.report.json.
@@ -251,12 +224,12 @@ def read_evidence(path: Path) -> Evidence:
         MptqError: it is damaged or of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         version = content["version"]
         if version != VERSION:
             raise MptqError(f"{path} has version {version!r}, this program reads {VERSION}; export again")
         return from_json(Evidence, content)
     except OSError as error:
         raise MptqError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise MptqError(f"{path} is damaged ({error}); delete it, or export again") from error

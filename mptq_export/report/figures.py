@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 
 from mptq_export.report.evidence import Agreement
-from mptq_export.report.files import Export
-from mptq_export.report.front import MEANS
+from mptq_export.report.export_files import Export
 from mptq_export.verify.inputs.sets import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d)")
@@ -82,9 +81,11 @@ def mean_activation_bits(export: Export) -> float | None:
     total = sum(count for count, _ in known)
     if total:
         return sum(count * bits for count, bits in known) / total
-    text = export.recipe.settings.bits
-    stated = MEANS.search(text) or _UNIFORM.fullmatch(text)
-    return float(stated[2]) if stated else None
+    settings = export.recipe.settings
+    if settings.search is not None:
+        return settings.search.mean_bits[1]
+    uniform = _UNIFORM.fullmatch(settings.bits)
+    return float(uniform[2]) if uniform else None
 
 
 def _bits(export: Export) -> Figure:

@@ -1,18 +1,13 @@
 """The trade-off of a search of widths, and the points that became files."""
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mptq_export.recipe.schema import ExportRecipe
-from mptq_export.recipe.settings import Settings
+from mptq_export.recipe.settings import Settings, Solver
 from mptq_export.recipe.store import read_settings
 from mptq_export.support.errors import MptqError
-from mptq_export.support.typed_json import from_json
-
-#: Mean widths in the `bits` of a recipe that was searched.
-MEANS = re.compile(r"mean ([\d.]+)/([\d.]+)")
+from mptq_export.support.json_files import read_json
 
 #: Points beyond them are damage.
 _WIDEST, _FARTHEST = 32, 1e6
@@ -50,13 +45,13 @@ class Chosen:
     Attributes:
         name: of the ONNX file.
         budget: as it was asked for.
-        solver: `greedy` or `integer programme`.
+        solver: what found it.
         point: where it lies.
     """
 
     name: str
     budget: str
-    solver: str
+    solver: Solver
     point: Point
 
 
@@ -87,11 +82,6 @@ class Front:
         return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Steps:
-    steps: tuple[Point, ...]
-
-
 def read_front(onnx_path: Path, recipe: ExportRecipe) -> Front | None:
     """Read the search that gave an export.
 
@@ -112,8 +102,8 @@ def read_front(onnx_path: Path, recipe: ExportRecipe) -> Front | None:
     if found is None:
         return None
     try:
-        steps = from_json(_Steps, {"steps": json.loads(found.read_text(encoding="utf-8"))}).steps
-    except (OSError, ValueError, RecursionError) as error:
+        steps = read_json(found, tuple[Point, ...], "steps")
+    except (OSError, ValueError) as error:
         raise MptqError(f"{found.name} is damaged ({error})") from error
     base = found.name.removesuffix(".search.json")
     others = (_sibling(path) for path in sorted(found.parent.glob("*.recipe.json")) if path.name.startswith(f"{base}."))
@@ -125,7 +115,7 @@ def _sibling(recipe_path: Path) -> Chosen | None:
     try:
         settings = read_settings(recipe_path)
         return _chosen(recipe_path.name.removesuffix(".recipe.json") + ".onnx", settings)
-    except (OSError, ValueError, RecursionError, MptqError):
+    except (OSError, ValueError, MptqError):
         return None
 
 
@@ -134,13 +124,9 @@ def _chosen(name: str, settings: Settings) -> Chosen | None:
     if search is None:
         return None
     try:
-        means = MEANS.search(settings.bits)
-        if means is None:
-            raise ValueError("no mean widths")
-        weights, activations = map(float, means.groups())
         divergence = search.divergence.get(search.solver)
         if divergence is None:
             raise ValueError("no divergence")
-        return Chosen(name, search.budget, search.solver, Point(weights, activations, divergence))
+        return Chosen(name, search.budget, search.solver, Point(*search.mean_bits, divergence))
     except ValueError as error:
         raise MptqError(f"{name}: the recipe does not hold its search as it should ({error})") from error

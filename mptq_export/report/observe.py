@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Matmul, Weighted
+from mptq_export.data.images import spread
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe, Smoothing
-from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
+from mptq_export.report.evidence import ChannelRanges, ErrorKind, LayerError, ValueHistogram
 from mptq_export.support.progress import Progress, tracked
 
 #: Images that are observed, spread over the calibration set.
@@ -44,9 +45,9 @@ class Observed:
     histograms: dict[str, ValueHistogram] = field(default_factory=dict)
 
 
-def spread(images: torch.Tensor) -> torch.Tensor:
+def observed_images(images: torch.Tensor) -> torch.Tensor:
     """`IMAGES` of the calibration inputs, evenly spread, on the CPU."""
-    return images[:: max(1, len(images) // IMAGES)][:IMAGES].cpu()
+    return images[spread(range(len(images)), IMAGES)].cpu()
 
 
 def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progress) -> Observed:
@@ -85,7 +86,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progre
     return found
 
 
-def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
+def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> ErrorKind | None:
     """What a node counts as; None where its error says nothing.
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
@@ -95,7 +96,7 @@ def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> str | None:
     return "stream" if isinstance(node.op, Add) and node.name in recipe.exponents else None
 
 
-def _error(kind: str, exact: torch.Tensor, found: torch.Tensor) -> LayerError:
+def _error(kind: ErrorKind, exact: torch.Tensor, found: torch.Tensor) -> LayerError:
     exact = exact.double()
     return LayerError(kind, float(exact.square().mean()), float((found.double() - exact).square().mean()))
 

@@ -10,13 +10,13 @@ from markupsafe import Markup, escape
 from mptq_export import __version__
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.charts import front_chart
-from mptq_export.report.decisions import global_decisions, parts_of, read_decisions
-from mptq_export.report.errors import error_plot, error_rows
-from mptq_export.report.evidence import Kernel
+from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
+from mptq_export.report.export_files import Export
 from mptq_export.report.figures import figures_of
-from mptq_export.report.files import Export
+from mptq_export.report.layer_errors import error_plot, error_rows
 from mptq_export.report.network import rows_of
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Rows of the list of errors that are shown at once.
 WORST = 12
@@ -42,8 +42,8 @@ def _environment() -> Environment:
 
 def _coded(sentence: str) -> Markup:
     """What stands between backticks as code."""
-    parts = (escape(part) for part in sentence.split("`"))
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+    pieces = (escape(piece) for piece in sentence.split("`"))
+    return Markup("").join(Markup("<code>{}</code>").format(text) if i % 2 else text for i, text in enumerate(pieces))
 
 
 def report_page(export: Export) -> str:
@@ -68,14 +68,14 @@ def report_page(export: Export) -> str:
         kernels=kernel_counts(export.kernels or ()),
         proof=proof_rows(export.recipe.proof),
         decisions=[*global_decisions(export.recipe), *read_decisions(evidence)],
-        parts=parts_of(export.recipe, evidence),
+        blocks=block_decisions(export.recipe, evidence),
         commands=commands_of(export),
         versions=versions_of(export),
         hashes=hashes_of(export),
     )
 
 
-def kernel_counts(kernels: tuple[Kernel, ...]) -> list[tuple[str, str, int]]:
+def kernel_counts(kernels: tuple[MatmulKernel, ...]) -> list[tuple[str, str, int]]:
     """Op, kind and number of the matmuls."""
     return [(op, kind, count) for (op, kind), count in sorted(Counter((k.op, k.kind) for k in kernels).items())]
 
@@ -90,7 +90,7 @@ def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
         kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
 
     def room(claim: Claim) -> float:
-        part = claim.value / claim.limit if claim.limit else 0.0
-        return part if claim.relation == "at least" else -part
+        share = claim.value / claim.limit if claim.limit else 0.0
+        return share if claim.relation == "at least" else -share
 
     return [(kind, len(found), min(found, key=room)) for kind, found in sorted(kinds.items())]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.accuracy import accuracy_path
-from mptq_export.report.files import Export
+from mptq_export.report.export_files import Export
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Command:
 def commands_of(export: Export) -> list[Command]:
     """Command lines, with names of files as the report's reader has them."""
     name, recipe = export.name, recipe_paths(export.onnx)[0].name
-    found = []
-    if export.evidence is not None:
-        found.append(Command("The same export", export.evidence.command))
+    evidence = export.evidence
+    same = [] if evidence is None else [Command("The same export", evidence.command)]
+    options = () if evidence is None else evidence.model_options
     return [
-        *found,
+        *same,
         Command(
             "The same bytes from the recipe, without images",
-            _line("mptq-export", "MODEL", "--recipe", recipe, "-o", name),
+            _line("mptq-export", "MODEL", *options, "--recipe", recipe, "-o", name),
         ),
         Command("Check that it is exact and came from this recipe", _line("mptq-verify", name, "--recipe", recipe)),
         Command(

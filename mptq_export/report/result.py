@@ -20,7 +20,7 @@ class ExportResult:
         command: a command line that does the same again.
         loaded: the float model.
         recipe: all decisions and the proof.
-        report: onnxruntime against `kernels_ref` on the inputs of the self-check, with the kernel plan.
+        verification: onnxruntime against `kernels_ref` on the inputs of the self-check, with the kernel plan.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
@@ -35,7 +35,7 @@ class ExportResult:
     command: str
     loaded: LoadedModel
     recipe: ExportRecipe
-    report: VerifyReport
+    verification: VerifyReport
     float_bytes: int
     onnx_bytes: int
     load_ms: float

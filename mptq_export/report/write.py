@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from mptq_export.report.compare import compare_page
-from mptq_export.report.files import read_export
+from mptq_export.report.export_files import read_export
 from mptq_export.report.page import report_page
 from mptq_export.report.paths import report_path
-from mptq_export.support.files import write_atomic
+from mptq_export.support.files import write_text
 
 
 def write_report(named: Path, out: Path | None = None) -> Path:
@@ -24,7 +24,7 @@ def write_report(named: Path, out: Path | None = None) -> Path:
     """
     export = read_export(named)
     out = out or report_path(export.onnx)
-    write_page(out, report_page(export))
+    write_text(out, report_page(export))
     return out
 
 
@@ -39,17 +39,4 @@ def write_comparison(first: Path, second: Path, out: Path) -> None:
     Raises:
         MptqError: an export cannot be read, or the page cannot be written.
     """
-    write_page(out, compare_page((read_export(first), read_export(second))))
-
-
-def write_page(out: Path, page: str) -> None:
-    """Write a page whole or not at all.
-
-    Raises:
-        MptqError: it cannot be written.
-    """
-
-    def write(path: Path) -> None:
-        path.write_text(page, encoding="utf-8")
-
-    write_atomic(out, write)
+    write_text(out, compare_page((read_export(first), read_export(second))))

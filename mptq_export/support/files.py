@@ -51,6 +51,15 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     write_together({path: write})
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `write_atomic`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
+
+
 def write_together(writers: Mapping[Path, Callable[[Path], None]], *, force: bool = True) -> None:
     """Write several files that belong together: none appears before all of them are complete.
 

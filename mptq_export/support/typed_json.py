@@ -1,5 +1,6 @@
 """Dataclasses out of JSON, checked: what does not fit its type is refused, so that readers need no checks of theirs."""
 
+import reprlib
 import types
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,8 +20,8 @@ def from_json(cls: type[Built], values: Any, name: str | None = None) -> Built:
     A field with a default may be missing; fields that the dataclass does not have are ignored.
 
     Args:
-        cls: a dataclass of numbers, strings, `Literal`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]`, `dict[str, X]`,
-            dataclasses, and `Any` for any JSON.
+        cls: a dataclass of numbers, strings, `Literal`, `X | None`, `tuple[X, ...]`, `tuple[X, Y]`, `dict[X, Y]`
+            with keys of text, dataclasses, and `Any` for any JSON.
         values: parsed JSON.
         name: what the message calls the whole; the name of the dataclass by default.
 
@@ -51,7 +52,8 @@ def _built(kind: Any, value: Any, where: str) -> Any:
         return tuple(_built(inner, item, where) for inner, item in zip(arguments, value, strict=True))
     if origin is dict:
         _expected(isinstance(value, dict), value, where, "an object")
-        return {key: _built(arguments[1], item, f"{where}.{key:.80}") for key, item in value.items()}
+        of_key, of_value = arguments
+        return {_built(of_key, key, where): _built(of_value, item, f"{where}.{key:.80}") for key, item in value.items()}
     if kind is float:
         sound = type(value) in (int, float) and abs(value) <= _LARGEST  # not so NaN
         return float(_expected(sound, value, where, _CALLED[float]))
@@ -80,5 +82,5 @@ def _has_default(field: Field[Any]) -> bool:
 
 def _expected(holds: bool, value: Any, where: str, wanted: str) -> Any:
     if not holds:
-        raise ValueError(f"{where} is {value!r:.40}, not {wanted}")
+        raise ValueError(f"{where} is {reprlib.repr(value):.40}, not {wanted}")
     return value

@@ -10,7 +10,6 @@ class Target:
     """What one runtime takes.
 
     Attributes:
-        promise: what is promised of its results, for people.
         storages: forms of stored weights, the first one where none is asked for.
         fixed_batch: whether shapes must be fixed; the file then takes one image.
         zero_points: whether codes may have zero points other than 0.
@@ -19,7 +18,6 @@ class Target:
         warning: what must be known before the file is used there, a sentence; empty where nothing is.
     """
 
-    promise: str
     storages: tuple[WeightStorage, ...] = ("packed", "int8")
     fixed_batch: bool = False
     zero_points: bool = True
@@ -28,26 +26,22 @@ class Target:
     warning: str = ""
 
 
-_EXACT = "the same bits on every CPU"
-
 TARGETS: dict[str, Target] = {
-    "ort": Target(_EXACT),
-    "ort-web": Target(_EXACT),
+    "ort": Target(),
+    "ort-web": Target(),
     # Packed codes are unpacked at every run there; matmuls are in integers where weights are plain int8.
     "openvino": Target(
-        "close: other roundings between layers, see docs/runtimes.md",
         storages=("int8",),
         warning="on a CPU with bfloat16 (AVX512_BF16, AMX) OpenVINO gives wrong results with this file unless it is "
         'compiled with {"INFERENCE_PRECISION_HINT": "f32"} (docs/runtimes.md)',
     ),
     # HTP multiplies uint8 by uint8; below 8 bits this program writes the right operand of attention as int8.
     "qnn": Target(
-        "none: it was not run",
         storages=("int8",),
         fixed_batch=True,
         opset=26,
         least_bits=(2, 8),
         warning="a file for qnn was never run on such a device: load it there and compare its results before use",
     ),
-    "tensorrt": Target("none: it was not run", storages=("int8",), zero_points=False, opset=25),
+    "tensorrt": Target(storages=("int8",), zero_points=False, opset=25),
 }

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.support.json_files import Json
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -38,7 +40,7 @@ class Difference:
             self.note or other.note,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Plain JSON values; JSON has no infinity, so an infinite `largest` is null."""
         return asdict(self) | {"largest": self.largest if np.isfinite(self.largest) else None}
 

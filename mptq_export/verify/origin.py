@@ -18,6 +18,7 @@ from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_diges
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import Json
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.onnx_file import metadata_of
 
@@ -43,7 +44,7 @@ class Origin:
     weights: int
     problems: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Plain JSON values."""
         return {
             "proved_by": "recipe" if self.recipe else None,

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
 import onnxruntime as ort
 
+from mptq_export.support.json_files import Json
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.origin import Origin
@@ -36,7 +37,7 @@ class TensorReport:
     status: Status
     difference: Difference
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """Plain JSON values, the difference's beside the name."""
         return {"name": self.name, "op": self.op, "status": self.status, **self.difference.to_json()}
 
@@ -163,7 +164,7 @@ class VerifyReport:
         sound = not self.plan.floating and not self.mixing
         return self.exact and sound and not (self.origin and self.origin.problems)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The report as plain JSON values, totals first."""
         return {
             "model": self.model,

@@ -1,7 +1,7 @@
 """Whole searches on the digits model: within every budget, better than one width for all, and what was asked for."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from mptq_export.quantize.method import BEST, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import json_text
 
 #: Narrow first: results come in the order of the budgets, whatever order the search meets them in.
 BUDGETS = ("4", "5")
@@ -141,31 +142,29 @@ def test_the_front_falls(run: str, request: pytest.FixtureRequest):
     made: Run = request.getfixturevalue(run)
     front = made.search.front
     for key in ("mean_weight_bits", "mean_activation_bits"):
-        values = [point[key] for point in front]
+        values = [getattr(point, key) for point in front]
         assert values == sorted(values, reverse=True), key
-    assert (
-        front[-1]["file_bytes"] <= front[0]["file_bytes"]
-    )  # not at every step: small weights are packed at 4 bits alone
-    assert all(point["latency_ms"] > 0 for point in front)
+    assert front[-1].file_bytes <= front[0].file_bytes  # not at every step: small weights are packed at 4 bits alone
+    assert all(point.latency_ms > 0 for point in front)
     last = min(found.budget.most for found in made.search.found)
-    assert max(front[-1]["mean_weight_bits"], front[-1]["mean_activation_bits"]) <= last + 1e-9
-    assert all(point["divergence"] > 0 for point in front)
-    assert json.loads(json.dumps(front)) == front
+    assert max(front[-1].mean_weight_bits, front[-1].mean_activation_bits) <= last + 1e-9
+    assert all(point.divergence > 0 for point in front)
+    assert json.loads(json_text(front)) == [asdict(point) for point in front]
     ticks = [(step.lowered, step.divergence, weights, acts) for step, weights, acts in made.ticks]
     keys = ("lowered", "divergence", "mean_weight_bits", "mean_activation_bits")
-    assert ticks == [tuple(point[key] for key in keys) for point in front]
+    assert ticks == [tuple(getattr(point, key) for key in keys) for point in front]
 
 
 def test_what_is_saved_is_paid_for(untied: Run):
     few, many = untied.search.found
     assert few.divergence > many.divergence
-    assert untied.search.front[-1]["divergence"] > untied.search.front[0]["divergence"]
+    assert untied.search.front[-1].divergence > untied.search.front[0].divergence
 
 
 def test_few_measurements(untied: Run):
     """Far fewer than every unit before every step; all of them are in the journal."""
     made = untied.search
-    steps = sum(len(point["lowered"]) for point in made.front)
+    steps = sum(len(point.lowered) for point in made.front)
     assert len(made.front) < made.evaluations < 0.03 * steps * len(made.problem.space.units)
     assert len(untied.journal.read_text().splitlines()) == 2 + made.evaluations  # the search, the times
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mptq_export.bench.op_groups import group_of
-from mptq_export.bench.profile import OpTime, read_profile
+from mptq_export.bench.profile import OpTime, Trace, read_profile
 
 
 def node(op: str, micros: int) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def test_a_product_with_one_column_is_a_reduction():
     sums, product = node("MatMulIntegerToFloat", 10), node("MatMulIntegerToFloat", 30)
     sums["args"]["output_type_shape"] = [{"float": [1, 3, 197, 1]}]
     product["args"]["output_type_shape"] = [{"float": [1, 3, 197, 64]}]
-    found = read_profile([sums, product, run(50)], skip=0)
+    found = read_profile(Trace.of([sums, product, run(50)]), skip=0)
     assert found.groups == {"matmul": 0.03, "element-wise": 0.01, "data movement": 0.0}
 
 
@@ -54,7 +54,7 @@ def test_the_median_of_each_node_counts():
         *(node("Add", 4000), node("QGemm", 80), node("Add", 2), run(4100)),
         *(node("Add", 3), node("QGemm", 70), node("Add", 5000), run(5100)),
     ]
-    found = read_profile(events, skip=1)
+    found = read_profile(Trace.of(events), skip=1)
     assert found.ops == (OpTime("QGemm", "matmul", 1, 0.08), OpTime("Add", "element-wise", 2, 0.005))
     assert (found.run_ms, found.nodes) == (4.1, 3)
     assert found.groups == {"matmul": 0.08, "element-wise": 0.005, "data movement": 0.0}

@@ -145,6 +145,7 @@ def test_the_summary_says_what_was_read(work: Path):
     assert "--mean 0.485,0.456,0.406 --crop-pct 0.8" in evidence["command"]
     page = (work / "m.mptq.report.html").read_text()
     assert "crop 0.8 (--crop-pct)" in page and "state_dict of the file" in page
+    assert "mptq-export MODEL --mean 0.485,0.456,0.406 --crop-pct 0.8 --recipe m.mptq.recipe.json" in page
 
 
 def test_a_recipe_asks_for_the_same_options(work: Path, refused: Callable[..., str]):

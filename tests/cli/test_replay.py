@@ -255,7 +255,7 @@ def test_class_names_that_are_none(work: Path, recipe: Path, refused: Callable[.
     [
         ("input_type", "float64", ("settings.input_type is 'float64'", "float32, uint8")),
         ("weight_storage", 3, ("settings.weight_storage is 3", "packed, int8")),
-        ("method", "none", ("settings' method is 'none'",)),
+        ("method", "none", ("settings.method is 'none'", "paper, best")),
         ("target", "abacus", ("settings' target is 'abacus'",)),
         ("reconstruct", 0, ("settings.reconstruct is 0",)),
     ],

@@ -64,6 +64,12 @@ def test_a_page_says_what_was_measured_on_what():
     assert "Not measured yet" in rendered(page, {})
 
 
+def test_several_machines_are_told_apart():
+    first, second = kept().rows
+    two = replace(kept(), machines=("one", "two"), rows=(first, {**second, "model": "vit_small", "machine": 1}))
+    assert "; digits demo on one; ViT-small on two; rows 1 at a time with 1 threads each." in caption(two)
+
+
 def test_the_table_of_the_readme_mixes_no_commits():
     assert "0 of 14,959,072 values differ" in readme_table({"exactness": kept()})
     with pytest.raises(ValueError, match=r"abc1234.*def5678"):

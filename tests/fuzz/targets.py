@@ -19,7 +19,7 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.replay import replay_settings
 from mptq_export.export.write import tie
 from mptq_export.load.loaders import load_model
-from mptq_export.recipe.settings import NamedClasses, SearchFacts
+from mptq_export.recipe.settings import NamedClasses, SearchFacts, Solver
 from mptq_export.recipe.store import read_recipe, recipe_writers
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
@@ -54,7 +54,8 @@ def write_samples(folder: Path) -> None:
     save_file(state, folder / "m.safetensors", {"arch": arch, "model_kwargs": json.dumps(kwargs)})
     graph, recipe = quantized("vit", lambda layer: (2, 5) if layer.endswith("fc1") else (4, 8))
     classes = NamedClasses(tuple("abcdefg"), "checkpoint")
-    search = SearchFacts("4", (2, 5), False, "greedy", {"greedy": 0.5, "integer programme": None}, 7, {}, {})
+    divergence: dict[Solver, float | None] = {"greedy": 0.5, "integer programme": None}
+    search = SearchFacts("4", (2, 5), False, "greedy", (3.5, 4.5), divergence, 7, {"head": "2/5"}, {"head:both": 0.1})
     recipe.settings = replace(recipe.settings, features=(0,), classes=classes, search=search)
     metadata = {"preprocessing.input_size": "[3, 32, 32]", "preprocessing.mean": "[0.5, 0.5, 0.5]"}
     model = emit(graph, recipe, input_type="float32", metadata=metadata, producer="1")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.crosscheck.browser import find_browser
+from tools.browser import NoBrowserError, open_browser
 
 from .conftest import REPO
 from .helpers import NODE_MODULES, PAGE, WEIGHTS, call, first_named
@@ -35,8 +35,11 @@ def node(kit: Path) -> str:
 def browser() -> None:
     """A Chromium and onnxruntime-web, or the test is skipped."""
     need_web()
-    if find_browser() is None:
-        pytest.skip("there is no Chromium in PATH (Debian: apt-get install chromium)")
+    try:
+        with open_browser():
+            pass
+    except NoBrowserError as error:
+        pytest.skip(str(error))
 
 
 def test_node_passes(kit: Path, node: str) -> None:

@@ -29,7 +29,7 @@ def test_at_8_bits_it_is_close_to_float(kind: str, method: str):
 def test_it_gives_what_the_walk_saw(kind: str, method: str):
     calibrated = calibrated_graph(kind).with_importance(ALL[method])
     walk = Walk(calibrated, lambda _layer: (8, 8), ALL[method])
-    graph, recipe = walk.recipe({}, {})
+    graph, recipe = walk.build_recipe()
     with torch.no_grad():
         found = Simulator.of(graph, recipe).logits(graph, calibrated.images)
     assert torch.equal(found, walk.state.values.quantized[graph.output])

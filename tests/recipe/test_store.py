@@ -81,7 +81,17 @@ def test_settings_come_back(made: ExportRecipe, tmp_path: Path):
         target="qnn",
         features=(0, 2),
         classes=NamedClasses(("cat", "dog"), "class map"),
-        search=SearchFacts("4", (2, 6), True, "greedy", {"greedy": 0.5, "x": None}, 9, {"a": "2/3"}, {"a:both": 0.1}),
+        search=SearchFacts(
+            budget="4",
+            range=(2, 6),
+            tied=True,
+            solver="greedy",
+            mean_bits=(2.5, 3.75),
+            divergence={"greedy": 0.5, "integer programme": None},
+            evaluations=9,
+            widths={"a": "2/3"},
+            estimated_divergence_alone={"a:both": 0.1},
+        ),
         versions={"torch": "2"},
     )
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
@@ -120,7 +130,11 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
     made.activations["blocks.0.mlp.fc2.input"] = replace(levels, bits=5)
     write_together(recipe_writers(made, tmp_path / "m.onnx"))
     content = json.loads((tmp_path / "m.recipe.json").read_text())
-    assert content["activations"]["blocks.0.mlp.fc2.input"]["regions"] == [[1, 4], [3, 20], [3, 124]]
+    assert content["activations"]["blocks.0.mlp.fc2.input"]["regions"] == [
+        {"shift": 1, "last": 4},
+        {"shift": 3, "last": 20},
+        {"shift": 3, "last": 124},
+    ]
     assert read_recipe(tmp_path / "m.recipe.json").activations == made.activations
 
 

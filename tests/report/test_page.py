@@ -12,7 +12,7 @@ from cli.helpers import run
 
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
-from mptq_export.report.files import read_export
+from mptq_export.report.export_files import read_export
 from mptq_export.report.page import report_page
 from mptq_export.support.errors import MptqError
 
@@ -202,13 +202,15 @@ def changed(path: Path, keys: tuple[str | int, ...], value: object) -> None:
     [
         (("float_bytes",), 0),
         (("float_bytes",), 10**400),
-        (("load_ms",), math.nan),
+        (("check", "values"), math.nan),
         (("errors", "head", "noise"), "0"),
         (("norms", "norm", "after_low"), []),
         (("norms", "norm", "after_low", 0), 5.0),
         (("histograms", "blocks.0.mlp.fc2.input", "high"), -1e300),
         (("histograms", "blocks.0.mlp.fc2.input", "counts"), []),
         (("kernels", 0, "inputs"), None),
+        (("kernels", 0, "kind"), "complex"),
+        (("errors", "head", "kind"), "x"),
     ],
 )
 def test_measurements_that_cannot_be_are_left_out(folder: Path, keys: tuple[str | int, ...], value: object):

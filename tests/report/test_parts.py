@@ -3,9 +3,7 @@
 import math
 import shlex
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +28,6 @@ from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
 from mptq_export.report.observe import channel_ranges, observe
 from mptq_export.support.progress import SILENT
-from mptq_export.support.typed_json import from_json
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
 
@@ -146,47 +143,7 @@ def test_plots_are_the_same_every_time():
     assert front_chart([("a", front())]) == front_chart([("a", front())])
 
 
-# -- what is stored ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Inner:
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Outer:
-    count: int
-    name: str
-    inner: dict[str, Inner]
-    maybe: Inner | None
-
-
-GOOD: dict[str, Any] = {"count": 1, "name": "x", "inner": {"a": {"values": [1, 2.5]}}, "maybe": None}
-
-
-def test_typed_values():
-    assert from_json(Outer, GOOD) == Outer(1, "x", {"a": Inner((1.0, 2.5))}, None)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"count": True},
-        {"count": "1"},
-        {"count": 1.0},
-        {"name": None},
-        {"inner": []},
-        {"inner": {"a": {"values": ["1"]}}},
-        {"inner": {"a": {"values": [math.nan]}}},
-        {"inner": {"a": {"values": [True]}}},
-        {"inner": {"a": {}}},
-        {"maybe": 3},
-    ],
-)
-def test_what_does_not_fit_its_type(changes: dict[str, Any]):
-    with pytest.raises(ValueError, match="Outer"):
-        from_json(Outer, {**GOOD, **changes})
+# -- how to do it again -------------------------------------------------------------------------------------------
 
 
 def test_the_command_line_of_a_request():

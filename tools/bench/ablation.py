@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +27,11 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
 from mptq_export.quantize.simulation.simulate import Simulator
+from tools.bench.labelled import labelled
 from tools.options import Parser, Repeated, existing, positive
 
 #: In the order in which they are added.
-TECHNIQUES = {
+TECHNIQUES: dict[str, dict[str, Any]] = {
     "SQ-b": {"sq_b": BEST.sq_b},
     "OPT-m": {"opt_m": True},
     "balanced attention": {"balanced_attention": True},
@@ -95,9 +97,7 @@ def run(
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count, device=device)
     loaded = calibrated.loaded
-    folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True, logits=loaded.model.num_classes)
-    labels = folder.labels
-    assert labels is not None
+    folder, labels = labelled(val, loaded, images)
     floats = logits(calibrated, folder, None)
     console = Console()
     console.print(f"{model}: float top-1 {100 * top_k(floats, labels, 1):.1f} on {len(labels)} images")
@@ -108,7 +108,7 @@ def run(
         for part in parts:
             for name, method in PARTS[part]():
                 found = quantized_logits(calibrated, folder, bits, method)
-                row = {"bits": width, "method": name, "top1": top_k(found, labels, 1)}
+                row: dict[str, Any] = {"bits": width, "method": name, "top1": top_k(found, labels, 1)}
                 row |= {"agreement": agreement(floats, found), "kl": mean_kl(floats, found)}
                 results.append(row)
                 table.add_row(name, f"{100 * row['top1']:.1f}", f"{100 * row['agreement']:.1f}", f"{row['kl']:.4f}")

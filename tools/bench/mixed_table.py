@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.float_model import float_predictor
 from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
 from mptq_export.evaluate.run import onnx_predictor, predictions
 from mptq_export.load.loaders import load_model
 from mptq_export.runtime.session import open_session
+from tools.bench.labelled import labelled
 from tools.options import Parser, Repeated, existing, positive
 
 
@@ -47,9 +47,7 @@ def run(
 ) -> None:
     loaded = load_model(checkpoint)
     normalize = loaded.preprocessing.normalize
-    folder = ImageFolder(data, loaded.preprocessing, limit=limit, labels=True, logits=loaded.model.num_classes)
-    labels = folder.labels
-    assert labels is not None
+    folder, labels = labelled(data, loaded, limit)
     files = tuple(dict.fromkeys((*uniform, *mixed)))
     models = [onnx_predictor(open_session(path), normalize) for path in files]
     floats, *logits = predictions(folder.batches(8), [float_predictor(loaded.model, normalize), *models])

@@ -34,6 +34,7 @@ from mptq_export.bench.run import session_runner
 from mptq_export.cli.common import write_json
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import Json
 from mptq_export.verify.kernels.plan import kernel_plan
 from mptq_export.verify.kernels.runtime_graph import RuntimeGraph, open_runtime_graph
 from tools.options import Parser, positive
@@ -110,7 +111,13 @@ def run(*, model: Path, threads: int, batch: int | None, rounds: int, json_path:
         f"the floor, {1 - 1 / found.ratio:.0%} of the time is above it; {found.float_matmuls} matmuls in float",
         soft_wrap=True,
     )
-    report = {"model": model.name, "cpu": asdict(cpu), "threads": threads, "batch": size, "rounds": rounds}
+    report: dict[str, Json] = {
+        "model": model.name,
+        "cpu": asdict(cpu),
+        "threads": threads,
+        "batch": size,
+        "rounds": rounds,
+    }
     write_json(json_path, {**report, **asdict(found), "ratio": found.ratio})
 
 
@@ -208,7 +215,11 @@ def _bound(path: Path, feeds: Arrays, outputs: Arrays, threads: int) -> Callable
     for name, array in outputs.items():
         kept.append(ort.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type))
         binding.bind_ortvalue_output(name, kept[-1])
-    return lambda kept=kept: session.run_with_iobinding(binding)
+
+    def run_bound(_kept: list[Any] = kept) -> object:  # the binding does not keep its memory
+        return session.run_with_iobinding(binding)
+
+    return run_bound
 
 
 def _by_shape(

@@ -18,7 +18,6 @@ from rich.progress import track
 from rich.table import Table
 
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.data.images import ImageFolder
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
 from mptq_export.evaluate.run import onnx_predictor
 from mptq_export.export.replay import replay_graph
@@ -26,6 +25,7 @@ from mptq_export.load.loaders import load_model
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.store import read_recipe, recipe_paths
 from mptq_export.runtime.session import open_session
+from tools.bench.labelled import labelled
 from tools.options import Parser, existing, positive
 
 
@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(*, model: str, onnx: Path, val: Path, images: int, json_path: Path | None) -> None:
     loaded = load_model(model)
-    folder = ImageFolder(val, loaded.preprocessing, limit=images, labels=True, logits=loaded.model.num_classes)
-    labels = folder.labels
-    assert labels is not None
+    folder, labels = labelled(val, loaded, images)
     path = recipe_paths(onnx)[0]
     recipe = read_recipe(path)
     normalize = loaded.preprocessing.normalize

@@ -17,7 +17,7 @@ VARIANTS = {
 }
 
 
-class _Reader(CalibrationDataReader):
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Calibration inputs, one image at a time."""
 
     def __init__(self, inputs: Iterable[np.ndarray]) -> None:

@@ -141,7 +141,7 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         bias: (n,) int32, for Gemm and Conv.
         scale_y: scale of the uint8 output.
     """
-    axis = {"Gemm": {"axis": 1}, "Columns": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
+    axis: dict[str, Any] = {"Gemm": {"axis": 1}, "Columns": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
     rank = 4 if form.op == "Conv" else b.ndim
     constants: dict[str, Codes] = {
         "sa": np.asarray(_SCALE_A),
@@ -202,7 +202,8 @@ class Case:
 
 
 def _coded(steps: Codes) -> Codes:
-    return np.clip(np.rint(steps) + 128, 0, 255).astype(np.uint8)
+    coded: Codes = np.clip(np.rint(steps) + 128, 0, 255).astype(np.uint8)
+    return coded
 
 
 def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:

@@ -72,7 +72,9 @@ def model_of(name: str) -> bytes:
     constants: dict[str, float] = {}
     if name in ("silu", "quick_gelu"):
         constants = {"slope": 1.702} if name == "quick_gelu" else {}
-        steep = [("Mul", ["x", "slope"], "steep", {})] if name == "quick_gelu" else []
+        steep: list[tuple[str, list[str], str, dict[str, Any]]] = (
+            [("Mul", ["x", "slope"], "steep", {})] if name == "quick_gelu" else []
+        )
         nodes = [*steep, ("Sigmoid", ["steep" if steep else "x"], "share", {}), ("Mul", ["x", "share"], "y", {})]
     elif name == "hardswish":
         constants = {"three": 3.0, "zero": 0.0, "six": 6.0, "sixth": 1 / 6}

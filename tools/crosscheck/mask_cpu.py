@@ -49,7 +49,7 @@ def cpuid_offsets(library: Path) -> list[int]:
         for match in re.finditer(re.escape(_CPUID), code[offset : offset + size]):
             at = address + match.start()
             window = [f"--start-address={max(address, at - _WINDOW)}", f"--stop-address={at + _LONGEST}"]
-            command = ["objdump", "-d", "--no-show-raw-insn", *window, library]
+            command = ["objdump", "-d", "--no-show-raw-insn", *window, str(library)]
             text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             if re.search(rf"^ *{at:x}:\s+cpuid *$", text, re.MULTILINE):
                 found.append(offset + match.start())

@@ -37,7 +37,7 @@ def onnx(model: Path, shape: tuple[int, ...]) -> tuple[str, Run]:
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(str(model))
-    return onnx.__version__, lambda x: evaluator.run(None, {evaluator.input_names[0]: x})[0]
+    return onnx.__version__, lambda x: np.asarray(evaluator.run(None, {evaluator.input_names[0]: x})[0])  # type: ignore[index]
 
 
 def main() -> None:

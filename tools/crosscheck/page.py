@@ -1,10 +1,11 @@
 """Open a verification kit's page in headless Chromium, wait for its verdict, and take a picture.
 
-    page.py KIT [--screenshot PNG] [--alter TENSOR] [--ort FOLDER]
+    python -m tools.crosscheck.page KIT [--screenshot PNG] [--alter TENSOR] [--ort FOLDER]
 
 Serves the kit and onnxruntime-web on a free local port. `--alter` changes the first value of one initializer of the
 served model by one, to see the page fail; the kit itself stays as it is. Prints what the page shows as one line of
-JSON; exit status 0 if it passes, 1 if it fails, 2 if it could not run. Needs Chromium, and onnx for `--alter`.
+JSON; exit status 0 if it passes, 1 if it fails, 2 if it could not run. Needs Playwright and a Chromium
+(`tools/browser.py`), and onnx for `--alter`.
 """
 
 import argparse
@@ -14,13 +15,16 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tools.crosscheck.browser import Browser, find_browser
+from tools.browser import NoBrowserError, open_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _ORT = Path(__file__).resolve().parent / "web" / "node_modules" / "onnxruntime-web" / "dist"
 _STATUS = {"pass": 0, "fail": 1}
-_SECONDS = 120.0
+_MILLISECONDS = 120_000
 
 
 def altered(model: bytes, tensor: str) -> bytes:
@@ -33,7 +37,8 @@ def altered(model: bytes, tensor: str) -> bytes:
     codes = numpy_helper.to_array(constant).copy()
     codes.flat[0] = -64 if codes.flat[0] >= 0 else 63
     constant.CopyFrom(numpy_helper.from_array(codes, tensor))
-    return document.SerializeToString()
+    changed: bytes = document.SerializeToString()
+    return changed
 
 
 class KitHandler(SimpleHTTPRequestHandler):
@@ -62,15 +67,17 @@ class KitHandler(SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
-def visit(browser: Browser, address: str, screenshot: Path | None) -> dict[str, str]:
+def visit(browser: "Browser", address: str, screenshot: Path | None) -> dict[str, str]:
     """What the page shows at the end."""
-    browser.open(address)
-    browser.wait_for("!!document.getElementById('verdict')?.className", _SECONDS)
+    page = browser.new_page(viewport={"width": 900, "height": 620})
+    page.goto(address)
+    verdict = page.locator("#verdict[class]:not([class=''])")
+    verdict.wait_for(state="attached", timeout=_MILLISECONDS)
     if screenshot is not None:
-        screenshot.write_bytes(browser.screenshot())
-    shown = {"status": browser.value("document.getElementById('verdict').className")}
+        page.screenshot(path=screenshot)
+    shown = {"status": verdict.get_attribute("class") or ""}
     for name in ("verdict", "first", "latency", "runtime", "browser", "log"):
-        shown[name] = browser.value(f"document.getElementById('{name}').textContent")
+        shown[name] = page.locator(f"#{name}").text_content() or ""
     return shown
 
 
@@ -81,18 +88,20 @@ def main() -> int:
     parser.add_argument("--alter", metavar="TENSOR", help="for instance blocks.1.mlp.fc2.weight")
     parser.add_argument("--ort", type=Path, default=_ORT, metavar="FOLDER", help="onnxruntime-web's dist folder")
     args = parser.parse_args()
-    program = find_browser()
-    if program is None or not args.ort.is_dir():
-        missing = "Chromium" if program is None else f"onnxruntime-web in {args.ort}"
-        print(f"error: there is no {missing}", file=sys.stderr)
+    if not args.ort.is_dir():
+        print(f"error: there is no onnxruntime-web in {args.ort}", file=sys.stderr)
         return 2
     model = altered((args.kit / "model.onnx").read_bytes(), args.alter) if args.alter else None
     handler = partial(KitHandler, directory=str(args.kit), ort=args.ort, model=model)
-    with Browser(program, width=900, height=620) as browser, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/index.html?ort=ort/ort.wasm.min.mjs"
-        shown = visit(browser, address, args.screenshot)
-        server.shutdown()
+    try:
+        with open_browser() as browser, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_port}/index.html?ort=ort/ort.wasm.min.mjs"
+            shown = visit(browser, address, args.screenshot)
+            server.shutdown()
+    except NoBrowserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(json.dumps(shown))
     return _STATUS.get(shown["status"], 2) if not shown["verdict"].startswith("ERROR") else 2
 

@@ -1,6 +1,7 @@
 """Small float models (MLP, CNN, attention) for onnxruntime's quantizer; seeded, and quick to run."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         """Add a node; its first output."""
         label = f"{kind.lower()}_{len(self._nodes)}"
         names = [label if i == 0 else f"{label}_{i}" for i in range(outputs)]
@@ -33,7 +34,7 @@ class _Graph:
         spread = fan_in**-0.5 if scale is None else scale
         return self.constant((self._rng.standard_normal(shape) * spread).astype(np.float32))
 
-    def constant(self, value: NDArray[np.generic]) -> str:
+    def constant(self, value: NDArray[np.generic] | np.generic) -> str:
         """An initializer of this value."""
         name = f"w{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(np.asarray(value), name))
@@ -47,7 +48,7 @@ class _Graph:
         """MatMul and Add, as PyTorch writes a linear layer of three axes."""
         return self.op("Add", self.op("MatMul", x, self.weight(k, n)), self.weight(n, scale=0.1))
 
-    def conv(self, x: str, c: int, m: int, kernel: int, *, bias: bool = True, **attributes: object) -> str:
+    def conv(self, x: str, c: int, m: int, kernel: int, *, bias: bool = True, **attributes: Any) -> str:
         """A convolution that keeps the size unless told otherwise."""
         group = attributes.get("group", 1)
         assert isinstance(group, int)

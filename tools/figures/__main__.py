@@ -6,13 +6,14 @@
 
 `make figures` runs all three. Measuring goes on where it stopped: a row that is there for this commit is not measured
 again, and files that were exported for it are kept in --out. With --minutes it ends in time, and says what is missing
-by its exit status (3). Without --assets (or MPTQ_ASSETS) only the demo and random weights are measured.
+by its exit status (3). Models whose checkpoints are not in --assets (or MPTQ_ASSETS) are left out.
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tools.figures.bench import Bench
@@ -20,7 +21,7 @@ from tools.figures.commands import Commands
 from tools.figures.context import here
 from tools.figures.latency import SHAPES
 from tools.figures.measure import measure
-from tools.figures.models import REPO, models
+from tools.figures.models import REPO, Model, models
 from tools.figures.pages import PAGES, rendered
 from tools.figures.store import DOCUMENTS, Measured, document, read_documents, write_document
 from tools.figures.tables import TABLES
@@ -29,8 +30,8 @@ _MISSING = 3
 _ALL = models(Path())
 
 
-def main() -> int:
-    asked = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
     status: int = asked.run(asked)
     return status
 
@@ -45,12 +46,27 @@ def _measure(asked: argparse.Namespace) -> int:
         (table, row)
         for table in TABLES
         if not asked.only or table.name in asked.only
-        for row in table.rows(models(asked.assets))
+        for row in table.rows(_there(asked.assets, asked.model))
         if not asked.model or row.model in asked.model
     ]
     missing = measure(rows, bench, context, Measured(asked.out / "rows.jsonl"), jobs=asked.jobs, threads=asked.threads)
     print(f"{missing} rows are missing" if missing else "all rows are there")
     return _MISSING if missing else 0
+
+
+def _there(assets: Path | None, asked: list[str] | None) -> list[Model]:
+    """The models whose checkpoints are there.
+
+    Raises:
+        SystemExit: one that was asked for is not.
+    """
+    found = [model for model in models(assets) if model.checkpoint.is_file()]
+    missing = set(asked or ()) - {model.key for model in found} - set(SHAPES)
+    if missing:
+        raise SystemExit(
+            f"{', '.join(sorted(missing))}: no checkpoint in {assets or 'no folder'}; name it with --assets"
+        )
+    return found
 
 
 def _collect(asked: argparse.Namespace) -> int:

@@ -78,6 +78,8 @@ class Commands:
         return self._run(_MODULE.format(cores=set(self.cores), name=name), arguments, log, (0,))
 
     def _run(self, code: str, arguments: tuple[object, ...], log: str, allowed: tuple[int, ...]) -> Ran:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise CommandError(f"{log}: no time left")
         path = self.logs / f"{log}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "OMP_NUM_THREADS": str(len(self.cores)), "PYTHONPATH": str(REPO)}

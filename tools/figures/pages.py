@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 
 from tools.figures import accuracy, cost, exactness, floor, latency, mixed, without_images
-from tools.figures.models import REPO
+from tools.figures.latency import SHAPES
+from tools.figures.models import REPO, title_of
 from tools.figures.readme import readme_table
 from tools.figures.table import Document
 
@@ -43,8 +44,21 @@ def caption(document: Document) -> str:
     """What the rows of a table were measured on."""
     versions = ", ".join(f"{name} {document.versions[name]}" for name in _NAMED)
     shares = sorted({(row["jobs"], row["threads"]) for row in document.rows})
-    beside = "; ".join(f"{jobs} at a time, {threads} CPUs each" for jobs, threads in shares)
-    return f"Commit {document.commit}; {versions}; {' and '.join(document.machines)}; {beside}."
+    beside = " or ".join(f"{jobs} at a time with {threads} threads each" for jobs, threads in shares)
+    return f"Commit {document.commit}; {versions}; {_machines(document)}; rows {beside}."
+
+
+def _machines(document: Document) -> str:
+    """The machines; where there are several, each with the models that it measured."""
+    if len(document.machines) == 1:
+        return document.machines[0]
+    models = [
+        dict.fromkeys(
+            SHAPES.get(row["model"]) or title_of(row["model"]) for row in document.rows if row["machine"] == n
+        )
+        for n in range(len(document.machines))
+    ]
+    return "; ".join(f"{', '.join(found)} on {name}" for name, found in zip(document.machines, models, strict=True))
 
 
 def rendered(text: str, documents: Documents) -> str:

@@ -17,6 +17,7 @@ from mptq_export.emit.exact.weight_storage import StoreWeight, store_packed
 from mptq_export.emit.movement import move
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.recipe.settings import InputType
 
 CodesHandler = Callable[["Context", Node, ActivationQuant, str], Codes]
 """Emits the value of a node as the codes of a quantizer, for the site of that key."""
@@ -54,7 +55,7 @@ class Context(Emission):
     """
 
     def __init__(
-        self, graph: Graph, recipe: Recipe, tables: Tables, *, input_type: str, store: StoreWeight = store_packed
+        self, graph: Graph, recipe: Recipe, tables: Tables, *, input_type: InputType, store: StoreWeight = store_packed
     ) -> None:
         super().__init__(graph, input_type)
         self.recipe = recipe

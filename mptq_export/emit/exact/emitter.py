@@ -6,19 +6,20 @@ from mptq_export.capture.graph import Graph
 from mptq_export.emit.annotate import annotate
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.quantizer import prove_quantizer
-from mptq_export.emit.exact.tables import TABLES
+from mptq_export.emit.exact.tables import CARRIERS, TABLES
 from mptq_export.emit.exact.weight_storage import STORAGES
 from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.settings import InputType, WeightStorage
 
 
 def emit(
     graph: Graph,
     recipe: Recipe,
     *,
-    input_type: str,
+    input_type: InputType,
     metadata: dict[str, str],
     producer: str,
-    storage: str = "packed",
+    storage: WeightStorage = "packed",
 ) -> onnx.ModelProto:
     """Emit a recipe as an ONNX model and fill the recipe's proof.
 
@@ -40,6 +41,6 @@ def emit(
     for key, site in context.sites.items():
         prove_quantizer(context.proof, site.node.name, key, recipe.activations[key])
     model = context.finish(metadata, producer)
-    annotate(model, graph, recipe)
+    annotate(model, graph, recipe, CARRIERS)
     recipe.proof = context.proof.claims
     return model

@@ -82,3 +82,10 @@ NEVER_CODES: frozenset[type[Op]] = frozenset({ToPixels, Outputs})
 
 #: Ops that no handler reads as floats: those, and constants, which are codes or part of the op that adds them.
 NEVER_FLOATS: frozenset[type[Op]] = NEVER_CODES | {Constant}
+
+#: The nodes of this form that carry the doc strings of their layers; see `annotate`.
+CARRIERS: dict[type[Op], tuple[str, ...]] = {
+    Matmul: (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
+    Softmax: (".exp",),
+    LayerNorm: (".unit",),
+}

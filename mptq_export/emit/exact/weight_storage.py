@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.emit.builder import INT8, UINT8, OnnxBuilder
+from mptq_export.recipe.settings import WeightStorage
 
 #: Bit-widths of the fields below the upper four bits, or below nothing.
 _FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2,), 7: (2, 1)}
@@ -77,7 +78,7 @@ def store_packed(
     return builder.one("Reshape", [result, builder.shape(list(codes.shape))], name)
 
 
-STORAGES: dict[str, StoreWeight] = {"packed": store_packed, "int8": store_int8}
+STORAGES: dict[WeightStorage, StoreWeight] = {"packed": store_packed, "int8": store_int8}
 
 
 def _int4(builder: OnnxBuilder, name: str, codes: NDArray[np.int8]) -> str:

@@ -110,7 +110,6 @@ def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mappi
         hint = hints.get(key)
         value: Any
         if key in model_kwargs:
-            sources[key] = "model_kwargs"
             continue
         value, source = (seen, WEIGHTS) if seen is not None else (None, "")
         if hint is not None and (value is None or hint.stands):

@@ -36,7 +36,9 @@ Tick = Callable[[Node], None]
 
 
 class Walk:
-    """One walk. What chooses quantizers and codes, and what simulates the file, can be exchanged.
+    """One walk. The steps that choose quantizers and codes can be exchanged.
+
+    Another form of the file brings such steps, and a simulator of its own for the state.
 
     Attributes:
         state: where it is.
@@ -75,7 +77,7 @@ class Walk:
         self.weights: dict[str, WeightQuant] = {}
         self.sq_b: dict[str, Smoothing] = {}
 
-    def recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
+    def build_recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
         self.run(tick)
         graph, activations = self.state.graph, self.state.simulator.activations

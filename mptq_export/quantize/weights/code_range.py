@@ -6,6 +6,8 @@ AVX2 without VNNI adds two u8 x s8 products in int16. 255 * (|w[2i]| + |w[2i+1]|
 
 from dataclasses import dataclass
 
+from mptq_export.recipe.schema import CodeForm
+
 #: Largest |w[2i]| + |w[2i+1]| for activations of 8 bits.
 PAIR_LIMIT = 128
 
@@ -32,6 +34,6 @@ class CodeRange:
         )
 
     @property
-    def form(self) -> str:
-        """Name of the weight form in recipes."""
+    def form(self) -> CodeForm:
+        """Its name in recipes."""
         return "narrow" if self.pair_limit is None else "pair_safe"

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 
+from mptq_export.support.json_files import Json
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.kernels.operands import FLOAT_OPS, INTEGER_OPERANDS
 from mptq_export.verify.kernels.runtime_graph import RuntimeGraph, open_runtime_graph
@@ -70,7 +71,7 @@ class KernelPlan:
         """The matmuls whose weights are safe only if the activation uses fewer than 8 bits."""
         return tuple(kernel for kernel in self.matmuls if (kernel.pair_sum or 0) > PAIR_SUM_SAFE)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         """The plan as plain JSON values."""
         return asdict(self)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mptq_export.report.charts import error_chart
-from mptq_export.report.evidence import Evidence
+from mptq_export.report.evidence import ErrorKind, Evidence
 
 #: Decibels that fill a bar of the list.
 _FULL = 60.0
@@ -17,13 +17,13 @@ class ErrorRow:
 
     Attributes:
         name: of the node.
-        kind: `layer` or `stream`.
+        kind: what the node is.
         decibels: SQNR; the fewer, the worse.
         share: length of its bar, in per cent.
     """
 
     name: str
-    kind: str
+    kind: ErrorKind
     decibels: float
     share: float
 
@@ -44,7 +44,7 @@ def error_plot(evidences: list[tuple[str, Evidence]]) -> Markup:
         evidences: name and measurements; nodes are those of all of them, in order.
     """
     names = list(dict.fromkeys(name for _, evidence in evidences for name in evidence.errors))
-    kinds = ("layer", "stream") if len(evidences) == 1 else ("layer",)
+    kinds: tuple[ErrorKind, ...] = ("layer", "stream") if len(evidences) == 1 else ("layer",)
     curves = [
         (
             {"layer": "after a layer", "stream": "residual stream"}[kind] if len(evidences) == 1 else label,

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mptq_export.recipe.contents import RECIPE_KEY
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
-from mptq_export.report.evidence import Evidence, Kernel, kernels_of, read_evidence
+from mptq_export.report.evidence import Evidence, read_evidence
 from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
+from mptq_export.verify.kernels.plan import MatmulKernel, read_kernel_plan
+from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
 Read = TypeVar("Read")
 
@@ -52,7 +55,7 @@ class Export:
     recipe: ExportRecipe
     files: tuple[StoredFile, ...]
     evidence: Evidence | None
-    kernels: tuple[Kernel, ...] | None
+    kernels: tuple[MatmulKernel, ...] | None
     op_counts: dict[str, int]
     front: Front | None
     accuracy: Accuracy | None
@@ -113,9 +116,6 @@ def _check_pair(onnx_path: Path, recipe_path: Path) -> None:
     Raises:
         MptqError: of another one, or it is not ONNX.
     """
-    from mptq_export.recipe.contents import RECIPE_KEY
-    from mptq_export.verify.onnx_file import load_onnx, metadata_of
-
     stored = metadata_of(load_onnx(onnx_path)).get(RECIPE_KEY)
     if stored != sha256_of(recipe_path):
         raise MptqError(
@@ -147,17 +147,15 @@ def _evidence(onnx_path: Path, digest: str | None, missing: list[str]) -> Eviden
 
 def _kernels(
     onnx_path: Path, evidence: Evidence | None, missing: list[str]
-) -> tuple[tuple[Kernel, ...] | None, dict[str, int]]:
+) -> tuple[tuple[MatmulKernel, ...] | None, dict[str, int]]:
     """The kernel plan as it was recorded, else as onnxruntime makes it here and now."""
     if evidence is not None:
         return evidence.kernels, evidence.op_counts
     if not onnx_path.is_file():
         missing.append(f"The kernel plan: {onnx_path.name} is not there.")
         return None, {}
-    from mptq_export.verify.kernels.plan import read_kernel_plan
-
     plan = read_kernel_plan(onnx_path)
-    return kernels_of(plan), plan.op_counts
+    return plan.matmuls, plan.op_counts
 
 
 def _optional(read: Callable[[], Read], what: str, missing: list[str]) -> Read | None:
