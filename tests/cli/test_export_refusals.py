@@ -136,13 +136,13 @@ def test_a_full_disk_leaves_nothing(work: Path, refused: Callable[..., str], mon
 def test_a_disk_that_fills_with_the_recipe_leaves_nothing(
     work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ):
-    import safetensors.numpy
+    from mptq_export.recipe import store
 
     def full(_tensors: object, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    monkeypatch.setattr(store, "save_file", full)
     refused(work / "m.pt", "--calib", work / "calib", words=("recipe.safetensors", "No space left on device"))
 
 
