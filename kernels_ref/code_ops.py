@@ -139,13 +139,13 @@ def _code_op(node: Node, codes_node: Node, readers: Readers, signed: Signed) -> 
     lowered = signed.raised(codes_node.outputs[0])
     concat = node.op == "Concat"
     return CodeOp(
-        CODE_OPS[node.op],
-        node,
-        codes_node,
-        (*target, *inputs) if concat else (*inputs, *target),
-        (*target, *named) if concat else (*named, *target),
-        frozenset(raised),
-        lowered,
+        op=CODE_OPS[node.op],
+        node=node,
+        codes_node=codes_node,
+        inputs=(*target, *inputs) if concat else (*inputs, *target),
+        named=(*target, *named) if concat else (*named, *target),
+        raised=frozenset(raised),
+        lowered=lowered,
     )
 
 

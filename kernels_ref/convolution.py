@@ -111,7 +111,10 @@ def _fuse(node: Node, reader: Node, readers: Readers, signed: Signed) -> FusedCo
             bias = quantized_bias(node.inputs[2], np.asarray(x.scale * w.scale), constants)
         if bias is None:
             return None
-    return FusedConvolution(node, x, w, weight, bias, reader, *quantization)
+    scale_y, zero_y = quantization
+    return FusedConvolution(
+        node=node, x=x, w=w, weight=weight, bias=bias, codes_node=reader, scale_y=scale_y, zero_y=zero_y
+    )
 
 
 def _weight(name: str, readers: Readers) -> Operand | None:

@@ -184,7 +184,17 @@ def _fuse(node: Node, readers: Readers, signed: Signed) -> FusedMatmul | None:
         codes = constants[w.codes]
         matrix = centred(codes.T if transposed != w.transposed else codes, w.zero)
         weight = constant_weight(matrix, code_range(a.zero.dtype), int(a.zero), bias)
-    return FusedMatmul(node, a, w, weight, codes_node, scale_y, zero_y, bias, codes)
+    return FusedMatmul(
+        node=node,
+        a=a,
+        w=w,
+        weight=weight,
+        codes_node=codes_node,
+        scale_y=scale_y,
+        zero_y=zero_y,
+        bias=bias,
+        weight_codes=codes,
+    )
 
 
 def operand(name: str, channel_axis: int | None, readers: Readers, *, zeros_named: bool = True) -> Operand | None:

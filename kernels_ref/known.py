@@ -7,14 +7,11 @@ from onnx import helper
 
 from kernels_ref.constants import Constants
 from kernels_ref.model import Graph
+from kernels_ref.ops.kinds import MOVEMENT
 
 _EIGHT_BITS = (np.dtype(np.uint8), np.dtype(np.int8))
 _CAST_TO = {int(helper.np_dtype_to_tensor_dtype(dtype)): dtype for dtype in _EIGHT_BITS}
-#: The outputs hold elements of the first input.
-_MOVEMENT = frozenset(
-    {"Expand", "Flatten", "Gather", "Identity", "ReduceMax", "ReduceMin", "Reshape", "Slice", "Split", "Squeeze"}
-    | {"Tile", "Transpose", "Unsqueeze"}
-)
+_MOVEMENT = MOVEMENT | {"Identity"}
 #: The output has the type of the first input.
 _SAME_TYPE = _MOVEMENT | {"Clip", "Concat", "Max", "Min", "Pad"}
 

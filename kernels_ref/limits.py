@@ -7,17 +7,11 @@ from typing import Any
 import numpy as np
 
 from kernels_ref.errors import InterpreterError
+from kernels_ref.ops.kinds import BROADCASTING
 from kernels_ref.ops.types import Array
 
 MAX_BYTES = 2**32
 """Largest result of a node. The activations of the largest vision transformers take a hundredth of it an image."""
-
-
-#: Ops of several inputs that broadcast.
-_ELEMENT_WISE = frozenset(
-    {"Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "Less", "Max"}
-    | {"Min", "Mod", "Mul", "Or", "Pow", "Sub", "Where"}
-)
 
 
 def check_result(op: str, inputs: Sequence[Array | None], attributes: Mapping[str, Any]) -> None:
@@ -74,7 +68,7 @@ def _elements(op: str, arrays: Sequence[Array], attributes: Mapping[str, Any]) -
         margins = math.prod(size + reach for size in x.shape[2:])
         count = x.shape[0] * margins * max(math.prod(arrays[1].shape[1:]), arrays[1].shape[0])
         return count
-    if op in _ELEMENT_WISE:
+    if op in BROADCASTING:
         return math.prod(_broadcast(*(each.shape for each in arrays)))
     return x.size
 

@@ -18,48 +18,11 @@ from kernels_ref.code_ops import CodeOp
 from kernels_ref.constants import Constants
 from kernels_ref.errors import InterpreterError
 from kernels_ref.model import Graph, Node
+from kernels_ref.ops.kinds import ELEMENT_WISE
 from kernels_ref.ops.types import Array
 
-#: Element by element, of inputs that broadcast: constants must have no axis, so that they add none.
-_ELEMENT_WISE = frozenset(
-    {
-        "Abs",
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Cast",
-        "Div",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "Greater",
-        "Identity",
-        "Less",
-        "Log",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "Pow",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Sigmoid",
-        "Sqrt",
-        "Sub",
-        "Tanh",
-        "Where",
-    }
-)
-#: The same, where the inputs after the first are parameters: of one element, whatever their axes.
+#: Element by element of the first input; the others are parameters: of one element, whatever their axes. Constants
+#: among the inputs of other ops must have no axis, so that they add none.
 _WITH_PARAMETERS = frozenset({"Clip", "DequantizeLinear", "QuantizeLinear"})
 Evaluate = Callable[[Node, list[Array | None]], tuple[Array, ...]]
 
@@ -158,7 +121,7 @@ class _Search:
 
     def _function(self, node: Node) -> _Function | None:
         constants, code_op = self._constants, self._code_ops.get(node.outputs[0])
-        if node.op not in _ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
+        if node.op not in ELEMENT_WISE | _WITH_PARAMETERS or len(node.outputs) != 1 or node.outputs[0] in constants:
             return None
         if code_op is not None and not code_op.element_wise:
             return None

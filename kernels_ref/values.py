@@ -15,21 +15,13 @@ from onnx import TensorProto, helper
 
 from kernels_ref.constants import Constants
 from kernels_ref.model import Graph, Node
+from kernels_ref.ops.kinds import ELEMENT_WISE, MOVEMENT
 from kernels_ref.ops.types import Array
 
 Evaluate = Callable[[Node, list[Array | None]], tuple[Array, ...]]
 
 #: Element by element, of inputs that broadcast.
-_ELEMENT_WISE = frozenset(
-    {"Abs", "Add", "And", "Cast", "Clip", "Div", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "Identity", "Less"}
-    | {"Log", "Max", "Min", "Mul", "Neg", "Not", "Or", "Pow", "Relu", "Round", "Sigmoid", "Sqrt", "Sub"}
-    | {"Tanh", "Where"}
-)
-#: Every element of the output is one of the first input.
-_MOVEMENT = frozenset(
-    {"Expand", "Flatten", "Gather", "ReduceMax", "ReduceMin", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
-    | {"Transpose", "Unsqueeze"}
-)
+_ELEMENT_WISE = ELEMENT_WISE | {"Clip"}
 _CODES = tuple(np.dtype(dtype) for dtype in (np.uint8, np.int8, np.uint16, np.int16))
 _CAST_TO = {int(helper.np_dtype_to_tensor_dtype(dtype)): dtype for dtype in _CODES}
 _FEW_PAIRS = 2**16
@@ -84,7 +76,7 @@ class EveryValue:
             return []
         if node.op in _ELEMENT_WISE:
             return [source for source in node.inputs if source]
-        return list(node.inputs[:1]) if node.op in _MOVEMENT or node.op == "DequantizeLinear" else []
+        return list(node.inputs[:1]) if node.op in MOVEMENT or node.op == "DequantizeLinear" else []
 
     def _code_type(self, name: str) -> np.dtype[Any] | None:
         """The type of a tensor of codes of which nothing else is known."""
@@ -111,7 +103,7 @@ class EveryValue:
         if not known or len(known) < len(tables):
             return None
         node = self._producers[name]
-        if node.op in _MOVEMENT:
+        if node.op in MOVEMENT:
             return _Table(name, np.unique(known[0].values))
         if node.op == "DequantizeLinear":
             return self._dequantized(node, known[0])

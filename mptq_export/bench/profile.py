@@ -56,9 +56,9 @@ class Profile:
         return sum(op.nodes for op in self.ops)
 
     @property
-    def groups(self) -> dict[str, float]:
+    def groups(self) -> dict[Group, float]:
         """Milliseconds of each group."""
-        sums: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
+        sums: dict[Group, float] = dict.fromkeys(GROUPS, 0.0)
         for op in self.ops:
             sums[op.group] += op.milliseconds
         return sums
@@ -68,7 +68,7 @@ class Profile:
         return {
             "run_ms": self.run_ms,
             "nodes": self.nodes,
-            "groups_ms": self.groups,
+            "groups_ms": dict[str, float](self.groups.items()),
             "ops": [vars(op) for op in self.ops],
         }
 

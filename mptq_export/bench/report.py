@@ -1,6 +1,7 @@
 """What a benchmark found, as data."""
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import onnxruntime as ort
 
@@ -8,6 +9,9 @@ from mptq_export.bench.alone import Alone
 from mptq_export.bench.instruction_set import Cpu
 from mptq_export.bench.interleave import Quartiles
 from mptq_export.support.json_files import Json
+
+Runner = Literal["onnxruntime", "kernels_ref"]
+"""What runs a file."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ModelReport:
 
     name: str
     model: str
-    runner: str
+    runner: Runner
     latency_ms: Quartiles
     ratio: Quartiles
     file_bytes: int

@@ -7,7 +7,7 @@ from mptq_export.bench.alone import measure_alone
 from mptq_export.bench.inputs import common_batch, feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
-from mptq_export.bench.report import BenchReport, ModelReport
+from mptq_export.bench.report import BenchReport, ModelReport, Runner
 from mptq_export.bench.size import file_bytes
 from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.runtime.session import open_session, run_session
@@ -17,7 +17,7 @@ from mptq_export.verify.reference import open_reference
 
 _PROFILED_RUNS = 10
 
-Runner = Callable[[], object]
+Run = Callable[[], object]
 
 
 def bench(
@@ -56,14 +56,29 @@ def bench(
     def report(name: str) -> ModelReport:
         file = names.get(name) or names[name.removeprefix(_REFERENCE)]
         times = seconds[name]
-        runner = "onnxruntime" if name in names else "kernels_ref"
+        runner: Runner = "onnxruntime" if name in names else "kernels_ref"
         latency, ratio = Quartiles.of(times * 1e3), Quartiles.of(times / base)
-        return ModelReport(name, str(file), runner, latency, ratio, file_bytes(file), alone.get(name))
+        return ModelReport(
+            name=name,
+            model=str(file),
+            runner=runner,
+            latency_ms=latency,
+            ratio=ratio,
+            file_bytes=file_bytes(file),
+            alone=alone.get(name),
+        )
 
-    return BenchReport(detect_cpu(), threads, size, rounds, tuple(report(name) for name in seconds), left_out)
+    return BenchReport(
+        cpu=detect_cpu(),
+        threads=threads,
+        batch=size,
+        rounds=rounds,
+        models=tuple(report(name) for name in seconds),
+        left_out=left_out,
+    )
 
 
-def session_runner(path: Path, spec: GraphInput, batch: int, threads: int) -> Runner:
+def session_runner(path: Path, spec: GraphInput, batch: int, threads: int) -> Run:
     """A function that runs a file once in onnxruntime.
 
     Raises:
@@ -96,9 +111,9 @@ _REFERENCE = "kernels_ref, "
 
 def _references(
     names: dict[str, Path], specs: dict[str, GraphInput], batch: int
-) -> tuple[dict[str, Runner], tuple[str, ...]]:
+) -> tuple[dict[str, Run], tuple[str, ...]]:
     """What runs `kernels_ref`, for each file that it can run, and why it cannot run the others."""
-    runners: dict[str, Runner] = {}
+    runners: dict[str, Run] = {}
     left_out: list[str] = []
     for name, path in names.items():
         try:

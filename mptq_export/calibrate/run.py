@@ -12,9 +12,9 @@ from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_im
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.liveness import values_at_once
 from mptq_export.capture.run import capture
+from mptq_export.data.calibration import CalibrationSource, open_calibration
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
-from mptq_export.data.source import CalibrationSource, open_calibration
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory, check_weights_fit

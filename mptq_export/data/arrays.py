@@ -50,13 +50,15 @@ def open_inputs(path: Path, preprocessing: Preprocessing, *, any_range: bool = F
     try:
         inputs = _load(path)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise MptqError(f"{path} cannot be read as a NumPy file ({error}); save it again with numpy.save") from error
+        raise MptqError(f"{path} cannot be read as a NumPy file ({_trouble(error)}") from error
     array, what = inputs.values, str(path) if inputs.name is None else f"{path} (array {inputs.name})"
     channels, height, width = preprocessing.input_size
     if array.ndim != 4 or array.shape[1:] != preprocessing.input_size or len(array) == 0:
+        advice = _shape_advice(array.shape, preprocessing.input_size)
+        if inputs.others and inputs.name != _KEY:
+            advice = f"it was taken as the first of {1 + len(inputs.others)}: name the one with the inputs {_KEY!r}"
         raise MptqError(
-            f"{what} has shape {list(array.shape)}, the model takes [inputs, {channels}, {height}, {width}]; "
-            + _shape_advice(array.shape, preprocessing.input_size)
+            f"{what} has shape {list(array.shape)}, the model takes [inputs, {channels}, {height}, {width}]; {advice}"
         )
     if not np.issubdtype(array.dtype, np.floating):
         raise MptqError(
@@ -66,17 +68,30 @@ def open_inputs(path: Path, preprocessing: Preprocessing, *, any_range: bool = F
     low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
     for start in range(0, len(array), _CHECKED_AT_ONCE):
         part = np.asarray(array[start : start + _CHECKED_AT_ONCE])
-        finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
-        if not finite.all():
-            raise MptqError(f"{what}: input {start + int(np.argmin(finite))} holds NaN or Inf; leave it out")
+        # A NaN or Inf shows in one of the two: what comes from disk is looked through twice, not three times.
         low, high = np.minimum(low, part.min(axis=(0, 2, 3))), np.maximum(high, part.max(axis=(0, 2, 3)))
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
+            raise MptqError(f"{what}: input {start + int(np.argmin(finite))} holds NaN or Inf; leave it out")
     if not any_range:
         check_range(what, low, high, preprocessing)
     return inputs
 
 
+def _trouble(error: Exception) -> str:
+    """Why NumPy does not read a file, and what to do: its own advice is to run what is in it."""
+    text = str(error)
+    if "Object arrays" in text or "Python objects" in text:
+        return "it holds Python objects, not numbers); save the inputs as one array of floats with numpy.save"
+    if "pickle" in text:
+        return "it is a pickle, or damaged); save the inputs as one array of floats with numpy.save"
+    return f"{text}); save it again with numpy.save"
+
+
 def _shape_advice(shape: tuple[int, ...], size: tuple[int, int, int]) -> str:
     channels, height, width = size
+    if 0 in shape:
+        return "it is empty: save at least one input"
     if shape[1:] == (height, width, channels):
         return "the channels are last: save x.transpose(0, 3, 1, 2)"
     if shape == size:

@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import Numbering, number_folders
 from mptq_export.data.decode import Picture, read_picture
+from mptq_export.data.image_files import find_images
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.walk import find_images
 from mptq_export.support.errors import MptqError
 
 Pixels = NDArray[np.uint8]
@@ -47,7 +47,7 @@ class _Seen(NamedTuple):
 
 
 class ImageFolder:
-    """The images of a folder and of its subfolders, sorted by path (see `walk.find_images`).
+    """The images of a folder and of its subfolders, sorted by path (see `image_files.find_images`).
 
     An image that cannot be decoded is left out, and listed in `skipped`.
 

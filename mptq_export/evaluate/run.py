@@ -112,7 +112,16 @@ def evaluate(
     note = None if labels is None else misnumbered(logits, labels)
     warnings = () if note is None else (note,)
     if not beside:
-        return EvalReport(images, classes, accuracy, None, None, None, None, warnings)
+        return EvalReport(
+            images=images,
+            classes=classes,
+            quantised=accuracy,
+            floating=None,
+            agreement=None,
+            mean_kl=None,
+            kl_interval=None,
+            warnings=warnings,
+        )
     (float_logits,) = beside
     if float_logits.shape != logits.shape:
         raise MptqError(
@@ -121,14 +130,14 @@ def evaluate(
         )
     found = divergences(float_logits, logits)
     return EvalReport(
-        images,
-        classes,
-        accuracy,
-        _accuracy(float_logits, labels),
-        agreement(float_logits, logits),
-        float(found.mean()),
-        mean_interval(found),
-        warnings,
+        images=images,
+        classes=classes,
+        quantised=accuracy,
+        floating=_accuracy(float_logits, labels),
+        agreement=agreement(float_logits, logits),
+        mean_kl=float(found.mean()),
+        kl_interval=mean_interval(found),
+        warnings=warnings,
     )
 
 

@@ -13,7 +13,7 @@ from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
-from mptq_export.verify.inputs.sets import describe_inputs
+from mptq_export.verify.inputs.sets import InputKind, describe_inputs
 from mptq_export.verify.report import VerifyReport
 
 
@@ -82,7 +82,7 @@ class Summary:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     compared_values: int
-    checked_inputs: dict[str, int]
+    checked_inputs: dict[InputKind, int]
     checked_batches: tuple[int, ...]
     check_seconds: float
     differing_values: int

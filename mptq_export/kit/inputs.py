@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.data.calibration import CalibrationSource, open_calibration
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL, Reading
-from mptq_export.data.source import CalibrationSource, open_calibration
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import file_inputs
 from mptq_export.support.errors import MptqError

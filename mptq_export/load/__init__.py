@@ -1,8 +1,9 @@
 """From what the user names to a float model with all that is known of it.
 
 What a loaded model *is* stands in `loaded.py`, for all that come after; how it is loaded is one file a way, in a room
-a library, and one line of the table in `loaders.py`. `run.py` is the verb, `inputs.py` and `features.py` say what an
-input and an output are, `file/` reads checkpoint files without running what is in them, `timm/` knows timm.
+a library, and one line of the table in `loaders.py`. `request.py` is what the user says, `run.py` the verb, `inputs.py`
+and `features.py` say what an input and an output are, `file/` reads checkpoint files without running what is in them,
+`timm/` knows timm.
 
 Another library is one more file with a `loader.Loader`: `recognises(source)` says by the file or folder whether it is
 one of its own, `load(source)` gives the `LoadedModel`. Its place in `loaders.LOADERS` says whom it goes before;

@@ -15,7 +15,7 @@ from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
 from mptq_export.calibrate.request import CalibrationRequest
-from mptq_export.data.fixed import FixedImages, open_fixed
+from mptq_export.data.comparison_images import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
 from mptq_export.report.evidence import Agreement, Latency

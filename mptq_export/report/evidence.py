@@ -12,6 +12,7 @@ from typing import Literal
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
+from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Raised when a stored file changes its meaning.
@@ -159,7 +160,7 @@ class Check:
     values: int
     differing: int
     tensors: int
-    inputs: dict[str, int]
+    inputs: dict[InputKind, int]
     batches: tuple[int, ...]
     outputs_only: int
 

@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from mptq_export.support.json_files import Json
 from mptq_export.verify.difference import Difference
+from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.origin import Origin
 from mptq_export.verify.tables.exhaustive import TableCheck
@@ -86,7 +87,7 @@ class VerifyReport:
     batches: dict[int, int] = field(default_factory=dict)
     outputs_only: int = 0
     together: dict[str, Difference] = field(default_factory=dict)
-    inputs: dict[str, int] = field(default_factory=dict)
+    inputs: dict[InputKind, int] = field(default_factory=dict)
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     skipped: int = 0

@@ -65,7 +65,17 @@ def verify(
     path, document = Path(model), load_onnx(Path(model))
     origin = None if recipe is None else check_recipe(document, Path(recipe))
     if origin is not None and origin.problems:
-        return VerifyReport(str(path), 0, threads, (), (), {}, {}, KernelPlan((), {}), origin)
+        return VerifyReport(
+            model=str(path),
+            samples=0,
+            threads=threads,
+            tensors=(),
+            runtime_made=(),
+            outputs={},
+            instrumented={},
+            plan=KernelPlan((), {}),
+            origin=origin,
+        )
     folder = None if images is None else _images(document, Path(images), count, allow_skipped)
     inputs, start = _inputs(document, folder, count, batch), perf_counter()
     tables = run_tables(document) if check_contents(document) is not None else None

@@ -1,5 +1,6 @@
 """Files of preprocessed inputs."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_npz(tmp_path: Path, compress: bool):
     [
         ((2, 4, 5, 3), "x.transpose(0, 3, 1, 2)"),
         ((3, 4, 5), "x[None]"),
-        ((0, 3, 4, 5), "preprocess"),
+        ((0, 3, 4, 5), "it is empty"),
         ((2, 3, 4, 6), "resize the images"),
         ((2, 1, 4, 5), "preprocess"),
     ],
@@ -69,6 +70,12 @@ def test_shape(tmp_path: Path, shape: tuple[int, ...], advice: str):
     np.save(tmp_path / "x.npy", np.zeros(shape, np.float32))
     told = refusal(tmp_path / "x.npy")
     assert "[inputs, 3, 4, 5]" in told and advice in told
+
+
+def test_labels_that_stand_before_the_inputs(tmp_path: Path):
+    np.savez(tmp_path / "x.npz", y=np.zeros(2, np.int64), x=inputs(2))
+    assert "(array y) has shape [2]" in (told := refusal(tmp_path / "x.npz"))
+    assert "it was taken as the first of 2: name the one with the inputs 'images'" in told
 
 
 def test_pixels_are_not_inputs(tmp_path: Path):
@@ -133,6 +140,11 @@ def test_truncated(tmp_path: Path, suffix: str, share: float):
 def test_objects_are_not_unpickled(tmp_path: Path):
     path = tmp_path / "x.npy"
     np.save(path, np.array([object()]), allow_pickle=True)
-    assert "cannot be read" in refusal(path)
+    assert "it holds Python objects, not numbers); save the inputs as one array of floats" in refusal(path)
+    path.write_bytes(pickle.dumps([1.0]))
+    told = refusal(path)
+    assert "it is a pickle, or damaged" in told and "allow_pickle" not in told
+    np.savez(tmp_path / "y.npz", labels=np.array([object()]), images=np.array([object()]))
+    assert "it holds Python objects" in refusal(tmp_path / "y.npz")
     np.savez(tmp_path / "x.npz")
     assert "no arrays" in refusal(tmp_path / "x.npz")

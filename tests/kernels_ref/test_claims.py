@@ -129,6 +129,16 @@ def test_a_distance_to_the_maximum_is_never_above_zero(bias: Array | None):
     assert found.min() == (-63.75 if bias is None else -64.5)
 
 
+def test_every_element_wise_op_has_values():
+    """One list of them: an op that a look-up takes is one whose values are known."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["x"]),
+        helper.make_node("Reciprocal", ["x"], ["y"]),
+    ]
+    found = functions(nodes, {"s": F32(0.25), "z": np.uint8(0)}).every_value("y")
+    assert found is not None and found.size == 256 and found[np.isfinite(found)].min() == F32(1 / 63.75)
+
+
 def test_values_that_depend_on_floats_are_unknown():
     nodes = [helper.make_node("Exp", ["x"], ["y"])]
     assert Interpreter(model(nodes, {"x": X}, {"y": 0}, {}, 21)).every_value("y") is None

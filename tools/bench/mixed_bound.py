@@ -27,7 +27,7 @@ from mptq_export.allocate.request import MixedSettings
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import range_from
-from mptq_export.data.source import open_calibration
+from mptq_export.data.calibration import open_calibration
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from tools.options import Parser, Repeated, existing, positive

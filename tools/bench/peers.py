@@ -31,9 +31,9 @@ from mptq_export.bench.interleave import Quartiles, interleave
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.cli.common import write_json
 from mptq_export.cli.terminal import Terminal
+from mptq_export.data.calibration import open_calibration
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.source import open_calibration
 from mptq_export.evaluate.run import evaluate
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Searched, Uniform

@@ -131,7 +131,14 @@ def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mappi
             inferred += [key] if source == WEIGHTS else []
     complete = {**model_kwargs, **found}
     built = build_meta(name, complete) if found else model
-    return Fit(built, complete, tuple(inferred), sources, size, tuple(conflicts))
+    return Fit(
+        model=built,
+        model_kwargs=complete,
+        inferred=tuple(inferred),
+        sources=sources,
+        size=size,
+        conflicts=tuple(conflicts),
+    )
 
 
 def _first_size(named: Any, shapes: Shapes, axis: int, dims: int = 0) -> int | None:

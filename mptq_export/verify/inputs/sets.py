@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -13,6 +13,9 @@ from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.verify.inputs.probes import constants, extremes, noise, shape_of, space_of
 
 Array = NDArray[Any]
+
+InputKind = Literal["images", "random", "constant", "extreme"]
+"""Pictures, and what is made up (see `probes`)."""
 
 #: A batch that differs from one input in every way that a defect may hide in: it is odd, and more than two.
 BATCH = 3
@@ -33,7 +36,7 @@ class InputSet:
     """
 
     def __init__(
-        self, sources: Mapping[str, tuple[int, Iterable[Array]]], spec: GraphInput, batch: int | None = None
+        self, sources: Mapping[InputKind, tuple[int, Iterable[Array]]], spec: GraphInput, batch: int | None = None
     ) -> None:
         """Lay out the batches.
 
@@ -43,7 +46,7 @@ class InputSet:
             spec: the graph's input.
             batch: inputs a batch, where the file leaves it free; None for one and three.
         """
-        self.drawn: Counter[str] = Counter(dict.fromkeys(sources, 0))
+        self.drawn: Counter[InputKind] = Counter(dict.fromkeys(sources, 0))
         self._sources = {kind: (count, islice(rows, count)) for kind, (count, rows) in sources.items() if count}
         self._layout = _layout(sum(count for count, _ in self._sources.values()), spec, batch)
 
@@ -87,7 +90,7 @@ def _layout(count: int, spec: GraphInput, batch: int | None) -> list[tuple[int, 
 
 def probe_sources(
     model: onnx.ModelProto, random: int = RANDOM, constant: int = CONSTANT, extreme: int = EXTREME
-) -> dict[str, tuple[int, Iterator[Array]]]:
+) -> dict[InputKind, tuple[int, Iterator[Array]]]:
     """Made-up inputs of a file, for `InputSet`.
 
     Args:
@@ -130,7 +133,7 @@ def random_inputs(spec: GraphInput, count: int, batch: int) -> Iterator[Array]:
         done += size
 
 
-def describe_inputs(kinds: Mapping[str, int], batches: Iterable[int]) -> str:
+def describe_inputs(kinds: Mapping[InputKind, int], batches: Iterable[int]) -> str:
     """Such as `16 images, 4 random and 9 constant inputs at batches 1 and 3`."""
     named = {"images": f"{kinds.get('images', 0)} image" + "s" * (kinds.get("images") != 1)}
     made = [f"{count} {kind}" for kind, count in kinds.items() if kind != "images" and count]

@@ -27,24 +27,8 @@ SELECTS = frozenset({"Concat", "Expand", "Gather", "GatherElements", "Slice", "S
 """Ops that copy elements and compute nothing, wherever a runtime moves them to."""
 _PRODUCTS = frozenset({"Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"})
 _BY_ELEMENT = frozenset(
-    {
-        "Abs",
-        "Add",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Div",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "LeakyRelu",
-        "Max",
-        "Min",
-        "Mul",
-        "Neg",
-    }
-    | {"Pow", "QLinearAdd", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "Relu", "Round", "Sigmoid"}
+    {"Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Erf", "Exp", "Floor", "Gelu", "LeakyRelu", "Max", "Min", "Mul"}
+    | {"Neg", "Pow", "QLinearAdd", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "Relu", "Round", "Sigmoid"}
     | {"Sqrt", "Sub", "Tanh"}
 )
 #: A runtime moves codes instead of floats, where these stand between DequantizeLinear and QuantizeLinear.

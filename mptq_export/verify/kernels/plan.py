@@ -128,4 +128,6 @@ def _read_matmul(node: onnx.NodeProto, dtypes: dict[str, str], graph: GraphReade
             weight += f", codes {codes.min()}..{codes.max()}"
         if inputs == ("uint8", "int8") and codes.ndim == 2:
             pair_sum = largest_pair_sum(node, codes)
-    return MatmulKernel(node.name or node.output[0], node.op_type, kind, inputs, weight, pair_sum)
+    return MatmulKernel(
+        name=node.name or node.output[0], op=node.op_type, kind=kind, inputs=inputs, weight=weight, pair_sum=pair_sum
+    )

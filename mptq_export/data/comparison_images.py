@@ -69,10 +69,14 @@ def open_fixed(
         rows = (np.asarray(array[index], np.float32) for index in chosen)
         return FixedImages(len(chosen), f"{len(chosen)} of {len(array)} inputs of {path}", seen, rows)
     folder = ImageFolder(path, preprocessing, labels=False, exif=reading.exif, allow_skipped=True)
-    chosen, seen = _choose(len(folder.files), count, calibrated)
-    found, folder.files = len(folder.files), [folder.files[index] for index in chosen]
-    rows = (preprocessing.normalize(pixels[None])[0] for pixels in folder.images())
-    return FixedImages(len(chosen), f"{len(chosen)} of {found} images of {path}", seen, rows)
+    every, (chosen, _) = folder.files, _choose(len(folder.files), count, calibrated)
+    folder.files = [every[index] for index in chosen]
+    # Few enough to be held as pixels: what cannot be read is known before anything is said of them.
+    pixels = list(folder.images())
+    what = f"{len(pixels)} of {len(every)} images of {path}"
+    what += f" ({len(folder.skipped)} more cannot be read)" if folder.skipped else ""
+    seen = len({*folder.files} & {*spread(every, calibrated)})
+    return FixedImages(len(pixels), what, seen, (preprocessing.normalize(image[None])[0] for image in pixels))
 
 
 def _choose(total: int, count: int, calibrated: int) -> tuple[list[int], int]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mptq_export.data.fixed import FixedImages, open_fixed
+from mptq_export.data.calibration import open_calibration
+from mptq_export.data.comparison_images import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.data.source import open_calibration
 
 PREPROCESSING = Preprocessing((3, 4, 4), (0.5,) * 3, (0.25,) * 3)
 
@@ -50,7 +50,9 @@ def test_images_of_a_folder_without_the_corrupt_ones(tmp_path: Path):
     pixels = np.rint((rows(fixed)[:, 0, 0, 0] * 0.25 + 0.5) * 255)
     assert list(pixels) == [20, 80, 140, 200]
     (tmp_path / "04.png").write_bytes(b"damage")
-    assert len(rows(open_fixed(tmp_path, PREPROCESSING, count=4, calibrated=4))) == 3
+    fixed = open_fixed(tmp_path, PREPROCESSING, count=4, calibrated=12)
+    assert fixed.description == f"3 of 12 images of {tmp_path} (1 more cannot be read)"
+    assert (fixed.count, fixed.calibrated, len(rows(fixed))) == (3, 3, 3)
 
 
 def test_synthetic_images_are_others_than_those_of_the_calibration():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mptq_export.data import source as module
+from mptq_export.data import calibration as module
+from mptq_export.data.calibration import CalibrationSource, open_calibration
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import Reading
-from mptq_export.data.source import CalibrationSource, open_calibration
 from mptq_export.support.errors import MptqError
 
 
