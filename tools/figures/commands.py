@@ -86,14 +86,12 @@ class Commands:
         command = [sys.executable, "-c", code, *map(str, arguments)]
         start = time.monotonic()
         with path.open("wb") as output:
-            child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=REPO, start_new_session=True
-            )
+            child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=REPO)
         ended = 0
         while not ended:
             ended, status, usage = os.wait4(child.pid, os.WNOHANG)
             if not ended and self.deadline is not None and time.monotonic() > self.deadline:
-                os.killpg(child.pid, signal.SIGKILL)
+                child.send_signal(signal.SIGTERM)  # a command that runs in a process of its own passes it on
                 os.wait4(child.pid, 0)
                 raise CommandError(f"{log}: no time left")
             time.sleep(0 if ended else _POLL)
