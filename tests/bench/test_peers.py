@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import onnxruntime
-import pytest
 from tiny_models import images
 
 from mptq_export.load.loaders import load_model
@@ -22,10 +20,6 @@ def peers(*arguments: object) -> Ended:
     return run(main, *arguments)
 
 
-@pytest.mark.skipif(
-    onnxruntime.__version__.startswith("1.24."),
-    reason="quant_pre_process of onnxruntime 1.24 ends in an IndexError: a peer fails, not what is compared with it",
-)
 def test_a_checkpoint_with_all_its_peers(checkpoint: Path, folder: Path, tmp_path: Path):
     kept = tmp_path / "kept"
     options = ("--count", 4, "--images", 3, "--rounds", 2, "--keep", kept, "--json", tmp_path / "r.json")

@@ -136,7 +136,7 @@ def test_a_search_that_is_killed_again_and_again_comes_to_the_same_bytes(work: P
     while not (work / "out" / "b.onnx").exists():
         resume = ("--resume",) if (work / "out" / "b.search.jsonl").exists() else ()
         process = start(0, work, *options, *resume, name="b.onnx")
-        time.sleep(generator.uniform(1, 2) + tries / 2)
+        time.sleep(generator.uniform(1, 2) + tries)
         process.kill()
         process.finish()
         tries += 1

@@ -38,7 +38,10 @@ def static_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> list
         folder: where the files go.
     """
     prepared = folder / "float.prepared.onnx"
-    quant_pre_process(floating, prepared)
+    try:
+        quant_pre_process(floating, prepared)
+    except IndexError:  # symbolic shapes before onnxruntime 1.32; without them the same nodes get quantizers
+        quant_pre_process(floating, prepared, skip_symbolic_shape=True)
     peers = []
     for name, (activation, weight) in VARIANTS.items():
         path = folder / f"static.{name}.onnx"
