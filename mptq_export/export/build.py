@@ -6,7 +6,6 @@ from importlib.metadata import version
 
 import torch
 
-from mptq_export import __version__
 from mptq_export.allocate.run import Allocation
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
@@ -29,6 +28,7 @@ from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import Progress
+from mptq_export.support.version import __version__
 from mptq_export.targets.rules import storage_for
 
 

@@ -9,7 +9,6 @@ from time import perf_counter
 import onnx
 import torch
 
-from mptq_export import __version__
 from mptq_export.allocate.costs import Costs
 from mptq_export.capture.graph import Graph
 from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
@@ -27,6 +26,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
 from mptq_export.support.progress import SILENT, Progress, tracked
+from mptq_export.support.version import __version__
 from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, in_form
