@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import onnx
 
@@ -55,8 +55,13 @@ class Emission(ABC):
         return found
 
     @staticmethod
-    def handler(table: Mapping[type[Op], HandlerT], root: Node) -> HandlerT:
+    def handler(table: Mapping[type[Op], HandlerT], root: Node, needed: Literal["codes", "float values"]) -> HandlerT:
         """The handler of a node that computes.
+
+        Args:
+            table: op to handler.
+            root: the node.
+            needed: what the handlers of the table give.
 
         Raises:
             MptqError: the table has none.
@@ -64,7 +69,7 @@ class Emission(ABC):
         found = table.get(type(root.op))
         if found is None:
             raise MptqError(
-                f"{root.name}: a {label(root.op)} is read where float values are needed; this form is not supported"
+                f"{root.name}: a {label(root.op)} is read where {needed} are needed; this form is not supported"
             )
         return found
 

@@ -27,7 +27,7 @@ class Plain(Value):
 class PlainEmission(Emission):
     def read(self, value: str) -> Plain:
         root, chain = self.graph.path(value)
-        emit = self.handler(TABLE, root)
+        emit = self.handler(TABLE, root, "float values")
         return move(self, self.once(root.name, lambda: emit(self, root)), root, chain)
 
     def read_output(self, value: str) -> Plain:

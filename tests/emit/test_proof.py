@@ -219,6 +219,9 @@ def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
     ]
     made = Recipe({"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
     assert refusal(Graph(nodes, "act"), made).startswith("act: a to_pixels is read where float values are needed")
+    nodes.append(Node(Activation("gelu"), "gelu", ("act",), Shape((1, 4, 8))))
+    made = Recipe({key: ActivationQuant(0.1, 128) for key in ("gelu.input", "gelu.output")}, {}, {}, {})
+    assert refusal(Graph(nodes, "gelu"), made).startswith("act: a to_pixels is read where codes are needed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
