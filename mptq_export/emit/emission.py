@@ -88,8 +88,8 @@ class Emission(ABC):
         tensor = self.onnx.reshape(value.tensor, shape.dynamic(), f"{value.tensor}.full")
         return replace(value, tensor=tensor, flat=False)
 
-    def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
-        """Emit everything that the outputs need and return the model; arguments as for `OnnxBuilder.model`."""
+    def finish(self, producer: str) -> onnx.ModelProto:
+        """Emit everything that the outputs need and return the model; `producer` is the version of this program."""
         named = self.graph.maps or {"logits": self.graph.output}
         with _deep_calls(len(self.graph.nodes)):
             results = {name: self._output(value, name) for name, value in named.items()}
@@ -102,7 +102,7 @@ class Emission(ABC):
             dims, dtype = source, FLOAT
         inputs = [value_info("input", dtype, dims)]
         outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
-        return self.onnx.model(inputs, outputs, metadata, producer)
+        return self.onnx.model(inputs, outputs, producer)
 
     def _output(self, value: str, name: str) -> str:
         result = self.unflatten(self.read_output(value), value)

@@ -63,7 +63,7 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs = sum(Costs.of(graph).macs.values())
-    out, pending = outputs.onnx, [_tied_model(loaded, graph, recipe, outputs.min_ort)]
+    out, pending = outputs.onnx, [_emit_tied_model(loaded, graph, recipe, outputs.min_ort)]
     check_tables(pending[0])
     reports: list[VerifyReport] = []
 
@@ -102,7 +102,7 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
+def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
     target = settings.target or "ort"
@@ -111,7 +111,6 @@ def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort
         graph,
         recipe,
         input_type=settings.input_type,
-        metadata={},
         producer=__version__,
         storage=settings.weight_storage,
     )
