@@ -36,6 +36,7 @@ def test_every_op_is_simulated():
 
 def test_of_every_op_it_is_said_which_operands_become_codes():
     assert set(sites._OPERANDS) == set(get_args(Op))
+    assert {op for op, operands in sites._OPERANDS.items() if operands} == set(get_args(sites._ReadsCodes))
 
 
 def test_every_function_is_known_in_onnx_and_in_the_assumption():
