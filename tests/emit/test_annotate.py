@@ -57,7 +57,7 @@ def test_what_was_decided_stands_there(emitted: Emitted):
 
 def test_regions_of_opt_m_are_told():
     graph, made = quantized("vit", (4, 4), PAPER)
-    model = emit(graph, made, input_type="float32", metadata={}, producer="1")
+    model = emit(graph, made, input_type="float32", producer="1")
     told = [text for _, text in texts(model).values() if " of step " in text]
     assert len(told) == sum(bool(quant.regions) for quant in made.activations.values()) > 0
 
@@ -69,7 +69,7 @@ def with_reason(made: Recipe, layer: str, reason: str) -> Recipe:
 def test_the_texts_are_part_of_what_the_recipe_proves():
     graph, made = quantized("vit", (4, 4))
     models = [
-        emit(graph, one, input_type="float32", metadata={}, producer="1")
+        emit(graph, one, input_type="float32", producer="1")
         for one in (made, made, with_reason(made, "head", "another"))
     ]
     same, again, other = map(contents_of, models)
@@ -80,5 +80,5 @@ def test_the_texts_are_part_of_what_the_recipe_proves():
 
 def test_a_strangers_reason_cannot_break_the_file():
     graph, made = quantized("vit", (4, 4))
-    model = emit(graph, with_reason(made, "head", "\ud800"), input_type="float32", metadata={}, producer="1")
+    model = emit(graph, with_reason(made, "head", "\ud800"), input_type="float32", producer="1")
     onnx.ModelProto.FromString(model.SerializeToString())

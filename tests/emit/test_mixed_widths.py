@@ -29,7 +29,7 @@ def random_widths(kind: str, seed: int) -> WidthsOf:
 
 
 def saved(graph: Graph, made: Recipe, path: Path) -> Path:
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), path)
     return path
 
 

@@ -51,7 +51,7 @@ def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
         lambda _layer: (8, 8),
         MINMAX,
     )
-    model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    model = emit(graph, recipe, input_type="float32", producer="1")
     check_tables(model)
     path = folder / f"{by}.onnx"
     onnx.save(model, path)

@@ -140,11 +140,11 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
 
 def test_a_recipe_that_was_read_emits_the_same_bytes(tmp_path: Path):
     graph, first = quantized("vit", (4, 8))
-    model = emit(graph, first, input_type="uint8", metadata={}, producer="1")
+    model = emit(graph, first, input_type="uint8", producer="1")
     write_together(recipe_writers(first, tmp_path / "m.onnx"))
     back = read_recipe(tmp_path / "m.recipe.json")
     assert to_json(first) == to_json(back)
-    again = emit(graph, back, input_type="uint8", metadata={}, producer="1")
+    again = emit(graph, back, input_type="uint8", producer="1")
     assert again.SerializeToString() == model.SerializeToString()
 
 

@@ -28,7 +28,7 @@ from mptq_export.verify.tables.exhaustive import check_tables
 
 def emitted(kind: str, bits: int) -> onnx.ModelProto:
     graph, recipe = quantized(kind, (bits, bits))
-    return emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    return emit(graph, recipe, input_type="float32", producer="1")
 
 
 def function(op: str, scale: float, zero_point: int, step: float, zero: int, **attributes: object) -> onnx.ModelProto:
