@@ -18,7 +18,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers, to_json
 from mptq_export.runtime.session import open_session

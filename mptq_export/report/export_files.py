@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mptq_export.recipe.contents import RECIPE_KEY
+from mptq_export.recipe.onnx_contents import RECIPE_KEY
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
 from mptq_export.report.accuracy import Evaluation, accuracy_path, read_evaluation

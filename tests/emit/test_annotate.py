@@ -8,7 +8,7 @@ from tiny_models import KINDS, quantized
 
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import PAPER
-from mptq_export.recipe.contents import contents_of
+from mptq_export.recipe.onnx_contents import contents_of
 from mptq_export.recipe.schema import Recipe
 
 from .conftest import Emitted
@@ -30,7 +30,7 @@ def test_every_quantised_layer_has_its_text(emitted: Emitted, kind: str):
     path, made = emitted(kind, 4)
     found = texts(onnx.load(path))
     layers = {key.rpartition(".")[0] for key in made.activations}
-    assert layers | made.smoothing.keys() == found.keys()
+    assert layers | made.sq_b.keys() == found.keys()
     for layer, weight in made.weights.items():
         op, text = found[layer]
         assert op == "Gemm"
@@ -46,12 +46,12 @@ def test_what_was_decided_stands_there(emitted: Emitted):
     path, made = emitted("vit", 4)
     found = texts(onnx.load(path))
     _, text = found["blocks.0.attn.qkv"]
-    norm = made.smoothing["blocks.0.norm1"]
+    norm = made.sq_b["blocks.0.norm1"]
     state = f"SQ-b, strength {norm.strength:g}" if norm.strength else "no SQ-b"
     assert text.startswith("blocks.0.attn.qkv: 4/4 bits (weights/activations)\nweights: 4 bits, narrow, 96 x 32; ")
     assert text.endswith(f"reads blocks.0.norm1: {state}")
     assert found["blocks.0.norm1"] == ("Div", f"blocks.0.norm1: {state}; {norm.reason}")
-    products = [op for layer, (op, _) in found.items() if layer not in made.weights and layer not in made.smoothing]
+    products = [op for layer, (op, _) in found.items() if layer not in made.weights and layer not in made.sq_b]
     assert sorted(products) == sorted(2 * ["MatMul", "MatMul", "Exp", "Gelu"])  # two blocks
 
 

@@ -232,6 +232,7 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         margin = "margin" in claim.what or "row's maximum" in claim.what
         assert claim.value >= claim.limit if margin else claim.value <= claim.limit
         assert claim.layer in graph.nodes
+        assert [quantity.relation for quantity in Quantity if quantity.is_of(claim)] == [claim.relation]
     proved = {(claim.layer, claim.what) for claim in claims}
     wanted = {
         Linear: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),

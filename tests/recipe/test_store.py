@@ -114,10 +114,10 @@ def test_what_is_read_is_what_was_written(made: ExportRecipe, written: Path):
         assert np.array_equal(back.scale, quant.scale)
         assert back.bias.dtype == np.float32
         assert back.bias.tobytes() == quant.bias.tobytes()
-    assert made.smoothing
-    assert got.smoothing.keys() == made.smoothing.keys()
-    for name, entry in made.smoothing.items():
-        again = got.smoothing[name]
+    assert made.sq_b
+    assert got.sq_b.keys() == made.sq_b.keys()
+    for name, entry in made.sq_b.items():
+        again = got.sq_b[name]
         assert (again.strength, again.reason) == (entry.strength, entry.reason)
         assert again.shift.dtype == again.scale.dtype == np.float64
         assert again.shift.tobytes() == entry.shift.tobytes()

@@ -20,7 +20,7 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
-from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
+from mptq_export.recipe.schema import ActivationQuant, Region, SqB
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
 from mptq_export.report.deployed import FloatLogits, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
@@ -50,8 +50,8 @@ def test_blocks():
 
 def test_channel_ranges_are_relative_and_sorted():
     rows = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])  # after SQ-b all channels are alike
-    smoothing = Smoothing(np.array([0.0, 1.0, 0.0]), np.array([4.0, 1.0, 2.0]), 1.0)
-    found = channel_ranges(rows, smoothing)
+    sq_b = SqB(np.array([0.0, 1.0, 0.0]), np.array([4.0, 1.0, 2.0]), 1.0)
+    found = channel_ranges(rows, sq_b)
     assert found.before_low == (0.0, -0.5, -1.0)
     assert found.before_high == (0.5, 0.5, 1.0)
     assert found.after_low == (-1.0, -1.0, -1.0)
@@ -65,7 +65,7 @@ def test_errors_fall_with_more_bits(kind: str):
         graph, recipe = quantized(kind, bits)
         found = observe(graph, recipe, images(kind, 4, 5), SILENT)
         assert {name for name, error in found.errors.items() if error.kind == "layer"} >= set(recipe.weights)
-        assert set(found.norms) == set(recipe.smoothing)
+        assert set(found.norms) == set(recipe.sq_b)
         assert set(found.histograms) == {key for key, quant in recipe.activations.items() if quant.regions}
         for histogram in found.histograms.values():
             assert sum(histogram.counts) > 0 and histogram.low < histogram.high

@@ -21,7 +21,7 @@ from tiny_models import quantized
 from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.write import tie
-from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import recipe_writers
 from mptq_export.support.errors import MptqError

@@ -18,7 +18,7 @@ from tiny_models import quantized
 from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.certification.boundaries import MARGIN
-from mptq_export.recipe.contents import CONTENTS_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.run import verify
 from mptq_export.verify.tables import exhaustive as tables

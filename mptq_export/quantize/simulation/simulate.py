@@ -146,7 +146,7 @@ class Simulator:
         """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
         weight, scale, bias = self.weights[name]
         unit = scale * quant.scale
-        return integer_product(steps, weight, self.round(bias.double() / unit.double()), _reach(quant), product) * unit
+        return integer_product(steps, weight, self.round(bias.double() / unit.double()), quant.largest, product) * unit
 
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
@@ -218,7 +218,7 @@ class Simulator:
         a_quant, b_quant = self.activations[first.key], self.activations[second.key]
         a = self.steps(inputs[0], a_quant)
         b = self.steps(inputs[1], b_quant)
-        product = integer_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
+        product = integer_matmul(a, b, a.shape[-1] * a_quant.largest * b_quant.largest)
         unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
         if first.kind == SiteKind.ATTENTION:
             return product * float(unit) / a.sum(-1, keepdim=True)
@@ -254,11 +254,6 @@ _VALUES: dict[type[Op], Callable[[Simulator, Node, list[torch.Tensor]], torch.Te
         (Constant, Mul, Product, Max, Concat, Pad, Rotary, ToPixels, *get_args(Movement)), Simulator._in_float
     ),
 }
-
-
-def _reach(quant: ActivationQuant) -> float:
-    """The largest magnitude of a code without its zero point."""
-    return float(max(quant.high - quant.zero_point, quant.zero_point - quant.low))
 
 
 def _grid_operands(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
