@@ -6,6 +6,6 @@ It reads nothing but the file: no option says how to compute.
 from kernels_ref.errors import InterpreterError
 from kernels_ref.interpreter import Interpreter
 from kernels_ref.kernels import Kernel
-from kernels_ref.model import read_model
+from kernels_ref.onnx_file import read_model
 
 __all__ = ["Interpreter", "InterpreterError", "Kernel", "read_model"]

@@ -72,7 +72,8 @@ def export(
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
-        target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`.
+        target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`;
+            `tensorrt` is refused, with the reason.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.

@@ -24,7 +24,7 @@ Folder = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Numbering:
+class FolderNumbering:
     """The logit of every folder.
 
     Attributes:
@@ -77,7 +77,9 @@ def classes_of_file(metadata: Mapping[str, str]) -> tuple[ClassNames | None, tup
     )
 
 
-def number_folders(root: Path, folders: Sequence[Folder], names: ClassNames | None, logits: int | None) -> Numbering:
+def number_folders(
+    root: Path, folders: Sequence[Folder], names: ClassNames | None, logits: int | None
+) -> FolderNumbering:
     """Number class folders.
 
     Args:
@@ -110,11 +112,11 @@ def number_folders(root: Path, folders: Sequence[Folder], names: ClassNames | No
     ordered = class_order(folder[_LEVELS[level]] for folder in folders)
     warnings = _split_warnings(root, folders) if _LEVELS[level] else ()
     if names is not None:
-        return Numbering(
+        return FolderNumbering(
             labels, ordered, f"{len(ordered)} class folders, matched by name with {names.origin}", warnings
         )
     text = f"{len(ordered)} class folders, numbered in timm's order, as no names of the classes are known"
-    return Numbering(labels, ordered, text, (*warnings, *_order_warnings(ordered)))
+    return FolderNumbering(labels, ordered, text, (*warnings, *_order_warnings(ordered)))
 
 
 def _split_warnings(root: Path, folders: Sequence[Folder]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mptq_export.data.class_names import ClassNames
-from mptq_export.data.classes import Numbering, number_folders
+from mptq_export.data.classes import FolderNumbering, number_folders
 from mptq_export.data.decode import Picture, read_picture
 from mptq_export.data.image_files import find_images
 from mptq_export.data.preprocessing import Preprocessing
@@ -92,7 +92,7 @@ class ImageFolder:
         """
         self.path = path
         self.labels: NDArray[np.int64] | None = None
-        self.numbering: Numbering | None = None
+        self.numbering: FolderNumbering | None = None
         self.preprocessing = preprocessing
         self._exif, self._allow_skipped = exif, allow_skipped
         found = find_images(path)

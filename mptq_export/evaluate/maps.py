@@ -69,7 +69,7 @@ def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], n
 
 
 def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
-    """A float backbone (see `load.timm.backbone.as_backbone`) as such a function."""
+    """A float backbone (see `LoadedModel.with_features`) as such a function."""
 
     def predict(pixels: Pixels) -> Maps:
         with torch.inference_mode():

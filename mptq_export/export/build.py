@@ -18,7 +18,6 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
@@ -109,7 +108,7 @@ class ReplayedBuild:
         recipe = read_recipe(plan.recipe)
         recipe = replay_settings(plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target)
         if recipe.settings.features and not loaded.features:
-            loaded = as_backbone(loaded, recipe.settings.features)
+            loaded = loaded.with_features(recipe.settings.features)
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
         return ReplayedBuild(plan, loaded, recipe)
 

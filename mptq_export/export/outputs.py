@@ -11,7 +11,7 @@ from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
 from mptq_export.report.paths import evidence_path, report_path
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
-from mptq_export.targets.oldest import storage_in
+from mptq_export.targets.min_onnxruntime import storage_in
 from mptq_export.targets.rules import check_target, storage_for
 
 

@@ -22,14 +22,13 @@ from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
-from mptq_export.report.collect import write_evidence
 from mptq_export.report.deployed import FloatLogits
+from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import SILENT, Listener, Progress
-from mptq_export.targets.oldest import oldest_of_file
 from mptq_export.targets.rules import warnings_of
 
 
@@ -134,7 +133,7 @@ def _export_one(
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
     images = None if calibrated is None else calibrated.images
-    verification = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+    written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
@@ -149,11 +148,11 @@ def _export_one(
         command=command_of(loaded.asked, ready.plan, replace(outputs, onnx=named), asked),
         loaded=loaded,
         recipe=recipe,
-        verification=verification,
+        verification=written.verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
-        min_ort=oldest_of_file(outputs.onnx),
+        min_ort=written.min_ort,
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -27,13 +27,26 @@ from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
 from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.support.version import __version__
-from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
-from mptq_export.targets.rules import check_target, in_form
+from mptq_export.targets.rules import check_target, fix_batch
 from mptq_export.verify.batches import MOST_BYTES
+from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.tables.exhaustive import check_tables
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written.
+
+    Attributes:
+        verification: onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
+        min_ort: the oldest onnxruntime that opens it, as `major.minor`.
+    """
+
+    verification: VerifyReport
+    min_ort: str
 
 
 def write_export(
@@ -44,7 +57,7 @@ def write_export(
     *,
     images: torch.Tensor | None = None,
     progress: Progress = SILENT,
-) -> VerifyReport:
+) -> Written:
     """Write the ONNX file and its recipe.
 
     Args:
@@ -56,7 +69,7 @@ def write_export(
         progress: hears how far it is.
 
     Returns:
-        onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
+        What was found of the file while it was made.
 
     Raises:
         MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
@@ -65,6 +78,7 @@ def write_export(
     macs = sum(Costs.of(graph).macs.values())
     out, pending = outputs.onnx, [_emit_tied_model(loaded, graph, recipe, outputs.min_ort)]
     check_tables(pending[0])
+    min_ort = oldest_onnxruntime(pending[0])
     reports: list[VerifyReport] = []
 
     def write(path: Path) -> None:
@@ -86,7 +100,7 @@ def write_export(
         reports.append(replace(report, inputs=dict(inputs.drawn), seconds=perf_counter() - start))
 
     write_together({out: write, **recipe_writers(recipe, out)}, force=outputs.force)
-    return reports[0]
+    return Written(reports[0], min_ort)
 
 
 def _failure(report: VerifyReport) -> str:
@@ -120,7 +134,7 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         "mptq.bits": settings.bits,
         "mptq.method": settings.method,
     }
-    model = in_form(model, target)
+    model = fix_batch(model, target)
     check_oldest(model, min_ort)
     metadata[OLDEST_KEY] = oldest_onnxruntime(model)
     metadata[PRECONDITIONS_KEY] = preconditions(settings.input_type)

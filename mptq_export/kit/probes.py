@@ -32,7 +32,7 @@ class Probe:
     boundary: bool
 
 
-def block_of(name: str) -> str:
+def numbered_module(name: str) -> str:
     """Module path of the innermost numbered module that a tensor's name holds; empty if there is none."""
     match = _BLOCK.match(name)
     return match.group() if match else ""
@@ -48,9 +48,9 @@ def find_probes(model: onnx.ModelProto) -> list[Probe]:
         if node.output[0] not in outputs and (node.op_type == "QuantizeLinear" or node.output[0] in cuts)
     ]
     # The cut after attention is inside the block; the last one of a block is its boundary.
-    boundaries = {block_of(name): name for name in (node.output[0] for node in probed) if name in cuts}
+    boundaries = {numbered_module(name): name for name in (node.output[0] for node in probed) if name in cuts}
     return [
-        Probe(name, node.op_type, block_of(name), boundaries.get(block_of(name)) == name)
+        Probe(name, node.op_type, numbered_module(name), boundaries.get(numbered_module(name)) == name)
         for node in probed
         for name in node.output[:1]
     ]

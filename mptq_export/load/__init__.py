@@ -5,7 +5,9 @@ a library, and one line of the table in `loaders.py`. `request.py` is what the u
 and `features.py` say what an input and an output are, `file/` reads checkpoint files without running what is in them,
 `timm/` knows timm.
 
-Another library is one more file with a `loader.Loader`: `recognises(source)` says by the file or folder whether it is
-one of its own, `load(source)` gives the `LoadedModel`. Its place in `loaders.LOADERS` says whom it goes before;
-`Source` reads a checkpoint once, whoever asks for it.
+Another library is a room beside `timm/` with a `loader.Loader`: `recognises(source)` says whether a source is one of
+its own, `load(source)` gives the `LoadedModel`, with the library's `feature_maker` where it has one. Its place in
+`loaders.LOADERS` says whom it goes before, `Source` reads a checkpoint once, whoever asks for it, and no other file
+knows it (`tests/load/test_loaders.py` adds one). Only if its sources are no files with the name of a checkpoint, such
+as folders or `NAME:`, `ModelRequest.check` has to let them through: it looks before anything heavy is imported.
 """

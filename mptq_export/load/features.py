@@ -15,7 +15,7 @@ class FeatureMap:
     """One map, [B, channels, height, width].
 
     Attributes:
-        index: its number in timm's `forward_intermediates`: a block of a ViT, a stage of a Swin.
+        index: its number, as the library counts them; in timm a block of a ViT, a stage of a Swin.
         module: path of the module that gives it.
         channels: its channels.
         reduction: pixels of the image by positions of the map, along either side.

@@ -1,6 +1,6 @@
 """A float model that is ready to be captured, and what is known about it: the same from whatever library it came."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,19 @@ from torch import nn
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.request import ModelRequest
+from mptq_export.support.errors import MptqError
+
+
+def inference_ready(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, float32, on the CPU, without gradients."""
+    return model.float().cpu().eval().requires_grad_(False)
+
+
+def fitting_names(names: tuple[str, ...] | None, logits: int | None) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Class names, if there is one for every logit or nobody knows how many there are, and what to tell if not."""
+    if names is None or logits in (None, len(names)):
+        return names, ()
+    return None, (f"{len(names)} class names are left out: the model has {logits} logits",)
 
 
 @dataclass(frozen=True)
@@ -17,7 +30,7 @@ class LoadedModel:
 
     Attributes:
         model: in evaluation mode, float32, on the CPU.
-        arch: timm name.
+        arch: name of the architecture, as its library has it.
         model_kwargs: arguments that it was built with.
         arch_source: where the name comes from, for people.
         preprocessing: how an image becomes its input.
@@ -30,6 +43,8 @@ class LoadedModel:
         weights: which of the file's weights were taken, for people.
         class_map: the file that numbered the classes at training, where the checkpoint names one.
         input_sources: who said each part of the input, by name (see `load.inputs`), for people.
+        feature_maker: how its library lets it give feature maps instead of logits, from the model and the numbers of
+            the maps; None where the library cannot.
     """
 
     model: nn.Module
@@ -45,6 +60,23 @@ class LoadedModel:
     weights: str = "given with the model"
     class_map: str | None = None
     input_sources: Mapping[str, str] = field(default_factory=dict)
+    feature_maker: "Callable[[LoadedModel, tuple[int, ...]], LoadedModel] | None" = None
+
+    def with_features(self, indices: tuple[int, ...]) -> "LoadedModel":
+        """The same model, giving feature maps; this one stays as it is.
+
+        Args:
+            indices: numbers of the maps, as the library counts them. Empty: of every resolution the deepest.
+
+        Raises:
+            MptqError: the library has no feature maps, or not these of this model.
+        """
+        if self.feature_maker is None:
+            raise MptqError(
+                f"--features: there is no way to feature maps of {self.arch} ({self.arch_source}); export it without "
+                "--features"
+            )
+        return self.feature_maker(self, indices)
 
     @property
     def maps(self) -> tuple[str, ...]:

@@ -35,11 +35,9 @@ class Loader:
     """One way.
 
     Attributes:
-        name: what it loads, for people.
         recognises: whether a source is its own; it may raise `MptqError` where the source cannot be read at all.
         load: the model with all that is known of it; it raises `MptqError` where there is none.
     """
 
-    name: str
     recognises: Callable[[Source], bool]
     load: Callable[[Source], LoadedModel]

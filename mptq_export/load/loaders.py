@@ -1,6 +1,6 @@
 """The ways to load a model, in the order in which they are asked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
-from mptq_export.load.timm.backbone import as_backbone
 
 LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
@@ -40,12 +39,16 @@ def load_model(
     return load_asked(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
 
 
-def load_asked(asked: ModelRequest) -> LoadedModel:
+def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> LoadedModel:
     """`load_model` of a request, which may ask for feature maps instead of the logits.
 
+    Args:
+        asked: what the user says of the model.
+        loaders: the ways to load one, in the order in which they are asked; the last takes whatever is left.
+
     Raises:
-        MptqError: the model cannot be loaded, or timm has no such maps of it.
+        MptqError: the model cannot be loaded, or its library has no such maps of it.
     """
     source = Source(asked)
-    loaded = next(loader for loader in LOADERS if loader.recognises(source)).load(source)
-    return loaded if asked.features is None else as_backbone(loaded, asked.features)
+    loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
+    return loaded if asked.features is None else loaded.with_features(asked.features)

@@ -20,7 +20,8 @@ class ModelRequest:
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
         inputs: how images become the input, where the user says it.
-        features: give these feature maps instead of the logits, as in `load.timm.backbone`; None: the logits.
+        features: give these feature maps instead of the logits, by the library's numbers
+            (see `LoadedModel.with_features`); None: the logits.
 
     Raises:
         MptqError: two options say different things of the input.

@@ -79,7 +79,7 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progre
             if kind is not None:
                 found.errors[node.name] = _error(kind, floats[node.name], values[node.name])
             if node.name in recipe.sq_b:
-                found.norms[node.name] = channel_ranges(floats[node.name], recipe.sq_b[node.name])
+                found.norms[node.name] = sq_b_ranges(floats[node.name], recipe.sq_b[node.name])
             for name in set(node.inputs):
                 if last_use[name] == node.name and name != graph.output:
                     del floats[name], values[name]
@@ -109,7 +109,7 @@ def _histogram(value: torch.Tensor) -> ValueHistogram:
     return ValueHistogram(low, high, tuple(int(count) for count in counts))
 
 
-def channel_ranges(value: torch.Tensor, sq_b: SqB) -> ChannelRanges:
+def sq_b_ranges(value: torch.Tensor, sq_b: SqB) -> ChannelRanges:
     """Ranges of all channels before and after SQ-b.
 
     Args:

@@ -47,7 +47,7 @@ def is_readable(kind: str) -> bool:
     return kind in NUMPY_TYPES or kind in RARE_TYPES
 
 
-def one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """The error's text on one line, shortened to what a terminal can show."""
     text = " ".join(str(error).split())
     return text if len(text) <= _MAX_QUOTE else text[:_MAX_QUOTE] + "..."
@@ -70,7 +70,7 @@ def open_session(path: Path, options: ort.SessionOptions | None = None, *, threa
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:
-        raise MptqError(f"onnxruntime cannot load {path}: {one_line(error)}; export it again") from error
+        raise MptqError(f"onnxruntime cannot load {path}: {error_line(error)}; export it again") from error
 
 
 def run_session(
@@ -90,4 +90,4 @@ def run_session(
             values = session.run(names, feed)
         return dict(zip(names, values, strict=True))
     except RUNTIME_ERRORS as error:
-        raise MptqError(f"onnxruntime cannot run the model: {one_line(error)}; check the input's shape") from error
+        raise MptqError(f"onnxruntime cannot run the model: {error_line(error)}; check the input's shape") from error

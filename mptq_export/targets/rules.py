@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 import onnx
 
-from mptq_export.emit.builder import OPSET
 from mptq_export.recipe.settings import WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
@@ -26,8 +25,6 @@ def check_target(name: str, storage: WeightStorage | None, widths: Iterable[tupl
     target = TARGETS[name]
     if not target.zero_points:
         raise _broken(name, "symmetric", "codes must have zero point 0, those of norms, GELU and attention here do not")
-    if target.opset < OPSET:
-        raise _broken(name, "opset", f"files have opset {OPSET}, the newest that it reads is {target.opset}")
     if storage is not None and storage not in target.storages:
         raise _broken(name, "weight storage", f"{storage} weights are not taken, {' or '.join(target.storages)} are")
     for pair in widths:
@@ -47,8 +44,8 @@ def warnings_of(name: str) -> tuple[str, ...]:
     return tuple(filter(None, (TARGETS[name].warning,)))
 
 
-def in_form(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """An emitted model in the form of a target: with a batch of one where shapes must be fixed."""
+def fix_batch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """An emitted model, with a batch of one and every shape fixed where a target must have that."""
     if not TARGETS[name].fixed_batch:
         return model
     for entry in (*model.graph.input, *model.graph.output):

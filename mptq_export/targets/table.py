@@ -13,7 +13,6 @@ class Target:
         storages: forms of stored weights, the first one where none is asked for.
         fixed_batch: whether shapes must be fixed; the file then takes one image.
         zero_points: whether codes may have zero points other than 0.
-        opset: the newest opset that it reads.
         least_bits: narrowest (weights, activations).
         warning: what must be known before the file is used there, a sentence; empty where nothing is.
     """
@@ -21,7 +20,6 @@ class Target:
     storages: tuple[WeightStorage, ...] = ("packed", "int8")
     fixed_batch: bool = False
     zero_points: bool = True
-    opset: int = 21
     least_bits: tuple[int, int] = (2, 2)
     warning: str = ""
 
@@ -39,9 +37,9 @@ TARGETS: dict[str, Target] = {
     "qnn": Target(
         storages=("int8",),
         fixed_batch=True,
-        opset=26,
         least_bits=(2, 8),
         warning="a file for qnn was never run on such a device: load it there and compare its results before use",
     ),
-    "tensorrt": Target(storages=("int8",), zero_points=False, opset=25),
+    # Nothing can be written for it as yet: who asks is told why.
+    "tensorrt": Target(storages=("int8",), zero_points=False),
 }

@@ -12,12 +12,14 @@ from onnx import numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.runtime.graph_input import graph_input
-from mptq_export.runtime.session import is_readable, one_line
+from mptq_export.runtime.session import error_line, is_readable
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.batches import BatchCheck
+from mptq_export.verify.code_functions.certified import certified_tables, table_difference
+from mptq_export.verify.code_functions.clearance import uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.graph import GraphReader
-from mptq_export.verify.kernels.agreement import Plan, refuse_undefined
+from mptq_export.verify.kernels.agreement import ReferenceKernels, refuse_undefined
 from mptq_export.verify.kernels.plan import kernel_plan
 from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from mptq_export.verify.kernels.saturation import may_saturate
@@ -25,8 +27,6 @@ from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.reference import Reference
 from mptq_export.verify.report import TensorReport, VerifyReport
-from mptq_export.verify.tables.certified import certified_tables, table_difference
-from mptq_export.verify.tables.clearance import uncertain_tables
 
 
 def verify_model(
@@ -57,12 +57,12 @@ def verify_model(
         try:
             reference = Interpreter(original)
         except InterpreterError as error:
-            raise MptqError(f"kernels_ref cannot run {path}: {one_line(error)}") from error
+            raise MptqError(f"kernels_ref cannot run {path}: {error_line(error)}") from error
     graph = GraphReader(original)
     producers = {name: node.op_type for name, node in graph.producers.items()}
     live, tables, origin = graph.behind(graph.outputs), certified_tables(original), check_contents(original)
     uncertain = uncertain_tables(original, reference, tables)
-    own_plan = Plan(original, reference.kernels)
+    ours = ReferenceKernels(original, reference.kernels)
     del original, graph  # weights of a large model need its memory
     runtime = open_runtime_graph(path, threads=threads)
     refuse_undefined(runtime.model, path)
@@ -72,7 +72,7 @@ def verify_model(
         for tensor in runtime.model.graph.initializer
         if tensor.name in producers
     }
-    disagreements = own_plan.disagreements(runtime.model)
+    disagreements = ours.disagreements(runtime.model)
     disagreements += may_saturate(runtime.model, runtime.dtypes, reference)
     made = {name for node in runtime.model.graph.node for name in node.output if name}
     runtime = replace(runtime, model=onnx.ModelProto())  # likewise
@@ -102,7 +102,7 @@ def verify_model(
                 default[name] += difference(plain[name], _value(expected, name))
             batches.traced(expected.values(), len(feed[spec.name]))
     except InterpreterError as error:
-        raise MptqError(f"kernels_ref cannot run {path}{batches.where}: {one_line(error)}") from error
+        raise MptqError(f"kernels_ref cannot run {path}{batches.where}: {error_line(error)}") from error
     if not batches.sizes.total():
         raise MptqError(f"nothing to verify {path} on: there are no inputs; give at least one image")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 
 from kernels_ref import InterpreterError, read_model
-from mptq_export.runtime.session import one_line
+from mptq_export.runtime.session import error_line
 from mptq_export.support.errors import MptqError
 
 
@@ -18,7 +18,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = read_model(path)
     except InterpreterError as error:
-        raise MptqError(f"{one_line(error)}; name a whole ONNX file, or export it again") from error
+        raise MptqError(f"{error_line(error)}; name a whole ONNX file, or export it again") from error
     if not model.graph.node:
         raise MptqError(f"{path} holds no ONNX graph; name a file that mptq-export wrote")
     return model

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter, InterpreterError, Kernel
-from mptq_export.runtime.session import one_line
+from mptq_export.runtime.session import error_line
 from mptq_export.support.errors import MptqError
 
 Feed = dict[str, NDArray[Any]]
@@ -50,7 +50,7 @@ def open_reference(path: Path) -> Callable[[Feed], dict[str, NDArray[Any]]]:
     """
 
     def refusal(error: InterpreterError) -> MptqError:
-        return MptqError(f"kernels_ref cannot run {path}: {one_line(error)}")
+        return MptqError(f"kernels_ref cannot run {path}: {error_line(error)}")
 
     try:
         interpreter = Interpreter(path)

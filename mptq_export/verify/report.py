@@ -8,11 +8,11 @@ from typing import Literal
 import onnxruntime as ort
 
 from mptq_export.support.json_files import Json
+from mptq_export.verify.code_functions.exhaustive import TableCheck
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.origin import Origin
-from mptq_export.verify.tables.exhaustive import TableCheck
 
 Status = Literal["compared", "folded", "certified", "fused", "unreadable"]
 Verdict = Literal["exact", "equal on these inputs", "different", "not run"]

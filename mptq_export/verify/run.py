@@ -14,13 +14,13 @@ from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.batches import MOST_BYTES
+from mptq_export.verify.code_functions.exhaustive import run_tables
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs.sets import InputSet, probe_sources
 from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
 from mptq_export.verify.origin import check_contents, check_recipe
 from mptq_export.verify.report import VerifyReport
-from mptq_export.verify.tables.exhaustive import run_tables
 
 #: Images that are run where no number is asked for.
 COUNT = 16

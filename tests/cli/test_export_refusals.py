@@ -163,7 +163,7 @@ def test_a_file_that_is_not_exact_is_not_written(
 def test_a_runtime_whose_functions_are_worse_than_assumed_is_refused_by_layer(
     work: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ):
-    from mptq_export.verify.tables import exhaustive as tables
+    from mptq_export.verify.code_functions import exhaustive as tables
 
     class Worse(ort.InferenceSession):  # type: ignore[misc]
         def run(self, names: list[str], feed: dict[str, Any]) -> list[Any]:

@@ -16,8 +16,8 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
 from mptq_export.transform.prepare import prepare
+from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.tables.exhaustive import check_tables
 
 
 class Mlp(nn.Module):

@@ -14,8 +14,8 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.runtime.session import open_session
+from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.tables.exhaustive import check_tables
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

@@ -23,8 +23,8 @@ from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.runtime.session import open_session
 from mptq_export.transform.prepare import prepare
+from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.tables.exhaustive import check_tables
 
 IMAGES = images("swin", 16, 1)
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from kernels_ref import Interpreter
-from mptq_export.kit.probes import block_of, find_probes
+from mptq_export.kit.probes import find_probes, numbered_module
 from mptq_export.kit.write import RUNNERS
 from mptq_export.verify.kernels.plan import read_kernel_plan
 
@@ -110,4 +110,4 @@ def test_with_the_probes_the_same_kernels_run(exported: Path, tmp_path: Path) ->
     ],
 )
 def test_the_block_of_a_tensor(name: str, block: str) -> None:
-    assert block_of(name) == block
+    assert numbered_module(name) == block

@@ -15,7 +15,7 @@ from mptq_export.support.errors import MptqError
 def checkpoint(tensors: dict[str, torch.Tensor], **about: Any) -> Checkpoint:
     fields: dict[str, Any] = {
         "path": Path("m.pt"),
-        "arch": None,
+        "arches": (),
         "model_kwargs": {},
         "module": None,
         "class_names": None,
@@ -33,14 +33,14 @@ def infer(name: str, *, given: dict[str, Any] | None = None, **model_kwargs: Any
 
 
 def test_the_users_word_comes_first():
-    named = checkpoint({}, arch="vit_tiny_patch16_224", model_kwargs={"num_classes": 3, "img_size": 64})
+    named = checkpoint({}, arches=("vit_tiny_patch16_224",), model_kwargs={"num_classes": 3, "img_size": 64})
     found = resolve_architecture(named, arch="deit_tiny_patch16_224", model_kwargs={"num_classes": 5})
     assert (found.name, found.source) == ("deit_tiny_patch16_224", "--arch")
     assert found.model_kwargs == {"num_classes": 5, "img_size": 64}
 
 
 def test_then_the_checkpoints():
-    found = resolve_architecture(checkpoint({}, arch="vit_tiny_patch16_224"))
+    found = resolve_architecture(checkpoint({}, arches=("vit_tiny_patch16_224",)))
     assert (found.name, found.source) == ("vit_tiny_patch16_224", "named by the checkpoint")
 
 
@@ -48,7 +48,7 @@ def test_an_unknown_name_lists_near_ones():
     with pytest.raises(MptqError, match=r"'deit_tiny_patch16'.*deit_tiny_patch16_224"):
         resolve_architecture(checkpoint({}), arch="deit_tiny_patch16")
     with pytest.raises(MptqError, match="no architecture 'x'"):
-        resolve_architecture(checkpoint({}, arch="x"))
+        resolve_architecture(checkpoint({}, arches=("x",)))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_prefix_of_some_tensors_only_is_a_name(tmp_path: Path):
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_architecture_is_read(tmp_path: Path, about: dict[str, Any], zipped: bool):
     path = save(tmp_path / "m.pt", {"model": tensors(), **about}, _use_new_zipfile_serialization=zipped)
-    assert read_checkpoint(path).arch == "vit_x"
+    assert read_checkpoint(path).arches == ("vit_x",)
 
 
 def test_arguments_names_and_preprocessing_are_read(tmp_path: Path):

@@ -1,10 +1,14 @@
 """When two models count as the same function."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from timm.layers import PatchEmbed
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from mptq_export.load.timm.fit import build_meta, shapes_of
 from mptq_export.load.timm.infer import fitting_models, function_of
@@ -25,19 +29,32 @@ def test_what_only_training_sees_does_not(kwargs: dict[str, Any]):
 
 
 @pytest.mark.parametrize("depths", [[40, 40, 40, 40], [2, 2, 6, 3]])
-def test_no_swin_is_built_whole_that_cannot_fit(depths: list[int], monkeypatch: pytest.MonkeyPatch):
+def test_no_swin_is_built_whole_that_cannot_fit(depths: list[int]):
     """A damaged checkpoint names no architecture and asks for many blocks: every Swin of timm had so many, once."""
-    shapes = shapes_of(build_meta("swin_tiny_patch4_window7_224", {}).state_dict())
-    built: list[dict[str, Any]] = []
+    with counted_blocks() as blocks:
+        shapes = shapes_of(build_meta("swin_tiny_patch4_window7_224", {}).state_dict())
+    assert blocks == [12]
+    with counted_blocks() as blocks:
+        assert fitting_models(shapes, {"depths": depths}, {}) == ()
+    assert all(count <= 4 for count in blocks)
 
-    def build(name: str, kwargs: dict[str, Any]) -> nn.Module:
-        built.append(kwargs)
-        return build_meta(name, kwargs)
 
-    for module in ("infer", "fit"):
-        monkeypatch.setattr(sys.modules[f"mptq_export.load.timm.{module}"], "build_meta", build)
-    assert fitting_models(shapes, {"depths": depths}, {}) == ()
-    assert all(sum(kwargs["depths"]) <= 4 for kwargs in built)
+@contextmanager
+def counted_blocks() -> Iterator[list[int]]:
+    """The number of blocks of every Swin that is built meanwhile."""
+    blocks: list[int] = []
+
+    def count(module: nn.Module, _name: str, part: nn.Module | None) -> None:
+        if isinstance(module, SwinTransformer) and isinstance(part, PatchEmbed):
+            blocks.append(0)
+        elif isinstance(part, SwinTransformerBlock):
+            blocks[-1] += 1
+
+    counting = register_module_module_registration_hook(count)
+    try:
+        yield blocks
+    finally:
+        counting.remove()
 
 
 def test_vit_and_deit_compute_the_same():

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kernels_ref import Interpreter
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.compare import verify_model
-from mptq_export.verify.kernels.agreement import Plan
+from mptq_export.verify.kernels.agreement import ReferenceKernels
 from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from mptq_export.verify.report import VerifyReport
 
@@ -211,9 +211,9 @@ def test_a_kernel_that_kernels_ref_does_not_compute_is_named(tmp_path: Path):
     onnx.save(model, path)
     optimised = open_runtime_graph(path, threads=1).model
     kernels = Interpreter(model).kernels
-    assert Plan(model, kernels).disagreements(optimised) == ()
+    assert ReferenceKernels(model, kernels).disagreements(optimised) == ()
     without = [kernel for kernel in kernels if kernel.op != "QLinearMatMul"]
-    (reason, *_) = Plan(model, without).disagreements(optimised)
+    (reason, *_) = ReferenceKernels(model, without).disagreements(optimised)
     assert reason == "onnxruntime runs QLinearMatMul for y; kernels_ref has no such kernel"
 
 
@@ -223,7 +223,7 @@ def test_a_changed_constant_and_a_changed_input_are_named(name: str, tmp_path: P
     path, model = tmp_path / "m.onnx", file_of(FUSED["a MatMul"][1], (5, 32))
     onnx.save(model, path)
     optimised = open_runtime_graph(path, threads=1).model
-    plan = Plan(model, Interpreter(model).kernels)
+    plan = ReferenceKernels(model, Interpreter(model).kernels)
     (product,) = (node for node in optimised.graph.node if node.op_type == "QLinearMatMul")
     weight = next(tensor for tensor in optimised.graph.initializer if tensor.name == product.input[3])
     weight.name = product.input[3] = name

@@ -20,10 +20,10 @@ from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.certification.boundaries import MARGIN
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.code_functions import exhaustive as tables
+from mptq_export.verify.code_functions.certified import certified_tables, table_difference
+from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.run import verify
-from mptq_export.verify.tables import exhaustive as tables
-from mptq_export.verify.tables.certified import certified_tables, table_difference
-from mptq_export.verify.tables.exhaustive import check_tables
 
 
 def emitted(kind: str, bits: int) -> onnx.ModelProto:

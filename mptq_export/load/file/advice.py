@@ -45,7 +45,7 @@ def _prefix(names: Collection[str], wanted: Collection[str]) -> str:
     return min(firsts, key=len, default="")
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def folder_config(folder: Path) -> dict[str, Any]:
     """The config.json of timm or transformers in a folder; empty where there is none that can be read."""
     path = folder / "config.json"
     try:
@@ -59,7 +59,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def beside(path: Path) -> str:
     """What the config.json in the folder of a checkpoint says and is not read."""
-    config = config_of(path.parent)
+    config = folder_config(path.parent)
     if not config:
         return ""
     stored, kwargs = config.get("architecture"), config.get("model_args")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -42,7 +41,8 @@ class Checkpoint:
         path: the file.
         state_dict: tensors by name, without the prefixes of DataParallel and torch.compile. Those of a float kind are
             float32 and finite; others (integer buffers) are as stored.
-        arch: timm name of the architecture; None if the file does not name one.
+        arches: names of the architecture that the file holds, the first to be believed; which one a library knows is
+            for that library to say.
         model_kwargs: arguments for `timm.create_model` that the file holds.
         module: the pickled module, if the file is one.
         class_names: names of the logits, if the file holds them.
@@ -54,7 +54,7 @@ class Checkpoint:
 
     path: Path
     state_dict: dict[str, Tensor]
-    arch: str | None
+    arches: tuple[str, ...]
     model_kwargs: dict[str, Any]
     module: nn.Module | None
     class_names: tuple[str, ...] | None
@@ -67,6 +67,12 @@ class Checkpoint:
     def averaged(self) -> bool:
         """Whether the tensors are an average over training steps."""
         return self.entry in _AVERAGES
+
+    @property
+    def class_map(self) -> str | None:
+        """The file that numbered the classes at training, where the options name one."""
+        named = self.args.flag("class_map")
+        return named if isinstance(named, str) else None
 
     @property
     def weights(self) -> str:
@@ -109,7 +115,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     return Checkpoint(
         path=path,
         state_dict=tensors,
-        arch=_arch(about, module),
+        arches=_arches(about, module),
         model_kwargs=model_kwargs,
         module=module,
         class_names=_class_names(about, pretrained_cfg),
@@ -269,14 +275,13 @@ def _all_start(names: Mapping[str, Tensor], prefix: str) -> bool:
     return bool(wrapped) and all(name.startswith(prefix) for name in wrapped)
 
 
-def _arch(about: Mapping[str, Any], module: nn.Module | None) -> str | None:
+def _arches(about: Mapping[str, Any], module: nn.Module | None) -> tuple[str, ...]:
     args = about.get("args")
     named = [about.get("arch"), args.get("model") if isinstance(args, Mapping) else getattr(args, "model", None)]
     cfg = getattr(module, "pretrained_cfg", None)
     if isinstance(cfg, Mapping):
         named.append(cfg.get("architecture"))
-    names = [name for name in named if isinstance(name, str) and name]
-    return next((name for name in names if timm.is_model(name)), names[0] if names else None)
+    return tuple(name for name in named if isinstance(name, str) and name)
 
 
 def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mptq_export.load.file.advice import beside, config_of
+from mptq_export.load.file.advice import beside, folder_config
 from mptq_export.support.errors import MptqError
 
 HUB = "timm:"
@@ -18,7 +18,7 @@ def check_checkpoint_path(path: Path) -> None:
         MptqError: there is no such file, it is a folder, or its name does not end as one does.
     """
     if not path.is_file():
-        if config_of(path):
+        if folder_config(path):
             raise MptqError(
                 f"checkpoint {path} is a folder as timm and transformers write it: name the weights in it (such as "
                 f"model.safetensors).{beside(path / 'config.json')}"

@@ -52,8 +52,9 @@ def resolve_architecture(
     kwargs = {**checkpoint.model_kwargs, **(model_kwargs or {})}
     if arch is not None:
         return Architecture(check_name(arch), kwargs, "--arch")
-    if checkpoint.arch is not None:
-        return Architecture(check_name(checkpoint.arch, "; pass --arch NAME"), kwargs, "named by the checkpoint")
+    named = named_architecture(checkpoint)
+    if named is not None:
+        return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
     return _infer(checkpoint, kwargs, hints or {}, checkpoint.pretrained_cfg if stated is None else stated)
 
 
@@ -77,6 +78,11 @@ def _infer(
     (found,) = candidates
     also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""
     return Architecture(found.name, kwargs, f"inferred from the tensors{also}")
+
+
+def named_architecture(checkpoint: Checkpoint) -> str | None:
+    """The first name in a checkpoint that timm knows, else the first of all; None where it names none."""
+    return next(filter(timm.is_model, checkpoint.arches), next(iter(checkpoint.arches), None))
 
 
 def check_name(name: str, mend: str = "") -> str:

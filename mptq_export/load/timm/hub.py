@@ -12,7 +12,7 @@ from mptq_export.load.file.path import HUB
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import check_name
-from mptq_export.load.timm.built import Built, loaded_from
+from mptq_export.load.timm.prebuilt import Prebuilt, loaded_from
 from mptq_export.support.errors import MptqError
 
 
@@ -38,7 +38,7 @@ def load_pretrained(source: Source) -> LoadedModel:
             f"cannot load {spec} ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); check the "
             "network and --model-kwargs, or download the checkpoint and give its path"
         ) from error
-    built = Built(model, name, "timm's hub", f"timm's configuration of {name}", model_kwargs=kwargs)
+    built = Prebuilt(model, name, "timm's hub", f"timm's configuration of {name}", model_kwargs=kwargs)
     loaded = loaded_from(built, source)
     changed = ", ".join(_unlike(name, kwargs))
     notes = (f"timm resamples the weights: they were trained with another {changed}",) if changed else ()
@@ -54,4 +54,4 @@ def _unlike(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {part: given[part] for part in asked if part in given and given[part] != own[part]}
 
 
-LOADER = Loader("pretrained weights of timm's hub", lambda source: source.asked.name.startswith(HUB), load_pretrained)
+LOADER = Loader(lambda source: source.asked.name.startswith(HUB), load_pretrained)

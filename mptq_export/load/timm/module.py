@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
-from mptq_export.load.timm.asked import asked_of
-from mptq_export.load.timm.built import Built, config_of, loaded_from
-from mptq_export.load.timm.facts import class_map_of
+from mptq_export.load.timm.architecture import named_architecture
+from mptq_export.load.timm.prebuilt import Prebuilt, loaded_from, pretrained_cfg_of
+from mptq_export.load.timm.precedence import asked_of
 from mptq_export.support.errors import MptqError, one_line
 
 
@@ -23,9 +23,9 @@ def load_module(source: Source) -> LoadedModel:
         named = "--model-kwargs" if options.model_kwargs else "--in-chans"
         raise MptqError(f"{source.asked.name} is a pickled module, built already; leave {named} out or pass --arch")
     asked = asked_of(checkpoint, {}, options.inputs)
-    name = checkpoint.arch or type(module).__name__
-    default = f"the configuration in the module {name}" if config_of(module) else "timm's general default"
-    built = Built(
+    name = named_architecture(checkpoint) or type(module).__name__
+    default = f"the configuration in the module {name}" if pretrained_cfg_of(module) else "timm's general default"
+    built = Prebuilt(
         module,
         name,
         "the pickled module",
@@ -39,7 +39,7 @@ def load_module(source: Source) -> LoadedModel:
         loaded,
         warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))),
         weights=checkpoint.weights,
-        class_map=class_map_of(checkpoint),
+        class_map=checkpoint.class_map,
     )
 
 
@@ -48,4 +48,4 @@ def _is_module(source: Source) -> bool:
     return source.asked.arch is None and source.checkpoint.module is not None
 
 
-LOADER = Loader("a pickled module", _is_module, load_module)
+LOADER = Loader(_is_module, load_module)

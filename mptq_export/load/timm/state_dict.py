@@ -2,7 +2,7 @@
 
 Every tensor of the model must come from the checkpoint, and every tensor of the checkpoint must have a place, or a
 reason why it needs none. Names that do not match are converted as timm does it for the family, as long as no value is
-computed anew. What is said of the model and its input is believed in the order of `asked`.
+computed anew. What is said of the model and its input is believed in the order of `precedence`.
 """
 
 import timm
@@ -10,13 +10,13 @@ from torch import nn
 
 from mptq_export.load.file.advice import beside
 from mptq_export.load.file.train_args import SOURCE as ARGS
-from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import resolve_architecture
-from mptq_export.load.timm.asked import KWARGS, Asked, asked_of
-from mptq_export.load.timm.facts import class_map_of, fitting_names, inference_ready
+from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
-from mptq_export.load.timm.place import check_left_out, place
+from mptq_export.load.timm.place_tensors import check_left_out, place
+from mptq_export.load.timm.precedence import KWARGS, Asked, asked_of
 from mptq_export.load.timm.preprocess import resolve_input, unconfirmed
 from mptq_export.load.timm.rotary import check_rotary
 from mptq_export.support.errors import one_line
@@ -44,7 +44,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
-    names, warnings = fitting_names(checkpoint.class_names, model)
+    names, warnings = fitting_names(checkpoint.class_names, getattr(model, "num_classes", None))
     unread = [text.strip() for text in [beside(checkpoint.path)] if text]
     told = (*asked.warnings, *fitted.conflicts, *angles, *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
@@ -59,8 +59,9 @@ def load_state_dict(source: Source) -> LoadedModel:
         asked=source.asked,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
-        class_map=class_map_of(checkpoint),
+        class_map=checkpoint.class_map,
         input_sources={**_shape_sources(fitted, asked, source, name), **resolved.sources},
+        feature_maker=as_backbone,
     )
 
 
@@ -80,4 +81,4 @@ def _default_of(arch: str) -> str:
     return f"the default of {arch}"
 
 
-LOADER = Loader("the tensors of a checkpoint", lambda _: True, load_state_dict)
+LOADER = Loader(lambda _: True, load_state_dict)

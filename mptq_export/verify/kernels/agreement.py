@@ -1,8 +1,8 @@
 """Are the kernels that onnxruntime runs those that `kernels_ref` computes, at the same places?
 
 Equal values on some inputs do not show it: a float product may round to the codes of an integer one most of the time.
-Both graphs' tensors are numbered by what they are made of (`numbering`), and every kernel of onnxruntime's optimised
-graph must have a number that one of `kernels_ref` has.
+Both graphs' tensors are numbered by what they are made of (`value_numbering`), and every kernel of onnxruntime's
+optimised graph must have a number that one of `kernels_ref` has.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from kernels_ref import Kernel
 from mptq_export.support.errors import MptqError
-from mptq_export.verify.kernels.numbering import MOVES, SELECTS, Number, Numbering, as_unsigned, digest
+from mptq_export.verify.kernels.value_numbering import MOVES, SELECTS, Number, ValueNumbering, as_unsigned, digest
 
 Array = NDArray[Any]
 _MOST_AXES = 4
@@ -44,7 +44,7 @@ def refuse_undefined(optimised: onnx.ModelProto, path: Path) -> None:
             )
 
 
-class Plan:
+class ReferenceKernels:
     """What `kernels_ref` computes of a file, numbered; small enough to keep when the file itself is let go.
 
     Args:
@@ -53,7 +53,7 @@ class Plan:
     """
 
     def __init__(self, model: onnx.ModelProto, kernels: Iterable[Kernel]) -> None:
-        self._numbering = Numbering()
+        self._numbering = ValueNumbering()
         self._places: dict[str, Number] = {}
         self._stored: set[str] = set()
         self._ops: dict[int, str] = {}

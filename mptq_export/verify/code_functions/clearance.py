@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from kernels_ref import InterpreterError
 from mptq_export.quantize.certification.assumption import largest_error
 from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
+from mptq_export.verify.code_functions.functions import function_name
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.reference import ValueSource
-from mptq_export.verify.tables.functions import function_name
 
 #: The values here are rounded to float32: a part of them, and so many steps of 256.
 _ROUNDING, _ROUNDED_STEPS = 2.0**-24, 2.0**-16

@@ -6,7 +6,6 @@ Measured with the wheels of 1.17 to 1.32 by `tools/crosscheck/versions.py`; docs
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 
@@ -50,11 +49,6 @@ _INT4 = FEATURES[1]
 def oldest_onnxruntime(model: onnx.ModelProto) -> str:
     """The oldest version that opens a model, as `major.minor`."""
     return max((feature.since for feature in FEATURES if feature.held(model)), key=_parsed)
-
-
-def oldest_of_file(path: Path) -> str:
-    """What an exported file says of itself."""
-    return next(str(entry.value) for entry in onnx.load(path).metadata_props if entry.key == OLDEST_KEY)
 
 
 def check_oldest(model: onnx.ModelProto, asked: str | None) -> None:

@@ -64,7 +64,7 @@ class Number:
     perm: tuple[int, ...] = ()
 
 
-class Numbering:
+class ValueNumbering:
     """Gives out numbers; one for both graphs that are compared."""
 
     def __init__(self) -> None:

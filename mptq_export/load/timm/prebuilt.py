@@ -8,16 +8,16 @@ from torch import nn
 
 from mptq_export.load.file.checkpoint import class_names_of
 from mptq_export.load.inputs import PARTS, option_of
-from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Source
-from mptq_export.load.timm.asked import OPTION
-from mptq_export.load.timm.facts import fitting_names, inference_ready
+from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.load.timm.precedence import OPTION
 from mptq_export.load.timm.preprocess import Stated, resolve_input
 from mptq_export.support.errors import MptqError
 
 
 @dataclass(frozen=True)
-class Built:
+class Prebuilt:
     """A model that needs nothing but its facts.
 
     Attributes:
@@ -39,7 +39,7 @@ class Built:
     class_names: tuple[str, ...] | None = None
 
 
-def loaded_from(built: Built, source: Source) -> LoadedModel:
+def loaded_from(built: Prebuilt, source: Source) -> LoadedModel:
     """The model with what is known of it.
 
     Raises:
@@ -52,8 +52,8 @@ def loaded_from(built: Built, source: Source) -> LoadedModel:
     own = resolve_input(model, stated, built.default, built.model_kwargs, confirmed=True).preprocessing.input_size[1:]
     if asked is not None and asked != own and getattr(model, "patch_embed", None) is not None:
         raise MptqError(f"{source.asked.name} is built for {own[0]}x{own[1]}; leave --img-size out, or pass --arch")
-    own_names = class_names_of(config_of(model).get("label_names"))
-    names, warnings = fitting_names(built.class_names or own_names, model)
+    own_names = class_names_of(pretrained_cfg_of(model).get("label_names"))
+    names, warnings = fitting_names(built.class_names or own_names, getattr(model, "num_classes", None))
     sources = {part: option_of(part) if part in given else built.default for part in ("img_size", "in_chans")}
     return LoadedModel(
         model=inference_ready(model),
@@ -67,10 +67,11 @@ def loaded_from(built: Built, source: Source) -> LoadedModel:
         warnings=warnings,
         weights=built.found_in,
         input_sources={**sources, **resolved.sources},
+        feature_maker=as_backbone,
     )
 
 
-def config_of(model: nn.Module) -> Mapping[str, Any]:
+def pretrained_cfg_of(model: nn.Module) -> Mapping[str, Any]:
     """The `pretrained_cfg` of a model; empty where it has none."""
     config = getattr(model, "pretrained_cfg", None)
     return config if isinstance(config, Mapping) else {}

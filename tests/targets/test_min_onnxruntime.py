@@ -10,7 +10,7 @@ from tiny_models import quantized
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
 from mptq_export.support.errors import MptqError
-from mptq_export.targets.oldest import OLDEST_KEY, check_oldest, oldest_onnxruntime
+from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 
 from .conftest import Export

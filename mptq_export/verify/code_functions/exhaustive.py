@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
-from mptq_export.runtime.session import RUNTIME_ERRORS, one_line
+from mptq_export.runtime.session import RUNTIME_ERRORS, error_line
 from mptq_export.support.errors import MptqError
+from mptq_export.verify.code_functions.functions import TRANSCENDENTAL
 from mptq_export.verify.graph import GraphReader
-from mptq_export.verify.tables.functions import TRANSCENDENTAL
 
 #: Element-wise ops of which functions are made; a product or sum alone is no function.
 _FUNCTIONS = frozenset({*TRANSCENDENTAL, "Clip"})
@@ -83,7 +83,7 @@ def check_tables(model: onnx.ModelProto) -> int:
         found = _run(model, tables)
     except _REFUSALS as error:
         raise MptqError(
-            f"the functions of the file cannot be run: {one_line(error)}; please report the model"
+            f"the functions of the file cannot be run: {error_line(error)}; please report the model"
         ) from error
     if found.problem:
         raise MptqError(found.problem)
@@ -99,7 +99,9 @@ def run_tables(model: onnx.ModelProto) -> TableCheck:
     try:
         return _run(model, list(_Cutter(model).tables()))
     except _REFUSALS as error:
-        raise MptqError(f"the functions of the file cannot be run alone: {one_line(error)}; report the file") from error
+        raise MptqError(
+            f"the functions of the file cannot be run alone: {error_line(error)}; report the file"
+        ) from error
 
 
 _REFUSALS: tuple[type[Exception], ...] = (InterpreterError, *RUNTIME_ERRORS)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mptq_export.quantize.certification.assumption import assumed
 from mptq_export.quantize.certification.boundaries import MARGIN
+from mptq_export.verify.code_functions.functions import TRANSCENDENTAL, function_name
 from mptq_export.verify.difference import Difference
 from mptq_export.verify.graph import GraphReader
-from mptq_export.verify.tables.functions import TRANSCENDENTAL, function_name
 
 
 def certified_tables(model: onnx.ModelProto) -> dict[str, float]:

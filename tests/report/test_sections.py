@@ -1,4 +1,4 @@
-"""The parts of a report by themselves."""
+"""What the sections of a report are made of: levels, blocks, charts, the command, the images of the agreement."""
 
 import math
 import shlex
@@ -26,7 +26,7 @@ from mptq_export.report.deployed import FloatLogits, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
-from mptq_export.report.observe import channel_ranges, observe
+from mptq_export.report.observe import observe, sq_b_ranges
 from mptq_export.support.progress import SILENT
 
 OPT_M = ActivationQuant(0.25, 2, 0, 66, 4, "", (Region(0, 6), Region(2, 34), Region(4, 66)))
@@ -51,7 +51,7 @@ def test_blocks():
 def test_channel_ranges_are_relative_and_sorted():
     rows = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])  # after SQ-b all channels are alike
     sq_b = SqB(np.array([0.0, 1.0, 0.0]), np.array([4.0, 1.0, 2.0]), 1.0)
-    found = channel_ranges(rows, sq_b)
+    found = sq_b_ranges(rows, sq_b)
     assert found.before_low == (0.0, -0.5, -1.0)
     assert found.before_high == (0.5, 0.5, 1.0)
     assert found.after_low == (-1.0, -1.0, -1.0)

@@ -15,6 +15,7 @@ from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.file.model_kwargs import check_model_kwargs
 from mptq_export.load.file.train_args import SOURCE as ARGS
 from mptq_export.load.inputs import PARTS, InputOptions, option_of, plain, shown
+from mptq_export.load.timm.architecture import named_architecture
 from mptq_export.load.timm.fit import Hint
 from mptq_export.load.timm.preprocess import Stated
 
@@ -73,9 +74,10 @@ def asked_of(
     given = inputs.given()
     hints: dict[str, Hint] = {}
     warnings = [*args.warnings]
-    if arch is not None and checkpoint.arch is not None and timm.is_model(checkpoint.arch):
+    known = named_architecture(checkpoint)
+    if arch is not None and known is not None and timm.is_model(known):
         # A tag behind the name says which weights they are, not another architecture.
-        named, stored = (name.partition(".")[0] for name in (arch, checkpoint.arch))
+        named, stored = (name.partition(".")[0] for name in (arch, known))
         warnings += _conflicts("arch", "--arch", named, [("the checkpoint", stored)])
     for name in ("img_size", "in_chans"):
         if name in given:
@@ -130,9 +132,9 @@ def _training(checkpoint: Checkpoint) -> list[str]:
             f"{ARGS} say that an average of the weights was kept (model_ema), but the file holds none: the "
             "weights of the last step were taken"
         )
-    if isinstance(args.flag("class_map"), str):
+    if checkpoint.class_map is not None:
         warnings.append(
-            f"trained with --class-map {args.flag('class_map')[:200]}: the logits are numbered as that file says; "
+            f"trained with --class-map {checkpoint.class_map[:200]}: the logits are numbered as that file says; "
             "give it with --class-map, else folders do not name the classes"
         )
     mode = args.flag("input_img_mode")
