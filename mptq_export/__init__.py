@@ -12,10 +12,11 @@ assert verify("model.onnx").passed
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mptq_export.support.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mptq_export.api import allocate, calibrate, export, load, verify
 
-__version__ = "0.1.0"
 __all__ = ["allocate", "calibrate", "export", "load", "verify"]
 
 # The verbs are the names of folders, too. Importing a folder for the first time makes it an attribute of this package,

@@ -15,7 +15,7 @@ from mptq_export.calibrate.run import Calibrated, calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
-from mptq_export.export.run import begin, export_built
+from mptq_export.export.run import check_and_write_companion, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
@@ -106,7 +106,7 @@ def export(
         loaded, read = calibrated, (None, None)
     outputs.check(plan, loaded.asked.name, *read)
     ready = _ready(plan, source, outputs)
-    begin(plan, outputs, ready.loaded, ready.calibrated)
+    check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated)
     (result,) = export_built([ready], outputs, progress)
     for sentence in result.warnings:
         if sentence not in loaded.warnings:  # `load` told those

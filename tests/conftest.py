@@ -14,6 +14,7 @@ from remembered import Memory, remembering
 REPO = Path(__file__).resolve().parent.parent
 #: Files that take long, the longest first: they come first, or one worker waits for the other's at the end.
 LONG = (
+    "test_real_checkpoints.py",
     "crosscheck/test_same_bytes.py",
     "test_notebook.py",
     "cli/test_replay.py",

@@ -246,7 +246,7 @@ def exported(model: torch.nn.Module, side: int) -> int:
     graph, recipe = build_recipe(CalibratedGraph(graph, stats, images), lambda _: (8, 8), MINMAX)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(emit(graph, recipe, input_type="float32", metadata={}, producer="conformance"), path)
+        onnx.save(emit(graph, recipe, input_type="float32", producer="conformance"), path)
         report = verify_model(path, [images[-2:].numpy()])
     if not report.passed:
         raise ValueError(

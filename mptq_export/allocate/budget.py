@@ -53,6 +53,19 @@ class Budget:
         kind, size = _UNITS[match[2]]
         return Budget(text, kind, float(match[1]) * size)
 
+    def not_met(self, bits: range, least: str, remedy: str = "raise the budget, or lower --mixed-range") -> MptqError:
+        """The refusal of a budget that no widths meet.
+
+        Args:
+            bits: widths that are tried, rising.
+            least: what the model has at the cheapest ones.
+            remedy: what to do.
+        """
+        return MptqError(
+            f"--mixed {self.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} (pins stand) it has "
+            f"{least}; {remedy}"
+        )
+
 
 def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tuple[int, int]]) -> None:
     """Refuse budgets that do not go together, or that no width of the range meets.
@@ -76,7 +89,4 @@ def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tup
         if budget.kind == "bits" and budget.most > bits[-1]:
             raise MptqError(f"--mixed {budget.text} is above --mixed-range, which ends at {bits[-1]}; ask for less")
         if budget.kind == "bits" and budget.most < lowest:
-            raise MptqError(
-                f"--mixed {budget.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} (pins stand) it "
-                f"has mean widths of at least {lowest:.2f}/{lowest:.2f}; raise the budget, or lower --mixed-range"
-            )
+            raise budget.not_met(bits, f"mean widths of at least {lowest:.2f}/{lowest:.2f}")

@@ -80,7 +80,7 @@ class _EveryWeight:
     def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
         self._space, self._catalogue, self._step = space, catalogue, FittedCodes(_WIDEST_GPTQ)
 
-    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
         fitted = fit_weight(state, node)
         for bits in self._space.weight_widths(node.name):
             self._catalogue.weights[node.name, bits] = self._step.round_weight(state, node, fitted, bits)

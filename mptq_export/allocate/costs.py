@@ -8,14 +8,14 @@ import onnx
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, Prices
-from mptq_export.allocate.latency import Latency
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.units import Widths, layers, multiplications
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed
 from mptq_export.emit.builder import OnnxBuilder, value_info
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.emit.exact.weight_storage import store_packed
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import WIDTHS, Recipe
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
 _SLACK = 0.05
@@ -41,10 +41,10 @@ class Costs:
     macs: dict[str, int]
     other_bytes: float = 0.0
     stored: Prices = field(default_factory=dict)
-    latency: Latency | None = None
+    latency: LatencyTable | None = None
 
     @staticmethod
-    def of(graph: Graph, recipe: Recipe | None = None, latency: Latency | None = None) -> "Costs":
+    def of(graph: Graph, recipe: Recipe | None = None, latency: LatencyTable | None = None) -> "Costs":
         """Count.
 
         Args:
@@ -58,9 +58,7 @@ class Costs:
         if recipe is None:
             return Costs(parameters, macs, latency=latency)
         stored = {
-            (name, bits): float(_stored_bytes(count, bits))
-            for name, count in parameters.items()
-            for bits in range(2, 9)
+            (name, bits): float(_stored_bytes(count, bits)) for name, count in parameters.items() for bits in WIDTHS
         }
         return Costs(parameters, macs, _other_bytes(graph, recipe, stored), stored, latency)
 
@@ -98,12 +96,12 @@ class Costs:
 
 
 def _bits_of(counts: dict[str, int]) -> Prices:
-    return {(name, bits): float(count * bits) for name, count in counts.items() for bits in range(2, 9)}
+    return {(name, bits): float(count * bits) for name, count in counts.items() for bits in WIDTHS}
 
 
 def _other_bytes(graph: Graph, recipe: Recipe, stored: Prices) -> float:
     """Bytes of a file that are not weight codes, measured on the file of one recipe, and a little for its nodes."""
-    model = emit(graph.to("cpu"), replace(recipe), input_type="float32", metadata={}, producer="")
+    model = emit(graph.to("cpu"), replace(recipe), input_type="float32", producer="")
     codes = sum(stored[name, quant.bits] for name, quant in recipe.weights.items())
     return float(model.ByteSize() - codes) * (1 + _SLACK)
 
@@ -115,4 +113,4 @@ def _stored_bytes(count: int, bits: int) -> int:
     codes = np.random.default_rng(0).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (count, 1), np.int8)
     result = store_packed(builder, _NAME, codes, bits)
     output = value_info(result, onnx.TensorProto.INT8, list(codes.shape))
-    return int(builder.model([], [output], {}, "").ByteSize())
+    return int(builder.model([], [output], "").ByteSize())

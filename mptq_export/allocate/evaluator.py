@@ -17,11 +17,7 @@ _IMAGES = 4
 
 
 class Evaluator:
-    """Measures widths one after another.
-
-    Attributes:
-        evaluations: how many candidates were measured.
-    """
+    """Measures widths one after another."""
 
     def __init__(self, graph: Graph, catalogue: Catalogue, images: torch.Tensor) -> None:
         """Measure the float model.
@@ -31,7 +27,6 @@ class Evaluator:
             catalogue: quantizers of every width.
             images: float32 inputs.
         """
-        self.evaluations = 0
         self._graph, self._catalogue, self._images = graph, catalogue, images
         self._simulator = catalogue.simulator(graph)
         self._blocks = split_blocks(graph, whole=True)
@@ -50,7 +45,6 @@ class Evaluator:
             self._catalogue.install(self._simulator, layer, widths[layer], self._images.device)
         self._widths = dict(widths)
         del self._inputs[first + 1 :]
-        self.evaluations += 1
         with torch.no_grad():
             for block in self._blocks[first:]:
                 chunks = torch.split(self._inputs[-1], _IMAGES)

@@ -1,13 +1,12 @@
 """What a look at the layers refuses of a search, before they are measured."""
 
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.units import layers, pinned_widths
 from mptq_export.capture.graph import Graph
-from mptq_export.support.errors import MptqError
 
 
-def check_graph(settings: MixedSettings, graph: Graph) -> None:
+def check_budgets_reachable(settings: SearchRequest, graph: Graph) -> None:
     """Refuse budgets that the layers of a model cannot meet.
 
     Args:
@@ -24,9 +23,5 @@ def check_graph(settings: MixedSettings, graph: Graph) -> None:
     for budget in settings.budgets:
         least = {"bits": max(costs.mean_bits(widths)), "bytes": codes}.get(budget.kind, 0.0)
         if least > budget.most * (1 + 1e-9):
-            has = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
-            raise MptqError(
-                f"--mixed {budget.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} "
-                f"(pins stand) it has mean widths {has}, and {codes / 1e6:.2f} MB of codes alone; raise the "
-                "budget, or lower --mixed-range"
-            )
+            mean = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
+            raise budget.not_met(bits, f"mean widths {mean}, and {codes / 1e6:.2f} MB of codes alone")

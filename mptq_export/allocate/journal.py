@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from mptq_export.allocate.latency import Latency
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_text
@@ -79,12 +79,12 @@ class Journal:
             self._append({"widths": key, "divergences": self._measured[key]})
         return self._measured[key]
 
-    def latency(self, measure: Callable[[], Latency]) -> Latency:
+    def latency(self, measure: Callable[[], LatencyTable]) -> LatencyTable:
         """The latencies, from the journal or measured now: they are never the same twice."""
         if self._latency is None:
             self._latency = measure().to_json()
             self._append({"latency": self._latency})
-        return Latency.from_json(self._latency)
+        return LatencyTable.from_json(self._latency)
 
     def _append(self, entry: dict[str, Any]) -> None:
         try:

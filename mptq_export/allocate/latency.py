@@ -28,7 +28,7 @@ _RUNS = 15
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyTable:
     """Milliseconds of one image.
 
     Attributes:
@@ -48,12 +48,12 @@ class Latency:
         return {"layers": [[layer, bits, ms] for (layer, bits), ms in self.layers.items()], "other": self.other}
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> "Latency":
+    def from_json(data: dict[str, Any]) -> "LatencyTable":
         """What `to_json` gave."""
-        return Latency({(layer, bits): ms for layer, bits, ms in data["layers"]}, data["other"])
+        return LatencyTable({(layer, bits): ms for layer, bits, ms in data["layers"]}, data["other"])
 
 
-def measure_latency(graph: Graph, recipes: Callable[[int], Recipe], bits: Iterable[int]) -> Latency:
+def measure_latency_table(graph: Graph, recipes: Callable[[int], Recipe], bits: Iterable[int]) -> LatencyTable:
     """Profile the model at every uniform width.
 
     Args:
@@ -66,7 +66,7 @@ def measure_latency(graph: Graph, recipes: Callable[[int], Recipe], bits: Iterab
     others: list[float] = []
     host = graph.to("cpu")
     for width in bits:
-        model = emit(host, recipes(width), input_type="float32", metadata={}, producer="")
+        model = emit(host, recipes(width), input_type="float32", producer="")
         total, nodes = _timed(model)
         share = min(1.0, total / sum(nodes.values()))  # a busy machine may have slowed the profiled runs alone
         for node, milliseconds in nodes.items():
@@ -75,7 +75,7 @@ def measure_latency(graph: Graph, recipes: Callable[[int], Recipe], bits: Iterab
                 found[layer, width] = found.get((layer, width), 0.0) + milliseconds * share
                 total -= milliseconds * share
         others.append(total)
-    return Latency(found, median(others))
+    return LatencyTable(found, median(others))
 
 
 def _timed(model: onnx.ModelProto) -> tuple[float, dict[str, float]]:

@@ -9,8 +9,8 @@ from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.image_split import ImageSplit
-from mptq_export.allocate.latency import Latency, measure_latency
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.latency import LatencyTable, measure_latency_table
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
@@ -36,7 +36,7 @@ class AllocationProblem:
         costs: what widths cost in bits and bytes.
     """
 
-    def __init__(self, calibrated: CalibratedGraph, method: Method, settings: MixedSettings) -> None:
+    def __init__(self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest) -> None:
         """Choose the transforms.
 
         Args:
@@ -85,11 +85,11 @@ class AllocationProblem:
         """The true objective on float32 inputs of one's own."""
         return Evaluator(self.transformed.graph, self.catalogue, images)
 
-    def final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
+    def build_final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
         return build_recipe(self.calibrated, widths.__getitem__, self.method)
 
-    def latency(self) -> Latency:
+    def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now."""
         graph, catalogue, space = self.transformed.graph, self.catalogue, self.space
 
@@ -104,4 +104,4 @@ class AllocationProblem:
             weights = {name: catalogue.weights[name, widths[name][0]] for name in self.recipe.weights}
             return replace(self.recipe, activations=catalogue.widest | chosen, weights=weights)
 
-        return measure_latency(graph, recipe, space.bits)
+        return measure_latency_table(graph, recipe, space.bits)

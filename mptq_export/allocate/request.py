@@ -9,7 +9,7 @@ from mptq_export.support.files import check_writable
 
 
 @dataclass(frozen=True)
-class MixedSettings:
+class SearchRequest:
     """How to search.
 
     Attributes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import MixedSettings, check_journal
+from mptq_export.allocate.request import SearchRequest, check_journal
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
@@ -33,7 +33,7 @@ class Allocation:
     """
 
     calibrated: Calibrated
-    settings: MixedSettings
+    settings: SearchRequest
     method: MethodName
     search: SearchResult
     found: FoundWidths
@@ -63,13 +63,13 @@ class Allocation:
         """Every accepted step of the search."""
         return self.search.front
 
-    def final_recipe(self) -> tuple[Graph, Recipe]:
+    def build_final_recipe(self) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        return self.search.problem.final_recipe(self.found.widths)
+        return self.search.problem.build_final_recipe(self.found.widths)
 
 
 def allocate(
@@ -108,17 +108,17 @@ def allocate(
     low, high = widths
     if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
         raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
-    settings = MixedSettings(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}))
+    settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}))
     if journal is not None:
         check_journal(Path(journal), resume=resume, force=False)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "search.jsonl" if journal is None else Path(journal)
-        return allocations(calibrated, settings, method, kept, resume=resume, progress=progress)
+        return search_widths(calibrated, settings, method, kept, resume=resume, progress=progress)
 
 
-def allocations(
+def search_widths(
     calibrated: Calibrated,
-    settings: MixedSettings,
+    settings: SearchRequest,
     method: MethodName,
     journal: Path,
     *,
@@ -136,7 +136,7 @@ def allocations(
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
 
 
-def _advancing(bar: Bar, settings: MixedSettings) -> Callable[[Step, float, float], None]:
+def _advancing(bar: Bar, settings: SearchRequest) -> Callable[[Step, float, float], None]:
     """What advances a bar by every accepted step: from the widest width down to where the search may end."""
     count, reached = 0, float(settings.widths[-1])
 

@@ -108,7 +108,7 @@ def search(
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(problem, budget, costs)
     with Journal.open(journal, _identity(problem), resume=resume) as kept:
-        costs = replace(costs, latency=kept.latency(problem.latency))
+        costs = replace(costs, latency=kept.latency(problem.measure_latency))
         try:
             for budget in budgets:
                 if budget.kind == "latency":
@@ -149,15 +149,10 @@ def _check_possible(problem: AllocationProblem, budget: Budget, costs: Costs) ->
     least = costs.describe(bottom)
     has = f"mean widths {least['mean_weight_bits']:.2f}/{least['mean_activation_bits']:.2f}"
     has += f", about {least['file_bytes'] / 1e6:.2f} MB"
-    has += f" and {least['latency_ms']:.1f} ms" if budget.kind == "latency" else ""
-    remedy = "raise the budget, or lower --mixed-range"
-    if budget.kind == "latency":
-        remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
-    bits = problem.space.bits
-    raise MptqError(
-        f"--mixed {budget.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} (pins "
-        f"stand) it has {has}; {remedy}"
-    )
+    if budget.kind != "latency":
+        raise budget.not_met(problem.space.bits, has)
+    remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
+    raise budget.not_met(problem.space.bits, f"{has} and {least['latency_ms']:.1f} ms", remedy)
 
 
 def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widths, float]) -> FoundWidths:

@@ -9,7 +9,7 @@ from mptq_export.quantize.method import Method
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import CodeRange
-from mptq_export.quantize.weights.codes import quantize_weight
+from mptq_export.quantize.weights.quantize_weight import quantize_weight
 from mptq_export.recipe.schema import Recipe, WeightQuant
 
 #: Of the weights that the walk goes on with: so wide that none has to be searched.
@@ -21,7 +21,7 @@ class _RoundedWeights:
 
     fits = False
 
-    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
         codes, scale = quantize_weight(weight_matrix(node), _WEIGHT_BITS)
         stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
         form = CodeRange.of(_WEIGHT_BITS).form

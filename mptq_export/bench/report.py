@@ -5,9 +5,9 @@ from typing import Literal
 
 import onnxruntime as ort
 
-from mptq_export.bench.alone import Alone
 from mptq_export.bench.instruction_set import Cpu
 from mptq_export.bench.interleave import Quartiles
+from mptq_export.bench.measure_alone import ModelFigures
 from mptq_export.support.json_files import Json
 
 Runner = Literal["onnxruntime", "kernels_ref"]
@@ -34,7 +34,7 @@ class ModelReport:
     latency_ms: Quartiles
     ratio: Quartiles
     file_bytes: int
-    alone: Alone | None
+    alone: ModelFigures | None
 
     def to_json(self) -> dict[str, Json]:
         """The model as plain JSON values."""

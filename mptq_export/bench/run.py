@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mptq_export.bench.alone import measure_alone
 from mptq_export.bench.inputs import common_batch, feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
+from mptq_export.bench.measure_alone import measure_alone
 from mptq_export.bench.report import BenchReport, ModelReport, Runner
 from mptq_export.bench.size import file_bytes
 from mptq_export.runtime.graph_input import GraphInput

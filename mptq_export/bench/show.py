@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mptq_export.bench.alone import Alone
 from mptq_export.bench.interleave import Quartiles
+from mptq_export.bench.measure_alone import ModelFigures
 from mptq_export.bench.op_groups import GROUPS
 from mptq_export.bench.profile import Profile
 from mptq_export.bench.report import BenchReport
@@ -63,7 +63,7 @@ def _show_models(report: BenchReport, console: Console) -> None:
     )
 
 
-def _memory(alone: Alone) -> str:
+def _memory(alone: ModelFigures) -> str:
     if alone.peak_bytes is None or alone.idle_bytes is None:
         return "unknown"
     return f"{alone.peak_bytes / _MB:.0f} ({(alone.peak_bytes - alone.idle_bytes) / _MB:.0f})"

@@ -2,17 +2,31 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import (
     Activation,
+    Add,
+    Concat,
+    Constant,
     Depthwise,
+    Input,
+    LayerNorm,
     Linear,
     Matmul,
+    Max,
+    Mean,
+    Movement,
+    Mul,
     Op,
+    Outputs,
+    Pad,
     PatchEmbed,
+    Product,
+    Rotary,
     Softmax,
+    ToPixels,
     Weighted,
 )
 from mptq_export.capture.score_path import score_path
@@ -40,12 +54,18 @@ Operand = Literal["input", "a", "b", "output"]
 
 _ReadsCodes = Weighted | Activation | Matmul
 
+_IN_FLOAT = (Input, Constant, LayerNorm, Add, Mul, Product, Mean, Max, Concat, Pad, Rotary, ToPixels, Outputs)
+
+#: The operands of each op that become codes: all ops are here. What a softmax reads and gives has rules of its own, in
+#: `sites`; the last ones compute in float, or move what they are given.
 _OPERANDS: dict[type[Op], dict[Operand, SiteKind]] = {
     PatchEmbed: {"input": SiteKind.PIXELS},
     Linear: {"input": SiteKind.LINEAR},
     Depthwise: {"input": SiteKind.LINEAR},
     Activation: {"input": SiteKind.ACTIVATION},
     Matmul: {"a": SiteKind.MATMUL, "b": SiteKind.MATMUL},
+    Softmax: {},
+    **{op: {} for op in (*_IN_FLOAT, *get_args(Movement))},
 }
 
 
@@ -74,7 +94,7 @@ def sites(graph: Graph) -> list[Site]:
             found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, SiteKind.SCORES))
             if not feeds_matmuls(graph, node):
                 found.append(Site(f"{node.name}.output", node, node.inputs[0], SiteKind.ATTENTION))
-        for (operand, reads), value in zip(_OPERANDS.get(type(node.op), {}).items(), node.inputs, strict=False):
+        for (operand, reads), value in zip(_OPERANDS[type(node.op)].items(), node.inputs, strict=False):
             of_softmax = operand == "a" and feeds_matmuls(graph, graph[value])
             kind = SiteKind.ATTENTION if of_softmax else reads
             found.append(Site(f"{node.name}.{operand}", node, value, kind))

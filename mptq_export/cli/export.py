@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.cli.common import MptqCommand, json_option, write_json
 from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
@@ -206,7 +206,7 @@ def main(
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct)
     if budgets:
-        search = MixedSettings(tuple(map(Budget.parse, budgets)), widths, tied, pins)
+        search = SearchRequest(tuple(map(Budget.parse, budgets)), widths, tied, pins)
         plan = Searched(search, method, reconstruct, resume)
     elif recipe is not None:
         plan = Replayed(recipe)

@@ -21,6 +21,8 @@ _CACHED = 256
 """Images whose pixels stay in memory (38 MB at 224x224), so that a second pass does not decode them again."""
 _FEW = 16
 """Fewer inputs than this give poor ranges."""
+_SEED = 0
+"""Of the synthetic images."""
 
 Pixels = NDArray[np.uint8]
 Inputs = NDArray[np.float32]
@@ -65,7 +67,6 @@ def open_calibration(
     preprocessing: Preprocessing,
     *,
     count: int,
-    seed: int = 0,
     reading: Reading = USUAL,
 ) -> CalibrationSource:
     """Open calibration data and check all of it.
@@ -74,7 +75,6 @@ def open_calibration(
         path: a folder of images, or an ``.npy`` or ``.npz`` of preprocessed inputs; None for synthetic images.
         preprocessing: the model's.
         count: at most so many inputs, spread evenly over the folder or file.
-        seed: of the synthetic images.
         reading: how the data is to be taken, where not as usual.
 
     Raises:
@@ -83,7 +83,7 @@ def open_calibration(
     _check_reading(path, reading)
     if path is None:
         preprocessing.check_pictures()
-        source = _synthetic(preprocessing, count, seed)
+        source = _synthetic(preprocessing, count)
     elif _is_array(path):
         source = _from_arrays(path, preprocessing, count, reading)
     elif path.is_file():
@@ -130,16 +130,16 @@ def _from_folder(path: Path, preprocessing: Preprocessing, count: int, reading: 
     )
 
 
-def _synthetic(preprocessing: Preprocessing, count: int, seed: int) -> CalibrationSource:
+def _synthetic(preprocessing: Preprocessing, count: int) -> CalibrationSource:
     channels, height, width = preprocessing.input_size
 
     def draw(start: int = 0) -> Iterator[Pixels]:
-        for image in draw_leaves(count, max(height, width), seed, start):
+        for image in draw_leaves(count, max(height, width), _SEED, start):
             yield image[:height, :width, :channels]
 
     return CalibrationSource(
         count=count,
-        description=f"{count} synthetic images (dead leaves, seed {seed})",
+        description=f"{count} synthetic images (dead leaves, seed {_SEED})",
         warnings=(
             "calibrated on synthetic images, so accuracy suffers: little at 8 bits, by points at few bits "
             "(docs/benchmarks.md); give real ones with --calib DIR (a hundred do)",

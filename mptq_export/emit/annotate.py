@@ -9,7 +9,7 @@ import onnx
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Op
-from mptq_export.recipe.describe import describe_activation, describe_smoothing, describe_weight
+from mptq_export.recipe.describe import describe_activation, describe_sq_b, describe_weight
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import layer_bits
 
@@ -46,8 +46,8 @@ def _texts(graph: Graph, recipe: Recipe) -> Iterator[tuple[Node, list[str]]]:
             lines.append(f"weights: {describe_weight(weight)}; {weight.reason}")
         lines += operands[layer]
         norm = graph.root(node.inputs[0]).name
-        if weight is not None and norm in recipe.smoothing:
-            lines.append(f"reads {norm}: {describe_smoothing(recipe.smoothing[norm])}")
+        if weight is not None and norm in recipe.sq_b:
+            lines.append(f"reads {norm}: {describe_sq_b(recipe.sq_b[norm])}")
         yield node, lines
-    for name, smoothing in recipe.smoothing.items():
-        yield graph[name], [f"{name}: {describe_smoothing(smoothing)}; {smoothing.reason}"]
+    for name, sq_b in recipe.sq_b.items():
+        yield graph[name], [f"{name}: {describe_sq_b(sq_b)}; {sq_b.reason}"]

@@ -113,11 +113,7 @@ class OnnxBuilder:
                     node.input[i] = name
 
     def model(
-        self,
-        inputs: list[onnx.ValueInfoProto],
-        outputs: list[onnx.ValueInfoProto],
-        metadata: dict[str, str],
-        producer: str,
+        self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], producer: str
     ) -> onnx.ModelProto:
         """The finished model without what no output needs, checked, with shapes inferred."""
         needed = {output.name for output in outputs}
@@ -131,8 +127,6 @@ class OnnxBuilder:
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="mptq-export"
         )
         model.producer_version = producer
-        for key, value in metadata.items():
-            model.metadata_props.add(key=key, value=value)
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import onnx
 
@@ -55,8 +55,13 @@ class Emission(ABC):
         return found
 
     @staticmethod
-    def handler(table: Mapping[type[Op], HandlerT], root: Node) -> HandlerT:
+    def handler(table: Mapping[type[Op], HandlerT], root: Node, needed: Literal["codes", "float values"]) -> HandlerT:
         """The handler of a node that computes.
+
+        Args:
+            table: op to handler.
+            root: the node.
+            needed: what the handlers of the table give.
 
         Raises:
             MptqError: the table has none.
@@ -64,7 +69,7 @@ class Emission(ABC):
         found = table.get(type(root.op))
         if found is None:
             raise MptqError(
-                f"{root.name}: a {label(root.op)} is read where float values are needed; this form is not supported"
+                f"{root.name}: a {label(root.op)} is read where {needed} are needed; this form is not supported"
             )
         return found
 
@@ -83,8 +88,8 @@ class Emission(ABC):
         tensor = self.onnx.reshape(value.tensor, shape.dynamic(), f"{value.tensor}.full")
         return replace(value, tensor=tensor, flat=False)
 
-    def finish(self, metadata: dict[str, str], producer: str) -> onnx.ModelProto:
-        """Emit everything that the outputs need and return the model; arguments as for `OnnxBuilder.model`."""
+    def finish(self, producer: str) -> onnx.ModelProto:
+        """Emit everything that the outputs need and return the model; `producer` is the version of this program."""
         named = self.graph.maps or {"logits": self.graph.output}
         with _deep_calls(len(self.graph.nodes)):
             results = {name: self._output(value, name) for name, value in named.items()}
@@ -97,7 +102,7 @@ class Emission(ABC):
             dims, dtype = source, FLOAT
         inputs = [value_info("input", dtype, dims)]
         outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
-        return self.onnx.model(inputs, outputs, metadata, producer)
+        return self.onnx.model(inputs, outputs, producer)
 
     def _output(self, value: str, name: str) -> str:
         result = self.unflatten(self.read_output(value), value)

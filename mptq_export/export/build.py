@@ -6,7 +6,6 @@ from importlib.metadata import version
 
 import torch
 
-from mptq_export import __version__
 from mptq_export.allocate.run import Allocation
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
@@ -28,6 +27,7 @@ from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import Progress
+from mptq_export.support.version import __version__
 from mptq_export.targets.rules import storage_for
 
 
@@ -56,7 +56,7 @@ class UniformBuild:
                 METHODS[plan.method],
                 tick=lambda _node: bar.advance(),
             )
-        graph, recipe = _learned(plan, calibrated, built, progress)
+        graph, recipe = _reconstruct_if_asked(plan, calibrated, built, progress)
         settings = recipe_settings(plan, outputs, calibrated, bits)
         return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
 
@@ -80,8 +80,8 @@ class SearchedBuild:
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
-        built = self.allocation.final_recipe()
-        graph, recipe = _learned(self.plan, self.calibrated, built, progress)
+        built = self.allocation.build_final_recipe()
+        graph, recipe = _reconstruct_if_asked(self.plan, self.calibrated, built, progress)
         bits = self.allocation.search.bits_text(self.allocation.found)
         settings = recipe_settings(self.plan, outputs, self.calibrated, bits)
         settings = replace(settings, search=_search_facts(self.allocation))
@@ -121,7 +121,7 @@ class ReplayedBuild:
 Build = UniformBuild | SearchedBuild | ReplayedBuild
 
 
-def _learned(
+def _reconstruct_if_asked(
     plan: Uniform | Searched, calibrated: Calibrated, built: tuple[Graph, Recipe], progress: Progress
 ) -> tuple[Graph, Recipe]:
     """The recipe with learned codes where they are asked for, and its graph on the CPU."""

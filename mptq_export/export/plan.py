@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS
 from mptq_export.recipe.settings import MethodName
@@ -62,7 +62,7 @@ class Searched:
         MptqError: a pinned width is not from 2 to 8, the method is unknown, or the budgets do not go together.
     """
 
-    search: MixedSettings
+    search: SearchRequest
     method: MethodName = "best"
     reconstruct: bool = False
     resume: bool = False

@@ -1,6 +1,6 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
-from mptq_export.allocate.feasible import check_graph
+from mptq_export.allocate.feasible import check_budgets_reachable
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
@@ -43,7 +43,7 @@ def check_layers(plan: Uniform | Searched, graph: Graph) -> None:
         MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
     """
     if isinstance(plan, Searched):
-        check_graph(plan.search, graph)
+        check_budgets_reachable(plan.search, graph)
     else:
         pinned_widths(graph, plan.pins)
 

@@ -14,13 +14,13 @@ from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.capture.run import capture
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.quantize.activations.residual_grid import streams
+from mptq_export.quantize.residual_grid import streams
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS
-from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 from mptq_export.transform.prepare import prepare
 
 _ADVICE = "give the model that the recipe was made for, restore the file, or export again"
@@ -93,7 +93,7 @@ def replay_settings(
 
 
 def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: torch.Tensor) -> Graph:
-    """The graph that the recipe was made for: captured, prepared and smoothed as it says.
+    """The graph that the recipe was made for: captured, prepared, and with the SQ-b that it says.
 
     Args:
         path: the recipe's file, for messages.
@@ -112,8 +112,8 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
-    for name, smoothing in recipe.smoothing.items():
-        graph = smooth(graph, graph[name], smoothing)
+    for name, sq_b in recipe.sq_b.items():
+        graph = fold_sq_b(graph, graph[name], sq_b)
     return graph.cast(torch.float32)
 
 
@@ -123,8 +123,8 @@ def _check_layers(path: Path, recipe: Recipe, graph: Graph) -> None:
     _check_same(path, "weights", recipe.weights, linears)
     _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
     _check_same(path, "exponents", recipe.exponents, streams(graph))
-    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
-    _check_same(path, "smoothing", recipe.smoothing, norms)
+    norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and sq_b_readers(graph, node)]
+    _check_same(path, "smoothing", recipe.sq_b, norms)
 
 
 def _check_same(path: Path, section: str, recipe: Iterable[str], graph: Iterable[str]) -> None:
@@ -145,7 +145,7 @@ def _check_shapes(path: Path, recipe: Recipe, graph: Graph) -> None:
         _check_shape(path, f"codes of {name}", quant.codes.shape, shape)
         _check_shape(path, f"scale of {name}", quant.scale.shape, shape[:1])
         _check_shape(path, f"bias of {name}", quant.bias.shape, shape[:1])
-    for name, entry in recipe.smoothing.items():
+    for name, entry in recipe.sq_b.items():
         width = tuple(graph[name].shape.dims[-1:])
         _check_shape(path, f"shift of {name}", entry.shift.shape, width)
         _check_shape(path, f"smoothing scale of {name}", entry.scale.shape, width)

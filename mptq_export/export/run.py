@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from mptq_export.allocate.run import allocations
+from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
 from mptq_export.data.probe import probe_inputs
 from mptq_export.data.reading import USUAL
@@ -56,19 +56,21 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     if isinstance(plan, Replayed):
         stored = ReplayedBuild.read(plan, _load(request.model, outputs, progress), outputs)
         progress.warn(stored.recipe.settings.calibration.warnings)
-        begin(plan, outputs, stored.loaded)
+        check_and_write_companion(plan, outputs, stored.loaded)
         return export_built([stored], outputs, progress)
     calibrated = _calibrate(request, plan, outputs, progress)
-    begin(plan, outputs, calibrated.loaded, calibrated)
+    check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
     if isinstance(plan, Uniform):
         return export_built([UniformBuild(plan, calibrated)], outputs, progress)
-    found = allocations(calibrated, plan.search, plan.method, outputs.journal, resume=plan.resume, progress=progress)
+    found = search_widths(calibrated, plan.search, plan.method, outputs.journal, resume=plan.resume, progress=progress)
     results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
     outputs.journal.unlink()
     return results
 
 
-def begin(plan: Plan, outputs: Outputs, loaded: LoadedModel, calibrated: Calibrated | None = None) -> None:
+def check_and_write_companion(
+    plan: Plan, outputs: Outputs, loaded: LoadedModel, calibrated: Calibrated | None = None
+) -> None:
     """What comes before the long work: refuse what cannot be, write the float companion.
 
     Raises:
@@ -97,7 +99,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
     ]
     if isinstance(first, SearchedBuild):
         write_json(outputs.front, first.allocation.front)
-    return [_reported(result) for result in results]
+    return [_write_page(result) for result in results]
 
 
 def _load(asked: ModelRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
@@ -160,7 +162,7 @@ def _export_one(
     return result
 
 
-def _reported(result: ExportResult) -> ExportResult:
+def _write_page(result: ExportResult) -> ExportResult:
     """Write OUT.report.html; where that fails, the result says so: the export itself stands."""
     try:
         write_report(result.onnx)

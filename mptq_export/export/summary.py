@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from mptq_export.data.classes import FOLDERS
+from mptq_export.emit.exact.proof import Quantity
 from mptq_export.load.inputs import input_text, values_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import Claim
@@ -182,4 +183,4 @@ def _input(loaded: LoadedModel) -> dict[str, dict[str, Json]]:
 
 
 def _smallest_margin(claims: list[Claim]) -> float:
-    return min((claim.value for claim in claims if "margin" in claim.what), default=0.5)
+    return min((claim.value for claim in claims if Quantity.MARGIN.is_of(claim)), default=0.5)

@@ -9,7 +9,6 @@ from time import perf_counter
 import onnx
 import torch
 
-from mptq_export import __version__
 from mptq_export.allocate.costs import Costs
 from mptq_export.capture.graph import Graph
 from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
@@ -19,7 +18,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers, to_json
 from mptq_export.runtime.session import open_session
@@ -27,6 +26,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
 from mptq_export.support.progress import SILENT, Progress, tracked
+from mptq_export.support.version import __version__
 from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
 from mptq_export.targets.rules import check_target, fix_batch
@@ -76,7 +76,7 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs = sum(Costs.of(graph).macs.values())
-    out, pending = outputs.onnx, [_tied_model(loaded, graph, recipe, outputs.min_ort)]
+    out, pending = outputs.onnx, [_emit_tied_model(loaded, graph, recipe, outputs.min_ort)]
     check_tables(pending[0])
     min_ort = oldest_onnxruntime(pending[0])
     reports: list[VerifyReport] = []
@@ -116,7 +116,7 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
+def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
     target = settings.target or "ort"
@@ -125,7 +125,6 @@ def _tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort
         graph,
         recipe,
         input_type=settings.input_type,
-        metadata={},
         producer=__version__,
         storage=settings.weight_storage,
     )

@@ -10,10 +10,10 @@ import zlib
 
 import numpy as np
 
-from mptq_export import __version__
 from mptq_export.kit.golden import Golden, GoldenRun
 from mptq_export.kit.manifest import FORMAT, KIND, MANIFEST, InnerTensor, KitFile, Manifest, Tensor
 from mptq_export.support.json_files import json_text
+from mptq_export.support.version import __version__
 
 TABLE = "manifest.tsv"
 MODEL = "model.onnx"

@@ -7,9 +7,9 @@ import torch
 
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.activations.residual_grid import grid_exponents
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.row_importance import row_importance
+from mptq_export.quantize.residual_grid import grid_exponents
 from mptq_export.support.memory import trim
 
 #: Images per backward pass.

@@ -1,7 +1,7 @@
 """Decisions in a few words, for the report and for the ONNX file's doc strings."""
 
 from mptq_export.recipe.opt_m_levels import level_regions
-from mptq_export.recipe.schema import ActivationQuant, Smoothing, WeightQuant
+from mptq_export.recipe.schema import ActivationQuant, SqB, WeightQuant
 
 
 def describe_weight(quant: WeightQuant) -> str:
@@ -25,9 +25,9 @@ def describe_regions(quant: ActivationQuant) -> str:
     return f"{steps} (in steps of {quant.scale:.4g})"
 
 
-def describe_smoothing(smoothing: Smoothing) -> str:
+def describe_sq_b(sq_b: SqB) -> str:
     """Whether SQ-b is on."""
-    return f"SQ-b, strength {smoothing.strength:g}" if smoothing.strength else "no SQ-b"
+    return f"SQ-b, strength {sq_b.strength:g}" if sq_b.strength else "no SQ-b"
 
 
 def _levels(count: int) -> str:

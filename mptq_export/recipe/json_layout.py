@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.recipe.schema import WIDTHS, ActivationQuant, Claim, CodeForm, Smoothing, WeightQuant
+from mptq_export.recipe.schema import WIDTHS, ActivationQuant, Claim, CodeForm, SqB, WeightQuant
 from mptq_export.recipe.settings import ModelIdentity, Settings
 
 #: Floats end at 2 ** 127; a grid beyond is no grid.
@@ -44,8 +44,8 @@ class WeightEntry:
 
 
 @dataclass(frozen=True)
-class SmoothingEntry:
-    """What is readable of `Smoothing`.
+class SqBEntry:
+    """What is readable of `SqB`.
 
     Attributes:
         strength: exponent of the activation range.
@@ -58,10 +58,10 @@ class SmoothingEntry:
     sha256: str
 
     @classmethod
-    def of(cls, smoothing: Smoothing) -> Self:
+    def of(cls, sq_b: SqB) -> Self:
         """The entry of a layer norm."""
-        digest = _digest(repr(smoothing.strength), smoothing.shift, smoothing.scale)
-        return cls(smoothing.strength, smoothing.reason, digest)
+        digest = _digest(repr(sq_b.strength), sq_b.shift, sq_b.scale)
+        return cls(sq_b.strength, sq_b.reason, digest)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class RecipeJson:
         bits: `W/A` of every layer, see `store.layer_bits`.
         activations: quantizer of every site.
         weights: of every layer with weights.
-        smoothing: SQ-b of layer norms.
+        smoothing: SQ-b of layer norms, `Recipe.sq_b`.
         exponents: grid of every residual value.
         proof: all claims.
         contents: SHA-256 of every part of the ONNX file; empty where none was written.
@@ -87,7 +87,7 @@ class RecipeJson:
     bits: dict[str, str]
     activations: dict[str, ActivationQuant]
     weights: dict[str, WeightEntry]
-    smoothing: dict[str, SmoothingEntry]
+    smoothing: dict[str, SqBEntry]
     exponents: dict[str, int]
     proof: tuple[Claim, ...]
     contents: dict[str, str] = field(default_factory=dict)

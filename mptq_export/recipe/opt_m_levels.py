@@ -24,15 +24,8 @@ class LevelRegion:
 
 def level_regions(quant: ActivationQuant) -> tuple[LevelRegion, ...]:
     """The regions of a quantizer that has some, from the lowest."""
-    found = []
-    start, first = quant.low, quant.low
-    for region in quant.regions:
-        step = 1 << region.shift
-        levels = tuple((code - quant.zero_point) * quant.scale for code in range(first, region.last + 1, step))
-        low, high = ((code - quant.zero_point) * quant.scale for code in (start, region.last))
-        found.append(LevelRegion(step, low, high, levels))
-        start = region.last
-        # The first level of the next region is one of its own steps above the last level of this one.
-        following = quant.regions[len(found)].shift if len(found) < len(quant.regions) else 0
-        first = region.last + (1 << following)
+    found: list[LevelRegion] = []
+    for run in quant.runs():
+        values = tuple(k * run.unit * quant.scale for k in range(run.first, run.last + 1))
+        found.append(LevelRegion(run.unit, values[0], values[-1], values[1:] if found else values))
     return tuple(found)

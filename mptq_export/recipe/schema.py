@@ -18,7 +18,7 @@ CodeForm = Literal["pair_safe", "narrow"]
 
 @dataclass(frozen=True)
 class Region:
-    """A run of levels `zero_point + (k << shift)`; it starts where the region before it ends.
+    """The levels of one scale of OPT-m, `zero_point + (k << shift)`; it starts where the region before it ends.
 
     Attributes:
         shift: m of the scale ratio `2 ** m` to the finest region.
@@ -26,6 +26,21 @@ class Region:
     """
 
     shift: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Levels at equal distances: `zero_point + k * unit` for `first <= k <= last`.
+
+    Attributes:
+        unit: distance of two levels, in codes.
+        first: k of the lowest level; that of a region is the last level of the region below it.
+        last: k of the highest level.
+    """
+
+    unit: int
+    first: int
     last: int
 
 
@@ -51,6 +66,25 @@ class ActivationQuant:
     reason: str = ""
     regions: tuple[Region, ...] = ()
 
+    @property
+    def largest(self) -> int:
+        """The largest absolute `code - zero_point`."""
+        return max(self.high - self.zero_point, self.zero_point - self.low)
+
+    @property
+    def levels(self) -> int:
+        """How many codes the quantizer can give."""
+        return 1 + sum(run.last - run.first for run in self.runs())
+
+    def runs(self) -> tuple[Run, ...]:
+        """The levels from the lowest: one run for every region, or one of all codes where there are no regions."""
+        found, start = [], self.low
+        for region in self.regions or (Region(0, self.high),):
+            unit = 1 << region.shift
+            found.append(Run(unit, (start - self.zero_point) // unit, (region.last - self.zero_point) // unit))
+            start = region.last
+        return tuple(found)
+
 
 @dataclass(frozen=True)
 class WeightQuant:
@@ -74,13 +108,13 @@ class WeightQuant:
 
 
 @dataclass(frozen=True)
-class Smoothing:
-    """SQ-b of one layer norm: its readers see `(x - shift) / scale`.
+class SqB:
+    """SQ-b (SmoothQuant with a bias) of one layer norm: its readers see `(x - shift) / scale`.
 
     Attributes:
         shift: b, float64 [D], in units of the layer norm's output.
         scale: s, float64 [D], > 0.
-        strength: exponent a of the activation range; 0 where smoothing is off.
+        strength: exponent a of the activation range; 0 where it is off.
         reason: the errors that decided.
     """
 
@@ -127,14 +161,14 @@ class Recipe:
     Attributes:
         activations: quantizer of every site `layer.operand`.
         weights: codes of every linear layer and patch embedding.
-        smoothing: SQ-b of every layer norm that only linear layers read.
+        sq_b: SQ-b of every layer norm that only linear layers read.
         exponents: grid of every residual value: its float is an integer times `2 ** -exponent`.
         proof: filled when the ONNX file is emitted.
     """
 
     activations: dict[str, ActivationQuant]
     weights: dict[str, WeightQuant]
-    smoothing: dict[str, Smoothing]
+    sq_b: dict[str, SqB]
     exponents: dict[str, int]
     proof: list[Claim] = field(default_factory=list)
 
@@ -146,7 +180,7 @@ class ExportRecipe(Recipe):
     Attributes:
         model: which model it is of.
         settings: how the export was asked for.
-        contents: SHA-256 of every part of the file (see `mptq_export.recipe.contents`); filled when it is written.
+        contents: SHA-256 of every part of the file (see `mptq_export.recipe.onnx_contents`); filled when it is written.
     """
 
     model: ModelIdentity
@@ -159,7 +193,7 @@ class ExportRecipe(Recipe):
         return cls(
             recipe.activations,
             recipe.weights,
-            recipe.smoothing,
+            recipe.sq_b,
             recipe.exponents,
             recipe.proof,
             model=model,

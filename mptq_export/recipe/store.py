@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mptq_export.recipe.json_layout import RecipeJson, SmoothingEntry, WeightEntry
-from mptq_export.recipe.schema import VERSION, ActivationQuant, ExportRecipe, Recipe, Smoothing, WeightQuant
+from mptq_export.recipe.json_layout import RecipeJson, SqBEntry, WeightEntry
+from mptq_export.recipe.schema import VERSION, ExportRecipe, Recipe, SqB, WeightQuant
 from mptq_export.recipe.settings import Settings
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import json_text, load_json
@@ -37,7 +37,7 @@ def to_json(recipe: ExportRecipe) -> str:
             bits=layer_bits(recipe),
             activations=recipe.activations,
             weights={name: WeightEntry.of(quant) for name, quant in recipe.weights.items()},
-            smoothing={name: SmoothingEntry.of(smoothing) for name, smoothing in recipe.smoothing.items()},
+            smoothing={name: SqBEntry.of(sq_b) for name, sq_b in recipe.sq_b.items()},
             exponents=recipe.exponents,
             proof=tuple(recipe.proof),
             contents=recipe.contents,
@@ -63,7 +63,7 @@ def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable
     tensors: dict[str, NDArray[Any]] = {}
     for name, quant in recipe.weights.items():
         tensors |= {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale, f"{name}.bias": quant.bias}
-    for name, entry in recipe.smoothing.items():
+    for name, entry in recipe.sq_b.items():
         tensors |= {f"{name}.smoothing.shift": entry.shift, f"{name}.smoothing.scale": entry.scale}
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     text = to_json(recipe)
@@ -151,8 +151,8 @@ def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRec
         )
         for name, entry in readable.weights.items()
     }
-    smoothing = {
-        name: Smoothing(
+    sq_b = {
+        name: SqB(
             shift=tensor(f"{name}.smoothing.shift", np.float64, 1),
             scale=tensor(f"{name}.smoothing.scale", np.float64, 1, positive=True),
             strength=entry.strength,
@@ -163,7 +163,7 @@ def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRec
     return ExportRecipe(
         activations=readable.activations,
         weights=weights,
-        smoothing=smoothing,
+        sq_b=sq_b,
         exponents=readable.exponents,
         proof=list(readable.proof),
         model=readable.model,
@@ -180,25 +180,15 @@ def _check_unchanged(json_path: Path, readable: RecipeJson, recipe: ExportRecipe
     for name, quant in recipe.weights.items():
         if WeightEntry.of(quant).sha256 != readable.weights[name].sha256:
             raise MptqError(f"{json_path}: the bits or codes of {name} are not those of its sha256; {advice}")
-    for name, entry in recipe.smoothing.items():
-        if SmoothingEntry.of(entry).sha256 != readable.smoothing[name].sha256:
+    for name, entry in recipe.sq_b.items():
+        if SqBEntry.of(entry).sha256 != readable.smoothing[name].sha256:
             raise MptqError(
                 f"{json_path}: the smoothing of {name} is not that of its sha256; its codes were made for it: restore "
                 "the file, or export again"
             )
     for key, activation in recipe.activations.items():
-        if _levels(activation) > 2**activation.bits:
+        if activation.levels > 2**activation.bits:
             raise MptqError(f"{json_path}: {key} has more than 2^{activation.bits} levels; {advice}")
     for layer, bits in layer_bits(recipe).items():
         if readable.bits.get(layer) != bits:
             raise MptqError(f"{json_path}: the bits of {layer} are {bits} by its weights and activations; {advice}")
-
-
-def _levels(quant: ActivationQuant) -> int:
-    """How many codes a quantizer can give."""
-    if not quant.regions:
-        return quant.high - quant.low + 1
-    count, start = 1, quant.low
-    for region in quant.regions:
-        count, start = count + ((region.last - start) >> region.shift), region.last
-    return count

@@ -16,7 +16,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Evaluation:
     """What `mptq-eval` found; see `evaluate.run.EvalReport`.
 
     Attributes:
@@ -43,7 +43,7 @@ def accuracy_path(onnx_path: Path) -> Path:
     return onnx_path.with_suffix(".eval.json")
 
 
-def read_accuracy(onnx_path: Path, digest: str) -> Accuracy | None:
+def read_evaluation(onnx_path: Path, digest: str) -> Evaluation | None:
     """Read OUT.eval.json.
 
     Args:
@@ -60,9 +60,9 @@ def read_accuracy(onnx_path: Path, digest: str) -> Accuracy | None:
     if not path.is_file():
         return None
     try:
-        accuracy = read_json(path, Accuracy)
+        found = read_json(path, Evaluation)
     except (OSError, ValueError) as error:
         raise MptqError(f"{path.name} is not what mptq-eval --json writes ({error})") from error
-    if accuracy.sha256 != digest:
+    if found.sha256 != digest:
         raise MptqError(f"{path.name} was measured on another file")
-    return accuracy
+    return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from mptq_export.recipe.describe import describe_activation, describe_regions, describe_smoothing, describe_weight
+from mptq_export.recipe.describe import describe_activation, describe_regions, describe_sq_b, describe_weight
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import InputType, SearchFacts, WeightStorage
 from mptq_export.report.charts import levels_chart, ranges_chart
@@ -132,10 +132,10 @@ def block_decisions(recipe: ExportRecipe, evidence: Evidence | None) -> list[Blo
         if evidence is not None and quant.regions and key in evidence.histograms:
             plot = levels_chart(evidence.histograms[key], quant)
             place.pictures.append(Picture(f"OPT-m at {key}: {describe_regions(quant)}", plot))
-    for name, smoothing in reversed(recipe.smoothing.items()):
+    for name, sq_b in reversed(recipe.sq_b.items()):
         place = place_of(name)
-        place.decisions.insert(0, Decision(name, describe_smoothing(smoothing), smoothing.reason))
-        if evidence is not None and name in evidence.norms and smoothing.strength:
+        place.decisions.insert(0, Decision(name, describe_sq_b(sq_b), sq_b.reason))
+        if evidence is not None and name in evidence.norms and sq_b.strength:
             place.pictures.insert(0, Picture(f"SQ-b at {name}", ranges_chart(evidence.norms[name])))
     for name, exponent in recipe.exponents.items():
         place_of(name).grids.setdefault(exponent, []).append(name)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mptq_export.recipe.contents import RECIPE_KEY
+from mptq_export.recipe.onnx_contents import RECIPE_KEY
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe, recipe_paths, tensors_path
-from mptq_export.report.accuracy import Accuracy, accuracy_path, read_accuracy
+from mptq_export.report.accuracy import Evaluation, accuracy_path, read_evaluation
 from mptq_export.report.evidence import Evidence, read_evidence
 from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
@@ -58,7 +58,7 @@ class Export:
     kernels: tuple[MatmulKernel, ...] | None
     op_counts: dict[str, int]
     front: Front | None
-    accuracy: Accuracy | None
+    accuracy: Evaluation | None
     missing: tuple[str, ...]
 
     @property
@@ -101,7 +101,7 @@ def read_export(named: Path) -> Export:
         missing.append(f"The trade-off of the search: there is no .search.json beside {onnx_path.name}.")
     accuracy = None
     if digest is not None:
-        accuracy = _optional(lambda: read_accuracy(onnx_path, digest), "Top-1", missing)
+        accuracy = _optional(lambda: read_evaluation(onnx_path, digest), "Top-1", missing)
     if accuracy is None and not recipe.settings.features:
         missing.append(
             f"Top-1: it needs labelled images. `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "

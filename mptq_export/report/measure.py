@@ -4,7 +4,6 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from mptq_export import __version__
 from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
@@ -18,6 +17,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import Progress
+from mptq_export.support.version import __version__
 from mptq_export.verify.report import VerifyReport
 
 

@@ -14,7 +14,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Matmul, Weighted
 from mptq_export.data.images import spread
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.recipe.schema import Recipe, Smoothing
+from mptq_export.recipe.schema import Recipe, SqB
 from mptq_export.report.evidence import ChannelRanges, ErrorKind, LayerError, ValueHistogram
 from mptq_export.support.progress import Progress, tracked
 
@@ -78,8 +78,8 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progre
             kind = _kind(node, simulator, recipe)
             if kind is not None:
                 found.errors[node.name] = _error(kind, floats[node.name], values[node.name])
-            if node.name in recipe.smoothing:
-                found.norms[node.name] = sq_b_ranges(floats[node.name], recipe.smoothing[node.name])
+            if node.name in recipe.sq_b:
+                found.norms[node.name] = sq_b_ranges(floats[node.name], recipe.sq_b[node.name])
             for name in set(node.inputs):
                 if last_use[name] == node.name and name != graph.output:
                     del floats[name], values[name]
@@ -109,16 +109,16 @@ def _histogram(value: torch.Tensor) -> ValueHistogram:
     return ValueHistogram(low, high, tuple(int(count) for count in counts))
 
 
-def sq_b_ranges(value: torch.Tensor, smoothing: Smoothing) -> ChannelRanges:
+def sq_b_ranges(value: torch.Tensor, sq_b: SqB) -> ChannelRanges:
     """Ranges of all channels before and after SQ-b.
 
     Args:
         value: float32 [..., D], the layer norm's output after SQ-b, `(x - shift) / scale`.
-        smoothing: its shift and scale.
+        sq_b: its shift and scale.
     """
     rows = value.reshape(-1, value.shape[-1]).double().numpy()
     after = np.stack([rows.min(0), rows.max(0)])
-    before = after * smoothing.scale + smoothing.shift
+    before = after * sq_b.scale + sq_b.shift
     order = np.argsort(before[1] - before[0], kind="stable")
     groups = np.array_split(order, min(_GROUPS, len(order)))
 

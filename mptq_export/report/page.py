@@ -7,7 +7,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mptq_export import __version__
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
@@ -16,6 +15,7 @@ from mptq_export.report.figures import figures_of
 from mptq_export.report.layer_errors import error_plot, error_rows
 from mptq_export.report.network import rows_of
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Rows of the list of errors that are shown at once.

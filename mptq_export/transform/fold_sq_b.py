@@ -1,7 +1,7 @@
 """SQ-b: move shift and scale of a layer norm's outputs into the linear layers that read it.
 
 `x' = (x - b) / s` per channel: `gamma' = gamma / s`, `beta' = (beta - b) / s`, `W' = W diag(s)`, `bias' = bias + W b`
-(MPTQ-ViT, arXiv 2401.14895, section on SQ-b).
+(MPTQ-ViT, arXiv 2401.14895, section on SQ-b). b and s are searched by `quantize/sq_b.py`.
 """
 
 from dataclasses import replace
@@ -10,11 +10,11 @@ import torch
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear
-from mptq_export.recipe.schema import Smoothing
+from mptq_export.recipe.schema import SqB
 from mptq_export.transform.channels import channel_numbers, constant_along
 
 
-def smoothed_readers(graph: Graph, norm: Node) -> list[Node]:
+def sq_b_readers(graph: Graph, norm: Node) -> list[Node]:
     """The linear layers that read a layer norm, all channels in order; empty where anything else reads it."""
     found: list[Node] = []
     channels = torch.arange(norm.shape.dims[-1])
@@ -26,21 +26,21 @@ def smoothed_readers(graph: Graph, norm: Node) -> list[Node]:
     return found
 
 
-def smooth(graph: Graph, norm: Node, smoothing: Smoothing) -> Graph:
+def fold_sq_b(graph: Graph, norm: Node, sq_b: SqB) -> Graph:
     """Fold one shift and scale.
 
     Args:
         graph: any canonical graph.
-        norm: a layer norm that has `smoothed_readers`.
-        smoothing: what to fold.
+        norm: a layer norm that has `sq_b_readers`.
+        sq_b: what to fold.
 
     Preserves: the output. What is changed is float64.
     """
     gamma, beta = norm.params["weight"].double(), norm.params["bias"].double()
-    shift, scale = (torch.from_numpy(part).to(gamma.device) for part in (smoothing.shift, smoothing.scale))
+    shift, scale = (torch.from_numpy(part).to(gamma.device) for part in (sq_b.shift, sq_b.scale))
     params = {"weight": gamma / scale, "bias": (beta - shift) / scale}
     changes = {norm.name: replace(norm, params=params)}
-    for node in smoothed_readers(graph, norm):
+    for node in sq_b_readers(graph, norm):
         weight, bias = node.params["weight"].double(), node.params["bias"].double()
         params = {"weight": weight * scale, "bias": bias + weight @ shift}
         changes[node.name] = replace(node, params=params)

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from kernels_ref import Interpreter, InterpreterError
-from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError

@@ -7,7 +7,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Limit
-from mptq_export.allocate.latency import Latency
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, layers
 from mptq_export.capture.ops import Matmul, PatchEmbed
@@ -65,7 +65,7 @@ def test_a_size_counts_weights_alone():
 
 def test_a_latency_counts_activations_alone():
     times = {("a", 4): 3.0, ("a", 8): 2.0, ("b", 8): 1.0, ("b", 4): 0.5, ("m", 6): 0.25, ("m", 8): 0.25}
-    costs = Costs(SMALL.parameters, SMALL.macs, latency=Latency(times, 10.0))
+    costs = Costs(SMALL.parameters, SMALL.macs, latency=LatencyTable(times, 10.0))
     assert costs.describe(WIDTHS)["latency_ms"] == 14.25
     (constraint,) = costs.constraints(Budget.parse("14ms"))
     assert not constraint.met(WIDTHS)
@@ -93,7 +93,7 @@ def test_files_are_as_large_as_estimated(bits: int):
     """Measured on the recipe of another width; small weights are packed at 4 bits alone."""
     costs = Costs.of(prepared("vit"), recipe("vit", (5, 8)))
     made = recipe("vit", (bits, 8))
-    size = emit(prepared("vit"), made, input_type="float32", metadata={}, producer="").ByteSize()
+    size = emit(prepared("vit"), made, input_type="float32", producer="").ByteSize()
     estimate = costs.file_bytes({node.name: (bits, 8) for node in layers(prepared("vit"))})
     assert size <= estimate < 1.06 * size
 

@@ -132,14 +132,6 @@ def test_only_later_blocks_are_computed(monkeypatch: pytest.MonkeyPatch):
     assert seen == []
 
 
-def test_it_counts():
-    evaluator = setting().evaluator()
-    assert evaluator.evaluations == 0
-    for widths in walk(3, 4):
-        evaluator.divergences(widths)
-    assert evaluator.evaluations == 5
-
-
 Divergences = dict[tuple[str, int], float]
 
 

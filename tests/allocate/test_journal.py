@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mptq_export.allocate.journal import Journal
-from mptq_export.allocate.latency import Latency
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.units import Widths
 from mptq_export.support.errors import MptqError
 
@@ -52,14 +52,14 @@ def test_what_is_known_is_not_measured_again(path: Path):
 
 
 def test_times_are_measured_once(path: Path):
-    measured = Latency({("a", 8): 0.1 + 0.2, ("b", 3): 1.0}, 1e-3)
+    measured = LatencyTable({("a", 8): 0.1 + 0.2, ("b", 3): 1.0}, 1e-3)
     with Journal.open(path, "one", resume=True) as journal:
         assert journal.latency(lambda: measured) == measured
     with Journal.open(path, "one", resume=True) as journal:
-        assert journal.latency(lambda: Latency({}, 0.0)) == measured
+        assert journal.latency(lambda: LatencyTable({}, 0.0)) == measured
         assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]
     with Journal.open(path, "one", resume=True) as journal:  # what was kept is kept again
-        assert journal.latency(lambda: Latency({}, 0.0)) == measured
+        assert journal.latency(lambda: LatencyTable({}, 0.0)) == measured
 
 
 def test_every_measurement_is_on_disk_at_once(path: Path):

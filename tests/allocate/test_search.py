@@ -13,7 +13,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.units import layers
 from mptq_export.capture.evaluate import evaluate
@@ -31,11 +31,11 @@ PINS = {"head": (8, 8), "blocks.0.attn.*": (6, 5), "blocks.0.attn.proj": (7, 7)}
 
 
 def settings(*budgets: str, bits: range, tied: bool = False, pins: dict[str, tuple[int, int]] | None = None):
-    return MixedSettings(tuple(Budget.parse(text) for text in budgets), bits, tied, pins or {})
+    return SearchRequest(tuple(Budget.parse(text) for text in budgets), bits, tied, pins or {})
 
 
 def found_with(
-    made: MixedSettings, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]
+    made: SearchRequest, method: Method, journal: Path, ticks: list[tuple[Step, float, float]]
 ) -> SearchResult:
     problem = AllocationProblem(digits().calibrated, method, made)
     return search(problem, journal, resume=False, tick=lambda *args: ticks.append(args))
@@ -95,13 +95,13 @@ def test_widths_differ(untied: Run):
 
 
 def test_mixed_is_better_than_uniform(untied: Run):
-    graph, recipe = untied.search.problem.final_recipe(untied.search.found[0].widths)
+    graph, recipe = untied.search.problem.build_final_recipe(untied.search.found[0].widths)
     assert divergence(graph, recipe) < 0.6 * uniform()
 
 
 def test_the_final_recipe_has_the_widths(untied: Run):
     found = untied.search.found[1]
-    _, recipe = untied.search.problem.final_recipe(found.widths)
+    _, recipe = untied.search.problem.build_final_recipe(found.widths)
     for name, quant in recipe.weights.items():
         assert quant.bits == found.widths[name][0]
     for node in layers(digits().graph):
@@ -112,7 +112,7 @@ def test_the_final_recipe_has_the_widths(untied: Run):
 def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
     """Nothing of the search stays in a final recipe but its widths: not the transforms that all candidates shared."""
     problem = untied.search.problem
-    _, recipe = problem.final_recipe({layer: (4, 4) for layer in problem.space.start})
+    _, recipe = problem.build_final_recipe({layer: (4, 4) for layer in problem.space.start})
     _, expected = digits().build((4, 4), BEST)
     assert recipe.activations == expected.activations
     for name, quant in expected.weights.items():
@@ -195,7 +195,7 @@ def test_pinned_layers_keep_their_widths(tied: Run):
     assert len(attention) == 3
     assert all(widths[name] == (6, 5) for name in attention)
     assert not {unit.layer for unit in tied.search.problem.space.units} & {"head", "blocks.0.attn.proj", *attention}
-    _, recipe = tied.search.problem.final_recipe(tied.search.found[0].widths)
+    _, recipe = tied.search.problem.build_final_recipe(tied.search.found[0].widths)
     assert recipe.weights["head"].bits == recipe.activations["head.input"].bits == 8
 
 

@@ -43,7 +43,7 @@ def test_rows_in_any_order_are_right_at_every_batch_in_the_file_too(kind: str):
     graph = prepare(graph, x)
     calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
     graph, recipe = build_recipe(calibrated, lambda _: (8, 8), MINMAX)
-    file = emit(graph, recipe, input_type="float32", metadata={}, producer="test").SerializeToString()
+    file = emit(graph, recipe, input_type="float32", producer="test").SerializeToString()
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     together = torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
     expected = model(x)

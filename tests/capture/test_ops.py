@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mptq_export.calibrate import sites
 from mptq_export.capture import evaluate, follow_images
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.function_names import Function
@@ -13,6 +14,7 @@ from mptq_export.capture.graph import Node, Shape
 from mptq_export.capture.ops import Input, LayerNorm, Linear, Op, PatchEmbed, Slice, label
 from mptq_export.emit import functions
 from mptq_export.quantize.certification.assumption import Certified, assumed
+from mptq_export.quantize.simulation import simulate
 
 COMPUTED = set(get_args(Op)) - {Input}
 NAMES = get_args(Function)
@@ -26,6 +28,15 @@ def test_the_images_of_every_op_are_followed_in_one_way():
     placed = set(get_args(follow_images._Placed))
     assert placed.isdisjoint(follow_images._COMPUTED)
     assert placed | set(follow_images._COMPUTED) == COMPUTED
+
+
+def test_every_op_is_simulated():
+    assert set(simulate._VALUES) == COMPUTED
+
+
+def test_of_every_op_it_is_said_which_operands_become_codes():
+    assert set(sites._OPERANDS) == set(get_args(Op))
+    assert {op for op, operands in sites._OPERANDS.items() if operands} == set(get_args(sites._ReadsCodes))
 
 
 def test_every_function_is_known_in_onnx_and_in_the_assumption():

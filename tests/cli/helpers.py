@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from tiny_models import KINDS, tiny
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.cli.export import main
 from mptq_export.export.outputs import Outputs
@@ -60,6 +60,6 @@ class Interrupting(Silent):
 
 def searching(model: Path, out: Path, budgets: tuple[str, ...], *, images: Path | None, count: int) -> ExportRequest:
     """A search of 2 to 4 bits, as the command line asks for it."""
-    settings = MixedSettings(tuple(map(Budget.parse, budgets)), range(2, 5), tied=False, pins={})
+    settings = SearchRequest(tuple(map(Budget.parse, budgets)), range(2, 5), tied=False, pins={})
     calibration = CalibrationRequest(images, count)
     return ExportRequest(ModelRequest(str(model)), Searched(settings), Outputs(out), calibration)

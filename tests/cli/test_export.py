@@ -127,7 +127,7 @@ def test_the_paper_is_a_method(work: Path):
     settings = made.settings
     assert (settings.method, settings.bits, settings.calibration.pixel_inputs) == ("paper", "4/4", True)
     assert all(quant.reason == "min/max scales" for quant in made.weights.values())
-    assert made.smoothing
+    assert made.sq_b
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -198,10 +198,10 @@ def test_the_recipe_of_another_model(
         (lambda made: made.weights.update(x=made.weights["head"]), ("weights names x", "does not have")),
         (lambda made: made.activations.pop("head.input"), ("activations lacks head.input",)),
         (
-            lambda made: made.smoothing.update(head=made.smoothing["blocks.0.norm1"]),
+            lambda made: made.sq_b.update(head=made.sq_b["blocks.0.norm1"]),
             ("smoothing names head", "does not have"),
         ),
-        (lambda made: made.smoothing.pop("blocks.0.norm1"), ("smoothing lacks blocks.0.norm1",)),
+        (lambda made: made.sq_b.pop("blocks.0.norm1"), ("smoothing lacks blocks.0.norm1",)),
         (lambda made: made.exponents.popitem(), ("exponents lacks",)),
         (
             lambda made: made.weights.update(head=made.weights["blocks.0.mlp.fc1"]),

@@ -118,11 +118,10 @@ def test_arrays_that_are_all_the_same(tmp_path: Path, preprocessing: Preprocessi
 
 
 def test_synthetic(preprocessing: Preprocessing):
-    source = open_calibration(None, preprocessing, count=5, seed=3)
+    source = open_calibration(None, preprocessing, count=5)
     first = all_of(source)
     assert first.shape == (5, 3, 12, 12)
-    assert np.array_equal(first, all_of(open_calibration(None, preprocessing, count=5, seed=3)))
-    assert not np.array_equal(first, all_of(open_calibration(None, preprocessing, count=5, seed=4)))
+    assert np.array_equal(first, all_of(open_calibration(None, preprocessing, count=5)))
     assert "synthetic" in source.description
     assert "accuracy suffers" in source.warnings[0]
 

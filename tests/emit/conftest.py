@@ -24,7 +24,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> Emitted:
         path = folder / f"{kind}.{bits}.{input_type}.{method is BEST}.onnx"
         if path not in made:
             graph, made[path] = quantized(kind, (bits, bits), method)
-            onnx.save(emit(graph, made[path], input_type=input_type, metadata={"a": "b"}, producer="1"), path)
+            onnx.save(emit(graph, made[path], input_type=input_type, producer="1"), path)
         return path, made[path]
 
     return make

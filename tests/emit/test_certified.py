@@ -62,7 +62,7 @@ def test_the_file_is_exact_on_constant_images(
     graph = prepare(capture(model, (3, 32, 32)), x[:2], (MEAN, STD))
     calibrated = CalibratedGraph(graph, collect(graph, [x.numpy()]), x)
     graph, recipe = build_recipe(calibrated, lambda _layer: (8, bits), BEST)
-    made = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    made = emit(graph, recipe, input_type="float32", producer="1")
     assert check_tables(made) == 256 * len(functions)
     onnx.save(made, tmp_path / "m.onnx")
     levels = np.linspace(-1.5, 2, 50, dtype=np.float32)

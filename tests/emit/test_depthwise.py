@@ -24,7 +24,7 @@ def convolutions(kind: str) -> list[str]:
 
 
 def emitted(kind: str, made: Recipe) -> onnx.ModelProto:
-    return emit(prepared(kind), made, input_type="float32", metadata={}, producer="1")
+    return emit(prepared(kind), made, input_type="float32", producer="1")
 
 
 def test_what_is_read_as_floats_has_codes_of_its_own():
@@ -47,7 +47,7 @@ def test_every_one_is_a_convolution_between_codes(kind: str):
 @pytest.mark.parametrize(("kind", "bits"), [("pit", (8, 8)), ("pit", (4, 4)), ("maxvit", (8, 8))])
 def test_the_simulation_computes_what_the_file_computes(tmp_path: Path, kind: str, bits: tuple[int, int]):
     graph, made = quantized(kind, bits, BEST)
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), tmp_path / "m.onnx")
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), tmp_path / "m.onnx")
     x = images(kind, 16, 9)
     got = open_session(tmp_path / "m.onnx", threads=1).run(None, {"input": x.numpy()})[0]
     with torch.no_grad():

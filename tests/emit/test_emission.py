@@ -27,7 +27,7 @@ class Plain(Value):
 class PlainEmission(Emission):
     def read(self, value: str) -> Plain:
         root, chain = self.graph.path(value)
-        emit = self.handler(TABLE, root)
+        emit = self.handler(TABLE, root, "float values")
         return move(self, self.once(root.name, lambda: emit(self, root)), root, chain)
 
     def read_output(self, value: str) -> Plain:
@@ -81,10 +81,9 @@ def gate(last: Op | None = None) -> Graph:
 
 def test_another_form_is_another_table(tmp_path: Path):
     graph, x = gate(), torch.randn(3, 3, 2, 3)
-    model = PlainEmission(graph, "float32").finish({"made": "here"}, "1")
+    model = PlainEmission(graph, "float32").finish("1")
     assert [node.op_type for node in model.graph.node].count("Gemm") == 1  # both slices read the same one
     assert [node.op_type for node in model.graph.node].count("Split") == 1
-    assert {entry.key: entry.value for entry in model.metadata_props} == {"made": "here"}
     onnx.save(model, tmp_path / "m.onnx")
     (got,) = open_session(tmp_path / "m.onnx").run(["logits"], {"input": x.numpy()})
     assert np.allclose(got, evaluate(graph, x).numpy(), atol=1e-5)
@@ -93,7 +92,7 @@ def test_another_form_is_another_table(tmp_path: Path):
 def test_outputs_have_the_names_of_their_maps_and_an_input_can_be_one():
     graph = gate()
     maps = Node(Outputs(("image", "tokens")), "maps", ("input", "tokens"), Shape((1, 18 + TOKENS * WIDTH)))
-    model = PlainEmission(Graph([*graph, maps], "maps"), "float32").finish({}, "1")
+    model = PlainEmission(Graph([*graph, maps], "maps"), "float32").finish("1")
     assert [output.name for output in model.graph.output] == ["image", "tokens"]
     assert [node.op_type for node in model.graph.node if "image" in node.output] == ["Identity"]
 
@@ -101,4 +100,4 @@ def test_outputs_have_the_names_of_their_maps_and_an_input_can_be_one():
 @pytest.mark.parametrize(("op", "name"), [(Softmax(), "softmax"), (Mul(), "mul")])
 def test_what_the_table_lacks_is_refused_by_name(op: Op, name: str):
     with pytest.raises(MptqError, match=f"^last: a {name} is read where float values are needed; this form is not"):
-        PlainEmission(gate(op), "float32").finish({}, "1")
+        PlainEmission(gate(op), "float32").finish("1")

@@ -14,6 +14,7 @@ from onnx import TensorProto
 from tiny_models import CLASSES, KINDS, images, pixels, prepared, quantized, quantized_anew, recipe, size, tiny
 
 from mptq_export.capture.ops import Add, LayerNorm, Linear, Matmul, PatchEmbed, Softmax
+from mptq_export.emit.exact import weight_storage
 from mptq_export.emit.exact.context import Context, Tables
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.emit.exact.residual import emit_add
@@ -60,7 +61,6 @@ def test_the_file_is_standard_onnx(emitted: Emitted, kind: str, bits: int, input
     assert [d.dim_param or d.dim_value for d in result.type.tensor_type.shape.dim] == ["batch", CLASSES]
     known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
     assert {name for node in model.graph.node for name in node.output} <= known  # every shape is inferred
-    assert {entry.key: entry.value for entry in model.metadata_props} == {"a": "b"}
 
 
 @every_file
@@ -130,17 +130,19 @@ def test_more_bits_are_nearer_to_float(emitted: Emitted, kind: str):
 @pytest.mark.parametrize("bits", [(2, 8), (3, 8), (5, 8), (7, 8), (8, 7), (8, 5), (8, 2), (4, 8), (8, 4)])
 def test_every_mix_of_widths_is_exact(tmp_path: Path, bits: tuple[int, int]):
     path = tmp_path / "m.onnx"
-    onnx.save(emit(prepared("vit"), recipe("vit", bits), input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(prepared("vit"), recipe("vit", bits), input_type="float32", producer="1"), path)
     assert verify_model(path, [batch("vit", 2, "float32")], threads=1).passed
 
 
 @pytest.mark.parametrize("bits", range(2, 8))
-def test_packed_weights_are_folded_into_the_same_integer_kernels(tmp_path: Path, bits: int):
+def test_packed_weights_are_folded_into_the_same_integer_kernels(
+    tmp_path: Path, bits: int, monkeypatch: pytest.MonkeyPatch
+):
     packed, plain = tmp_path / "packed.onnx", tmp_path / "plain.onnx"
-    pack = partial(store_packed, node_bytes=0)  # else these weights are too small to be packed
-    for path, store in ((packed, pack), (plain, store_int8)):
+    monkeypatch.setattr(weight_storage, "NODE_BYTES", 0)  # else these weights are too small to be packed
+    for path, store in ((packed, store_packed), (plain, store_int8)):
         context = Context(prepared("vit"), recipe("vit", (bits, 8)), TABLES, input_type="float32", store=store)
-        onnx.save(context.finish({}, "1"), path)
+        onnx.save(context.finish("1"), path)
     assert len(onnx.load(packed).graph.node) > len(onnx.load(plain).graph.node)
     x = batch("vit", 3, "float32")
     assert verify_model(packed, [x], threads=1).passed
@@ -158,7 +160,7 @@ def test_names_carry_module_paths(emitted: Emitted, kind: str):
 @pytest.mark.parametrize("kind", ["vit", "swin"])
 def test_the_same_recipe_gives_the_same_bytes(emitted: Emitted, kind: str):
     graph, made = quantized_anew(kind, (6, 6))
-    again = emit(graph, made, input_type="float32", metadata={"a": "b"}, producer="1")
+    again = emit(graph, made, input_type="float32", producer="1")
     assert again.SerializeToString() == emitted(kind, 6)[0].read_bytes()
 
 
@@ -202,7 +204,7 @@ def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path):
     path = tmp_path / "m.onnx"
     tables = Tables(CODES, {**FLOATS, Add: partial(emit_add, reach=2.0)})
     context = Context(prepared("vit"), recipe("vit", (8, 8)), tables, input_type="float32")
-    onnx.save(context.finish({}, "1"), path)
+    onnx.save(context.finish("1"), path)
     assert sum(node.op_type == "Round" for node in onnx.load(path).graph.node) >= 4
     assert verify_model(path, [batch("vit", 2, "float32")], threads=1).passed
 
@@ -221,7 +223,7 @@ def test_a_long_path_of_nodes_has_room():
     low = len(inspect.stack()) + 60
     sys.setrecursionlimit(low)
     try:
-        emit(graph, made, input_type="float32", metadata={}, producer="")
+        emit(graph, made, input_type="float32", producer="")
         assert sys.getrecursionlimit() == low
     finally:
         sys.setrecursionlimit(limit)

@@ -31,7 +31,7 @@ def test_the_captured_graph_is_the_model(kind: str):
 def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, kind: str, bits: int, method: object):
     graph, recipe = quantized(kind, (bits, bits), method)  # type: ignore[arg-type]
     path = tmp_path / "model.onnx"
-    model = emit(graph, recipe, input_type="float32", metadata={}, producer="test")
+    model = emit(graph, recipe, input_type="float32", producer="test")
     functions = [node for node in graph if isinstance(node.op, Activation) and node.op.function != "relu"]
     assert check_tables(model) >= 256 * len(functions)
     onnx.save(model, path)

@@ -38,7 +38,7 @@ def emitted(width: int, bound: float) -> tuple[onnx.ModelProto, Floats, list[Cla
     context = Context(graph, Recipe({}, {}, {}, {"stream": EXPONENT}), tables, input_type="float32")
     result = context.read_floats("norm", 0)
     shape = [-1, width]
-    model = context.onnx.model([value_info("stream", FLOAT, shape)], [value_info(result.tensor, FLOAT, shape)], {}, "1")
+    model = context.onnx.model([value_info("stream", FLOAT, shape)], [value_info(result.tensor, FLOAT, shape)], "1")
     return model, result, context.proof.claims
 
 

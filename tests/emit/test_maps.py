@@ -79,7 +79,7 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, name: str, bit
     stats = collect(graph, [images[:16].numpy()])
     graph, made = build_recipe(CalibratedGraph(graph, stats, images[:16]), lambda _: (bits, bits), method)
     path = tmp_path / "m.onnx"
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="test"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="test"), path)
     report = verify_model(path, [images[-3:].numpy()], threads=1)
     assert report.passed, [(tensor.name, tensor.op, tensor.difference) for tensor in report.diverging[:3]]
     session, seen = open_session(path, threads=1), images[:16]

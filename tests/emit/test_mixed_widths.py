@@ -16,7 +16,7 @@ from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.walk.state import WidthsOf
-from mptq_export.quantize.weights.codes import dequantize
+from mptq_export.quantize.weights.quantize_weight import dequantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model
 
@@ -29,7 +29,7 @@ def random_widths(kind: str, seed: int) -> WidthsOf:
 
 
 def saved(graph: Graph, made: Recipe, path: Path) -> Path:
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), path)
     return path
 
 

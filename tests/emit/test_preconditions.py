@@ -23,7 +23,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def emitted(kind: str) -> bytes:
     graph, recipe = quantized(kind, (8, 8), MINMAX)
-    return emit(graph, recipe, input_type="float32", metadata={}, producer="test").SerializeToString()
+    return emit(graph, recipe, input_type="float32", producer="test").SerializeToString()
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 3e38, -3e38, 1e-40, -0.0])

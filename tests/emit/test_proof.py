@@ -39,7 +39,7 @@ LAYER = "blocks.1.mlp.fc1"
 
 def refusal(graph: Graph, made: Recipe) -> str:
     with pytest.raises(MptqError) as caught:
-        emit(graph, made, input_type="float32", metadata={}, producer="1")
+        emit(graph, made, input_type="float32", producer="1")
     assert not made.proof
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -78,7 +78,7 @@ def test_minus_127_beside_1_is_the_last_that_is_proved():
         codes[3, 4:6] = -127, 1
 
     made = with_codes(change)
-    emit(prepared("vit"), made, input_type="float32", metadata={}, producer="1")
+    emit(prepared("vit"), made, input_type="float32", producer="1")
     assert made.proof
 
 
@@ -118,7 +118,7 @@ def test_what_a_group_norm_over_many_positions_reads_is_clipped_to_fewer_steps()
 def test_a_residual_whose_squares_could_be_inexact_is_clipped(tmp_path: Path, finer: int, clipped: bool):
     made = recipe("vit")
     made.exponents = {name: exponent + finer for name, exponent in made.exponents.items()}
-    model = emit(prepared("vit"), made, input_type="float32", metadata={}, producer="1")
+    model = emit(prepared("vit"), made, input_type="float32", producer="1")
     assert any(node.name.endswith(".clipped") for node in model.graph.node) == clipped
     squares = [claim for claim in made.proof if claim.what == "float64 sum of squares"]
     assert len(squares) == 5
@@ -219,6 +219,9 @@ def test_a_form_that_has_no_integer_kernel_is_refused_by_name():
     ]
     made = Recipe({"act.input": ActivationQuant(0.1, 128)}, {}, {}, {})
     assert refusal(Graph(nodes, "act"), made).startswith("act: a to_pixels is read where float values are needed")
+    nodes.append(Node(Activation("gelu"), "gelu", ("act",), Shape((1, 4, 8))))
+    made = Recipe({key: ActivationQuant(0.1, 128) for key in ("gelu.input", "gelu.output")}, {}, {}, {})
+    assert refusal(Graph(nodes, "gelu"), made).startswith("act: a to_pixels is read where codes are needed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -229,6 +232,7 @@ def test_the_proof_covers_every_layer_and_holds(emitted: Emitted, kind: str, bit
         margin = "margin" in claim.what or "row's maximum" in claim.what
         assert claim.value >= claim.limit if margin else claim.value <= claim.limit
         assert claim.layer in graph.nodes
+        assert [quantity.relation for quantity in Quantity if quantity.is_of(claim)] == [claim.relation]
     proved = {(claim.layer, claim.what) for claim in claims}
     wanted = {
         Linear: ("int32 accumulator", "int8 weight code magnitude", "int16 pair sum of u8 x s8 kernels"),

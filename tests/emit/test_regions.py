@@ -51,7 +51,7 @@ def quantizing(quant: ActivationQuant, path: Path, span: quantizer.Span = quanti
     result = quantizer.quantize(builder, "input", quant.scale, quant, "codes", span=span)
     builder.rename_output(result, "logits")
     outputs = [value_info("logits", TensorProto.UINT8, [-1])]
-    onnx.save(builder.model([value_info("input", TensorProto.FLOAT, [-1])], outputs, {}, "1"), path)
+    onnx.save(builder.model([value_info("input", TensorProto.FLOAT, [-1])], outputs, "1"), path)
     return path
 
 
@@ -117,7 +117,7 @@ def test_an_addition_of_any_two_codes_is_exact(tmp_path: Path, shift: int, zeros
     builder.rename_output(result, "logits")
     sources = [value_info(n, TensorProto.UINT8, [-1]) for n in names]
     path = tmp_path / "m.onnx"
-    onnx.save(builder.model(sources, [value_info("logits", TensorProto.UINT8, [-1])], {}, "1"), path)
+    onnx.save(builder.model(sources, [value_info("logits", TensorProto.UINT8, [-1])], "1"), path)
     a, b = (part.ravel().astype(np.uint8) for part in np.meshgrid(np.arange(256), np.arange(256)))
     exact = (a.astype(np.int64) - zeros[0]) + ((b.astype(np.int64) - zeros[1]) << shift) + zeros[2]
     assert read_kernel_plan(path).op_counts == {"QLinearAdd": 1}
@@ -149,7 +149,7 @@ def test_any_site_can_have_regions(tmp_path: Path, where: str):
     for key in SITES[where]:
         with_regions(made, key, *SYMMETRIC)
     path = tmp_path / "m.onnx"
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), path)
     report = verify_model(path, [images("vit", 3, 9).numpy()], threads=1)
     assert report.differing == 0
     assert report.plan.floating == ()
@@ -161,7 +161,7 @@ def test_attention_weights_can_have_regions(tmp_path: Path):
     with_regions(made, key, 0, (Region(0, 8), Region(2, 36)))
     made.activations[key] = certify_attention(key, made.activations[key], score.scale, 255)
     path = tmp_path / "m.onnx"
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), path)
     assert verify_model(path, [images("vit", 3, 9).numpy()], threads=1).differing == 0
 
 
@@ -185,7 +185,7 @@ def test_levels_that_do_not_fit_are_refused_by_layer(change: dict[str, object]):
     high = regions[-1].last if isinstance(regions, tuple) else quant.high
     made.activations[key] = replace(quant, **{"high": high, **change})  # type: ignore[arg-type]
     with pytest.raises(MptqError, match=r"^blocks\.0\.mlp\.fc1: the quantizer of .* has no valid levels"):
-        emit(graph, made, input_type="float32", metadata={}, producer="1")
+        emit(graph, made, input_type="float32", producer="1")
 
 
 def test_codes_beyond_8_bits_are_refused_by_layer():
@@ -195,4 +195,4 @@ def test_codes_beyond_8_bits_are_refused_by_layer():
     with pytest.raises(
         MptqError, match=r"^blocks\.0\.mlp\.fc1 cannot be proved exact: activation code of .* reach 256"
     ):
-        emit(graph, made, input_type="float32", metadata={}, producer="1")
+        emit(graph, made, input_type="float32", producer="1")

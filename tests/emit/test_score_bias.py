@@ -15,7 +15,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Softmax
 from mptq_export.capture.run import capture
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
+from mptq_export.quantize.activations.score_bias import ScoreConstants, largest_distance
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import MINMAX
@@ -51,7 +51,7 @@ def exported(by: str, folder: Path) -> tuple[Graph, Recipe, Path]:
         lambda _layer: (8, 8),
         MINMAX,
     )
-    model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    model = emit(graph, recipe, input_type="float32", producer="1")
     check_tables(model)
     path = folder / f"{by}.onnx"
     onnx.save(model, path)
@@ -90,5 +90,5 @@ def test_the_mantissa_is_proved_for_the_largest_size_of_a_score(tmp_path: Path, 
         numerator, _ = scale.as_integer_ratio()
         odd = numerator // (numerator & -numerator)
         largest = 255 + sum(float(np.abs(values).max()) for values in codes.values())
-        assert claims[node.name].value == odd * (255 + added_span(codes.values())) >= odd * largest
+        assert claims[node.name].value == odd * largest_distance(codes.values()) >= odd * largest
         assert claims[node.name].value <= claims[node.name].limit == 2**24

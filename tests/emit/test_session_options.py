@@ -14,7 +14,7 @@ CASES = [("vit", (8, 8)), ("vit", (4, 4)), ("swin", (8, 8)), ("levit", (8, 8)), 
 
 def emitted(kind: str, bits: tuple[int, int]) -> onnx.ModelProto:
     graph, recipe = quantized(kind, bits, MINMAX)
-    return emit(graph, recipe, input_type="float32", metadata={}, producer="test")
+    return emit(graph, recipe, input_type="float32", producer="test")
 
 
 def run(model: onnx.ModelProto, kind: str, options: dict[str, str]) -> np.ndarray:

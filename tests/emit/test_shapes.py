@@ -14,7 +14,7 @@ from mptq_export.quantize.method import MINMAX
 @pytest.mark.parametrize(("kind", "bits"), [("vit", (4, 4)), ("swin", (8, 8)), ("levit", (8, 8))])
 def test_every_value_has_its_shape(kind: str, bits: tuple[int, int], tmp_path: Path):
     graph, recipe = quantized(kind, bits, MINMAX)
-    model = emit(graph, recipe, input_type="float32", metadata={}, producer="test")
+    model = emit(graph, recipe, input_type="float32", producer="test")
     known = {info.name: info.type.tensor_type for info in (*model.graph.value_info, *model.graph.output)}
     for node in model.graph.node:
         for name in node.output:

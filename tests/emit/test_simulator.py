@@ -42,7 +42,7 @@ class Recorder(Context):
 
 def emitted_codes(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> dict[str, NDArray[np.generic]]:
     recorder = Recorder(graph, made)
-    onnx.save(recorder.finish({}, "1"), path)
+    onnx.save(recorder.finish("1"), path)
     tensors = Interpreter(path).run({"input": x.numpy()}, trace=True)
     return {key: tensors[name].reshape(shape) for key, (name, shape) in recorder.tensors.items()}
 
@@ -84,7 +84,7 @@ def test_codes_are_the_same_until_one_lies_on_a_boundary(tmp_path: Path, kind: s
 
 def logits(graph: Graph, made: Recipe, x: torch.Tensor, path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the file and of the simulation."""
-    onnx.save(emit(graph, made, input_type="float32", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, made, input_type="float32", producer="1"), path)
     with torch.no_grad():
         simulated = Simulator.of(graph, made).logits(graph, x).numpy()
     return open_session(path, threads=1).run(None, {"input": x.numpy()})[0], simulated

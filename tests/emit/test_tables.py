@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from mptq_export.capture.ops import Movement, Op
+from mptq_export.capture.ops import Movement, Op, Reshape
+from mptq_export.emit import movement
 from mptq_export.emit.exact.tables import CODES, FLOATS, NEVER_CODES, NEVER_FLOATS
 from mptq_export.emit.exact.weight_storage import STORAGES
 from mptq_export.recipe.settings import WeightStorage
@@ -16,6 +17,10 @@ COMPUTING = frozenset(get_args(Op)) - frozenset(get_args(Movement))
 def test_a_table_and_what_it_refuses_are_all_ops(table: dict[type[Op], object], never: frozenset[type[Op]]):
     assert table.keys() | never == COMPUTING
     assert not table.keys() & never
+
+
+def test_every_movement_has_a_step():
+    assert movement._MOVES.keys() | {Reshape} == set(get_args(Movement))  # a reshape may leave rows merged
 
 
 def test_every_weight_storage_that_a_recipe_can_name_is_there():

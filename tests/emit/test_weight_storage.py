@@ -19,7 +19,7 @@ def stored(codes: np.ndarray, bits: int, storage: str = "packed") -> tuple[onnx.
     outputs = [helper.make_tensor_value_info("out", TensorProto.INT8, codes.shape)]
     builder.nodes.append(helper.make_node("Identity", [weight], ["out"]))
     size = sum(len(tensor.raw_data) for tensor in builder.initializers.values())
-    return builder.model([value_info("unused", TensorProto.FLOAT, [1])], outputs, {}, "1"), size
+    return builder.model([value_info("unused", TensorProto.FLOAT, [1])], outputs, "1"), size
 
 
 def codes_of(bits: int, shape: tuple[int, int]) -> np.ndarray:

@@ -58,7 +58,8 @@ def write_samples(folder: Path) -> None:
     search = SearchFacts("4", (2, 5), False, "greedy", (3.5, 4.5), divergence, 7, {"head": "2/5"}, {"head:both": 0.1})
     recipe.settings = replace(recipe.settings, features=(0,), classes=classes, search=search)
     metadata = {"preprocessing.input_size": "[3, 32, 32]", "preprocessing.mean": "[0.5, 0.5, 0.5]"}
-    model = emit(graph, recipe, input_type="float32", metadata=metadata, producer="1")
+    model = emit(graph, recipe, input_type="float32", producer="1")
+    onnx.helper.set_model_props(model, metadata)
     tie(model, recipe)
     onnx.save(model, folder / "m.onnx")
     write_together(recipe_writers(recipe, folder / "m.onnx"))

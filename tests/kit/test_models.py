@@ -31,7 +31,7 @@ PREPROCESSING = Preprocessing(
 def test_a_kit_passes(kind: str, bits: int, input_type: str, tmp_path: Path) -> None:
     graph, recipe = quantized(kind, (bits, bits), MINMAX)
     path = tmp_path / "m.onnx"
-    onnx.save(emit(graph, recipe, input_type=input_type, metadata={}, producer="1"), path)
+    onnx.save(emit(graph, recipe, input_type=input_type, producer="1"), path)
     inputs = calibration_inputs(path, None, PREPROCESSING)
     assert [array.dtype.name for array in inputs] == [input_type] * 2
     write_kit(path, inputs, tmp_path / "kit")
@@ -47,7 +47,7 @@ def test_pixels_come_back_exactly(tmp_path: Path) -> None:
 
     graph, recipe = quantized("vit", (8, 8), MINMAX)
     path = tmp_path / "m.onnx"
-    onnx.save(emit(graph, recipe, input_type="uint8", metadata={}, producer="1"), path)
+    onnx.save(emit(graph, recipe, input_type="uint8", producer="1"), path)
     images = pixels("vit", 2).numpy()
     (tmp_path / "calib").mkdir()
     for i, image in enumerate(images):

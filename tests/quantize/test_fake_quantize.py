@@ -42,6 +42,16 @@ def assert_nearest(quant: ActivationQuant, steps: list[float]) -> None:
     assert torch.allclose((found - wanted).abs(), nearest, rtol=0, atol=1e-3)
 
 
+@settings(deadline=None)
+@given(quantizers() | uniform_quantizers())
+def test_the_runs_of_a_quantizer_hold_its_levels(quant: ActivationQuant):
+    runs = quant.runs()
+    found = {quant.zero_point + k * run.unit for run in runs for k in range(run.first, run.last + 1)}
+    assert sorted(found) == levels_of(quant)
+    assert quant.levels == len(found)
+    assert [run.unit for run in runs] == ([2**region.shift for region in quant.regions] or [1])
+
+
 @settings(deadline=None, max_examples=150)
 @given(quantizers() | uniform_quantizers(), st.lists(st.floats(-300, 600, width=32), min_size=1, max_size=40))
 def test_every_code_is_the_nearest_level(quant: ActivationQuant, steps: list[float]):

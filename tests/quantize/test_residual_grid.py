@@ -5,7 +5,7 @@ from tiny_models import KINDS, images, prepared
 
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.ops import LayerNorm
-from mptq_export.quantize.activations.residual_grid import RANGE, grid_exponents, streams
+from mptq_export.quantize.residual_grid import RANGE, grid_exponents, streams
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from tiny_models import prepared
 
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import Add, Constant, Input, Matmul, Permute, Reshape, Softmax
-from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
+from mptq_export.quantize.activations.score_bias import ScoreConstants, largest_distance
 from mptq_export.transform.center_scores import center_scores
 
 SCALE = 0.05
@@ -63,7 +63,7 @@ def test_a_shift_of_rows_changes_nothing(shift: float | np.ndarray):
     assert len(shifted) == 1
     assert np.abs(shifted[0] - plain[0]).max() <= 1  # float32 beside 10,000 is good to 1/1000
     assert float(shifted[0].max(-1).min()) == float(shifted[0].max()) == 0
-    assert added_span(shifted) == -shifted[0].min()
+    assert largest_distance(shifted) == 255 - shifted[0].min()
 
 
 def test_a_constant_that_is_the_same_along_rows_falls_away():
@@ -128,9 +128,9 @@ def test_what_one_constant_masks_is_not_mistaken_for_what_another_one_masks():
     assert float(softmax_of(attention(), scores, codes)[..., 3:].max()) < 1 / 1020
 
 
-def test_the_span_is_that_of_sizes_where_rows_could_not_be_shifted():
-    assert added_span([np.array([[50.0, 60.0]]), np.array([[-3.0, 4.0]])]) == 60 + 7
-    assert added_span([]) == 0
+def test_the_distance_is_that_of_sizes_where_rows_could_not_be_shifted():
+    assert largest_distance([np.array([[50.0, 60.0]]), np.array([[-3.0, 4.0]])]) == 255 + 60 + 7
+    assert largest_distance([]) == 255
 
 
 @pytest.mark.parametrize("kind", ["swin", "swinv2", "levit", "maxvit"])

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mptq_export.quantize.method import BEST, PAPER, Method
-from mptq_export.quantize.transforms.sq_b import STRENGTHS, channel_ranges, choose_sq_b
-from mptq_export.recipe.schema import Smoothing
+from mptq_export.quantize.sq_b import STRENGTHS, channel_ranges, choose_sq_b
+from mptq_export.recipe.schema import SqB
 
 METHODS = pytest.mark.parametrize("method", [PAPER, BEST], ids=["paper", "best"])
 
@@ -20,7 +20,7 @@ def rows_and_weight(*, outliers: bool, width: int = 24) -> tuple[torch.Tensor, t
     return rows, torch.randn(30, width, generator=generator)
 
 
-def assert_sound(choice: Smoothing, width: int) -> None:
+def assert_sound(choice: SqB, width: int) -> None:
     assert choice.shift.shape == choice.scale.shape == (width,)
     assert choice.shift.dtype == choice.scale.dtype == np.float64
     assert np.isfinite(choice.shift).all()

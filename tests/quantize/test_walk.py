@@ -15,9 +15,9 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, METHODS, MINMAX, PAPER, Method
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
-from mptq_export.quantize.weights.codes import pair_sums
+from mptq_export.quantize.weights.quantize_weight import pair_sums
 from mptq_export.recipe.schema import Recipe
-from mptq_export.transform.fold_sq_b import smoothed_readers
+from mptq_export.transform.fold_sq_b import sq_b_readers
 
 ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
 
@@ -50,11 +50,9 @@ def test_every_method_gives_a_complete_recipe_for_every_model(kind: str, method:
     graph, made = quantized(kind, (4, 4), ALL[method])
     assert_complete(graph, made)
     norms = {
-        node.name
-        for node in prepared(kind)
-        if isinstance(node.op, LayerNorm) and smoothed_readers(prepared(kind), node)
+        node.name for node in prepared(kind) if isinstance(node.op, LayerNorm) and sq_b_readers(prepared(kind), node)
     }
-    assert set(made.smoothing) == (norms if method != "minmax" else set())
+    assert set(made.sq_b) == (norms if method != "minmax" else set())
     with torch.no_grad():
         expected = evaluate(prepared(kind), images(kind, 3, seed=9))
         found = evaluate(graph, images(kind, 3, seed=9))
@@ -100,9 +98,9 @@ def test_the_same_images_give_the_same_recipe(kind: str, method: str):
         assert np.array_equal(quant.codes, second.weights[name].codes)
         assert np.array_equal(quant.scale, second.weights[name].scale)
         assert np.array_equal(quant.bias, second.weights[name].bias)
-    for name, smoothing in first.smoothing.items():
-        assert np.array_equal(smoothing.scale, second.smoothing[name].scale)
-        assert smoothing.strength == second.smoothing[name].strength
+    for name, sq_b in first.sq_b.items():
+        assert np.array_equal(sq_b.scale, second.sq_b[name].scale)
+        assert sq_b.strength == second.sq_b[name].strength
     for node in first_graph:
         assert all(torch.equal(value, second_graph[node.name].params[key]) for key, value in node.params.items())
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
-from mptq_export.quantize.weights.codes import dequantize, pair_sums, quantize_weight
 from mptq_export.quantize.weights.gptq import descend_coordinates, round_gptq
 from mptq_export.quantize.weights.hessian import Hessian
+from mptq_export.quantize.weights.quantize_weight import dequantize, pair_sums, quantize_weight
 from mptq_export.support.errors import MptqError
 
 from .helpers import correlated, hessian_error, second_moment

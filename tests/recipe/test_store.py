@@ -114,10 +114,10 @@ def test_what_is_read_is_what_was_written(made: ExportRecipe, written: Path):
         assert np.array_equal(back.scale, quant.scale)
         assert back.bias.dtype == np.float32
         assert back.bias.tobytes() == quant.bias.tobytes()
-    assert made.smoothing
-    assert got.smoothing.keys() == made.smoothing.keys()
-    for name, entry in made.smoothing.items():
-        again = got.smoothing[name]
+    assert made.sq_b
+    assert got.sq_b.keys() == made.sq_b.keys()
+    for name, entry in made.sq_b.items():
+        again = got.sq_b[name]
         assert (again.strength, again.reason) == (entry.strength, entry.reason)
         assert again.shift.dtype == again.scale.dtype == np.float64
         assert again.shift.tobytes() == entry.shift.tobytes()
@@ -140,11 +140,11 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
 
 def test_a_recipe_that_was_read_emits_the_same_bytes(tmp_path: Path):
     graph, first = quantized("vit", (4, 8))
-    model = emit(graph, first, input_type="uint8", metadata={}, producer="1")
+    model = emit(graph, first, input_type="uint8", producer="1")
     write_together(recipe_writers(first, tmp_path / "m.onnx"))
     back = read_recipe(tmp_path / "m.recipe.json")
     assert to_json(first) == to_json(back)
-    again = emit(graph, back, input_type="uint8", metadata={}, producer="1")
+    again = emit(graph, back, input_type="uint8", producer="1")
     assert again.SerializeToString() == model.SerializeToString()
 
 

@@ -97,9 +97,9 @@ def test_every_layer_has_its_widths_and_reasons(whole: Page, made: Path):
     for layer in LAYERS:
         assert f"{layer}: weights 4, activations 5" in titles
     assert "blocks.0.attn.scores: weights none, activations 5" in titles
-    for quant in (*recipe.weights.values(), *recipe.activations.values(), *recipe.smoothing.values()):
+    for quant in (*recipe.weights.values(), *recipe.activations.values(), *recipe.sq_b.values()):
         assert quant.reason and quant.reason in whole.text
-    for key in (*recipe.activations, *recipe.smoothing, *recipe.exponents):
+    for key in (*recipe.activations, *recipe.sq_b, *recipe.exponents):
         assert key in whole.text
 
 

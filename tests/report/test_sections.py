@@ -11,7 +11,7 @@ import torch
 from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.export.command import command_of
@@ -20,7 +20,7 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
-from mptq_export.recipe.schema import ActivationQuant, Region, Smoothing
+from mptq_export.recipe.schema import ActivationQuant, Region, SqB
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
 from mptq_export.report.deployed import FloatLogits, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
@@ -50,8 +50,8 @@ def test_blocks():
 
 def test_channel_ranges_are_relative_and_sorted():
     rows = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])  # after SQ-b all channels are alike
-    smoothing = Smoothing(np.array([0.0, 1.0, 0.0]), np.array([4.0, 1.0, 2.0]), 1.0)
-    found = sq_b_ranges(rows, smoothing)
+    sq_b = SqB(np.array([0.0, 1.0, 0.0]), np.array([4.0, 1.0, 2.0]), 1.0)
+    found = sq_b_ranges(rows, sq_b)
     assert found.before_low == (0.0, -0.5, -1.0)
     assert found.before_high == (0.5, 0.5, 1.0)
     assert found.after_low == (-1.0, -1.0, -1.0)
@@ -65,7 +65,7 @@ def test_errors_fall_with_more_bits(kind: str):
         graph, recipe = quantized(kind, bits)
         found = observe(graph, recipe, images(kind, 4, 5), SILENT)
         assert {name for name, error in found.errors.items() if error.kind == "layer"} >= set(recipe.weights)
-        assert set(found.norms) == set(recipe.smoothing)
+        assert set(found.norms) == set(recipe.sq_b)
         assert set(found.histograms) == {key for key, quant in recipe.activations.items() if quant.regions}
         for histogram in found.histograms.values():
             assert sum(histogram.counts) > 0 and histogram.low < histogram.high
@@ -153,7 +153,7 @@ def test_the_command_line_of_a_request():
     assert words[:4] == ["mptq-export", "my model.pt", "--model-kwargs", '{"num_classes": 7}']
     assert words[words.index("--pin") + 1] == "blocks.0.*=8/8"
     assert words[-4:] == ["--input", "uint8", "-o", "o.onnx"]
-    search = MixedSettings((Budget.parse("12MB"),), range(3, 9), True, {})
+    search = SearchRequest((Budget.parse("12MB"),), range(3, 9), True, {})
     mixed = command_of(model, Searched(search), outputs, data)
     assert "--mixed 12MB --mixed-range 3-8 --tied" in mixed and "--bits" not in mixed
     replay = command_of(ModelRequest("m.pt"), Replayed(Path("r.recipe.json")), Outputs(Path("o.onnx")), None)

@@ -22,7 +22,7 @@ def says(path: Path, key: str = OLDEST_KEY) -> str:
 
 def model(bits: int, storage: str) -> onnx.ModelProto:
     graph, recipe = quantized("vit", (bits, 8), MINMAX)
-    return emit(graph, recipe, input_type="float32", metadata={}, producer="test", storage=storage)
+    return emit(graph, recipe, input_type="float32", producer="test", storage=storage)
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,20 @@ from tiny_models import KINDS, images, prepared
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import Add, Input, LayerNorm, Linear, Mean, Permute, Roll, Slice
-from mptq_export.recipe.schema import Smoothing
-from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+from mptq_export.recipe.schema import SqB
+from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 
 TOLERANCE = 1e-5
 
 
 def norms(kind: str) -> list[Node]:
     graph = prepared(kind)
-    return [node for node in graph if isinstance(node.op, LayerNorm) and smoothed_readers(graph, node)]
+    return [node for node in graph if isinstance(node.op, LayerNorm) and sq_b_readers(graph, node)]
 
 
-def smoothing(width: int, seed: int = 0) -> Smoothing:
+def smoothing(width: int, seed: int = 0) -> SqB:
     rng = np.random.default_rng(seed)
-    return Smoothing(rng.normal(0, 0.5, width), np.exp(rng.normal(0, 0.7, width)), 0.5)
+    return SqB(rng.normal(0, 0.5, width), np.exp(rng.normal(0, 0.7, width)), 0.5)
 
 
 def small(*readers: Node, output: str) -> Graph:
@@ -51,7 +51,7 @@ def test_the_output_is_the_same_and_the_readers_see_scaled_rows(kind: str):
     assert norms(kind)
     for i, norm in enumerate(norms(kind)):
         choice = smoothing(norm.shape.dims[-1], i)
-        changed = smooth(graph, norm, choice)
+        changed = fold_sq_b(graph, norm, choice)
         assert same(graph, changed, x), norm.name
         before: dict[str, torch.Tensor] = {}
         after: dict[str, torch.Tensor] = {}
@@ -67,7 +67,7 @@ def test_the_output_is_the_same_and_the_readers_see_scaled_rows(kind: str):
 def test_all_norms_together_keep_the_function(kind: str):
     graph = prepared(kind)
     for i, norm in enumerate(norms(kind)):
-        graph = smooth(graph, graph[norm.name], smoothing(norm.shape.dims[-1], i))
+        graph = fold_sq_b(graph, graph[norm.name], smoothing(norm.shape.dims[-1], i))
     assert same(prepared(kind), graph, images(kind, 4, seed=8))
 
 
@@ -75,15 +75,15 @@ def test_all_norms_together_keep_the_function(kind: str):
 def test_nothing_but_the_norm_and_its_readers_is_changed(kind: str):
     graph = prepared(kind)
     norm = norms(kind)[0]
-    changed = smooth(graph, norm, smoothing(norm.shape.dims[-1]))
-    touched = {norm.name, *(reader.name for reader in smoothed_readers(graph, norm))}
+    changed = fold_sq_b(graph, norm, smoothing(norm.shape.dims[-1]))
+    touched = {norm.name, *(reader.name for reader in sq_b_readers(graph, norm))}
     for node in graph:
         assert (changed[node.name] is node) == (node.name not in touched)
 
 
 def test_in_a_vit_every_norm_can_be_smoothed():
     graph = prepared("vit")
-    readers = {n.name: [r.name for r in smoothed_readers(graph, n)] for n in graph if isinstance(n.op, LayerNorm)}
+    readers = {n.name: [r.name for r in sq_b_readers(graph, n)] for n in graph if isinstance(n.op, LayerNorm)}
     assert readers["blocks.0.norm1"] == ["blocks.0.attn.qkv"]
     assert readers["blocks.0.norm2"] == ["blocks.0.mlp.fc1"]
     assert readers["norm"] == ["head"]
@@ -91,7 +91,7 @@ def test_in_a_vit_every_norm_can_be_smoothed():
 
 def test_in_swin_a_norm_that_writes_the_residual_cannot():
     graph = prepared("swin")
-    alone = {n.name for n in graph if isinstance(n.op, LayerNorm) and not smoothed_readers(graph, n)}
+    alone = {n.name for n in graph if isinstance(n.op, LayerNorm) and not sq_b_readers(graph, n)}
     readers = graph.consumers()
     adders = {
         n.name for n in graph if isinstance(n.op, LayerNorm) and any(isinstance(r.op, Add) for r in readers[n.name])
@@ -103,8 +103,8 @@ def test_in_swin_a_norm_that_writes_the_residual_cannot():
 def test_all_readers_are_found_through_movement_of_tokens():
     cut = Node(Slice(axis=1, start=0, end=2), "cut", ("norm",), Shape((1, 2, 8)))
     graph = small(linear("first", "norm"), cut, linear("other", "cut", tokens=2), output="other")
-    assert {node.name for node in smoothed_readers(graph, graph["norm"])} == {"first", "other"}
-    changed = smooth(graph, graph["norm"], smoothing(8))
+    assert {node.name for node in sq_b_readers(graph, graph["norm"])} == {"first", "other"}
+    changed = fold_sq_b(graph, graph["norm"], smoothing(8))
     x = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
     for output in ("first", "other"):
         assert same(Graph(graph, output), Graph(changed, output), x)
@@ -145,4 +145,4 @@ REFUSALS: dict[str, Graph] = {
 
 @pytest.mark.parametrize("reads", REFUSALS)
 def test_where_anything_else_is_read_there_are_no_readers(reads: str):
-    assert smoothed_readers(REFUSALS[reads], REFUSALS[reads]["norm"]) == []
+    assert sq_b_readers(REFUSALS[reads], REFUSALS[reads]["norm"]) == []

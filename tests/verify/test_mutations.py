@@ -21,7 +21,7 @@ from tiny_models import quantized
 from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.write import tie
-from mptq_export.recipe.contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import recipe_writers
 from mptq_export.support.errors import MptqError
@@ -49,7 +49,8 @@ def exported(kind: str) -> bytes:
 @cache
 def _export(kind: str) -> tuple[onnx.ModelProto, Recipe]:
     graph, recipe = quantized(kind, widths)
-    model = emit(graph, recipe, input_type="float32", metadata={"a": "b"}, producer="1")
+    model = emit(graph, recipe, input_type="float32", producer="1")
+    onnx.helper.set_model_props(model, {"a": "b"})
     tie(model, recipe)
     return model, recipe
 
@@ -229,7 +230,7 @@ def sign_again(model: onnx.ModelProto) -> None:
 def test_weights_that_recipe_and_file_both_list_are_still_not_its_codes(tmp_path: Path, layer: str):
     """File, its hash and the recipe's list are all changed to agree: the recipe's codes do not."""
     graph, recipe = quantized("vit", widths)
-    model = emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    model = emit(graph, recipe, input_type="float32", producer="1")
     tensor = next(t for t in model.graph.initializer if t.name.startswith(f"{layer}.weight"))
     flip(tensor, 100)
     tie(model, recipe)

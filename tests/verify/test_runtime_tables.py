@@ -18,7 +18,7 @@ from tiny_models import quantized
 from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.certification.boundaries import MARGIN
-from mptq_export.recipe.contents import CONTENTS_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.code_functions import exhaustive as tables
 from mptq_export.verify.code_functions.certified import certified_tables, table_difference
@@ -28,7 +28,7 @@ from mptq_export.verify.run import verify
 
 def emitted(kind: str, bits: int) -> onnx.ModelProto:
     graph, recipe = quantized(kind, (bits, bits))
-    return emit(graph, recipe, input_type="float32", metadata={}, producer="1")
+    return emit(graph, recipe, input_type="float32", producer="1")
 
 
 def function(op: str, scale: float, zero_point: int, step: float, zero: int, **attributes: object) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kernels_ref import Interpreter
 from mptq_export.cli.verify import main
-from mptq_export.recipe.contents import CONTENTS_KEY, contents_digest, contents_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY, contents_digest, contents_of
 from mptq_export.verify.compare import verify_model
 from mptq_export.verify.report import VerifyReport
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import range_from
@@ -60,7 +60,7 @@ def run(
     json_path: Path | None,
 ) -> None:
     budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
-    settings = MixedSettings(budgets, bits, tied=False, pins={})
+    settings = SearchRequest(budgets, bits, tied=False, pins={})
     settings.check()
     calibrated = calibrate(load(model), calib, count=count)
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)

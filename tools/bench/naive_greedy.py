@@ -25,7 +25,7 @@ from mptq_export.allocate.constraint import Constraint, as_limit
 from mptq_export.allocate.greedy_mp import Limit, Measure, greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import MixedSettings
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
@@ -69,7 +69,7 @@ def run(
     *, model: str, calib: Path, count: int, keep: tuple[str, ...], bits: range, budget: float, json_path: Path | None
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count)
-    settings = MixedSettings((Budget.parse(str(budget)),), bits, tied=False, pins={})
+    settings = SearchRequest((Budget.parse(str(budget)),), bits, tied=False, pins={})
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, BEST, settings)
     moving = [unit for unit in problem.space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]

@@ -49,11 +49,11 @@ def export(arguments: list[str], out: Path, environment: dict[str, str]) -> floa
 
 def differences(first: Recipe, other: Recipe) -> Iterator[str]:
     """What differs, in the order in which it was chosen, a section after the other."""
-    for key, norm in first.smoothing.items():
+    for key, norm in first.sq_b.items():
         for part in ("shift", "scale"):
-            if not np.array_equal(getattr(norm, part), getattr(other.smoothing[key], part)):
+            if not np.array_equal(getattr(norm, part), getattr(other.sq_b[key], part)):
                 yield f"smoothing {part} of {key}"
-        if (norm.strength, norm.reason) != (other.smoothing[key].strength, other.smoothing[key].reason):
+        if (norm.strength, norm.reason) != (other.sq_b[key].strength, other.sq_b[key].reason):
             yield f"smoothing strength or reason of {key}"
     yield from (f"quantizer of {key}" for key, quant in first.activations.items() if quant != other.activations[key])
     for key, weight in first.weights.items():

@@ -3,7 +3,7 @@
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Activation
 from mptq_export.emit.exact.context import Context
-from mptq_export.emit.exact.conversion import decode_result, encode, encode_floats, result_is_quantized
+from mptq_export.emit.exact.conversion import decode_result, encode, encode_result
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.emit.functions import emit_function
 from mptq_export.quantize.certification.certify import Results
@@ -12,8 +12,7 @@ from mptq_export.recipe.schema import ActivationQuant
 
 def emit_codes(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
     """The codes of the function, or of its floats where those are read too."""
-    emit = encode_floats if result_is_quantized(context, node) else _emit_table
-    return emit(context, node, quant, key)
+    return encode_result(context, node, quant, key, _emit_table)
 
 
 def emit_floats(context: Context, node: Node, exponent: int) -> Floats:

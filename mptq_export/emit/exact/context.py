@@ -70,7 +70,7 @@ class Context(Emission):
         key = f"{node.name}.{operand}"
         quant = self.recipe.activations[key]
         root, chain = self.graph.path(node.inputs[1 if operand == "b" else 0])
-        emitted = self.handler(self.tables.codes, root)(self, root, quant, key)
+        emitted = self.handler(self.tables.codes, root, "codes")(self, root, quant, key)
         moved = move(self, emitted, root, chain, zero=int(codes(torch.zeros(1), quant)))
         tensor = moved.tensor
         if (moved.low, moved.high) != (quant.low, quant.high):  # one Gemm whose readers have several widths
@@ -82,7 +82,7 @@ class Context(Emission):
 
         def emit() -> Floats:
             root, chain = self.graph.path(value)
-            return move(self, self.handler(self.tables.floats, root)(self, root, exponent), root, chain)
+            return move(self, self.handler(self.tables.floats, root, "float values")(self, root, exponent), root, chain)
 
         return self.once(("floats", value, exponent), emit)
 

@@ -56,9 +56,10 @@ def encode_floats(context: Context, node: Node, quant: ActivationQuant, key: str
     return encode(context.onnx, x.tensor, quant, key, step=quant.scale * 2.0**x.exponent, flat=x.flat, fused=False)
 
 
-def result_is_quantized(context: Context, node: Node) -> bool:
-    """Whether a node that gives codes has a quantizer of its own, as not codes alone are read of it."""
-    return f"{node.name}.output" in context.sites
+def encode_result(context: Context, node: Node, quant: ActivationQuant, key: str, emit: CodesHandler) -> Codes:
+    """The codes of a node that gives codes; of its floats where those are read too, as it has a quantizer then."""
+    has_own_quantizer = f"{node.name}.output" in context.sites
+    return (encode_floats if has_own_quantizer else emit)(context, node, quant, key)
 
 
 def decode_result(context: Context, node: Node, exponent: int, emit: CodesHandler) -> Floats:

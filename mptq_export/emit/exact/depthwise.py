@@ -9,7 +9,7 @@ from dataclasses import replace
 from mptq_export.capture.graph import NCHW, NHWC, Node
 from mptq_export.capture.ops import Depthwise
 from mptq_export.emit.exact.context import Context
-from mptq_export.emit.exact.conversion import decode_result, encode, encode_floats, result_is_quantized
+from mptq_export.emit.exact.conversion import decode_result, encode, encode_result
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.emit.exact.weighted import integer_operands
 from mptq_export.recipe.schema import ActivationQuant
@@ -18,8 +18,7 @@ from mptq_export.support.errors import MptqError
 
 def emit_codes(context: Context, node: Node, quant: ActivationQuant, key: str) -> Codes:
     """The codes of the convolution, or of its floats where those are read too."""
-    emit = encode_floats if result_is_quantized(context, node) else _emit_kernel
-    return emit(context, node, quant, key)
+    return encode_result(context, node, quant, key, _emit_kernel)
 
 
 def emit_floats(context: Context, node: Node, exponent: int) -> Floats:

@@ -17,7 +17,6 @@ def emit(
     recipe: Recipe,
     *,
     input_type: InputType,
-    metadata: dict[str, str],
     producer: str,
     storage: WeightStorage = "packed",
 ) -> onnx.ModelProto:
@@ -27,7 +26,6 @@ def emit(
         graph: the prepared graph that the recipe was made for.
         recipe: all decisions.
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels).
-        metadata: stored in the file's metadata_props.
         producer: version of this program.
         storage: `packed` (codes at their own width) or `int8`.
 
@@ -40,7 +38,7 @@ def emit(
     context = Context(graph, recipe, TABLES, input_type=input_type, store=STORAGES[storage])
     for key, site in context.sites.items():
         prove_quantizer(context.proof, site.node.name, key, recipe.activations[key])
-    model = context.finish(metadata, producer)
+    model = context.finish(producer)
     annotate(model, graph, recipe, CARRIERS)
     recipe.proof = context.proof.claims
     return model

@@ -9,7 +9,7 @@ from mptq_export.capture.ops import Softmax
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode, encode_floats
 from mptq_export.emit.exact.values import Codes, Floats
-from mptq_export.emit.exact.weighted import emit_gemm
+from mptq_export.emit.exact.weighted import emit_gemm, emit_gemm_floats
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.transform.channels import channel_numbers
 
@@ -24,12 +24,7 @@ def emit_codes(context: Context, node: Node, quant: ActivationQuant, key: str) -
 
 def emit_floats(context: Context, node: Node, exponent: int) -> Floats:
     """QGemm with float32 output in units of 2 ** -exponent."""
-    return context.share_product(node, exponent, _emit_product)
-
-
-def _emit_product(context: Context, node: Node, exponent: int) -> Floats:
-    tensor, bound = emit_gemm(context, node, _read_rows(context, node), 2.0**exponent)
-    return Floats(tensor=tensor, exponent=exponent, bound=bound, flat=True)
+    return emit_gemm_floats(context, node, exponent, _read_rows)
 
 
 def _emit_shared_codes(context: Context, node: Node, readers: list[Site]) -> Codes:

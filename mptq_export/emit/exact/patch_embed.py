@@ -6,17 +6,12 @@ from mptq_export.capture.graph import NHWC, Node
 from mptq_export.capture.ops import PatchEmbed, ToPixels
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.values import Codes, Floats
-from mptq_export.emit.exact.weighted import emit_gemm
+from mptq_export.emit.exact.weighted import emit_gemm_floats
 
 
 def emit_floats(context: Context, node: Node, exponent: int) -> Floats:
     """QGemm with float32 output in units of 2 ** -exponent."""
-    return context.share_product(node, exponent, _emit_product)
-
-
-def _emit_product(context: Context, node: Node, exponent: int) -> Floats:
-    tensor, bound = emit_gemm(context, node, _patch_rows(context, node), 2.0**exponent)
-    return Floats(tensor=tensor, exponent=exponent, bound=bound, flat=True)
+    return emit_gemm_floats(context, node, exponent, _patch_rows)
 
 
 def _patch_rows(context: Context, node: Node) -> Codes:

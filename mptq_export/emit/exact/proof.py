@@ -42,6 +42,11 @@ class Quantity(Enum):
         self.text = text
         self.relation = relation
 
+    def is_of(self, claim: Claim) -> bool:
+        """Whether a claim is about this quantity, of whatever site or function."""
+        before, _, after = self.text.partition("{}")
+        return claim.what.startswith(before) and claim.what.endswith(after)
+
 
 class Proof:
     """Collects claims; a claim that does not hold refuses the export."""

@@ -1,4 +1,4 @@
-"""Float values -> uint8 codes: one QuantizeLinear, or one for every region of scale ratio 2^m.
+"""Float values -> uint8 codes: one QuantizeLinear, or with OPT-m one for every region of scale ratio 2^m.
 
 A region's levels are `zero_point + (k << m)` for `first <= k <= last`. Each region is quantized by itself:
 
@@ -18,7 +18,7 @@ import numpy as np
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.exact.proof import Proof, Quantity
 from mptq_export.quantize.certification.boundaries import MARGIN
-from mptq_export.recipe.schema import ActivationQuant, Region
+from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.errors import MptqError
 
 #: Least and greatest value, in steps of the quantizer.
@@ -71,31 +71,33 @@ def quantize(
     Returns:
         A uint8 tensor: the nearest level of every element, as in `mptq_export.quantize.simulation.fake_quantize.codes`.
     """
-    if not quant.regions:
-        low, high = quant.low - quant.zero_point, quant.high - quant.zero_point
-        return _Uniform(step, low, high, quant.zero_point, span).emit(onnx, x, name)
-    total, shift, first, start = "", 0, 0, quant.low
-    for i, region in enumerate(quant.regions):
-        lowest, highest = _levels(quant, start, region)
-        unit, prefix = 2.0**region.shift, f"{name}.region{i}"
-        reached = span[0] / unit, span[1] / unit
-        starts_inside = reached[0] > lowest - INSIDE
-        # uint8 cuts below the code of `lowest`, or above that of `highest` where nothing lies below.
-        zero = 255 - highest if starts_inside and lowest <= 0 <= highest else max(-lowest, 0)
-        k = _Uniform(step * unit, lowest, highest, zero, reached).emit(onnx, x, prefix)
+    if quant.regions:
+        return _quantize_opt_m(onnx, x, step, quant, name, span=span)
+    (run,) = quant.runs()
+    return _Uniform(step, run.first, run.last, quant.zero_point, span).emit(onnx, x, name)
+
+
+def _quantize_opt_m(onnx: OnnxBuilder, x: str, step: float, quant: ActivationQuant, name: str, *, span: Span) -> str:
+    """The codes of OPT-m: those of every region, added up; arguments as for `quantize`."""
+    total, total_unit, total_zero = "", 1, 0
+    for i, run in enumerate(quant.runs()):
+        prefix, reached = f"{name}.region{i}", (span[0] / run.unit, span[1] / run.unit)
+        starts_inside = reached[0] > run.first - INSIDE
+        # uint8 cuts below the code of the first k, or above that of the last where nothing lies below.
+        zero = 255 - run.last if starts_inside and run.first <= 0 <= run.last else max(-run.first, 0)
+        k = _Uniform(step * run.unit, run.first, run.last, zero, reached).emit(onnx, x, prefix)
         if total:
             both = [
-                onnx.dequantize(total, 2.0**shift, first, f"{prefix}.below"),
-                onnx.dequantize(k, unit, lowest + zero, f"{prefix}.steps"),
+                onnx.dequantize(total, total_unit, total_zero, f"{prefix}.below"),
+                onnx.dequantize(k, run.unit, run.first + zero, f"{prefix}.steps"),
             ]
             total = onnx.quantize(onnx.one("Add", both, f"{prefix}.sum"), 1.0, quant.low, f"{prefix}.codes")
-            shift, first = 0, quant.low
+            total_unit, total_zero = 1, quant.low
         else:
-            total, shift, first = k, region.shift, lowest + zero
-        start = region.last
+            total, total_unit, total_zero = k, run.unit, run.first + zero
     if len(quant.regions) > 1:
         return total
-    steps = onnx.dequantize(total, 2.0**shift, first, f"{name}.steps")
+    steps = onnx.dequantize(total, total_unit, total_zero, f"{name}.steps")
     return onnx.quantize(steps, 1.0, quant.low, f"{name}.codes")
 
 
@@ -115,20 +117,12 @@ def prove_quantizer(proof: Proof, layer: str, key: str, quant: ActivationQuant) 
     """
     advice = "the recipe's regions are too wide for 8 bits: export again without --recipe"
     proof.claim(layer, Quantity.ACTIVATION_CODE, quant.high, 255.0, advice=advice, of=key)
-    start = quant.low
     valid = 0 <= quant.low <= quant.high and 0 <= quant.zero_point <= 255
-    for region in quant.regions:
-        unit = 1 << region.shift
-        lowest, highest = _levels(quant, start, region)
-        aligned = (start - quant.zero_point) % unit == 0 and (region.last - quant.zero_point) % unit == 0
-        valid = valid and aligned and region.last > start and highest + max(-lowest, 0) <= 255
-        start = region.last
-    valid = valid and start == (quant.high if quant.regions else quant.low)
+    if quant.regions:
+        lasts = [region.last for region in quant.regions]
+        for start, last, run in zip([quant.low, *lasts], lasts, quant.runs(), strict=False):
+            whole = (run.first * run.unit, run.last * run.unit) == (start - quant.zero_point, last - quant.zero_point)
+            valid = valid and whole and last > start and run.last + max(-run.first, 0) <= 255
+        valid = valid and lasts[-1] == quant.high
     if not (valid and 0 < quant.scale < np.inf):
         raise MptqError(f"{layer}: the quantizer of {key} has no valid levels; export again without --recipe")
-
-
-def _levels(quant: ActivationQuant, start: int, region: Region) -> tuple[int, int]:
-    """First and last level k of a region."""
-    unit = 1 << region.shift
-    return (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit

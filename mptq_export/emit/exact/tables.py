@@ -32,6 +32,7 @@ from mptq_export.emit.exact import (
     linear,
     patch_embed,
     residual,
+    softmax,
 )
 from mptq_export.emit.exact.context import CodesHandler, FloatsHandler, Tables
 from mptq_export.emit.exact.conversion import encode_floats
@@ -43,7 +44,7 @@ CODES: dict[type[Op], CodesHandler] = {
     PatchEmbed: encode_floats,
     Depthwise: depthwise.emit_codes,
     LayerNorm: layer_norm.emit_codes,
-    Matmul: attention.emit_matmul_codes,
+    Matmul: attention.emit_codes,
     Softmax: encode_floats,
     Activation: activation.emit_codes,
     Add: encode_floats,
@@ -62,8 +63,8 @@ FLOATS: dict[type[Op], FloatsHandler] = {
     PatchEmbed: patch_embed.emit_floats,
     Depthwise: depthwise.emit_floats,
     LayerNorm: layer_norm.emit_floats,
-    Matmul: attention.emit_matmul_floats,
-    Softmax: attention.emit_softmax_floats,
+    Matmul: attention.emit_floats,
+    Softmax: softmax.emit_floats,
     Activation: activation.emit_floats,
     Add: residual.emit_add,
     Pad: residual.emit_pad,

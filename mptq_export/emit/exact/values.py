@@ -64,11 +64,9 @@ class Attention:
     """Unnormalised attention weights: uint8 codes and their exact row sums.
 
     Attributes:
-        codes: ONNX name, uint8, at most 1 / scale: the code of a row's maximum.
+        codes: whole numbers, at most the code of a row's maximum; a weight is a code over `total`.
         total: ONNX name, float32, sum of the codes of a row (keepdims).
-        high: largest code.
     """
 
-    codes: str
+    codes: Codes
     total: str
-    high: int

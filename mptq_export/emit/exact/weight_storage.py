@@ -40,9 +40,7 @@ def store_int8(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], _bits: 
     return builder.own_constant(name, codes)
 
 
-def store_packed(
-    builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int, *, node_bytes: int = NODE_BYTES
-) -> str:
+def store_packed(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int) -> str:
     """Weight codes at their own width, where that makes the file smaller.
 
     Args:
@@ -50,12 +48,11 @@ def store_packed(
         name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`).
         codes: int8 [K, N], within the range of `bits`.
         bits: 2 to 8.
-        node_bytes: bytes that one unpacking node takes in the file.
 
     Returns:
         Name of an int8 tensor of the same shape.
     """
-    if bits == 8 or codes.size * (8 - bits) // 8 < node_bytes * MOST_NODES[bits]:
+    if bits == 8 or codes.size * (8 - bits) // 8 < NODE_BYTES * MOST_NODES[bits]:
         return store_int8(builder, name, codes, bits)
     if bits == 4:
         return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)

@@ -1,14 +1,16 @@
 """What layers with weights have in common: integer operands, their bounds, and the Gemm (rule 1 of docs/design.md)."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.proof import INT32, Quantity
-from mptq_export.emit.exact.values import Codes
+from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
-from mptq_export.quantize.weights.codes import pair_sums
+from mptq_export.quantize.weights.quantize_weight import pair_sums
 
 
 def emit_gemm(
@@ -33,6 +35,18 @@ def emit_gemm(
     weight = np.ascontiguousarray(context.recipe.weights[node.name].codes.T)
     operands, bound = integer_operands(context, node, rows, weight, axis=1, gain=gain, shift=shift)
     return context.onnx.one("Gemm", operands, node.name), bound
+
+
+def emit_gemm_floats(
+    context: Context, node: Node, exponent: int, read_rows: Callable[[Context, Node], Codes]
+) -> Floats:
+    """QGemm with float32 output in units of 2 ** -exponent, of the rows that the layer reads."""
+
+    def product(context: Context, node: Node, exponent: int) -> Floats:
+        tensor, bound = emit_gemm(context, node, read_rows(context, node), 2.0**exponent)
+        return Floats(tensor=tensor, exponent=exponent, bound=bound, flat=True)
+
+    return context.share_product(node, exponent, product)
 
 
 def integer_operands(
@@ -94,10 +108,10 @@ def _prove(context: Context, node: Node, source: Codes, bias: NDArray[np.float64
     context.proof.claim(node.name, Quantity.ACCUMULATOR, float(raw.max()), INT32, advice=advice)
     # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128); below 8
     # bits codes must fit their own width, else packing would change them.
-    span = CodeRange.of(quant.bits)
-    beyond = float(max(codes.max() - span.high, span.low - codes.min())) + span.high
+    code_range = CodeRange.of(quant.bits)
+    beyond = float(max(codes.max() - code_range.high, code_range.low - codes.min())) + code_range.high
     advice = "the recipe's codes are too large: export again without --recipe"
-    context.proof.claim(node.name, Quantity.WEIGHT_CODE, beyond, float(span.high), advice=advice)
+    context.proof.claim(node.name, Quantity.WEIGHT_CODE, beyond, float(code_range.high), advice=advice)
     pairs = float(pair_sums(quant.codes).max()) * source.high
     context.proof.claim(node.name, Quantity.PAIR_SUM, pairs, 255.0 * PAIR_LIMIT, advice=advice)
     return np.asarray(np.maximum(np.abs(top), np.abs(bottom)))

@@ -5,6 +5,7 @@ its region's scale, so that a code is the integer `k << m` on the finest grid an
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -97,12 +98,12 @@ def search_levels(
         uniform = len(layout) == 1 and layout[0].shift == 0
         if not (regions or uniform):
             continue
-        scales = (top * _SHARES / (layout[-1].last - zero)).astype(np.float32)
-        error = _errors(values, counts, scales.astype(np.float64), zero, layout)
-        best = int(error.argmin())
         reason = "range with the smallest output error" if uniform else "OPT-m: levels with the smallest output error"
-        quant = ActivationQuant(float(scales[best]), zero, 0, layout[-1].last, bits, reason, () if uniform else layout)
-        ranked.append((float(error[best]), quant))
+        quant = ActivationQuant(1.0, zero, 0, layout[-1].last, bits, reason, () if uniform else layout)
+        scales = (top * _SHARES / (quant.high - zero)).astype(np.float32)
+        error = _errors(values, counts, scales.astype(np.float64), quant)
+        best = int(error.argmin())
+        ranked.append((float(error[best]), replace(quant, scale=float(scales[best]))))
     ranked.sort(key=lambda entry: entry[0])
 
     error_of = sample.output_error(weight)
@@ -126,15 +127,11 @@ def _errors(
     values: NDArray[np.float64],
     counts: NDArray[np.float64],
     scales: NDArray[np.float64],
-    zero: int,
-    layout: tuple[Region, ...],
+    quant: ActivationQuant,
 ) -> NDArray[np.float64]:
-    """Weighted squared error of one layout at every scale."""
+    """Weighted squared error of the levels of a quantizer at every scale."""
     steps = values / scales[:, None]
-    total = np.full_like(steps, -zero)
-    start = -zero
-    for region in layout:
-        unit, last = 1 << region.shift, region.last - zero
-        total += (np.clip(np.rint(steps / unit), start // unit, last // unit) - start // unit) * unit
-        start = last
+    total = np.full_like(steps, quant.low - quant.zero_point)
+    for run in quant.runs():
+        total += (np.clip(np.rint(steps / run.unit), run.first, run.last) - run.first) * run.unit
     return np.asarray((((total - steps) * scales[:, None]) ** 2 * counts).sum(1))

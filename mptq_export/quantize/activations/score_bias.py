@@ -70,9 +70,9 @@ class ScoreConstants:
         return max(0.0, -float(best[best.isfinite()].min())) if best.isfinite().any() else 0.0
 
 
-def added_span(codes: Iterable[Codes]) -> int:
-    """How much constants can add to the size of a score, and to its distance to the row's maximum, in codes."""
-    return sum(int(max(values.max(), 0) - min(values.min(), 0)) for values in codes)
+def largest_distance(constants: Iterable[Codes]) -> int:
+    """The largest distance of a score to its row's maximum, in codes: what codes can differ by, and constants add."""
+    return 255 + sum(int(max(codes.max(), 0) - min(codes.min(), 0)) for codes in constants)
 
 
 def _constant(graph: Graph, step: Node) -> NDArray[np.float64]:

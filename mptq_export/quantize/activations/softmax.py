@@ -12,7 +12,7 @@ from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.activations.ranges import affine
-from mptq_export.quantize.activations.score_bias import ScoreConstants, added_span
+from mptq_export.quantize.activations.score_bias import ScoreConstants, largest_distance
 from mptq_export.quantize.certification.certify import certify_attention, short_scale
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -37,9 +37,9 @@ def quantize_scores(graph: Graph, softmax: Node, seen: Range, lowest_maximum: fl
     if constants.values:
         scale = max(plain.scale, math.log(4 * levels) / MASKED_STEPS)
         plain = replace(plain, scale=scale, zero_point=round(plain.zero_point * plain.scale / scale))
-    span = 255 + added_span(constants.codes(plain.scale, levels).values()) + 2
+    furthest = largest_distance(constants.codes(plain.scale, levels).values()) + 2
     reason = "from the lowest score that still matters under its row's maximum to the largest score"
-    return replace(plain, scale=short_scale(plain.scale, span), reason=reason)
+    return replace(plain, scale=short_scale(plain.scale, furthest), reason=reason)
 
 
 def quantize_attention(graph: Graph, site: Site, known: dict[str, ActivationQuant], bits: int) -> ActivationQuant:
@@ -59,5 +59,5 @@ def quantize_attention(graph: Graph, site: Site, known: dict[str, ActivationQuan
     reason = "softmax without its division: the row maximum is the top code"
     quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)
     score = known[f"{softmax.name}.input"]
-    span = 255 + added_span(ScoreConstants.of(graph, softmax).codes(score.scale, high).values())
-    return certify_attention(site.key, quant, score.scale, span)
+    furthest = largest_distance(ScoreConstants.of(graph, softmax).codes(score.scale, high).values())
+    return certify_attention(site.key, quant, score.scale, furthest)

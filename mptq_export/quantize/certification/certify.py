@@ -17,7 +17,7 @@ from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.function_names import Function
 from mptq_export.quantize.certification.assumption import largest_error
 from mptq_export.quantize.certification.boundaries import MARGIN, boundary_distances
-from mptq_export.recipe.schema import ActivationQuant, Region
+from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.errors import MptqError
 
 #: Relative changes of a scale that are tried, nearest first, then coarser ones up to 2 %.
@@ -49,9 +49,9 @@ class Results:
         return Results(exact, largest_error(function, argument, exact))
 
     @staticmethod
-    def of_distances(score_scale: float, span: int) -> "Results":
-        """Exp of every distance to a row's maximum: `exp(-k * score_scale)` for k = 0 .. span."""
-        argument = -np.arange(span + 1, dtype=np.float64) * score_scale
+    def of_distances(score_scale: float, furthest: int) -> "Results":
+        """Exp of every distance to a row's maximum: `exp(-k * score_scale)` for k = 0 .. furthest."""
+        argument = -np.arange(furthest + 1, dtype=np.float64) * score_scale
         exact = np.exp(argument)
         return Results(exact, largest_error("exp", argument, exact))
 
@@ -88,12 +88,8 @@ def region_margin(steps: NDArray[np.float64], quant: ActivationQuant) -> float:
 
 def _distances(steps: NDArray[np.float64], quant: ActivationQuant) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Of every region: its step, and the distances of values to its nearest rounding boundary in that step."""
-    start = quant.low
-    for region in quant.regions or (Region(0, quant.high),):
-        unit = 1 << region.shift
-        first, last = (start - quant.zero_point) // unit, (region.last - quant.zero_point) // unit
-        yield unit, boundary_distances(steps / unit, first, last)
-        start = region.last
+    for run in quant.runs():
+        yield run.unit, boundary_distances(steps / run.unit, run.first, run.last)
 
 
 def certify_activation(
@@ -126,24 +122,24 @@ def certify_activation(
     return replace(found, reason=reason)
 
 
-def short_scale(scale: float, span: int) -> float:
+def short_scale(scale: float, furthest: int) -> float:
     """The score scale with so few mantissa bits that `k * scale` and their differences are exact in float32.
 
     Args:
         scale: wanted score scale.
-        span: largest difference of a score to its row maximum, in codes.
+        furthest: largest distance of a score to its row maximum, in codes.
     """
-    return _short_mantissa(scale, 24 - max(span, 255).bit_length())
+    return _short_mantissa(scale, 24 - max(furthest, 255).bit_length())
 
 
-def certify_attention(layer: str, target: ActivationQuant, score_scale: float, span: int) -> ActivationQuant:
-    """Nudge the scale of the attention codes until `exp(-k * score_scale)` is certain for k = 0 .. span.
+def certify_attention(layer: str, target: ActivationQuant, score_scale: float, furthest: int) -> ActivationQuant:
+    """Nudge the scale of the attention codes until `exp(-k * score_scale)` is certain for k = 0 .. furthest.
 
     Args:
         layer: name for errors.
         target: wanted quantizer.
         score_scale: scale of the scores.
-        span: largest difference of a score to its row maximum, in codes.
+        furthest: largest distance of a score to its row maximum, in codes.
 
     Returns:
         `target` with a scale that differs by at most 2 %.
@@ -151,7 +147,7 @@ def certify_attention(layer: str, target: ActivationQuant, score_scale: float, s
     Raises:
         MptqError: no nearby scale has the margin.
     """
-    results = Results.of_distances(score_scale, span)
+    results = Results.of_distances(score_scale, furthest)
     found = _nearest(target, results, _NEARBY)
     if found is None:
         raise _refusal(layer, "Exp", target, results)

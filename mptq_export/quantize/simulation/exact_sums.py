@@ -19,12 +19,12 @@ _FLOAT32_INTEGER = 2.0**24
 #: Elements that are copied to float64 at once.
 _CHUNK = 1 << 22
 
-Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+WeightProduct = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Accumulators from whole input steps, weight codes and whole bias steps."""
 
 
 def integer_product(
-    steps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, largest: float, product: Product = F.linear
+    steps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, largest: float, product: WeightProduct = F.linear
 ) -> torch.Tensor:
     """What a layer accumulates, exact before its one rounding to float32.
 

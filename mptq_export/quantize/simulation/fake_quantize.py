@@ -25,13 +25,11 @@ def steps(x: torch.Tensor, quant: ActivationQuant, *, chunk: int = CHUNK) -> tor
     if not quant.regions:
         return found.round_().clamp_(quant.low - zero, quant.high - zero)
     # In place, a few million elements at a time: a sum over regions would hold three more copies of the tensor.
+    runs = quant.runs()
     for some in torch.split(found.view(-1), chunk):
-        start, total = quant.low, torch.full_like(some, quant.low - zero)
-        for region in quant.regions:
-            unit = 1 << region.shift
-            first, last = (start - zero) // unit, (region.last - zero) // unit
-            total += (some / unit).round_().clamp_(first, last).sub_(first).mul_(unit)
-            start = region.last
+        total = torch.full_like(some, quant.low - zero)
+        for run in runs:
+            total += (some / run.unit).round_().clamp_(run.first, run.last).sub_(run.first).mul_(run.unit)
         some.copy_(total)
     return found
 

@@ -5,8 +5,9 @@ of whole numbers, functions those of codes, and the rest is element-wise: every 
 differ from the file's only where a float32 result lies within rounding errors of a boundary.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -19,20 +20,34 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import (
     Activation,
     Add,
+    Concat,
     Constant,
     Depthwise,
     LayerNorm,
     Linear,
     Matmul,
+    Max,
     Mean,
+    Movement,
+    Mul,
+    Op,
     Outputs,
     Pad,
     PatchEmbed,
+    Product,
+    Rotary,
     Softmax,
+    ToPixels,
 )
 from mptq_export.quantize.activations.score_bias import ScoreConstants
 from mptq_export.quantize.certification.certify import activation_results
-from mptq_export.quantize.simulation.exact_sums import Product, grid_mean, grid_norm, integer_matmul, integer_product
+from mptq_export.quantize.simulation.exact_sums import (
+    WeightProduct,
+    grid_mean,
+    grid_norm,
+    integer_matmul,
+    integer_product,
+)
 from mptq_export.quantize.simulation.fake_quantize import CHUNK, steps
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
 
@@ -126,12 +141,12 @@ class Simulator:
         return self.accumulate(name, self.steps(x, quant), quant)
 
     def accumulate(
-        self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: Product = F.linear
+        self, name: str, steps: torch.Tensor, quant: ActivationQuant, product: WeightProduct = F.linear
     ) -> torch.Tensor:
         """The same from whole steps of the quantized input; `product` is what the layer does with its weights."""
         weight, scale, bias = self.weights[name]
         unit = scale * quant.scale
-        return integer_product(steps, weight, self.round(bias.double() / unit.double()), _reach(quant), product) * unit
+        return integer_product(steps, weight, self.round(bias.double() / unit.double()), quant.largest, product) * unit
 
     def compute(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The quantized value of a node.
@@ -148,35 +163,49 @@ class Simulator:
 
     def _value(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """The value of a node before its own result is quantized."""
-        if isinstance(node.op, Softmax):
-            power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
-            if f"{node.name}.output" not in self.activations:
-                return power
-            power = self.steps(power, self.activations[f"{node.name}.output"])
-            return power / power.sum(-1, keepdim=True)
-        if isinstance(node.op, PatchEmbed | Depthwise):
-            quant = self.activations[f"{node.name}.input"]
-            whole = self.steps(inputs[0], quant)
-            if isinstance(node.op, Depthwise):
-                return self.accumulate(node.name, whole, quant, partial(depthwise, node))
-            return self.accumulate(node.name, patches(whole, node.op.patch), quant)
-        if isinstance(node.op, Linear):
-            return self.linear(node.name, inputs[0])
-        if isinstance(node.op, Activation):
-            return self.apply_activation(inputs[0], self.activations[f"{node.name}.input"], node.op.function)
-        if isinstance(node.op, Matmul):
-            return self._matmul(node, inputs)
-        node, inputs = node.cast(torch.float32), list(inputs)
+        return _VALUES[type(node.op)](self, node, inputs)
+
+    def _softmax(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        power = (inputs[0] - inputs[0].amax(-1, keepdim=True)).exp_()
+        if f"{node.name}.output" not in self.activations:
+            return power
+        power = self.steps(power, self.activations[f"{node.name}.output"])
+        return power / power.sum(-1, keepdim=True)
+
+    def _linear(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return self.linear(node.name, inputs[0])
+
+    def _patch_embed(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        quant = self.activations[f"{node.name}.input"]
+        whole = self.steps(inputs[0], quant)
+        return self.accumulate(node.name, patches(whole, node.attributes(PatchEmbed).patch), quant)
+
+    def _depthwise(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        quant = self.activations[f"{node.name}.input"]
+        return self.accumulate(node.name, self.steps(inputs[0], quant), quant, partial(depthwise, node))
+
+    def _activation(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        quant = self.activations[f"{node.name}.input"]
+        return self.apply_activation(inputs[0], quant, node.attributes(Activation).function)
+
+    def _in_float(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return compute(node.cast(torch.float32), inputs)
+
+    def _outputs(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return compute(node, self._on_grid(node, inputs))
+
+    def _norm(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return grid_norm(node.cast(torch.float32), self._on_grid(node, inputs)[0], self.grid_operands[node.name][0][1])
+
+    def _mean(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return grid_mean(node, self._on_grid(node, inputs)[0])
+
+    def _on_grid(self, node: Node, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The operands, those rounded that the file rounds to the residual's grid."""
+        rounded = list(inputs)
         for position, exponent in self.grid_operands[node.name]:
-            inputs[position] = self.round(inputs[position] * 2.0**exponent) * 2.0**-exponent
-        if node.name in self.constant_operands:
-            position, softmax = self.constant_operands[node.name]
-            inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
-        if isinstance(node.op, LayerNorm):
-            return grid_norm(node, inputs[0], self.grid_operands[node.name][0][1])
-        if isinstance(node.op, Mean):
-            return grid_mean(node, inputs[0])
-        return self._sum(node, inputs) if isinstance(node.op, Add) else compute(node, inputs)
+            rounded[position] = self.round(inputs[position] * 2.0**exponent) * 2.0**-exponent
+        return rounded
 
     def _whole_steps(self, step: str, softmax: str) -> torch.Tensor:
         """A constant on a score path as the file adds it; what is clamped gets attention code 0 at any width."""
@@ -189,7 +218,7 @@ class Simulator:
         a_quant, b_quant = self.activations[first.key], self.activations[second.key]
         a = self.steps(inputs[0], a_quant)
         b = self.steps(inputs[1], b_quant)
-        product = integer_matmul(a, b, a.shape[-1] * _reach(a_quant) * _reach(b_quant))
+        product = integer_matmul(a, b, a.shape[-1] * a_quant.largest * b_quant.largest)
         unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
         if first.kind == SiteKind.ATTENTION:
             return product * float(unit) / a.sum(-1, keepdim=True)
@@ -197,6 +226,10 @@ class Simulator:
 
     def _sum(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         """A sum; what is added to a stream is rounded to its grid by the addition itself, as in the file."""
+        inputs = self._on_grid(node, inputs)
+        if node.name in self.constant_operands:
+            position, softmax = self.constant_operands[node.name]
+            inputs[position] = self._whole_steps(node.name, softmax).to(inputs[position])
         if node.name not in self.stream_operands:
             return compute(node, inputs)
         position, exponent = self.stream_operands[node.name]
@@ -204,9 +237,23 @@ class Simulator:
         return (stream + SHIFT + update - SHIFT) * 2.0**-exponent
 
 
-def _reach(quant: ActivationQuant) -> float:
-    """The largest magnitude of a code without its zero point."""
-    return float(max(quant.high - quant.zero_point, quant.zero_point - quant.low))
+#: How each op's value is computed: all but the input. The file computes the last ones in float32, as the model does, or
+#: only moves what was rounded before.
+_VALUES: dict[type[Op], Callable[[Simulator, Node, list[torch.Tensor]], torch.Tensor]] = {
+    Linear: Simulator._linear,
+    PatchEmbed: Simulator._patch_embed,
+    Depthwise: Simulator._depthwise,
+    Matmul: Simulator._matmul,
+    Softmax: Simulator._softmax,
+    Activation: Simulator._activation,
+    Add: Simulator._sum,
+    LayerNorm: Simulator._norm,
+    Mean: Simulator._mean,
+    Outputs: Simulator._outputs,
+    **dict.fromkeys(
+        (Constant, Mul, Product, Max, Concat, Pad, Rotary, ToPixels, *get_args(Movement)), Simulator._in_float
+    ),
+}
 
 
 def _grid_operands(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:

@@ -5,12 +5,12 @@ import torch
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Node
 from mptq_export.quantize.activations.sample import draw_rows
-from mptq_export.quantize.transforms.preserved import assert_same
-from mptq_export.quantize.transforms.sq_b import choose_sq_b
+from mptq_export.quantize.sq_b import choose_sq_b
 from mptq_export.quantize.walk.state import WalkState
-from mptq_export.recipe.schema import Smoothing
+from mptq_export.recipe.schema import SqB
 from mptq_export.transform.balance_attention import balance_attention
-from mptq_export.transform.fold_sq_b import smooth, smoothed_readers
+from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
+from mptq_export.transform.preserved import assert_same
 
 _FLOAT64 = computed_in(torch.float64)
 
@@ -22,13 +22,13 @@ def balance_attention_of(state: WalkState, linear: Node) -> None:
     state.graph = balance_attention(state.graph, linear, outputs)
 
 
-def fold_sq_b_of(state: WalkState, norm: Node) -> Smoothing | None:
+def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
     """Choose SQ-b of a layer norm and fold it, into the values in flight too; None where not only layers read it.
 
     Raises:
         MptqError: a reader gives something else than before (a defect of this package).
     """
-    readers = smoothed_readers(state.graph, norm)
+    readers = sq_b_readers(state.graph, norm)
     if not readers:
         return None
     weight = torch.cat([reader.params["weight"] for reader in readers])
@@ -36,7 +36,7 @@ def fold_sq_b_of(state: WalkState, norm: Node) -> Smoothing | None:
     value = state.values.quantized[norm.name]
     choice = choose_sq_b(value, weight, state.widths(readers[0].name), state.method, state.importance.get(direct))
     rows = draw_rows(value).double()
-    state.graph = smooth(state.graph, norm, choice)
+    state.graph = fold_sq_b(state.graph, norm, choice)
     shift, scale = (torch.from_numpy(numbers).to(rows) for numbers in (choice.shift, choice.scale))
     for reader in readers:
         expected = _FLOAT64(reader, [rows])

@@ -21,15 +21,15 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.transforms.preserved import assert_small
 from mptq_export.quantize.walk.activation_step import ActivationStep, AtAskedWidth, quantize_site
 from mptq_export.quantize.walk.chunks import overwrite
 from mptq_export.quantize.walk.state import WalkState, WidthsOf
-from mptq_export.quantize.walk.transform_step import balance_attention_of, fold_sq_b_of
+from mptq_export.quantize.walk.transform_step import balance_attention_of, choose_and_fold_sq_b
 from mptq_export.quantize.walk.values_in_flight import ValuesInFlight
 from mptq_export.quantize.walk.weight_step import FittedCodes, WeightStep
-from mptq_export.recipe.schema import Recipe, Smoothing, WeightQuant
+from mptq_export.recipe.schema import Recipe, SqB, WeightQuant
 from mptq_export.support.memory import trim
+from mptq_export.transform.preserved import assert_small
 
 Tick = Callable[[Node], None]
 """Called after every node."""
@@ -75,7 +75,7 @@ class Walk:
             importance=calibrated.importance or {},
         )
         self.weights: dict[str, WeightQuant] = {}
-        self.sq_b: dict[str, Smoothing] = {}
+        self.sq_b: dict[str, SqB] = {}
 
     def build_recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
@@ -114,7 +114,7 @@ class Walk:
             self._quantize_weight(node)
         self._simulate(node)
         if self.state.method.sq_b != "off" and isinstance(node.op, LayerNorm):
-            choice = fold_sq_b_of(self.state, node)
+            choice = choose_and_fold_sq_b(self.state, node)
             if choice is not None:
                 self.sq_b[node.name] = choice
 
@@ -125,7 +125,7 @@ class Walk:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
 
     def _quantize_weight(self, node: Node) -> None:
-        quant = self.weights[node.name] = self._weight_step.codes(self.state, node)
+        quant = self.weights[node.name] = self._weight_step.choose_codes(self.state, node)
         self.state.simulator.set_weight(node.name, quant, self._calibrated.images.device)
 
     def _simulate(self, node: Node) -> None:

@@ -12,8 +12,8 @@ from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
 from mptq_export.quantize.weights.code_range import CodeRange
-from mptq_export.quantize.weights.codes import BIAS_STEPS, dequantize, quantize_weight
 from mptq_export.quantize.weights.hessian import Hessian
+from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, quantize_weight
 from mptq_export.quantize.weights.ridge_correction import Moments
 from mptq_export.recipe.schema import WeightQuant
 
@@ -26,7 +26,7 @@ class WeightStep(Protocol):
         """Whether weights may be fitted to the float model, which is then computed too."""
         ...
 
-    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
         """The codes that the walk goes on with; what the layer reads is quantized already."""
         ...
 
@@ -59,7 +59,7 @@ class FittedCodes:
     widest_gptq: int = 8
     fits = True
 
-    def codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
         """As the protocol says."""
         return self.round_weight(state, node, fit_weight(state, node), state.widths(node.name)[0])
 

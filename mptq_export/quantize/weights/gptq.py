@@ -17,19 +17,19 @@ _BLOCK = 64
 ROWS = 4096
 
 
-def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
+def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> torch.Tensor:
     """Round column by column and move every error to the columns behind.
 
     Args:
         weight: [M, K].
         scale: [M].
         hessian: of what the layer reads; everything is computed in float64.
-        span: the codes.
+        code_range: the codes.
 
     Returns:
         Whole numbers as float32 [M, K].
     """
-    return _by_rows(lambda target: _propagate(target, hessian, span), hessian, weight / scale[:, None].double())
+    return _by_rows(lambda target: _propagate(target, hessian, code_range), hessian, weight / scale[:, None].double())
 
 
 def descend_coordinates(
@@ -37,7 +37,7 @@ def descend_coordinates(
     weight: torch.Tensor,
     scale: torch.Tensor,
     hessian: Hessian,
-    span: CodeRange,
+    code_range: CodeRange,
     *,
     sweeps: int = 2,
 ) -> torch.Tensor:
@@ -48,7 +48,7 @@ def descend_coordinates(
         weight: [M, K].
         scale: [M].
         hessian: of what the layer reads; everything is computed in float64.
-        span: the codes.
+        code_range: the codes.
         sweeps: how often every column moves.
 
     Returns:
@@ -57,7 +57,7 @@ def descend_coordinates(
 
     def descend(target: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         for _ in range(sweeps):
-            _sweep(columns, target, hessian, span)
+            _sweep(columns, target, hessian, code_range)
         return columns
 
     return _by_rows(descend, hessian, weight / scale[:, None].double(), codes)
@@ -74,19 +74,19 @@ def _by_rows(work: Callable[..., torch.Tensor], hessian: Hessian, *matrices: tor
     return torch.cat(found).contiguous()
 
 
-def _propagate(rest: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.Tensor:
+def _propagate(rest: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> torch.Tensor:
     """Codes [K, rows] of weights in code units, which are changed."""
     size, result = len(rest), torch.zeros_like(rest)
     upper, partner = hessian.upper, hessian.partner
-    limit = torch.full_like(rest, float(span.pair_limit or 0))  # what the neighbour leaves
+    limit = torch.full_like(rest, float(code_range.pair_limit or 0))  # what the neighbour leaves
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
         errors = torch.empty_like(rest[start:stop])
         for i in range(start, stop):
-            code = _clamped(rest[i], span, limit[i] if span.pair_limit else None)
+            code = _clamped(rest[i], code_range, limit[i] if code_range.pair_limit else None)
             result[i] = code
-            if span.pair_limit and partner[i] != i:
-                limit[partner[i]] = span.pair_limit - code.abs()
+            if code_range.pair_limit and partner[i] != i:
+                limit[partner[i]] = code_range.pair_limit - code.abs()
             error = torch.div(rest[i] - code, upper[i, i], out=errors[i - start])
             if i + 1 < stop:
                 rest[i + 1 : stop].addr_(upper[i, i + 1 : stop], error, alpha=-1)
@@ -95,7 +95,7 @@ def _propagate(rest: torch.Tensor, hessian: Hessian, span: CodeRange) -> torch.T
     return result
 
 
-def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, span: CodeRange) -> None:
+def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> None:
     """Every column once, in place."""
     size, damped, partner = len(codes), hessian.damped, hessian.partner
     gradient = damped @ (target - codes)
@@ -104,8 +104,10 @@ def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, span: Co
         before = codes[start:stop].clone()
         for i in range(start, stop):
             wanted = codes[i] + gradient[i] / damped[i, i]
-            left = span.pair_limit - codes[partner[i]].abs() if span.pair_limit and partner[i] != i else None
-            code = _clamped(wanted, span, left)
+            left = (
+                code_range.pair_limit - codes[partner[i]].abs() if code_range.pair_limit and partner[i] != i else None
+            )
+            code = _clamped(wanted, code_range, left)
             moved = code - codes[i]
             codes[i] = code
             gradient[i:stop].addr_(damped[i:stop, i], moved, alpha=-1)
@@ -113,6 +115,6 @@ def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, span: Co
             gradient[stop:].addmm_(damped[stop:, start:stop], codes[start:stop] - before, alpha=-1)
 
 
-def _clamped(value: torch.Tensor, span: CodeRange, limit: torch.Tensor | None) -> torch.Tensor:
-    code = value.round().clamp_(span.low, span.high)
+def _clamped(value: torch.Tensor, code_range: CodeRange, limit: torch.Tensor | None) -> torch.Tensor:
+    code = value.round().clamp_(code_range.low, code_range.high)
     return code if limit is None else torch.minimum(torch.maximum(code, -limit), limit)

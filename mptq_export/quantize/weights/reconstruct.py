@@ -125,8 +125,8 @@ class _BlockFit:
 
         def install() -> None:
             for name, quant in weights.items():
-                span = CodeRange.of(quant.bits)
-                inside = codes[name].clamp(span.low, span.high)
+                code_range = CodeRange.of(quant.bits)
+                inside = codes[name].clamp(code_range.low, code_range.high)
                 simulator.weights[name] = (simulator.round(inside), scales[name], biases[name])
 
         def held_out_error() -> float:
@@ -166,8 +166,8 @@ class _BlockFit:
     def _rounded(self, name: str, codes: torch.Tensor, bias: torch.Tensor) -> WeightQuant:
         """The layer with learned codes and bias, rounded as the file stores them."""
         quant = self.recipe.weights[name]
-        span = CodeRange.of(quant.bits)
-        stored = codes.detach().clamp(span.low, span.high).round().to(torch.int8).cpu().numpy()
+        code_range = CodeRange.of(quant.bits)
+        stored = codes.detach().clamp(code_range.low, code_range.high).round().to(torch.int8).cpu().numpy()
         # The file adds biases as whole steps of the int32 accumulator.
         step = torch.from_numpy(quant.scale).double() * self.recipe.activations[f"{name}.input"].scale
         rounded = ((bias.detach().cpu() / step).round() * step).float().numpy()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mptq_export.bench.alone import measure_alone, peak_memory
+from mptq_export.bench.measure_alone import measure_alone, peak_memory
 from mptq_export.support.errors import MptqError
 
 

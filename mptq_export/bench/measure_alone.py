@@ -22,11 +22,11 @@ from mptq_export.support.typed_json import from_json
 
 _LOADS = 3
 _STATUS = Path("/proc/self/status")
-_MODULE = "mptq_export.bench.alone"
+_MODULE = "mptq_export.bench.measure_alone"
 
 
 @dataclass(frozen=True)
-class Alone:
+class ModelFigures:
     """What one model needs.
 
     Attributes:
@@ -43,7 +43,7 @@ class Alone:
     profile: Profile
 
 
-def measure_alone(path: Path, *, threads: int, batch: int, runs: int) -> Alone:
+def measure_alone(path: Path, *, threads: int, batch: int, runs: int) -> ModelFigures:
     """Measure a file in a new process.
 
     Args:
@@ -61,7 +61,7 @@ def measure_alone(path: Path, *, threads: int, batch: int, runs: int) -> Alone:
         found = json.loads(done.stdout.splitlines()[-1])
         if "error" in found:
             raise MptqError(found["error"])
-        return from_json(Alone, found)
+        return from_json(ModelFigures, found)
     except (IndexError, ValueError) as error:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise MptqError(
@@ -85,7 +85,7 @@ def peak_memory() -> int | None:
     return None
 
 
-def _measure(path: Path, threads: int, batch: int, runs: int) -> Alone:
+def _measure(path: Path, threads: int, batch: int, runs: int) -> ModelFigures:
     idle = peak_memory()
     loads: list[float] = []
     peak: int | None = None
@@ -100,7 +100,7 @@ def _measure(path: Path, threads: int, batch: int, runs: int) -> Alone:
         del session
     with tempfile.TemporaryDirectory() as folder:
         found = profile(path, feed, threads=threads, runs=runs, folder=Path(folder))
-    return Alone(median(loads) * 1e3, idle, peak, found)
+    return ModelFigures(median(loads) * 1e3, idle, peak, found)
 
 
 def _main() -> None:

@@ -50,23 +50,23 @@ def quantize_weight(
     """
     if hessian is None and (search_scales or gptq):
         raise MptqError("weights can be searched or compensated only with the second moments of their inputs")
-    span = CodeRange.of(bits)
-    widest = _minmax_scale(weight, span)
+    code_range = CodeRange.of(bits)
+    widest = _minmax_scale(weight, code_range)
     smallest = torch.zeros_like(widest) if smallest_scale is None else smallest_scale
     shares = _SHARES if search_scales else _SHARES[:1]
     scales = torch.stack([_positive(torch.maximum(widest * share, smallest)) for share in shares])
     moving = hessian if gptq else None
     if hessian is None or not search_scales:
-        codes, scale = _round(weight, scales[0], span, moving), scales[0]
+        codes, scale = _round(weight, scales[0], code_range, moving), scales[0]
     else:
-        codes, scale = _search_scales(weight, scales, span, hessian, moving)
+        codes, scale = _search_scales(weight, scales, code_range, hessian, moving)
     if moving is not None:
-        codes = descend_coordinates(codes, weight, scale, moving, span)
+        codes = descend_coordinates(codes, weight, scale, moving, code_range)
     return codes, scale
 
 
 def _search_scales(
-    weight: torch.Tensor, scales: torch.Tensor, span: CodeRange, hessian: Hessian, moving: Hessian | None
+    weight: torch.Tensor, scales: torch.Tensor, code_range: CodeRange, hessian: Hessian, moving: Hessian | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes [N, K] and scale [N] of every channel at the best of its scales [shares, N].
 
@@ -76,7 +76,7 @@ def _search_scales(
     """
     shares, channels = (torch.arange(size, device=weight.device) for size in scales.shape)
     importance = hessian.matrix.diagonal() if moving is None else hessian.conditional
-    gaps = (weight - _nearest(weight, scale, span) * scale[:, None] for scale in scales)
+    gaps = (weight - _nearest(weight, scale, code_range) * scale[:, None] for scale in scales)
     best = torch.stack([gap.double().square() @ importance for gap in gaps]).argmin(0)
     wanted = (shares[:, None] - best).abs() <= 1
     if moving is None:  # so cheap that no channel has to be worse than with min/max
@@ -88,7 +88,7 @@ def _search_scales(
         found = []
         for s, c in zip(torch.split(share, ROWS), torch.split(channel, ROWS), strict=True):
             rows, scale = weight[c], scales[s, c]
-            found.append(_round(rows, scale, span, moving))
+            found.append(_round(rows, scale, code_range, moving))
             errors[s, c] = hessian.error(rows.double() - found[-1] * scale.double()[:, None]).nan_to_num_(nan=_LARGEST)
         best = errors.argmin(0)
         place = torch.full(scales.shape, -1, device=weight.device)
@@ -101,9 +101,9 @@ def _search_scales(
     return codes, scales[best, channels]
 
 
-def _round(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange, moving: Hessian | None) -> torch.Tensor:
+def _round(weight: torch.Tensor, scale: torch.Tensor, code_range: CodeRange, moving: Hessian | None) -> torch.Tensor:
     """Codes [N, K]: errors moved to other columns, or everywhere the nearest ones."""
-    return _nearest(weight, scale, span) if moving is None else round_gptq(weight, scale, moving, span)
+    return _nearest(weight, scale, code_range) if moving is None else round_gptq(weight, scale, moving, code_range)
 
 
 def dequantize(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -118,11 +118,11 @@ def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(padded.reshape(len(weight), -1, 2).sum(2))
 
 
-def _minmax_scale(weight: torch.Tensor, span: CodeRange) -> torch.Tensor:
+def _minmax_scale(weight: torch.Tensor, code_range: CodeRange) -> torch.Tensor:
     """The scales of min/max, [N]."""
-    scale = weight.abs().amax(1) / span.high
-    if span.pair_limit is not None:
-        scale = torch.maximum(scale, _pairs(weight.abs()).sum(2).amax(1) / span.pair_limit)
+    scale = weight.abs().amax(1) / code_range.high
+    if code_range.pair_limit is not None:
+        scale = torch.maximum(scale, _pairs(weight.abs()).sum(2).amax(1) / code_range.pair_limit)
     return scale
 
 
@@ -131,13 +131,13 @@ def _pairs(weight: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
 
 
-def _nearest(weight: torch.Tensor, scale: torch.Tensor, span: CodeRange) -> torch.Tensor:
-    codes = (weight / scale[:, None]).round_().clamp_(span.low, span.high).float()
-    if span.pair_limit is None:
+def _nearest(weight: torch.Tensor, scale: torch.Tensor, code_range: CodeRange) -> torch.Tensor:
+    codes = (weight / scale[:, None]).round_().clamp_(code_range.low, code_range.high).float()
+    if code_range.pair_limit is None:
         return codes
     # Rounding can lift a pair one above the limit, a scale below min/max further: take half off each of the two.
     pairs = _pairs(codes)
-    half = (pairs.abs().sum(2) - span.pair_limit).clamp_min_(0) / 2
+    half = (pairs.abs().sum(2) - code_range.pair_limit).clamp_min_(0) / 2
     larger = pairs[..., 1].abs() > pairs[..., 0].abs()
     for column, chosen in ((0, ~larger), (1, larger)):
         pairs[..., column] -= pairs[..., column].sign() * torch.where(chosen, half.ceil(), half.floor())

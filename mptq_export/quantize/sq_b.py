@@ -1,4 +1,4 @@
-"""SQ-b: the shift, scale and strength of one layer norm."""
+"""SQ-b: the search for shift, scale and strength of one layer norm; `transform/fold_sq_b.py` folds what is found."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from mptq_export.quantize.activations.ranges import affine, range_of
 from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.weights.codes import dequantize, quantize_weight
 from mptq_export.quantize.weights.hessian import Hessian
-from mptq_export.recipe.schema import Smoothing
+from mptq_export.quantize.weights.quantize_weight import dequantize, quantize_weight
+from mptq_export.recipe.schema import SqB
 
 #: Strengths that are tried besides "off": the exponent a of the activation range.
 STRENGTHS = (0.5, 0.75, 1.0)
@@ -35,7 +35,7 @@ def choose_sq_b(
     importance: torch.Tensor | None = None,
     *,
     strengths: Iterable[float] = STRENGTHS,
-) -> Smoothing:
+) -> SqB:
     """Search the strength on held-out rows.
 
     The candidates are `s = range^a / max|W|^(1-a)` for every strength a (the paper's formula), and "off". Each is
@@ -61,22 +61,22 @@ def choose_sq_b(
     held_out = Sample.of(value[odd], counts[odd].reshape(-1))
     if method.sq_b == "range":
         low, high = rows.amin(0).double(), rows.amax(0).double()
-        shift, span = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
+        shift, half_width = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
     else:
-        shift, span = channel_ranges(fitting, bits[1])
+        shift, half_width = channel_ranges(fitting, bits[1])
     weight = weight.double()
     largest = weight.abs().amax(0).clamp_min(1e-8)
-    options = {0.0: (torch.zeros_like(shift), torch.ones_like(span))}
+    options = {0.0: (torch.zeros_like(shift), torch.ones_like(half_width))}
     # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
     shift = shift.float().double()
-    options |= {a: (shift, (span**a / largest ** (1 - a)).float().double()) for a in strengths}
+    options |= {a: (shift, (half_width**a / largest ** (1 - a)).float().double()) for a in strengths}
     trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method)
     errors = {a: trial.error(*options[a]) for a in options}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
     reason = f"mean squared output error on held-back rows by strength: {listed}"
     chosen_shift, chosen_scale = (numbers.cpu().numpy() for numbers in options[best])
-    return Smoothing(chosen_shift, chosen_scale, best, reason)
+    return SqB(chosen_shift, chosen_scale, best, reason)
 
 
 def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,7 +92,7 @@ def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.T
     ordered = rows.sort(0).values.double()
     last, levels = len(ordered) - 1, 2**bits - 1
     best = torch.full_like(ordered[0], float("inf"))
-    shift, span = torch.zeros_like(best), torch.ones_like(best)
+    shift, half_width = torch.zeros_like(best), torch.ones_like(best)
     for tail in _TAILS:
         low, high = ordered[round(tail * last)], ordered[round((1 - tail) * last)]
         middle, half = (low + high) / 2, ((high - low) / 2).clamp_min(1e-8)
@@ -101,8 +101,8 @@ def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.T
         error = ((position - levels / 2) * step + middle - ordered).square_().mean(0)
         better = error < best
         best = torch.where(better, error, best)
-        shift, span = torch.where(better, middle, shift), torch.where(better, half, span)
-    return shift, span
+        shift, half_width = torch.where(better, middle, shift), torch.where(better, half, half_width)
+    return shift, half_width
 
 
 @dataclass(frozen=True)
