@@ -50,7 +50,7 @@ def test_a_state_dict_bare_or_under_a_usual_key(tmp_path: Path, suffix: str, key
     assert list(read.state_dict) == ["a.weight", "steps"]
     assert read.state_dict["a.weight"].dtype == torch.float32
     assert read.state_dict["steps"].dtype == torch.int64
-    assert (read.arch, read.model_kwargs, read.module, read.class_names) == (None, {}, None, None)
+    assert (read.arches, read.model_kwargs, read.module, read.class_names) == ((), {}, None, None)
 
 
 def test_averaged_weights_come_first(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_safetensors_with_metadata(tmp_path: Path):
     safetensors.torch.save_file(tensors(), path, metadata)
     read = read_checkpoint(path)
     assert read.state_dict["a.weight"].dtype == torch.float32
-    assert (read.arch, read.model_kwargs, read.class_names) == ("vit_x", {"num_classes": 2}, ("cat", "dog"))
+    assert (read.arches, read.model_kwargs, read.class_names) == (("vit_x",), {"num_classes": 2}, ("cat", "dog"))
 
 
 def test_safetensors_metadata_that_is_not_json(tmp_path: Path):
