@@ -8,8 +8,10 @@ shape tells.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from timm.layers.pos_embed_sincos import freq_bands, pixel_freq_bands
 from torch import Tensor, nn
 
 from mptq_export.support.errors import MptqError
@@ -72,6 +74,19 @@ def _computed(kind: str, model: nn.Module) -> Iterator[Tensor]:
         last = name.rpartition(".")[2]
         if last in (*_PERIODS, *_FREQUENCIES):
             yield buffer if (last in _PERIODS) == (kind in _PERIODS) else 1 / buffer
+    for module in model.modules():
+        if hasattr(module, "get_embed") and getattr(module, "bands", module) is None:
+            bands = _bands(module)  # of a grid that it knows, an older timm keeps the angles alone
+            yield 1 / bands if kind in _PERIODS else bands
+
+
+def _bands(module: Any) -> Tensor:
+    """The frequencies that a `RotaryEmbeddingCat` computed its angles from."""
+    if module.in_pixels:
+        found = pixel_freq_bands(module.dim // 4, float(module.max_res), linear_bands=module.linear_bands)
+    else:
+        found = freq_bands(module.dim // 4, temperature=module.temperature, step=1)
+    return torch.as_tensor(found)
 
 
 def _embeddings(model: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
