@@ -4,31 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
+from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import (
-    Activation,
-    Add,
-    Concat,
-    Constant,
-    Depthwise,
-    Input,
-    LayerNorm,
-    Linear,
-    Matmul,
-    Max,
-    Mean,
-    Movement,
-    Mul,
-    Op,
-    Outputs,
-    Pad,
-    PatchEmbed,
-    Product,
-    Rotary,
-    Softmax,
-    ToPixels,
-    Weighted,
-)
+from mptq_export.capture.ops import Movement, Op, Weighted
 from mptq_export.capture.score_path import score_path
 
 
@@ -52,19 +30,33 @@ class SiteKind(StrEnum):
 Operand = Literal["input", "a", "b", "output"]
 """Which value of a node: its one input, the first or second factor of a matmul, or its result."""
 
-_ReadsCodes = Weighted | Activation | Matmul
+_ReadsCodes = Weighted | ops.Activation | ops.Matmul
 
-_IN_FLOAT = (Input, Constant, LayerNorm, Add, Mul, Product, Mean, Max, Concat, Pad, Rotary, ToPixels, Outputs)
+_IN_FLOAT = (
+    ops.Input,
+    ops.Constant,
+    ops.LayerNorm,
+    ops.Add,
+    ops.Mul,
+    ops.Product,
+    ops.Mean,
+    ops.Max,
+    ops.Concat,
+    ops.Pad,
+    ops.Rotary,
+    ops.ToPixels,
+    ops.Outputs,
+)
 
 #: The operands of each op that become codes: all ops are here. What a softmax reads and gives has rules of its own, in
 #: `sites`; the last ones compute in float, or move what they are given.
 _OPERANDS: dict[type[Op], dict[Operand, SiteKind]] = {
-    PatchEmbed: {"input": SiteKind.PIXELS},
-    Linear: {"input": SiteKind.LINEAR},
-    Depthwise: {"input": SiteKind.LINEAR},
-    Activation: {"input": SiteKind.ACTIVATION},
-    Matmul: {"a": SiteKind.MATMUL, "b": SiteKind.MATMUL},
-    Softmax: {},
+    ops.PatchEmbed: {"input": SiteKind.PIXELS},
+    ops.Linear: {"input": SiteKind.LINEAR},
+    ops.Depthwise: {"input": SiteKind.LINEAR},
+    ops.Activation: {"input": SiteKind.ACTIVATION},
+    ops.Matmul: {"a": SiteKind.MATMUL, "b": SiteKind.MATMUL},
+    ops.Softmax: {},
     **{op: {} for op in (*_IN_FLOAT, *get_args(Movement))},
 }
 
@@ -90,7 +82,7 @@ def sites(graph: Graph) -> list[Site]:
     """All sites in graph order."""
     found: list[Site] = []
     for node in graph:
-        if isinstance(node.op, Softmax):
+        if isinstance(node.op, ops.Softmax):
             found.append(Site(f"{node.name}.input", node, score_path(graph, node)[0].name, SiteKind.SCORES))
             if not feeds_matmuls(graph, node):
                 found.append(Site(f"{node.name}.output", node, node.inputs[0], SiteKind.ATTENTION))
@@ -98,8 +90,8 @@ def sites(graph: Graph) -> list[Site]:
             of_softmax = operand == "a" and feeds_matmuls(graph, graph[value])
             kind = SiteKind.ATTENTION if of_softmax else reads
             found.append(Site(f"{node.name}.{operand}", node, value, kind))
-        if (isinstance(node.op, Activation) and _has_float_readers(graph, node)) or (
-            isinstance(node.op, Depthwise) and not _has_one_code_reader(graph, node)
+        if (isinstance(node.op, ops.Activation) and _has_float_readers(graph, node)) or (
+            isinstance(node.op, ops.Depthwise) and not _has_one_code_reader(graph, node)
         ):
             found.append(Site(f"{node.name}.output", node, node.name, SiteKind.RESULT))
     return found
@@ -108,8 +100,10 @@ def sites(graph: Graph) -> list[Site]:
 def feeds_matmuls(graph: Graph, node: Node) -> bool:
     """Whether a node is a softmax that only matmuls read, as their left operand: they divide by its sum."""
     readers = graph.consumers()[node.name]
-    direct = all(isinstance(r.op, Matmul) and r.inputs[0] == node.name and r.inputs[1] != node.name for r in readers)
-    return isinstance(node.op, Softmax) and direct and node.name != graph.output
+    direct = all(
+        isinstance(r.op, ops.Matmul) and r.inputs[0] == node.name and r.inputs[1] != node.name for r in readers
+    )
+    return isinstance(node.op, ops.Softmax) and direct and node.name != graph.output
 
 
 def _has_float_readers(graph: Graph, node: Node) -> bool:

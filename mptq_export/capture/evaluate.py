@@ -5,35 +5,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
+from mptq_export.capture import ops
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import (
-    Activation,
-    Add,
-    Concat,
-    Constant,
-    Depthwise,
-    Input,
-    LayerNorm,
-    Linear,
-    Matmul,
-    Max,
-    Mean,
-    Mul,
-    Op,
-    Outputs,
-    Pad,
-    PatchEmbed,
-    Permute,
-    Product,
-    Reshape,
-    Roll,
-    Rotary,
-    Slice,
-    Softmax,
-    ToPixels,
-    Windows,
-)
+from mptq_export.capture.ops import Op
 
 Observer = Callable[[Node, torch.Tensor], None]
 Compute = Callable[[Node, list[torch.Tensor]], torch.Tensor]
@@ -58,7 +33,7 @@ def evaluate(
     values: dict[str, torch.Tensor] = {}
     for node in graph:
         values[node.name] = (
-            images if isinstance(node.op, Input) else compute_node(node, [values[n] for n in node.inputs])
+            images if isinstance(node.op, ops.Input) else compute_node(node, [values[n] for n in node.inputs])
         )
         if observe is not None:
             observe(node, values[node.name])
@@ -97,11 +72,11 @@ def patches(images: torch.Tensor, patch: tuple[int, int]) -> torch.Tensor:
 def weight_matrix(node: Node) -> torch.Tensor:
     """The weight of a layer, [N, K]; that of a patch embedding, [D, ph * pw * C], in the order of `patches`."""
     weight = node.params["weight"]
-    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1) if isinstance(node.op, PatchEmbed) else weight
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1) if isinstance(node.op, ops.PatchEmbed) else weight
 
 
 def _patch_embed(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return F.linear(patches(x, node.attributes(PatchEmbed).patch), weight_matrix(node), node.params["bias"])
+    return F.linear(patches(x, node.attributes(ops.PatchEmbed).patch), weight_matrix(node), node.params["bias"])
 
 
 def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -116,7 +91,7 @@ def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
     Returns:
         [B, oh, ow, M].
     """
-    op = node.attributes(Depthwise)
+    op = node.attributes(ops.Depthwise)
     top, left, bottom, right = op.pads
     image = F.pad(x, (0, 0, left, right, top, bottom)).permute(0, 3, 1, 2)
     kernels = weight.reshape(-1, 1, *op.kernel)
@@ -124,7 +99,7 @@ def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
 
 
 def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
-    norm = node.attributes(LayerNorm)
+    norm = node.attributes(ops.LayerNorm)
     if norm.plain:
         return F.layer_norm(x, (x.shape[-1],), eps=norm.eps)
     weight, bias = node.params["weight"], node.params["bias"]
@@ -138,13 +113,13 @@ def _reshape(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 
 def _slice(node: Node, x: torch.Tensor) -> torch.Tensor:
-    cut = node.attributes(Slice)
+    cut = node.attributes(ops.Slice)
     return x.narrow(cut.axis, cut.start, cut.end - cut.start)
 
 
 def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
     """[B, oh, ow, kh * kw * C]: windows of an NHWC map (zeros or its edge around it), row by row, channels last."""
-    op = node.attributes(Windows)
+    op = node.attributes(ops.Windows)
     (kh, kw), (sh, sw) = op.kernel, op.stride
     top, left, bottom, right = op.pads
     if op.edge:
@@ -162,24 +137,24 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
 def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
     batch = max(part.shape[0] for part in parts)
     wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
-    return torch.cat(wide, node.attributes(Concat).axis)
+    return torch.cat(wide, node.attributes(ops.Concat).axis)
 
 
 def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:
-    op = node.attributes(ToPixels)
+    op = node.attributes(ops.ToPixels)
     both = (torch.tensor(numbers, dtype=torch.float64).to(x) for numbers in (op.gain, op.offset))
     gain, offset = (each.reshape(-1, 1, 1) for each in both)
     return x * gain + offset
 
 
 def _pad(node: Node, x: torch.Tensor) -> torch.Tensor:
-    pad = node.attributes(Pad)
+    pad = node.attributes(ops.Pad)
     after_axes = x.dim() - 1 - pad.axis
     return F.pad(x, [0, 0] * after_axes + [pad.before, pad.after])
 
 
 def _rotary(node: Node, x: torch.Tensor) -> torch.Tensor:
-    return x * node.params["cos"] + swapped(x, pairs=node.attributes(Rotary).pairs) * node.params["sin"]
+    return x * node.params["cos"] + swapped(x, pairs=node.attributes(ops.Rotary).pairs) * node.params["sin"]
 
 
 def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
@@ -190,42 +165,42 @@ def swapped(x: torch.Tensor, *, pairs: bool) -> torch.Tensor:
 
 
 def _matmul(node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    alpha = node.attributes(Matmul).alpha
+    alpha = node.attributes(ops.Matmul).alpha
     return (a if alpha == 1 else a * alpha) @ b
 
 
 def _mean(node: Node, x: torch.Tensor) -> torch.Tensor:
-    mean = node.attributes(Mean)
+    mean = node.attributes(ops.Mean)
     return x.mean(mean.axes, mean.keepdim)
 
 
 def _roll(node: Node, x: torch.Tensor) -> torch.Tensor:
-    roll = node.attributes(Roll)
+    roll = node.attributes(ops.Roll)
     return x.roll(roll.shifts, roll.axes)
 
 
 _COMPUTE: dict[type[Op], Callable[..., torch.Tensor]] = {
-    Constant: lambda node: node.params["value"],
-    PatchEmbed: _patch_embed,
-    Linear: lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
-    Depthwise: lambda node, x: depthwise(node, x, node.params["weight"], node.params["bias"]),
-    LayerNorm: _layer_norm,
-    Matmul: _matmul,
-    Softmax: lambda _node, x: x.softmax(-1),
-    Activation: lambda node, x: FUNCTIONS[node.attributes(Activation).function].compute(x),
-    Add: lambda _node, a, b: a + b,
-    Mul: lambda node, x: x * node.params["value"],
-    Product: lambda _node, a, b: a * b,
-    Rotary: _rotary,
-    Max: lambda node, x: x.amax(node.attributes(Max).axis, keepdim=True),
-    Mean: _mean,
-    Concat: _concat,
-    Pad: _pad,
-    ToPixels: _to_pixels,
-    Outputs: lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
-    Reshape: _reshape,
-    Permute: lambda node, x: x.permute(node.attributes(Permute).perm),
-    Slice: _slice,
-    Windows: _windows,
-    Roll: _roll,
+    ops.Constant: lambda node: node.params["value"],
+    ops.PatchEmbed: _patch_embed,
+    ops.Linear: lambda node, x: F.linear(x, node.params["weight"], node.params["bias"]),
+    ops.Depthwise: lambda node, x: depthwise(node, x, node.params["weight"], node.params["bias"]),
+    ops.LayerNorm: _layer_norm,
+    ops.Matmul: _matmul,
+    ops.Softmax: lambda _node, x: x.softmax(-1),
+    ops.Activation: lambda node, x: FUNCTIONS[node.attributes(ops.Activation).function].compute(x),
+    ops.Add: lambda _node, a, b: a + b,
+    ops.Mul: lambda node, x: x * node.params["value"],
+    ops.Product: lambda _node, a, b: a * b,
+    ops.Rotary: _rotary,
+    ops.Max: lambda node, x: x.amax(node.attributes(ops.Max).axis, keepdim=True),
+    ops.Mean: _mean,
+    ops.Concat: _concat,
+    ops.Pad: _pad,
+    ops.ToPixels: _to_pixels,
+    ops.Outputs: lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
+    ops.Reshape: _reshape,
+    ops.Permute: lambda node, x: x.permute(node.attributes(ops.Permute).perm),
+    ops.Slice: _slice,
+    ops.Windows: _windows,
+    ops.Roll: _roll,
 }

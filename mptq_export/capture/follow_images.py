@@ -9,30 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from mptq_export.capture import ops
 from mptq_export.capture.evaluate import Observer, compute, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import (
-    Activation,
-    Add,
-    Concat,
-    Constant,
-    Depthwise,
-    LayerNorm,
-    Linear,
-    Matmul,
-    Max,
-    Mean,
-    Movement,
-    Mul,
-    Op,
-    Outputs,
-    Pad,
-    PatchEmbed,
-    Product,
-    Rotary,
-    Softmax,
-    ToPixels,
-)
+from mptq_export.capture.ops import Movement, Op
 from mptq_export.support.errors import MptqError
 
 #: Batch sizes that are followed: one that hides nothing in an even number, one that is no divisor of common sizes.
@@ -41,7 +21,7 @@ _BATCHES = (3, 5)
 #: The image of a constant and of zeros around windows: none. Images count from 1.
 _NONE = 0
 
-_Placed = Movement | Concat | Pad | Outputs
+_Placed = Movement | ops.Concat | ops.Pad | ops.Outputs
 
 
 class _MixedError(Exception):
@@ -175,18 +155,18 @@ def _matmul(_node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _mean(node: Node, x: torch.Tensor) -> torch.Tensor:
-    mean = node.attributes(Mean)
+    mean = node.attributes(ops.Mean)
     return _over(x, mean.axes, keepdim=mean.keepdim)
 
 
 #: Every op but those that are placed.
 _COMPUTED: dict[type[Op], Callable[..., torch.Tensor]] = {
-    Constant: lambda node: torch.zeros(node.shape.dims, dtype=torch.int8),
-    PatchEmbed: lambda node, x: _over(patches(x, node.attributes(PatchEmbed).patch), (-1,)),
-    Depthwise: lambda _node, x: _over(x, (1, 2, 3)),
-    Matmul: _matmul,
-    Mean: _mean,
-    Max: lambda node, x: _over(x, (node.attributes(Max).axis,)),
-    **dict.fromkeys((Linear, LayerNorm, Softmax, Rotary), lambda _node, x: _over(x, (-1,))),
-    **dict.fromkeys((Activation, Add, Mul, Product, ToPixels), _elementwise),
+    ops.Constant: lambda node: torch.zeros(node.shape.dims, dtype=torch.int8),
+    ops.PatchEmbed: lambda node, x: _over(patches(x, node.attributes(ops.PatchEmbed).patch), (-1,)),
+    ops.Depthwise: lambda _node, x: _over(x, (1, 2, 3)),
+    ops.Matmul: _matmul,
+    ops.Mean: _mean,
+    ops.Max: lambda node, x: _over(x, (node.attributes(ops.Max).axis,)),
+    **dict.fromkeys((ops.Linear, ops.LayerNorm, ops.Softmax, ops.Rotary), lambda _node, x: _over(x, (-1,))),
+    **dict.fromkeys((ops.Activation, ops.Add, ops.Mul, ops.Product, ops.ToPixels), _elementwise),
 }

@@ -1,27 +1,7 @@
 """The exact form: one table a representation, op to handler."""
 
-from mptq_export.capture.ops import (
-    Activation,
-    Add,
-    Concat,
-    Constant,
-    Depthwise,
-    Input,
-    LayerNorm,
-    Linear,
-    Matmul,
-    Max,
-    Mean,
-    Mul,
-    Op,
-    Outputs,
-    Pad,
-    PatchEmbed,
-    Product,
-    Rotary,
-    Softmax,
-    ToPixels,
-)
+from mptq_export.capture import ops
+from mptq_export.capture.ops import Op
 from mptq_export.emit.exact import (
     activation,
     attention,
@@ -38,55 +18,55 @@ from mptq_export.emit.exact.context import CodesHandler, FloatsHandler, Tables
 from mptq_export.emit.exact.conversion import encode_floats
 
 CODES: dict[type[Op], CodesHandler] = {
-    Input: encode_floats,
-    Constant: leaves.emit_constant,
-    Linear: linear.emit_codes,
-    PatchEmbed: encode_floats,
-    Depthwise: depthwise.emit_codes,
-    LayerNorm: layer_norm.emit_codes,
-    Matmul: attention.emit_codes,
-    Softmax: encode_floats,
-    Activation: activation.emit_codes,
-    Add: encode_floats,
-    Pad: encode_floats,
-    Mean: encode_floats,
-    Max: encode_floats,
-    Mul: encode_floats,
-    Product: encode_floats,
-    Rotary: encode_floats,
-    Concat: encode_floats,
+    ops.Input: encode_floats,
+    ops.Constant: leaves.emit_constant,
+    ops.Linear: linear.emit_codes,
+    ops.PatchEmbed: encode_floats,
+    ops.Depthwise: depthwise.emit_codes,
+    ops.LayerNorm: layer_norm.emit_codes,
+    ops.Matmul: attention.emit_codes,
+    ops.Softmax: encode_floats,
+    ops.Activation: activation.emit_codes,
+    ops.Add: encode_floats,
+    ops.Pad: encode_floats,
+    ops.Mean: encode_floats,
+    ops.Max: encode_floats,
+    ops.Mul: encode_floats,
+    ops.Product: encode_floats,
+    ops.Rotary: encode_floats,
+    ops.Concat: encode_floats,
 }
 
 FLOATS: dict[type[Op], FloatsHandler] = {
-    Input: leaves.emit_input,
-    Linear: linear.emit_floats,
-    PatchEmbed: patch_embed.emit_floats,
-    Depthwise: depthwise.emit_floats,
-    LayerNorm: layer_norm.emit_floats,
-    Matmul: attention.emit_floats,
-    Softmax: softmax.emit_floats,
-    Activation: activation.emit_floats,
-    Add: residual.emit_add,
-    Pad: residual.emit_pad,
-    Mean: residual.emit_mean,
-    Max: elementwise.emit_max,
-    Mul: elementwise.emit_mul,
-    Product: elementwise.emit_product,
-    Rotary: elementwise.emit_rotary,
-    Concat: elementwise.emit_concat,
+    ops.Input: leaves.emit_input,
+    ops.Linear: linear.emit_floats,
+    ops.PatchEmbed: patch_embed.emit_floats,
+    ops.Depthwise: depthwise.emit_floats,
+    ops.LayerNorm: layer_norm.emit_floats,
+    ops.Matmul: attention.emit_floats,
+    ops.Softmax: softmax.emit_floats,
+    ops.Activation: activation.emit_floats,
+    ops.Add: residual.emit_add,
+    ops.Pad: residual.emit_pad,
+    ops.Mean: residual.emit_mean,
+    ops.Max: elementwise.emit_max,
+    ops.Mul: elementwise.emit_mul,
+    ops.Product: elementwise.emit_product,
+    ops.Rotary: elementwise.emit_rotary,
+    ops.Concat: elementwise.emit_concat,
 }
 
 TABLES = Tables(CODES, FLOATS)
 
 #: Ops that no handler reads as codes: pixels are read by their patch embedding, `outputs` by the emission.
-NEVER_CODES: frozenset[type[Op]] = frozenset({ToPixels, Outputs})
+NEVER_CODES: frozenset[type[Op]] = frozenset({ops.ToPixels, ops.Outputs})
 
 #: Ops that no handler reads as floats: those, and constants, which are codes or part of the op that adds them.
-NEVER_FLOATS: frozenset[type[Op]] = NEVER_CODES | {Constant}
+NEVER_FLOATS: frozenset[type[Op]] = NEVER_CODES | {ops.Constant}
 
 #: The nodes of this form that carry the doc strings of their layers; see `annotate`.
 CARRIERS: dict[type[Op], tuple[str, ...]] = {
-    Matmul: (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
-    Softmax: (".exp",),
-    LayerNorm: (".unit",),
+    ops.Matmul: (".product", ".unnormalised", ""),  # what bears the bare name may be the step behind the product
+    ops.Softmax: (".exp",),
+    ops.LayerNorm: (".unit",),
 }

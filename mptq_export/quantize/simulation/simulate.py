@@ -14,31 +14,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
 from mptq_export.calibrate.sites import Site, SiteKind, sites
+from mptq_export.capture import ops
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import (
-    Activation,
-    Add,
-    Concat,
-    Constant,
-    Depthwise,
-    LayerNorm,
-    Linear,
-    Matmul,
-    Max,
-    Mean,
-    Movement,
-    Mul,
-    Op,
-    Outputs,
-    Pad,
-    PatchEmbed,
-    Product,
-    Rotary,
-    Softmax,
-    ToPixels,
-)
+from mptq_export.capture.ops import Movement, Op
 from mptq_export.quantize.activations.score_bias import ScoreConstants
 from mptq_export.quantize.certification.certify import activation_results
 from mptq_export.quantize.simulation.exact_sums import (
@@ -84,11 +64,11 @@ class Simulator:
         }
         self.constant_operands: dict[str, tuple[int, str]] = {}
         self._score_constants: dict[str, ScoreConstants] = {}
-        for softmax in (node for node in graph if isinstance(node.op, Softmax)):
+        for softmax in (node for node in graph if isinstance(node.op, ops.Softmax)):
             added = self._score_constants[softmax.name] = ScoreConstants.of(graph, softmax)
             for name in added.values:
                 position = next(
-                    i for i, other in enumerate(graph[name].inputs) if isinstance(graph[other].op, Constant)
+                    i for i, other in enumerate(graph[name].inputs) if isinstance(graph[other].op, ops.Constant)
                 )
                 self.constant_operands[name] = position, softmax.name
 
@@ -178,7 +158,7 @@ class Simulator:
     def _patch_embed(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         quant = self.activations[f"{node.name}.input"]
         whole = self.steps(inputs[0], quant)
-        return self.accumulate(node.name, patches(whole, node.attributes(PatchEmbed).patch), quant)
+        return self.accumulate(node.name, patches(whole, node.attributes(ops.PatchEmbed).patch), quant)
 
     def _depthwise(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         quant = self.activations[f"{node.name}.input"]
@@ -186,7 +166,7 @@ class Simulator:
 
     def _activation(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         quant = self.activations[f"{node.name}.input"]
-        return self.apply_activation(inputs[0], quant, node.attributes(Activation).function)
+        return self.apply_activation(inputs[0], quant, node.attributes(ops.Activation).function)
 
     def _in_float(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         return compute(node.cast(torch.float32), inputs)
@@ -219,7 +199,7 @@ class Simulator:
         a = self.steps(inputs[0], a_quant)
         b = self.steps(inputs[1], b_quant)
         product = integer_matmul(a, b, a.shape[-1] * a_quant.largest * b_quant.largest)
-        unit = np.float32(b_quant.scale * node.attributes(Matmul).alpha)
+        unit = np.float32(b_quant.scale * node.attributes(ops.Matmul).alpha)
         if first.kind == SiteKind.ATTENTION:
             return product * float(unit) / a.sum(-1, keepdim=True)
         return product * float(np.float32(a_quant.scale) * unit)
@@ -240,36 +220,49 @@ class Simulator:
 #: How each op's value is computed: all but the input. The file computes the last ones in float32, as the model does, or
 #: only moves what was rounded before.
 _VALUES: dict[type[Op], Callable[[Simulator, Node, list[torch.Tensor]], torch.Tensor]] = {
-    Linear: Simulator._linear,
-    PatchEmbed: Simulator._patch_embed,
-    Depthwise: Simulator._depthwise,
-    Matmul: Simulator._matmul,
-    Softmax: Simulator._softmax,
-    Activation: Simulator._activation,
-    Add: Simulator._sum,
-    LayerNorm: Simulator._norm,
-    Mean: Simulator._mean,
-    Outputs: Simulator._outputs,
+    ops.Linear: Simulator._linear,
+    ops.PatchEmbed: Simulator._patch_embed,
+    ops.Depthwise: Simulator._depthwise,
+    ops.Matmul: Simulator._matmul,
+    ops.Softmax: Simulator._softmax,
+    ops.Activation: Simulator._activation,
+    ops.Add: Simulator._sum,
+    ops.LayerNorm: Simulator._norm,
+    ops.Mean: Simulator._mean,
+    ops.Outputs: Simulator._outputs,
     **dict.fromkeys(
-        (Constant, Mul, Product, Max, Concat, Pad, Rotary, ToPixels, *get_args(Movement)), Simulator._in_float
+        (
+            ops.Constant,
+            ops.Mul,
+            ops.Product,
+            ops.Max,
+            ops.Concat,
+            ops.Pad,
+            ops.Rotary,
+            ops.ToPixels,
+            *get_args(Movement),
+        ),
+        Simulator._in_float,
     ),
 }
 
 
 def _grid_operands(graph: Graph, node: Node, exponents: dict[str, int]) -> list[tuple[int, int]]:
     """Operands that the file rounds to the residual's grid: those of norms and means, the stream in a sum or a map."""
-    if isinstance(node.op, LayerNorm | Mean):
+    if isinstance(node.op, ops.LayerNorm | ops.Mean):
         return [(0, exponents[node.inputs[0]])]
     return [
         (position, exponents[name])
         for position, name in enumerate(node.inputs)
-        if isinstance(node.op, Add | Outputs) and name in exponents and isinstance(graph.root(name).op, Add | Pad)
+        if isinstance(node.op, ops.Add | ops.Outputs)
+        and name in exponents
+        and isinstance(graph.root(name).op, ops.Add | ops.Pad)
     ]
 
 
 def _stream_operand(graph: Graph, node: Node, exponents: dict[str, int]) -> tuple[int, int] | None:
     """The one operand that is a stream on the grid of the sum, where the other is no constant."""
-    if not isinstance(node.op, Add) or any(isinstance(graph[name].op, Constant) for name in node.inputs):
+    if not isinstance(node.op, ops.Add) or any(isinstance(graph[name].op, ops.Constant) for name in node.inputs):
         return None
     found = [(i, e) for i, e in _grid_operands(graph, node, exponents) if e == exponents.get(node.name)]
     return found[0] if len(found) == 1 else None
