@@ -69,7 +69,7 @@ def main(
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
     from mptq_export.evaluate.data import about_data, about_float, check_numbered, logits_of, names_for, turns_for
-    from mptq_export.evaluate.maps import compare_maps, float_maps, onnx_maps
+    from mptq_export.evaluate.maps import compare_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
     from mptq_export.load.features import features_of
@@ -106,7 +106,7 @@ def main(
     terminal, floating, described = Terminal(), None, {"model": str(model), "sha256": sha256_of(model)}
     batches = tracked(folder.batches(size), terminal, "evaluating", -(-len(folder) // size))
     if checkpoint is not None:
-        from mptq_export.evaluate.float_model import float_predictor  # torch
+        from mptq_export.evaluate.float_model import float_maps, float_predictor  # torch
         from mptq_export.load.loaders import load_asked
 
         # It gets the input that the file was made for, whatever options that took.

@@ -1,7 +1,8 @@
-"""The float checkpoint as a function from pixels to logits."""
+"""The float checkpoint as a function from pixels to logits, or to feature maps: what of an evaluation needs torch."""
 
 import torch
 
+from mptq_export.evaluate.maps import Maps, PredictMaps
 from mptq_export.evaluate.metrics import Logits
 from mptq_export.evaluate.run import Predict
 from mptq_export.runtime.pixels import Normalize, Pixels
@@ -22,5 +23,15 @@ def float_predictor(model: torch.nn.Module, normalize: Normalize) -> Predict:
             scores: torch.Tensor = model(torch.from_numpy(normalize(pixels)).to(device))
         logits: Logits = scores.float().cpu().numpy()
         return logits
+
+    return predict
+
+
+def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
+    """A float backbone (see `LoadedModel.with_features`) as a function from pixels to maps."""
+
+    def predict(pixels: Pixels) -> Maps:
+        with torch.inference_mode():
+            return [value.float().numpy() for value in model(torch.from_numpy(normalize(pixels)))]
 
     return predict

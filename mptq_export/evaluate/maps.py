@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import onnxruntime as ort
-import torch
 from numpy.typing import NDArray
 
 from mptq_export.load.features import FeatureMap
@@ -64,16 +63,6 @@ def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], n
     def predict(pixels: Pixels) -> Maps:
         found = run_session(session, names, {spec.name: to_graph_input(pixels, spec, normalize)})
         return [found[name] for name in names]
-
-    return predict
-
-
-def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
-    """A float backbone (see `LoadedModel.with_features`) as such a function."""
-
-    def predict(pixels: Pixels) -> Maps:
-        with torch.inference_mode():
-            return [value.float().numpy() for value in model(torch.from_numpy(normalize(pixels)))]
 
     return predict
 
