@@ -10,6 +10,7 @@ import onnx
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import exif_of
+from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.progress import SILENT, Progress, tracked
@@ -19,7 +20,7 @@ from mptq_export.verify.compare import verify_model
 from mptq_export.verify.inputs.sets import InputSet, probe_sources
 from mptq_export.verify.kernels.plan import KernelPlan
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
-from mptq_export.verify.origin import check_contents, check_recipe
+from mptq_export.verify.origin import check_recipe
 from mptq_export.verify.report import VerifyReport
 
 #: Images that are run where no number is asked for.
@@ -78,7 +79,7 @@ def verify(
         )
     folder = None if images is None else _images(document, Path(images), count, allow_skipped)
     inputs, start = _inputs(document, folder, count, batch), perf_counter()
-    tables = run_tables(document) if check_contents(document) is not None else None
+    tables = run_tables(document) if CONTENTS_KEY in metadata_of(document) else None  # a file of ours
     del document  # the weights of a large model
     most_bytes = MOST_BYTES if batch is None else inf
     batches = tracked(inputs, progress, "verifying", len(inputs))
