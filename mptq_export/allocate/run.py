@@ -16,6 +16,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.recipe.settings import MethodName
+from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 
@@ -109,6 +110,8 @@ def allocate(
     if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
         raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
     settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}))
+    settings.check()
+    check_known("method", method, METHODS)
     if journal is not None:
         check_journal(Path(journal), resume=resume, force=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -125,10 +128,7 @@ def search_widths(
     resume: bool = False,
     progress: Progress = SILENT,
 ) -> list[Allocation]:
-    """`allocate` with settings that were made already."""
-    settings.check()
-    if method not in METHODS:
-        raise MptqError(f"method {method!r} is not known; choose one of {', '.join(METHODS)}")
+    """`allocate` with settings and a method that were checked already."""
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, METHODS[method], settings)
     with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from mptq_export.export.plan import Plan, Replayed, Searched, check_known
+from mptq_export.export.plan import Plan, Replayed, Searched
 from mptq_export.kit.folder import check_kit_folder
 from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
 from mptq_export.report.paths import evidence_path, report_path
+from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
 from mptq_export.targets.min_onnxruntime import storage_in
@@ -115,14 +116,15 @@ class Outputs:
         recipe = [plan.recipe, tensors_path(plan.recipe)] if isinstance(plan, Replayed) else []
         stored = {path.resolve() for path in recipe}
         written: set[Path] = set()
-        for one in self.of_each(plan):
+        each = self.of_each(plan)
+        for one in each:
             written |= one._check_files(read, stored)
         if isinstance(plan, Searched):
             check_writable(self.front, force=self.force or plan.resume)
             written |= {self.front.resolve(), self.journal.resolve()}
         if self.json is not None and self.json.resolve() in read | stored | written:
             raise MptqError(f"--json {self.json} names the checkpoint, the recipe or an output; choose another file")
-        for one in self.of_each(plan):
+        for one in each:
             if one.kit is not None:
                 outside = (Path(model), *one.models, *([one.json] if one.json else []))
                 check_kit_folder(one.kit, force=one.force, outside=outside)

@@ -1,6 +1,6 @@
 """Where the codes of an export come from: a closed set of plans. What a plan can be told are its fields."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDTHS
 from mptq_export.recipe.settings import MethodName
+from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 
 Widths = tuple[int, int]
@@ -107,21 +108,6 @@ class Replayed:
 
 
 Plan = Uniform | Searched | Replayed
-
-
-def check_known(name: str, value: str | None, known: Iterable[str]) -> None:
-    """Refuse what is none of a closed set.
-
-    Args:
-        name: of the option.
-        value: its value; None where it was left out.
-        known: the set.
-
-    Raises:
-        MptqError: it is none of it.
-    """
-    if value is not None and value not in known:
-        raise MptqError(f"{name} {value!r} is not known; choose one of {', '.join(known)}")
 
 
 def _check_widths(named: Mapping[str, Widths]) -> None:
