@@ -135,9 +135,12 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
 
 
 def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
-    batch = max(part.shape[0] for part in parts)
-    wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
-    return torch.cat(wide, node.attributes(ops.Concat).axis)
+    batch, axis = node.shape.batch_axis, node.attributes(ops.Concat).axis
+    if batch is None or batch == axis:
+        return torch.cat(parts, axis)
+    images = max(part.shape[batch] for part in parts)
+    sizes = [[images if i == batch else size for i, size in enumerate(part.shape)] for part in parts]
+    return torch.cat([part.expand(size) for part, size in zip(parts, sizes, strict=True)], axis)
 
 
 def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:

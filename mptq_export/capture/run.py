@@ -8,6 +8,7 @@ import torch
 
 from mptq_export.capture.aten.table import HANDLERS
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.torch_modules import traceable
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -28,7 +29,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tupl
     """
     example = torch.zeros(2, *input_size)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), traceable():
         warnings.simplefilter("ignore")
         logging.getLogger("torch").setLevel(logging.ERROR)
         try:

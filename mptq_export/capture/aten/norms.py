@@ -7,8 +7,9 @@ import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
-from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
+from mptq_export.capture.aten.repeated import times
+from mptq_export.capture.aten.statistics import Square, Statistic, mean_of_squares, normalised
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
@@ -83,7 +84,7 @@ def batch_norm(tracer: Tracer, node: fx.Node) -> str:
     offset = -tracer.constant(mean).double() * gain
     offset = offset if bias is None else offset + tracer.constant(bias).double()
     column = [-1, *[1] * (len(shape_of(node).dims) - 2)]
-    scaled = times_constant(tracer, node, source, gain.float().reshape(column))
+    scaled = times(tracer, node, source, gain.float().reshape(column))
     params = {"value": offset.float().reshape(column)}
     shift = tracer.add(Constant(), name_of(node, "offset"), (), Shape(tuple(params["value"].shape), None), params)
     return tracer.add(Add(), name_of(node, "shifted"), (scaled, shift), shape_of(node))
@@ -108,11 +109,13 @@ def div(tracer: Tracer, node: fx.Node) -> str:
     divisor = arguments(node)[1]
     if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Length):
         return _normalised(tracer, node, tracer.values[divisor])
+    if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Statistic):
+        return normalised(tracer, node, arguments(node)[0], tracer.values[divisor], "root")
     if isinstance(divisor, fx.Node) and tracer.is_constant(divisor):
-        return times_constant(tracer, node, arguments(node)[0], 1.0 / tracer.constant(divisor))
+        return times(tracer, node, arguments(node)[0], 1.0 / tracer.constant(divisor))
     if not isinstance(divisor, (int, float)):
         raise MptqError(f"{module_path(node)}: division by an activation is not supported")
-    return times_constant(tracer, node, arguments(node)[0], torch.tensor(1.0 / float(divisor)))
+    return times(tracer, node, arguments(node)[0], 1.0 / float(divisor))
 
 
 def length(tracer: Tracer, node: fx.Node) -> Length:
@@ -152,8 +155,10 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
     )
 
 
-def mean(tracer: Tracer, node: fx.Node) -> str:
+def mean(tracer: Tracer, node: fx.Node) -> "str | Statistic":
     """A mean over tokens, or over a channels-first map."""
+    if isinstance(tracer.values[arguments(node)[0]], Square):
+        return mean_of_squares(tracer, node)
     shape = shape_of(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
     if shape.batch_axis in axes:
