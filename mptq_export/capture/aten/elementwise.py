@@ -139,8 +139,10 @@ def multiply(tracer: Tracer, node: fx.Node) -> str:
     return tracer.add(Product(), name_of(node, "product"), pair, shape_of(node))
 
 
-def gate(tracer: Tracer, node: fx.Node) -> Gate:
-    """Held back: a gate is no canonical op by itself."""
+def gate(tracer: Tracer, node: fx.Node) -> str | Gate:
+    """A sigmoid, held back where only products read it: most are part of an activation function."""
+    if any(user.target is not torch.ops.aten.mul.Tensor for user in node.users):
+        return activation(tracer, node)
     return Gate(name_of(node, "sigmoid"), tracer.value(arguments(node)[0]))
 
 
