@@ -50,6 +50,7 @@ HANDLERS: dict[Any, Handler] = {
     aten.dropout_.default: _identity,
     aten.einsum.default: products.einsum,
     aten.expand_as.default: norms.expand_as,
+    aten.feature_dropout.default: _identity,
     aten.flatten.using_ints: movement.reshape,
     aten.group_norm.default: norms.group_norm,
     aten.im2col.default: convolutions.im2col,
