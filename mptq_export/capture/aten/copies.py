@@ -1,18 +1,22 @@
 """ATen ops that repeat a value along axes, or pick positions of an axis by constant numbers."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.movement import reshape_to, sliced
-from mptq_export.capture.aten.norms import expand_as
+from mptq_export.capture.aten.norms import same_length
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Concat, Slice
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
+
+#: What broadcasts by itself.
+_BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor, torch.ops.aten.sub.Tensor)
 
 
 def repeat(tracer: Tracer, node: fx.Node) -> str:
@@ -31,36 +35,33 @@ def repeat(tracer: Tracer, node: fx.Node) -> str:
     return value
 
 
-def expand(tracer: Tracer, node: fx.Node) -> object:
-    """Axes of size one in another size: left to readers that broadcast, else copied."""
+def expand(tracer: Tracer, node: fx.Node) -> Any:
+    """Axes of size one in another size: left to readers that broadcast, else copied. A length stays one."""
     source = arguments(node)[0]
     if not isinstance(tracer.values[source], str):
-        return expand_as(tracer, node)
-    before, after = shape_of(source), shape_of(node)
-    if before == after:
-        return tracer.value(source)
-    if len(before.dims) == len(after.dims) and _broadcasts(node):
-        return tracer.value(source)
+        return same_length(tracer, node)
+    value, before, after = tracer.value(source), shape_of(source), shape_of(node)
     added = len(after.dims) - len(before.dims)
-    wide = Shape((*[1] * added, *before.dims), None if before.batch_axis is None else before.batch_axis + added)
-    if wide.batch_axis != after.batch_axis:
+    if before == after or (not added and _is_broadcast(node)):
+        return value
+    if added:
+        moved = None if before.batch_axis is None else before.batch_axis + added
+        value = reshape_to(tracer, node, value, Shape((*[1] * added, *before.dims), moved))
+    shape = tracer.by_name[value].shape
+    if shape.batch_axis != after.batch_axis:
         raise MptqError(f"{module_path(node)}: {node.target} expands by the number of images; it cannot be exported")
-    value = reshape_to(tracer, node, tracer.value(source), wide) if added else tracer.value(source)
-    for axis, (size, wanted) in enumerate(zip(wide.dims, after.dims, strict=True)):
+    for axis, (size, wanted) in enumerate(zip(shape.dims, after.dims, strict=True)):
         value = _copies(tracer, node, value, axis, wanted // size)
     return value
 
 
-def _broadcasts(node: fx.Node) -> bool:
-    """Whether all readers broadcast by themselves, against a value that has the sizes of the result."""
-    sums = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor, torch.ops.aten.sub.Tensor)
-    return all(user.target in sums and shape_of(user) == shape_of(node) for user in node.users) and all(
-        any(
-            isinstance(other, fx.Node) and other is not node and shape_of(other) == shape_of(node)
-            for other in user.args
-        )
-        for user in node.users
-    )
+def _is_broadcast(node: fx.Node) -> bool:
+    """Whether all readers broadcast by themselves, against a value that has the sizes of this one."""
+
+    def is_full(other: Any) -> bool:
+        return isinstance(other, fx.Node) and other is not node and shape_of(other) == shape_of(node)
+
+    return all(user.target in _BROADCASTING and any(map(is_full, user.args)) for user in node.users)
 
 
 def _copies(tracer: Tracer, node: fx.Node, value: str, axis: int, count: int) -> str:

@@ -142,6 +142,8 @@ def multiply(tracer: Tracer, node: fx.Node) -> str:
     first, second = arguments(node)[:2]
     for source, factor in ((first, second), (second, first)):
         if isinstance(factor, (int, float)) or tracer.is_constant(factor):
+            if isinstance(tracer.values[source], Gate):
+                tracer.values[source] = _opened(tracer, tracer.values[source])
             return times(tracer, node, source, factor)
         if isinstance(tracer.values[factor], Gate):
             return _gated(tracer, node, source, tracer.values[factor])
@@ -165,9 +167,12 @@ def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
     for function, record in FUNCTIONS.items():
         if inner.name == x and record.slope is not None and abs(slope - record.slope) < 1e-6:
             return _activation(tracer, node, x, function)
-    shape = tracer.by_name[gate.of].shape
-    factor = tracer.add(Activation("sigmoid"), gate.name, (gate.of,), shape)
-    return tracer.add(Product(), name_of(node, "product"), (x, factor), shape_of(node))
+    return tracer.add(Product(), name_of(node, "product"), (x, _opened(tracer, gate)), shape_of(node))
+
+
+def _opened(tracer: Tracer, gate: Gate) -> str:
+    """The sigmoid of a gate by itself."""
+    return tracer.add(Activation("sigmoid"), gate.name, (gate.of,), tracer.by_name[gate.of].shape)
 
 
 def activation(tracer: Tracer, node: fx.Node) -> str:

@@ -16,8 +16,6 @@ from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
-_BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
-
 #: Stands for the smallest length that a vector is divided by: far below any step, and above zero.
 _TINY = 1e-24
 
@@ -129,19 +127,11 @@ def length(tracer: Tracer, node: fx.Node) -> Length:
 
 
 def same_length(tracer: Tracer, node: fx.Node) -> Any:
-    """`clamp_min` and `expand_as` of a length; the smallest length is far below any step of a quantizer."""
+    """`clamp_min` and `expand` of a length; the smallest length is far below any step of a quantizer."""
     value = tracer.values[arguments(node)[0]]
     if not isinstance(value, Length):
         raise MptqError(f"{module_path(node)}: {node.target} is not supported here")
     return value
-
-
-def expand_as(tracer: Tracer, node: fx.Node) -> Any:
-    """A length, or a value that only products and sums read: they broadcast it themselves."""
-    value = tracer.values[arguments(node)[0]]
-    if isinstance(value, str) and all(user.target in _BROADCASTING for user in node.users):
-        return value
-    return same_length(tracer, node)
 
 
 def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:

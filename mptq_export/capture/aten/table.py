@@ -19,6 +19,7 @@ from mptq_export.capture.aten import (
     products,
     resizing,
     statistics,
+    transposed,
 )
 from mptq_export.capture.aten.arguments import arguments
 from mptq_export.capture.tracer import Handler, Tracer
@@ -33,6 +34,9 @@ def _identity(tracer: Tracer, node: fx.Node) -> Any:
 HANDLERS: dict[Any, Handler] = {
     **{op: elementwise.activation for function in FUNCTIONS.values() for op in function.aten},
     **dict.fromkeys(FUNCTIONS["sigmoid"].aten, elementwise.gate),
+    aten._upsample_bicubic2d_aa.vec: resizing.interpolate,
+    aten._upsample_bilinear2d_aa.vec: resizing.interpolate,
+    aten._upsample_nearest_exact2d.vec: resizing.interpolate,
     aten.adaptive_avg_pool1d.default: pooling.adaptive_average_pool1d,
     aten.adaptive_avg_pool2d.default: pooling.adaptive_average_pool,
     aten.add.Tensor: elementwise.add,
@@ -55,6 +59,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.contiguous.default: _identity,
     aten.conv1d.default: convolutions.conv1d,
     aten.conv2d.default: convolutions.conv2d,
+    aten.conv2d.padding: convolutions.conv2d,
+    aten.conv_transpose2d.input: transposed.conv_transpose2d,
     aten.copy_.default: movement.copy,
     aten.detach.default: _identity,
     aten.div.Tensor: norms.div,
@@ -64,7 +70,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.einsum.default: einsum.einsum,
     aten.empty_like.default: fills.filled,
     aten.expand.default: copies.expand,
-    aten.expand_as.default: norms.expand_as,
+    aten.expand_as.default: copies.expand,
+    aten.feature_dropout.default: _identity,
     aten.flatten.using_ints: movement.reshape,
     aten.flip.default: copies.flip,
     aten.full_like.default: fills.filled,
@@ -145,8 +152,9 @@ HANDLERS: dict[Any, Handler] = {
     aten.unflatten.int: movement.reshape,
     aten._unsafe_view.default: movement.reshape,
     aten.unsqueeze.default: movement.reshape,
-    aten.upsample_bicubic2d.vec: resizing.bicubic,
-    aten.upsample_bilinear2d.vec: resizing.bilinear,
+    aten.upsample_bicubic2d.vec: resizing.interpolate,
+    aten.upsample_bilinear2d.vec: resizing.interpolate,
+    aten.upsample_nearest2d.vec: resizing.interpolate,
     aten.var.correction: statistics.variance,
     aten.var.dim: statistics.variance,
     aten.view.default: movement.reshape,
