@@ -146,6 +146,13 @@ def _transformers() -> dict[str, tuple[int, Make]]:
         config.pop("image_size")
         return _Siglip2(library.Siglip2VisionModel(library.Siglip2VisionConfig(**config)))
 
+    def masked(ratio: float) -> Make:
+        def make() -> nn.Module:
+            library = importlib.import_module("transformers")
+            return _Masked(library.ViTMAEModel(library.ViTMAEConfig(**_HF, mask_ratio=ratio)))
+
+        return make
+
     small = {**_HF, "mlp_ratio": 2}
     small.pop("intermediate_size")
     return {
@@ -212,7 +219,8 @@ def _transformers() -> dict[str, tuple[int, Make]]:
             hf("DINOv3ViTModel", "DINOv3ViTConfig", {**_HF, "num_register_tokens": 2, "use_gated_mlp": True}, _pooled),
         ),
         "PixioModel": (32, hf("PixioModel", "PixioConfig", small, _pooled)),
-        "ViTMAEModel": (32, hf("ViTMAEModel", "ViTMAEConfig", {**_HF, "mask_ratio": 0.0}, _tokens)),
+        "ViTMAEModel": (32, masked(0.0)),
+        "ViTMAEModel of half the patches": (32, masked(0.5)),
         "ViTMSNForImageClassification": (32, hf("ViTMSNForImageClassification", "ViTMSNConfig", _HF)),
         "IJepaForImageClassification": (32, hf("IJepaForImageClassification", "IJepaConfig", _HF)),
         "HieraForImageClassification": (
@@ -290,7 +298,7 @@ def _transformers() -> dict[str, tuple[int, Make]]:
             hf(
                 "CvtForImageClassification",
                 "CvtConfig",
-                {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 2], "depth": [1, 1, 1]},
+                {"embed_dim": [16, 32, 32], "num_heads": [1, 2, 2], "depth": [1, 2, 3]},
             ),
         ),
         "FocalNetForImageClassification": (
@@ -326,6 +334,18 @@ class _Siglip2(nn.Module):
         return self.model(rows, mask, shapes).pooler_output  # type: ignore[no-any-return]
 
 
+class _Masked(nn.Module):
+    """A masked autoencoder's encoder, which keeps the patches of the lowest noise: the last ones."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        noise = torch.arange(16, 0, -1.0).expand(x.shape[0], 16)
+        return self.model(pixel_values=x, noise=noise).last_hidden_state  # type: ignore[no-any-return]
+
+
 _VP: dict[str, Any] = {
     "image_size": 32, "patch_size": 8, "num_classes": CLASSES, "dim": 32, "depth": 2, "heads": 2, "mlp_dim": 64,
     "dim_head": 16,
@@ -341,6 +361,9 @@ def _vit_pytorch() -> dict[str, tuple[int, Make]]:
 
     def plain(module: str, name: str, drop: tuple[str, ...] = (), **kwargs: Any) -> tuple[int, Make]:
         return vp(module, name, **{key: value for key, value in {**_VP, **kwargs}.items() if key not in drop})
+
+    def first_of(made: tuple[int, Make]) -> tuple[int, Make]:
+        return made[0], lambda: Reads(made[1](), lambda result: result[0])
 
     twins: dict[str, Any] = {}
     for stage, (width, patch) in enumerate(((16, 4), (16, 2), (32, 2), (32, 2)), 1):
@@ -365,10 +388,9 @@ def _vit_pytorch() -> dict[str, tuple[int, Make]]:
         "ViT parallel": plain("parallel_vit", "ViT"),
         "ViT patch merger": plain("vit_with_patch_merger", "ViT", patch_merge_layer=1, patch_merge_num_tokens=4),
         "ViT patch dropout": plain("vit_with_patch_dropout", "ViT"),
-        "ViT decorr": plain("vit_with_decorr", "ViT"),
+        "ViT decorr": first_of(plain("vit_with_decorr", "ViT")),
         "ViT keel": plain("vit_with_keel_post_ln", "ViT"),
         "ViT-5": plain("vit_5", "ViT", num_registers=4),
-        "LocalViT": plain("local_vit", "LocalViT"),
         "JumboViT": plain("jumbo_vit", "JumboViT", jumbo_cls_k=2),
         "SimpleUViT": plain("simple_uvit", "SimpleUViT"),
         "RvT": plain("rvt", "RvT"),
@@ -415,7 +437,7 @@ def _vit_pytorch() -> dict[str, tuple[int, Make]]:
         ),
         "CvT": vp("cvt", "CvT", 32, num_classes=CLASSES, **cvt),
         "CrossFormer": vp(
-            "crossformer", "CrossFormer", 64, dim=(16, 16, 32, 32), depth=(1, 1, 1, 1), global_window_size=(8, 4, 2, 1),
+            "crossformer", "CrossFormer", 64, dim=(32, 32, 64, 64), depth=(1, 1, 1, 1), global_window_size=(8, 4, 2, 1),
             local_window_size=2, num_classes=CLASSES,
         ),
         "ScalableViT": vp(
@@ -423,7 +445,7 @@ def _vit_pytorch() -> dict[str, tuple[int, Make]]:
             ssa_dim_key=(8,) * 4, reduction_factor=(2, 2, 1, 1), window_size=(4, 4, None, None),
         ),
         "SepViT": vp(
-            "sep_vit", "SepViT", 64, num_classes=CLASSES, dim=16, dim_head=8, heads=(1, 2), depth=(1, 1), window_size=4
+            "sep_vit", "SepViT", 56, num_classes=CLASSES, dim=16, dim_head=8, heads=(1, 2), depth=(1, 1)
         ),
         "MobileViT": vp(
             "mobile_vit", "MobileViT", 64, image_size=(64, 64), dims=[16, 24, 32],
