@@ -23,6 +23,7 @@ from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.merge_movement import merge_movement
 from mptq_export.transform.own_scores import own_scores
+from mptq_export.transform.sink_permutes import sink_permutes
 
 Pass = Callable[[Graph], Graph]
 
@@ -36,6 +37,7 @@ PASSES: tuple[Pass, ...] = (
     fold_prefix,
     hoist_slices,
     merge_movement,
+    sink_permutes,
     center_residual,
 )
 
