@@ -58,7 +58,7 @@ def _float_weight(path: Path, name: str, tensor: Tensor, size: int) -> Tensor:
             f"{path}: tensor {name} {list(tensor.shape)} is larger than the file; it is corrupt, get it again"
         )
     floats = tensor.is_floating_point()
-    if tensor.element_size() < 2 and tensor.dtype != torch.bool and (floats or _WEIGHT.search(name)):
+    if (floats and tensor.element_size() < 2) or (not floats and _WEIGHT.search(name)):
         kind = str(tensor.dtype).removeprefix("torch.")
         raise MptqError(f"{path}: tensor {name} is quantized already ({kind}); {_FLOAT_MODEL}")
     if not floats:

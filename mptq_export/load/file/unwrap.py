@@ -15,7 +15,9 @@ from torch import Tensor
 
 _INSIDE = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 """Parts of a name that torch.compile, FSDP, activation checkpointing and Fabric put anywhere into it."""
-_AVERAGES = re.compile(r"(^|_)(ema|averaged?|avg|teacher)(_|\d*$)")
+_AVERAGES = re.compile(r"(^|_)(ema|averaged?|avg)(_|\d*$)")
+_FIRST = re.compile(rf"{_AVERAGES.pattern}|(^|_)teacher$")
+"""What is taken of several copies: in training without labels a teacher is the average of its student."""
 _WRAPPERS = re.compile(
     r"(model|net|network|backbone|module|student|wrapped|inner|base|core|_model|_module|_net)\d*"
     r"|(base|inner|online|student|main|my)_(model|net|network|encoder)|(vision|image|feature)_(backbone|extractor)"
@@ -144,9 +146,9 @@ def _groups(tensors: Mapping[str, Tensor]) -> dict[str, Group]:
 def _wrapper(groups: Mapping[str, Group]) -> str | None:
     """The first part of the names that can be taken off; None where nothing can."""
     candidates = [word for word, group in groups.items() if _is_wrapped(word, group)]
-    averages = [word for word in candidates if _AVERAGES.search(word)]
-    main = (averages if len(averages) == 1 else candidates)[:1]
-    if not main or (len(candidates) > 1 and len(averages) != 1):
+    first = [word for word in candidates if _FIRST.search(word)]
+    main = (first if len(first) == 1 else candidates)[:1]
+    if not main or (len(candidates) > 1 and len(first) != 1):
         return None
     others = {word: group for word, group in groups.items() if word != main[0]}
     is_known = (_kind(word, group) or _is_copy(groups[main[0]], group) for word, group in others.items())
@@ -158,7 +160,7 @@ def _is_wrapped(word: str, group: Group) -> bool:
     firsts = {name.partition(".")[0] for name in group}
     if "" in firsts or not any("." in name for name in group) or all(first.isdigit() for first in firsts):
         return word == "module" and "" not in firsts
-    named = _WRAPPERS.fullmatch(word) is not None or _AVERAGES.search(word) is not None
+    named = _WRAPPERS.fullmatch(word) is not None or _FIRST.search(word) is not None
     return named or any(root in group for root in _ROOTS)
 
 
