@@ -48,7 +48,7 @@ class Target:
 
 
 def write_samples(folder: Path) -> None:
-    """All undamaged files: checkpoints, one with more beside the weights, an export, and what hostile files point at."""
+    """All undamaged files: checkpoints, one with more beside its weights, an export, what hostile files point at."""
     arch, kwargs = KINDS["vit"]
     state = dict(tiny("vit").state_dict())
     torch.save(
