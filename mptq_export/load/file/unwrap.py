@@ -37,12 +37,12 @@ class _Kind:
     Attributes:
         word: the first part of their names.
         reason: why the model is the same without them.
-        holds: what it must have, by the rest of the names.
+        holds: whether the rest of its names, and all names, are as they must be.
     """
 
     word: re.Pattern[str]
     reason: str
-    holds: Callable[[Collection[str]], bool] = lambda _: True
+    holds: Callable[[Collection[str], Collection[str]], bool] = lambda rest, all_names: True
 
 
 _LOSSES = "criterion|criteria|loss|losses|loss_fn|loss_fct|metric|metrics|meter"
@@ -52,17 +52,22 @@ _BESIDE = (
     _Kind(
         re.compile("n_averaged|num_updates|decay|initted|(global_)?step"),
         "it counts steps of training",
-        lambda rest: set(rest) == {""},
+        lambda rest, _: set(rest) == {""},
     ),
     _Kind(
         re.compile("head|dino_head|ibot_head|projector"),
         "a projection head of pretraining without labels, not of the encoder",
-        lambda rest: any(name.startswith(("last_layer.", "prototypes.")) for name in rest),
+        lambda rest, _: any(name.startswith(("last_layer.", "prototypes.")) for name in rest),
     ),
     _Kind(
         re.compile("(model_)?ema|ema_model"),
         "an average of the weights under names of its own",
-        lambda rest: not any("." in name for name in rest),
+        lambda rest, _: not any("." in name for name in rest),
+    ),
+    _Kind(
+        re.compile("decoder"),
+        "it rebuilds masked patches in pretraining, behind the encoder",
+        lambda _, all_names: "encoder.mask_token" in all_names,
     ),
 )
 """What may stand beside a model, in order; the first that matches counts."""
@@ -120,7 +125,7 @@ def unwrap_for(wanted: Collection[str], stored: Mapping[str, Tensor]) -> Unwrapp
     for _ in range(_DEEPEST):
         groups = _groups(found.tensors)
         main = max(groups, key=lambda word: len(groups[word]))
-        others = (_kind(word, group) for word, group in groups.items() if word != main)
+        others = (_kind(word, groups) for word in groups if word != main)
         if known & found.tensors.keys() or "" in groups[main] or None in others:
             break
         found = _taken_off(found, main, groups)
@@ -150,8 +155,8 @@ def _wrapper(groups: Mapping[str, Group]) -> str | None:
     main = (first if len(first) == 1 else candidates)[:1]
     if not main or (len(candidates) > 1 and len(first) != 1):
         return None
-    others = {word: group for word, group in groups.items() if word != main[0]}
-    is_known = (_kind(word, group) or _is_copy(groups[main[0]], group) for word, group in others.items())
+    others = [word for word in groups if word != main[0]]
+    is_known = (_kind(word, groups) or _is_copy(groups[main[0]], groups[word]) for word in others)
     return main[0] if all(is_known) else None
 
 
@@ -164,8 +169,10 @@ def _is_wrapped(word: str, group: Group) -> bool:
     return named or any(root in group for root in _ROOTS)
 
 
-def _kind(word: str, group: Group) -> _Kind | None:
-    return next((kind for kind in _BESIDE if kind.word.fullmatch(word) and kind.holds(group)), None)
+def _kind(word: str, groups: Mapping[str, Group]) -> _Kind | None:
+    fitting = (kind for kind in _BESIDE if kind.word.fullmatch(word))
+    names = {f"{first}.{rest}" for first, group in groups.items() for rest in group}
+    return next((kind for kind in fitting if kind.holds(groups[word], names)), None)
 
 
 def _is_copy(main: Group, other: Group) -> bool:
@@ -184,7 +191,7 @@ def _taken_off(found: Unwrapped, word: str, groups: Mapping[str, Group]) -> Unwr
     """The tensors of one group, with what is said of the others."""
     prefix = found.prefix + word + "."
     beside = {name: tensor for name, tensor in found.tensors.items() if name.partition(".")[0] != word}
-    others = {other: _kind(other, group) for other, group in groups.items() if other != word}
+    others = {other: _kind(other, groups) for other in groups if other != word}
     notes = []
     for kind in dict.fromkeys(filter(None, others.values())):
         names = [found.prefix + name for name in beside if others[name.partition(".")[0]] is kind]
