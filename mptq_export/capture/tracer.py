@@ -155,7 +155,7 @@ class Tracer:
         shape: Shape,
         params: dict[str, torch.Tensor] | None = None,
     ) -> str:
-        """Append a canonical node and return its (made unique) name; what no module runs is called after its op."""
+        """Append a canonical node and return its (made unique) name: that of the op where the model itself runs it."""
         name = name or label(op)
         unique, count = name, 1
         while unique in self.by_name:
