@@ -41,8 +41,8 @@ def with_forward(model: nn.Module, make: Callable[[Callable[..., Any]], "partial
     return changed
 
 
-def _picked(places: tuple[int, ...], forward: Callable[..., Any], *images: Any) -> Any:
-    """Some tensors of what a forward returns."""
-    found = tensors(forward(*images))
+def _picked(places: tuple[int, ...], forward: Callable[..., Any], x: torch.Tensor) -> Any:
+    """Some tensors of what a forward returns for images."""
+    found = tensors(forward(x))
     given = tuple(found[place] for place in places)
     return given if len(given) > 1 else given[0]

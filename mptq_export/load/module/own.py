@@ -32,6 +32,7 @@ class Own:
         stated_by: who says that, for people.
         class_names: names of its logits, if they are known.
         weights: where the weights come from, for people.
+        name: of its architecture; None for its class.
     """
 
     module: nn.Module
@@ -40,6 +41,7 @@ class Own:
     stated_by: str = ""
     class_names: tuple[str, ...] | None = None
     weights: str = "given with the model"
+    name: str | None = None
 
 
 def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
@@ -66,7 +68,7 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
     class_names = _fitting(own.class_names, outputs, [returned.leaves[name] for name in names])
     return LoadedModel(
         model=model,
-        arch=type(module).__name__,
+        arch=own.name or type(module).__name__,
         model_kwargs={},
         arch_source=own.arch_source,
         preprocessing=found.preprocessing,
@@ -178,7 +180,8 @@ def _check(model: nn.Module, returned: Returned, wanted: list[str]) -> None:
         if why is not None:
             fit = [other for other in returned.leaves if returned.unfit(other) is None and other != "input"]
             advice = f"choose others with --outputs {','.join(fit)}" if fit else "the model cannot be exported"
-            raise MptqError(f"the output {name} of {type(model).__name__} {why}; {advice}")
+            called = "the output" if list(returned.leaves) == [ALONE] else f"the output {name}"
+            raise MptqError(f"{called} of {type(model).__name__} {why}; {advice}")
 
 
 def _fitting(

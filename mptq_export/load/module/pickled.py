@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
+from mptq_export.load.module.door import import_from_here
 from mptq_export.load.module.own import Own, load_own
 from mptq_export.support.errors import one_line
 
@@ -32,6 +33,8 @@ def _is_own(source: Source) -> bool:
     """A module that timm did not make; one that the user wants as an architecture is but its tensors."""
     if source.asked.arch is not None:
         return False
+    if source.asked.trust:
+        import_from_here()  # the class of one's own module mostly lies there
     module = source.checkpoint.module
     return module is not None and not type(module).__module__.startswith("timm.")
 

@@ -60,10 +60,27 @@ def load_exported(
     """
     size = _image_size(program, asked.name)
     module = program.module(check_guards=False)
+    # They refuse other numbers of images than the example had, even where the steps would take them.
+    module._forward_pre_hooks.clear()
     _check_any_batch(module, size, asked.name)
     module.eval = lambda: module  # type: ignore[method-assign] # torch refuses it; the program is what was exported
-    own = Own(module, arch_source, {"input_size": size}, "the program", class_names, weights="those of the program")
+    own = Own(
+        module,
+        arch_source,
+        {"input_size": size},
+        "the program",
+        class_names,
+        weights="those of the program",
+        name=_class_of(program),
+    )
     return load_own(own, asked)
+
+
+def _class_of(program: torch.export.ExportedProgram) -> str | None:
+    """Name of the class that a program was made from, where it is noted."""
+    stacks = (node.meta.get("nn_module_stack") for node in program.graph.nodes)
+    outermost = next((next(iter(stack.values()))[1] for stack in stacks if stack), None)
+    return str(outermost).rpartition(".")[2] if isinstance(outermost, str) else None
 
 
 def _image_size(program: torch.export.ExportedProgram, name: str) -> tuple[int, int, int]:
