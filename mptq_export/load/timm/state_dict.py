@@ -15,6 +15,7 @@ from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import resolve_architecture
 from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
+from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.place_tensors import check_left_out, place
 from mptq_export.load.timm.precedence import KWARGS, Asked, asked_of
 from mptq_export.load.timm.preprocess import resolve_input, unconfirmed
@@ -36,6 +37,10 @@ def load_state_dict(source: Source) -> LoadedModel:
     )
     name = architecture.name
     fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
+    renamed = checkpoint.named_for(fitted.model.state_dict())
+    if renamed is not checkpoint:
+        checkpoint = renamed
+        fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
     placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
@@ -48,20 +53,22 @@ def load_state_dict(source: Source) -> LoadedModel:
     unread = [text.strip() for text in [beside(checkpoint.path)] if text]
     told = (*asked.warnings, *fitted.conflicts, *angles, *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
+    model = inference_ready(model)
     return LoadedModel(
-        model=inference_ready(model),
+        model=model,
         arch=name,
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
+        notes=tuple(map(one_line, (*checkpoint.notes, *inferred, *asked.notes, *placed.notes, *resolved.notes))),
         asked=source.asked,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,
         class_map=checkpoint.class_map,
         input_sources={**_shape_sources(fitted, asked, source, name), **resolved.sources},
         feature_maker=as_backbone,
+        outputs=given_by(model, resolved.preprocessing.input_size),
     )
 
 
