@@ -59,6 +59,11 @@ def rsub(tracer: Tracer, node: fx.Node) -> str:
 
 def _sum(tracer: Tracer, node: fx.Node, first: Any, second: Any, factor: float) -> str:
     """`first + factor * second`."""
+    # A runtime leaves out a sum with 0, and so keeps the sign of a zero.
+    if not isinstance(second, fx.Node) and second == 0:
+        return tracer.value(first)
+    if not isinstance(first, fx.Node) and first == 0:
+        return tracer.value(second) if factor == 1 else times(tracer, node, second, factor)
     if factor == 1:
         return elementwise(tracer, node, Add(), "add", (first, second))
     meeting = Meeting(tracer, node, (first, second))

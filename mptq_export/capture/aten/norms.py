@@ -12,7 +12,7 @@ from mptq_export.capture.aten.repeated import times
 from mptq_export.capture.aten.statistics import Square, Statistic, mean_of_squares, normalised
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
+from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Permute, Reshape
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -155,4 +155,9 @@ def mean(tracer: Tracer, node: fx.Node) -> "str | Statistic":
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
+    turned = tracer.by_name[source]
+    if isinstance(turned.op, Permute) and len(axes) == 1 and len(shape.dims) == 3 and not keep:
+        rest = [turned.op.perm[axis] for axis in range(3) if axis not in axes]
+        if rest == sorted(rest):  # the axis is known before it was moved, and nothing else was
+            axes, source = (turned.op.perm[axes[0]],), turned.inputs[0]
     return tracer.add(Mean(axes, keep), name_of(node, "mean"), (source,), shape_of(node))

@@ -27,7 +27,7 @@ def matmul(tracer: Tracer, node: fx.Node) -> str:
     return product(tracer, node, *arguments(node)[:2])
 
 
-def product(tracer: Tracer, node: fx.Node, first: fx.Node, second: fx.Node, alpha: float = 1) -> str:
+def product(tracer: Tracer, node: fx.Node, first: fx.Node, second: fx.Node, alpha: float = 1.0) -> str:
     """`alpha a b`; with a constant matrix b it is a linear layer."""
     right = tracer.values[second]
     if isinstance(right, torch.Tensor) and right.dim() == 2:

@@ -127,16 +127,16 @@ def normalised(tracer: Tracer, node: fx.Node, source: fx.Node, statistic: Statis
     if statistic.form != form or not (centred or (name == statistic.of and not statistic.centred)):
         raise MptqError(f"{module_path(node)}: division by the standard deviation of another value is not supported")
     shape = tracer.by_name[statistic.of].shape
-    perm = list(range(len(shape.dims)))
-    perm[axis], perm[-1] = perm[-1], perm[axis]
+    rest = [other for other in range(len(shape.dims)) if other != axis]
+    perm = (*rest, axis)
     width = shape.dims[axis]
     # x / sqrt(v / share + eps) = sqrt(share) x / sqrt(v + share eps)
     gain = math.sqrt(statistic.share)
     params = {"weight": torch.full((width,), gain), "bias": torch.zeros(width)}
-    value = permuted(tracer, name_of(node, "turned"), statistic.of, tuple(perm))
+    value = permuted(tracer, name_of(node, "turned"), statistic.of, perm)
     norm = LayerNorm(statistic.share * statistic.eps, centered=not statistic.centred)
     value = tracer.add(norm, name_of(node, "norm"), (value,), tracer.by_name[value].shape, params)
-    return permuted(tracer, name_of(node, "turned_back"), value, tuple(perm))
+    return permuted(tracer, name_of(node, "turned_back"), value, tuple(perm.index(i) for i in range(len(perm))))
 
 
 def _with_mean(tracer: Tracer, name: str, axis: int) -> str | None:
