@@ -7,8 +7,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from dense_models import DENSE, Dense
 from torch import nn
+from zoo.dense import DENSE, Dense
 
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.compare_batches import check_capture, probe_images

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from library_models import randomised
 from torch import nn
 
 from mptq_export.recipe.outputs import Output
+from zoo.common import randomised
 
 _VIT: dict[str, Any] = {
     "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32, "patch_size": 8,
