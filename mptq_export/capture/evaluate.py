@@ -132,8 +132,7 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
         x = x[:, rows][:, :, columns]
     else:
         x = F.pad(x, (0, 0, left, right, top, bottom))
-    (rows, columns), (down, right) = op.reach, op.dilation
-    cut = x.unfold(1, rows, sh).unfold(2, columns, sw)[..., ::down, ::right]
+    cut = x.unfold(1, op.reach[0], sh).unfold(2, op.reach[1], sw)[..., :: op.dilation[0], :: op.dilation[1]]
     return cut.permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 

@@ -10,7 +10,7 @@ from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Node, Shape
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Input, Linear, Movement, Resample
+from mptq_export.capture.ops import Add, Constant, Input, Linear, Movement, Mul, Resample
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -79,9 +79,12 @@ def _taps(weight: torch.Tensor) -> int:
 
 
 def _is_image(tracer: Tracer, node: Node) -> bool:
-    """Whether a value is the model's input, moved or not: it has no bound as floats, and few channels."""
-    while isinstance(node.op, Movement):
-        node = tracer.by_name[node.inputs[0]]
+    """Whether a value is the model's input, moved, normalised or not: it has no bound as floats, and few channels."""
+    while isinstance(node.op, Movement | Add | Mul):
+        live = [name for name in node.inputs if not isinstance(tracer.by_name[name].op, Constant)]
+        if len(live) != 1:
+            return False
+        node = tracer.by_name[live[0]]
     return isinstance(node.op, Input)
 
 
