@@ -1,7 +1,7 @@
 """Which timm model a checkpoint belongs to."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,12 @@ import timm
 
 from mptq_export.load.file.advice import advice, beside
 from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.timm.clip_activation import QUICK
 from mptq_export.load.timm.fit import Hint, shapes_of
-from mptq_export.load.timm.infer import fitting_models
+from mptq_export.load.timm.harmless import needed
+from mptq_export.load.timm.infer import Candidate, fitting_models
+from mptq_export.load.timm.infer_trained import trained_models
+from mptq_export.load.timm.layouts.clip import is_openais
 from mptq_export.support.errors import MptqError
 
 
@@ -36,6 +40,7 @@ def resolve_architecture(
     model_kwargs: Mapping[str, Any] | None = None,
     hints: Mapping[str, Hint] | None = None,
     stated: Mapping[str, Any] | None = None,
+    names: Collection[str] | None = None,
 ) -> Architecture:
     """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
 
@@ -45,6 +50,7 @@ def resolve_architecture(
         model_kwargs: the user's arguments; each overrides the checkpoint's.
         hints: what is said of classes, channels and size.
         stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
+        names: all names that tell what a tensor is; None: those of the tensors.
 
     Raises:
         MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
@@ -55,13 +61,17 @@ def resolve_architecture(
     named = named_architecture(checkpoint)
     if named is not None:
         return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
-    return _infer(checkpoint, kwargs, hints or {}, checkpoint.pretrained_cfg if stated is None else stated)
+    said = checkpoint.pretrained_cfg if stated is None else stated
+    known = checkpoint.state_dict if names is None else names
+    candidates = trained_models(checkpoint, known, kwargs, said, hints)
+    if candidates is None:
+        candidates = fitting_models(needed(shapes_of(checkpoint.state_dict), known), kwargs, said, hints)
+    if is_openais(known):
+        candidates = tuple(each for each in candidates if QUICK in each.name) or candidates
+    return _the_one(checkpoint, kwargs, candidates)
 
 
-def _infer(
-    checkpoint: Checkpoint, kwargs: dict[str, Any], hints: Mapping[str, Hint], stated: Mapping[str, Any]
-) -> Architecture:
-    candidates = fitting_models(shapes_of(checkpoint.state_dict), kwargs, stated, hints)
+def _the_one(checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...]) -> Architecture:
     if not candidates:
         hint = advice(checkpoint.path, checkpoint.state_dict)
         raise MptqError(

@@ -7,7 +7,7 @@ tensors, so that names that differ in them stay apart.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,10 +73,15 @@ def fitting_models(
     if len(patch) == _CONVOLUTION:
         model_kwargs = {"in_chans": patch[1], **model_kwargs}
     found = [
-        _candidate(name, fitted, pretrained_cfg)
+        candidate_of(name, fitted, pretrained_cfg)
         for name in _plausible_names(plain, model_kwargs)
         if (fitted := _fits(name, plain, model_kwargs, hints)) is not None
     ]
+    return distinct_models(found)
+
+
+def distinct_models(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """One for each function and preprocessing; of those that fit at their own image size, if there are any."""
     preferred = [candidate for candidate in found if candidate.own_size] or found
     distinct: dict[Any, list[Candidate]] = {}
     for candidate in preferred:
@@ -92,7 +97,8 @@ def _merge(same: list[Candidate]) -> Candidate:
     )
 
 
-def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Candidate:
+def candidate_of(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Candidate:
+    """What counts of a model that fits."""
     return Candidate(
         name=name,
         model_kwargs=fitted.model_kwargs,

@@ -12,9 +12,12 @@ from mptq_export.load.file.advice import beside
 from mptq_export.load.file.train_args import SOURCE as ARGS
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Loader, Source
-from mptq_export.load.timm.architecture import resolve_architecture
+from mptq_export.load.timm.architecture import named_architecture, resolve_architecture
 from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.load.timm.clip_activation import check_activation
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
+from mptq_export.load.timm.harmless import needed
+from mptq_export.load.timm.layouts.table import translated
 from mptq_export.load.timm.place_tensors import check_left_out, place
 from mptq_export.load.timm.precedence import KWARGS, Asked, asked_of
 from mptq_export.load.timm.preprocess import resolve_input, unconfirmed
@@ -29,14 +32,22 @@ def load_state_dict(source: Source) -> LoadedModel:
     Raises:
         MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
     """
-    checkpoint, options = source.checkpoint, source.asked
+    options = source.asked
+    translation = translated(source.checkpoint, options.arch or named_architecture(source.checkpoint))
+    checkpoint, names = translation.checkpoint, translation.names
     asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch)
     architecture = resolve_architecture(
-        checkpoint, arch=options.arch, model_kwargs=asked.model_kwargs, hints=asked.hints, stated=asked.overrides
+        checkpoint,
+        arch=options.arch,
+        model_kwargs=asked.model_kwargs,
+        hints=asked.hints,
+        stated=asked.overrides,
+        names=names,
     )
     name = architecture.name
-    fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
-    placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name)
+    fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
+    activation = check_activation(checkpoint.path, names, name, fitted)
+    placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(name, **fitted.model_kwargs)
@@ -44,9 +55,9 @@ def load_state_dict(source: Source) -> LoadedModel:
     angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
-    names, warnings = fitting_names(checkpoint.class_names, getattr(model, "num_classes", None))
+    classes, warnings = fitting_names(checkpoint.class_names, getattr(model, "num_classes", None))
     unread = [text.strip() for text in [beside(checkpoint.path)] if text]
-    told = (*asked.warnings, *fitted.conflicts, *angles, *warnings, *unread)
+    told = (*asked.warnings, *fitted.conflicts, *activation, *angles, *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     return LoadedModel(
         model=inference_ready(model),
@@ -54,8 +65,8 @@ def load_state_dict(source: Source) -> LoadedModel:
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
-        class_names=names,
-        notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
+        class_names=classes,
+        notes=tuple(map(one_line, (*inferred, *asked.notes, *translation.notes, *placed.notes, *resolved.notes))),
         asked=source.asked,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,

@@ -1,0 +1,48 @@
+"""GELU or QuickGELU: what no tensor of a CLIP shows, and every result depends on.
+
+OpenAI's weights, and those that were trained in their likeness (MetaCLIP, DFN, OpenCLIP's models with `-quickgelu` in
+the name), need QuickGELU, x * sigmoid(1.702 x); most others of OpenCLIP need GELU. timm has an architecture for each.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.layers import QuickGELU
+
+from mptq_export.load.timm.fit import Fit
+from mptq_export.load.timm.layouts.clip import is_clip, is_openais
+from mptq_export.support.errors import MptqError
+
+QUICK = "_clip_quickgelu_"
+"""What names of architectures with QuickGELU hold."""
+
+
+def check_activation(path: Path, names: Collection[str], arch: str, fitted: Fit) -> tuple[str, ...]:
+    """Warnings for a CLIP whose activation function nobody named.
+
+    Args:
+        path: the checkpoint, for the message.
+        names: of its tensors.
+        arch: name of the architecture.
+        fitted: the model, which may be without memory.
+
+    Raises:
+        MptqError: the file is OpenAI's and the model has no QuickGELU.
+    """
+    quick = any(isinstance(module, QuickGELU) for module in fitted.model.modules())
+    if not is_clip(names) or "act_layer" in fitted.model_kwargs or quick:
+        return ()
+    name, _, tag = arch.partition(".")
+    other = name.replace("_clip_", QUICK)
+    mend = f"--arch {other}" if timm.is_model(other) else '--model-kwargs \'{"act_layer": "quick_gelu"}\''
+    if is_openais(names):
+        raise MptqError(f"{path} is a CLIP of OpenAI, trained with QuickGELU, and {arch} has GELU; pass {mend}")
+    config: Any = timm.get_pretrained_cfg(arch) if tag else None
+    if config is not None and not any("QuickGELU" in note for note in config.notes or ()):
+        return ()
+    return (
+        f"GELU or QuickGELU: no tensor of a CLIP shows it, and {arch} has GELU; if the weights are of OpenAI, MetaCLIP "
+        f"or DFN, or of a model of OpenCLIP with quickgelu in its name, pass {mend}",
+    )
