@@ -1,17 +1,19 @@
 """The ways to load a model, in the order in which they are asked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mptq_export.load.doors import check_asked
+from mptq_export.load.hf_hub import fetched, is_of_hf_hub
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
-from mptq_export.load.timm import hub, module, state_dict
+from mptq_export.load.timm import hub, hub_folder, module, state_dict
 
-LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
+LOADERS: tuple[Loader, ...] = (hub.LOADER, hub_folder.LOADER, module.LOADER, state_dict.LOADER)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
 
 
@@ -40,6 +42,15 @@ def load_model(
     return load_asked(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
 
 
+def _on_disk(asked: ModelRequest) -> ModelRequest:
+    """The same of a folder of this disk, where a name of a hub of folders was asked for."""
+    if not is_of_hf_hub(asked.name):
+        return asked
+    fetched_one = replace(asked, name=str(fetched(asked.name)))
+    check_asked(fetched_one)
+    return fetched_one
+
+
 def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> LoadedModel:
     """`load_model` of a request, which may ask for feature maps instead of the logits.
 
@@ -51,6 +62,7 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
         MptqError: the model cannot be loaded, or its library has no such maps of it.
     """
     check_asked(asked)
-    source = Source(asked)
+    source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
+    loaded = replace(loaded, asked=asked)
     return loaded if asked.features is None else loaded.with_features(asked.features)

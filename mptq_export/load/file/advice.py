@@ -5,6 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mptq_export.load.timm.config_json import is_timm_config
+
 _WRAPPERS = ("_orig_mod.", "module.")
 _FIRST = "patch_embed.proj.weight"
 """A name that nearly every vision transformer of timm has: what stands before it is a prefix."""
@@ -60,12 +62,6 @@ def folder_config(folder: Path) -> dict[str, Any]:
 def beside(path: Path) -> str:
     """What the config.json in the folder of a checkpoint says and is not read."""
     config = folder_config(path.parent)
-    if not config:
+    if is_timm_config(config) or not isinstance(config.get("architectures"), list):
         return ""
-    stored, kwargs = config.get("architecture"), config.get("model_args")
-    if not isinstance(stored, str) and not isinstance(config.get("architectures"), list):
-        return ""
-    words = [f"--arch {stored}"] if isinstance(stored, str) else []
-    words += [f"--model-kwargs '{json.dumps(kwargs)}'"] if isinstance(kwargs, dict) and kwargs else []
-    said = f": pass {' '.join(words)[:400]}" if words else ""
-    return f" The config.json beside it is not read{said}, and --mean, --std and what else it says of the input."
+    return " The config.json beside it is not read: pass --mean, --std and what else it says of the input."

@@ -41,6 +41,7 @@ def resolve_architecture(
     hints: Mapping[str, Hint] | None = None,
     stated: Mapping[str, Any] | None = None,
     names: Collection[str] | None = None,
+    beside: str | None = None,
 ) -> Architecture:
     """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
 
@@ -51,6 +52,7 @@ def resolve_architecture(
         hints: what is said of classes, channels and size.
         stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
         names: all names that tell what a tensor is; None: those of the tensors.
+        beside: the name that the configuration beside the checkpoint has.
 
     Raises:
         MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
@@ -61,6 +63,8 @@ def resolve_architecture(
     named = named_architecture(checkpoint)
     if named is not None:
         return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
+    if beside is not None:
+        return Architecture(check_name(beside, "; pass --arch NAME"), kwargs, "named by config.json")
     said = checkpoint.pretrained_cfg if stated is None else stated
     known = checkpoint.state_dict if names is None else names
     candidates = trained_models(checkpoint, known, kwargs, said, hints)

@@ -8,8 +8,7 @@ computed anew. What is said of the model and its input is believed in the order 
 import timm
 from torch import nn
 
-from mptq_export.load.file.advice import beside
-from mptq_export.load.file.train_args import SOURCE as ARGS
+from mptq_export.load.file import advice
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import named_architecture, resolve_architecture
@@ -17,9 +16,11 @@ from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.clip_activation import check_activation
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
 from mptq_export.load.timm.harmless import needed
+from mptq_export.load.timm.hub_config import HubConfig, read_hub_config
 from mptq_export.load.timm.layouts.table import translated
 from mptq_export.load.timm.place_tensors import check_left_out, place
-from mptq_export.load.timm.precedence import KWARGS, Asked, asked_of
+from mptq_export.load.timm.pooling import pooling
+from mptq_export.load.timm.precedence import Asked, asked_of
 from mptq_export.load.timm.preprocess import resolve_input, unconfirmed
 from mptq_export.load.timm.rotary import check_rotary
 from mptq_export.support.errors import one_line
@@ -33,9 +34,11 @@ def load_state_dict(source: Source) -> LoadedModel:
         MptqError: the checkpoint cannot be read, its architecture cannot be told, or its tensors do not fit.
     """
     options = source.asked
-    translation = translated(source.checkpoint, options.arch or named_architecture(source.checkpoint))
+    config, unread = _configuration(source)
+    beside = None if config is None else config.architecture
+    translation = translated(source.checkpoint, options.arch or named_architecture(source.checkpoint) or beside)
     checkpoint, names = translation.checkpoint, translation.names
-    asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch)
+    asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch, config)
     architecture = resolve_architecture(
         checkpoint,
         arch=options.arch,
@@ -43,6 +46,7 @@ def load_state_dict(source: Source) -> LoadedModel:
         hints=asked.hints,
         stated=asked.overrides,
         names=names,
+        beside=beside,
     )
     name = architecture.name
     fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
@@ -55,9 +59,9 @@ def load_state_dict(source: Source) -> LoadedModel:
     angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
-    classes, warnings = fitting_names(checkpoint.class_names, getattr(model, "num_classes", None))
-    unread = [text.strip() for text in [beside(checkpoint.path)] if text]
-    told = (*asked.warnings, *fitted.conflicts, *activation, *angles, *warnings, *unread)
+    stored = checkpoint.class_names or (config.class_names if config else None)
+    classes, warnings = fitting_names(stored, getattr(model, "num_classes", None))
+    told = (*asked.warnings, *fitted.conflicts, *activation, *pooling(model, fitted, asked.givers, names), *angles)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     return LoadedModel(
         model=inference_ready(model),
@@ -68,24 +72,28 @@ def load_state_dict(source: Source) -> LoadedModel:
         class_names=classes,
         notes=tuple(map(one_line, (*inferred, *asked.notes, *translation.notes, *placed.notes, *resolved.notes))),
         asked=source.asked,
-        warnings=tuple(map(one_line, told)),
+        warnings=tuple(map(one_line, (*told, *warnings, *unread))),
         weights=checkpoint.weights,
         class_map=checkpoint.class_map,
-        input_sources={**_shape_sources(fitted, asked, source, name), **resolved.sources},
+        input_sources={**_shape_sources(fitted, asked, name), **resolved.sources},
         feature_maker=as_backbone,
     )
 
 
-def _shape_sources(fitted: Fit, asked: Asked, source: Source, arch: str) -> dict[str, str]:
+def _configuration(source: Source) -> tuple[HubConfig | None, tuple[str, ...]]:
+    """The configuration beside the checkpoint, where it is about this model, and a sentence where it is not."""
+    checkpoint = source.checkpoint
+    config = read_hub_config(checkpoint.path.parent, len(checkpoint.state_dict))
+    known = source.asked.arch or named_architecture(checkpoint)
+    if config is not None and known is not None and not config.is_of(known):
+        return None, (f"the config.json beside the weights is of {config.architecture}, not of {known}: not read",)
+    return config, tuple(text.strip() for text in [advice.beside(checkpoint.path)] if text)
+
+
+def _shape_sources(fitted: Fit, asked: Asked, arch: str) -> dict[str, str]:
     """Who says size and channels."""
-    found = {}
-    for part in ("img_size", "in_chans"):
-        said = fitted.sources.get(part, unconfirmed(_default_of(arch)))
-        if part in asked.model_kwargs:
-            said = KWARGS if part in source.checkpoint.model_kwargs else ARGS
-            said = "--model-kwargs" if part in source.asked.model_kwargs else said
-        found[part] = said
-    return found
+    default = unconfirmed(_default_of(arch))
+    return {part: asked.givers.get(part, fitted.sources.get(part, default)) for part in ("img_size", "in_chans")}
 
 
 def _default_of(arch: str) -> str:
