@@ -9,7 +9,7 @@ import timm
 
 from mptq_export.load.file.advice import advice, beside
 from mptq_export.load.file.checkpoint import Checkpoint
-from mptq_export.load.timm.clip_activation import QUICK
+from mptq_export.load.timm.clip_activation import QUICK, activation_hint
 from mptq_export.load.timm.fit import Hint, shapes_of
 from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.infer import Candidate, fitting_models
@@ -42,6 +42,7 @@ def resolve_architecture(
     stated: Mapping[str, Any] | None = None,
     names: Collection[str] | None = None,
     beside: str | None = None,
+    among: str = "*",
 ) -> Architecture:
     """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
 
@@ -53,6 +54,7 @@ def resolve_architecture(
         stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
         names: all names that tell what a tensor is; None: those of the tensors.
         beside: the name that the configuration beside the checkpoint has.
+        among: what timm's names of such models look like.
 
     Raises:
         MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
@@ -69,13 +71,15 @@ def resolve_architecture(
     known = checkpoint.state_dict if names is None else names
     candidates = trained_models(checkpoint, known, kwargs, said, hints)
     if candidates is None:
-        candidates = fitting_models(needed(shapes_of(checkpoint.state_dict), known), kwargs, said, hints)
+        candidates = fitting_models(needed(shapes_of(checkpoint.state_dict), known), kwargs, said, hints, among)
     if is_openais(known):
         candidates = tuple(each for each in candidates if QUICK in each.name) or candidates
-    return _the_one(checkpoint, kwargs, candidates)
+    return _the_one(checkpoint, kwargs, candidates, activation_hint(known))
 
 
-def _the_one(checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...]) -> Architecture:
+def _the_one(
+    checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...], which: str
+) -> Architecture:
     if not candidates:
         hint = advice(checkpoint.path, checkpoint.state_dict)
         raise MptqError(
@@ -87,7 +91,7 @@ def _the_one(checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[C
         differ = "compute different things" if len(functions) > 1 else "prepare images differently"
         raise MptqError(
             f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
-            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}.{beside(checkpoint.path)}"
+            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}{which}.{beside(checkpoint.path)}"
         )
     (found,) = candidates
     also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""

@@ -19,6 +19,13 @@ QUICK = "_clip_quickgelu_"
 """What names of architectures with QuickGELU hold."""
 
 
+def activation_hint(names: Collection[str]) -> str:
+    """Which of several architectures a CLIP is, for the end of a sentence; empty for other checkpoints."""
+    if not is_clip(names):
+        return ""
+    return " (with quickgelu for the weights of OpenAI, MetaCLIP and DFN, and OpenCLIP's with quickgelu in their name)"
+
+
 def check_activation(path: Path, names: Collection[str], arch: str, fitted: Fit) -> tuple[str, ...]:
     """Warnings for a CLIP whose activation function nobody named.
 

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from mptq_export.load.timm.unfilled import Unfilled
 from mptq_export.support.errors import MptqError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -64,7 +65,7 @@ def build_meta(name: str, model_kwargs: Mapping[str, Any]) -> nn.Module:
         MptqError: timm refuses the arguments.
     """
     try:
-        with torch.device("meta"):
+        with Unfilled(), torch.device("meta"):
             model: nn.Module = timm.create_model(name, **model_kwargs)
     except Exception as error:
         raise MptqError(

@@ -57,6 +57,7 @@ def fitting_models(
     model_kwargs: Mapping[str, Any],
     pretrained_cfg: Mapping[str, Any],
     hints: Mapping[str, Hint] | None = None,
+    among: str = "*",
 ) -> tuple[Candidate, ...]:
     """All models that fit, one for each function and preprocessing.
 
@@ -67,6 +68,7 @@ def fitting_models(
         model_kwargs: arguments that are given.
         pretrained_cfg: what is said of the preprocessing, which overrides that of the models.
         hints: what is said of classes, channels and size.
+        among: what the names look like that are tried.
     """
     plain = _plain(shapes)
     patch = plain.get("patch_embed.proj.weight", ())
@@ -74,7 +76,7 @@ def fitting_models(
         model_kwargs = {"in_chans": patch[1], **model_kwargs}
     found = [
         candidate_of(name, fitted, pretrained_cfg)
-        for name in _plausible_names(plain, model_kwargs)
+        for name in _plausible_names(plain, model_kwargs, among)
         if (fitted := _fits(name, plain, model_kwargs, hints)) is not None
     ]
     return distinct_models(found)
@@ -121,7 +123,7 @@ def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     return plain
 
 
-def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Iterator[str]:
+def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any], among: str) -> Iterator[str]:
     """Names whose patch size, embedding and depth agree; full models are only built for these."""
     patch = shapes.get("patch_embed.proj.weight", ())
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
@@ -134,7 +136,7 @@ def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Iterato
     for family in _FAMILIES:
         if swin != (family == "swin_transformer"):
             continue
-        for name in timm.list_models(module=family):
+        for name in timm.list_models(among, module=family):
             named_patch = re.search(r"patch(\d+)", name)
             if named_patch and "patch_size" not in model_kwargs and patch and int(named_patch[1]) != patch[-1]:
                 continue

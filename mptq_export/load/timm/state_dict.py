@@ -47,6 +47,7 @@ def load_state_dict(source: Source) -> LoadedModel:
         stated=asked.overrides,
         names=names,
         beside=beside,
+        among=translation.models,
     )
     name = architecture.name
     fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)

@@ -79,5 +79,5 @@ def _convert_trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-CLIP = Layout("OpenAI CLIP and OpenCLIP", ("vision_transformer",), is_clip, _convert)
+CLIP = Layout("OpenAI CLIP and OpenCLIP", ("vision_transformer",), is_clip, _convert, "*_clip_*")
 TRUNK = Layout("OpenCLIP with a tower of timm", ("vision_transformer",), _is_trunk, _convert_trunk)

@@ -33,4 +33,4 @@ def _convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-DINOV2 = Layout("DINOv2", ("vision_transformer",), _recognises, _convert)
+DINOV2 = Layout("DINOv2", ("vision_transformer",), _recognises, _convert, "*_dinov2")

@@ -21,12 +21,14 @@ class Layout:
         recognises: whether a checkpoint's names are of this kind.
         convert: tensors under timm's names; those that it does not know keep theirs. Every value that comes out is one
             of the checkpoint's, or the sum of two, or a bias of zeros.
+        models: what timm's names of these models look like, such as `*_clip_*`.
     """
 
     project: str
     families: tuple[str, ...]
     recognises: Callable[[Collection[str]], bool]
     convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    models: str = "*"
 
 
 def renamed(name: str, rules: Rules) -> str:

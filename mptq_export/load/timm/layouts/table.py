@@ -27,13 +27,13 @@ class Translated:
     Attributes:
         checkpoint: the same but for its tensors.
         names: of all tensors, as stored and as they are called now: what one of them is, its neighbours tell.
-        project: whose names they were, for people; empty for names that were left as they are.
+        models: what timm's names of such models look like.
         notes: what became one of two, a sentence each.
     """
 
     checkpoint: Checkpoint
     names: frozenset[str]
-    project: str = ""
+    models: str = "*"
     notes: tuple[str, ...] = ()
 
 
@@ -63,7 +63,7 @@ def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
         )
     notes = (f"the names are those of {layout.project}, converted to timm's", *found.told_sums())
     return Translated(
-        replace(checkpoint, state_dict=found.tensors), frozenset({*stored, *found.tensors}), layout.project, notes
+        replace(checkpoint, state_dict=found.tensors), frozenset({*stored, *found.tensors}), layout.models, notes
     )
 
 
