@@ -88,10 +88,11 @@ def _the_one(
         )
     if len(candidates) > 1:
         functions = {candidate.function for candidate in candidates}
+        named = ", ".join(candidate.name for candidate in candidates)
         differ = "compute different things" if len(functions) > 1 else "prepare images differently"
         raise MptqError(
             f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
-            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}{which}.{beside(checkpoint.path)}"
+            f"--arch with one of {named}{which}.{beside(checkpoint.path)}"
         )
     (found,) = candidates
     also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""

@@ -10,7 +10,7 @@ from typing import Any
 import timm
 
 from mptq_export.load.file.checkpoint import Checkpoint
-from mptq_export.load.timm.fit import Hint, fit, shapes_of
+from mptq_export.load.timm.fit import Hint, Shapes, build_meta, fit, shapes_of
 from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.infer import Candidate, candidate_of, distinct_models
 from mptq_export.load.timm.place_tensors import place
@@ -45,12 +45,13 @@ def trained_models(
     row = next((row for row in _TRAININGS if any(row[0].search(name) for name in names)), None)
     if row is None:
         return None
+    shapes = needed(shapes_of(checkpoint.state_dict), names)
     found: dict[str, Candidate] = {}
     for name in timm.list_models(row[1], pretrained=row[2]):
         try:
-            fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), model_kwargs, hints)
-            if _first(fitted.model) != _first(checkpoint.state_dict):
+            if _outline(shapes_of(build_meta(name, model_kwargs).state_dict())) != _outline(shapes):
                 continue
+            fitted = fit(name, shapes, model_kwargs, hints)
             place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
         except MptqError:
             continue
@@ -61,8 +62,7 @@ def trained_models(
     return distinct_models(plain) or None
 
 
-def _first(model: Any) -> tuple[int, ...]:
-    """Shape of the first convolution, of a model or of a checkpoint."""
-    tensors = model if isinstance(model, Mapping) else model.state_dict()
-    weight = tensors.get("patch_embed.proj.weight")
-    return () if weight is None else tuple(weight.shape)
+def _outline(shapes: Shapes) -> tuple[Any, ...]:
+    """Shape of the first convolution, and how many blocks there are."""
+    blocks = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    return shapes.get("patch_embed.proj.weight"), len(blocks)
