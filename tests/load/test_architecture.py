@@ -9,6 +9,7 @@ import torch
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.architecture import Architecture, resolve_architecture
 from mptq_export.load.timm.fit import build_meta, fit, shapes_of
+from mptq_export.load.timm.layouts.table import translated
 from mptq_export.support.errors import MptqError
 
 
@@ -116,7 +117,11 @@ def test_swins_old_layout_is_recognised():
         tensors[old] = tensor
     tensors["layers.0.blocks.1.attn_mask"] = torch.empty(64, 49, 49, device="meta")
     tensors["layers.0.blocks.0.attn.relative_position_index"] = torch.empty(49, 49, device="meta")
-    assert resolve_architecture(checkpoint(tensors)).name == "swin_tiny_patch4_window7_224"
+    found = translated(checkpoint(tensors), None)
+    assert (
+        resolve_architecture(found.checkpoint, names=found.names, among=found.models).name
+        == "swin_tiny_patch4_window7_224"
+    )
 
 
 def test_tensors_that_fit_nothing():

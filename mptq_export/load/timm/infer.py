@@ -16,7 +16,7 @@ from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.timm.fit import Fit, Hint, Shapes, build_meta, fit, shapes_of
-from mptq_export.load.timm.harmless import reason_of
+from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.support.errors import MptqError
 
@@ -25,7 +25,6 @@ _SWIN_BLOCK = re.compile(r"layers\.\d+\.blocks\.\d+\.")
 _SWIN_STAGES = 4
 _CONVOLUTION = 4
 """Dimensions of its weight."""
-_OLD_DOWNSAMPLE = "layers.0.downsample.reduction.weight"
 _INACTIVE = ("Dropout", "DropPath", "PatchDropout", "Identity")
 """Modules that do nothing in evaluation mode."""
 _TRAINING_ONLY = ("weight_init_mode", "fix_init", "grad_checkpointing", "training", "dynamic_img_size")
@@ -70,7 +69,7 @@ def fitting_models(
         hints: what is said of classes, channels and size.
         among: what the names look like that are tried.
     """
-    plain = _plain(shapes)
+    plain = needed(shapes, shapes)
     patch = plain.get("patch_embed.proj.weight", ())
     if len(patch) == _CONVOLUTION:
         model_kwargs = {"in_chans": patch[1], **model_kwargs}
@@ -108,19 +107,6 @@ def candidate_of(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> C
         function=function_of(fitted.model),
         preprocessing=preprocessing_of(fitted.model, pretrained_cfg, fitted.model_kwargs),
     )
-
-
-def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The shapes under timm's present names: nothing that the model need not have, Swin's old layout renamed."""
-    plain = {name: shape for name, shape in shapes.items() if reason_of(name, shapes) is None}
-    if _OLD_DOWNSAMPLE in plain:
-        plain = {
-            re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name).replace(
-                "head.", "head.fc."
-            ): shape
-            for name, shape in plain.items()
-        }
-    return plain
 
 
 def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any], among: str) -> Iterator[str]:
@@ -177,7 +163,7 @@ def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Map
     except MptqError:
         return None
     wanted = shapes_of(fitted.model.state_dict())
-    return fitted if {key: shape for key, shape in wanted.items() if reason_of(key, wanted) is None} == shapes else None
+    return fitted if needed(wanted, wanted) == shapes else None
 
 
 def function_of(model: nn.Module) -> tuple[Any, ...]:

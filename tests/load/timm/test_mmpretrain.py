@@ -11,7 +11,11 @@ from mptq_export.load.loaders import load_model
 from mptq_export.load.timm.layouts.mmpretrain import SWIN
 from tests.load.timm.helpers import IMAGES, VIT, model_of, refusal, renamed, saved
 
-INSIDE = (("patch_embed.proj.", "patch_embed.projection."), ("mlp.fc1.", "ffn.layers.0.0."), ("mlp.fc2.", "ffn.layers.1."))
+INSIDE = (
+    ("patch_embed.proj.", "patch_embed.projection."),
+    ("mlp.fc1.", "ffn.layers.0.0."),
+    ("mlp.fc2.", "ffn.layers.1."),
+)
 VITS = (
     *INSIDE,
     ("blocks.", "layers."),

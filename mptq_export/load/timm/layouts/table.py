@@ -8,12 +8,12 @@ from torch import Tensor
 
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.follow_values import followed
-from mptq_export.load.timm.layouts import clip, dinov2, mmpretrain
+from mptq_export.load.timm.layouts import clip, dinov2, mmpretrain, swin
 from mptq_export.load.timm.layouts.layout import Layout
 from mptq_export.load.timm.layouts.unlike import unlike
 from mptq_export.support.errors import MptqError
 
-LAYOUTS: tuple[Layout, ...] = (clip.CLIP, clip.TRUNK, dinov2.DINOV2, mmpretrain.VIT, mmpretrain.SWIN)
+LAYOUTS: tuple[Layout, ...] = (clip.CLIP, clip.TRUNK, dinov2.DINOV2, mmpretrain.VIT, mmpretrain.SWIN, swin.SWIN)
 """The first that recognises a checkpoint converts it."""
 
 _FAILURES = (KeyError, ValueError, RuntimeError, IndexError)
