@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from mptq_export.capture.function_names import Function
+from mptq_export.recipe.outputs import Output
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,13 @@ class Depthwise:
         kernel: height and width of a window, (kh, kw).
         stride: steps down and to the right from one window to the next.
         pads: rows and columns of zeros around the map: top, left, bottom, right.
+        dilation: steps down and to the right from one element of a window to the next.
     """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,19 @@ class Max:
 
 
 @dataclass(frozen=True)
+class Resample:
+    """A linear map along an axis of which each result reads few elements: resizing, or a mean of uneven windows.
+
+    Params: `weight` [N, K], mostly zeros.
+
+    Attributes:
+        axis: the axis, not the batch; K long before and N long after.
+    """
+
+    axis: int
+
+
+@dataclass(frozen=True)
 class Concat:
     """Values one behind the other; one without a batch is repeated for every image.
 
@@ -191,13 +207,15 @@ class ToPixels:
 
 @dataclass(frozen=True)
 class Outputs:
-    """All feature maps, each flattened, side by side: [B, values]. The output of a graph of feature maps.
+    """Everything that the model gives, each flattened, side by side: [B, values].
+
+    It ends every graph but one that gives nothing but `logits`, which ends with their value itself.
 
     Attributes:
-        names: of the maps, one an input.
+        given: names and kinds, one an input.
     """
 
-    names: tuple[str, ...]
+    given: tuple[Output, ...]
 
 
 @dataclass(frozen=True)
@@ -255,12 +273,20 @@ class Windows:
         stride: steps down and to the right from one window to the next.
         pads: rows and columns around the map: top, left, bottom, right.
         edge: whether they repeat the map's edge; else they are zeros.
+        dilation: steps down and to the right from one element of a window to the next.
     """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     edge: bool = False
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Height and width of the part of a map that a window covers."""
+        rows, columns = ((size - 1) * step + 1 for size, step in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
 
 Movement = Reshape | Permute | Slice | Roll | Windows
@@ -282,6 +308,7 @@ Op = (
     | Product
     | Mean
     | Max
+    | Resample
     | Concat
     | Pad
     | Rotary

@@ -5,9 +5,8 @@ from mptq_export.load.file.door import DOOR as FILE
 from mptq_export.load.hf_hub import DOOR as HF_HUB
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.door import DOOR as TIMM_HUB
-from mptq_export.load.timm.door import FOLDER as TIMM_FOLDER
 
-DOORS: tuple[Door, ...] = (TIMM_HUB, HF_HUB, TIMM_FOLDER, FILE)
+DOORS: tuple[Door, ...] = (TIMM_HUB, HF_HUB, FILE)
 """The first that takes a request checks it; the last takes what is left, and says what is wrong with it."""
 
 

@@ -11,9 +11,9 @@ from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
-from mptq_export.load.timm import hub, hub_folder, module, state_dict
+from mptq_export.load.timm import hub, module, state_dict
 
-LOADERS: tuple[Loader, ...] = (hub.LOADER, hub_folder.LOADER, module.LOADER, state_dict.LOADER)
+LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
 
 
@@ -52,17 +52,18 @@ def _on_disk(asked: ModelRequest) -> ModelRequest:
 
 
 def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> LoadedModel:
-    """`load_model` of a request, which may ask for feature maps instead of the logits.
+    """`load_model` of a request, which may ask for feature maps instead, or for some of its outputs.
 
     Args:
         asked: what the user says of the model.
         loaders: the ways to load one, in the order in which they are asked; the last takes whatever is left.
 
     Raises:
-        MptqError: the model cannot be loaded, or its library has no such maps of it.
+        MptqError: the model cannot be loaded, or it has no such maps or outputs.
     """
     check_asked(asked)
     source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
     loaded = replace(loaded, asked=asked)
-    return loaded if asked.features is None else loaded.with_features(asked.features)
+    loaded = loaded if asked.features is None else loaded.with_features(asked.features)
+    return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

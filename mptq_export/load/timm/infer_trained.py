@@ -19,7 +19,7 @@ from mptq_export.support.errors import MptqError
 #: What the names hold, and which names of timm, with tags where these are the weights.
 _TRAININGS = (
     (re.compile(r"^decoder_(embed|pred)\.weight$"), "vit_*.mae", True),
-    (re.compile(r"^(head|dino_head)\.last_layer\."), "vit_*.dino", True),
+    (re.compile(r"(^|\.)(head|dino_head)\.last_layer\."), "vit_*.dino", True),
     (re.compile(r"^storage_tokens$"), "vit_*dinov3*", False),
 )
 _BIASED = "_qkvb"

@@ -7,7 +7,7 @@ from torch import nn
 
 from mptq_export.load.timm.fit import Fit
 
-_SHOWN_BY_TRAINING = re.compile(r"^(head|dino_head|ibot_head)\.last_layer\.")
+_SHOWN_BY_TRAINING = re.compile(r"(^|\.)(head|dino_head|ibot_head)\.last_layer\.")
 """DINO and iBOT train the class token."""
 _MASKED = re.compile(r"^decoder_(embed|pred)\.")
 """MAE trains none."""

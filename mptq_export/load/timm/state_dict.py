@@ -15,6 +15,7 @@ from mptq_export.load.timm.architecture import named_architecture, resolve_archi
 from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.clip_activation import check_activation
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
+from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.hub_config import HubConfig, read_hub_config
 from mptq_export.load.timm.layouts.table import translated
@@ -51,6 +52,10 @@ def load_state_dict(source: Source) -> LoadedModel:
     )
     name = architecture.name
     fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
+    renamed = checkpoint.named_for(fitted.model.state_dict())
+    if renamed is not checkpoint:
+        checkpoint, names = renamed, names | renamed.state_dict.keys()
+        fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
     activation = check_activation(checkpoint.path, names, name, fitted)
     placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
@@ -63,21 +68,24 @@ def load_state_dict(source: Source) -> LoadedModel:
     stored = checkpoint.class_names or (config.class_names if config else None)
     classes, warnings = fitting_names(stored, getattr(model, "num_classes", None))
     told = (*asked.warnings, *fitted.conflicts, *activation, *pooling(model, fitted, asked.givers, names), *angles)
+    converted = (*checkpoint.notes, *translation.notes)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
+    model = inference_ready(model)
     return LoadedModel(
-        model=inference_ready(model),
+        model=model,
         arch=name,
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
         class_names=classes,
-        notes=tuple(map(one_line, (*inferred, *asked.notes, *translation.notes, *placed.notes, *resolved.notes))),
+        notes=tuple(map(one_line, (*converted, *inferred, *asked.notes, *placed.notes, *resolved.notes))),
         asked=source.asked,
         warnings=tuple(map(one_line, (*told, *warnings, *unread))),
         weights=checkpoint.weights,
         class_map=checkpoint.class_map,
         input_sources={**_shape_sources(fitted, asked, name), **resolved.sources},
         feature_maker=as_backbone,
+        outputs=given_by(model, resolved.preprocessing.input_size),
     )
 
 

@@ -106,6 +106,18 @@ def test_dino_leaves_its_projection(tmp_path: Path):
     assert loaded.preprocessing.mean == (0.485, 0.456, 0.406)
 
 
+def test_the_teacher_of_a_training(tmp_path: Path):
+    """Beside a prefix of its own, the projection is left by whoever takes that off; what it tells stays known."""
+    model = model_of("vit_small_patch16_224", **VIT, img_size=32, num_classes=0)
+    teacher = {**{f"backbone.{name}": tensor for name, tensor in model.state_dict().items()}, **DINO_HEAD}
+    student = {f"module.{name}": torch.zeros_like(tensor) for name, tensor in teacher.items()}
+    path = saved(tmp_path / "m.pth", {"student": student, "teacher": teacher, "epoch": 3})
+    loaded = load_model(path, arch="vit_small_patch16_224", model_kwargs=VIT)
+    assert torch.equal(loaded.model(IMAGES), model(IMAGES))
+    assert "num_classes 0 read from the weights" in loaded.notes
+    assert loaded.warnings == ()
+
+
 @pytest.mark.parametrize(
     ("name", "more"),
     [

@@ -10,12 +10,9 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from mptq_export.load.doors import check_asked
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaders import load_model
-from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.config_json import is_timm_config
-from mptq_export.support.errors import MptqError
 from tests.load.timm.helpers import IMAGES, VIT, model_of, refusal
 
 NAME = "vit_tiny_patch16_224"
@@ -55,6 +52,17 @@ def test_the_folder_and_its_files(folder: Path, model: nn.Module, file: str):
     assert set(loaded.input_sources.values()) == {"config.json"}
     assert loaded.warnings == ()
     assert loaded.asked.name == str(folder / file)
+
+
+def test_a_model_that_transformers_wraps(folder: Path, model: nn.Module):
+    """Its configuration is timm's with a type, and its names begin with `timm_model.`."""
+    changed(folder, model_type="timm_wrapper", architectures=["TimmWrapperForImageClassification"])
+    (folder / "model.safetensors").unlink()
+    wrapped = {f"timm_model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(wrapped, folder / "pytorch_model.bin")
+    loaded = load_model(folder)
+    assert torch.equal(loaded.model(IMAGES), model(IMAGES))
+    assert loaded.warnings == ()
 
 
 @pytest.mark.parametrize("arch", ["swin_tiny_patch4_window7_224", "vit_base_patch16_siglip_224"])
@@ -139,13 +147,6 @@ def test_what_it_may_not_say(folder: Path, values: dict[str, Any], told: str):
         assert told in load_model(folder).warnings
     else:
         assert told in refusal(folder)
-
-
-def test_a_folder_without_weights(folder: Path):
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        (folder / file).unlink()
-    with pytest.raises(MptqError, match=r"has a config\.json of timm, but none of model\.safetensors"):
-        check_asked(ModelRequest(str(folder)))
 
 
 @pytest.mark.parametrize(

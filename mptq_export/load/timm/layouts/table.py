@@ -48,12 +48,13 @@ def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
         MptqError: timm has no such model, or the conversion would lose values.
     """
     stored = checkpoint.state_dict
-    reason = unlike(stored)
+    names = frozenset({*stored, *checkpoint.beside})
+    reason = unlike({*(checkpoint.prefix + name for name in stored), *checkpoint.beside})
     if reason:
         raise MptqError(f"{checkpoint.path} is {reason}")
     layout = next((each for each in LAYOUTS if each.recognises(stored) and _suits(each, arch)), None)
     if layout is None:
-        return Translated(checkpoint, frozenset(stored))
+        return Translated(checkpoint, names)
     found = followed(stored, lambda named: _converted(layout, named))
     lost = [*found.dropped, *found.cut, *found.computed]
     if lost:
@@ -62,9 +63,8 @@ def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
             "conversion whole; save the state dict under timm's names"
         )
     notes = (f"the names are those of {layout.project}, converted to timm's", *found.told_sums())
-    return Translated(
-        replace(checkpoint, state_dict=found.tensors), frozenset({*stored, *found.tensors}), layout.models, notes
-    )
+    converted = replace(checkpoint, state_dict=found.tensors)
+    return Translated(converted, names | found.tensors.keys(), layout.models, notes)
 
 
 def _suits(layout: Layout, arch: str | None) -> bool:
