@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.loaders import load_model
+from mptq_export.load.outputs import LOGITS, Output
 from mptq_export.load.timm.architecture import Architecture, resolve_architecture
 from mptq_export.load.timm.fit import build_meta
 from mptq_export.load.timm.layouts.table import translated
@@ -68,6 +69,7 @@ def test_the_tower_of_open_clip(tmp_path: Path, quick: bool, half: bool):
     loaded = load_model(saved(tmp_path / "m.pt", tensors), arch=arch, model_kwargs=options)
     assert (loaded.model(IMAGES) - clip.encode_image(IMAGES)).abs().max() < 1e-5
     assert loaded.model_kwargs["num_classes"] == 16
+    assert loaded.outputs == (Output("image_embeds", "embedding"),)
     assert "it belongs to the text tower" in " ".join(loaded.notes)
     assert [warning.startswith("GELU or QuickGELU: ") for warning in loaded.warnings] == [True] * (not quick)
 
@@ -93,6 +95,11 @@ def test_a_tower_of_timm_in_open_clip(tmp_path: Path):
         model_kwargs=VIT,
     )
     assert torch.allclose(projected.model(IMAGES), model(IMAGES)[:, :5], atol=1e-6)
+
+
+def test_a_classifier_on_the_tower_gives_logits(tmp_path: Path):
+    model = model_of(PLAIN, **VIT, img_size=32, num_classes=5)
+    assert load_model(saved(tmp_path / "m.pt", model.state_dict()), arch=PLAIN, model_kwargs=VIT).outputs == LOGITS
 
 
 def test_openais_own_file_needs_quickgelu(tmp_path: Path, small: nn.Module):
