@@ -6,7 +6,6 @@ from torch import nn
 from mptq_export.load.outputs import LOGITS, Output
 from mptq_export.recipe.outputs import AXES
 
-
 IMAGE_EMBEDS = (Output("image_embeds", "embedding"),)
 """What the tower of a CLIP gives: the space that images and texts share."""
 

@@ -56,6 +56,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     if renamed is not checkpoint:
         checkpoint, names = renamed, names | renamed.state_dict.keys()
         fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
+    translation.check_heads(fitted.model, name)
     activation = check_activation(checkpoint.path, names, name, fitted)
     placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())

@@ -4,16 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from timm.models import is_model, is_model_in_modules
-from torch import Tensor
+from torch import Tensor, nn
 
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.follow_values import followed
-from mptq_export.load.timm.layouts import clip, dinov2, mmpretrain, swin
+from mptq_export.load.timm.layouts import clip, dinov2, jax_vit, mmpretrain, swin
 from mptq_export.load.timm.layouts.layout import Layout
 from mptq_export.load.timm.layouts.unlike import unlike
 from mptq_export.support.errors import MptqError
 
-LAYOUTS: tuple[Layout, ...] = (clip.CLIP, clip.TRUNK, dinov2.DINOV2, mmpretrain.VIT, mmpretrain.SWIN, swin.SWIN)
+LAYOUTS: tuple[Layout, ...] = (
+    clip.CLIP,
+    clip.TRUNK,
+    dinov2.DINOV2,
+    mmpretrain.VIT,
+    mmpretrain.SWIN,
+    swin.SWIN,
+    jax_vit.JAX_VIT,
+)
 """The first that recognises a checkpoint converts it."""
 
 _FAILURES = (KeyError, ValueError, RuntimeError, IndexError)
@@ -29,12 +37,28 @@ class Translated:
         names: of all tensors, as stored and as they are called now: what one of them is, its neighbours tell.
         models: what timm's names of such models look like.
         notes: what became one of two, a sentence each.
+        heads: of every attention, where the stored shapes show them.
     """
 
     checkpoint: Checkpoint
     names: frozenset[str]
     models: str = "*"
     notes: tuple[str, ...] = ()
+    heads: int | None = None
+
+    def check_heads(self, model: nn.Module, arch: str) -> None:
+        """Refuse a model with other heads than the checkpoint shows, where its layout shows them.
+
+        Raises:
+            MptqError: it has others.
+        """
+        own = {module.num_heads for path, module in model.named_modules() if path.endswith(".attn")}
+        if self.heads is not None and own != {self.heads}:
+            told = ", ".join(map(str, sorted(own)))
+            raise MptqError(
+                f"{self.checkpoint.path} has {self.heads} heads in every block, {arch} {told}; pass the right --arch, "
+                f"or --model-kwargs with num_heads {self.heads}"
+            )
 
 
 def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
@@ -64,7 +88,7 @@ def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
         )
     notes = (f"the names are those of {layout.project}, converted to timm's", *found.told_sums())
     converted = replace(checkpoint, state_dict=found.tensors)
-    return Translated(converted, names | found.tensors.keys(), layout.models, notes)
+    return Translated(converted, names | found.tensors.keys(), layout.models, notes, jax_vit.heads_of(stored))
 
 
 def _suits(layout: Layout, arch: str | None) -> bool:
