@@ -50,9 +50,9 @@ def _prefix(names: Collection[str], wanted: Collection[str]) -> str:
     return min(firsts, key=len, default="")
 
 
-def folder_config(folder: Path) -> dict[str, Any]:
+def folder_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     """The config.json of timm or transformers in a folder; empty where there is none that can be read."""
-    path = folder / "config.json"
+    path = folder / name
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG:
             return {}

@@ -12,6 +12,7 @@ from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.clip_activation import QUICK, activation_hint
 from mptq_export.load.timm.fit import Hint, shapes_of
 from mptq_export.load.timm.harmless import needed
+from mptq_export.load.timm.hub_config import HubConfig
 from mptq_export.load.timm.infer import Candidate, fitting_models
 from mptq_export.load.timm.infer_trained import trained_models
 from mptq_export.load.timm.layouts.clip import is_openais
@@ -41,7 +42,7 @@ def resolve_architecture(
     hints: Mapping[str, Hint] | None = None,
     stated: Mapping[str, Any] | None = None,
     names: Collection[str] | None = None,
-    beside: str | None = None,
+    config: HubConfig | None = None,
     among: str = "*",
 ) -> Architecture:
     """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
@@ -53,7 +54,7 @@ def resolve_architecture(
         hints: what is said of classes, channels and size.
         stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
         names: all names that tell what a tensor is; None: those of the tensors.
-        beside: the name that the configuration beside the checkpoint has.
+        config: the configuration beside the checkpoint, where it is about this model.
         among: what timm's names of such models look like.
 
     Raises:
@@ -65,8 +66,8 @@ def resolve_architecture(
     named = named_architecture(checkpoint)
     if named is not None:
         return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
-    if beside is not None:
-        return Architecture(check_name(beside, "; pass --arch NAME"), kwargs, "named by config.json")
+    if config is not None:
+        return Architecture(check_name(config.architecture, "; pass --arch NAME"), kwargs, f"named by {config.source}")
     said = checkpoint.pretrained_cfg if stated is None else stated
     known = checkpoint.state_dict if names is None else names
     candidates = trained_models(checkpoint, known, kwargs, said, hints)

@@ -29,6 +29,7 @@ class HubConfig:
         pretrained_cfg: preprocessing in timm's terms.
         class_names: names of the logits; None where it has none, or not one for each.
         warnings: what of it cannot be followed, a sentence each.
+        source: name of its file, for people.
     """
 
     architecture: str
@@ -37,6 +38,7 @@ class HubConfig:
     pretrained_cfg: dict[str, Any]
     class_names: tuple[str, ...] | None
     warnings: tuple[str, ...] = ()
+    source: str = CONFIG_JSON
 
     def is_of(self, arch: str) -> bool:
         """Whether it is about an architecture, whatever weights a tag names."""

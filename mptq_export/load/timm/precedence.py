@@ -79,7 +79,7 @@ def asked_of(
     config = {"global_pool": pool} if isinstance(pool, str) and pool else {}
     check_model_kwargs(path, config, len(checkpoint.state_dict), "pretrained_cfg")
     layers = [("--model-kwargs", model_kwargs), (KWARGS, checkpoint.model_kwargs), (ARGS, trained), (CONFIG, config)]
-    layers += [(CONFIG_JSON, beside.model_args)] if beside else []
+    layers += [(beside.source, beside.model_args)] if beside else []
     given = inputs.given()
     warnings = [*args.warnings]
     known = named_architecture(checkpoint)
@@ -109,7 +109,7 @@ def asked_of(
     only = {name: value for name, value in trained.items() if name not in checkpoint.model_kwargs}
     notes = (f"{_listed(only)} of {ARGS}",) if only else ()
     warnings += beside.warnings if beside else ()
-    stated, conflicts = _stated(checkpoint, given, beside.pretrained_cfg if beside else {})
+    stated, conflicts = _stated(checkpoint, given, beside)
     return Asked(kwargs, givers, hints, stated, notes, (*warnings, *conflicts, *_training(checkpoint)))
 
 
@@ -120,8 +120,9 @@ def _hint(name: str, checkpoint: Checkpoint, beside: HubConfig | None) -> Hint |
     if said is not None:
         return Hint(said, ARGS)
     if name == "num_classes":
-        return Hint(beside.num_classes, CONFIG_JSON) if beside and beside.num_classes is not None else None
-    for source, config in ((CONFIG, checkpoint.pretrained_cfg), (CONFIG_JSON, beside.pretrained_cfg if beside else {})):
+        return Hint(beside.num_classes, beside.source) if beside and beside.num_classes is not None else None
+    known = [(CONFIG, checkpoint.pretrained_cfg), *([(beside.source, beside.pretrained_cfg)] if beside else [])]
+    for source, config in known:
         size = _config_size(config)
         if size is not None:
             return Hint(size[0] if name == "in_chans" else size[1:], source)
@@ -129,23 +130,24 @@ def _hint(name: str, checkpoint: Checkpoint, beside: HubConfig | None) -> Hint |
 
 
 def _stated(
-    checkpoint: Checkpoint, given: Mapping[str, Any], beside: Mapping[str, Any]
+    checkpoint: Checkpoint, given: Mapping[str, Any], beside: HubConfig | None
 ) -> tuple[tuple[Stated, ...], list[str]]:
     args, config = checkpoint.args, checkpoint.pretrained_cfg
+    other, source_of_other = (beside.pretrained_cfg, beside.source) if beside else ({}, CONFIG_JSON)
     options = {part: given[part] for part in PARTS if part in given}
     # What an option overrules is not even looked at: that is how a user gets past a damaged checkpoint.
     trained = {part: value for part in PARTS if part not in options and (value := args.part(part)) is not None}
     stored = {part: config[part] for part in PARTS if part not in options and config.get(part)}
-    kept = {part: beside[part] for part in PARTS if part not in options and beside.get(part)}
+    kept = {part: other[part] for part in PARTS if part not in options and other.get(part)}
     conflicts: list[str] = []
     for part in (*trained, *(part for part in stored if part not in trained)):
-        told = [(ARGS, trained.get(part)), (CONFIG, stored.get(part)), (CONFIG_JSON, kept.get(part))]
+        told = [(ARGS, trained.get(part)), (CONFIG, stored.get(part)), (source_of_other, kept.get(part))]
         (source, value), *others = [(source, value) for source, value in told if value]
         conflicts += _conflicts(part, source, value, others)
     for part, value in options.items():
-        known = [(ARGS, args.flag(part)), (CONFIG, config.get(part)), (CONFIG_JSON, beside.get(part))]
+        known = [(ARGS, args.flag(part)), (CONFIG, config.get(part)), (source_of_other, other.get(part))]
         conflicts += _conflicts(part, option_of(part), value, [(source, other) for source, other in known if other])
-    every = (Stated(OPTION, options), Stated(ARGS, trained), Stated(CONFIG, stored), Stated(CONFIG_JSON, kept))
+    every = (Stated(OPTION, options), Stated(ARGS, trained), Stated(CONFIG, stored), Stated(source_of_other, kept))
     return tuple(each for each in every if each.parts), conflicts
 
 

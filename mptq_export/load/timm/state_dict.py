@@ -18,7 +18,9 @@ from mptq_export.load.timm.fit import Fit, fit, shapes_of
 from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.hub_config import HubConfig, read_hub_config
+from mptq_export.load.timm.layouts.clip import is_clip, is_trunk
 from mptq_export.load.timm.layouts.table import translated
+from mptq_export.load.timm.open_clip_config import read_open_clip_config
 from mptq_export.load.timm.place_tensors import check_left_out, place
 from mptq_export.load.timm.pooling import pooling
 from mptq_export.load.timm.precedence import Asked, asked_of
@@ -36,8 +38,8 @@ def load_state_dict(source: Source) -> LoadedModel:
     """
     options = source.asked
     config, unread = _configuration(source)
-    beside = None if config is None else config.architecture
-    translation = translated(source.checkpoint, options.arch or named_architecture(source.checkpoint) or beside)
+    named = options.arch or named_architecture(source.checkpoint) or (config.architecture if config else None)
+    translation = translated(source.checkpoint, named)
     checkpoint, names = translation.checkpoint, translation.names
     asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch, config)
     architecture = resolve_architecture(
@@ -47,7 +49,7 @@ def load_state_dict(source: Source) -> LoadedModel:
         hints=asked.hints,
         stated=asked.overrides,
         names=names,
-        beside=beside,
+        config=config,
         among=translation.models,
     )
     name = architecture.name
@@ -93,10 +95,12 @@ def load_state_dict(source: Source) -> LoadedModel:
 def _configuration(source: Source) -> tuple[HubConfig | None, tuple[str, ...]]:
     """The configuration beside the checkpoint, where it is about this model, and a sentence where it is not."""
     checkpoint = source.checkpoint
-    config = read_hub_config(checkpoint.path.parent, len(checkpoint.state_dict))
+    folder, tensors = checkpoint.path.parent, checkpoint.state_dict
+    config = read_open_clip_config(folder, len(tensors)) if is_clip(tensors) or is_trunk(tensors) else None
+    config = config or read_hub_config(folder, len(tensors))
     known = source.asked.arch or named_architecture(checkpoint)
     if config is not None and known is not None and not config.is_of(known):
-        return None, (f"the config.json beside the weights is of {config.architecture}, not of {known}: not read",)
+        return None, (f"the {config.source} beside the weights is of {config.architecture}, not of {known}: not read",)
     return config, tuple(text.strip() for text in [advice.beside(checkpoint.path)] if text)
 
 

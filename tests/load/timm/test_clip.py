@@ -1,5 +1,6 @@
 """Towers of OpenAI CLIP and OpenCLIP, held against open_clip where it is installed; and which activation they need."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,50 @@ def test_a_tower_of_timm_in_open_clip(tmp_path: Path):
         model_kwargs=VIT,
     )
     assert torch.allclose(projected.model(IMAGES), model(IMAGES)[:, :5], atol=1e-6)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_folder_of_open_clip(tmp_path: Path, quick: bool):
+    """Its configuration says all that no tensor shows: heads, activation, mean and std."""
+    open_clip = pytest.importorskip("open_clip.model", reason="open_clip_torch is not installed")
+    torch.manual_seed(0)
+    sizes = {"layers": 2, "width": 48, "head_width": 16, "patch_size": 8, "image_size": 32, "mlp_ratio": 3.0}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    clip = open_clip.CLIP(16, vision_cfg=sizes, text_cfg=text, quick_gelu=quick).eval().requires_grad_(False)
+    torch.save(clip.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    seen = {"mean": [0.1, 0.2, 0.3], "std": [0.3, 0.2, 0.1], "interpolation": "bilinear", "resize_mode": "squash"}
+    model = {"embed_dim": 16, "quick_gelu": quick, "vision_cfg": sizes, "text_cfg": text}
+    config = {"model_cfg": model, "preprocess_cfg": seen}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    loaded = load_model(tmp_path)
+    assert (loaded.model(IMAGES) - clip.encode_image(IMAGES)).abs().max() < 1e-5
+    assert loaded.arch == (QUICK if quick else PLAIN)
+    assert loaded.arch_source == "named by open_clip_config.json"
+    found = loaded.preprocessing
+    assert (found.mean, found.std, found.interpolation) == ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1), "bilinear")
+    assert (found.crop_mode, found.crop_pct, loaded.warnings) == ("squash", 1.0, ())
+    sizes["pool_type"] = "avg"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert "has pool_type avg, which no tower of timm has" in refusal(tmp_path)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {"width": 8}}}))
+    assert "does not make sense (KeyError: 'patch_size'); pass --arch" in refusal(tmp_path)
+    sizes.update(pool_type="tok", layers=10**9)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    assert "its vision_cfg give 'depth' a value that no model has" in refusal(tmp_path)
+
+
+def test_a_configuration_of_open_clip_names_a_model_of_timm(tmp_path: Path):
+    name = "vit_base_patch16_siglip_224"
+    model = model_of(name, **VIT, img_size=224, num_classes=0)
+    tensors = {f"visual.trunk.{key}": tensor for key, tensor in model.state_dict().items()}
+    torch.save({**tensors, "logit_scale": torch.tensor(1.0)}, tmp_path / "open_clip_pytorch_model.bin")
+    vision = {"timm_model_name": name, "timm_pool": "map", "image_size": 224}
+    config = {"model_cfg": {"embed_dim": 32, "vision_cfg": vision}, "preprocess_cfg": {"mean": [0.5] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    loaded = load_model(tmp_path, model_kwargs=VIT)
+    images = torch.randn(1, 3, 224, 224)
+    assert torch.equal(loaded.model(images), model(images))
+    assert (loaded.arch, loaded.warnings) == (name, ())
 
 
 def test_a_classifier_on_the_tower_gives_logits(tmp_path: Path):

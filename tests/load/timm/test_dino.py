@@ -42,6 +42,38 @@ def test_dinov2_with_registers(tmp_path: Path, chunks: bool):
     assert loaded.warnings == ()
 
 
+def test_dinov2_with_registers_computes_what_transformers_computes(tmp_path: Path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    config = transformers.Dinov2WithRegistersConfig(**sizes, num_register_tokens=4)
+    theirs = transformers.Dinov2WithRegistersModel(config).eval().requires_grad_(False)
+    for parameter in theirs.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    pairs = (
+        ("embeddings.patch_embeddings.projection", "patch_embed.proj"),
+        ("embeddings.position_embeddings", "pos_embed"),
+        ("embeddings.", ""),
+        ("encoder.layer.", "blocks."),
+        ("attention.attention.query", "attention.q_proj"),  # until transformers 5
+        ("attention.attention.key", "attention.k_proj"),
+        ("attention.attention.value", "attention.v_proj"),
+        ("attention.output.dense", "attention.o_proj"),
+        ("attention.o_proj", "attn.proj"),
+        ("attention.", "attn."),
+        ("layer_scale1.lambda1", "ls1.gamma"),
+        ("layer_scale2.lambda1", "ls2.gamma"),
+        ("layernorm.", "norm."),
+    )
+    tensors = renamed(theirs.state_dict(), *pairs)
+    for i in (0, 1):
+        for kind in ("weight", "bias"):
+            parts = [tensors.pop(f"blocks.{i}.attn.{part}_proj.{kind}") for part in "qkv"]
+            tensors[f"blocks.{i}.attn.qkv.{kind}"] = torch.cat(parts)
+    loaded = load_model(saved(tmp_path / "m.pth", tensors), arch=REGISTERS, model_kwargs=VIT)
+    assert (loaded.model(IMAGES) - theirs(IMAGES).pooler_output).abs().max() < 1e-5
+
+
 def test_the_large_swiglu_of_dinov2(tmp_path: Path):
     model = model_of("vit_giant_patch14_reg4_dinov2", **VIT, img_size=32)
     tensors = renamed(official(model.state_dict(), torch.randn(1, 1, 32)), ("fc1", "w12"), ("fc2", "w3"))

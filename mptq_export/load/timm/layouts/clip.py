@@ -65,7 +65,8 @@ def _convert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _is_trunk(names: Collection[str]) -> bool:
+def is_trunk(names: Collection[str]) -> bool:
+    """Whether these are the names of a CLIP whose image tower is a vision transformer of timm."""
     return any(name.startswith(f"{_TRUNK}blocks.0.") for name in names)
 
 
@@ -80,4 +81,4 @@ def _convert_trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 CLIP = Layout("OpenAI CLIP and OpenCLIP", ("vision_transformer",), is_clip, _convert, "*_clip_*")
-TRUNK = Layout("OpenCLIP with a tower of timm", ("vision_transformer",), _is_trunk, _convert_trunk)
+TRUNK = Layout("OpenCLIP with a tower of timm", ("vision_transformer",), is_trunk, _convert_trunk)
