@@ -209,7 +209,7 @@ def main(
     force: bool,
     json_path: Path | None,
 ) -> None:
-    """Quantize MODEL (a .pt, .pth or .safetensors checkpoint, or timm:NAME) and write an exact ONNX file."""
+    """Quantize MODEL (a checkpoint, timm:NAME or hf-hub:OWNER/NAME) and write an exact ONNX file."""
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct)
@@ -273,6 +273,8 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
 
 
 def _default_output(model: str) -> Path:
-    if model.startswith("timm:"):
-        return Path(model.removeprefix("timm:").replace("/", "_") + ".mptq.onnx")
+    if model.startswith(("timm:", "hf-hub:")):
+        return Path(model.partition(":")[2].partition("@")[0].replace("/", "_") + ".mptq.onnx")
+    if Path(model).is_dir():
+        return Path(model).with_name(Path(model).absolute().name + ".mptq.onnx")
     return Path(model).with_suffix(".mptq.onnx")

@@ -11,8 +11,8 @@ HF_HUB = "hf-hub:"
 """What such names begin with; a revision may follow the name after an @."""
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_SAFE = ("*.json", "model*.safetensors")
-_PICKLED = ("pytorch_model*.bin",)
+_WEIGHTS = ("model*.safetensors", "open_clip_model*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model*.bin")
+"""Names of weights, the first that a folder has to be fetched: what cannot run code comes first."""
 
 
 def is_of_hf_hub(name: str) -> bool:
@@ -30,9 +30,10 @@ def fetched(name: str) -> Path:
 
     owner, _, revision = name.removeprefix(HF_HUB).partition("@")
     try:
-        folder = Path(snapshot_download(owner, revision=revision or None, allow_patterns=list(_SAFE)))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(owner, revision=revision or None, allow_patterns=list(_PICKLED))
+        for weights in _WEIGHTS:
+            folder = Path(snapshot_download(owner, revision=revision or None, allow_patterns=["*.json", weights]))
+            if any(folder.glob(weights)):
+                break
     except Exception as error:  # of the hub, of HTTP or of the disk: the libraries below have a dozen of them
         reason = str(error).strip().splitlines()
         raise MptqError(

@@ -28,7 +28,7 @@ def load_model(
     """Load a checkpoint, or pretrained weights from timm's hub.
 
     Args:
-        spec: path of a checkpoint, or ``timm:NAME``.
+        spec: path of a checkpoint or of a folder with one, ``timm:NAME`` or ``hf-hub:OWNER/NAME``.
         arch: timm name; overrides the checkpoint's.
         model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes`, `in_chans` and
             a square `img_size` are inferred from the tensors where they are not given.

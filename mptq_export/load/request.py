@@ -13,7 +13,7 @@ class ModelRequest:
     """What the user says of a model.
 
     Attributes:
-        name: path of a checkpoint, or `timm:NAME`.
+        name: path of a checkpoint or of a folder with one, `timm:NAME` or `hf-hub:OWNER/NAME`.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).

@@ -31,7 +31,7 @@ def load(
     """Read a checkpoint, or pretrained weights from timm's hub.
 
     Args:
-        model: path of a `.pt`, `.pth`, `.bin` or `.safetensors` file, or `timm:NAME`.
+        model: path of a checkpoint or of a folder with one, `timm:NAME` or `hf-hub:OWNER/NAME`.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's.
         features: give these feature maps instead of logits: blocks of a ViT, stages of a Swin; `()` for the deepest of

@@ -8,6 +8,7 @@ import pytest
 import torch
 from timm.models import save_for_hf
 
+from mptq_export.cli.export import _default_output
 from mptq_export.load.doors import check_asked
 from mptq_export.load.loaders import load_model
 from mptq_export.load.request import ModelRequest
@@ -24,7 +25,7 @@ def test_a_model_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: 
     asked: list[Any] = []
 
     def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((name, revision, any("bin" in pattern for pattern in allow_patterns)))
+        asked.append((name, revision, *allow_patterns))
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
@@ -32,7 +33,8 @@ def test_a_model_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: 
     assert torch.equal(loaded.model(IMAGES), model(IMAGES))
     assert loaded.asked.name == f"{NAME}@main"
     # Weights that can run code are only asked for where there are no others.
-    assert asked == [("someone/model", "main", False), *([] if safe else [("someone/model", "main", True)])]
+    names = ["model*.safetensors", *([] if safe else ["open_clip_model*.safetensors", "pytorch_model*.bin"])]
+    assert asked == [("someone/model", "main", "*.json", name) for name in names]
 
 
 def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch):
@@ -50,3 +52,12 @@ def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch):
 def test_names_that_are_none(name: str):
     with pytest.raises(MptqError, match="is no name of the hub"):
         check_asked(ModelRequest(name))
+
+
+def test_the_file_is_called_after_the_model(tmp_path: Path):
+    assert _default_output("hf-hub:timm/vit_tiny_patch16_224.augreg@main").name == (
+        "timm_vit_tiny_patch16_224.augreg.mptq.onnx"
+    )
+    assert _default_output(str(tmp_path / "m.pt")) == tmp_path / "m.mptq.onnx"
+    (tmp_path / "vit.v2").mkdir()
+    assert _default_output(str(tmp_path / "vit.v2")) == tmp_path / "vit.v2.mptq.onnx"

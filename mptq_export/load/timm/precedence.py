@@ -107,10 +107,13 @@ def asked_of(
         hint = None if name in hints or name in kwargs else _hint(name, checkpoint, beside)
         hints |= {name: hint} if hint else {}
     only = {name: value for name, value in trained.items() if name not in checkpoint.model_kwargs}
-    notes = (f"{_listed(only)} of {ARGS}",) if only else ()
+    notes = [f"{_listed(only)} of {ARGS}"] if only else []
+    if beside:
+        taken = {name: value for name, value in beside.model_args.items() if givers.get(name) == beside.source}
+        notes += [f"{_listed(taken)} of {beside.source}"] if taken else []
     warnings += beside.warnings if beside else ()
     stated, conflicts = _stated(checkpoint, given, beside)
-    return Asked(kwargs, givers, hints, stated, notes, (*warnings, *conflicts, *_training(checkpoint)))
+    return Asked(kwargs, givers, hints, stated, tuple(notes), (*warnings, *conflicts, *_training(checkpoint)))
 
 
 def _hint(name: str, checkpoint: Checkpoint, beside: HubConfig | None) -> Hint | None:
