@@ -275,6 +275,8 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
 def _default_output(model: str) -> Path:
     if model.startswith(("timm:", "hf-hub:")):
         return Path(model.partition(":")[2].partition("@")[0].replace("/", "_") + ".mptq.onnx")
-    if Path(model).is_dir():
-        return Path(model).with_name(Path(model).absolute().name + ".mptq.onnx")
-    return Path(model).with_suffix(".mptq.onnx")
+    path = Path(model)
+    if path.is_dir():  # a dot in its name is no suffix, and `.` has no name
+        folder = path.resolve() if path.name in ("", "..") else path
+        return folder.parent / f"{folder.name}.mptq.onnx"
+    return path.with_suffix(".mptq.onnx")

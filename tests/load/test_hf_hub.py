@@ -61,3 +61,4 @@ def test_the_file_is_called_after_the_model(tmp_path: Path):
     assert _default_output(str(tmp_path / "m.pt")) == tmp_path / "m.mptq.onnx"
     (tmp_path / "vit.v2").mkdir()
     assert _default_output(str(tmp_path / "vit.v2")) == tmp_path / "vit.v2.mptq.onnx"
+    assert _default_output(".") == Path.cwd().parent / f"{Path.cwd().name}.mptq.onnx"
