@@ -124,6 +124,16 @@ def test_swins_old_layout_is_recognised():
     )
 
 
+def test_buffers_tell_the_window():
+    """Of Swin V2 no weight shows it; the official files keep an index of positions."""
+    name = "swinv2_tiny_window16_256"
+    model = build_meta(name, {})
+    index = {key: buffer for key, buffer in model.named_buffers() if key.endswith("relative_position_index")}
+    assert resolve_architecture(checkpoint({**model.state_dict(), **index})).name == name
+    with pytest.raises(MptqError, match="compute different things"):
+        infer(name)
+
+
 def test_tensors_that_fit_nothing():
     with pytest.raises(MptqError, match="fit no ViT, DeiT or Swin"):
         infer("vit_tiny_patch16_224", embed_dim=96)

@@ -11,7 +11,6 @@ from mptq_export.load.file.advice import advice, beside
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.clip_activation import QUICK, activation_hint
 from mptq_export.load.timm.fit import Hint, shapes_of
-from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.hub_config import HubConfig
 from mptq_export.load.timm.infer import Candidate, fitting_models
 from mptq_export.load.timm.infer_trained import trained_models
@@ -72,7 +71,8 @@ def resolve_architecture(
     known = checkpoint.state_dict if names is None else names
     candidates = trained_models(checkpoint, known, kwargs, said, hints)
     if candidates is None:
-        candidates = fitting_models(needed(shapes_of(checkpoint.state_dict), known), kwargs, said, hints, among)
+        stored = shapes_of(checkpoint.state_dict)
+        candidates = fitting_models(stored, kwargs, said, hints, among=among, names=known)
     if is_openais(known):
         candidates = tuple(each for each in candidates if QUICK in each.name) or candidates
     return _the_one(checkpoint, kwargs, candidates, activation_hint(known))

@@ -1,4 +1,4 @@
-"""Which models of timm's ViT, DeiT and Swin families have exactly these tensors.
+"""Which models of timm's ViT, DeiT, Swin and Swin V2 families have exactly these tensors.
 
 The shapes decide. Where a model has the same tensors at another image size or number of classes, these are taken from
 the checkpoint (see `fit`). Two names count as one when they build the same function and prepare images in the same
@@ -7,7 +7,7 @@ tensors, so that names that differ in them stay apart.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.support.errors import MptqError
 
-_FAMILIES = ("vision_transformer", "deit", "swin_transformer")
+_FAMILIES = ("vision_transformer", "deit")
+_SWINS = ("swin_transformer", "swin_transformer_v2")
 _SWIN_BLOCK = re.compile(r"layers\.\d+\.blocks\.\d+\.")
 _SWIN_STAGES = 4
 _CONVOLUTION = 4
@@ -56,27 +57,31 @@ def fitting_models(
     model_kwargs: Mapping[str, Any],
     pretrained_cfg: Mapping[str, Any],
     hints: Mapping[str, Hint] | None = None,
+    *,
     among: str = "*",
+    names: Collection[str] | None = None,
 ) -> tuple[Candidate, ...]:
     """All models that fit, one for each function and preprocessing.
 
     Those that fit at their own image size are preferred: others are only listed where there are none.
 
     Args:
-        shapes: of the checkpoint's tensors.
+        shapes: of the checkpoint's tensors, also of buffers that the model computes: those of an index of windows, or
+            of a mask, tell the sizes of window and image.
         model_kwargs: arguments that are given.
         pretrained_cfg: what is said of the preprocessing, which overrides that of the models.
         hints: what is said of classes, channels and size.
-        among: what the names look like that are tried.
+        among: what the names of models look like that are tried.
+        names: all names that tell what a tensor is; None: those of the tensors.
     """
-    plain = needed(shapes, shapes)
+    plain = needed(shapes, names or shapes)
     patch = plain.get("patch_embed.proj.weight", ())
     if len(patch) == _CONVOLUTION:
         model_kwargs = {"in_chans": patch[1], **model_kwargs}
     found = [
         candidate_of(name, fitted, pretrained_cfg)
         for name in _plausible_names(plain, model_kwargs, among)
-        if (fitted := _fits(name, plain, model_kwargs, hints)) is not None
+        if (fitted := _fits(name, plain, model_kwargs, hints)) is not None and _has_buffers(fitted.model, shapes)
     ]
     return distinct_models(found)
 
@@ -119,9 +124,7 @@ def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any], among: str
         asked = model_kwargs.get("depths")
         if isinstance(asked, list | tuple) and sum(n for n in asked if isinstance(n, int)) != depth:
             return
-    for family in _FAMILIES:
-        if swin != (family == "swin_transformer"):
-            continue
+    for family in (_SWINS[any(".cpb_mlp." in name for name in shapes)],) if swin else _FAMILIES:
         for name in timm.list_models(among, module=family):
             named_patch = re.search(r"patch(\d+)", name)
             if named_patch and "patch_size" not in model_kwargs and patch and int(named_patch[1]) != patch[-1]:
@@ -164,6 +167,11 @@ def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Map
         return None
     wanted = shapes_of(fitted.model.state_dict())
     return fitted if needed(wanted, wanted) == shapes else None
+
+
+def _has_buffers(model: nn.Module, stored: Shapes) -> bool:
+    """Whether the buffers that the model computes have the shapes of those that are stored."""
+    return all(stored.get(name, buffer.shape) == tuple(buffer.shape) for name, buffer in model.named_buffers())
 
 
 def function_of(model: nn.Module) -> tuple[Any, ...]:
