@@ -44,6 +44,11 @@ class HubConfig:
         """Whether it is about an architecture, whatever weights a tag names."""
         return arch.partition(".")[0] == self.architecture.partition(".")[0]
 
+    def with_tag(self, arch: str) -> str:
+        """The name of the architecture with the tag of the weights, where it has one."""
+        tag = self.pretrained_cfg.get("tag")
+        return f"{arch}.{tag}" if isinstance(tag, str) and tag and "." not in arch else arch
+
 
 def read_hub_config(folder: Path, tensors: int) -> HubConfig | None:
     """The configuration in a folder; None where there is none of timm.

@@ -73,9 +73,10 @@ def place(
     ]
     if any(problems):
         arches = f"--arch{_like(arch) if lost else ''}"
+        one = '{"global_pool": "token"}' if _is_pooled_later(shapes, wanted) else '{"num_classes": 10}'
         raise MptqError(
             f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right {arches}, the --img-size "
-            'and --in-chans of training, or --model-kwargs such as {"num_classes": 10}.'
+            f"and --in-chans of training, or --model-kwargs such as {one}."
             f"{advice(path, tensors, wanted)}"
         )
     kept = {name: tensor for name, tensor in stored.items() if name in wanted}
@@ -109,6 +110,11 @@ def _like(arch: str) -> str:
     name = arch.partition(".")[0]
     others = [other for other in timm.list_models(f"{name}*") if other != name]
     return f" (timm also has {', '.join(others[:_SHOWN])})" if others else ""
+
+
+def _is_pooled_later(stored: Shapes, wanted: Shapes) -> bool:
+    """Whether the model has its last norm behind the mean of the patches, and the checkpoint has it before."""
+    return "fc_norm.weight" in wanted.keys() - stored.keys() and "norm.weight" in stored.keys() - wanted.keys()
 
 
 def _lost(converted: Converted, left_out: Mapping[str, Tensor]) -> list[str]:

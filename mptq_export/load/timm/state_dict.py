@@ -59,7 +59,8 @@ def load_state_dict(source: Source) -> LoadedModel:
         checkpoint, names = renamed, names | renamed.state_dict.keys()
         fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
     translation.check_heads(fitted.model, name)
-    activation = check_activation(checkpoint.path, names, name, fitted)
+    tagged = config.with_tag(name) if config else name
+    activation = check_activation(checkpoint.path, names, tagged, fitted)
     placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")

@@ -172,6 +172,18 @@ def test_who_says_which_activation(tmp_path: Path, small: nn.Module, arch: str, 
     assert any(QUICK in warning for warning in loaded.warnings) == warned
 
 
+def test_timms_own_weights_of_openai_are_built_with_gelu(tmp_path: Path, small: nn.Module):
+    """As timm has them by that name, in its hub and by `timm:NAME`: near the original, and not it."""
+    config = {"architecture": PLAIN, "model_args": {**VIT, "img_size": 32}, "pretrained_cfg": {"tag": "openai"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.save(small.state_dict(), tmp_path / "pytorch_model.bin")
+    (told,) = load_model(tmp_path).warnings
+    assert told.startswith(f"{PLAIN}.openai was trained with QuickGELU and is built with GELU: ")
+    assert told.endswith(f"pass --arch {QUICK}")
+    quick = load_model(tmp_path, model_kwargs={"act_layer": "quick_gelu"})
+    assert not any("QuickGELU" in warning for warning in quick.warnings)
+
+
 def resolved(name: str, more: dict[str, Tensor]) -> Architecture:
     tensors = {key: torch.empty(tensor.shape) for key, tensor in build_meta(name, {}).state_dict().items()}
     found = translated(Checkpoint(Path("m.pt"), {**tower(tensors), **more}, (), {}, None, None, {}), None)

@@ -195,6 +195,18 @@ def test_a_norm_behind_the_mean_tells_the_pooling(tmp_path: Path):
     assert "global_pool avg read from the weights" in loaded.notes
 
 
+def test_a_norm_of_all_tokens_is_told(tmp_path: Path):
+    """BEiT is pretrained with one, and timm pools it first."""
+    beit = {**VIT, "img_size": 32, "num_classes": 0}
+    model = model_of("beit_base_patch16_224", **beit, global_pool="token")
+    more = {"mask_token": torch.ones(1, 1, 32), "lm_head.weight": torch.ones(8, 32)}
+    path = saved(tmp_path / "m.pth", {"model": {**model.state_dict(), **more}})
+    message = refusal(path, arch="beit_base_patch16_224", model_kwargs=beit)
+    assert '--model-kwargs such as {"global_pool": "token"}' in message
+    loaded = load_model(path, arch="beit_base_patch16_224", model_kwargs={**beit, "global_pool": "token"})
+    assert torch.equal(loaded.model(IMAGES), model(IMAGES))
+
+
 def test_a_head_of_another_name_is_no_missing_head(tmp_path: Path):
     model = model_of("vit_base_patch16_224", **VIT, img_size=32, num_classes=5)
     path = saved(tmp_path / "m.pth", renamed(model.state_dict(), ("head.", "head.fc.")))
