@@ -215,8 +215,8 @@ def main(
 ) -> None:
     """Quantize MODEL and write an exact ONNX file.
 
-    MODEL is a checkpoint, timm:NAME, or package.module:name of a function of yours that returns the model: its package
-    is imported from here, as python -m does, and so runs.
+    MODEL is a checkpoint, a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
+    yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
@@ -290,8 +290,12 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
 
 
 def _default_output(model: str) -> Path:
-    if model.startswith("timm:"):
-        return Path(model.removeprefix("timm:").replace("/", "_") + ".mptq.onnx")
+    if model.startswith(("timm:", "hf-hub:")):
+        return Path(model.partition(":")[2].partition("@")[0].replace("/", "_") + ".mptq.onnx")
     if names_code(model):
         return Path(model.rpartition(":")[2] + ".mptq.onnx")
-    return Path(model).with_suffix(".mptq.onnx")
+    path = Path(model)
+    if path.is_dir():  # a dot in its name is no suffix, and `.` has no name
+        folder = path.resolve() if path.name in ("", "..") else path
+        return folder.parent / f"{folder.name}.mptq.onnx"
+    return path.with_suffix(".mptq.onnx")
