@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mptq_export.load.transformers.folder import Folder
+from mptq_export.load.transformers.library import first_line
 from mptq_export.support.errors import MptqError
 
 
@@ -58,12 +59,14 @@ class Architecture:
     """What is built.
 
     Attributes:
+        folder: where it comes from.
         whole: name of the class whose weights the folder has.
         built: the class that is built.
         config: its configuration, an object of the library.
         part: what of the whole it is; None where it is the whole.
     """
 
+    folder: Folder
     whole: str
     built: Any
     config: Any
@@ -102,7 +105,7 @@ def architecture_of(library: Any, folder: Folder) -> Architecture:
         config = library.AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise MptqError(
-            f"transformers {library.__version__} cannot read {folder.path}/config.json ({_first_line(error)}); save "
+            f"transformers {library.__version__} cannot read {folder.path}/config.json ({first_line(error)}); save "
             "the model with it again, or install the version that wrote it"
         ) from error
     if part is not None and hasattr(config, "vision_config"):
@@ -116,11 +119,11 @@ def architecture_of(library: Any, folder: Folder) -> Architecture:
             f"{folder.path}/config.json contradicts itself: model_type {folder.model_type} and architectures {whole}; "
             "get the folder again"
         )
-    return Architecture(whole, built, config, part)
+    return Architecture(folder, whole, built, config, part)
 
 
 def _class(library: Any, folder: Folder, name: str) -> Any:
-    found = getattr(library, name, None)
+    found: Any = getattr(library, name, None)
     base = library.PreTrainedModel
     if not (isinstance(found, type) and issubclass(found, base)):
         raise MptqError(
@@ -134,8 +137,3 @@ def _class(library: Any, folder: Folder, name: str) -> Any:
             "vision part with save_pretrained"
         )
     return found
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -36,8 +36,8 @@ def check_installed(path: object) -> None:
 @contextmanager
 def offline_library() -> Iterator[Any]:
     """transformers, which asks no network, reads no code of a folder, and writes nothing to the terminal meanwhile."""
-    hub = importlib.import_module("huggingface_hub.constants")
-    library = importlib.import_module("transformers")
+    hub: Any = importlib.import_module("huggingface_hub.constants")
+    library: Any = importlib.import_module("transformers")
     logging = library.utils.logging
     was_offline, verbosity = hub.HF_HUB_OFFLINE, logging.get_verbosity()
     bars = logging.is_progress_bar_enabled()
@@ -51,3 +51,9 @@ def offline_library() -> Iterator[Any]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """What a library's exception says, short."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__

@@ -8,6 +8,7 @@ from torch import nn
 
 from mptq_export.load.transformers.architecture import Architecture
 from mptq_export.load.transformers.folder import Folder
+from mptq_export.load.transformers.library import first_line
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory
 
@@ -32,13 +33,14 @@ class Filled:
     lacks_pooler: bool
 
 
-def fill(folder: Folder, architecture: Architecture) -> Filled:
+def fill(architecture: Architecture) -> Filled:
     """Build the class and give it the weights.
 
     Raises:
         MptqError: weights are missing, left over, of another shape or no numbers, or the model does not fit in memory.
     """
-    count = _weights_of(folder, architecture)
+    folder = architecture.folder
+    count = sum(parameter.numel() for parameter in skeleton(architecture).parameters())
     if count > folder.size:  # not even a byte for each
         raise MptqError(
             f"{folder.path}: the model of config.json has {count:,} weights, and the files hold {folder.size:,} "
@@ -61,18 +63,12 @@ def fill(folder: Folder, architecture: Architecture) -> Filled:
         raise MptqError(
             f"transformers cannot load {folder.path} as {architecture.name} ({first_line(error)}); get the folder again"
         ) from error
-    return _checked(folder, architecture, model, found)
+    return _checked(architecture, model, found)
 
 
 def attention_of(built: Any) -> str:
     """The attention that the class runs with: torch's own where it knows it, never a kernel that a folder names."""
     return "sdpa" if getattr(built, "_supports_sdpa", False) else "eager"
-
-
-def first_line(error: Exception) -> str:
-    """What a library's exception says, short."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()[:200]}" if lines else type(error).__name__
 
 
 def skeleton(architecture: Architecture) -> nn.Module:
@@ -94,11 +90,8 @@ def skeleton(architecture: Architecture) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _weights_of(folder: Folder, architecture: Architecture) -> int:
-    return sum(parameter.numel() for parameter in skeleton(architecture).parameters())
-
-
-def _checked(folder: Folder, architecture: Architecture, model: Any, found: dict[str, Any]) -> Filled:
+def _checked(architecture: Architecture, model: Any, found: dict[str, Any]) -> Filled:
+    folder = architecture.folder
     mismatched = sorted(found.get("mismatched_keys", ()))
     if mismatched:
         name, stored, built = (*mismatched[0], "?", "?")[:3]

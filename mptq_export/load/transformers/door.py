@@ -1,0 +1,22 @@
+"""A folder of transformers, before anything heavy is imported."""
+
+from pathlib import Path
+
+from mptq_export.load.door import Door
+from mptq_export.load.request import ModelRequest
+from mptq_export.load.transformers.folder import Folder, is_folder
+from mptq_export.load.transformers.library import check_installed
+
+
+def check_folder(asked: ModelRequest) -> None:
+    """Refuse a folder without the library, or whose files cannot be it.
+
+    Raises:
+        MptqError: transformers is not installed, or the folder has no weights, code of its own, or damaged files.
+    """
+    folder = Folder(Path(asked.name))
+    folder.check(trust=asked.trust)
+    check_installed(folder.path)
+
+
+DOOR = Door(lambda asked: is_folder(Path(asked.name)), check_folder)
