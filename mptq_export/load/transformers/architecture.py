@@ -83,17 +83,18 @@ class Architecture:
         return getattr(self.config, "vision_config", None) or self.config
 
 
-def architecture_of(library: Any, folder: Folder) -> Architecture:
+def architecture_of(library: Any, folder: Folder, name: str = "") -> Architecture:
     """The class, and its configuration.
 
     Args:
         library: transformers.
         folder: with a config.json.
+        name: of the class, where it is not the one that config.json names.
 
     Raises:
         MptqError: there is no such class, it takes other things than pictures, or its configuration cannot be read.
     """
-    whole = folder.architecture
+    whole = name or folder.architecture
     if not whole:
         raise MptqError(
             f"{folder.path}/config.json names no class (architectures): nothing says what the weights are; save the "

@@ -16,6 +16,7 @@ CONFIG, ADAPTER = "config.json", "adapter_config.json"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 WEIGHTS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
+_WHOLE = (WEIGHTS, PICKLED, WEIGHTS + _INDEX, PICKLED + _INDEX)
 _LARGEST_JSON = 2**26
 """Bytes: 22,000 class names take 1.6 million."""
 
@@ -135,14 +136,14 @@ class Folder:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder holds a model of transformers."""
-    if not (path / CONFIG).is_file():
+    if not (path / CONFIG).is_file() or is_adapter(path):
         return False
     return isinstance(read_json(path / CONFIG).get("model_type"), str)
 
 
 def is_adapter(path: Path) -> bool:
     """Whether a folder holds an adapter of PEFT, which needs a base model."""
-    return (path / ADAPTER).is_file() and not is_folder(path)
+    return (path / ADAPTER).is_file() and not any((path / name).is_file() for name in _WHOLE)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """A folder of transformers as a model that is ready to be captured."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -14,7 +16,8 @@ from mptq_export.load.transformers.folder import CONFIG, Folder, is_folder
 from mptq_export.load.transformers.library import first_line, offline_library
 from mptq_export.load.transformers.masking import keep_every_patch
 from mptq_export.load.transformers.outputs import Given, Pixels, outputs_of
-from mptq_export.load.transformers.preprocessing import input_of
+from mptq_export.load.transformers.preprocessing import Input, input_of
+from mptq_export.load.transformers.projection import with_all_outputs
 from mptq_export.load.transformers.weights import Filled, fill, skeleton
 from mptq_export.support.errors import MptqError
 
@@ -28,21 +31,39 @@ def load_folder(source: Source) -> LoadedModel:
         MptqError: it is no model of pictures, its weights do not fit, its pictures cannot be made here, or an option
             does not fit it.
     """
-    asked, folder = source.asked, Folder(Path(source.asked.name))
-    _check_options(asked, folder)
+    folder = Folder(Path(source.asked.name))
+    check_options(source.asked, folder.path / CONFIG)
     with offline_library() as library:
         architecture = architecture_of(library, folder)
-        made = input_of(library, architecture, asked.inputs)
-        given = _outputs(architecture, skeleton(architecture), made.preprocessing)
-        filled = fill(architecture)
-        if filled.lacks_pooler:
-            given = _outputs(architecture, filled.model, made.preprocessing)
-    keep_every_patch(filled.model)
-    outputs = given.usual if asked.outputs is None else given.all
-    names, warnings = _class_names(folder, given)
+        made = input_of(library, folder, architecture, source.asked.inputs)
+        loaded = assembled(source.asked, architecture, made, lambda: fill(architecture))
     more = f" and {len(folder.files) - 1} more" if len(folder.files) > 1 else ""
+    return replace(loaded, weights=f"{folder.files[0].name}{more}")
+
+
+def assembled(
+    asked: ModelRequest, architecture: Architecture, made: Input, filling: Callable[[], Filled]
+) -> LoadedModel:
+    """A model with all that is known of it; weights are read last, when all else is known to fit.
+
+    Args:
+        asked: what the user says.
+        architecture: of the model.
+        made: how a picture becomes its input.
+        filling: reads the weights.
+
+    Raises:
+        MptqError: it does not take such pictures, or its weights do not fit.
+    """
+    given = _outputs(architecture, _for_pictures(skeleton(architecture)), made.preprocessing)
+    filled = filling()
+    model = _for_pictures(filled.model)
+    if filled.lacks_pooler:
+        given = _outputs(architecture, model, made.preprocessing)
+    outputs = given.usual if asked.outputs is None else given.all
+    names, warnings = _class_names(architecture, given)
     return LoadedModel(
-        model=inference_ready(Pixels(filled.model, tuple(given.own_names[each.name] for each in outputs))),
+        model=inference_ready(Pixels(model, tuple(given.own_names[each.name] for each in outputs))),
         arch=architecture.name,
         model_kwargs={},
         arch_source=CONFIG,
@@ -51,17 +72,21 @@ def load_folder(source: Source) -> LoadedModel:
         notes=(*_notes(architecture, filled, given, outputs), *made.notes),
         asked=asked,
         warnings=(*made.warnings, *warnings),
-        weights=f"{folder.files[0].name}{more}",
         input_sources=made.sources,
         outputs=outputs,
         library="transformers",
     )
 
 
+def _for_pictures(model: nn.Module) -> nn.Module:
+    """The model with all that it computes for whole pictures."""
+    keep_every_patch(model)
+    return with_all_outputs(model)
+
+
 def _outputs(architecture: Architecture, model: nn.Module, preprocessing: Preprocessing) -> Given:
     folder, renamed = architecture.folder, architecture.part.renamed if architecture.part else {}
-    one_label = folder.config.get("problem_type") not in _SEVERAL
-    keep_every_patch(model)
+    one_label = getattr(architecture.config, "problem_type", None) not in _SEVERAL
     try:
         return outputs_of(model, preprocessing.input_size, one_label=one_label, renamed=renamed)
     except MptqError:
@@ -79,20 +104,17 @@ def _outputs(architecture: Architecture, model: nn.Module, preprocessing: Prepro
         ) from error
 
 
-def _class_names(folder: Folder, given: Given) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def _class_names(architecture: Architecture, given: Given) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Names of the logits, unless they are the library's placeholders."""
-    stated = folder.config.get("id2label")
-    if given.classes is None or not isinstance(stated, dict):
+    numbered = getattr(architecture.config, "id2label", None)
+    if given.classes is None or not isinstance(numbered, dict):
         return None, ()
-    try:
-        numbered = {int(number): str(name) for number, name in stated.items()}
-    except ValueError:
-        return None, ("the class names of config.json are left out: they are not numbered",)
     if sorted(numbered) != list(range(len(numbered))):
-        return None, ("the class names of config.json are left out: their numbers have gaps",)
-    if all(name == f"LABEL_{number}" for number, name in numbered.items()):
+        return None, (f"the class names of {CONFIG} are left out: their numbers have gaps",)
+    names = tuple(str(numbered[number]) for number in range(len(numbered)))
+    if all(name == f"LABEL_{number}" for number, name in enumerate(names)):
         return None, ()
-    return fitting_names(tuple(numbered[number] for number in range(len(numbered))), given.classes)
+    return fitting_names(names, given.classes)
 
 
 def _notes(architecture: Architecture, filled: Filled, given: Given, outputs: tuple[Output, ...]) -> tuple[str, ...]:
@@ -109,15 +131,23 @@ def _notes(architecture: Architecture, filled: Filled, given: Given, outputs: tu
     return tuple(notes)
 
 
-def _check_options(asked: ModelRequest, folder: Folder) -> None:
-    """Refuse what is for timm alone."""
-    for option, given in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
+def check_options(asked: ModelRequest, said_in: Path) -> None:
+    """Refuse options for models of timm.
+
+    Args:
+        asked: what the user says.
+        said_in: the file that says it instead.
+
+    Raises:
+        MptqError: there are some.
+    """
+    for option, given in (
+        ("--arch", asked.arch),
+        ("--model-kwargs", asked.model_kwargs),
+        ("--in-chans", asked.inputs.in_chans),
+    ):
         if given:
-            raise MptqError(
-                f"{option} is for models of timm; {folder.path / CONFIG} says what this one is, leave it out"
-            )
-    if asked.inputs.in_chans is not None:
-        raise MptqError(f"--in-chans is for models of timm; {folder.path / CONFIG} says it, leave it out")
+            raise MptqError(f"{option} is for models of timm: {said_in} says it for this one; leave it out")
 
 
 LOADER = Loader(lambda source: is_folder(Path(source.asked.name)), load_folder)

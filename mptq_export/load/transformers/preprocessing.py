@@ -6,7 +6,7 @@ from typing import Any
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.inputs import PARTS, InputOptions, option_of
 from mptq_export.load.transformers.architecture import Architecture
-from mptq_export.load.transformers.folder import CONFIG, PREPROCESSOR
+from mptq_export.load.transformers.folder import CONFIG, PREPROCESSOR, Folder
 from mptq_export.load.transformers.processor import (
     OtherGeometryError,
     Understood,
@@ -37,13 +37,19 @@ class Input:
     warnings: tuple[str, ...]
 
 
-def input_of(library: Any, architecture: Architecture, options: InputOptions) -> Input:
+def input_of(library: Any, folder: Folder, architecture: Architecture, options: InputOptions) -> Input:
     """The options first, then the folder's image processor.
+
+    Args:
+        library: transformers.
+        folder: where the processor is.
+        architecture: of the model.
+        options: what the user says.
 
     Raises:
         MptqError: nothing says how pictures become the input, or what says it cannot be done here.
     """
-    folder, channels = architecture.folder, int(getattr(architecture.vision, "num_channels", 3))
+    channels = int(getattr(architecture.vision, "num_channels", 3))
     processor = load_processor(library, folder)
     if processor is None:
         return _without_processor(architecture, options, channels)

@@ -15,6 +15,8 @@ from mptq_export.support.limits import check_memory
 _POOLER = "pooler."
 _COMPUTED = ("position_ids", "relative_position_index", "relative_coords_table", "num_batches_tracked")
 """Buffers that follow from the configuration: older versions stored them."""
+_HEADS = ("classifier", "pooler.dense")
+"""Of a base model: what an adapter with a head of its own replaces."""
 _SHOWN = 4
 
 
@@ -33,8 +35,12 @@ class Filled:
     lacks_pooler: bool
 
 
-def fill(architecture: Architecture) -> Filled:
+def fill(architecture: Architecture, head: tuple[str, ...] = ()) -> Filled:
     """Build the class and give it the weights.
+
+    Args:
+        architecture: with the folder that it comes from.
+        head: modules that get their weights later, from an adapter: what the folder has for them, or lacks, is nothing.
 
     Raises:
         MptqError: weights are missing, left over, of another shape or no numbers, or the model does not fit in memory.
@@ -63,7 +69,7 @@ def fill(architecture: Architecture) -> Filled:
         raise MptqError(
             f"transformers cannot load {folder.path} as {architecture.name} ({first_line(error)}); get the folder again"
         ) from error
-    return _checked(architecture, model, found)
+    return _checked(architecture, model, found, head)
 
 
 def attention_of(built: Any) -> str:
@@ -90,16 +96,17 @@ def skeleton(architecture: Architecture) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _checked(architecture: Architecture, model: Any, found: dict[str, Any]) -> Filled:
+def _checked(architecture: Architecture, model: Any, found: dict[str, Any], head: tuple[str, ...]) -> Filled:
     folder = architecture.folder
-    mismatched = sorted(found.get("mismatched_keys", ()))
+    mismatched = sorted(each for each in found.get("mismatched_keys", ()) if not _is_within(each[0], head))
     if mismatched:
         name, stored, built = (*mismatched[0], "?", "?")[:3]
         raise MptqError(
             f"{folder.path}: {name} is {_shape(stored)} in the file and {_shape(built)} in config.json's "
             f"{architecture.name}{_more(len(mismatched) - 1)}; they do not belong together, get the folder again"
         )
-    missing = sorted(name for name in found["missing_keys"] if not name.endswith(_COMPUTED))
+    lacking = (name for name in found["missing_keys"] if not name.endswith(_COMPUTED))
+    missing = sorted(name for name in lacking if not _is_within(name, head))
     of_pooler = bool(missing) and all(name.startswith(_POOLER) or f".{_POOLER}" in name for name in missing)
     if missing and not (of_pooler and getattr(model, "pooler", None) is not None):
         raise MptqError(
@@ -108,7 +115,8 @@ def _checked(architecture: Architecture, model: Any, found: dict[str, Any]) -> F
         )
     rest = architecture.part.rest if architecture.part else {}
     unexpected = sorted(name for name in found["unexpected_keys"] if not name.endswith(_COMPUTED))
-    strange = [name for name in unexpected if not name.startswith(tuple(rest))]
+    replaced = (*head, *_HEADS) if head else ()
+    strange = [n for n in unexpected if not n.startswith(tuple(rest)) and not _is_within(n, replaced)]
     if strange:
         raise MptqError(
             f"{folder.path} holds weights that {architecture.name} has no place for: {_names(strange)}; "
@@ -124,6 +132,11 @@ def _checked(architecture: Architecture, model: Any, found: dict[str, Any]) -> F
             )
     left = tuple(dict.fromkeys(what for start, what in rest.items() if any(n.startswith(start) for n in unexpected)))
     return Filled(model, left, of_pooler)
+
+
+def _is_within(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether a tensor belongs to one of some modules, named by the end of their paths."""
+    return any(f".{name}".rpartition(".")[0].endswith(f".{module}") for module in modules)
 
 
 def _advice(folder: Folder) -> str:
