@@ -59,7 +59,7 @@ def load_adapter(source: Source) -> LoadedModel:
 
 
 def _take_labels(architecture: Architecture, adapter: AdapterFolder, tensors: Mapping[str, Tensor]) -> None:
-    """Where the adapter brings a classifier, its classes are the adapter's, and the names of the base are not theirs."""
+    """Where the adapter brings a classifier, its classes are not those that the base has names for."""
     heads = [tensor for name, tensor in tensors.items() if name.endswith(".classifier.weight") and tensor.dim() == 2]
     if "classifier" not in adapter.own_modules or len(heads) != 1:
         return

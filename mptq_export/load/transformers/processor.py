@@ -22,10 +22,9 @@ from mptq_export.support.errors import MptqError
 _SHAPES = ((1.0, 1.0), (1.37, 1.0), (1.0, 1.9), (2.23, 1.61), (0.71, 0.83))
 """Widths and heights of the pictures, in parts of the input's: sides that end in all kinds of fractions."""
 _ROUNDED = 1e-3
-"""Levels by which float32 may be off."""
-_RESIZED = 2.0
-"""Levels by which a resize in floats, or in torchvision, may be off one in 8 bits."""
-_MEAN_RESIZED = 0.5
+"""Levels by which float32 may be off, where both resize with PIL."""
+_RESIZED, _MEAN_RESIZED = 8.0, 0.5
+"""Levels by which torchvision's resize may be off PIL's: at worst (bicubic, at edges), and on average."""
 _TELLING = (
     *("size", "do_resize", "do_pad", "pad_size", "size_divisor", "keep_aspect_ratio", "ensure_multiple_of"),
     *("do_flip_channel_order", "do_image_splitting", "do_pan_and_scan", "max_num_patches"),
@@ -105,7 +104,7 @@ def understand(processor: Any, channels: int, where: str) -> Understood:
     pictures = _pictures(candidates[0].input_size)
     theirs = [_theirs(processor, picture) for picture in pictures]
     for candidate in candidates:
-        levels = _difference(candidate, pictures, theirs)
+        levels = _difference(processor, candidate, pictures, theirs)
         if levels is not None:
             return Understood(candidate, name, levels)
     why = _why(settings)
@@ -130,7 +129,8 @@ def resized(processor: Any, channels: int, size: tuple[int, int], where: str) ->
     name, settings = type(processor).__name__.removesuffix("Pil"), processor.to_dict()
     ours = Geometry(size, None).of(colours(settings, channels), interpolation(settings))
     picture = _pictures(ours.input_size)[:1]
-    levels = _difference(ours, picture, [_theirs(processor, picture[0], do_resize=False, **_NO_GEOMETRY)])
+    theirs = [_theirs(processor, picture[0], do_resize=False, **_NO_GEOMETRY)]
+    levels = _difference(processor, ours, picture, theirs)
     if levels is None:
         raise MptqError(
             f"{where}: {name} does more to colours than rescale and normalise ({_why(settings)}); take the file away "
@@ -140,9 +140,13 @@ def resized(processor: Any, channels: int, size: tuple[int, int], where: str) ->
 
 
 def _difference(
-    ours: Preprocessing, pictures: Sequence[Image.Image], theirs: Sequence[NDArray[np.float32] | None]
+    processor: Any,
+    ours: Preprocessing,
+    pictures: Sequence[Image.Image],
+    theirs: Sequence[NDArray[np.float32] | None],
 ) -> float | None:
     """The largest difference in levels; None where the pixels are others."""
+    most, most_on_average = (_ROUNDED, _ROUNDED) if processor.backend == "pil" else (_RESIZED, _MEAN_RESIZED)
     step = 1 / (255 * np.array(ours.std, np.float64)[:, None, None])
     worst = 0.0
     for picture, own in zip(pictures, theirs, strict=True):
@@ -150,7 +154,7 @@ def _difference(
         if own is None or own.shape != made.shape:
             return None
         levels = np.abs(own.astype(np.float64) - made) / step
-        if levels.max() > _RESIZED or levels.mean() > _MEAN_RESIZED:
+        if levels.max() > most or levels.mean() > most_on_average:
             return None
         worst = max(worst, float(levels.max()))
     return worst if worst > _ROUNDED else 0.0
