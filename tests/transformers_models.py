@@ -187,6 +187,7 @@ MORE = {
             "depths": [1, 1, 1, 1],
             "hidden_sizes": [8, 16, 16, 32],
             "num_attention_heads": [1, 2, 2, 4],
+            "num_labels": CLASSES,
         },
         _LOGITS,
         64,
