@@ -21,6 +21,7 @@ class ModelRequest:
         features: give these feature maps instead of the logits, by the library's numbers
             (see `LoadedModel.with_features`); None: its own outputs.
         outputs: names of those of its outputs that it shall give, in this order; None: all.
+        base: folder of the model that an adapter changes (see `load/transformers/adapter.py`).
 
     Raises:
         MptqError: two options say different things of the input.
@@ -33,6 +34,7 @@ class ModelRequest:
     inputs: InputOptions = field(default_factory=InputOptions)
     features: tuple[int, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    base: str | None = None
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
@@ -41,4 +43,5 @@ class ModelRequest:
         """The same as options of a command line, but for the name and what it gives, which a recipe knows."""
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
+        words += ["--base", self.base] if self.base else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))

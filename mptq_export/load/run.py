@@ -20,6 +20,7 @@ def load(
     features: Sequence[int] | None = None,
     outputs: Sequence[str] | None = None,
     trust: bool = False,
+    base: str | Path | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     img_size: int | tuple[int, int] | None = None,
@@ -31,13 +32,14 @@ def load(
     """Read a checkpoint, or pretrained weights from timm's hub.
 
     Args:
-        model: path of a `.pt`, `.pth`, `.bin` or `.safetensors` file, or `timm:NAME`.
+        model: path of a checkpoint of any kind, of a folder of Hugging Face transformers or PEFT, or `timm:NAME`.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's.
         features: give these feature maps instead of logits: blocks of a ViT, stages of a Swin; `()` for the deepest of
             every resolution.
         outputs: give only these of the model's outputs, by name, in this order.
         trust: whether the file may run code while it is unpickled.
+        base: where `model` is the folder of an adapter of PEFT: the folder of the model that it changes.
         mean: of pixels in 0..1, one for each channel or one for all; this and what follows overrules the checkpoint.
         std: standard deviation of the same.
         img_size: height and width of the input, or one number for both.
@@ -64,7 +66,8 @@ def load(
     )
     maps = None if features is None else tuple(features)
     names = None if outputs is None else tuple(outputs)
-    loaded = load_asked(ModelRequest(str(model), arch, model_kwargs or {}, trust, inputs, maps, names))
+    based = None if base is None else str(base)
+    loaded = load_asked(ModelRequest(str(model), arch, model_kwargs or {}, trust, inputs, maps, names, based))
     for sentence in loaded.warnings:
         warnings.warn(sentence, MptqWarning, stacklevel=2)
     return loaded

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
-from mptq_export.load.transformers.adapter_folder import ADAPTER_WEIGHTS, AdapterFolder, is_adapter
+from mptq_export.load.transformers.adapter_folder import ADAPTER_WEIGHTS, AdapterFolder
 from mptq_export.load.transformers.architecture import Architecture, architecture_of
-from mptq_export.load.transformers.folder import ADAPTER, Folder
+from mptq_export.load.transformers.folder import ADAPTER, CONFIG, Folder, is_adapter
 from mptq_export.load.transformers.library import first_line, offline_library
 from mptq_export.load.transformers.loader import assembled, check_options
 from mptq_export.load.transformers.preprocessing import input_of
@@ -34,7 +34,7 @@ def load_adapter(source: Source) -> LoadedModel:
     asked, adapter = source.asked, AdapterFolder(Path(source.asked.name))
     assert asked.base is not None  # the door has seen to it
     base = Folder(Path(asked.base))
-    check_options(asked, base.path / "config.json")
+    check_options(asked, base.path / CONFIG)
     tensors = load_file(adapter.path / ADAPTER_WEIGHTS)
     with offline_library() as library:
         architecture = architecture_of(library, base, adapter.base_class)
@@ -52,7 +52,7 @@ def load_adapter(source: Source) -> LoadedModel:
     )
     return replace(
         loaded,
-        arch_source=f"{ADAPTER} and config.json",
+        arch_source=f"{ADAPTER} and {CONFIG}",
         notes=(merged, *loaded.notes),
         weights=f"{base.files[0].name} and {ADAPTER_WEIGHTS}",
     )

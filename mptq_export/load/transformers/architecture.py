@@ -115,6 +115,11 @@ def architecture_of(library: Any, folder: Folder, name: str = "") -> Architectur
         config = config.vision_config
         if width is not None:
             config.projection_dim = width
+    if name and not isinstance(config, built.config_class):
+        raise MptqError(
+            f"{folder.path} is of model_type {folder.model_type}, and the adapter was made for a {name[:80]}; give the "
+            "base that it was trained on with --base"
+        )
     if not isinstance(config, built.config_class):
         raise MptqError(
             f"{folder.path}/config.json contradicts itself: model_type {folder.model_type} and architectures {whole}; "
@@ -125,8 +130,8 @@ def architecture_of(library: Any, folder: Folder, name: str = "") -> Architectur
 
 def _class(library: Any, folder: Folder, name: str) -> Any:
     found: Any = getattr(library, name, None)
-    base = library.PreTrainedModel
-    if not (isinstance(found, type) and issubclass(found, base)):
+    is_class = isinstance(found, type) and issubclass(found, library.PreTrainedModel)
+    if not is_class:
         raise MptqError(
             f"{folder.path} is a {name[:80]} (model_type {folder.model_type}), which transformers "
             f"{library.__version__} does not have; install a version that has it"

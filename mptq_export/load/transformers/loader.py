@@ -141,11 +141,7 @@ def check_options(asked: ModelRequest, said_in: Path) -> None:
     Raises:
         MptqError: there are some.
     """
-    for option, given in (
-        ("--arch", asked.arch),
-        ("--model-kwargs", asked.model_kwargs),
-        ("--in-chans", asked.inputs.in_chans),
-    ):
+    for option, given in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
         if given:
             raise MptqError(f"{option} is for models of timm: {said_in} says it for this one; leave it out")
 

@@ -50,6 +50,11 @@ def input_of(library: Any, folder: Folder, architecture: Architecture, options: 
         MptqError: nothing says how pictures become the input, or what says it cannot be done here.
     """
     channels = int(getattr(architecture.vision, "num_channels", 3))
+    if options.in_chans not in (None, channels):
+        raise MptqError(
+            f"--in-chans {options.in_chans}: {folder.path / CONFIG} says {channels}, and its weights are made for that; "
+            "leave it out"
+        )
     processor = load_processor(library, folder)
     if processor is None:
         return _without_processor(architecture, options, channels)

@@ -176,11 +176,14 @@ def test_an_index_that_is_none(vit: Path, index: dict[str, Any], told: str):
     assert told in refused(vit)
 
 
-@pytest.mark.parametrize(
-    "said", [{"arch": "vit_tiny_patch16_224"}, {"model_kwargs": {"x": 1}}, {"inputs": InputOptions(in_chans=1)}]
-)
+@pytest.mark.parametrize("said", [{"arch": "vit_tiny_patch16_224"}, {"model_kwargs": {"x": 1}}])
 def test_options_of_timm(vit: Path, said: dict[str, Any]):
     assert "is for models of timm" in refused(vit, **said)
+
+
+def test_other_channels(vit: Path):
+    assert "config.json says 3, and its weights are made for that" in refused(vit, inputs=InputOptions(in_chans=1))
+    assert load_asked(ModelRequest(str(vit), inputs=InputOptions(in_chans=3))).warnings == ()
 
 
 def test_feature_maps_of_timm(vit: Path):
