@@ -47,9 +47,7 @@ def load_adapter(source: Source) -> LoadedModel:
             return replace(filled, model=_merged(filled.model, adapter, tensors))
 
         loaded = assembled(asked, architecture, made, filling)
-    merged = (
-        f"the adapter {adapter.path.name} ({len(tensors)} tensors, peft {version('peft')}) is merged into {base.path}"
-    )
+    merged = f"the adapter ({len(tensors)} tensors) is merged by peft {version('peft')} into {base.path}"
     return replace(
         loaded,
         arch_source=f"{ADAPTER} and {CONFIG}",
@@ -88,9 +86,7 @@ def _merged(model: nn.Module, adapter: AdapterFolder, tensors: Mapping[str, Tens
             "the base that it was trained on with --base, or merge it where it was trained (merge_and_unload)"
         )
     if not hasattr(adapted, "merge_and_unload"):
-        raise MptqError(
-            f"{adapter.path} cannot be merged into weights ({adapter.kind}); train LoRA or another that can"
-        )
+        raise MptqError(f"{adapter.path} cannot be merged into weights ({adapter.kind}); {_TRAIN}")
     try:
         merged: nn.Module = adapted.merge_and_unload(safe_merge=True)
     except Exception as error:

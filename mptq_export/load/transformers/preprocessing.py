@@ -52,8 +52,8 @@ def input_of(library: Any, folder: Folder, architecture: Architecture, options: 
     channels = int(getattr(architecture.vision, "num_channels", 3))
     if options.in_chans not in (None, channels):
         raise MptqError(
-            f"--in-chans {options.in_chans}: {folder.path / CONFIG} says {channels}, and its weights are made for that; "
-            "leave it out"
+            f"--in-chans {options.in_chans}: {folder.path / CONFIG} says {channels}, and the weights are made for "
+            "that; leave it out"
         )
     processor = load_processor(library, folder)
     if processor is None:

@@ -182,7 +182,7 @@ def test_options_of_timm(vit: Path, said: dict[str, Any]):
 
 
 def test_other_channels(vit: Path):
-    assert "config.json says 3, and its weights are made for that" in refused(vit, inputs=InputOptions(in_chans=1))
+    assert "config.json says 3, and the weights are made for that" in refused(vit, inputs=InputOptions(in_chans=1))
     assert load_asked(ModelRequest(str(vit), inputs=InputOptions(in_chans=3))).warnings == ()
 
 
