@@ -22,6 +22,7 @@ from mptq_export.load.transformers.preprocessing import input_of
 from mptq_export.load.transformers.weights import Filled, fill
 from mptq_export.support.errors import MptqError
 
+_MERGE = "merge it with the versions of transformers and peft that trained it (merge_and_unload, save_pretrained)"
 _TRAIN = "train LoRA, or another kind that can be merged"
 
 
@@ -74,7 +75,7 @@ def _merged(model: nn.Module, adapter: AdapterFolder, tensors: Mapping[str, Tens
     except Exception as error:
         raise MptqError(
             f"peft {version('peft')} cannot put {adapter.path} on the base model ({first_line(error)}); give the base "
-            "that it was trained on with --base"
+            f"that it was trained on with --base, or {_MERGE}"
         ) from error
     lost = sorted(name for name, tensor in tensors.items() if name not in placed or not _equal(placed[name], tensor))
     made_up = sorted(set(placed) - set(tensors))
@@ -83,7 +84,7 @@ def _merged(model: nn.Module, adapter: AdapterFolder, tensors: Mapping[str, Tens
         count = len(lost) + len(made_up) - 1
         raise MptqError(
             f"{adapter.path} does not fit the base model, which {what}{f' and {count} more' if count else ''}; give "
-            "the base that it was trained on with --base, or merge it where it was trained (merge_and_unload)"
+            f"the base that it was trained on with --base, or {_MERGE}"
         )
     if not hasattr(adapted, "merge_and_unload"):
         raise MptqError(f"{adapter.path} cannot be merged into weights ({adapter.kind}); {_TRAIN}")

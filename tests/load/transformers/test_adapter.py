@@ -28,7 +28,8 @@ def adapted(base: Path, folder: Path, labels: int | None = None, **settings: Any
     """Write an adapter of random weights for a base; give the model that has both."""
     sized = {} if labels is None else {"num_labels": labels, "ignore_mismatched_sizes": True}
     model = library.ViTForImageClassification.from_pretrained(base, **sized)
-    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], **settings)
+    # Newer versions of the library call them by the first two names, older by the others.
+    config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj", "query", "value"], **settings)
     model = peft.get_peft_model(model, config)
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
