@@ -64,7 +64,7 @@ def test_the_numbers_of_the_adapted_model(both: Path):
     plain = load(both / "base")
     assert (found.model(X) - plain.model(X)).abs().max() > 0.1
     assert (found.class_names, found.preprocessing) == (NAMES, plain.preprocessing)
-    assert found.notes[0].startswith("the adapter (8 tensors, by peft ")
+    assert found.notes[0].startswith("the adapter (8 tensors) is merged by peft ")
     assert not any("lora" in name for name in found.model.state_dict())
 
 
