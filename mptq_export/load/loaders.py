@@ -10,10 +10,17 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
-from mptq_export.load.transformers import adapter
+from mptq_export.load.transformers import adapter, beside
 from mptq_export.load.transformers import loader as transformers
 
-LOADERS: tuple[Loader, ...] = (hub.LOADER, transformers.LOADER, adapter.LOADER, module.LOADER, state_dict.LOADER)
+LOADERS: tuple[Loader, ...] = (
+    hub.LOADER,
+    transformers.LOADER,
+    adapter.LOADER,
+    beside.LOADER,
+    module.LOADER,
+    state_dict.LOADER,
+)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mptq_export.load.door import Door
 from mptq_export.load.request import ModelRequest
-from mptq_export.load.transformers.folder import Folder, is_folder
+from mptq_export.load.transformers.folder import Folder, folder_of
 from mptq_export.load.transformers.library import check_installed
 from mptq_export.support.errors import MptqError
 
@@ -18,9 +18,11 @@ def check_folder(asked: ModelRequest) -> None:
     """
     if asked.base is not None:
         raise MptqError(f"--base is for adapters of PEFT, and {asked.name} is a whole model; leave it out")
-    folder = Folder(Path(asked.name))
+    path = folder_of(Path(asked.name))
+    assert path is not None  # so it was taken
+    folder = Folder(path)
     folder.check(trust=asked.trust)
     check_installed(folder.path)
 
 
-DOOR = Door(lambda asked: is_folder(Path(asked.name)), check_folder)
+DOOR = Door(lambda asked: folder_of(Path(asked.name)) is not None, check_folder)

@@ -99,14 +99,14 @@ class Folder:
         """
         return tuple(name for file in self.files for name in tensor_names(file))
 
-    def check(self, *, trust: bool) -> None:
-        """Refuse what a look at the files shows.
+    def check_said(self, tensors: int | None) -> None:
+        """Refuse what its files say.
 
         Args:
-            trust: whether a pickle may be read.
+            tensors: how many the weights have; None: nobody counted.
 
         Raises:
-            MptqError: code of its own, quantized weights, no weights, or a pickle.
+            MptqError: code of its own, quantized weights, or a model that is never built.
         """
         says = {CONFIG: self.config, **dict([self.processor] if self.processor else [])}
         for file, content in says.items():
@@ -120,6 +120,17 @@ class Folder:
                 f"{self.path} holds weights that are quantized already (quantization_config in {CONFIG}); give the "
                 "folder of the float model"
             )
+        check_config(self.path / CONFIG, self.config, tensors)
+
+    def check(self, *, trust: bool) -> None:
+        """Refuse what a look at the files shows.
+
+        Args:
+            trust: whether a pickle may be read.
+
+        Raises:
+            MptqError: what `check_said` refuses, no weights, or a pickle.
+        """
         if not self.files:
             raise MptqError(
                 f"{self.path} has no weights that can be read here ({WEIGHTS}, also sharded, or {PICKLED} with "
@@ -130,15 +141,31 @@ class Folder:
                 f"{self.files[0]} is a pickle, and only safetensors are read; save the model with save_pretrained "
                 "again, or pass --trust if you trust the file"
             )
-        count = None if self.pickled else len(self.names())
-        check_config(self.path / CONFIG, self.config, count)
+        self.check_said(None if self.pickled else len(self.names()))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder holds a model of transformers."""
+    """Whether a folder holds a model of transformers.
+
+    Raises:
+        MptqError: it does, and its config.json is damaged.
+    """
     if not (path / CONFIG).is_file() or is_adapter(path):
         return False
-    return isinstance(read_json(path / CONFIG).get("model_type"), str)
+    try:
+        config = read_json(path / CONFIG)
+    except MptqError:
+        if (path / PREPROCESSOR).is_file():  # nothing else has such a file
+            raise
+        return False
+    # A wrapper of timm's: with timm's own words beside it, timm's room reads it.
+    return isinstance(config.get("model_type"), str) and not isinstance(config.get("architecture"), str)
+
+
+def folder_of(path: Path) -> Path | None:
+    """The folder of a model of transformers that a path names, itself or by its file of weights; None where none."""
+    folder = path.parent if path.is_file() and path.name in _WHOLE else path
+    return folder if is_folder(folder) else None
 
 
 def is_adapter(path: Path) -> bool:

@@ -12,7 +12,7 @@ from mptq_export.load.loader import Loader, Source
 from mptq_export.load.outputs import Output
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.transformers.architecture import Architecture, architecture_of
-from mptq_export.load.transformers.folder import CONFIG, Folder, is_folder
+from mptq_export.load.transformers.folder import CONFIG, Folder, folder_of
 from mptq_export.load.transformers.library import first_line, offline_library
 from mptq_export.load.transformers.masking import keep_every_patch
 from mptq_export.load.transformers.outputs import Given, Pixels, outputs_of
@@ -31,7 +31,9 @@ def load_folder(source: Source) -> LoadedModel:
         MptqError: it is no model of pictures, its weights do not fit, its pictures cannot be made here, or an option
             does not fit it.
     """
-    folder = Folder(Path(source.asked.name))
+    path = folder_of(Path(source.asked.name))
+    assert path is not None  # so it was recognised
+    folder = Folder(path)
     check_options(source.asked, folder.path / CONFIG)
     with offline_library() as library:
         architecture = architecture_of(library, folder)
@@ -146,4 +148,4 @@ def check_options(asked: ModelRequest, said_in: Path) -> None:
             raise MptqError(f"{option} is for models of timm: {said_in} says it for this one; leave it out")
 
 
-LOADER = Loader(lambda source: is_folder(Path(source.asked.name)), load_folder)
+LOADER = Loader(lambda source: folder_of(Path(source.asked.name)) is not None, load_folder)

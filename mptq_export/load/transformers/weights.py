@@ -1,10 +1,11 @@
 """A folder's weights into their class: every one has a place, and every place has one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mptq_export.load.transformers.architecture import Architecture
 from mptq_export.load.transformers.folder import Folder
@@ -35,27 +36,30 @@ class Filled:
     lacks_pooler: bool
 
 
-def fill(architecture: Architecture, head: tuple[str, ...] = ()) -> Filled:
+def fill(architecture: Architecture, head: tuple[str, ...] = (), tensors: Mapping[str, Tensor] | None = None) -> Filled:
     """Build the class and give it the weights.
 
     Args:
         architecture: with the folder that it comes from.
         head: modules that get their weights later, from an adapter: what the folder has for them, or lacks, is nothing.
+        tensors: the weights, where they are not those of the folder's own files.
 
     Raises:
         MptqError: weights are missing, left over, of another shape or no numbers, or the model does not fit in memory.
     """
     folder = architecture.folder
     count = sum(parameter.numel() for parameter in skeleton(architecture).parameters())
-    if count > folder.size:  # not even a byte for each
+    size = folder.size if tensors is None else sum(each.numel() * each.element_size() for each in tensors.values())
+    if count > size:  # not even a byte for each
         raise MptqError(
-            f"{folder.path}: the model of config.json has {count:,} weights, and the files hold {folder.size:,} "
-            "bytes; they do not belong together, get the folder again"
+            f"{folder.path}: the model of config.json has {count:,} weights, and the files hold {size:,} bytes; "
+            "they do not belong together, get the folder again"
         )
     check_memory(f"the float model {architecture.name}", 4.0 * count, "use a machine with more, or a smaller model")
     try:
         model, found = architecture.built.from_pretrained(
-            folder.path,
+            folder.path if tensors is None else None,
+            state_dict=tensors,
             config=architecture.config,
             dtype=torch.float32,
             attn_implementation=attention_of(architecture.built),
