@@ -62,7 +62,7 @@ def assembled(
     model = _for_pictures(filled.model)
     if filled.lacks_pooler:
         given = _outputs(architecture, model, made.preprocessing)
-    outputs = given.usual if asked.outputs is None else given.all
+    outputs = given.usual if asked.outputs is None else given.named(asked.outputs)
     names, warnings = _class_names(architecture, given)
     return LoadedModel(
         model=inference_ready(Pixels(model, tuple(given.own_names[each.name] for each in outputs))),
@@ -127,7 +127,7 @@ def _notes(architecture: Architecture, filled: Filled, given: Given, outputs: tu
     if filled.lacks_pooler:
         notes.append("the file has no weights of the pooler, so there is no pooler_output")
     others = [each.name for each in given.all if each not in outputs]
-    if others:
+    if others and outputs == given.usual:
         named = ", ".join(each.name for each in outputs)
         notes.append(f"gives {named}; --outputs chooses among {', '.join(each.name for each in given.all)}")
     return tuple(notes)

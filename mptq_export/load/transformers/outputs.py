@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.outputs import Output, OutputKind
+from mptq_export.load.outputs import Output, OutputKind, chosen
 from mptq_export.support.errors import MptqError
 
 _BATCH = 3
@@ -37,6 +37,14 @@ class Given:
     usual: tuple[Output, ...]
     own_names: dict[str, str]
     classes: int | None
+
+    def named(self, names: tuple[str, ...]) -> tuple[Output, ...]:
+        """Those of some names, in that order.
+
+        Raises:
+            MptqError: there is no such output, or a name stands twice.
+        """
+        return tuple(self.all[place] for place in chosen(self.all, names))
 
 
 class Pixels(nn.Module):
