@@ -9,13 +9,12 @@ from torch import nn
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Loader, Source
-from mptq_export.load.outputs import Output
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.transformers.architecture import Architecture, architecture_of
 from mptq_export.load.transformers.folder import CONFIG, Folder, folder_of
 from mptq_export.load.transformers.library import first_line, offline_library
 from mptq_export.load.transformers.masking import keep_every_patch
-from mptq_export.load.transformers.outputs import Given, Pixels, outputs_of
+from mptq_export.load.transformers.outputs import Given, OutputChoice, outputs_of
 from mptq_export.load.transformers.preprocessing import Input, input_of
 from mptq_export.load.transformers.projection import with_all_outputs
 from mptq_export.load.transformers.weights import Filled, fill, skeleton
@@ -62,22 +61,23 @@ def assembled(
     model = _for_pictures(filled.model)
     if filled.lacks_pooler:
         given = _outputs(architecture, model, made.preprocessing)
-    outputs = given.usual if asked.outputs is None else given.named(asked.outputs)
     names, warnings = _class_names(architecture, given)
-    return LoadedModel(
-        model=inference_ready(Pixels(model, tuple(given.own_names[each.name] for each in outputs))),
+    choice = OutputChoice(inference_ready(model), given, names)
+    loaded = LoadedModel(
+        model=choice.model,
         arch=architecture.name,
         model_kwargs={},
         arch_source=CONFIG,
         preprocessing=made.preprocessing,
-        class_names=names if any(each.kind == "logits" for each in outputs) else None,
-        notes=(*_notes(architecture, filled, given, outputs), *made.notes),
+        class_names=names,
+        notes=(*_notes(architecture, filled), *made.notes),
         asked=asked,
         warnings=(*made.warnings, *warnings),
         input_sources=made.sources,
-        outputs=outputs,
+        output_maker=choice,
         library="transformers",
     )
+    return choice.usual(loaded)
 
 
 def _for_pictures(model: nn.Module) -> nn.Module:
@@ -119,17 +119,13 @@ def _class_names(architecture: Architecture, given: Given) -> tuple[tuple[str, .
     return fitting_names(names, given.classes)
 
 
-def _notes(architecture: Architecture, filled: Filled, given: Given, outputs: tuple[Output, ...]) -> tuple[str, ...]:
+def _notes(architecture: Architecture, filled: Filled) -> tuple[str, ...]:
     notes = []
     if architecture.part is not None:
         left = f"; {' and '.join(filled.left)} left out" if filled.left else ""
         notes.append(f"of {architecture.whole} the part that sees pictures, {architecture.name}{left}")
     if filled.lacks_pooler:
         notes.append("the file has no weights of the pooler, so there is no pooler_output")
-    others = [each.name for each in given.all if each not in outputs]
-    if others and outputs == given.usual:
-        named = ", ".join(each.name for each in outputs)
-        notes.append(f"gives {named}; --outputs chooses among {', '.join(each.name for each in given.all)}")
     return tuple(notes)
 
 

@@ -1,11 +1,12 @@
 """What a model of transformers gives for pictures, under the library's names, and which of it people want."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.outputs import Output, OutputKind, chosen
 from mptq_export.support.errors import MptqError
 
@@ -38,14 +39,6 @@ class Given:
     own_names: dict[str, str]
     classes: int | None
 
-    def named(self, names: tuple[str, ...]) -> tuple[Output, ...]:
-        """Those of some names, in that order.
-
-        Raises:
-            MptqError: there is no such output, or a name stands twice.
-        """
-        return tuple(self.all[place] for place in chosen(self.all, names))
-
 
 class Pixels(nn.Module):
     """A model of transformers as a function of pixels alone.
@@ -65,6 +58,46 @@ class Pixels(nn.Module):
         given = self.model(pixel_values=x, return_dict=True)
         outputs = tuple(given[name] for name in self.names)
         return outputs if len(outputs) > 1 else outputs[0]
+
+
+@dataclass(frozen=True)
+class OutputChoice:
+    """A model of transformers that can give any of its outputs.
+
+    Attributes:
+        model: of the library.
+        given: what it has.
+        class_names: of its logits, where they are known.
+    """
+
+    model: nn.Module
+    given: Given
+    class_names: tuple[str, ...] | None
+
+    def __call__(self, loaded: LoadedModel, names: tuple[str, ...]) -> LoadedModel:
+        """The same, giving the outputs of some names.
+
+        Raises:
+            MptqError: there is no such output, or a name stands twice.
+        """
+        places = chosen(self.given.all, names)
+        told = tuple(note for note in loaded.notes if note != self._note)
+        return self._giving(replace(loaded, notes=told), tuple(self.given.all[place] for place in places))
+
+    def usual(self, loaded: LoadedModel) -> LoadedModel:
+        """The same, giving what is exported where nobody asks for others."""
+        told = (*loaded.notes, self._note) if len(self.given.all) > len(self.given.usual) else loaded.notes
+        return self._giving(replace(loaded, notes=told), self.given.usual)
+
+    def _giving(self, loaded: LoadedModel, outputs: tuple[Output, ...]) -> LoadedModel:
+        given = Pixels(self.model, tuple(self.given.own_names[each.name] for each in outputs))
+        kept = self.class_names if any(each.kind == "logits" for each in outputs) else None
+        return replace(loaded, model=inference_ready(given), outputs=outputs, class_names=kept)
+
+    @property
+    def _note(self) -> str:
+        usual, every = (", ".join(each.name for each in each_of) for each_of in (self.given.usual, self.given.all))
+        return f"gives {usual}; --outputs chooses among {every}"
 
 
 def outputs_of(
