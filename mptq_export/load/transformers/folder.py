@@ -106,7 +106,7 @@ class Folder:
             tensors: how many the weights have; None: nobody counted.
 
         Raises:
-            MptqError: code of its own, quantized weights, or a model that is never built.
+            MptqError: code of its own, quantized weights, an adapter beside them, or a model that is never built.
         """
         says = {CONFIG: self.config, **dict([self.processor] if self.processor else [])}
         for file, content in says.items():
@@ -119,6 +119,11 @@ class Folder:
             raise MptqError(
                 f"{self.path} holds weights that are quantized already (quantization_config in {CONFIG}); give the "
                 "folder of the float model"
+            )
+        if (self.path / ADAPTER).is_file():
+            raise MptqError(
+                f"{self.path} holds a whole model and an adapter ({ADAPTER}); take the adapter out, and give its folder "
+                "with --base if it is meant"
             )
         check_config(self.path / CONFIG, self.config, tensors)
 

@@ -128,12 +128,20 @@ def test_a_size_that_the_model_does_not_take(vit: Path):
         ({"hidden_size": 2**16}, "they do not belong together"),
         ({"patch_size": 0}, "cannot build ViTForImageClassification"),
         ({"hidden_size": "wide"}, "cannot read"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights names what else is to be opened"),
+        ({"_attn_implementation": "some/kernel"}, "_attn_implementation names what else is to be opened"),
+        ({"vision_config": {"attn_implementation": "a/b"}}, "attn_implementation names what else is to be opened"),
         ({"x": [[0] * 200] * 200}, "has more values than any model needs"),
     ],
 )
 def test_configurations_that_are_not_built(vit: Path, values: dict[str, Any], told: str):
     configure(vit, **values)
     assert told in refused(vit)
+
+
+def test_an_adapter_in_the_folder_of_a_whole_model(vit: Path):
+    (vit / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert "holds a whole model and an adapter (adapter_config.json); take the adapter out" in refused(vit)
 
 
 def test_code_of_a_processors_own(vit: Path):
