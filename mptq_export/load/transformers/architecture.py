@@ -109,6 +109,7 @@ def architecture_of(library: Any, folder: Folder, name: str = "") -> Architectur
             f"transformers {library.__version__} cannot read {folder.path}/config.json ({first_line(error)}); save "
             "the model with it again, or install the version that wrote it"
         ) from error
+    inner: Any
     for inner in (config, getattr(config, "backbone_config", None)):
         if getattr(inner, "use_pretrained_backbone", False):
             inner.use_pretrained_backbone = False  # its weights are in the folder, too

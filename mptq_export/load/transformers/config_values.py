@@ -12,7 +12,7 @@ _MOST_VALUES = 20_000
 _COUNTS_MODULES = re.compile("depth|layers|blocks|stages")
 _NO_SIZES = frozenset({"id2label", "label2id", "text_config", "task_specific_params"})
 """What no vision model is built from: names of classes, and the text tower, which is left out."""
-_OPENS = re.compile("attn_implementation|^transformers_weights$|^kernel")
+_OPENS = re.compile("attn_implementation|^transformers_weights$")
 """They name kernels of a hub, or another file of weights."""
 _ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 

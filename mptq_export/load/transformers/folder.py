@@ -122,8 +122,8 @@ class Folder:
             )
         if (self.path / ADAPTER).is_file():
             raise MptqError(
-                f"{self.path} holds a whole model and an adapter ({ADAPTER}); take the adapter out, and give its folder "
-                "with --base if it is meant"
+                f"{self.path} holds a whole model and an adapter ({ADAPTER}); take the adapter out, and give its "
+                "folder with --base if it is meant"
             )
         check_config(self.path / CONFIG, self.config, tensors)
 
