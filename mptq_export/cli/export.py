@@ -169,6 +169,9 @@ from mptq_export.targets.table import TARGETS
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
 )
 @click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
+@click.option(
+    "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
+)
 @click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
@@ -209,6 +212,7 @@ def main(
     float_onnx: Path | None,
     kit: Path | None,
     device: str | None,
+    base: str | None,
     trust: bool,
     force: bool,
     json_path: Path | None,
@@ -239,7 +243,7 @@ def main(
         force=force,
     )
     request = ExportRequest(
-        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs)),
+        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs), base),
         plan=plan,
         outputs=files,
         calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),

@@ -14,12 +14,17 @@ from mptq_export.load.module import factory, pickled, program
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
 from mptq_export.load.torchvision import state_dict as torchvision
+from mptq_export.load.transformers import adapter, beside
+from mptq_export.load.transformers import loader as transformers
 from mptq_export.support.errors import MptqError
 
 LOADERS: tuple[Loader, ...] = (
     hub.LOADER,
     factory.LOADER,
     program.LOADER,
+    transformers.LOADER,
+    adapter.LOADER,
+    beside.LOADER,
     pickled.LOADER,
     module.LOADER,
     torchvision.LOADER,
