@@ -7,6 +7,9 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 
+#: Stands for data that only a program had.
+_GIVEN = "INPUTS.npy"
+
 
 def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: CalibrationRequest | None) -> str:
     """`mptq-export ...` with every option that is not at its default.
@@ -32,11 +35,15 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     }
     for option, value in options.items():
         words += [option, value] if value else []
-    return shlex.join([*words, "-o", str(outputs.onnx)])
+    line = shlex.join([*words, "-o", str(outputs.onnx)])
+    if calibration is None or not calibration.given.anything:
+        return line
+    return f"{line}  # {_GIVEN}: what calibrate(...) was given in Python, as normalised inputs"
 
 
 def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...] | None) -> list[str]:
-    words = ["--calib", str(calibration.images)] if calibration.images else []
+    given = calibration.given.anything
+    words = ["--calib", _GIVEN if given else str(calibration.images)] if given or calibration.images else []
     words += calibration.reading.options
     words += ["--class-map", str(calibration.class_map)] if calibration.class_map else []
     if features is not None:

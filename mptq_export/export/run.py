@@ -8,7 +8,6 @@ from pathlib import Path
 from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
 from mptq_export.data.probe import probe_inputs
-from mptq_export.data.reading import USUAL
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
@@ -17,7 +16,7 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import check_calibrated, check_companion, check_layers, check_weights
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.write import load_milliseconds, write_export
-from mptq_export.kit.inputs import calibration_inputs
+from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
@@ -136,8 +135,7 @@ def _export_one(
     written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
-        data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
-        inputs = calibration_inputs(outputs.onnx, data, loaded.preprocessing, reading)
+        inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
         write_kit(outputs.onnx, inputs, outputs.kit, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
     result = ExportResult(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
-from mptq_export.calibrate.request import CalibrationRequest
-from mptq_export.data.comparison_images import FixedImages, open_fixed
+from mptq_export.data.comparison_images import FixedImages
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.sources.source import CalibrationSource
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
 from mptq_export.report.evidence import Agreement, Latency
 from mptq_export.runtime.graph_input import graph_input
@@ -71,19 +71,18 @@ class FloatLogits:
         return self._known[key]
 
 
-def agreement_images(asked: CalibrationRequest, preprocessing: Preprocessing, macs: int) -> FixedImages:
+def agreement_images(source: CalibrationSource, macs: int) -> FixedImages:
     """The images that the agreement of a model is measured on.
 
     Args:
-        asked: what the export was calibrated on.
-        preprocessing: the model's.
+        source: what the export was calibrated on.
         macs: multiply-accumulates of one image.
 
     Raises:
         MptqError: they cannot be read any more.
     """
     most = max(FEWEST, min(IMAGES, int(_WORK / max(macs, 1))))
-    images = open_fixed(asked.images, preprocessing, count=most, calibrated=asked.count, reading=asked.reading)
+    images = source.comparison(most)
     if images.count < most or most == IMAGES:
         return images
     why = f"{images.description} (so few, because one takes {macs / 1e9:.0f} billion multiply-accumulates)"

@@ -42,7 +42,7 @@ def write_evidence(
         observed, agreement = _measured_before(result.replayed, digest)
     else:
         observed = observe(graph, result.recipe, observed_images(calibrated.images), progress)
-        images = agreement_images(calibrated.asked, result.loaded.preprocessing, sum(macs.values()))
+        images = agreement_images(calibrated.source, sum(macs.values()))
         agreement = measure_agreement(result.onnx, float_logits, images, result.loaded.preprocessing, progress)
     plan = result.verification.plan
     evidence = Evidence(

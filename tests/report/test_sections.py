@@ -13,6 +13,7 @@ from tiny_models import images, quantized
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.data.calibration import open_calibration
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.export.command import command_of
 from mptq_export.export.outputs import Outputs
@@ -83,7 +84,7 @@ def test_decibels():
 @pytest.mark.parametrize(("macs", "count"), [(10**6, 64), (17 * 10**9, 64), (80 * 10**9, 16), (10**13, 8)])
 def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, count: int):
     preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3)
-    images = agreement_images(CalibrationRequest(count=128), preprocessing, macs)
+    images = agreement_images(open_calibration(None, preprocessing, count=4), macs)
     assert images.count == count
     assert ("so few, because one takes" in images.description) == (count < 64)
 
