@@ -36,9 +36,12 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     for option, value in options.items():
         words += [option, value] if value else []
     line = shlex.join([*words, "-o", str(outputs.onnx)])
-    if calibration is None or not calibration.given.anything:
-        return line
-    return f"{line}  # {_GIVEN}: what calibrate(...) was given in Python, as normalised inputs"
+    only_in_python = []
+    if calibration is not None and calibration.given.anything:
+        only_in_python.append(f"{_GIVEN}: what calibrate(...) was given, as normalised inputs")
+    if isinstance(plan, Searched) and callable(plan.search.metric):
+        only_in_python.append("with the metric that allocate(...) was given")
+    return f"{line}  # in Python: {'; '.join(only_in_python)}" if only_in_python else line
 
 
 def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...] | None) -> list[str]:
@@ -59,6 +62,7 @@ def _width_words(plan: Uniform | Searched) -> list[str]:
         words, pins = [word for budget in search.budgets for word in ("--mixed", budget.text)], search.pins
         words += ["--mixed-range", f"{search.widths[0]}-{search.widths[-1]}"]
         words += ["--tied"] if search.tied else []
+        words += ["--metric", search.metric] if isinstance(search.metric, str) else []
     for pattern, widths in pins.items():
         words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]
     words += ["--method", plan.method]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mptq_export.recipe.metric import BY_KIND
+
 InputType = Literal["float32", "uint8"]
 """What an exported file takes: normalised NCHW, or raw NHWC pixels."""
 
@@ -85,6 +87,7 @@ class SearchFacts:
         evaluations: different candidates that were measured.
         widths: `W/A` of every layer.
         estimated_divergence_alone: what the width of every unit costs by itself.
+        metric: what divergence was measured by; see `recipe.metric.metric_text`.
     """
 
     budget: str
@@ -96,6 +99,7 @@ class SearchFacts:
     evaluations: int
     widths: dict[str, str]
     estimated_divergence_alone: dict[str, float]
+    metric: str = BY_KIND
 
 
 @dataclass(frozen=True)

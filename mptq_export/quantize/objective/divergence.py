@@ -1,51 +1,49 @@
 """How far the quantized model's outputs are from the float model's: one number per image, and its second derivative.
 
-Logits: the KL divergence of their softmax. Feature maps: the squared error of a map by the sum of its squares, the mean
-over all maps: so a map counts by its signal to noise ratio, whatever its size.
+Logits: the KL divergence of their softmax. Embeddings: 1 - cosine. Any other output: its squared error by the sum of
+its squares. A metric that is asked for takes their place for all outputs. Of several outputs the mean.
 """
 
 import torch
 
 from mptq_export.capture.graph import Graph
+from mptq_export.quantize.objective.closed_forms import ClosedForm, closed_form
+from mptq_export.recipe.metric import MetricName
 
-#: A map of zeros has no relative error.
-_SMALLEST = 1e-20
 
-
-def divergence(graph: Graph, exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+def divergence(
+    graph: Graph, exact: torch.Tensor, found: torch.Tensor, metric: MetricName | None = None
+) -> torch.Tensor:
     """What `found` lacks.
 
     Args:
         graph: the graph of both.
         exact: output of the float model, [B, values].
         found: the quantized model's.
+        metric: by which; None takes that of each output's kind.
 
     Returns:
-        float64 [B], 0 or more: nats for logits, a ratio of squares for feature maps.
+        float64 [B], 0 or more.
     """
-    exact, found = exact.double(), found.double()
-    if not graph.maps:
-        exact, found = exact.log_softmax(-1), found.log_softmax(-1)
-        return (exact.exp() * (exact - found)).sum(-1)
-    pairs = zip(graph.parts(exact), graph.parts(found), strict=True)
-    return torch.stack([(b - a).square().sum(1) / _square(a)[:, 0] for a, b in pairs]).mean(0)
+    pairs = zip(graph.parts(exact.double()), graph.parts(found.double()), strict=True)
+    each = [form.distance(a, b) for form, (a, b) in zip(_forms(graph, metric), pairs, strict=True)]
+    return torch.stack(each).mean(0) if graph.joined else each[0]
 
 
-def hessian_draw(graph: Graph, output: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def hessian_draw(
+    graph: Graph, output: torch.Tensor, generator: torch.Generator, metric: MetricName | None = None
+) -> torch.Tensor:
     """A random vector for every image, its covariance the Hessian of the divergence at the float model's output.
 
-    That is `diag(p) - p p^T` for logits, and `2 / (maps |x|^2)` on the diagonal for every map x.
+    Of n outputs it is a block each, 1/n of that output's own.
     """
     output = output.detach()
     noise = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-    if not graph.maps:
-        probability = output.softmax(-1)
-        scaled = probability.sqrt() * noise
-        return scaled - probability * scaled.sum(-1, keepdim=True)
-    maps = graph.parts(output)
-    draws = [z * (2 / (len(maps) * _square(x))).sqrt() for x, z in zip(maps, graph.parts(noise), strict=True)]
-    return torch.cat(draws, 1)
+    pairs, count = zip(graph.parts(output), graph.parts(noise), strict=True), len(graph.given)
+    draws = [form.draw(x, z, count) for form, (x, z) in zip(_forms(graph, metric), pairs, strict=True)]
+    return torch.cat(draws, 1) if graph.joined else draws[0]
 
 
-def _square(x: torch.Tensor) -> torch.Tensor:
-    return x.square().sum(1, keepdim=True).clamp_min(_SMALLEST)
+def _forms(graph: Graph, metric: MetricName | None) -> list[ClosedForm]:
+    values = zip(graph.given, graph.outputs.values(), strict=True)
+    return [closed_form(metric, output.kind, graph[value].shape.dims) for output, value in values]
