@@ -4,7 +4,7 @@ import torch
 
 from mptq_export.evaluate.maps import Maps, PredictMaps
 from mptq_export.evaluate.metrics import Logits
-from mptq_export.evaluate.run import Predict
+from mptq_export.evaluate.logits import Predict
 from mptq_export.runtime.pixels import Normalize, Pixels
 
 

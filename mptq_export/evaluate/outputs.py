@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mptq_export.evaluate.dense import DenseReport, DenseSums
 from mptq_export.evaluate.embeddings import EmbeddingReport, judge_embedding
 from mptq_export.evaluate.metrics import Labels
-from mptq_export.evaluate.run import EvalReport, judge_logits
+from mptq_export.evaluate.logits import EvalReport, judge_logits
 from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
@@ -23,9 +23,11 @@ Values = list[NDArray[np.float32]]
 
 PredictOutputs = Callable[[Pixels], Values]
 
+Groups = Callable[[], Labels | None]
+
 OutputReport = EvalReport | EmbeddingReport | DenseReport
 
-_ROWS = ("logits", "embedding")
+HELD = ("logits", "embedding")
 """Kinds of which all images are held: (images, classes or channels)."""
 
 
@@ -77,6 +79,12 @@ def onnx_outputs(session: ort.InferenceSession, names: Sequence[str], normalize:
 
     def predict(pixels: Pixels) -> Values:
         found = run_session(session, list(names), {spec.name: to_graph_input(pixels, spec, normalize)})
+        for name, values in found.items():
+            if values.shape[:1] != (len(pixels),):
+                raise MptqError(
+                    f"output {name} has shape {list(values.shape)} for {len(pixels)} images, not a row each; name a "
+                    "file whose outputs have the batch first"
+                )
         return [found[name] for name in names]
 
     return predict
@@ -89,7 +97,7 @@ def evaluate_outputs(
     floating: PredictOutputs | None = None,
     *,
     labels: Labels | None = None,
-    groups: Labels | None = None,
+    groups: Groups = lambda: None,
 ) -> OutputsReport:
     """Run both on the same pixels and measure.
 
@@ -98,57 +106,89 @@ def evaluate_outputs(
         given: what both give.
         quantised: the file.
         floating: the float model, if it is at hand.
+        labels: as in `compare_outputs`.
+        groups: as in `compare_outputs`.
+
+    Raises:
+        MptqError: as `compare_outputs`.
+    """
+    pairs = ((quantised(pixels), None if floating is None else floating(pixels)) for pixels in batches)
+    return compare_outputs(pairs, given, labels=labels, groups=groups)
+
+
+def compare_outputs(
+    batches: Iterable[tuple[Values, Values | None]],
+    given: Sequence[Output],
+    *,
+    labels: Labels | None = None,
+    groups: Groups = lambda: None,
+) -> OutputsReport:
+    """Measure what was computed.
+
+    Args:
+        batches: of the file, and of the float model if it is at hand.
+        given: what both give.
         labels: number of the logit of each image over all batches; None where the images have none.
-        groups: class of each image by any number, for embeddings; None where the images have none.
+        groups: gives the class of each image by any number, for embeddings, once all were read; None where they have
+            none.
 
     Raises:
         MptqError: there are no images, an output has another shape than the float model's or than its kind, or a label
             has no logit.
     """
     images = 0
-    rows: list[list[tuple[NDArray[np.float32], ...]]] = [[] for _ in given]
-    sums = [DenseSums(output) for output in given]
-    for pixels in batches:
-        images += len(pixels)
-        models = [quantised] if floating is None else [quantised, floating]
-        for output, held, summed, parts in zip(given, rows, sums, zip(*(m(pixels) for m in models), strict=True), strict=True):
-            _check_shapes(output, parts, len(pixels))
-            if output.kind in _ROWS:
-                held.append(parts)
-            else:
-                summed.add(parts[0], parts[1] if len(parts) > 1 else None)
+    collected = [_Collected(output) for output in given]
+    for found, exact in batches:
+        images += len(found[0])
+        if exact is not None and len(exact) != len(found):
+            raise MptqError(
+                f"the float model gives {len(exact)} outputs, the ONNX file {len(found)}: they are not the same model; "
+                "name the checkpoint that was exported"
+            )
+        for place, each in enumerate(collected):
+            each.add(found[place], None if exact is None else exact[place])
     if not images:
         raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
-    reports: list[OutputReport] = []
-    for output, held, summed in zip(given, rows, sums, strict=True):
-        if output.kind not in _ROWS:
-            reports.append(summed.report())
-            continue
-        found, *beside = (np.concatenate(parts) for parts in zip(*held, strict=True))
-        exact = beside[0] if beside else None
-        if output.kind == "logits":
-            reports.append(judge_logits(output.name, found, exact, labels))
-        else:
-            reports.append(judge_embedding(output.name, found, exact, groups))
-    return OutputsReport(images, tuple(reports))
+    return OutputsReport(images, tuple(each.report(labels, groups()) for each in collected))
 
 
-def _check_shapes(output: Output, parts: Sequence[NDArray[np.float32]], images: int) -> None:
+class _Collected:
+    """One output over all batches: every row of it, or sums."""
+
+    def __init__(self, output: Output) -> None:
+        self._output, self._sums = output, DenseSums(output)
+        self._found: Values = []
+        self._exact: Values = []
+
+    def add(self, found: NDArray[np.float32], exact: NDArray[np.float32] | None) -> None:
+        _check_shapes(self._output, found, exact)
+        if self._output.kind not in HELD:
+            self._sums.add(found, exact)
+            return
+        self._found.append(found)
+        if exact is not None:
+            self._exact.append(exact)
+
+    def report(self, labels: Labels | None, groups: Labels | None) -> OutputReport:
+        if self._output.kind not in HELD:
+            return self._sums.report()
+        found, exact = np.concatenate(self._found), np.concatenate(self._exact) if self._exact else None
+        if self._output.kind == "logits":
+            return judge_logits(found, exact, labels, self._output.name)
+        return judge_embedding(self._output.name, found, exact, groups)
+
+
+def _check_shapes(output: Output, found: NDArray[np.float32], exact: NDArray[np.float32] | None) -> None:
     """Refuse an output that is not what it should be.
 
     Raises:
         MptqError: it is no row an image where it must be, not floats, or has another shape than the float model's.
     """
-    found, *beside = parts
-    row = output.kind not in _ROWS or found.ndim == 2
-    if not row or len(found) != images or not np.issubdtype(found.dtype, np.floating):
-        what = "logits" if output.kind == "logits" else "values"
+    if (output.kind in HELD and found.ndim != 2) or not np.issubdtype(found.dtype, np.floating):
+        rows = "one row of logits an image; name a classifier" if output.kind == "logits" else "a vector an image"
+        raise MptqError(f"output {output.name} is {found.dtype} of shape {list(found.shape)}, not {rows}")
+    if exact is not None and exact.shape != found.shape:
         raise MptqError(
-            f"output {output.name} is {found.dtype} of shape {list(found.shape)} for {images} images, not one row of "
-            f"{what} an image; name " + ("a classifier" if output.kind == "logits" else "another file")
-        )
-    if beside and beside[0].shape != found.shape:
-        raise MptqError(
-            f"{output.name} is {list(found.shape)} in the ONNX file and {list(beside[0].shape)} in the float model: they "
+            f"{output.name} is {list(found.shape)} in the ONNX file and {list(exact.shape)} in the float model: they "
             "are not the same model; name the checkpoint that was exported"
         )
