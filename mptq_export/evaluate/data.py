@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
-import onnxruntime as ort
-
 from mptq_export.data.class_map import check_numbers, read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import classes_of_file, number_folders
@@ -20,7 +18,7 @@ _OVERRULED = re.compile(r" of --\S+ is taken, not ")
 
 
 def names_for(
-    model: Path, metadata: Mapping[str, str], class_map: Path | None, logits: int | None, *, features: bool
+    model: Path, metadata: Mapping[str, str], class_map: Path | None, logits: int | None, *, classifies: bool
 ) -> tuple[ClassNames | None, tuple[str, ...]]:
     """Names of a file's logits and what to tell about them: a class map's, else the file's own.
 
@@ -29,14 +27,14 @@ def names_for(
         metadata: its own.
         class_map: a file that numbers the classes; it may leave some out.
         logits: how many there are; None where that is not known.
-        features: whether it gives feature maps.
+        classifies: whether it gives logits.
 
     Raises:
         MptqError: the class map or the metadata cannot be read, or there are no classes.
     """
-    if features:
+    if not classifies:
         if class_map is not None:
-            raise MptqError(f"{model} gives feature maps, which have no classes; leave --class-map out")
+            raise MptqError(f"{model} gives no logits, and nothing else has classes; leave --class-map out")
         return None, ()
     if class_map is not None:
         numbers = read_class_map(class_map)
@@ -58,12 +56,6 @@ def turns_for(metadata: Mapping[str, str], asked: bool | None) -> tuple[bool, tu
         return calibrated, ()
     how = ("turned by EXIF", "not turned by EXIF")
     return not calibrated, (f"the file was calibrated on images {how[not calibrated]}, these are {how[calibrated]}",)
-
-
-def logits_of(session: ort.InferenceSession) -> int | None:
-    """How many logits a file has; None where its output's shape does not say."""
-    shape = session.get_outputs()[0].shape
-    return shape[-1] if shape and isinstance(shape[-1], int) else None
 
 
 def check_numbered(folder: ImageFolder, names: ClassNames | None, logits: int) -> None:

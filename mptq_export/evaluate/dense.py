@@ -64,7 +64,7 @@ class DenseSums:
             self._output.kind,
             self._shape,
             float(10 * np.log10(self._signal / self._noise)) if known else None,
-            self._cosines / self._vectors if self._vectors else None,
+            min(self._cosines / self._vectors, 1.0) if self._vectors else None,
         )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from mptq_export.evaluate.metrics import Labels, cosines, mean_interval
 from mptq_export.evaluate.neighbours import MANY, Embeddings, Neighbours, knn_accuracy, neighbours
+from mptq_export.recipe.outputs import OutputKind
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,14 @@ class EmbeddingReport:
     """
 
     output: str
-    kind: str
+    kind: OutputKind
     channels: int
     beside_float: Closeness | None
     quantised: KnnAccuracy | None
     floating: KnnAccuracy | None
 
 
-def judge_embedding(
-    output: str, found: Embeddings, exact: Embeddings | None, labels: Labels | None
-) -> EmbeddingReport:
+def judge_embedding(output: str, found: Embeddings, exact: Embeddings | None, labels: Labels | None) -> EmbeddingReport:
     """Measure one embedding of all images.
 
     Args:

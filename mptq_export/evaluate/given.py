@@ -50,6 +50,24 @@ class Given:
         """Whether it gives logits."""
         return any(each.kind == "logits" for each in self.outputs)
 
+    def check_beside(self, model: Path, floating: tuple[Output, ...]) -> None:
+        """Refuse a float model that gives something else.
+
+        Args:
+            model: the file.
+            floating: what the float model gives.
+
+        Raises:
+            MptqError: it has other outputs, or outputs of other kinds.
+        """
+        kinds, others = ([each.kind for each in outputs] for outputs in (self.outputs, floating))
+        if kinds != others:
+            ours, theirs = (", ".join(each.name for each in outputs) for outputs in (self.outputs, floating))
+            raise MptqError(
+                f"{model} gives {ours}, the float model {theirs}: they are not the same model; name the checkpoint "
+                "that was exported, with the --model-kwargs of then"
+            )
+
     def check_alone(self, model: Path, data: Path, *, labelled: bool) -> None:
         """Refuse a file of which nothing can be said without its float model.
 

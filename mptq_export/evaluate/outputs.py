@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mptq_export.evaluate.dense import DenseReport, DenseSums
 from mptq_export.evaluate.embeddings import EmbeddingReport, judge_embedding
-from mptq_export.evaluate.metrics import Labels
 from mptq_export.evaluate.logits import EvalReport, judge_logits
+from mptq_export.evaluate.metrics import Labels
 from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input

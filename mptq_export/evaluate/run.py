@@ -16,6 +16,7 @@ from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate
 from mptq_export.load.features import features_of
 from mptq_export.load.inputs import inputs_of
 from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import open_session
 from mptq_export.support.hashes import sha256_of
@@ -54,10 +55,12 @@ class FloatModel:
 
     Attributes:
         predict: pixels to its outputs.
+        outputs: what they are.
         warnings: what the user must see of it, a sentence each.
     """
 
     predict: PredictOutputs
+    outputs: tuple[Output, ...]
     warnings: tuple[str, ...]
 
 
@@ -127,6 +130,7 @@ def evaluate_file(
         features = tuple(each.index for each in features_of(metadata)) or None
         inputs = inputs_of(preprocessing)
         floating = load_float(replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen))
+        given.check_beside(asked.model, floating.outputs)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
     report = evaluate_outputs(
         batches,

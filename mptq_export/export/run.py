@@ -21,7 +21,7 @@ from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
-from mptq_export.report.deployed import FloatLogits
+from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
@@ -79,7 +79,8 @@ def check_and_write_companion(
     if calibrated is not None and not isinstance(plan, Replayed):
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
-        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, loaded.outputs)
+        names = [each.name for each in loaded.outputs]
+        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
 
 
 def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
@@ -91,9 +92,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         progress: hears how far it is.
     """
     first = ready[0]
-    float_logits = FloatLogits(first.loaded.model)
+    floating = FloatOutputs(first.loaded)
     results = [
-        _export_one(each, one, outputs.onnx, float_logits, progress)
+        _export_one(each, one, outputs.onnx, floating, progress)
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)
     ]
     if isinstance(first, SearchedBuild):
@@ -118,7 +119,7 @@ def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Output
 
 
 def _export_one(
-    ready: Build, outputs: Outputs, named: Path, float_logits: FloatLogits, progress: Progress
+    ready: Build, outputs: Outputs, named: Path, floating: FloatOutputs, progress: Progress
 ) -> ExportResult:
     """Build and write one file, proved and compared with the reference, and measure what its report shows.
 
@@ -126,7 +127,7 @@ def _export_one(
         ready: what it is built from.
         outputs: its own.
         named: the ONNX file that was asked for, which of several budgets gives each its own.
-        float_logits: of the float model, on the images that files are compared with it on.
+        floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
     """
     loaded, calibrated = ready.loaded, ready.calibrated
@@ -154,7 +155,7 @@ def _export_one(
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
-        write_evidence(result, graph, calibrated, float_logits, progress)
+        write_evidence(result, graph, calibrated, floating, progress)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
     return result

@@ -49,6 +49,7 @@ _LATENCY_SECONDS = 1.5
 #: Fewer rounds say little; more say little more.
 _ROUNDS = (3, 15)
 
+
 class FloatOutputs:
     """What a float model gives, computed once for every batch: the files of one search are compared on the same images.
 

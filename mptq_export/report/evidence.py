@@ -158,7 +158,9 @@ class OutputCloseness:
 
     def __post_init__(self) -> None:
         shares = (self.same_nearest_low, self.same_nearest_high, self.shared_ten)
-        known = self.images > 0 and abs(self.cosine) <= 1 and all(0 <= share <= 1 for share in shares if share is not None)
+        known = (
+            self.images > 0 and abs(self.cosine) <= 1 and all(0 <= share <= 1 for share in shares if share is not None)
+        )
         if not known or self.calibrated < 0 or not 0 <= (self.same_nearest or 0) <= self.images:
             raise ValueError("a closeness that cannot be")
 
