@@ -92,7 +92,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         progress: hears how far it is.
     """
     first = ready[0]
-    floating = FloatOutputs(first.loaded)
+    floating = FloatOutputs(first.loaded.model, first.loaded.outputs)
     results = [
         _export_one(each, one, outputs.onnx, floating, progress)
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)

@@ -23,7 +23,7 @@ from mptq_export.evaluate.logits import EvalReport
 from mptq_export.evaluate.metrics import share_interval
 from mptq_export.evaluate.outputs import HELD, Values, compare_outputs
 from mptq_export.load.forward import tensors
-from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.outputs import Output
 from mptq_export.report.evidence import Agreement, Latency, OutputCloseness
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
@@ -57,15 +57,15 @@ class FloatOutputs:
     tokens) nothing is kept.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, model: torch.nn.Module, given: tuple[Output, ...]) -> None:
         """Nothing is computed yet.
 
         Args:
             model: the float model, on the CPU.
+            given: what it gives, in order.
         """
-        self.given = model.outputs
-        self._model = model.model
-        self._small = all(each.kind in HELD for each in model.outputs)
+        self.given, self._model = given, model
+        self._small = all(each.kind in HELD for each in given)
         self._known: dict[bytes, Values] = {}
 
     def of(self, batch: NDArray[np.float32]) -> Values:

@@ -21,9 +21,10 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
+from mptq_export.recipe.outputs import Output, OutputKind
 from mptq_export.recipe.schema import ActivationQuant, Region, SqB
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
-from mptq_export.report.deployed import FloatLogits, agreement_images
+from mptq_export.report.deployed import FloatOutputs, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
@@ -97,11 +98,13 @@ def test_the_float_model_computes_every_batch_once():
             Model.calls += 1
             return x.flatten(1)
 
-    logits = FloatLogits(Model())
     first, second = (np.full((2, 1, 1, 3), value, np.float32) for value in (1, 2))
-    for batch in (first, second, first.copy(), second):
-        assert np.array_equal(logits.of(batch), batch.reshape(2, 3))
-    assert Model.calls == 2
+    kinds: tuple[OutputKind, ...] = ("embedding", "tokens")  # what is large is not kept
+    for kind, calls in zip(kinds, (2, 6), strict=True):
+        floating = FloatOutputs(Model(), (Output("x", kind),))
+        for batch in (first, second, first.copy(), second):
+            assert np.array_equal(floating.of(batch)[0], batch.reshape(2, 3))
+        assert Model.calls == calls
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------
