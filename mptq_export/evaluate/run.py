@@ -119,7 +119,9 @@ def evaluate_file(
         ImageFolder, asked.data, preprocessing, limit=asked.limit, exif=turns, allow_skipped=asked.allow_skipped
     )
     folder = opened(labels=False)  # a first look: in a flat folder there are no labels
-    labelled = folder.folders != ((),)
+    flat = folder.folders == ((),)
+    several = () not in folder.folders and len({each[-1] for each in folder.folders}) > 1
+    labelled = not flat if given.classifies else several
     if asked.checkpoint is None:
         given.check_alone(asked.model, asked.data, labelled=labelled)
     if given.classifies and labelled:
@@ -150,8 +152,8 @@ def evaluate_file(
 
 def _groups(folder: ImageFolder) -> Labels | None:
     """A number for the class of every image that was read, by the folder that holds it; None where some lie in none."""
-    held = [file.parent for file in folder.files]
-    if folder.path in held:
+    if () in folder.folders:
         return None
-    names = sorted({parent.name for parent in held})
-    return np.array([names.index(parent.name) for parent in held])
+    held = [file.parent.name for file in folder.files]
+    names = sorted({*held})
+    return np.array([names.index(name) for name in held])

@@ -110,6 +110,15 @@ def test_what_is_missing_is_one_line(made: Path, name: str, what: str):
         assert words in result.stderr
 
 
+def test_one_class_and_images_outside_of_classes_say_nothing_alone(made: Path, tmp_path: Path):
+    for place in (tmp_path / "one" / "c", tmp_path / "mixed" / "c", tmp_path / "mixed" / "d", tmp_path / "mixed"):
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made / "flat" / "00.png", place)
+    for data in ("one", "mixed"):
+        result = run_eval(made / "encoder.mptq.onnx", "--data", tmp_path / data)
+        assert result.exit_code == 2 and "--float (cosine and nearest neighbours)" in result.stderr
+
+
 def test_another_float_model_is_refused(made: Path):
     for name, other in (("encoder", "classifier"), ("classifier", "encoder")):
         result = run_eval(made / f"{name}.mptq.onnx", "--data", made / "flat", "--float", made / f"{other}.pt")
