@@ -21,4 +21,4 @@ def metric_text(metric: Metric | None) -> str:
     """A metric as recipes and journals name it."""
     if metric is None:
         return BY_KIND
-    return metric if isinstance(metric, str) else f"own: {getattr(metric, '__qualname__', type(metric).__name__)}"
+    return metric if isinstance(metric, str) else f"own: {getattr(metric, '__name__', type(metric).__name__)}"
