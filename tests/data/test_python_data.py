@@ -263,7 +263,7 @@ def test_what_cannot_be_calibrated_on(preprocessing: Preprocessing, inputs: NDAr
         (inputs.transpose(0, 2, 3, 1), "the channels are last"),
         (PIXELS.transpose(0, 3, 1, 2), "holds uint8, not floats"),
         (nan, "input 17 holds NaN or Inf"),
-        (iter([inputs[:8], nan[8:]]), "input 17 holds NaN or Inf"),
+        (iter([inputs[:8], nan[8:]]), "item 1 of a list_iterator: input 9 holds NaN or Inf"),
         (iter([inputs[:, :1]]), r"item 0 of a list_iterator has shape \[40, 1, 12, 12\], the model takes"),
         (iter([inputs, inputs[:, :, :8]]), "item 1 of a list_iterator has shape"),
         (iter([torch.arange(3)]), r"has shape \[3\].*give images, alone or first in a tuple"),

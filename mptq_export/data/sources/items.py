@@ -12,7 +12,7 @@ from mptq_export.data.decode import read_picture
 from mptq_export.data.images import UNREADABLE
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.sources.source import Inputs
-from mptq_export.data.values import as_numbers, check_size
+from mptq_export.data.values import SeenRange, as_numbers, check_size
 from mptq_export.support.errors import MptqError
 
 KEYS = ("pixel_values", "images", "image", "img")
@@ -69,6 +69,7 @@ class ItemReader:
         values = values[None] if values.ndim == 3 else values
         advice = None if values.ndim == 4 else "give images, alone or first in a tuple"
         check_size(values, where, self._preprocessing, advice)
+        SeenRange(values.shape[1]).look(values, where)
         return np.asarray(values, np.float32)
 
     def _sequence(self, item: tuple[Any, ...] | list[Any], where: str, *, nested: bool) -> Inputs:

@@ -99,7 +99,7 @@ class _Items:
             return None
         try:
             first = given[0]
-        except (LookupError, TypeError, NotImplementedError):  # empty, or a stream that inherits it
+        except Exception:  # empty, a stream that inherits it, or broken, which reading it will tell
             return None
         return len(given) if len(self._reader.inputs(first, f"item 0 of {self._what}")) == 1 else None
 
@@ -134,7 +134,7 @@ class _Items:
         """What is suspicious of the inputs that are calibrated on, a sentence each.
 
         Raises:
-            MptqError: there are none, one is not finite, or they cannot be what the model wants.
+            MptqError: there are none, or they cannot be what the model wants.
         """
         if not held.count:
             raise MptqError(f"{self._what} is empty; give at least one input")
