@@ -99,7 +99,7 @@ class _Items:
             return None
         try:
             first = given[0]
-        except Exception:  # empty, a stream that inherits it, or broken, which reading it will tell
+        except (LookupError, TypeError, ValueError, RuntimeError, OSError):  # NotImplementedError too: of a stream
             return None
         return len(given) if len(self._reader.inputs(first, f"item 0 of {self._what}")) == 1 else None
 
