@@ -20,30 +20,28 @@ def show_report(report: OutputsReport, console: Console, labels: str | None = No
         console: where it goes.
         labels: how the images got their labels.
     """
-    several = len(report.outputs) > 1
-    dense = [each for each in report.outputs if isinstance(each, DenseReport)]
-    if report.logits is None:
-        console.print(f"{report.images} images, {len(report.outputs)} output{'s' if several else ''}")
-    if labels is not None and report.logits is None:
+    classifier = report.logits
+    if classifier is not None:
+        console.print(f"{report.images} images, {classifier.classes} classes")
+    else:
+        console.print(f"{report.images} images, {len(report.outputs)} output{'s' if len(report.outputs) > 1 else ''}")
+    if labels is not None:
         console.print(f"labels: {labels}", markup=False, soft_wrap=True)
     for each in report.outputs:
-        if isinstance(each, DenseReport):
-            continue
-        if several:
-            console.print(f"[bold]{each.output}[/bold] ({each.kind})")
         if isinstance(each, EvalReport):
-            _show_logits(each, console, labels if report.logits is not None else None)
-        else:
+            if classifier is None:
+                console.print(f"{each.output}: {each.kind}, {each.classes} classes", markup=False)
+            _show_logits(each, console)
+        elif isinstance(each, EmbeddingReport):
+            console.print(f"{each.output}: {each.kind}, {each.channels} channels", markup=False)
             _show_embedding(each, console)
+    dense = [each for each in report.outputs if isinstance(each, DenseReport)]
     if dense:
         _show_dense(dense, console)
 
 
-def _show_logits(report: EvalReport, console: Console, labels: str | None) -> None:
+def _show_logits(report: EvalReport, console: Console) -> None:
     """The accuracies as a table and the distance to the float model below it."""
-    console.print(f"{report.images} images, {report.classes} classes")
-    if labels is not None:
-        console.print(f"labels: {labels}", markup=False, soft_wrap=True)
     if report.quantised.top1 is not None:
         table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
         table.add_row("quantised", *_accuracies(report.quantised))
@@ -59,7 +57,6 @@ def _show_logits(report: EvalReport, console: Console, labels: str | None) -> No
 
 def _show_embedding(report: EmbeddingReport, console: Console) -> None:
     """Direction and neighbours beside float, and the classes that neighbours name."""
-    console.print(f"{report.output}: {report.channels} channels")
     if report.beside_float is not None:
         _show_closeness(report.beside_float, console)
     if report.quantised is not None:
