@@ -6,6 +6,7 @@ from mptq_export.allocate.request import check_journal
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.load.doors import check_asked
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 
@@ -36,7 +37,7 @@ class ExportRequest:
         outputs.fitting(plan).check(plan, self.model.name, calibration.images, calibration.class_map)
         if isinstance(plan, Searched):
             check_journal(outputs.journal, resume=plan.resume, force=outputs.force)
-        self.model.check()
+        check_asked(self.model)
         if isinstance(plan, Replayed):
             _check_recipe(plan)
         else:

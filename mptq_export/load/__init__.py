@@ -8,6 +8,6 @@ and `features.py` say what an input and an output are, `file/` reads checkpoint 
 Another library is a room beside `timm/` with a `loader.Loader`: `recognises(source)` says whether a source is one of
 its own, `load(source)` gives the `LoadedModel`, with the library's `feature_maker` where it has one. Its place in
 `loaders.LOADERS` says whom it goes before, `Source` reads a checkpoint once, whoever asks for it, and no other file
-knows it (`tests/load/test_loaders.py` adds one). Only if its sources are no files with the name of a checkpoint, such
-as folders or `NAME:`, `ModelRequest.check` has to let them through: it looks before anything heavy is imported.
+knows it (`tests/load/test_loaders.py` adds one). Sources that are no checkpoint files, such as folders or `NAME:`, have
+a `door.Door` besides, in the table of `doors.py`: what can be refused of them before anything heavy is imported.
 """

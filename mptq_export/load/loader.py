@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mptq_export.load.file.checkpoint import Checkpoint, read_checkpoint
+from mptq_export.load.file.content import Content, content_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.request import ModelRequest
 
@@ -19,6 +20,15 @@ class Source:
     """
 
     asked: ModelRequest
+
+    @cached_property
+    def kind(self) -> Content:
+        """What lies under the name, by its content: no weight is read. `Content.MISSING` for names that are no paths.
+
+        Raises:
+            MptqError: it may not be read.
+        """
+        return content_of(Path(self.asked.name))
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

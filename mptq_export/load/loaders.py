@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mptq_export.load.doors import check_asked
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
@@ -49,6 +50,7 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
     Raises:
         MptqError: the model cannot be loaded, or its library has no such maps of it.
     """
+    check_asked(asked)
     source = Source(asked)
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
     return loaded if asked.features is None else loaded.with_features(asked.features)

@@ -1,12 +1,10 @@
-"""Which model is asked for, and what is refused before anything heavy is imported."""
+"""Which model is asked for; `doors.py` says what is refused of it before anything heavy is imported."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from mptq_export.load.file.path import HUB, check_checkpoint_path
 from mptq_export.load.inputs import InputOptions, check_options
 
 
@@ -42,12 +40,3 @@ class ModelRequest:
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
-
-    def check(self) -> None:
-        """Refuse what a look at the disk shows.
-
-        Raises:
-            MptqError: there is no such checkpoint.
-        """
-        if not self.name.startswith(HUB):
-            check_checkpoint_path(Path(self.name))

@@ -74,8 +74,6 @@ def test_a_configuration_beside_the_weights(tmp_path: Path, tensors: dict[str, T
 
 
 def test_files_of_pytorch_that_are_no_state_dict(tmp_path: Path, tensors: dict[str, Tensor]):
-    torch.save(tensors, tmp_path / "model_best.pth.tar")
-    assert "rename it to end in .pt" in refusal(tmp_path / "model_best.pth.tar")
     module = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "scripted.pt")
     assert "is a TorchScript archive; save the state_dict" in refusal(tmp_path / "scripted.pt")

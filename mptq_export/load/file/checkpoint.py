@@ -17,8 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from mptq_export.load.file.content import Content, content_of
+from mptq_export.load.file.door import check_checkpoint_path
 from mptq_export.load.file.model_kwargs import check_model_kwargs
-from mptq_export.load.file.path import SAFETENSORS, check_checkpoint_path, is_zip
 from mptq_export.load.file.train_args import TrainingArgs, read_args
 from mptq_export.support.errors import MptqError
 
@@ -27,8 +28,6 @@ _STATE_KEYS = (*_AVERAGES, "state_dict", "model")
 _UNWRAPPED = re.compile(r"(^|\.)n_averaged$")
 """What stands beside the wrapped module, under a name of its own."""
 _WRAPPERS = ("module.", "_orig_mod.")
-_ITS_MODULE = "save the state_dict of the module that it was made from"
-_SCRIPTED = f"is a TorchScript archive; {_ITS_MODULE}"
 _NEEDED = re.compile(r"GLOBAL (\S+)")
 """The name that torch reports when it refuses to look one up."""
 
@@ -85,7 +84,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
-    """Read a ``.pt``, ``.pth``, ``.bin`` or ``.safetensors`` file.
+    """Read a file of `torch.save` or of safetensors, told apart by content.
 
     The tensors are the file itself (a bare state dict) or stand under one of its keys. Averaged weights come first, as
     in timm: `state_dict_ema`, `model_ema`, `state_dict`, `model`. The architecture is read from `arch` or
@@ -101,7 +100,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
             no tensors, or holds NaN or Inf.
     """
     check_checkpoint_path(path)
-    content: Any = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_pickled(path, trust)
+    is_safe = content_of(path) is Content.SAFETENSORS
+    content: Any = _read_safetensors(path) if is_safe else _read_pickled(path, trust)
     module, entry = _find_module(content)
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
@@ -154,11 +154,12 @@ _PLAIN_DATA: list[Any] = [
 
 
 def _read_pickled(path: Path, trust: bool) -> Any:
-    if is_zip(path):
+    zipped = content_of(path) is Content.TORCH_ZIP
+    if zipped:
         _check_stored(path)
     try:
         with torch.serialization.safe_globals(_PLAIN_DATA):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=is_zip(path))
+            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
     except (ImportError, AttributeError) as error:
         raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
     except Exception as error:
@@ -172,10 +173,6 @@ def _check_stored(path: Path) -> None:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise MptqError(f"{path} cannot be read ({error}); it is truncated or corrupt, get the file again") from error
-    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
-        raise MptqError(f"{path} {_SCRIPTED}")
-    if any(entry.filename.endswith("archive_format") for entry in entries):
-        raise MptqError(f"{path} is a program of torch.export; {_ITS_MODULE}")
     size = sum(entry.file_size for entry in entries)
     if size > path.stat().st_size:
         raise MptqError(f"{path} holds parts of {size:,} bytes, more than the file; save it with torch.save")
@@ -183,8 +180,6 @@ def _check_stored(path: Path) -> None:
 
 def _trouble(path: Path, message: str) -> str:
     """What is wrong with a file that torch refuses, and what to do."""
-    if "TorchScript" in message:
-        return _SCRIPTED
     needed = _NEEDED.search(message)
     if needed or _is_plain_pickle(path):
         what = f" (it needs {needed[1]})" if needed else ""

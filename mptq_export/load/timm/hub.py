@@ -8,10 +8,10 @@ import timm
 from timm.models import is_model_pretrained
 from torch import nn
 
-from mptq_export.load.file.path import HUB
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import check_name
+from mptq_export.load.timm.door import HUB
 from mptq_export.load.timm.prebuilt import Prebuilt, loaded_from
 from mptq_export.support.errors import MptqError
 

@@ -1,0 +1,18 @@
+"""The kinds of names, in the order in which they are asked: what can be refused of a model without torch."""
+
+from mptq_export.load.door import Door
+from mptq_export.load.file.door import DOOR as FILE
+from mptq_export.load.request import ModelRequest
+from mptq_export.load.timm.door import DOOR as TIMM_HUB
+
+DOORS: tuple[Door, ...] = (TIMM_HUB, FILE)
+"""The first that takes a request checks it; the last takes what is left, and says what is wrong with it."""
+
+
+def check_asked(asked: ModelRequest) -> None:
+    """Refuse what a look at the disk shows.
+
+    Raises:
+        MptqError: there is no such model, or it is nothing that any of the ways in `loaders.py` can load.
+    """
+    next(door for door in DOORS if door.takes(asked)).check(asked)
