@@ -31,6 +31,7 @@ from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.walk.state import WidthsOf
+from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify import compare
 from mptq_export.verify.onnx_file import load_onnx
@@ -81,10 +82,10 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
     """Exports take what was made before."""
     memory = Memory(folder)
 
-    def capture(model: nn.Module, input_size: tuple[int, int, int], maps: tuple[str, ...] = ()) -> Graph:
+    def capture(model: nn.Module, input_size: tuple[int, int, int], outputs: tuple[Output, ...] = LOGITS) -> Graph:
         weights = dict((*model.named_parameters(), *model.named_buffers()))
-        key = digest("capture", function_of(model), weights, input_size, maps)
-        return memory.recall(key, lambda: capture_anew(model, input_size, maps))
+        key = digest("capture", function_of(model), weights, input_size, outputs)
+        return memory.recall(key, lambda: capture_anew(model, input_size, outputs))
 
     def build_recipe(
         calibrated: CalibratedGraph,

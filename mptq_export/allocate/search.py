@@ -168,7 +168,7 @@ def _identity(problem: AllocationProblem) -> str:
     settings, digest = problem.settings, hashlib.sha256()
     content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.widths), "tied": settings.tied}
     digest.update(json.dumps({**content, "pins": settings.pins, **asdict(problem.method)}, sort_keys=True).encode())
-    digest.update(" ".join(problem.calibrated.graph.maps).encode() + problem.calibrated.images.cpu().numpy().tobytes())
+    digest.update(repr(problem.calibrated.graph.given).encode() + problem.calibrated.images.cpu().numpy().tobytes())
     for name, quant in problem.recipe.weights.items():
         digest.update(name.encode() + quant.codes.tobytes())
     return digest.hexdigest()

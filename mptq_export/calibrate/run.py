@@ -16,6 +16,7 @@ from mptq_export.data.calibration import CalibrationSource, open_calibration
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory, check_weights_fit
 from mptq_export.support.progress import SILENT, Progress, tracked
@@ -41,7 +42,7 @@ class Calibrated:
         values_at_once: numbers of one image that a walk through the graph holds at a time.
         pixel_inputs: whether they are normalised 8-bit pixels.
         asked: where they come from and how they were read.
-        classes: what the classes are called; no names for feature maps.
+        classes: what the classes are called; no names where it gives no logits.
     """
 
     loaded: LoadedModel
@@ -115,11 +116,13 @@ def calibrate_model(
     """
     check_weights_fit(model.parameters)
     device, preprocessing = torch_device(asked.device), model.preprocessing
-    if asked.class_map is not None and model.features:
-        raise MptqError(f"--class-map {asked.class_map} names classes, and feature maps have none; leave one out")
+    if asked.class_map is not None and model.logits is None:
+        named = ", ".join(each.name for each in model.outputs)
+        raise MptqError(f"--class-map {asked.class_map} names classes, and {named} has none; leave it out")
     source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading)
     probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
-    captured = capture(model.model, preprocessing.input_size, model.maps)
+    captured = capture(model.model, preprocessing.input_size, model.outputs)
+    _check_axes(captured)
     check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
@@ -134,8 +137,8 @@ def calibrate_model(
         return graph, held, collect(graph, batches, device)
 
     classes = ModelClasses(None)
-    if not model.features:
-        logits = captured[captured.output].shape.dims[-1]
+    if model.logits is not None:
+        logits = captured[[*captured.outputs.values()][model.logits]].shape.dims[-1]
         folders = () if model.class_map else source.folders  # else their order says nothing of the logits
         classes = name_classes(asked.images, folders, logits, model.class_names, asked.class_map)
         source = replace(source, warnings=(*source.warnings, *classes.warnings))
@@ -156,6 +159,18 @@ def calibrate_model(
         asked=asked,
         classes=classes,
     )
+
+
+def _check_axes(graph: Graph) -> None:
+    """Refuse an output that has not the axes of its kind."""
+    for output, value in zip(graph.given, graph.outputs.values(), strict=True):
+        dims = graph[value].shape.dims
+        if len(dims) != AXES.get(output.kind, len(dims)):
+            sizes = " x ".join(map(str, dims[1:]))
+            raise MptqError(
+                f"the output {output.name} is B x {sizes}, and {output.kind} have {AXES[output.kind]} axes; say of "
+                "what kind it is, or choose others with --outputs"
+            )
 
 
 def torch_device(name: str | None) -> str:

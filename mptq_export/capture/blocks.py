@@ -65,10 +65,9 @@ def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:
 
 
 def trunk(graph: Graph) -> Graph:
-    """The graph of the last feature map alone, in which the others keep no value alive; itself without maps."""
-    if not graph.maps:
-        return graph
-    return Graph(graph, [*graph.maps.values()][-1]).pruned()
+    """The graph of the output that most of the model computes, alone: in it the others keep no value alive."""
+    alone = [Graph(graph, value).pruned() for value in reversed(graph.outputs.values())]
+    return max(alone, key=lambda each: len(each.nodes)) if graph.joined else graph
 
 
 def _block(source: str, nodes: list[Node], constants: dict[str, Node], result: str) -> Block:

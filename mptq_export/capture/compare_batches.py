@@ -89,9 +89,9 @@ def check_capture(graph: Graph, model: torch.nn.Module, images: torch.Tensor) ->
 
 
 def _output(graph: Graph, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What a model gives, as the graph's output: [B, ...], or all feature maps side by side, one alone too."""
+    """What a model gives, as the graph's output: the logits, or all outputs side by side, one alone too."""
     found = [leaf for leaf in pytree.tree_leaves(model(images)) if isinstance(leaf, torch.Tensor)]
-    return torch.cat([part.flatten(1) for part in found], 1) if graph.maps else found[0]
+    return torch.cat([part.flatten(1) for part in found], 1) if graph.joined else found[0]
 
 
 def _changes(graph: Graph, found: torch.Tensor, expected: torch.Tensor) -> list[float]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from mptq_export.capture.ops import Input, Movement, Op, Outputs, label
+from mptq_export.recipe.outputs import LOGITS, Output
 
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 """Permutations to the layout of the name, from the other one."""
@@ -76,7 +77,8 @@ class Node:
 class Graph:
     """Canonical nodes in topological order, with one input and one output value.
 
-    The output of a graph of feature maps is an `outputs` node: all maps, flattened and side by side, [B, values].
+    That is the value of the logits where the model gives nothing else; of all other graphs an `outputs` node: all that
+    the model gives, flattened and side by side, [B, values].
     """
 
     def __init__(self, nodes: Iterable[Node], output: str) -> None:
@@ -96,15 +98,27 @@ class Graph:
         return next(node for node in self if isinstance(node.op, Input))
 
     @property
-    def maps(self) -> dict[str, str]:
-        """The value of every feature map by the map's name, in order; empty for a graph with a single output."""
-        last = self.nodes[self.output]
-        return dict(zip(last.op.names, last.inputs, strict=True)) if isinstance(last.op, Outputs) else {}
+    def joined(self) -> bool:
+        """Whether the output value is an `outputs` node, [B, values]; else it is the logits."""
+        return isinstance(self.nodes[self.output].op, Outputs)
+
+    @property
+    def given(self) -> tuple[Output, ...]:
+        """What the model gives, in order."""
+        last = self.nodes[self.output].op
+        return last.given if isinstance(last, Outputs) else LOGITS
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """The value of everything that the model gives by its name, in order."""
+        values = self.nodes[self.output].inputs if self.joined else (self.output,)
+        return dict(zip((each.name for each in self.given), values, strict=True))
 
     def parts(self, output: torch.Tensor) -> list[torch.Tensor]:
-        """The output cut into its feature maps, [B, values] each; itself where there is a single output."""
-        sizes = [math.prod(self.nodes[name].shape.dims) for name in self.maps.values()]
-        return list(torch.split(output, sizes, 1)) if sizes else [output]
+        """The output value cut into what the model gives, [B, values] each; itself where that is the logits alone."""
+        if not self.joined:
+            return [output]
+        return list(torch.split(output, [math.prod(self.nodes[name].shape.dims) for name in self.outputs.values()], 1))
 
     def consumers(self) -> dict[str, list[Node]]:
         """Readers of every value, in topological order; worked out once, and not to be changed."""

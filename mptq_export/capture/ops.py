@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from mptq_export.capture.function_names import Function
+from mptq_export.recipe.outputs import Output
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,15 @@ class ToPixels:
 
 @dataclass(frozen=True)
 class Outputs:
-    """All feature maps, each flattened, side by side: [B, values]. The output of a graph of feature maps.
+    """Everything that the model gives, each flattened, side by side: [B, values].
+
+    It ends every graph but one that gives nothing but `logits`, which ends with their value itself.
 
     Attributes:
-        names: of the maps, one an input.
+        given: names and kinds, one an input.
     """
 
-    names: tuple[str, ...]
+    given: tuple[Output, ...]
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,17 @@ import torch
 from mptq_export.capture.aten.table import HANDLERS
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.tracer import Tracer
+from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
 
 
-def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tuple[str, ...] = ()) -> Graph:
-    """Capture a timm model in eval mode as a canonical graph.
+def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: tuple[Output, ...] = LOGITS) -> Graph:
+    """Capture a model in eval mode as a canonical graph.
 
     Args:
-        model: float32 model; maps [B, C, H, W] float32 to one tensor, or to a list of feature maps.
+        model: float32 model; maps [B, C, H, W] float32 to one tensor, or to several.
         input_size: (C, H, W) in pixels.
-        maps: names of the feature maps; empty for a model that gives one tensor.
+        outputs: what it gives, in order.
 
     Returns:
         The graph before any transform; its values equal the model's.
@@ -39,7 +40,7 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], maps: tupl
             if "Constraints violated" in first:
                 advice = "the model's forward must take any number of images, and not mix those of a batch"
             raise MptqError(f"{type(model).__name__} cannot be captured by torch.export: {first}; {advice}") from error
-    return Tracer(program, HANDLERS).run(maps)
+    return Tracer(program, HANDLERS).run(outputs)
 
 
 def own(model: torch.nn.Module) -> torch.nn.Module:

@@ -16,6 +16,7 @@ from torch import fx
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.metadata import check_sizes, module_path, one_image, shape_of
 from mptq_export.capture.ops import Constant, Input, Op, Outputs
+from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
 
 Handler = Callable[["Tracer", fx.Node], Any]
@@ -44,8 +45,8 @@ class Tracer:
             for name, target in table.items()
         }
 
-    def run(self, maps: tuple[str, ...] = ()) -> Graph:
-        """Translate every node and return the graph; `maps` names its outputs where they are feature maps."""
+    def run(self, given: tuple[Output, ...] = LOGITS) -> Graph:
+        """Translate every node and return the graph; `given` says what the program's outputs are."""
         output = ""
         for node in self.fx_nodes:
             if node.op == "placeholder":
@@ -55,24 +56,30 @@ class Tracer:
                 else:
                     self.values[node] = self.add(Input(), "input", (), shape_of(node))
             elif node.op == "output":
-                output = self.outputs(node.args[0], maps)
+                output = self.outputs(node.args[0], given)
             elif node.op == "call_function":
                 self.values[node] = self.translate(node)
         return Graph(self.nodes, output).pruned()
 
-    def outputs(self, results: Any, maps: tuple[str, ...]) -> str:
-        """The one value that the model returns, or all of its feature maps as one."""
+    def outputs(self, results: Any, given: tuple[Output, ...]) -> str:
+        """The value of the logits, where there is nothing else, or all that the model gives as one value."""
         found = list(results) if isinstance(results, (tuple, list)) else []
-        if len(found) != (len(maps) or 1):
-            raise MptqError("the model returns several tensors; only one output, or feature maps, can be exported")
+        if len(found) != len(given):
+            raise MptqError(f"the model returns {len(found)} tensors, not the {len(given)} that are asked for")
         values = tuple(self.value(result) for result in found)
-        if not maps:
+        if given == LOGITS:
             return values[0]
         shapes = [shape_of(result) for result in found]
-        if any(shape.batch_axis != 0 for shape in shapes):
-            raise MptqError("the model's feature maps do not have the batch as their first axis")
+        for each, shape in zip(given, shapes, strict=True):
+            if shape.batch_axis is None:
+                raise MptqError(f"the output {each.name} does not depend on the images; leave it out (--outputs)")
+            if shape.batch_axis != 0:
+                raise MptqError(
+                    f"the batch is not the first axis of the output {each.name}, but axis {shape.batch_axis}; put it "
+                    "first in the model, or leave this output out (--outputs)"
+                )
         size = sum(math.prod(shape.dims) for shape in shapes)
-        return self.add(Outputs(maps), "features", values, Shape((1, size)))
+        return self.add(Outputs(given), "outputs", values, Shape((1, size)))
 
     def translate(self, node: fx.Node) -> Any:
         """The canonical value of one fx node: a name, a tuple of names, or an eager constant."""

@@ -10,7 +10,6 @@ from mptq_export.cli.options import allow_skipped_option, arch_options, class_ma
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
-from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import tracked
 
 
@@ -60,7 +59,7 @@ def main(
 ) -> None:
     """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model.
 
-    Feature maps have no classes: they are compared with those of --float.
+    Outputs that are no classes are compared with those of --float.
     """
     if checkpoint is None and (arch or model_kwargs):
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
@@ -68,7 +67,15 @@ def main(
         read_class_map(class_map)
     from mptq_export.data.images import ImageFolder
     from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.evaluate.data import about_data, about_float, check_numbered, logits_of, names_for, turns_for
+    from mptq_export.evaluate.data import (
+        Given,
+        about_data,
+        about_float,
+        check_numbered,
+        logits_of,
+        names_for,
+        turns_for,
+    )
     from mptq_export.evaluate.maps import compare_maps, onnx_maps
     from mptq_export.evaluate.run import evaluate, onnx_predictor
     from mptq_export.evaluate.show import show_maps, show_report
@@ -80,24 +87,19 @@ def main(
     from mptq_export.support.hashes import sha256_of
     from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
-    metadata = metadata_of(load_onnx(model))
-    preprocessing, features = Preprocessing.from_metadata(metadata), features_of(metadata)
-    if features and checkpoint is None:
-        raise MptqError(
-            f"{model} gives feature maps ({', '.join(each.name for each in features)}), there is nothing to classify; "
-            "name the float model with --float to compare the maps with its own"
-        )
-    session = open_session(model)
+    metadata, session = metadata_of(load_onnx(model)), open_session(model)
+    preprocessing, given = Preprocessing.from_metadata(metadata), Given.by(metadata, session)
+    given.check(model, beside_float=checkpoint is not None)
     size = graph_input(session).batch(batch)
-    logits = None if features else logits_of(session)
-    names, notes = names_for(model, metadata, class_map, logits, features=bool(features))
+    logits = logits_of(session, given.logits)
+    names, notes = names_for(model, metadata, class_map, logits, classifies=given.place is not None)
     turns, more = turns_for(metadata, exif)
     notes = (*notes, *more)
     folder = ImageFolder(
         data,
         preprocessing,
         limit=limit,
-        labels=not features,
+        labels=given.place is not None,
         names=names,
         logits=logits,
         exif=turns,
@@ -110,18 +112,20 @@ def main(
         from mptq_export.load.loaders import load_asked
 
         # It gets the input that the file was made for, whatever options that took.
-        inputs, maps = inputs_of(preprocessing), tuple(each.index for each in features) or None
-        loaded = load_asked(ModelRequest(checkpoint, arch, model_kwargs, inputs=inputs, features=maps))
+        inputs, maps = inputs_of(preprocessing), tuple(each.index for each in features_of(metadata)) or None
+        asked = ModelRequest(checkpoint, arch, model_kwargs, inputs=inputs, features=maps, outputs=given.chosen)
+        loaded = load_asked(asked)
         notes = (*notes, *about_float(loaded.warnings))
-        if features:
+        if given.place is None:
             exact = float_maps(loaded.model, loaded.preprocessing.normalize)
-            compared = compare_maps(batches, features, onnx_maps(session, features, preprocessing.normalize), exact)
+            found = onnx_maps(session, given.outputs, preprocessing.normalize)
+            compared = compare_maps(batches, given.outputs, found, exact)
             write_json(json_path, {**described, **compared.to_json(), **about_data(folder, notes)})
             show_maps(compared, output())
             terminal.warn((*folder.warnings, *notes))
             return
-        floating = float_predictor(loaded.model, loaded.preprocessing.normalize)
-    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize), floating)
+        floating = float_predictor(loaded.model, loaded.preprocessing.normalize, given.place)
+    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize, given.logits), floating)
     check_numbered(folder, names, report.classes)
     notes = (*notes, *report.warnings)
     write_json(json_path, {**described, **report.to_json(), **about_data(folder, notes)})

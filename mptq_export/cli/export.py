@@ -16,6 +16,7 @@ from mptq_export.cli.values import (
     INTERPOLATIONS,
     parse_bits,
     parse_features,
+    parse_names,
     parse_numbers,
     parse_pins,
     parse_range,
@@ -57,6 +58,12 @@ from mptq_export.targets.table import TARGETS
     callback=parse_features,
     help="Feature maps instead of logits: of these blocks (ViT) or stages (Swin), such as 0,1,2,3. Without LIST: the "
     "deepest of every resolution.",
+)
+@click.option(
+    "--outputs",
+    metavar="NAMES",
+    callback=parse_names,
+    help="Only these of the model's outputs, in this order, such as logits,pred_boxes. Default: all.",
 )
 @click.option(
     "--mean",
@@ -174,6 +181,7 @@ def main(
     crop_mode: str | None,
     in_chans: int | None,
     features: tuple[int, ...] | None,
+    outputs: tuple[str, ...] | None,
     images: Path | None,
     count: int,
     exif: bool,
@@ -211,7 +219,7 @@ def main(
     elif recipe is not None:
         plan = Replayed(recipe)
     inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)
-    outputs = Outputs(
+    files = Outputs(
         onnx=onnx or _default_output(model),
         float_onnx=float_onnx,
         kit=kit,
@@ -223,9 +231,9 @@ def main(
         force=force,
     )
     request = ExportRequest(
-        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features=features),
+        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, outputs),
         plan=plan,
-        outputs=outputs,
+        outputs=files,
         calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),
     )
     request.check()

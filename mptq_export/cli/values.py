@@ -93,6 +93,20 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_names(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """Click callback of `--outputs`: names with commas between.
+
+    Raises:
+        MptqError: it is something else.
+    """
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise MptqError(f"{parameter.opts[0]} {text} is no list of names such as logits,pred_boxes")
+    return names
+
+
 def parse_features(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
     """Click callback of `--features`: numbers with commas between, or nothing.
 

@@ -6,7 +6,7 @@ that handlers ask. Here is what no form changes: nothing is emitted twice, shape
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -90,9 +90,11 @@ class Emission(ABC):
 
     def finish(self, producer: str) -> onnx.ModelProto:
         """Emit everything that the outputs need and return the model; `producer` is the version of this program."""
-        named = self.graph.maps or {"logits": self.graph.output}
+        named = self.graph.outputs
+        results: dict[str, str] = {}
         with _deep_calls(len(self.graph.nodes)):
-            results = {name: self._output(value, name) for name, value in named.items()}
+            for name, value in named.items():
+                results[name] = self._output(value, name, results.values())
         for name, tensor in results.items():  # last: until here tensors are known by their first names
             self.onnx.rename_output(tensor, name)
         source = self.graph.input.shape.dynamic()
@@ -104,9 +106,10 @@ class Emission(ABC):
         outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
         return self.onnx.model(inputs, outputs, producer)
 
-    def _output(self, value: str, name: str) -> str:
-        result = self.unflatten(self.read_output(value), value)
-        return self.onnx.one("Identity", [result.tensor], name) if result.tensor == "input" else result.tensor
+    def _output(self, value: str, name: str, taken: Collection[str]) -> str:
+        """The tensor of an output; a copy where it is the input, or another output too."""
+        tensor = self.unflatten(self.read_output(value), value).tensor
+        return self.onnx.one("Identity", [tensor], name) if tensor in ("input", *taken) else tensor
 
 
 @contextmanager

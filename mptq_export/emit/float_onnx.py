@@ -25,7 +25,7 @@ def write_float_onnx(
         model: eval-mode float32 model.
         images: float32 NCHW calibration images for the comparison.
         path: the file to write; input `input`, dynamic batch.
-        outputs: names of what the model gives: of its one tensor, or of all in its list.
+        outputs: names of what the model gives: of its one tensor, or of all in its tuple.
 
     Raises:
         MptqError: the model cannot be exported or simplified, or the float file already differs from torch.

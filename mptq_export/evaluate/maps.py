@@ -1,4 +1,4 @@
-"""Feature maps of an ONNX file beside those of its float model: how much of the signal is left."""
+"""Outputs of an ONNX file beside those of its float model: how much of the signal is left."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from mptq_export.load.features import FeatureMap
+from mptq_export.load.outputs import Output, OutputKind
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
 from mptq_export.runtime.session import run_session
@@ -15,20 +15,20 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
 
 Maps = list[NDArray[np.float32]]
-"""(images, channels, height, width), one a feature map."""
+"""(images, ...), one an output."""
 
 PredictMaps = Callable[[Pixels], Maps]
 
 
 @dataclass(frozen=True)
 class MapReport:
-    """One map over all images.
+    """One output over all images.
 
     Attributes:
         output: name of the ONNX output.
-        shape: (channels, height, width).
-        sqnr_db: squares of the float map by squares of the error, in dB; None where there is no error.
-        cosine: mean cosine of the two channel vectors of a position.
+        shape: of one image.
+        sqnr_db: squares of the float output by squares of the error, in dB; None where there is no error.
+        cosine: mean cosine of the two channel vectors of a position; of values, of an image.
     """
 
     output: str
@@ -39,7 +39,7 @@ class MapReport:
 
 @dataclass(frozen=True)
 class MapsReport:
-    """All maps of a file on one folder of images."""
+    """All outputs of a file on one folder of images."""
 
     images: int
     maps: tuple[MapReport, ...]
@@ -49,13 +49,13 @@ class MapsReport:
         return asdict(self)
 
 
-def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], normalize: Normalize) -> PredictMaps:
-    """The session as a function from pixels to maps.
+def onnx_maps(session: ort.InferenceSession, given: tuple[Output, ...], normalize: Normalize) -> PredictMaps:
+    """The session as a function from pixels to what it gives.
 
     Raises:
-        MptqError: the session lacks a map that its metadata names, or has several inputs.
+        MptqError: the session lacks an output that its metadata names, or has several inputs.
     """
-    spec, names = graph_input(session), [feature.name for feature in features]
+    spec, names = graph_input(session), [each.name for each in given]
     missing = sorted(set(names) - {entry.name for entry in session.get_outputs()})
     if missing:
         raise MptqError(f"the file has no output {missing[0]}, which its metadata names; export it again")
@@ -68,15 +68,15 @@ def onnx_maps(session: ort.InferenceSession, features: tuple[FeatureMap, ...], n
 
 
 def compare_maps(
-    batches: Iterable[Pixels], features: tuple[FeatureMap, ...], quantised: PredictMaps, floating: PredictMaps
+    batches: Iterable[Pixels], given: tuple[Output, ...], quantised: PredictMaps, floating: PredictMaps
 ) -> MapsReport:
     """Run both on the same pixels and measure.
 
     Raises:
-        MptqError: there are no images, or the maps have other shapes.
+        MptqError: there are no images, or the outputs have other shapes.
     """
     images = 0
-    signal, noise, cosines, positions = (np.zeros(len(features)) for _ in range(4))
+    signal, noise, cosines, positions = (np.zeros(len(given)) for _ in range(4))
     shapes: list[tuple[int, ...]] = []
     for pixels in batches:
         images += len(pixels)
@@ -85,14 +85,15 @@ def compare_maps(
         for i, (exact, found) in enumerate(pairs):
             if exact.shape != found.shape:
                 raise MptqError(
-                    f"{features[i].name} is {list(found.shape)} in the ONNX file and {list(exact.shape)} in the float "
+                    f"{given[i].name} is {list(found.shape)} in the ONNX file and {list(exact.shape)} in the float "
                     "model: they are not the same model; name the checkpoint that was exported"
                 )
             a, b = exact.astype(np.float64), found.astype(np.float64)
             signal[i] += np.square(a).sum()
             noise[i] += np.square(a - b).sum()
-            lengths = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
-            cosines[i] += (np.sum(a * b, 1) / np.maximum(lengths, np.finfo(np.float64).tiny)).sum()
+            a, b = (_vectors(x, given[i].kind) for x in (a, b))
+            lengths = np.sqrt(np.square(a).sum(-1) * np.square(b).sum(-1))
+            cosines[i] += (np.sum(a * b, -1) / np.maximum(lengths, np.finfo(np.float64).tiny)).sum()
             positions[i] += lengths.size
     if not images:
         raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
@@ -100,11 +101,18 @@ def compare_maps(
         images,
         tuple(
             MapReport(
-                feature.name,
+                each.name,
                 tuple(map(int, shapes[i])),
                 float(10 * np.log10(signal[i] / noise[i])) if signal[i] > 0 and noise[i] > 0 else None,
                 float(cosines[i] / positions[i]),
             )
-            for i, feature in enumerate(features)
+            for i, each in enumerate(given)
         ),
     )
+
+
+def _vectors(values: NDArray[np.float64], kind: OutputKind) -> NDArray[np.float64]:
+    """What has a direction: the channels of a position or a token, an embedding, else all values of an image."""
+    if kind == "map":
+        return np.moveaxis(values, 1, -1)
+    return values.reshape(len(values), -1) if kind == "values" else values

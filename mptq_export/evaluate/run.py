@@ -62,14 +62,14 @@ class EvalReport:
         return asdict(self)
 
 
-def onnx_predictor(session: ort.InferenceSession, normalize: Normalize) -> Predict:
-    """The session as a function from pixels to logits: its first output.
+def onnx_predictor(session: ort.InferenceSession, normalize: Normalize, output: str | None = None) -> Predict:
+    """The session as a function from pixels to logits: the named output, or its first.
 
     Raises:
         MptqError: the graph has several inputs, or one of a type that is not supported.
     """
     spec = graph_input(session)
-    output = session.get_outputs()[0].name
+    output = output or session.get_outputs()[0].name
 
     def predict(pixels: Pixels) -> Logits:
         feed = {spec.name: to_graph_input(pixels, spec, normalize)}

@@ -30,12 +30,12 @@ def show_report(report: EvalReport, console: Console, labels: str | None = None)
 
 
 def show_maps(report: MapsReport, console: Console) -> None:
-    """Print a line a feature map."""
-    table = Table("map", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
+    """Print a line an output."""
+    table = Table("output", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
     for each in report.maps:
         sqnr = "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
         table.add_row(each.output, "x".join(map(str, each.shape)), sqnr, f"{each.cosine:.5f}")
-    console.print(f"{report.images} images, {len(report.maps)} feature maps beside the float model's")
+    console.print(f"{report.images} images, {len(report.maps)} outputs beside the float model's")
     console.print(table)
 
 

@@ -107,8 +107,11 @@ class ReplayedBuild:
         check_weights_fit(loaded.parameters)
         recipe = read_recipe(plan.recipe)
         recipe = replay_settings(plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target)
-        if recipe.settings.features and not loaded.features:
-            loaded = loaded.with_features(recipe.settings.features)
+        settings = recipe.settings
+        if settings.features and not loaded.features:
+            loaded = loaded.with_features(settings.features)
+        elif settings.outputs and not settings.features:
+            loaded = loaded.with_outputs(tuple(each.name for each in settings.outputs))
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
         return ReplayedBuild(plan, loaded, recipe)
 
@@ -158,6 +161,7 @@ def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Cali
         classes=calibrated.classes.named,
         search=None,
         versions={"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
+        outputs=loaded.outputs,
     )
 
 

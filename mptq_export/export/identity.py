@@ -18,6 +18,7 @@ def identity_of(loaded: LoadedModel) -> ModelIdentity:
         arch_source=loaded.arch_source,
         model_kwargs=json.loads(json.dumps(loaded.model_kwargs)),  # JSON knows no tuples
         weights_sha256=weights_digest(loaded.model.state_dict()),
+        library=loaded.library,
     )
 
 

@@ -41,6 +41,7 @@ def check_model(path: Path, recipe: ExportRecipe, identity: ModelIdentity, prepr
     advice = "give the checkpoint that it was made for, or export this one with --calib"
     stored = recipe.model
     for what, ours, found in (
+        ("its library is", stored.library, identity.library),
         ("its architecture is", stored.arch, identity.arch),
         ("its model arguments are", stored.model_kwargs, identity.model_kwargs),
     ):
@@ -107,7 +108,7 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     """
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
-    graph = capture(loaded.model, preprocessing.input_size, loaded.maps)
+    graph = capture(loaded.model, preprocessing.input_size, loaded.outputs)
     check_capture(graph, loaded.model, probe)
     graph = prepare(graph, probe, normalisation)
     _check_layers(path, recipe, graph)

@@ -80,7 +80,8 @@ def check_and_write_companion(
     if calibrated is not None and not isinstance(plan, Replayed):
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
-        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, loaded.outputs)
+        names = [each.name for each in loaded.outputs]
+        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
 
 
 def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
@@ -92,7 +93,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         progress: hears how far it is.
     """
     first = ready[0]
-    float_logits = FloatLogits(first.loaded.model)
+    float_logits = FloatLogits(first.loaded.model, first.loaded.logits or 0)
     results = [
         _export_one(each, one, outputs.onnx, float_logits, progress)
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)

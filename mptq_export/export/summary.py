@@ -9,6 +9,7 @@ from mptq_export.data.classes import FOLDERS
 from mptq_export.emit.exact.proof import Quantity
 from mptq_export.load.inputs import input_text, values_of
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import NamedClasses
 from mptq_export.report.paths import report_path
@@ -28,7 +29,8 @@ class Summary:
         arch_source: who said so.
         weights: which of the checkpoint's weights were taken.
         input: every part of the input with its `value` and who said it (`from`).
-        features: names of the feature maps; empty where it gives logits.
+        features: names of the feature maps among them; empty where there are none.
+        outputs: what the file gives, in order: the `name` and the `kind` of each.
         kit: the verification kit.
         report: the report's page.
         recipe: the recipe that was replayed.
@@ -62,6 +64,7 @@ class Summary:
     weights: str
     input: dict[str, dict[str, Json]]
     features: tuple[str, ...]
+    outputs: tuple[Output, ...]
     kit: str | None
     report: str
     recipe: str | None
@@ -99,7 +102,8 @@ def summary_of(result: ExportResult) -> Summary:
         arch_source=loaded.arch_source,
         weights=loaded.weights,
         input=_input(loaded),
-        features=loaded.maps,
+        features=tuple(each.name for each in loaded.features),
+        outputs=loaded.outputs,
         kit=None if result.kit is None else str(result.kit),
         report=str(report_path(result.onnx)),
         recipe=None if result.replayed is None else str(result.replayed),
@@ -134,11 +138,14 @@ def show_summary(result: ExportResult, console: Console) -> None:
     kernels = ", ".join(f"{count} {op}" for op, count in sorted(facts.kernels.items()))
     ratio = facts.onnx_bytes / facts.float32_bytes
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
+    others = () if maps or result.loaded.outputs == LOGITS else result.loaded.outputs
+    outputs = [each.name if each.name == each.kind else f"{each.name} ({each.kind})" for each in others]
     rows = {
         "model": f"{facts.arch} ({facts.arch_source})",
         "weights": facts.weights,
         "input": input_text(result.loaded.preprocessing, result.loaded.input_sources),
         **({"maps": ", ".join(maps)} if maps else {}),
+        **({"outputs": ", ".join(outputs)} if outputs else {}),
         "calibration": facts.calibration + (f", replayed from {facts.recipe}" if facts.recipe else ""),
         **({"classes": facts.classes} if facts.classes else {}),
         "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),

@@ -18,6 +18,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.outputs import LOGITS, OUTPUTS_KEY, outputs_text
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers, to_json
@@ -142,6 +143,8 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
+    elif loaded.outputs != LOGITS:
+        metadata[OUTPUTS_KEY] = outputs_text(loaded.outputs)
     if settings.classes is not None:
         metadata[NAMES_KEY] = json.dumps(settings.classes.names)
         metadata[ORIGIN_KEY] = settings.classes.origin

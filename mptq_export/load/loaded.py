@@ -1,14 +1,17 @@
 """A float model that is ready to be captured, and what is known about it: the same from whatever library it came."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.features import FeatureMap
+from mptq_export.load.forward import picking
+from mptq_export.load.outputs import LOGITS, Output, chosen
 from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.settings import Library
 from mptq_export.support.errors import MptqError
 
 
@@ -29,7 +32,7 @@ class LoadedModel:
     """A float model and what is known about it.
 
     Attributes:
-        model: in evaluation mode, float32, on the CPU.
+        model: in evaluation mode, float32, on the CPU; it maps [B, C, H, W] to one tensor, or to a tuple of them.
         arch: name of the architecture, as its library has it.
         model_kwargs: arguments that it was built with.
         arch_source: where the name comes from, for people.
@@ -37,7 +40,7 @@ class LoadedModel:
         class_names: names of the logits, if known.
         notes: what was inferred, a sentence each, for people.
         asked: what the user said.
-        features: the feature maps that it gives; empty where it gives logits (see `load.features`).
+        features: what else is known of the feature maps among its outputs (see `load.features`).
         warnings: what the user must see before the file is used, a sentence each: it stands on stderr, in `--json` and
             in the report.
         weights: which of the file's weights were taken, for people.
@@ -45,6 +48,8 @@ class LoadedModel:
         input_sources: who said each part of the input, by name (see `load.inputs`), for people.
         feature_maker: how its library lets it give feature maps instead of logits, from the model and the numbers of
             the maps; None where the library cannot.
+        outputs: what it gives, in order.
+        library: whose it is.
     """
 
     model: nn.Module
@@ -61,6 +66,8 @@ class LoadedModel:
     class_map: str | None = None
     input_sources: Mapping[str, str] = field(default_factory=dict)
     feature_maker: "Callable[[LoadedModel, tuple[int, ...]], LoadedModel] | None" = None
+    outputs: tuple[Output, ...] = LOGITS
+    library: Library = "timm"
 
     def with_features(self, indices: tuple[int, ...]) -> "LoadedModel":
         """The same model, giving feature maps; this one stays as it is.
@@ -78,15 +85,28 @@ class LoadedModel:
             )
         return self.feature_maker(self, indices)
 
-    @property
-    def maps(self) -> tuple[str, ...]:
-        """Names of its feature maps."""
-        return tuple(feature.name for feature in self.features)
+    def with_outputs(self, names: tuple[str, ...]) -> "LoadedModel":
+        """The same model, giving only some of its outputs; this one stays as it is.
+
+        Args:
+            names: of those outputs, in the order that they are wanted in.
+
+        Raises:
+            MptqError: it has no such output, one is named twice, or they are feature maps, which `with_features` names.
+        """
+        if self.features:
+            raise MptqError("--outputs and --features exclude each other: --features says what is given; leave one out")
+        places = chosen(self.outputs, names)
+        outputs = tuple(self.outputs[place] for place in places)
+        if outputs == self.outputs:
+            return self
+        kept = self.class_names if any(each.kind == "logits" for each in outputs) else None
+        return replace(self, model=picking(self.model, places), outputs=outputs, class_names=kept)
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of what it gives."""
-        return self.maps or ("logits",)
+    def logits(self) -> int | None:
+        """Which of its outputs, the first of that kind, are scores of classes; None where none are."""
+        return next((place for place, each in enumerate(self.outputs) if each.kind == "logits"), None)
 
     @property
     def parameters(self) -> int:

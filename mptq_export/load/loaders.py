@@ -41,16 +41,17 @@ def load_model(
 
 
 def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> LoadedModel:
-    """`load_model` of a request, which may ask for feature maps instead of the logits.
+    """`load_model` of a request, which may ask for feature maps instead, or for some of its outputs.
 
     Args:
         asked: what the user says of the model.
         loaders: the ways to load one, in the order in which they are asked; the last takes whatever is left.
 
     Raises:
-        MptqError: the model cannot be loaded, or its library has no such maps of it.
+        MptqError: the model cannot be loaded, or it has no such maps or outputs.
     """
     check_asked(asked)
     source = Source(asked)
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
-    return loaded if asked.features is None else loaded.with_features(asked.features)
+    loaded = loaded if asked.features is None else loaded.with_features(asked.features)
+    return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

@@ -19,7 +19,8 @@ class ModelRequest:
         trust: unpickle a whole module (this runs code from the file).
         inputs: how images become the input, where the user says it.
         features: give these feature maps instead of the logits, by the library's numbers
-            (see `LoadedModel.with_features`); None: the logits.
+            (see `LoadedModel.with_features`); None: its own outputs.
+        outputs: names of those of its outputs that it shall give, in this order; None: all.
 
     Raises:
         MptqError: two options say different things of the input.
@@ -31,12 +32,13 @@ class ModelRequest:
     trust: bool = False
     inputs: InputOptions = field(default_factory=InputOptions)
     features: tuple[int, ...] | None = None
+    outputs: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
 
     def words(self) -> tuple[str, ...]:
-        """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
+        """The same as options of a command line, but for the name and what it gives, which a recipe knows."""
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))

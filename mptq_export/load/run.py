@@ -18,6 +18,7 @@ def load(
     arch: str | None = None,
     model_kwargs: Mapping[str, Any] | None = None,
     features: Sequence[int] | None = None,
+    outputs: Sequence[str] | None = None,
     trust: bool = False,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -35,6 +36,7 @@ def load(
         model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's.
         features: give these feature maps instead of logits: blocks of a ViT, stages of a Swin; `()` for the deepest of
             every resolution.
+        outputs: give only these of the model's outputs, by name, in this order.
         trust: whether the file may run code while it is unpickled.
         mean: of pixels in 0..1, one for each channel or one for all; this and what follows overrules the checkpoint.
         std: standard deviation of the same.
@@ -61,7 +63,8 @@ def load(
         in_chans=in_chans,
     )
     maps = None if features is None else tuple(features)
-    loaded = load_asked(ModelRequest(str(model), arch, model_kwargs or {}, trust, inputs, features=maps))
+    names = None if outputs is None else tuple(outputs)
+    loaded = load_asked(ModelRequest(str(model), arch, model_kwargs or {}, trust, inputs, maps, names))
     for sentence in loaded.warnings:
         warnings.warn(sentence, MptqWarning, stacklevel=2)
     return loaded

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mptq_export.recipe.outputs import LOGITS, Output
+
 InputType = Literal["float32", "uint8"]
 """What an exported file takes: normalised NCHW, or raw NHWC pixels."""
 
@@ -15,6 +17,9 @@ MethodName = Literal["paper", "best"]
 Solver = Literal["greedy", "integer programme"]
 """What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
 
+Library = Literal["timm", "transformers", "torchvision", "module"]
+"""Whose a model is; `module`: the user's own."""
+
 NamesOrigin = Literal["class map", "checkpoint", "calibration folders"]
 """Who named the classes."""
 
@@ -24,16 +29,18 @@ class ModelIdentity:
     """Which model a recipe belongs to.
 
     Attributes:
-        arch: timm architecture.
+        arch: name of the architecture, as its library has it.
         arch_source: who said so, for people.
-        model_kwargs: arguments of `timm.create_model`, as JSON holds them.
+        model_kwargs: arguments that it was built with, as JSON holds them.
         weights_sha256: over names and bytes of the weights.
+        library: whose it is.
     """
 
     arch: str
     arch_source: str
     model_kwargs: dict[str, Any]
     weights_sha256: str
+    library: Library = "timm"
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,13 @@ class Settings:
         input_type: what the file takes.
         weight_storage: how the file holds codes.
         target: the runtime that was asked for; None where none was.
-        features: numbers of the feature maps that the file gives; empty where it gives logits.
+        features: numbers of the feature maps that the file gives; empty where it gives no feature maps.
         preprocessing: how an image becomes the input, as the file's metadata says it.
         calibration: what it was calibrated on.
         classes: what the classes are called; None where that is not known.
         search: where the widths were searched.
         versions: of what exported, by name.
+        outputs: what the file gives, in order; empty in files of older versions: logits, or feature maps.
     """
 
     bits: str
@@ -131,8 +139,14 @@ class Settings:
     classes: NamedClasses | None
     search: SearchFacts | None
     versions: dict[str, str]
+    outputs: tuple[Output, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that no feature map has."""
         if min(self.features, default=0) < 0:
             raise ValueError(f"features {list(self.features)} are not numbers of feature maps")
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the file gives scores of classes."""
+        return any(each.kind == "logits" for each in self.outputs or (() if self.features else LOGITS))

@@ -18,6 +18,8 @@ from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.comparison_images import FixedImages, open_fixed
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
+from mptq_export.load.forward import tensors
+from mptq_export.load.outputs import outputs_of
 from mptq_export.report.evidence import Agreement, Latency
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
@@ -53,13 +55,15 @@ class FloatLogits:
     They are known by the bytes of the batch, so that no other batch gets them.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, place: int = 0) -> None:
         """Nothing is computed yet.
 
         Args:
             model: the float model, on the CPU.
+            place: which of its outputs are the logits.
         """
         self._model = model
+        self._place = place
         self._known: dict[bytes, Logits] = {}
 
     def of(self, batch: NDArray[np.float32]) -> Logits:
@@ -67,7 +71,7 @@ class FloatLogits:
         key = hashlib.sha256(batch.tobytes()).digest()
         if key not in self._known:
             with torch.inference_mode():
-                self._known[key] = self._model(torch.from_numpy(batch)).float().numpy()
+                self._known[key] = tensors(self._model(torch.from_numpy(batch)))[self._place].float().numpy()
         return self._known[key]
 
 
@@ -103,10 +107,12 @@ def measure_agreement(
         progress: hears how far it is.
 
     Returns:
-        None where the model gives feature maps, or no logits of two classes or more.
+        None where the model gives no logits of two classes or more.
     """
     session = open_session(path)
-    if "logits" not in [entry.name for entry in session.get_outputs()]:
+    given = outputs_of(session.get_modelmeta().custom_metadata_map)
+    name = next((each.name for each in given if each.kind == "logits"), None)
+    if name is None:
         return None
     spec = graph_input(session)
     ours: list[Logits] = []
@@ -115,7 +121,7 @@ def measure_agreement(
     batches = tracked(images.batches(size), progress, "comparing with float", -(-images.count // size))
     for batch in batches:
         inputs = file_inputs(batch, spec, preprocessing)
-        ours.append(run_session(session, ["logits"], {spec.name: inputs})["logits"])
+        ours.append(run_session(session, [name], {spec.name: inputs})[name])
         theirs.append(float_logits.of(batch))
     found, exact = np.concatenate(ours), np.concatenate(theirs)
     if found.ndim != _LOGITS_DIM or found.shape != exact.shape or found.shape[1] < 2:

@@ -102,7 +102,7 @@ def read_export(named: Path) -> Export:
     accuracy = None
     if digest is not None:
         accuracy = _optional(lambda: read_evaluation(onnx_path, digest), "Top-1", missing)
-    if accuracy is None and not recipe.settings.features:
+    if accuracy is None and recipe.settings.gives_logits:
         missing.append(
             f"Top-1: it needs labelled images. `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "
             f"{accuracy_path(onnx_path).name}` measures it; then build the report again."

@@ -151,7 +151,7 @@ def test_a_search_of_widths_goes_by_the_error_of_the_maps(tmp_path: Path, kind: 
 def test_learned_rounding_sees_every_block_of_a_backbone():
     loaded = LoadedModel(tiny("vit"), "vit", {}, "", PREPROCESSING, None, (), ModelRequest(""))
     backbone = as_backbone(loaded, (0, 1))
-    graph = prepare(capture(backbone.model, size("vit"), backbone.maps), images("vit", 2))
+    graph = prepare(capture(backbone.model, size("vit"), backbone.outputs), images("vit", 2))
     x = images("vit", 2)
     for cut, least in ((graph, 2), (trunk(graph), 4)):  # the first map alone keeps later values apart
         blocks = split_blocks(cut, whole=True)

@@ -15,6 +15,7 @@ from mptq_export.capture.ops import Input, Linear, Mul, Op, Outputs, Permute, Pr
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
 from mptq_export.emit.value import Value
+from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 
@@ -91,7 +92,13 @@ def test_another_form_is_another_table(tmp_path: Path):
 
 def test_outputs_have_the_names_of_their_maps_and_an_input_can_be_one():
     graph = gate()
-    maps = Node(Outputs(("image", "tokens")), "maps", ("input", "tokens"), Shape((1, 18 + TOKENS * WIDTH)))
+    given = (Output("image", "map"), Output("tokens", "tokens"))
+    maps = Node(
+        Outputs(given),
+        "maps",
+        ("input", "tokens"),
+        Shape((1, 18 + TOKENS * WIDTH)),
+    )
     model = PlainEmission(Graph([*graph, maps], "maps"), "float32").finish("1")
     assert [output.name for output in model.graph.output] == ["image", "tokens"]
     assert [node.op_type for node in model.graph.node if "image" in node.output] == ["Identity"]

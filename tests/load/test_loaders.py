@@ -13,6 +13,7 @@ from mptq_export.load.file.checkpoint import read_checkpoint
 from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.loaders import LOADERS, load_asked
+from mptq_export.load.outputs import LOGITS
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 
@@ -66,7 +67,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_a_loader_of_another_library_needs_no_more_than_its_line(checkpoint: Path, tmp_path: Path):
     loaded = load_asked(ModelRequest(str(checkpoint)), (OWN, *LOADERS))
-    assert (loaded.arch, loaded.class_names, loaded.outputs) == (ARCH, tuple("abcde"), ("logits",))
+    assert (loaded.arch, loaded.class_names, loaded.outputs) == (ARCH, tuple("abcde"), LOGITS)
     images = np.random.default_rng(0).uniform(-1, 1, (8, 3, SIZE, SIZE)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     exported = export(calibrate(loaded, tmp_path / "images.npy"), tmp_path / "own.onnx", method="paper")

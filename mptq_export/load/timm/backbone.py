@@ -7,6 +7,7 @@ from typing import Any
 
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.outputs import Output
 from mptq_export.support.errors import MptqError
 
 
@@ -39,7 +40,8 @@ def as_backbone(loaded: LoadedModel, indices: tuple[int, ...]) -> LoadedModel:
     give: Any = functools.partial(forward, indices=list(chosen), norm=False, output_fmt="NCHW", intermediates_only=True)
     model.forward = give
     asked = replace(loaded.asked, features=indices)
-    return replace(loaded, model=model, features=maps, class_names=None, asked=asked)
+    outputs = tuple(Output(each.name, "map") for each in maps)
+    return replace(loaded, model=model, features=maps, outputs=outputs, class_names=None, asked=asked)
 
 
 def _chosen(known: list[Any], indices: tuple[int, ...]) -> list[int]:

@@ -11,6 +11,7 @@ from mptq_export.load.inputs import PARTS, option_of
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Source
 from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.precedence import OPTION
 from mptq_export.load.timm.preprocess import Stated, resolve_input
 from mptq_export.support.errors import MptqError
@@ -55,8 +56,9 @@ def loaded_from(built: Prebuilt, source: Source) -> LoadedModel:
     own_names = class_names_of(pretrained_cfg_of(model).get("label_names"))
     names, warnings = fitting_names(built.class_names or own_names, getattr(model, "num_classes", None))
     sources = {part: option_of(part) if part in given else built.default for part in ("img_size", "in_chans")}
+    model = inference_ready(model)
     return LoadedModel(
-        model=inference_ready(model),
+        model=model,
         arch=built.name,
         model_kwargs=dict(built.model_kwargs),
         arch_source=built.found_in,
@@ -68,6 +70,7 @@ def loaded_from(built: Prebuilt, source: Source) -> LoadedModel:
         weights=built.found_in,
         input_sources={**sources, **resolved.sources},
         feature_maker=as_backbone,
+        outputs=given_by(model, resolved.preprocessing.input_size),
     )
 
 

@@ -15,6 +15,7 @@ from mptq_export.load.loader import Loader, Source
 from mptq_export.load.timm.architecture import resolve_architecture
 from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
+from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.place_tensors import check_left_out, place
 from mptq_export.load.timm.precedence import KWARGS, Asked, asked_of
 from mptq_export.load.timm.preprocess import resolve_input, unconfirmed
@@ -48,8 +49,9 @@ def load_state_dict(source: Source) -> LoadedModel:
     unread = [text.strip() for text in [beside(checkpoint.path)] if text]
     told = (*asked.warnings, *fitted.conflicts, *angles, *warnings, *unread)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
+    model = inference_ready(model)
     return LoadedModel(
-        model=inference_ready(model),
+        model=model,
         arch=name,
         model_kwargs=fitted.model_kwargs,
         arch_source=architecture.source,
@@ -62,6 +64,7 @@ def load_state_dict(source: Source) -> LoadedModel:
         class_map=checkpoint.class_map,
         input_sources={**_shape_sources(fitted, asked, source, name), **resolved.sources},
         feature_maker=as_backbone,
+        outputs=given_by(model, resolved.preprocessing.input_size),
     )
 
 

@@ -1,14 +1,15 @@
 """How far the quantized model's outputs are from the float model's: one number per image, and its second derivative.
 
-Logits: the KL divergence of their softmax. Feature maps: the squared error of a map by the sum of its squares, the mean
-over all maps: so a map counts by its signal to noise ratio, whatever its size.
+Logits: the KL divergence of their softmax. Any other output: its squared error by the sum of its squares, so that it
+counts by its signal to noise ratio, whatever its size. Of several outputs the mean.
 """
 
 import torch
 
 from mptq_export.capture.graph import Graph
+from mptq_export.recipe.outputs import OutputKind
 
-#: A map of zeros has no relative error.
+#: An output of zeros has no relative error.
 _SMALLEST = 1e-20
 
 
@@ -21,30 +22,40 @@ def divergence(graph: Graph, exact: torch.Tensor, found: torch.Tensor) -> torch.
         found: the quantized model's.
 
     Returns:
-        float64 [B], 0 or more: nats for logits, a ratio of squares for feature maps.
+        float64 [B], 0 or more: nats for logits, a ratio of squares for others.
     """
-    exact, found = exact.double(), found.double()
-    if not graph.maps:
-        exact, found = exact.log_softmax(-1), found.log_softmax(-1)
-        return (exact.exp() * (exact - found)).sum(-1)
-    pairs = zip(graph.parts(exact), graph.parts(found), strict=True)
-    return torch.stack([(b - a).square().sum(1) / _square(a)[:, 0] for a, b in pairs]).mean(0)
+    trios = zip(graph.given, graph.parts(exact.double()), graph.parts(found.double()), strict=True)
+    each = [_divergence(output.kind, a, b) for output, a, b in trios]
+    return torch.stack(each).mean(0) if graph.joined else each[0]
 
 
 def hessian_draw(graph: Graph, output: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """A random vector for every image, its covariance the Hessian of the divergence at the float model's output.
 
-    That is `diag(p) - p p^T` for logits, and `2 / (maps |x|^2)` on the diagonal for every map x.
+    Of n outputs that is a block each: `(diag(p) - p p^T) / n` for logits, and `2 / (n |x|^2)` on the diagonal for any
+    other output x.
     """
     output = output.detach()
     noise = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-    if not graph.maps:
-        probability = output.softmax(-1)
-        scaled = probability.sqrt() * noise
+    trios = zip(graph.given, graph.parts(output), graph.parts(noise), strict=True)
+    draws = [_draw(each.kind, x, z, len(graph.given)) for each, x, z in trios]
+    return torch.cat(draws, 1) if graph.joined else draws[0]
+
+
+def _divergence(kind: OutputKind, exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    if kind == "logits":
+        exact, found = exact.log_softmax(-1), found.log_softmax(-1)
+        return (exact.exp() * (exact - found)).sum(-1)
+    return (found - exact).square().sum(1) / _square(exact)[:, 0]
+
+
+def _draw(kind: OutputKind, exact: torch.Tensor, noise: torch.Tensor, count: int) -> torch.Tensor:
+    """A draw for one of `count` outputs, from standard normal noise."""
+    if kind == "logits":
+        probability = exact.softmax(-1)
+        scaled = (probability / count).sqrt() * noise
         return scaled - probability * scaled.sum(-1, keepdim=True)
-    maps = graph.parts(output)
-    draws = [z * (2 / (len(maps) * _square(x))).sqrt() for x, z in zip(maps, graph.parts(noise), strict=True)]
-    return torch.cat(draws, 1)
+    return noise * (2 / (count * _square(exact))).sqrt()
 
 
 def _square(x: torch.Tensor) -> torch.Tensor:

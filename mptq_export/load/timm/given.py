@@ -1,0 +1,28 @@
+"""What a timm model gives: scores of classes, or what stands in front of its head."""
+
+import torch
+from torch import nn
+
+from mptq_export.load.outputs import LOGITS, Output
+from mptq_export.recipe.outputs import AXES
+
+
+def given_by(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Output, ...]:
+    """Its one output: `logits`, or `embedding` of a model with `num_classes=0`.
+
+    One whose `global_pool` is empty gives a row for every position: it is run once to see which axes there are.
+
+    Args:
+        model: a timm model in evaluation mode.
+        input_size: channels, height and width of an image.
+    """
+    headless = getattr(model, "num_classes", None) == 0
+    if getattr(model, "global_pool", None) != "":
+        return (Output("embedding", "embedding"),) if headless else LOGITS
+    with torch.no_grad():
+        axes = model(torch.zeros(1, *input_size)).dim()
+    if axes == AXES["tokens"]:
+        return (Output("tokens" if headless else "logits", "tokens"),)
+    if axes == AXES["logits"]:
+        return (Output("embedding", "embedding"),) if headless else LOGITS
+    return (Output("map" if headless else "logits", "values"),)

@@ -1,0 +1,28 @@
+"""What a model gives: named outputs, each of a kind, which says how it is compared with the float model's."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+OutputKind = Literal["logits", "embedding", "map", "tokens", "values"]
+"""`logits` [B, classes]: one score a class. `embedding` [B, C]: compared by its direction. `map` [B, C, H, W]. `tokens`
+[B, N, C]. `values`: anything else with the batch first, such as boxes or a depth map."""
+
+#: How many axes an output of a kind has, with the batch; `values` may have any.
+AXES: dict[OutputKind, int] = {"logits": 2, "embedding": 2, "map": 4, "tokens": 3}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that a model gives.
+
+    Attributes:
+        name: the model's own name of it, and that of the ONNX output.
+        kind: what its numbers are.
+    """
+
+    name: str
+    kind: OutputKind
+
+
+LOGITS: tuple[Output, ...] = (Output("logits", "logits"),)
+"""What a classifier gives."""
