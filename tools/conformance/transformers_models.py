@@ -68,8 +68,8 @@ class Architecture:
         """The model, with the random weights that the library gives it."""
         given = {name: value.build() if isinstance(value, Config) else value for name, value in self.arguments.items()}
         configuration = getattr(transformers, self.config)(**given)
-        model: nn.Module = getattr(transformers, self.model)(configuration)
-        return model.eval().requires_grad_(False)
+        model: nn.Module = getattr(transformers, self.model)(configuration).eval().requires_grad_(False)
+        return model
 
 
 class Unmasked(nn.Module):

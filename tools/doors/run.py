@@ -1,6 +1,5 @@
 """A kind from its builder to its result, in two processes: who reads a source must not know who wrote it."""
 
-import multiprocessing
 import os
 import tempfile
 import time
@@ -8,7 +7,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,9 @@ from tools.doors.check import Found, WrongError, check_exports, check_refused
 from tools.doors.kind import Exports, Kind, Refused, fixed_inputs
 from tools.doors.kinds import KINDS, group_of
 from tools.doors.result import Result
+from tools.in_process import LostError, in_process
 
 _REFERENCE = "reference.npz"
-#: Seconds that a process has to end by itself after it gave its result.
-_END = 10
-#: What a forkserver imports before it forks: seconds, once.
-_PRELOAD = ["tools.doors.run"]
 
 
 def missing_libraries(kind: Kind) -> list[str]:
@@ -48,52 +43,36 @@ def run_kind(kind: Kind, timeout: float) -> Result:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # what is asked for lies in the folder
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        found = _in_process(_write, kind.name, Path(folder), timeout)
+        found = _apart(_write, kind.name, Path(folder), timeout)
         if "door" in found:
-            found = _in_process(_read, found["door"], Path(folder), timeout)
+            found = _apart(_read, found["door"], Path(folder), timeout)
     row = Result(kind.name, group_of(kind), _versions(kind), **found)
     return replace(row, seconds=round(time.perf_counter() - start, 1))
 
 
-def _in_process(job: Callable[[Any, Path], Found], about: Any, folder: Path, timeout: float) -> Found:
-    """What a job gives, in a process of its own, which may die or hang."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_send, args=(theirs, job, about, folder))
-    process.start()
-    theirs.close()
-    detail = f"no result after {timeout} s"
+def _apart(job: Callable[[Any, Path], Found], about: Any, folder: Path, timeout: float) -> Found:
+    """What a job finds, in a process of its own."""
     try:
-        if ours.poll(timeout):
-            found: Found = ours.recv()
-            return found
-        process.kill()
-    except EOFError:
-        detail = "the process died"
-    finally:
-        process.join(_END)
-        process.kill()
-        process.join()
-    return {"status": "failed", "detail": detail}
+        return in_process(_found, job, about, folder, timeout=timeout, preload=[__name__])
+    except LostError as error:
+        return {"status": "failed", "detail": f"{job.__name__}: {error}"}
 
 
-def _send(connection: Connection, job: Callable[[Any, Path], Found], about: Any, folder: Path) -> None:
+def _found(job: Callable[[Any, Path], Found], about: Any, folder: Path) -> Found:
     torch.set_num_threads(1)
     os.chdir(folder)
     silence = os.open(os.devnull, os.O_WRONLY)  # what libraries print while they write
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     try:
-        found = job(about, folder)
+        return job(about, folder)
     except WrongError as wrong:
-        found = wrong.found
+        return wrong.found
     except Exception as error:  # noqa: BLE001 - a defect is a result here
         where = traceback.extract_tb(error.__traceback__)[-1]
         first = (str(error).strip().splitlines() or [""])[0]
         detail = f"{job.__name__}: {type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {first}"
-        found = {"status": "failed", "detail": detail}
-    connection.send(found)
+        return {"status": "failed", "detail": detail}
 
 
 def _write(name: str, folder: Path) -> Found:

@@ -1,15 +1,15 @@
 """Small models that kinds are written from: random weights in which no bias, norm or buffer is trivial."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from tools.doors.kind import Exports
+from tools.random_weights import seeded
 
-Model = TypeVar("Model", bound=nn.Module)
 State = dict[str, Tensor]
 
 ARCH = "vit_tiny_patch16_224"
@@ -24,24 +24,6 @@ VIT: dict[str, Any] = {
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET: dict[str, Any] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
 CLASSES = tuple("abcdefg")
-
-
-def seeded(model: Model) -> Model:
-    """The model in evaluation mode with weights that are the same every time, none of them trivial."""
-    generator = torch.Generator().manual_seed(0)
-    model.eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.dim() < 2 and name.endswith("weight"):
-            parameter.copy_(1 + 0.1 * noise)
-        elif name.endswith("weight") and "embeddings" not in name.rsplit(".", 2)[-2]:
-            parameter.copy_(noise * max(1, parameter[0].numel()) ** -0.5)
-        else:
-            parameter.copy_(0.2 * noise)
-    for name, buffer in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            buffer.copy_(buffer + 0.2 * torch.rand(buffer.shape, generator=generator))
-    return model
 
 
 def vit(arch: str = ARCH, **changed: Any) -> nn.Module:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tools.doors.kind import Exports, Kind, Refused
 from tools.doors.kinds.huggingface import small, write_processor
-from tools.doors.small import CLASSES, seeded
+from tools.doors.small import CLASSES
+from tools.random_weights import seeded
 
 
 def _adapter(folder: Path, *, name: str, save_head: bool = False, **changed: Any) -> tuple[Any, Any]:

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tools.doors.kind import Exports, Kind
-from tools.doors.small import logits_of, save, seeded
+from tools.doors.small import logits_of, save
+from tools.random_weights import seeded
 
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CLIP: dict[str, Any] = {"mean": _MEAN, "std": _STD}

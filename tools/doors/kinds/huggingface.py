@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tools.conformance.transformers_models import BY_NAME, Architecture, Config, Unmasked
 from tools.doors.kind import Exports, Kind, Refused
-from tools.doors.small import CLASSES, IMAGENET, VIT, seeded
+from tools.doors.small import CLASSES, IMAGENET, VIT
+from tools.random_weights import seeded
 
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _CLIP: dict[str, Any] = {"mean": _CLIP_MEAN, "std": _CLIP_STD}

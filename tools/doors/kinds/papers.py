@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tools.doors.kind import Exports, Kind
-from tools.doors.small import ARCH, IMAGENET, VIT, State, logits_of, save, seeded, vit
+from tools.doors.small import ARCH, IMAGENET, VIT, State, logits_of, save, vit
+from tools.random_weights import seeded
 
 _ENCODER = {**VIT, "num_classes": 0}
 _WINDOWS: dict[str, Any] = {

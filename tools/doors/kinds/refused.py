@@ -20,7 +20,8 @@ from tools.doors.kind import Kind, Refused
 from tools.doors.kinds.huggingface import small, write_processor
 from tools.doors.kinds.modules import made
 from tools.doors.kinds.papers import dinov3_state
-from tools.doors.small import save, seeded, told, vit
+from tools.doors.small import save, told, vit
+from tools.random_weights import seeded
 
 _LINE: dict[str, Any] = {"img_size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 

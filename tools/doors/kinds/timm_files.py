@@ -25,10 +25,10 @@ from tools.doors.small import (
     VIT,
     logits_of,
     save,
-    seeded,
     told,
     vit,
 )
+from tools.random_weights import seeded
 
 _SWIN: dict[str, Any] = {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (2, 4)}
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tools.doors.kind import Exports, Kind, Size
-from tools.doors.small import IMAGENET, logits_of, save, seeded
+from tools.doors.small import IMAGENET, logits_of, save
+from tools.random_weights import seeded
 
 _LARGE: Size = (3, 224, 224)
 
