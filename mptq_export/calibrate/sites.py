@@ -41,6 +41,7 @@ _IN_FLOAT = (
     ops.Product,
     ops.Mean,
     ops.Max,
+    ops.Resample,
     ops.Concat,
     ops.Pad,
     ops.Rotary,

@@ -9,6 +9,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Op
+from mptq_export.capture.taps import taps
 
 Observer = Callable[[Node, torch.Tensor], None]
 Compute = Callable[[Node, list[torch.Tensor]], torch.Tensor]
@@ -95,7 +96,8 @@ def depthwise(node: Node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Ten
     top, left, bottom, right = op.pads
     image = F.pad(x, (0, 0, left, right, top, bottom)).permute(0, 3, 1, 2)
     kernels = weight.reshape(-1, 1, *op.kernel)
-    return F.conv2d(image, kernels, bias, op.stride, groups=x.shape[-1]).permute(0, 2, 3, 1)
+    result = F.conv2d(image, kernels, bias, op.stride, dilation=op.dilation, groups=x.shape[-1])
+    return result.permute(0, 2, 3, 1)
 
 
 def _layer_norm(node: Node, x: torch.Tensor) -> torch.Tensor:
@@ -120,7 +122,7 @@ def _slice(node: Node, x: torch.Tensor) -> torch.Tensor:
 def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
     """[B, oh, ow, kh * kw * C]: windows of an NHWC map (zeros or its edge around it), row by row, channels last."""
     op = node.attributes(ops.Windows)
-    (kh, kw), (sh, sw) = op.kernel, op.stride
+    sh, sw = op.stride
     top, left, bottom, right = op.pads
     if op.edge:
         rows, columns = (
@@ -130,7 +132,8 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
         x = x[:, rows][:, :, columns]
     else:
         x = F.pad(x, (0, 0, left, right, top, bottom))
-    cut = x.unfold(1, kh, sh).unfold(2, kw, sw)
+    (rows, columns), (down, right) = op.reach, op.dilation
+    cut = x.unfold(1, rows, sh).unfold(2, columns, sw)[..., ::down, ::right]
     return cut.permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 
@@ -169,6 +172,17 @@ def _matmul(node: Node, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a if alpha == 1 else a * alpha) @ b
 
 
+def _resample(node: Node, x: torch.Tensor) -> torch.Tensor:
+    """Products of what each result reads first, second ..., added up in this order: so computes the file."""
+    axis, column = node.attributes(ops.Resample).axis, [1] * x.dim()
+    column[axis] = -1
+    parts = [x.index_select(axis, index) * factor.reshape(column) for index, factor in taps(node.params["weight"])]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
 def _mean(node: Node, x: torch.Tensor) -> torch.Tensor:
     mean = node.attributes(ops.Mean)
     return x.mean(mean.axes, mean.keepdim)
@@ -194,6 +208,7 @@ _COMPUTE: dict[type[Op], Callable[..., torch.Tensor]] = {
     ops.Rotary: _rotary,
     ops.Max: lambda node, x: x.amax(node.attributes(ops.Max).axis, keepdim=True),
     ops.Mean: _mean,
+    ops.Resample: _resample,
     ops.Concat: _concat,
     ops.Pad: _pad,
     ops.ToPixels: _to_pixels,

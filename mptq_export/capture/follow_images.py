@@ -167,6 +167,7 @@ _COMPUTED: dict[type[Op], Callable[..., torch.Tensor]] = {
     ops.Matmul: _matmul,
     ops.Mean: _mean,
     ops.Max: lambda node, x: _over(x, (node.attributes(ops.Max).axis,)),
+    ops.Resample: lambda node, x: _over(x, (node.attributes(ops.Resample).axis,)),
     **dict.fromkeys((ops.Linear, ops.LayerNorm, ops.Softmax, ops.Rotary), lambda _node, x: _over(x, (-1,))),
     **dict.fromkeys((ops.Activation, ops.Add, ops.Mul, ops.Product, ops.ToPixels), _elementwise),
 }

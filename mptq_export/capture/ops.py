@@ -50,11 +50,13 @@ class Depthwise:
         kernel: height and width of a window, (kh, kw).
         stride: steps down and to the right from one window to the next.
         pads: rows and columns of zeros around the map: top, left, bottom, right.
+        dilation: steps down and to the right from one element of a window to the next.
     """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     pads: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,19 @@ class Max:
 
     Attributes:
         axis: not the batch.
+    """
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Resample:
+    """A linear map along an axis of which each result reads few elements: resizing, or a mean of uneven windows.
+
+    Params: `weight` [N, K], mostly zeros.
+
+    Attributes:
+        axis: the axis, not the batch; K long before and N long after.
     """
 
     axis: int
@@ -258,12 +273,20 @@ class Windows:
         stride: steps down and to the right from one window to the next.
         pads: rows and columns around the map: top, left, bottom, right.
         edge: whether they repeat the map's edge; else they are zeros.
+        dilation: steps down and to the right from one element of a window to the next.
     """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     edge: bool = False
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Height and width of the part of a map that a window covers."""
+        rows, columns = ((size - 1) * step + 1 for size, step in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
 
 Movement = Reshape | Permute | Slice | Roll | Windows
@@ -285,6 +308,7 @@ Op = (
     | Product
     | Mean
     | Max
+    | Resample
     | Concat
     | Pad
     | Rotary

@@ -15,7 +15,7 @@ from torch import fx
 
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.metadata import check_sizes, module_path, one_image, shape_of
-from mptq_export.capture.ops import Constant, Input, Op, Outputs
+from mptq_export.capture.ops import Constant, Input, Op, Outputs, label
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
 
@@ -148,7 +148,8 @@ class Tracer:
         shape: Shape,
         params: dict[str, torch.Tensor] | None = None,
     ) -> str:
-        """Append a canonical node and return its (made unique) name."""
+        """Append a canonical node and return its (made unique) name: that of the op where the model itself runs it."""
+        name = name or label(op)
         unique, count = name, 1
         while unique in self.by_name:
             count += 1

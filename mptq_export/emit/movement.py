@@ -113,7 +113,7 @@ def _windows(emission: Emission, tensor: str, step: _Move) -> str:
         if (size, stride, count) == (1, 1, padded):
             continue
         pieces: list[str] = []
-        for first in range(size):
+        for first in range(0, op.reach[axis - 1], op.dilation[axis - 1]):
             bounds = [onnx.shape([v]) for v in (first, first + (count - 1) * stride + 1, axis, stride)]
             pieces.append(onnx.one("Slice", [tensor, *bounds], f"{name}.axis{axis}_{first}"))
         tensor = pieces[0] if size == 1 else onnx.one("Concat", pieces, f"{name}.axis{axis}", axis=-1)

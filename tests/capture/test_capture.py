@@ -91,7 +91,7 @@ class Inner(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.function = function
-        self.dilated = nn.Conv2d(3, 4, 3, dilation=2)
+        self.grouped = nn.ConvTranspose2d(3, 3, 2, groups=3)
 
     def forward(self, x):
         return self.function(self, x)
@@ -102,8 +102,8 @@ class Inner(nn.Module):
     [
         (lambda m, x: torch.sinh(x), ("inner", "sinh")),
         (lambda m, x: torch.cumsum(x, 2), ("inner", "cumsum")),
-        (lambda m, x: m.dilated(x), ("inner.dilated", "dilated convolution", "dilation 1")),
-        (lambda m, x: x.sigmoid() + 1, ("inner", "sigmoid", "not supported where it is read")),
+        (lambda m, x: m.grouped(x), ("inner.grouped", "transposed convolution with groups")),
+        (lambda m, x: x.norm(dim=-1, keepdim=True) + 1, ("inner", "norm", "not supported where it is read")),
         (lambda m, x: x.softmax(0), ("inner", "softmax over the batch")),
         (lambda m, x: x.mean((0, 3)), ("inner", "mean over the batch")),
         (lambda m, x: x.sum(0), ("inner", "sum over the batch")),
@@ -166,8 +166,11 @@ def _folded(x: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
 
 
 _CONV = torch.nn.functional.conv2d
+_DECONV = torch.nn.functional.conv_transpose2d
 _POOL = torch.nn.functional.avg_pool2d
 _DEEP = torch.randn(6, 1, 3, 3, generator=torch.Generator().manual_seed(2))
+_PATCH = torch.randn(3, 5, 2, 2, generator=torch.Generator().manual_seed(3))
+_KERNEL = torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(4))
 _TABLE = torch.randn(16, 5, 16, generator=torch.Generator().manual_seed(1))
 _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
 
@@ -184,7 +187,31 @@ _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
         lambda x: nn.functional.max_pool2d(x - 5, 3, 2, 1),
         lambda x: nn.functional.max_pool2d(nn.functional.pad(x - 5, (0, 1, 0, 1), value=-float("inf")), 3, 2),
         lambda x: nn.functional.unfold(x, (3, 2), padding=1, stride=2),
+        lambda x: _CONV(x, _WEIGHT, padding="same"),
+        lambda x: _CONV(x, _WEIGHT, padding="valid", stride=2),
+        lambda x: _CONV(x, _WEIGHT, padding=(2, 3), dilation=(2, 3)),
+        lambda x: _CONV(x, _DEEP[:3], padding="same", dilation=2, groups=3),
+        lambda x: _DECONV(x, _PATCH, torch.arange(5.0), stride=2),  # nothing overlaps
+        lambda x: _DECONV(x, _KERNEL, torch.arange(5.0), stride=2, padding=1),
+        lambda x: _DECONV(x, _KERNEL, stride=(3, 2), padding=(2, 1), output_padding=(1, 0)),
+        lambda x: _DECONV(x, _KERNEL, stride=1, padding=(0, 3)),
+        lambda x: _DECONV(x, _PATCH, stride=5),  # and gaps
         lambda x: nn.functional.interpolate(x, (11, 20), mode="bicubic"),
+        *(
+            lambda x, how=how: nn.functional.interpolate(x * 2, **how)
+            for how in (
+                {"scale_factor": 2, "mode": "bilinear"},
+                {"scale_factor": (1.3, 0.77), "mode": "bilinear"},  # sizes are rounded, the factors are not
+                {"size": (21, 15), "mode": "bilinear", "align_corners": True},
+                {"size": (7, 33), "mode": "bicubic", "antialias": True},
+                {"size": (7, 33), "mode": "bilinear", "antialias": True},
+                {"scale_factor": 1.7},
+                {"size": (5, 40), "mode": "nearest-exact"},
+                {"size": (5, 6), "mode": "area"},
+            )
+        ),
+        lambda x: x.sigmoid() * 2 - 1,
+        lambda x: torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1),
         lambda x: x.permute(0, 2, 3, 1)[:, ::3, ::5],
         lambda x: x.amax(2) + x.amax(-1, keepdim=True).squeeze(-1),
         lambda x: torch.einsum("bchw,hkw->bkch", x, _TABLE),

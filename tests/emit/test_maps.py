@@ -34,6 +34,8 @@ def written(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+WEIGHTS = 0.1 * torch.randn(16, 16, 4, 4, generator=torch.Generator().manual_seed(3))
+
 MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "group norm": lambda x: F.group_norm(x, 4, torch.linspace(0.5, 1.5, 16), torch.linspace(-1, 1, 16)),
     "one group": lambda x: F.group_norm(x, 1) + x,
@@ -43,6 +45,15 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "every second": lambda x: F.avg_pool2d(x, 1, 2),
     "uneven windows": lambda x: F.adaptive_avg_pool2d(x, 3),
     "bilinear": lambda x: F.interpolate(x, scale_factor=2.0, mode="bilinear"),
+    "bilinear between corners": lambda x: F.interpolate(x, (11, 19), mode="bilinear", align_corners=True) * 0.5,
+    "antialiased bicubic": lambda x: F.relu(F.interpolate(x, (5, 6), mode="bicubic", antialias=True)),
+    "nearest": lambda x: F.interpolate(x, scale_factor=2) + F.interpolate(x, (16, 16), mode="nearest-exact"),
+    "a mean everywhere": lambda x: torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1),
+    "transposed tiles": lambda x: F.conv_transpose2d(x, WEIGHTS[..., :2, :2], stride=2),
+    "transposed": lambda x: F.conv_transpose2d(x, 5 * WEIGHTS, torch.linspace(-1, 1, 16), 2, 1),
+    "dilated": lambda x: F.conv2d(x, WEIGHTS[..., :3, :3], padding="same", dilation=2),
+    "dilated depthwise": lambda x: F.conv2d(x, WEIGHTS[:, :1, :3, :3], padding=3, dilation=3, groups=16),
+    "sigmoid": lambda x: x.sigmoid() * 2 - 1,
     "fold": lambda x: folded(x, 1),
     "fold of apart windows": lambda x: folded(x, 2),
     "gate": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),

@@ -38,19 +38,21 @@ def refusal(path: Path, **kwargs: Any) -> str:
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("prefix", ["model.", "net.", "student.backbone."])
-def test_a_prefix(tmp_path: Path, tensors: dict[str, Tensor], prefix: str, known: bool):
+def test_a_prefix_that_something_else_stands_beside(
+    tmp_path: Path, tensors: dict[str, Tensor], prefix: str, known: bool
+):
     named = {prefix + name: tensor for name, tensor in tensors.items()}
-    torch.save({"state_dict": {**named, "criterion.weight": torch.ones(3)}}, tmp_path / "m.pt")
+    torch.save({"state_dict": {**named, "decoder.weight": torch.ones(3)}}, tmp_path / "m.pt")
     said = {"arch": NAME, "model_kwargs": KWARGS} if known else {}
-    assert f"Its names begin with '{prefix}': save the state dict without that prefix" in refusal(
+    assert f"Its names begin with '{prefix}', but not decoder.weight: save the state dict of that part" in refusal(
         tmp_path / "m.pt", **said
     )
 
 
 def test_a_wrapper_inside(tmp_path: Path, tensors: dict[str, Tensor]):
-    named = {name.replace("blocks.0.", "blocks.0._orig_mod."): tensor for name, tensor in tensors.items()}
+    named = {name.replace("blocks.0.", "blocks.0.module."): tensor for name, tensor in tensors.items()}
     torch.save(named, tmp_path / "m.pt")
-    assert "hold '_orig_mod.'" in refusal(tmp_path / "m.pt", arch=NAME, model_kwargs=KWARGS)
+    assert "hold 'module.'" in refusal(tmp_path / "m.pt", arch=NAME, model_kwargs=KWARGS)
 
 
 def test_names_of_transformers(tmp_path: Path):
@@ -76,7 +78,7 @@ def test_a_configuration_beside_the_weights(tmp_path: Path, tensors: dict[str, T
 def test_files_of_pytorch_that_are_no_state_dict(tmp_path: Path, tensors: dict[str, Tensor]):
     module = torch.nn.Linear(2, 2)
     torch.jit.save(torch.jit.trace(module, torch.zeros(1, 2)), tmp_path / "scripted.pt")
-    assert "is a TorchScript archive; save the state_dict" in refusal(tmp_path / "scripted.pt")
+    assert "is a TorchScript archive, whose weights cannot be read" in refusal(tmp_path / "scripted.pt")
     torch.export.save(torch.export.export(module, (torch.zeros(1, 2),)), tmp_path / "program.pt2")
     (tmp_path / "program.pt2").rename(tmp_path / "program.pt")
     assert "is a program of torch.export" in refusal(tmp_path / "program.pt")

@@ -1,6 +1,6 @@
 """ATen convolutions and windows: data movement, and a linear layer over every window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,13 +20,7 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     args = arguments(node)
     weight = tracer.constant(args[1])
     bias = tracer.constant(args[2]) if args[2] is not None else torch.zeros(weight.shape[0])
-    kernel, padding = pair(weight.shape[2:]), pair(args[4] or 0)
-    cut = Windows(kernel, pair(args[3] or 1), (*padding, *padding))
-    if pair(args[5] or 1) != (1, 1):
-        raise MptqError(
-            f"{module_path(node)}: a dilated convolution is not supported; build the model with dilation 1 (timm: the "
-            "output stride that it was made for)"
-        )
+    cut = _windows_of(pair(weight.shape[2:]), pair(args[3] or 1), args[4] or 0, pair(args[5] or 1))
     groups = int(args[6] or 1)
     source = tracer.value(args[0])
     tiled = _tiles(shape_of(args[0]).dims[2:], cut)
@@ -34,15 +28,29 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     rows = Shape((out.dims[0], *out.dims[2:], out.dims[1]), out.batch_axis)
     if isinstance(tracer.by_name[source].op, Input) and tiled and groups == 1:
         params = {"weight": weight, "bias": bias}
-        nhwc = tracer.add(PatchEmbed(kernel), module_path(node), (source,), rows, params)
+        nhwc = tracer.add(PatchEmbed(cut.kernel), module_path(node), (source,), rows, params)
     elif groups > 1 and weight.shape[1] == 1:
         params = {"weight": weight.flatten(1), "bias": bias}
         image = channels_last(tracer, node, args[0])
-        nhwc = tracer.add(Depthwise(cut.kernel, cut.stride, cut.pads), module_path(node), (image,), rows, params)
+        op = Depthwise(cut.kernel, cut.stride, cut.pads, cut.dilation)
+        nhwc = tracer.add(op, module_path(node), (image,), rows, params)
     else:
         image = channels_last(tracer, node, args[0])
         nhwc = _grouped(tracer, node, image, _Convolution(weight, bias, cut, groups), rows)
     return permuted(tracer, name_of(node, "nchw"), nhwc, NCHW)
+
+
+def _windows_of(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: Any, dilation: tuple[int, int]
+) -> Windows:
+    """The windows of a convolution; `padding` is a number, two, or torch's word for them."""
+    bare = Windows(kernel, stride, dilation=dilation)
+    if padding == "same":  # what is odd goes behind
+        (top, left), (rows, columns) = ((reach - 1) // 2 for reach in bare.reach), bare.reach
+        pads = (top, left, rows - 1 - top, columns - 1 - left)
+    else:
+        pads = (*pair(0 if padding == "valid" else padding),) * 2
+    return replace(bare, pads=pads)
 
 
 def conv1d(tracer: Tracer, node: fx.Node) -> str:

@@ -121,8 +121,9 @@ def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
 
 def times_constant(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
     """`x * factor`."""
-    params = {"value": factor.float()}
-    return tracer.add(Mul(), name_of(node, "mul"), (tracer.value(source),), shape_of(node), params)
+    params, held = {"value": factor.float()}, tracer.values[source]
+    value = _opened(tracer, held) if isinstance(held, Gate) else tracer.value(source)
+    return tracer.add(Mul(), name_of(node, "mul"), (value,), shape_of(node), params)
 
 
 def multiply(tracer: Tracer, node: fx.Node) -> str:
@@ -139,8 +140,10 @@ def multiply(tracer: Tracer, node: fx.Node) -> str:
     return tracer.add(Product(), name_of(node, "product"), pair, shape_of(node))
 
 
-def gate(tracer: Tracer, node: fx.Node) -> Gate:
-    """Held back: a gate is no canonical op by itself."""
+def gate(tracer: Tracer, node: fx.Node) -> str | Gate:
+    """A sigmoid, held back where only products read it: most are part of an activation function."""
+    if any(user.target is not torch.ops.aten.mul.Tensor for user in node.users):
+        return activation(tracer, node)
     return Gate(name_of(node, "sigmoid"), tracer.value(arguments(node)[0]))
 
 
@@ -152,9 +155,12 @@ def _gated(tracer: Tracer, node: fx.Node, source: fx.Node, gate: Gate) -> str:
     for function, record in FUNCTIONS.items():
         if inner.name == x and record.slope is not None and abs(slope - record.slope) < 1e-6:
             return _activation(tracer, node, x, function)
-    shape = tracer.by_name[gate.of].shape
-    factor = tracer.add(Activation("sigmoid"), gate.name, (gate.of,), shape)
-    return tracer.add(Product(), name_of(node, "product"), (x, factor), shape_of(node))
+    return tracer.add(Product(), name_of(node, "product"), (x, _opened(tracer, gate)), shape_of(node))
+
+
+def _opened(tracer: Tracer, gate: Gate) -> str:
+    """The sigmoid of a gate by itself."""
+    return tracer.add(Activation("sigmoid"), gate.name, (gate.of,), tracer.by_name[gate.of].shape)
 
 
 def activation(tracer: Tracer, node: fx.Node) -> str:

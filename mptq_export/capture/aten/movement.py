@@ -49,8 +49,8 @@ def windows(tracer: Tracer, name: str, image: str, cut: Windows) -> str:
     batch, *sizes, depth = shape.dims
     kernel, pads = cut.kernel, cut.pads
     sizes = [
-        (size + before + after - k) // s + 1
-        for size, before, after, k, s in zip(sizes, pads[:2], pads[2:], kernel, cut.stride, strict=True)
+        (size + before + after - reach) // s + 1
+        for size, before, after, reach, s in zip(sizes, pads[:2], pads[2:], cut.reach, cut.stride, strict=True)
     ]
     out = Shape((batch, *sizes, kernel[0] * kernel[1] * depth), shape.batch_axis)
     return tracer.add(cut, name, (image,), out)

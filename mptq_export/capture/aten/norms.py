@@ -9,6 +9,7 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
+from mptq_export.capture.aten.resizing import expanded
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
@@ -134,11 +135,13 @@ def same_length(tracer: Tracer, node: fx.Node) -> Any:
 
 
 def expand_as(tracer: Tracer, node: fx.Node) -> Any:
-    """A length, or a value that only products and sums read: they broadcast it themselves."""
+    """A length, or a value; products and sums broadcast it themselves."""
     value = tracer.values[arguments(node)[0]]
-    if isinstance(value, str) and all(user.target in _BROADCASTING for user in node.users):
+    if not isinstance(value, str):
+        return same_length(tracer, node)
+    if all(user.target in _BROADCASTING for user in node.users):
         return value
-    return same_length(tracer, node)
+    return expanded(tracer, node, value)
 
 
 def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:

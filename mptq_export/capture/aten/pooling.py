@@ -10,7 +10,7 @@ from torch import fx
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
 from mptq_export.capture.aten.convolutions import channels_last, pair, zero_pad
 from mptq_export.capture.aten.movement import permuted, windows
-from mptq_export.capture.aten.resizing import resized
+from mptq_export.capture.aten.resizing import average_uneven
 from mptq_export.capture.graph import NCHW, Shape
 from mptq_export.capture.metadata import module_path, shape_from, shape_of
 from mptq_export.capture.ops import Max, Mean, Mul, Reshape, Windows
@@ -36,7 +36,7 @@ def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
     if all(size % count == 0 for size, count in zip(sizes, wanted, strict=True)):
         kernel = sizes[0] // wanted[0], sizes[1] // wanted[1]
         return _mean_of_windows(tracer, node, Windows(kernel, kernel))
-    return resized(tracer, node, wanted, lambda units, size: F.adaptive_avg_pool2d(units, (units.shape[2], size)))
+    return average_uneven(tracer, node)
 
 
 def average_pool(tracer: Tracer, node: fx.Node) -> str:

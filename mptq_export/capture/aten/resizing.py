@@ -1,7 +1,6 @@
 """ATen ops that resize a map: a linear map along each axis."""
 
-from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -9,52 +8,104 @@ from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
-from mptq_export.capture.graph import Shape
+from mptq_export.capture.graph import NCHW, NHWC, Node, Shape
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Linear
+from mptq_export.capture.ops import Input, Linear, Movement, Resample
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
-Resize = Callable[[torch.Tensor, int], torch.Tensor]
-"""Gives the last axis of a map of four axes another size."""
+#: A result that reads more elements than this is computed by a linear layer.
+_MOST_TAPS = 16
 
 
-def bicubic(tracer: Tracer, node: fx.Node) -> str:
-    """Bicubic interpolation to a fixed size."""
-    return _interpolated(tracer, node, "bicubic")
+def interpolate(tracer: Tracer, node: fx.Node) -> str:
+    """Interpolation to a fixed size, of any kind: torch's own op gives the matrix of each axis."""
+    source = arguments(node)[0]
+    if len(shape_of(node).dims) != 4:
+        raise MptqError(f"{module_path(node)}: only maps of four axes can be resized")
+    height, width = shape_of(source).dims[-2:]
+    return _resized(tracer, node, _interpolation(node, 0, height), _interpolation(node, 1, width))
 
 
-def bilinear(tracer: Tracer, node: fx.Node) -> str:
-    """Bilinear interpolation to a fixed size."""
-    return _interpolated(tracer, node, "bilinear")
+def average_uneven(tracer: Tracer, node: fx.Node) -> str:
+    """Adaptive average pooling to a size that does not divide the map: means of uneven windows along each axis."""
+    pairs = zip(shape_of(arguments(node)[0]).dims[-2:], shape_of(node).dims[-2:], strict=True)
+    rows, columns = (F.adaptive_avg_pool2d(_units(size), (1, count))[:, 0, 0].T for size, count in pairs)
+    return _resized(tracer, node, rows, columns)
 
 
-def resized(tracer: Tracer, node: fx.Node, sizes: tuple[int, ...], resize: Resize) -> str:
-    """Columns, then rows, each times a matrix that torch itself gives.
+def expanded(tracer: Tracer, node: fx.Node, value: str) -> str:
+    """A value of as many axes as the ATen op's, repeated along those where it has one element and the op's has more."""
+    wanted = shape_of(node)
+    for axis, size in enumerate(wanted.dims):
+        dims = tracer.by_name[value].shape.dims
+        if dims[axis] == size:
+            continue
+        if len(dims) != len(wanted.dims) or dims[axis] != 1 or axis == wanted.batch_axis:
+            raise MptqError(f"{module_path(node)}: {node.target} to {list(wanted.dims)} is not supported here")
+        shape = Shape((*dims[:axis], size, *dims[axis + 1 :]), wanted.batch_axis)
+        params = {"weight": torch.ones(size, 1)}
+        value = tracer.add(Resample(axis), name_of(node, "expanded"), (value,), shape, params)
+    return value
+
+
+def _units(size: int) -> torch.Tensor:
+    """Maps of one row, each with one element that is not zero: float64 [size, 1, 1, size]."""
+    return torch.eye(size, dtype=torch.float64)[:, None, None]
+
+
+def _interpolation(node: fx.Node, axis: int, size: int) -> torch.Tensor:
+    """The matrix of one axis: float64 [result, size]; `axis` is 0 for the height, 1 for the width."""
+    names = (argument.name for argument in node.target._schema.arguments)  # type: ignore[union-attr]
+    named: dict[str, Any] = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    sizes, scales = named["output_size"], named.get("scale_factors")
+    named |= {
+        "input": _units(size),
+        "output_size": None if sizes is None else [1, int(sizes[axis])],
+        "scale_factors": None if scales is None else [1.0, scales[axis]],
+    }
+    resized: torch.Tensor = node.target(**named)  # type: ignore[operator]
+    return resized[:, 0, 0].T
+
+
+def _resized(tracer: Tracer, node: fx.Node, rows: torch.Tensor, columns: torch.Tensor) -> str:
+    """A map times a matrix along its height, and one along its width.
 
     Args:
         tracer: gets the nodes.
         node: the ATen op; its first argument is a channels-first map.
-        sizes: height and width of the result.
-        resize: what it does to one axis.
+        rows: float64 [new height, height].
+        columns: float64 [new width, width].
     """
     value = tracer.value(arguments(node)[0])
-    if len(shape_of(node).dims) != 4:
-        raise MptqError(f"{module_path(node)}: only maps of four axes can be resized")
-    for axis, size in (("width", sizes[1]), ("height", sizes[0])):
+    if _is_image(tracer, tracer.by_name[value]) or max(_taps(rows), _taps(columns)) > _MOST_TAPS:
+        return _by_layers(tracer, node, value, rows, columns)
+    value = permuted(tracer, name_of(node, "nhwc"), value, NHWC)
+    for axis, name, weight in ((1, "height", rows), (2, "width", columns)):
         dims = tracer.by_name[value].shape.dims
-        units = torch.eye(dims[3]).reshape(1, 1, dims[3], dims[3])
-        params = {"weight": resize(units, size)[0, 0].T.contiguous(), "bias": torch.zeros(size)}
+        shape = Shape((*dims[:axis], len(weight), *dims[axis + 1 :]), 0)
+        params = {"weight": weight.float().contiguous()}
+        value = tracer.add(Resample(axis), name_of(node, f"resized_{name}"), (value,), shape, params)
+    return permuted(tracer, name_of(node, "nchw"), value, NCHW)
+
+
+def _taps(weight: torch.Tensor) -> int:
+    return int((weight != 0).sum(1).max())
+
+
+def _is_image(tracer: Tracer, node: Node) -> bool:
+    """Whether a value is the model's input, moved or not: it has no bound as floats, and few channels."""
+    while isinstance(node.op, Movement):
+        node = tracer.by_name[node.inputs[0]]
+    return isinstance(node.op, Input)
+
+
+def _by_layers(tracer: Tracer, node: fx.Node, value: str, rows: torch.Tensor, columns: torch.Tensor) -> str:
+    """Columns, then rows, each by a linear layer without bias."""
+    for axis, weight in (("width", columns), ("height", rows)):
+        dims, size = tracer.by_name[value].shape.dims, len(weight)
+        params = {"weight": weight.float().contiguous(), "bias": torch.zeros(size)}
         name = name_of(node, f"resized_{axis}")
         value = tracer.add(Linear(), name, (value,), Shape((*dims[:3], size), 0), params)
         value = permuted(tracer, name_of(node, f"turned_{axis}"), value, (0, 1, 3, 2))
     return value
-
-
-def _interpolated(tracer: Tracer, node: fx.Node, mode: str) -> str:
-    aligned, out = bool(arguments(node)[2]), shape_of(node).dims[-2:]
-    return resized(tracer, node, out, partial(_interpolate, mode, aligned))
-
-
-def _interpolate(mode: str, aligned: bool, units: torch.Tensor, size: int) -> torch.Tensor:
-    return F.interpolate(units, (units.shape[2], size), mode=mode, align_corners=aligned)

@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.activations import FUNCTIONS
-from mptq_export.capture.aten import convolutions, elementwise, movement, norms, pooling, products, resizing
+from mptq_export.capture.aten import convolutions, elementwise, movement, norms, pooling, products, resizing, transposed
 from mptq_export.capture.aten.arguments import arguments
 from mptq_export.capture.tracer import Handler, Tracer
 
@@ -20,6 +20,9 @@ def _identity(tracer: Tracer, node: fx.Node) -> Any:
 HANDLERS: dict[Any, Handler] = {
     **{op: elementwise.activation for function in FUNCTIONS.values() for op in function.aten},
     **dict.fromkeys(FUNCTIONS["sigmoid"].aten, elementwise.gate),
+    aten._upsample_bicubic2d_aa.vec: resizing.interpolate,
+    aten._upsample_bilinear2d_aa.vec: resizing.interpolate,
+    aten._upsample_nearest_exact2d.vec: resizing.interpolate,
     aten.adaptive_avg_pool2d.default: pooling.adaptive_average_pool,
     aten.add.Tensor: elementwise.add,
     aten.add_.Tensor: elementwise.add,
@@ -37,6 +40,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.contiguous.default: _identity,
     aten.conv1d.default: convolutions.conv1d,
     aten.conv2d.default: convolutions.conv2d,
+    aten.conv2d.padding: convolutions.conv2d,
+    aten.conv_transpose2d.input: transposed.conv_transpose2d,
     aten.copy_.default: movement.copy,
     aten.detach.default: _identity,
     aten.div.Tensor: norms.div,
@@ -45,6 +50,7 @@ HANDLERS: dict[Any, Handler] = {
     aten.dropout_.default: _identity,
     aten.einsum.default: products.einsum,
     aten.expand_as.default: norms.expand_as,
+    aten.feature_dropout.default: _identity,
     aten.flatten.using_ints: movement.reshape,
     aten.group_norm.default: norms.group_norm,
     aten.im2col.default: convolutions.im2col,
@@ -81,7 +87,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.unbind.int: movement.unbind,
     aten.unflatten.int: movement.reshape,
     aten.unsqueeze.default: movement.reshape,
-    aten.upsample_bicubic2d.vec: resizing.bicubic,
-    aten.upsample_bilinear2d.vec: resizing.bilinear,
+    aten.upsample_bicubic2d.vec: resizing.interpolate,
+    aten.upsample_bilinear2d.vec: resizing.interpolate,
+    aten.upsample_nearest2d.vec: resizing.interpolate,
     aten.view.default: movement.reshape,
 }

@@ -37,6 +37,7 @@ def _emit_kernel(context: Context, node: Node, quant: ActivationQuant, key: str)
     kernel = list(op.kernel)
     weight = context.recipe.weights[node.name].codes.reshape(-1, 1, *kernel)
     operands, _ = integer_operands(context, node, replace(source, tensor=image), weight, axis=0, gain=1.0 / quant.scale)
+    dilated = {"dilations": list(op.dilation)} if op.dilation != (1, 1) else {}
     result = onnx.one(
         "Conv",
         operands,
@@ -45,6 +46,7 @@ def _emit_kernel(context: Context, node: Node, quant: ActivationQuant, key: str)
         kernel_shape=kernel,
         pads=list(op.pads),
         strides=list(op.stride),
+        **dilated,
     )
     codes = encode(onnx, result, quant, f"{key}.codes", step=1.0, flat=False)
     tensor = onnx.one("Transpose", [codes.tensor], f"{key}.channels_last", perm=list(NHWC))

@@ -11,6 +11,7 @@ from mptq_export.emit.exact import (
     leaves,
     linear,
     patch_embed,
+    resample,
     residual,
     softmax,
 )
@@ -31,6 +32,7 @@ CODES: dict[type[Op], CodesHandler] = {
     ops.Pad: encode_floats,
     ops.Mean: encode_floats,
     ops.Max: encode_floats,
+    ops.Resample: encode_floats,
     ops.Mul: encode_floats,
     ops.Product: encode_floats,
     ops.Rotary: encode_floats,
@@ -50,6 +52,7 @@ FLOATS: dict[type[Op], FloatsHandler] = {
     ops.Pad: residual.emit_pad,
     ops.Mean: residual.emit_mean,
     ops.Max: elementwise.emit_max,
+    ops.Resample: resample.emit_floats,
     ops.Mul: elementwise.emit_mul,
     ops.Product: elementwise.emit_product,
     ops.Rotary: elementwise.emit_rotary,

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-_WRAPPERS = ("_orig_mod.", "module.")
+_WRAPPER = "module."
+_SHOWN = 3
 _FIRST = "patch_embed.proj.weight"
 """A name that nearly every vision transformer of timm has: what stands before it is a prefix."""
 _TRANSFORMERS = ("embeddings.patch_embeddings.", "encoder.layer.", "embeddings.cls_token")
@@ -29,10 +30,12 @@ def advice(path: Path, names: Collection[str], wanted: Collection[str] = ()) -> 
         )
     prefix = _prefix(names, wanted)
     if prefix:
-        return f" Its names begin with {prefix!r}: save the state dict without that prefix."
-    wrapper = next((each for each in _WRAPPERS if any(f".{each}" in name for name in names)), None)
-    if wrapper:
-        return f" Some of its names hold {wrapper!r}: save the state dict without it."
+        others = [name for name in names if not name.startswith(prefix)]
+        also = f", but not {', '.join(others[:_SHOWN])}" if others else ""
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        return f" Its names begin with {prefix!r}{also}{more}: save the state dict of that part alone."
+    if any(f".{_WRAPPER}" in name for name in names):
+        return f" Some of its names hold {_WRAPPER!r}: save the state dict without it."
     return beside(path)
 
 

@@ -1,44 +1,34 @@
-"""Reading a checkpoint file into named float32 tensors, without running what is in it."""
+"""A checkpoint: named float32 tensors of a file, or of files that belong together, and what the file says of them."""
 
-import argparse
-import json
-import pickletools
-import re
-import struct
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from mptq_export.load.file.content import Content, content_of
-from mptq_export.load.file.door import check_checkpoint_path
+from mptq_export.load.file.content import Content
+from mptq_export.load.file.door import checkpoint_file
+from mptq_export.load.file.find_weights import find_weights
+from mptq_export.load.file.float_weights import float_weights
 from mptq_export.load.file.model_kwargs import check_model_kwargs
+from mptq_export.load.file.pickled import read_pickled
+from mptq_export.load.file.safetensors_file import read_safetensors
+from mptq_export.load.file.shards import read_shards
 from mptq_export.load.file.train_args import TrainingArgs, read_args
+from mptq_export.load.file.unwrap import Unwrapped, unwrap, unwrap_for
 from mptq_export.support.errors import MptqError
 
-_AVERAGES = ("state_dict_ema", "model_ema")
-_STATE_KEYS = (*_AVERAGES, "state_dict", "model")
-_UNWRAPPED = re.compile(r"(^|\.)n_averaged$")
-"""What stands beside the wrapped module, under a name of its own."""
-_WRAPPERS = ("module.", "_orig_mod.")
-_NEEDED = re.compile(r"GLOBAL (\S+)")
-"""The name that torch reports when it refuses to look one up."""
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file says.
+    """What a checkpoint says.
 
     Attributes:
-        path: the file.
-        state_dict: tensors by name, without the prefixes of DataParallel and torch.compile. Those of a float kind are
+        path: the file; of shards, their index.
+        state_dict: tensors by name, without the prefix of what wrapped the model in training. Those of a float kind are
             float32 and finite; others (integer buffers) are as stored.
         arches: names of the architecture that the file holds, the first to be believed; which one a library knows is
             for that library to say.
@@ -48,7 +38,12 @@ class Checkpoint:
         pretrained_cfg: the file's own preprocessing, in timm's terms; empty if it holds none.
         args: the options of the training script, if the file holds them.
         entry: the key that the tensors stand under; empty where the file is nothing else.
-        passed_over: other keys that hold weights.
+        averaged: whether the tensors are an average over training steps.
+        passed_over: other keys and prefixes that hold weights.
+        prefix: what all names of `state_dict` began with; empty, or with a dot at its end.
+        beside: tensors that did not begin with it, by their stored names: of kinds that no model computes with (losses,
+            metrics, counters, heads of pretraining), and other copies of the weights.
+        notes: what was left out, a sentence each.
     """
 
     path: Path
@@ -60,12 +55,11 @@ class Checkpoint:
     pretrained_cfg: dict[str, Any]
     args: TrainingArgs = field(default_factory=lambda: TrainingArgs(Path()))
     entry: str = ""
+    averaged: bool = False
     passed_over: tuple[str, ...] = ()
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the tensors are an average over training steps."""
-        return self.entry in _AVERAGES
+    prefix: str = ""
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def class_map(self) -> str | None:
@@ -78,196 +72,98 @@ class Checkpoint:
         """Which weights of the file these are, for people."""
         whole = "the pickled module" if self.module is not None else "the file's tensors"
         found = f"{self.entry} of the file" if self.entry else whole
+        if self.prefix and self.module is None:
+            found += f", under {self.prefix}"
         if self.averaged:
             found += ", an average over training steps"
-        return found + (f" ({', '.join(self.passed_over)} not taken)" if self.passed_over else "")
+        if not self.passed_over:
+            return found
+        more = ", ..." if len(self.passed_over) > _SHOWN else ""
+        return f"{found} ({', '.join(name[:40] for name in self.passed_over[:_SHOWN])}{more} not taken)"
+
+    def named_for(self, wanted: Collection[str]) -> "Checkpoint":
+        """The same with names as a model has them, where they only have a prefix too many, whatever it is.
+
+        Args:
+            wanted: names of the model's tensors.
+        """
+        found = unwrap_for(wanted, self.state_dict)
+        return self._unwrapped(found) if found.prefix else self
+
+    def _unwrapped(self, found: Unwrapped) -> "Checkpoint":
+        """The same with the names that were found."""
+        return replace(
+            self,
+            state_dict=found.tensors,
+            averaged=self.averaged or found.averaged,
+            passed_over=(*self.passed_over, *(f"{self.prefix}{copy}." for copy in found.copies)),
+            prefix=self.prefix + found.prefix,
+            beside={**self.beside, **{self.prefix + name: tensor for name, tensor in found.beside.items()}},
+            notes=(*self.notes, *found.notes),
+        )
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
-    """Read a file of `torch.save` or of safetensors, told apart by content.
+    """Read a checkpoint, told by its content: of `torch.save`, `pickle.dump` or safetensors, in one file or in shards.
 
     The tensors are the file itself (a bare state dict) or stand under one of its keys. Averaged weights come first, as
-    in timm: `state_dict_ema`, `model_ema`, `state_dict`, `model`. The architecture is read from `arch` or
-    `args.model`, and `model_kwargs`, `class_names` and `pretrained_cfg` (or `preprocessing`) from keys of these names;
-    in safetensors from the metadata, where the latter are JSON.
+    in timm (see `find_weights.KEYS`); what wrapped the model is taken off the names (see `unwrap`). The architecture is
+    read from `arch` or `args.model`, and `model_kwargs`, `class_names` and `pretrained_cfg` (or `preprocessing`) from
+    keys of these names; in safetensors from the metadata, where the latter are JSON.
 
     Args:
-        path: the file.
+        path: the file, the index of shards, or a folder that holds one of them.
         trust: whether the file may run code while it is unpickled; needed for a pickled module.
 
     Raises:
-        MptqError: the file is missing, of another kind, truncated or corrupt, would run code and `trust` is off, holds
-            no tensors, or holds NaN or Inf.
+        MptqError: the file is missing, of another kind, truncated or corrupt, is nothing without code of its own and
+            `trust` is off, holds no tensors, or holds quantized weights, an adapter, NaN or Inf.
     """
-    check_checkpoint_path(path)
-    is_safe = content_of(path) is Content.SAFETENSORS
-    content: Any = _read_safetensors(path) if is_safe else _read_pickled(path, trust)
-    module, entry = _find_module(content)
+    path, kind = checkpoint_file(path)
+    content = _read(path, kind, trust=trust)
+    found = find_weights(path, content)
     about = content if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
     model_kwargs = _mapping(path, about, "model_kwargs")
-    if module is None:
-        found, entry = _find_tensors(path, content)
-    else:
-        found = module.state_dict()
-    tensors = _clean(path, found)
-    check_model_kwargs(path, model_kwargs, len(tensors))
-    return Checkpoint(
+    stored = found.tensors if found.module is None else found.module.state_dict()
+    names = unwrap(float_weights(path, stored, _size(path, kind)))
+    check_model_kwargs(path, model_kwargs, len(names.tensors))
+    checkpoint = Checkpoint(
         path=path,
-        state_dict=tensors,
-        arches=_arches(about, module),
+        state_dict=names.tensors,
+        arches=_arches(about, found.module),
         model_kwargs=model_kwargs,
-        module=module,
+        module=found.module,
         class_names=_class_names(about, pretrained_cfg),
         pretrained_cfg=pretrained_cfg,
         args=read_args(path, about.get("args")),
-        entry=entry,
-        passed_over=tuple(key for key in _STATE_KEYS if key != entry and _holds_weights(about.get(key))),
+        entry=found.entry,
+        averaged=found.averaged,
+        passed_over=found.passed_over,
+        notes=tuple(f"{name[:80]} left out: it is no tensor" for name in found.left),
     )
+    return checkpoint._unwrapped(names)
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise MptqError(f"{path} cannot be read as safetensors ({error}); it is truncated or corrupt") from error
-    for key in ("model_kwargs", "pretrained_cfg", "preprocessing", "class_names", "args"):
-        if key in metadata:
-            try:
-                metadata[key] = json.loads(metadata[key])
-            except (ValueError, RecursionError) as error:
-                raise MptqError(
-                    f"{path}: the metadata's {key} is not JSON ({error}); write it with json.dumps"
-                ) from error
-    return {**metadata, "state_dict": tensors}
+def _read(path: Path, kind: Content, *, trust: bool) -> Any:
+    if kind is Content.SAFETENSORS:
+        return read_safetensors(path)
+    if kind is Content.INDEX:
+        return {"state_dict": read_shards(path, lambda shard: _read_shard(shard, trust=trust))}
+    return read_pickled(path, kind, trust=trust)
 
 
-#: Plain data that training scripts store beside the weights; none of it can run code.
-_PLAIN_DATA: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    *{type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)},
-]
+def _read_shard(path: Path, *, trust: bool) -> Any:
+    path, kind = checkpoint_file(path)
+    if kind is Content.INDEX:
+        raise MptqError(f"{path} is an index in an index; get the whole folder again")
+    return _read(path, kind, trust=trust)
 
 
-def _read_pickled(path: Path, trust: bool) -> Any:
-    zipped = content_of(path) is Content.TORCH_ZIP
-    if zipped:
-        _check_stored(path)
-    try:
-        with torch.serialization.safe_globals(_PLAIN_DATA):
-            return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
-    except (ImportError, AttributeError) as error:
-        raise MptqError(f"{path} needs code that is not installed here ({error}); save a state_dict instead") from error
-    except Exception as error:
-        raise MptqError(f"{path} {_trouble(path, str(error) or 'it ends too early')}") from error
-
-
-def _check_stored(path: Path) -> None:
-    """Refuse an archive whose parts are larger than itself: PyTorch stores them as they are, a bomb packs them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
-        raise MptqError(f"{path} cannot be read ({error}); it is truncated or corrupt, get the file again") from error
-    size = sum(entry.file_size for entry in entries)
-    if size > path.stat().st_size:
-        raise MptqError(f"{path} holds parts of {size:,} bytes, more than the file; save it with torch.save")
-
-
-def _trouble(path: Path, message: str) -> str:
-    """What is wrong with a file that torch refuses, and what to do."""
-    needed = _NEEDED.search(message)
-    if needed or _is_plain_pickle(path):
-        what = f" (it needs {needed[1]})" if needed else ""
-        return (
-            f"would run code when it is opened{what}; save a state_dict instead, or pass --trust only if you trust "
-            "the file"
-        )
-    reason = (
-        "it is not in PyTorch's format" if message.startswith("Weights only") else message.split(". ", maxsplit=1)[0]
-    )
-    return f"cannot be read ({reason}); it is truncated or corrupt, get the file again"
-
-
-def _is_plain_pickle(path: Path) -> bool:
-    """Whether the file is a whole pickle that looks up names, from `pickle.dump` rather than `torch.save`."""
-    try:
-        with path.open("rb") as stream:
-            names = {opcode.name for opcode, _, _ in pickletools.genops(stream)}
-    except (ValueError, OSError, LookupError):
-        return False
-    return not names.isdisjoint({"GLOBAL", "STACK_GLOBAL", "INST"})
-
-
-def _find_module(content: Any) -> tuple[nn.Module | None, str]:
-    """The module with the key that it stands under."""
-    values = {"": content}
-    if isinstance(content, Mapping):
-        values |= {key: content.get(key) for key in _STATE_KEYS}
-    key, module = next(((k, value) for k, value in values.items() if isinstance(value, nn.Module)), ("", None))
-    return module.module if isinstance(module, nn.DataParallel) else module, key
-
-
-def _holds_weights(value: Any) -> bool:
-    return isinstance(value, nn.Module) or _is_state_dict(value)
-
-
-def _find_tensors(path: Path, content: Any) -> tuple[Mapping[str, Tensor], str]:
-    """The tensors with the key that they stand under."""
-    if isinstance(content, Mapping):
-        for key, candidate in (*((key, content.get(key)) for key in _STATE_KEYS), ("", content)):
-            if _is_state_dict(candidate):
-                return candidate, key
-    held = type(content).__name__
-    if isinstance(content, Mapping) and content:
-        held = ", ".join(key[:40] if isinstance(key, str) else type(key).__name__ for key in islice(content, 5))
-    raise MptqError(
-        f"{path} holds no state dict (found: {held}); save one bare or under one of {', '.join(_STATE_KEYS)}"
-    )
-
-
-def _is_state_dict(value: Any) -> TypeGuard[Mapping[str, Tensor]]:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
-    )
-
-
-def _clean(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strip the wrappers' prefixes, cast to float32, refuse NaN and Inf."""
-    named = dict(tensors)
-    while prefix := next((p for p in _WRAPPERS if _all_start(named, p)), None):
-        named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
-    clean = {}
-    size = path.stat().st_size
-    for name, stored in named.items():
-        tensor = stored.detach()
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
-            raise MptqError(f"{path}: tensor {name} is no plain tensor of numbers; save a state_dict of a float model")
-        if tensor.numel() * tensor.element_size() > size:
-            raise MptqError(
-                f"{path}: tensor {name} {list(tensor.shape)} is larger than the file; it is corrupt, get it again"
-            )
-        if tensor.is_floating_point():
-            tensor = tensor.to(torch.float32)
-            bad = int(tensor.numel() - torch.isfinite(tensor).sum())
-            if bad:
-                raise MptqError(
-                    f"{path}: tensor {name} holds {bad} NaN or Inf in {tensor.numel()} values; training diverged or "
-                    "the file is damaged, use another checkpoint"
-                )
-        clean[name] = tensor
-    return clean
-
-
-def _all_start(names: Mapping[str, Tensor], prefix: str) -> bool:
-    wrapped = [name for name in names if not _UNWRAPPED.search(name)]
-    return bool(wrapped) and all(name.startswith(prefix) for name in wrapped)
+def _size(path: Path, kind: Content) -> int:
+    """Bytes of the file, or of all that lies beside an index."""
+    files = path.parent.iterdir() if kind is Content.INDEX else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _arches(about: Mapping[str, Any], module: nn.Module | None) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ def load_module(source: Source) -> LoadedModel:
     loaded = loaded_from(built, source)
     return replace(
         loaded,
+        notes=tuple(map(one_line, (*checkpoint.notes, *loaded.notes))),
         warnings=tuple(map(one_line, (*asked.warnings, *loaded.warnings))),
         weights=checkpoint.weights,
         class_map=checkpoint.class_map,

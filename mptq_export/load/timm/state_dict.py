@@ -37,6 +37,10 @@ def load_state_dict(source: Source) -> LoadedModel:
     )
     name = architecture.name
     fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
+    renamed = checkpoint.named_for(fitted.model.state_dict())
+    if renamed is not checkpoint:
+        checkpoint = renamed
+        fitted = fit(name, shapes_of(checkpoint.state_dict), asked.model_kwargs, asked.hints)
     placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
@@ -57,7 +61,7 @@ def load_state_dict(source: Source) -> LoadedModel:
         arch_source=architecture.source,
         preprocessing=resolved.preprocessing,
         class_names=names,
-        notes=tuple(map(one_line, (*inferred, *asked.notes, *placed.notes, *resolved.notes))),
+        notes=tuple(map(one_line, (*checkpoint.notes, *inferred, *asked.notes, *placed.notes, *resolved.notes))),
         asked=source.asked,
         warnings=tuple(map(one_line, told)),
         weights=checkpoint.weights,

@@ -236,6 +236,7 @@ _VALUES: dict[type[Op], Callable[[Simulator, Node, list[torch.Tensor]], torch.Te
             ops.Mul,
             ops.Product,
             ops.Max,
+            ops.Resample,
             ops.Concat,
             ops.Pad,
             ops.Rotary,
