@@ -2,6 +2,7 @@
 
 import json
 import math
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -320,6 +321,15 @@ _CHECKPOINT: tuple[Callable[[Any, Random], Any], ...] = (
     *(_changed_tensor, _changed_tensor, _changed_tensor, _renamed_tensor, _changed_entry, _changed_keyword),
     *(_changed_keyword, _changed_preprocessing, _other_content),
 )
+
+
+def pickle_in_archive(path: Path, random: Random) -> None:
+    """Damage the pickle of a .pt file, in place; the archive stays whole."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, bytes_of(data, random) if name.endswith("data.pkl") else data)
 
 
 def safetensors_header(path: Path, random: Random) -> None:

@@ -1,8 +1,11 @@
 """What reads a stranger's file: how its sample is made, how it is damaged, and what must survive that."""
 
 import json
+from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -45,12 +48,22 @@ class Target:
 
 
 def write_samples(folder: Path) -> None:
-    """All undamaged files: a checkpoint in two formats, an export, and what hostile files point at."""
+    """All undamaged files: checkpoints, one with more beside its weights, an export, what hostile files point at."""
     arch, kwargs = KINDS["vit"]
     state = dict(tiny("vit").state_dict())
     torch.save(
         {"arch": arch, "model_kwargs": kwargs, "state_dict": state, "class_names": list("abcdefg")}, folder / "m.pt"
     )
+    beside = [
+        Path("a"),
+        np.arange(3),
+        np.float32(2),
+        datetime(2020, 1, 1),
+        Namespace(a={1}),
+        defaultdict(list),
+        _refused,
+    ]
+    torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": state, "x": beside}, folder / "m.ckpt")
     save_file(state, folder / "m.safetensors", {"arch": arch, "model_kwargs": json.dumps(kwargs)})
     graph, recipe = quantized("vit", lambda layer: (2, 5) if layer.endswith("fc1") else (4, 8))
     classes = NamedClasses(tuple("abcdefg"), "checkpoint")
@@ -121,6 +134,9 @@ _ONNX = (damage.onnx_model, damage.onnx_model, damage.file_bytes)
 TARGETS: dict[str, Target] = {
     "checkpoint.pt": Target(
         {"m.pt": (damage.pt_checkpoint, damage.pt_checkpoint, damage.file_bytes)}, _checkpoint("m.pt")
+    ),
+    "checkpoint.ckpt": Target(
+        {"m.ckpt": (damage.pickle_in_archive, damage.pickle_in_archive, damage.file_bytes)}, _checkpoint("m.ckpt")
     ),
     "checkpoint.safetensors": Target(
         {"m.safetensors": (damage.safetensors_header, damage.file_bytes)}, _checkpoint("m.safetensors")

@@ -120,9 +120,11 @@ def test_safetensors_metadata_that_is_not_json(tmp_path: Path):
 def test_a_pickled_module_needs_trust(tmp_path: Path):
     path = save(tmp_path / "m.pt", nn.Linear(2, 3))
     assert "torch.nn.modules.linear.Linear" in refusal(path)
-    read = read_checkpoint(path, trust=True)
-    assert isinstance(read.module, nn.Linear)
-    assert list(read.state_dict) == ["weight", "bias"]
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"model": nn.Linear(2, 3)}))
+    for each in (path, tmp_path / "m.pkl"):
+        read = read_checkpoint(each, trust=True)
+        assert isinstance(read.module, nn.Linear)
+        assert list(read.state_dict) == ["weight", "bias"]
 
 
 @pytest.mark.parametrize("zipped", [True, False])

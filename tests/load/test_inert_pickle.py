@@ -126,6 +126,20 @@ def test_what_is_shared_stays_shared_and_what_holds_itself_too():
     assert found[0] is found[1] and found[0][1] is found[0]
 
 
+def test_arrays_beside_the_weights_are_read_as_lists(tmp_path: Path):
+    about = {
+        "pretrained_cfg": {"mean": np.array([0.25, 0.5, 0.75]), "crop_pct": np.float32(0.5)},
+        "class_names": np.array(["a", "b"]),
+        "model_kwargs": {"depth": np.int64(3)},
+        "args": argparse.Namespace(mean=np.array([0.5]), model="vit_x"),
+    }
+    torch.save({"state_dict": {str(n): torch.ones(1) for n in range(9)}, **about}, tmp_path / "m.pt")
+    found = read_checkpoint(tmp_path / "m.pt")
+    assert found.pretrained_cfg == {"mean": [0.25, 0.5, 0.75], "crop_pct": 0.5}
+    assert (found.class_names, found.model_kwargs, found.arches) == (("a", "b"), {"depth": 3}, ("vit_x",))
+    assert found.args.part("mean") == (0.5,)
+
+
 # -- what becomes a stand-in -------------------------------------------------------------------------------------------
 
 STRANGE: dict[str, Any] = {

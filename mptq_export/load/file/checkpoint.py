@@ -1,10 +1,12 @@
 """A checkpoint: named float32 tensors of a file, or of files that belong together, and what the file says of them."""
 
+from argparse import Namespace
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from mptq_export.load.file.content import Content
@@ -13,12 +15,15 @@ from mptq_export.load.file.find_weights import find_weights
 from mptq_export.load.file.float_weights import float_weights
 from mptq_export.load.file.model_kwargs import check_model_kwargs
 from mptq_export.load.file.pickled import read_pickled
+from mptq_export.load.file.plain_makers import kind_of
 from mptq_export.load.file.safetensors_file import read_safetensors
 from mptq_export.load.file.shards import read_shards
 from mptq_export.load.file.train_args import TrainingArgs, read_args
 from mptq_export.load.file.unwrap import Unwrapped, unwrap, unwrap_for
 from mptq_export.support.errors import MptqError
 
+_ABOUT = ("arch", "args", "model_kwargs", "pretrained_cfg", "preprocessing", "class_names")
+"""Keys beside the weights that are read."""
 _SHOWN = 5
 
 
@@ -72,7 +77,7 @@ class Checkpoint:
         """Which weights of the file these are, for people."""
         whole = "the pickled module" if self.module is not None else "the file's tensors"
         found = f"{self.entry} of the file" if self.entry else whole
-        if self.prefix and self.module is None:
+        if self.prefix.replace("module.", "") and self.module is None:
             found += f", under {self.prefix}"
         if self.averaged:
             found += ", an average over training steps"
@@ -122,7 +127,7 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     path, kind = checkpoint_file(path)
     content = _read(path, kind, trust=trust)
     found = find_weights(path, content)
-    about = content if isinstance(content, Mapping) else {}
+    about = {key: _listed(content.get(key)) for key in _ABOUT} if isinstance(content, Mapping) else {}
     pretrained_cfg = _mapping(path, about, "pretrained_cfg") or _mapping(path, about, "preprocessing")
     model_kwargs = _mapping(path, about, "model_kwargs")
     stored = found.tensors if found.module is None else found.module.state_dict()
@@ -166,6 +171,19 @@ def _size(path: Path, kind: Content) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def _listed(value: Any) -> Any:
+    """A value, or those of a mapping, where numbers and arrays of NumPy are Python's own."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {
+            key: held.tolist() if isinstance(held, np.ndarray | np.generic) else held for key, held in value.items()
+        }
+    return value
+
+
 def _arches(about: Mapping[str, Any], module: nn.Module | None) -> tuple[str, ...]:
     args = about.get("args")
     named = [about.get("arch"), args.get("model") if isinstance(args, Mapping) else getattr(args, "model", None)]
@@ -178,7 +196,7 @@ def _arches(about: Mapping[str, Any], module: nn.Module | None) -> tuple[str, ..
 def _mapping(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = about.get(key)
     if value is not None and not isinstance(value, Mapping):
-        raise MptqError(f"{path}: its {key} is a {type(value).__name__}, not a dict; save it as a dict")
+        raise MptqError(f"{path}: its {key} is a {kind_of(value)}, not a dict; save it as a dict")
     return dict(value or {})
 
 

@@ -51,7 +51,7 @@ def content_of(path: Path) -> Content:
             start = stream.read(2**12)
         if start.startswith(_ZIP):
             return _of_archive(path)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):  # torch would unpack one, whatever it begins with
             return Content.OTHER
     except OSError as error:
         raise MptqError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
@@ -77,6 +77,14 @@ def _of_archive(path: Path) -> Content:
     if last & {"archive_format", "serialized_exported_program.json"}:
         return Content.PROGRAM
     return Content.TORCH_ZIP if "data.pkl" in last else Content.OTHER
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except (tarfile.TarError, ValueError, EOFError, OverflowError):
+        return False
 
 
 def _text(path: Path) -> bytes:

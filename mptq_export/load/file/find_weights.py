@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mptq_export.load.file.float_weights import PIECES, check_names
 from mptq_export.load.file.pickled import would_run
 from mptq_export.load.file.plain_makers import StandIn
 from mptq_export.support.errors import MptqError
@@ -83,6 +84,8 @@ def find_weights(path: Path, content: Any) -> Weights:
                 f"{path} holds several state dicts ({', '.join(each[:40] for each in others[:5])}); save the one of "
                 "the model alone"
             )
+        for place in (content, *(content[key] for key in KEYS if isinstance(content.get(key), Mapping))):
+            check_names(path, [name for name in place if isinstance(name, str)])
     raise MptqError(f"{path} {_nothing(content)}")
 
 
@@ -147,16 +150,13 @@ def _nothing(content: Any) -> str:
         return PARTITIONED
     stand_in = next(_stand_ins(content), None)
     if stand_in is not None and stand_in.name.startswith("torch.distributed"):
-        return (
-            f"holds pieces of a distributed tensor ({stand_in.name}); save the full state dict (FSDP: "
-            "FULL_STATE_DICT), or join the folder with torch.distributed.checkpoint.format_utils"
-        )
+        return PIECES
     if stand_in is not None:
         return would_run(stand_in.name)
     held = type(content).__name__
     if isinstance(content, Mapping) and content:
         held = ", ".join(key[:40] if isinstance(key, str) else type(key).__name__ for key in islice(content, 5))
-    return f"holds no state dict (found: {held}); save one bare or under one of {', '.join(KEYS)}"
+    return f"holds no state dict (found: {held}); save one bare, or under state_dict"
 
 
 def _stand_ins(content: Any) -> Iterator[StandIn]:

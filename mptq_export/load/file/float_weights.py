@@ -9,6 +9,10 @@ from torch import Tensor
 
 from mptq_export.support.errors import MptqError
 
+PIECES = (
+    "holds pieces of a distributed tensor; save the full state dict (FSDP: FULL_STATE_DICT), or join the folder: "
+    "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pt"
+)
 _FLOAT_MODEL = "give the float checkpoint that it was made from"
 _QUANTIZED = (
     (re.compile(r"\.(SCB|absmax|quant_map|quant_state\..*|nested_absmax)$"), "bitsandbytes"),
@@ -30,11 +34,16 @@ def float_weights(path: Path, named: Mapping[str, Tensor], size: int) -> dict[st
     Raises:
         MptqError: they are quantized, an adapter or no plain numbers, one is larger than the file, or holds NaN or Inf.
     """
-    _check_names(path, named)
+    check_names(path, named)
     return {name: _float_weight(path, name, stored.detach(), size) for name, stored in named.items()}
 
 
-def _check_names(path: Path, names: Collection[str]) -> None:
+def check_names(path: Path, names: Collection[str]) -> None:
+    """Refuse what is no float model by the names of its tensors.
+
+    Raises:
+        MptqError: they are quantized, or an adapter.
+    """
     for pattern, what in _QUANTIZED:
         found = next(filter(pattern.search, names), None)
         if found is not None:
@@ -51,6 +60,11 @@ def _check_names(path: Path, names: Collection[str]) -> None:
 
 
 def _float_weight(path: Path, name: str, tensor: Tensor, size: int) -> Tensor:
+    kind = type(tensor)
+    if kind is not Tensor:
+        if kind.__module__.startswith("torch.distributed"):
+            raise MptqError(f"{path} {PIECES}")
+        raise MptqError(f"{path}: tensor {name} is a {kind.__name__}; save a state_dict of plain tensors")
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
         raise MptqError(f"{path}: tensor {name} is no plain tensor of numbers; save a state_dict of a float model")
     if tensor.numel() * tensor.element_size() > size:
@@ -58,9 +72,9 @@ def _float_weight(path: Path, name: str, tensor: Tensor, size: int) -> Tensor:
             f"{path}: tensor {name} {list(tensor.shape)} is larger than the file; it is corrupt, get it again"
         )
     floats = tensor.is_floating_point()
-    if tensor.element_size() < 2 and tensor.dtype != torch.bool and (floats or _WEIGHT.search(name)):
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise MptqError(f"{path}: tensor {name} is quantized already ({kind}); {_FLOAT_MODEL}")
+    if (floats and tensor.element_size() < 2) or (not floats and _WEIGHT.search(name)):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise MptqError(f"{path}: tensor {name} is quantized already ({dtype}); {_FLOAT_MODEL}")
     if not floats:
         return tensor
     tensor = tensor.to(torch.float32)

@@ -35,6 +35,11 @@ class StandIn:
         return f"<{self.name}>"
 
 
+def kind_of(value: Any) -> str:
+    """What a value is, for messages."""
+    return value.name if isinstance(value, StandIn) else type(value).__name__
+
+
 @dataclass(frozen=True, eq=False)
 class Maker:
     """The function of ours that takes the place of a name."""

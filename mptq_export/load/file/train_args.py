@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mptq_export.load.file.plain_makers import kind_of
 from mptq_export.load.inputs import option_of
 from mptq_export.support.errors import MptqError
 
@@ -130,9 +131,7 @@ def read_args(path: Path, stored: object) -> TrainingArgs:
     if isinstance(stored, argparse.Namespace):
         stored = vars(stored)
     if not isinstance(stored, Mapping):
-        told = (
-            f"the checkpoint's args are a {type(stored).__name__}, neither a dict nor a Namespace: they were not read"
-        )
+        told = f"the checkpoint's args are a {kind_of(stored)}, neither a dict nor a Namespace: they were not read"
         return TrainingArgs(path, warnings=(told,))
     values = {key: stored[key] for key in _KEYS if _is_given(stored.get(key))}
     warnings = []

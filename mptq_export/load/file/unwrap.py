@@ -15,7 +15,9 @@ from torch import Tensor
 
 _INSIDE = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 """Parts of a name that torch.compile, FSDP, activation checkpointing and Fabric put anywhere into it."""
-_AVERAGES = re.compile(r"(^|_)(ema|averaged?|avg|teacher)(_|\d*$)")
+_AVERAGES = re.compile(r"(^|_)(ema|averaged?|avg)(_|\d*$)")
+_FIRST = re.compile(rf"{_AVERAGES.pattern}|(^|_)teacher$")
+"""What is taken of several copies: in training without labels a teacher is the average of its student."""
 _WRAPPERS = re.compile(
     r"(model|net|network|backbone|module|student|wrapped|inner|base|core|_model|_module|_net)\d*"
     r"|(base|inner|online|student|main|my)_(model|net|network|encoder)|(vision|image|feature)_(backbone|extractor)"
@@ -35,12 +37,12 @@ class _Kind:
     Attributes:
         word: the first part of their names.
         reason: why the model is the same without them.
-        holds: what it must have, by the rest of the names.
+        holds: whether the rest of its names, and all names, are as they must be.
     """
 
     word: re.Pattern[str]
     reason: str
-    holds: Callable[[Collection[str]], bool] = lambda _: True
+    holds: Callable[[Collection[str], Collection[str]], bool] = lambda rest, all_names: True
 
 
 _LOSSES = "criterion|criteria|loss|losses|loss_fn|loss_fct|metric|metrics|meter"
@@ -50,17 +52,22 @@ _BESIDE = (
     _Kind(
         re.compile("n_averaged|num_updates|decay|initted|(global_)?step"),
         "it counts steps of training",
-        lambda rest: set(rest) == {""},
+        lambda rest, _: set(rest) == {""},
     ),
     _Kind(
         re.compile("head|dino_head|ibot_head|projector"),
         "a projection head of pretraining without labels, not of the encoder",
-        lambda rest: any(name.startswith(("last_layer.", "prototypes.")) for name in rest),
+        lambda rest, _: any(name.startswith(("last_layer.", "prototypes.")) for name in rest),
     ),
     _Kind(
         re.compile("(model_)?ema|ema_model"),
         "an average of the weights under names of its own",
-        lambda rest: not any("." in name for name in rest),
+        lambda rest, _: not any("." in name for name in rest),
+    ),
+    _Kind(
+        re.compile("decoder"),
+        "it rebuilds masked patches in pretraining, behind the encoder",
+        lambda _, all_names: "encoder.mask_token" in all_names,
     ),
 )
 """What may stand beside a model, in order; the first that matches counts."""
@@ -118,7 +125,7 @@ def unwrap_for(wanted: Collection[str], stored: Mapping[str, Tensor]) -> Unwrapp
     for _ in range(_DEEPEST):
         groups = _groups(found.tensors)
         main = max(groups, key=lambda word: len(groups[word]))
-        others = (_kind(word, group) for word, group in groups.items() if word != main)
+        others = (_kind(word, groups) for word in groups if word != main)
         if known & found.tensors.keys() or "" in groups[main] or None in others:
             break
         found = _taken_off(found, main, groups)
@@ -144,12 +151,12 @@ def _groups(tensors: Mapping[str, Tensor]) -> dict[str, Group]:
 def _wrapper(groups: Mapping[str, Group]) -> str | None:
     """The first part of the names that can be taken off; None where nothing can."""
     candidates = [word for word, group in groups.items() if _is_wrapped(word, group)]
-    averages = [word for word in candidates if _AVERAGES.search(word)]
-    main = (averages if len(averages) == 1 else candidates)[:1]
-    if not main or (len(candidates) > 1 and len(averages) != 1):
+    first = [word for word in candidates if _FIRST.search(word)]
+    main = (first if len(first) == 1 else candidates)[:1]
+    if not main or (len(candidates) > 1 and len(first) != 1):
         return None
-    others = {word: group for word, group in groups.items() if word != main[0]}
-    is_known = (_kind(word, group) or _is_copy(groups[main[0]], group) for word, group in others.items())
+    others = [word for word in groups if word != main[0]]
+    is_known = (_kind(word, groups) or _is_copy(groups[main[0]], groups[word]) for word in others)
     return main[0] if all(is_known) else None
 
 
@@ -158,12 +165,14 @@ def _is_wrapped(word: str, group: Group) -> bool:
     firsts = {name.partition(".")[0] for name in group}
     if "" in firsts or not any("." in name for name in group) or all(first.isdigit() for first in firsts):
         return word == "module" and "" not in firsts
-    named = _WRAPPERS.fullmatch(word) is not None or _AVERAGES.search(word) is not None
+    named = _WRAPPERS.fullmatch(word) is not None or _FIRST.search(word) is not None
     return named or any(root in group for root in _ROOTS)
 
 
-def _kind(word: str, group: Group) -> _Kind | None:
-    return next((kind for kind in _BESIDE if kind.word.fullmatch(word) and kind.holds(group)), None)
+def _kind(word: str, groups: Mapping[str, Group]) -> _Kind | None:
+    fitting = (kind for kind in _BESIDE if kind.word.fullmatch(word))
+    names = {f"{first}.{rest}" for first, group in groups.items() for rest in group}
+    return next((kind for kind in fitting if kind.holds(groups[word], names)), None)
 
 
 def _is_copy(main: Group, other: Group) -> bool:
@@ -182,7 +191,7 @@ def _taken_off(found: Unwrapped, word: str, groups: Mapping[str, Group]) -> Unwr
     """The tensors of one group, with what is said of the others."""
     prefix = found.prefix + word + "."
     beside = {name: tensor for name, tensor in found.tensors.items() if name.partition(".")[0] != word}
-    others = {other: _kind(other, group) for other, group in groups.items() if other != word}
+    others = {other: _kind(other, groups) for other in groups if other != word}
     notes = []
     for kind in dict.fromkeys(filter(None, others.values())):
         names = [found.prefix + name for name in beside if others[name.partition(".")[0]] is kind]
