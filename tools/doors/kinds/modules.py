@@ -158,7 +158,7 @@ def _named(given: Any) -> dict[str, Tensor]:
 
 def _numbered(given: Any) -> dict[str, Tensor]:
     """Outputs of a tuple have no names of their own."""
-    return {f"output{n}": value for n, value in enumerate(given)}
+    return {f"output.{n}": value for n, value in enumerate(given)}
 
 
 def _from_python(folder: Path, *, function: str, outputs: Outputs = _one) -> Exports:
@@ -185,7 +185,7 @@ def _program(folder: Path, *, function: str, name: str = "model.pt2", outputs: O
     torch.export.save(program, folder / "program.pt2")
     (folder / "program.pt2").rename(folder / name)
     shutil.rmtree(folder / "doors_models")
-    return Exports(name, lambda x: outputs(model(x)), options=_INPUT)
+    return Exports(name, lambda x: outputs(model(x)), options={"trust": True, **_INPUT})
 
 
 def _pickle(folder: Path, *, function: str) -> Exports:

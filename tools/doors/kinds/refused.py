@@ -289,7 +289,14 @@ def _program_of_one_batch(folder: Path) -> Refused:
     """A program whose batch is a number."""
     model = made(folder, "classifier")
     torch.export.save(torch.export.export(model, (torch.zeros(2, 3, 32, 32),)), folder / "fixed.pt2")
-    return Refused("fixed.pt2", (r"batch", r"dynamic_shapes|Dim"), {"mean": _LINE["mean"], "std": _LINE["std"]})
+    options = {"trust": True, "mean": _LINE["mean"], "std": _LINE["std"]}
+    return Refused("fixed.pt2", (r"batch", r"dynamic_shapes|Dim"), options)
+
+
+def _program_untrusted(folder: Path) -> Refused:
+    """A program's file may hold code."""
+    refused = _program_of_one_batch(folder)
+    return Refused(refused.given, (r"--trust", r"torch\.export"))
 
 
 _GGUF = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(64)
@@ -352,8 +359,9 @@ KINDS = (
     _refused_module("counts the batch (len(x))", "counts", r"(?i)batch|len\(x\)"),
     _refused_module("mixes images", "mixes", r"(?i)batch|other images|mixes"),
     _refused_module("draws random numbers", "draws", r"(?i)rand"),
-    _refused_module("shapes that depend on values", "lists", r"keep|(?i:nonzero|shape|values)"),
+    _refused_module("shapes that depend on values", "lists", r"sizes that depend on the images|keep"),
     _refused_module("no module", "no_module", r"(?i)nn\.Module|module"),
     _refused_module("no such function", "nothing", r"nothing"),
     Kind("ExportedProgram of one batch", ("torch",), _program_of_one_batch),
+    Kind("ExportedProgram without --trust", ("torch",), _program_untrusted),
 )
