@@ -42,6 +42,8 @@ class FrozenSizes(logging.Handler):
 def listening() -> Iterator[FrozenSizes]:
     """Hear of fixed sizes while a model is exported once more."""
     heard, level, handed_on = FrozenSizes(), _SHAPES.level, _SHAPES.propagate
+    silenced = logging.root.manager.disable  # the command lines silence all
+    logging.disable(logging.NOTSET)
     _SHAPES.addHandler(heard)
     _SHAPES.setLevel(logging.INFO)
     _SHAPES.propagate = False
@@ -51,6 +53,7 @@ def listening() -> Iterator[FrozenSizes]:
         _SHAPES.removeHandler(heard)
         _SHAPES.setLevel(level)
         _SHAPES.propagate = handed_on
+        logging.disable(silenced)
 
 
 def is_frozen(error: Exception) -> bool:

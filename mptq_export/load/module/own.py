@@ -130,9 +130,8 @@ def _outputs(
         )
     every = [Output(name, "values") for name in names]
     wanted = names if asked.outputs is None else [names[place] for place in chosen(every, asked.outputs)]
-    unknown = [name for name in said.by_name if name not in names]
-    if unknown:
-        raise MptqError(f"{type(model).__name__} gives no output {unknown[0]}; it gives {', '.join(names)}")
+    if said.by_name:
+        chosen(every, tuple(said.by_name))
     _check(model, returned, wanted)
     outputs = tuple(Output(name, said.by_name.get(name) or _kind(name, returned)) for name in wanted)
     guessed = [f"{each.name} {each.kind}" for each in outputs if each.name not in said.by_name]
@@ -145,9 +144,10 @@ def _alone(
 ) -> tuple[tuple[Output, ...], tuple[str, ...], tuple[str, ...]]:
     """The one tensor of a module: it has no name of its own, so it is called after its kind."""
     _check(model, returned, [ALONE])
-    kind, note = said.only or said.by_name.get(ALONE), ""
-    if kind is None and asked.outputs is not None and len(asked.outputs) == 1:
-        kind = next((known for known in AXES if known == asked.outputs[0]), None)
+    wanted = asked.outputs or tuple(said.by_name)
+    kind, note = said.only, ""
+    if kind is None and len(wanted) == 1:
+        kind = said.by_name.get(wanted[0]) or next((known for known in AXES if known == wanted[0]), None)
     if kind is None and said.classes:
         kind = "logits"
     shape = tuple(returned.leaves[ALONE].shape)
@@ -156,6 +156,8 @@ def _alone(
         if kind == "embedding" and getattr(model, "num_classes", None) == shape[1]:
             kind, note = "logits", f"as its num_classes is {shape[1]}"
     output = Output(ALONE if kind == "values" else kind, kind)
+    if asked.outputs is not None or wanted not in ((), (ALONE,)):
+        chosen([output], wanted)
     if note:
         other = "embedding" if kind == "logits" else "logits"
         more = f"; say --outputs {other} where it is {other}" if kind in ("logits", "embedding") else ""

@@ -78,9 +78,9 @@ def load_exported(
 
 def _class_of(program: torch.export.ExportedProgram) -> str | None:
     """Name of the class that a program was made from, where it is noted."""
-    stacks = (node.meta.get("nn_module_stack") for node in program.graph.nodes)
-    outermost = next((next(iter(stack.values()))[1] for stack in stacks if stack), None)
-    return str(outermost).rpartition(".")[2] if isinstance(outermost, str) else None
+    stacks = (node.meta.get("nn_module_stack") or {} for node in program.graph.nodes)
+    outermost = (str(kind) for stack in stacks for path, kind in stack.values() if not path)
+    return next((kind.rpartition(".")[2] for kind in outermost if not kind.startswith("torch.")), None)
 
 
 def _image_size(program: torch.export.ExportedProgram, name: str) -> tuple[int, int, int]:
