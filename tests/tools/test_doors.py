@@ -74,7 +74,11 @@ def test_another_model_than_the_original_is_read_wrongly(here: Path):
     def other(x: torch.Tensor) -> dict[str, torch.Tensor]:
         return {name: value + 1e-3 for name, value in door.outputs(x).items()}
 
-    for wrong in (replace(door, outputs=other), replace(door, mean=(0.5, 0.5, 0.4)), replace(door, class_names=("a",))):
+    for wrong in (
+        replace(door, outputs=other),
+        replace(door, mean=(0.5, 0.5, 0.4)),
+        replace(door, std=(0.5, 0.4, 0.5)),
+    ):
         with pytest.raises(WrongError) as raised:
             checked(here, wrong)
         assert raised.value.found["status"] == "read wrongly"
@@ -86,12 +90,17 @@ def test_a_refusal_that_names_no_way_out_is_not_good(here: Path):
         check_refused(here, Refused("empty.pt", ("fly",)))
 
 
-def test_what_exports_is_not_refused(here: Path):
-    door = by_name("dictionary with arch and model_kwargs").build(here)
-    assert isinstance(door, Exports)
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [((0, ""), "not refused"), ((1, "Traceback"), "failed"), ((2, "warning: slow\nerror: no"), "failed")],
+)
+def test_what_is_not_refused_in_one_line_is_not_good(
+    here: Path, monkeypatch: pytest.MonkeyPatch, ended: tuple[int, str], status: str
+):
+    monkeypatch.setattr(check, "run_command", lambda _arguments: ended)
     with pytest.raises(WrongError) as raised:
-        check_refused(here, Refused(door.given, ()))
-    assert raised.value.found["status"] == "not refused"
+        check_refused(here, Refused("model.pt", ()))
+    assert raised.value.found["status"] == status
 
 
 def test_there_are_as_many_kinds_as_people_have():

@@ -107,8 +107,10 @@ def _check_input(loaded: LoadedModel, asked: Exports) -> None:
     ):
         if len(is_now) != len(has_to) or not np.allclose(is_now, has_to, rtol=0, atol=1e-6):
             raise WrongError("read wrongly", f"{name} {tuple(is_now)} instead of {has_to}")
-    if loaded.class_names != asked.class_names:
-        raise WrongError("read wrongly", f"class names {loaded.class_names} instead of {asked.class_names}")
+    if asked.class_names is not None and loaded.class_names != asked.class_names:
+        lost = loaded.class_names is None
+        what = "the class names are lost" if lost else f"class names {loaded.class_names}"
+        raise WrongError("failed" if lost else "read wrongly", f"{what}; they are {asked.class_names}")
 
 
 def _by_name(names: list[str], wanted: Arrays) -> list[NDArray[np.float32]]:

@@ -347,7 +347,10 @@ KINDS = (
     _refused_folder("processor that pads", _pads, r"(?i)pad"),
     _refused_folder("processor that tiles", _tiles, r"(?i)tile|pad|LlavaNext"),
     _refused_folder(
-        "weights missing", partial(_weights, change=_drop), r"(?i)missing", r"classifier\.weight|layernorm\.weight"
+        "weights missing",
+        partial(_weights, change=_drop),
+        r"(?i)missing|lacks",
+        r"classifier\.weight|layernorm\.weight",
     ),
     _refused_folder("weights left over", partial(_weights, change=_add), r"layers\.7"),
     _refused_folder("code of its own", _own_code, r"(?i)my_vit|auto_map|MyModel|code"),
