@@ -1,5 +1,4 @@
 """Models of other libraries: how many there are, that one comes out exact, and how the page reads."""
-# ruff: noqa: E402 - what needs other libraries is imported after they were looked for
 
 from pathlib import Path
 
