@@ -28,13 +28,13 @@ def _adapter(folder: Path, *, name: str, save_head: bool = False, **changed: Any
     return model, config
 
 
-def _lora(folder: Path, *, name: str = "ViTForImageClassification", **changed: Any) -> Exports:
-    model, _ = _adapter(folder, name=name, **changed)
+def _lora(folder: Path, *, name: str = "ViTForImageClassification", save_head: bool = False, **changed: Any) -> Exports:
+    model, _ = _adapter(folder, name=name, save_head=save_head, **changed)
 
     def outputs(x: Tensor) -> dict[str, Tensor]:
         return {k: v for k, v in model(pixel_values=x).items() if isinstance(v, Tensor)}
 
-    names = CLASSES if name.endswith("ImageClassification") else None
+    names = None if save_head or not name.endswith("ImageClassification") else CLASSES  # a new head has new classes
     return Exports("adapter", outputs, options={"base": "base"}, class_names=names)
 
 
