@@ -9,6 +9,8 @@ from tools.doors.kinds import (
     modules,
     papers,
     refused,
+    refused_folders,
+    refused_modules,
     timm_files,
     torchvision_files,
     training,
@@ -24,7 +26,7 @@ GROUPS: dict[str, tuple[Kind, ...]] = {
     "OpenCLIP and OpenAI CLIP": clip.KINDS,
     "Files of papers' repositories": papers.KINDS,
     "Modules": modules.KINDS,
-    "To be refused": refused.KINDS,
+    "To be refused": (*refused.KINDS, *refused_folders.KINDS, *refused_modules.KINDS),
 }
 
 KINDS: tuple[Kind, ...] = tuple(kind for kinds in GROUPS.values() for kind in kinds)

@@ -1,7 +1,6 @@
 """What has to be refused: in one line, before anything is calibrated, with the way out."""
 
 import importlib
-import json
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,18 +11,13 @@ import numpy as np
 import onnx
 import timm
 import torch
-import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from tools.doors.kind import Kind, Refused
-from tools.doors.kinds.huggingface import small, write_processor
-from tools.doors.kinds.modules import made
 from tools.doors.kinds.papers import dinov3_state
 from tools.doors.small import save, told, vit
 from tools.random_weights import seeded
-
-_LINE: dict[str, Any] = {"img_size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 
 def _torchscript(folder: Path, *, script: bool) -> Refused:
@@ -131,191 +125,15 @@ def _hub(folder: Path) -> Refused:
     return Refused("hf-hub:mptq-export/there-is-no-such-model", (r"(?i)hub",))
 
 
-def _hf(folder: Path, *, build: Callable[[Path], None], says: tuple[str, ...], **options: Any) -> Refused:
-    build(folder / "folder")
-    return Refused("folder", says, options)
-
-
-_TEXT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-
-
-def _bert(folder: Path) -> None:
-    seeded(transformers.BertModel(transformers.BertConfig(vocab_size=100, **_TEXT))).save_pretrained(folder)
-
-
-def _audio(folder: Path) -> None:
-    config = transformers.ASTConfig(**_TEXT, max_length=32, num_mel_bins=16)
-    seeded(transformers.ASTForAudioClassification(config)).save_pretrained(folder)
-
-
-def _video(folder: Path) -> None:
-    config = transformers.VideoMAEConfig(**_TEXT, image_size=32, patch_size=8, num_frames=2, num_labels=7)
-    seeded(transformers.VideoMAEForVideoClassification(config)).save_pretrained(folder)
-    write_processor(folder, "ViTImageProcessor")
-
-
-def _naflex(folder: Path) -> None:
-    """SigLIP 2 of any shape: it takes patches, their mask and their shapes."""
-    config = transformers.Siglip2VisionConfig(**_TEXT, num_patches=16, patch_size=8)
-    seeded(transformers.Siglip2VisionModel(config)).save_pretrained(folder)
-    transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16).save_pretrained(folder)
-
-
-def _classifier(folder: Path) -> None:
-    small("ViTForImageClassification").save_pretrained(folder)
-    write_processor(folder)
-
-
-def _pads(folder: Path) -> None:
-    small("YolosForObjectDetection").save_pretrained(folder)
-    transformers.YolosImageProcessor().save_pretrained(folder)
-
-
-def _tiles(folder: Path) -> None:
-    _classifier(folder)
-    _change(
-        folder / "preprocessor_config.json",
-        {
-            "image_processor_type": "LlavaNextImageProcessor",
-            "do_pad": True,
-            "image_grid_pinpoints": [[32, 64], [64, 32]],
-            "crop_size": {"height": 32, "width": 32},
-        },
-    )
-
-
-def _weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    _classifier(folder)
-    state = load_file(folder / "model.safetensors")
-    change(state)
-    save_file(state, folder / "model.safetensors", {"format": "pt"})
-
-
-def _drop(state: dict[str, torch.Tensor]) -> None:
-    del state["vit.layernorm.weight"], state["classifier.weight"]
-
-
-def _add(state: dict[str, torch.Tensor]) -> None:
-    state["vit.layers.7.mlp.fc1.weight"] = torch.zeros(64, 32)
-
-
-def _own_code(folder: Path) -> None:
-    _classifier(folder)
-    (folder / "modeling_mine.py").write_text("raise SystemExit('this ran')\n", encoding="utf-8")
-    auto = {"AutoConfig": "modeling_mine.MyConfig", "AutoModelForImageClassification": "modeling_mine.MyModel"}
-    _change(folder / "config.json", {"auto_map": auto, "model_type": "my_vit", "architectures": ["MyModel"]})
-
-
-def _pickled(folder: Path) -> None:
-    _classifier(folder)
-    save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
-def _quantized(folder: Path) -> None:
-    _classifier(folder)
-    _change(folder / "config.json", {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}})
-
-
-def _tensorflow(folder: Path) -> None:
-    _classifier(folder)
-    (folder / "model.safetensors").unlink()
-    (folder / "tf_model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
-
-
-def _change(path: Path, entries: Mapping[str, Any]) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**content, **entries}), encoding="utf-8")
-
-
-#: Modules that no file can hold, a function each; the line that stops a capture is one of these.
-_SOURCE = """import torch
-from torch import nn
-
-
-class TwoInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.proj = nn.Conv2d(3, 7, 8, 8)
-
-    def forward(self, x, mask):
-        return (self.proj(x) * mask).mean((2, 3))
-
-
-class Asks(TwoInputs):
-    def forward(self, x):
-        if x.mean().item() > 0:
-            return self.proj(x).mean((2, 3))
-        return self.proj(-x).mean((2, 3))
-
-
-class Counts(TwoInputs):
-    def forward(self, x):
-        return self.proj(x).mean((2, 3)) / len(x)
-
-
-class Mixes(TwoInputs):
-    def forward(self, x):
-        logits = self.proj(x).mean((2, 3))
-        return logits - logits.mean(0, keepdim=True)
-
-
-class Draws(TwoInputs):
-    def forward(self, x):
-        return self.proj(x + torch.rand_like(x)).mean((2, 3))
-
-
-class Lists(TwoInputs):
-    def forward(self, x):
-        keep = self.proj(x).mean((0, 2, 3)) > 0
-        return self.proj(x)[:, keep].mean((2, 3))
-
-
-two_inputs, asks, counts, mixes, draws, lists = TwoInputs, Asks, Counts, Mixes, Draws, Lists
-
-
-def no_module():
-    return 3
-"""
-
-
-def _module(folder: Path, *, function: str, says: tuple[str, ...]) -> Refused:
-    (folder / "mine").mkdir()
-    (folder / "mine" / "__init__.py").write_text(_SOURCE, encoding="utf-8")
-    return Refused(f"mine:{function}", says, _LINE)
-
-
-def _program_of_one_batch(folder: Path) -> Refused:
-    """A program whose batch is a number."""
-    model = made(folder, "classifier")
-    torch.export.save(torch.export.export(model, (torch.zeros(2, 3, 32, 32),)), folder / "fixed.pt2")
-    options = {"trust": True, "mean": _LINE["mean"], "std": _LINE["std"]}
-    return Refused("fixed.pt2", (r"batch", r"dynamic_shapes|Dim"), options)
-
-
-def _program_untrusted(folder: Path) -> Refused:
-    """A program's file may hold code."""
-    refused = _program_of_one_batch(folder)
-    return Refused(refused.given, (r"--trust", r"torch\.export"))
-
-
 _GGUF = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(64)
 _LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 _H5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
-_TORCH, _HF = ("torch", "timm"), ("transformers", "torch")
+_TORCH = ("torch", "timm")
 _WAY = (r"\.pt|\.pth|safetensors|PyTorch|state_dict",)
 
 
 def _refused_state(name: str, state: Callable[[], Any], *says: str, say: bool = True) -> Kind:
     return Kind(name, _TORCH, partial(_state, state=state, says=says, say=told() if say else {}))
-
-
-def _refused_folder(name: str, build: Callable[[Path], None], *says: str) -> Kind:
-    return Kind(f"HF folder: {name}", _HF, partial(_hf, build=build, says=says))
-
-
-def _refused_module(name: str, function: str, *says: str) -> Kind:
-    return Kind(f"module: {name}", ("torch",), partial(_module, function=function, says=says))
 
 
 KINDS = (
@@ -340,31 +158,4 @@ KINDS = (
     Kind("DINOv3 with biases as the architecture without", _TORCH, _dropped_bias),
     Kind("torch.distributed.checkpoint folder", ("torch",), _distributed),
     Kind("hub that is out of reach", ("timm",), _hub),
-    _refused_folder("text (BERT)", _bert, r"(?i)bert", r"(?i)image|vision|pixel"),
-    _refused_folder("audio (AST)", _audio, r"(?i)audio|AST", r"(?i)image|vision|pixel"),
-    _refused_folder("video (VideoMAE)", _video, r"(?i)video"),
-    _refused_folder("SigLIP 2 of any shape", _naflex, r"(?i)siglip2|pixel_attention_mask|spatial_shapes|patches"),
-    _refused_folder("processor that pads", _pads, r"(?i)pad"),
-    _refused_folder("processor that tiles", _tiles, r"(?i)tile|pad|LlavaNext"),
-    _refused_folder(
-        "weights missing",
-        partial(_weights, change=_drop),
-        r"(?i)missing|lacks",
-        r"classifier\.weight|layernorm\.weight",
-    ),
-    _refused_folder("weights left over", partial(_weights, change=_add), r"layers\.7"),
-    _refused_folder("code of its own", _own_code, r"(?i)my_vit|auto_map|MyModel|code"),
-    _refused_folder("pytorch_model.bin without --trust", _pickled, r"--trust", r"safetensors"),
-    _refused_folder("quantized by bitsandbytes", _quantized, r"(?i)quanti"),
-    _refused_folder("TensorFlow's weights", _tensorflow, r"safetensors"),
-    _refused_module("two inputs", "two_inputs", r"mask"),
-    _refused_module("asks for a value (.item())", "asks", r"\.item\(\)", r"mine.__init__\.py|line"),
-    _refused_module("counts the batch (len(x))", "counts", r"(?i)batch|len\(x\)"),
-    _refused_module("mixes images", "mixes", r"(?i)batch|other images|mixes"),
-    _refused_module("draws random numbers", "draws", r"(?i)rand"),
-    _refused_module("shapes that depend on values", "lists", r"sizes that depend on the images|keep"),
-    _refused_module("no module", "no_module", r"(?i)nn\.Module|module"),
-    _refused_module("no such function", "nothing", r"nothing"),
-    Kind("ExportedProgram of one batch", ("torch",), _program_of_one_batch),
-    Kind("ExportedProgram without --trust", ("torch",), _program_untrusted),
 )
