@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
 from own_modules import SIZE, Four, Scores, Twice, made
 from remembered import Memory
+from tiny_models import KINDS as TIMM
 
 from mptq_export import allocate, calibrate, export, load, verify
 from mptq_export.api import Calibrated, MptqError
@@ -121,3 +123,17 @@ def test_class_names_belong_to_logits(tmp_path: Path):
 def test_an_output_that_is_not_of_its_kind():
     with pytest.raises(MptqError, match="the output pred_boxes is B x 16 x 4, and embedding have 2 axes"):
         calibrate(own(output={"pred_boxes": "embedding"}), count=4)
+
+
+def test_a_timm_model_without_its_head_gives_an_embedding(tmp_path: Path, memory: Memory):
+    name, kwargs = TIMM["vit"]
+    torch.manual_seed(0)
+    state = timm.create_model(name, **{**kwargs, "num_classes": 0}).state_dict()
+    torch.save({"arch": name, "model_kwargs": {**kwargs, "num_classes": 0}, "state_dict": state}, tmp_path / "m.pt")
+    loaded = load(tmp_path / "m.pt")
+    export(calibrate(loaded, count=4), tmp_path / "m.onnx", method="paper")
+    assert [(each.name, each.kind) for each in loaded.outputs] == [("embedding", "embedding")]
+    assert [entry.name for entry in load_onnx(tmp_path / "m.onnx").graph.output] == ["embedding"]
+    memory.forget()
+    export(loaded, tmp_path / "n.onnx", recipe=tmp_path / "m.recipe.json")
+    assert (tmp_path / "n.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
