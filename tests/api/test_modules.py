@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
-from own_modules import SIZE, Four, Scores, Twice, made
+from own_modules import SIZE, Four, Odd, Scores, Twice, made
 from remembered import Memory
 from tiny_models import KINDS as TIMM
 
@@ -100,6 +100,23 @@ def test_one_tensor_under_two_names_and_the_images_themselves(tmp_path: Path):
     first, second, image = onnxruntime.InferenceSession(out).run(["embedding", "features", "image"], {"input": x})
     assert np.array_equal(first, second)
     assert np.array_equal(image, x)
+
+
+def test_outputs_of_any_axes_and_none_that_is_a_constant(tmp_path: Path):
+    with pytest.raises(MptqError, match="the output position does not depend on the images; leave it out"):
+        calibrate(own(Odd), count=4)
+    names = ["feature_map", "age", "cells", "masks"]
+    loaded = own(Odd, outputs=names)
+    assert [each.kind for each in loaded.outputs] == ["map", "values", "values", "values"]
+    calibrated = calibrate(loaded, count=4)
+    export(calibrated, tmp_path / "m.onnx", method="paper")
+    assert verify(tmp_path / "m.onnx").passed
+    with torch.no_grad():
+        exact = made(Odd)(calibrated.images[:3])
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for name, got in zip(names, session.run(names, {"input": calibrated.images[:3].numpy()}), strict=True):
+        assert got.shape == exact[name].shape
+        assert np.linalg.norm(got - exact[name].numpy()) < 0.1 * np.linalg.norm(exact[name])
 
 
 def test_a_search_goes_by_all_outputs(tmp_path: Path, four: Calibrated):
