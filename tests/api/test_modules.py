@@ -131,7 +131,7 @@ def test_class_names_belong_to_logits(tmp_path: Path):
     assert calibrated.classes.named is not None
     assert calibrated.classes.named.names == tuple("abcde")
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(MptqError, match="names classes, and pooler_output has none"):
+    with pytest.raises(MptqError, match="names classes, and pooler_output have none"):
         calibrate(own(outputs=["pooler_output"]), count=4, class_map=tmp_path / "classes.txt")
     with pytest.raises(MptqError, match="class_names belong to a module"):
         load("timm:vit", class_names=["a"])
