@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.metadata import check_sizes, module_path, one_image, shape_of
+from mptq_export.capture.metadata import check_sizes, line_of, module_path, one_image, place_of, shape_of
 from mptq_export.capture.ops import Constant, Input, Op, Outputs, label
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
@@ -94,10 +94,16 @@ class Tracer:
         handler = self.handlers.get(node.target)
         if handler is None:
             raise MptqError(
-                f"{module_path(node) or 'the model'} uses {node.target}, which has no place in an integer transformer "
-                "graph; this architecture is not supported"
+                f"{place_of(node)} uses {node.target}, which has no place in an integer transformer graph; this "
+                "architecture is not supported"
             )
-        return handler(self, node)
+        try:
+            return handler(self, node)
+        except MptqError as error:
+            line = line_of(node)
+            if line is None or str(line) in str(error):
+                raise
+            raise MptqError(f"{error} ({line})") from error
 
     def is_constant(self, node: fx.Node) -> bool:
         """Whether the value depends on weights alone."""
@@ -127,17 +133,18 @@ class Tracer:
                 self.named[node] = self.add(Constant(), node.name, (), shape, params=params)
             return self.named[node]
         if isinstance(node.meta.get("val"), torch.SymInt):
-            where = next((module_path(user) for user in node.users if module_path(user)), "the model")
+            users = [*(user for user in node.users if module_path(user)), *node.users]
+            where = place_of(users[0]) if users else "the model"
             raise MptqError(f"{where} computes with the number of images of a batch; such a model cannot be exported")
         if not isinstance(value, str):
-            raise MptqError(f"{module_path(node)}: the result of {node.target} is not supported where it is read")
+            raise MptqError(f"{place_of(node)}: the result of {node.target} is not supported where it is read")
         return value
 
     def constant(self, node: Any) -> torch.Tensor:
         """The tensor of a constant fx node (a weight, or computed from weights)."""
         value = self.values[node]
         if not isinstance(value, torch.Tensor):
-            raise MptqError(f"{module_path(node)}: {node.target} must depend on weights only")
+            raise MptqError(f"{place_of(node)}: {node.target} must depend on weights only")
         return value.float()
 
     def add(

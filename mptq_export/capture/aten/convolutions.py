@@ -40,9 +40,7 @@ def conv2d(tracer: Tracer, node: fx.Node) -> str:
     return permuted(tracer, name_of(node, "nchw"), nhwc, NCHW)
 
 
-def _windows_of(
-    kernel: tuple[int, int], stride: tuple[int, int], padding: Any, dilation: tuple[int, int]
-) -> Windows:
+def _windows_of(kernel: tuple[int, int], stride: tuple[int, int], padding: Any, dilation: tuple[int, int]) -> Windows:
     """The windows of a convolution; `padding` is a number, two, or torch's word for them."""
     bare = Windows(kernel, stride, dilation=dilation)
     if padding == "same":  # what is odd goes behind

@@ -51,9 +51,7 @@ def conv_transpose2d(tracer: Tracer, node: fx.Node) -> str:
     return permuted(tracer, name_of(node, "nchw"), value, NCHW)
 
 
-def _cut(
-    tracer: Tracer, node: fx.Node, image: str, taps: list[int], first: list[int], last: list[int]
-) -> str:
+def _cut(tracer: Tracer, node: fx.Node, image: str, taps: list[int], first: list[int], last: list[int]) -> str:
     """The windows that end at rows and columns `first` to `last`; zeros where they leave the map."""
     edges, pads = [], []
     for axis, (tap, low, high) in enumerate(zip(taps, first, last, strict=True), 1):
