@@ -1,16 +1,19 @@
 """The first stage of an export: `torch.export` of a model, and its translation into the canonical graph."""
 
 import copy
+import io
 import logging
 import warnings
+from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import torch
 
 from mptq_export.capture.aten.table import HANDLERS
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.stops import frozen_batch, is_frozen, listening, unfollowed
+from mptq_export.capture.torch_modules import traceable
 from mptq_export.capture.tracer import Tracer
 from mptq_export.recipe.outputs import LOGITS, Output
-from mptq_export.support.errors import MptqError
 
 
 def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: tuple[Output, ...] = LOGITS) -> Graph:
@@ -27,20 +30,27 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: t
     Raises:
         MptqError: `torch.export` cannot trace the model, or an op has no canonical form.
     """
-    example = torch.zeros(2, *input_size)
+    traced = own(model)
+    try:
+        program = _exported(traced, input_size)
+    except Exception as error:
+        if not is_frozen(error):
+            raise unfollowed(traced, error) from error
+        with listening() as heard, suppress(Exception):
+            _exported(traced, input_size)
+        raise frozen_batch(model, heard.line) from error
+    return Tracer(program, HANDLERS).run(outputs)
+
+
+def _exported(model: torch.nn.Module, input_size: tuple[int, int, int]) -> torch.export.ExportedProgram:
+    """The program of a model for any number of images; what it, or torch, prints on the way is not shown."""
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with warnings.catch_warnings(), torch.no_grad():
+    nowhere = io.StringIO()
+    with warnings.catch_warnings(), torch.no_grad(), traceable(), redirect_stdout(nowhere), redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
         logging.getLogger("torch").setLevel(logging.ERROR)
-        try:
-            program = torch.export.export(own(model), (example,), dynamic_shapes=({0: batch},), strict=False)
-        except Exception as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            advice = "the model's forward must be free of data-dependent Python control flow"
-            if "Constraints violated" in first:
-                advice = "the model's forward must take any number of images, and not mix those of a batch"
-            raise MptqError(f"{type(model).__name__} cannot be captured by torch.export: {first}; {advice}") from error
-    return Tracer(program, HANDLERS).run(outputs)
+        example = torch.zeros(2, *input_size)
+        return torch.export.export(model, (example,), dynamic_shapes=({0: batch},), strict=False)
 
 
 def own(model: torch.nn.Module) -> torch.nn.Module:

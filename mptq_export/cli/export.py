@@ -16,8 +16,8 @@ from mptq_export.cli.values import (
     INTERPOLATIONS,
     parse_bits,
     parse_features,
-    parse_names,
     parse_numbers,
+    parse_outputs,
     parse_pins,
     parse_range,
     parse_size,
@@ -29,8 +29,10 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.inputs import InputOptions
+from mptq_export.load.module.door import names_code
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.table import TARGETS
@@ -45,6 +47,7 @@ from mptq_export.targets.table import TARGETS
         "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
         "mptq-export model.pt --calib images/ --mixed 4.5 --pin 'head=8/8'",
         "mptq-export swin.pt --features 0,1,2,3 --calib images/",
+        "mptq-export mypackage.models:make_model --img-size 224 --mean 0.5 --std 0.5 --calib images/",
         "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
     ],
 )
@@ -61,9 +64,10 @@ from mptq_export.targets.table import TARGETS
 )
 @click.option(
     "--outputs",
-    metavar="NAMES",
-    callback=parse_names,
-    help="Only these of the model's outputs, in this order, such as logits,pred_boxes. Default: all.",
+    metavar="LIST",
+    callback=parse_outputs,
+    help="Only these of the model's outputs, in this order, such as logits,pred_boxes. NAME=KIND says what an output "
+    "of your own module is: logits, embedding, map, tokens or values.",
 )
 @click.option(
     "--mean",
@@ -181,7 +185,7 @@ def main(
     crop_mode: str | None,
     in_chans: int | None,
     features: tuple[int, ...] | None,
-    outputs: tuple[str, ...] | None,
+    outputs: dict[str, OutputKind | None] | None,
     images: Path | None,
     count: int,
     exif: bool,
@@ -209,7 +213,11 @@ def main(
     force: bool,
     json_path: Path | None,
 ) -> None:
-    """Quantize MODEL (a checkpoint, timm:NAME or hf-hub:OWNER/NAME) and write an exact ONNX file."""
+    """Quantize MODEL and write an exact ONNX file.
+
+    MODEL is a checkpoint or a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
+    yours that returns the model: its package is imported from here, as python -m does, and so runs.
+    """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct)
@@ -231,7 +239,7 @@ def main(
         force=force,
     )
     request = ExportRequest(
-        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, outputs),
+        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs)),
         plan=plan,
         outputs=files,
         calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),
@@ -248,6 +256,15 @@ def main(
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
+
+
+def _names_and_kinds(
+    said: dict[str, OutputKind | None] | None,
+) -> tuple[tuple[str, ...] | None, dict[str, OutputKind] | None]:
+    """The outputs that are wanted, and the kinds of those of which one is said."""
+    if said is None:
+        return None, None
+    return tuple(said), {name: kind for name, kind in said.items() if kind is not None} or None
 
 
 def _refuse_misplaced(plan: type[Plan]) -> None:
@@ -275,6 +292,8 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
 def _default_output(model: str) -> Path:
     if model.startswith(("timm:", "hf-hub:")):
         return Path(model.partition(":")[2].partition("@")[0].replace("/", "_") + ".mptq.onnx")
+    if names_code(model):
+        return Path(model.rpartition(":")[2] + ".mptq.onnx")
     path = Path(model)
     if path.is_dir():  # a dot in its name is no suffix, and `.` has no name
         folder = path.resolve() if path.name in ("", "..") else path

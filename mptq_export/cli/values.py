@@ -2,9 +2,11 @@
 
 import math
 import re
+from typing import get_args
 
 import click
 
+from mptq_export.recipe.outputs import OutputKind
 from mptq_export.support.errors import MptqError
 
 #: What Pillow and timm know, spelled out so that `--help` does not import them.
@@ -93,18 +95,29 @@ def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def parse_names(_context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    """Click callback of `--outputs`: names with commas between.
+def parse_outputs(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> dict[str, OutputKind | None] | None:
+    """Click callback of `--outputs`: `NAME` or `NAME=KIND`, with commas between; the kind by the name.
 
     Raises:
-        MptqError: it is something else.
+        MptqError: it is something else, or a name comes twice.
     """
     if text is None:
         return None
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
-        raise MptqError(f"{parameter.opts[0]} {text} is no list of names such as logits,pred_boxes")
-    return names
+    found: dict[str, OutputKind | None] = {}
+    for part in text.split(","):
+        name, said, kind = (each.strip() for each in part.partition("="))
+        known = next((each for each in get_args(OutputKind) if each == kind), None)
+        if not name or (said and known is None):
+            kinds = ", ".join(get_args(OutputKind))
+            raise MptqError(
+                f"--outputs {text} is no list of NAME or NAME=KIND such as logits,boxes=values; kinds are {kinds}"
+            )
+        if name in found:
+            raise MptqError(f"--outputs {text} names {name} twice; name each once")
+        found[name] = known
+    return found
 
 
 def parse_features(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:

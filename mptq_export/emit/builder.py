@@ -1,6 +1,6 @@
 """Collects ONNX nodes and initializers; the same node is never emitted twice."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,10 @@ class OnnxBuilder:
         else:
             zero = self.scalar(zero_point, dtype)
         return self.one("DequantizeLinear", [x, self.scalar(scale), zero], name)
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keep names for what is renamed later; also that of the input."""
+        self._names.update(names, ["input"])
 
     def rename_output(self, tensor: str, name: str) -> None:
         """Give a computed tensor its final name."""

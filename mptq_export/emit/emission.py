@@ -91,6 +91,7 @@ class Emission(ABC):
     def finish(self, producer: str) -> onnx.ModelProto:
         """Emit everything that the outputs need and return the model; `producer` is the version of this program."""
         named = self.graph.outputs
+        self.onnx.reserve(named)
         results: dict[str, str] = {}
         with _deep_calls(len(self.graph.nodes)):
             for name, value in named.items():

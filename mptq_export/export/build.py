@@ -111,7 +111,7 @@ class ReplayedBuild:
         if settings.features and not loaded.features:
             loaded = loaded.with_features(settings.features)
         elif settings.outputs and not settings.features:
-            loaded = loaded.with_outputs(tuple(each.name for each in settings.outputs))
+            loaded = loaded.as_recorded(settings.outputs)
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
         return ReplayedBuild(plan, loaded, recipe)
 

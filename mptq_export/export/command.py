@@ -22,7 +22,6 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
         words += ["--recipe", str(plan.recipe)]
     if calibration is not None:
         words += _calibration_words(calibration, model.features)
-        words += ["--outputs", ",".join(model.outputs)] if model.outputs else []
     if not isinstance(plan, Replayed):
         words += _width_words(plan)
     options = {

@@ -61,7 +61,7 @@ def _told(kind: type) -> frozenset[str]:
     return frozenset(plain).union(*nested)
 
 
-_CALIBRATING = _told(CalibrationRequest) | {"features", "outputs"}
+_CALIBRATING = _told(CalibrationRequest) | {"features"}
 
 #: What may be said with each plan, by the names of fields. What stands with no plan may be said with every one.
 OPTIONS: dict[type[Plan], frozenset[str]] = {

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,24 +25,24 @@ def picking(model: nn.Module, places: Sequence[int]) -> nn.Module:
     Returns:
         A copy whose forward gives one tensor, or a tuple of them.
     """
-    return with_forward(model, _Picked(model.forward, tuple(places)))
+    return with_forward(model, partial(partial, _picked, tuple(places)))
 
 
-def with_forward(model: nn.Module, forward: Callable[..., Any]) -> nn.Module:
-    """A shallow copy of a model that computes something else with the same modules and weights."""
+def with_forward(model: nn.Module, make: Callable[[Callable[..., Any]], "partial[Any]"]) -> nn.Module:
+    """A shallow copy of a model that computes something else with the same modules and weights.
+
+    Args:
+        model: it stays as it is.
+        make: the new forward, from the old one of the copy; a `functools.partial` of a plain function, which a deep
+            copy copies as well, and whose source `torch.export` finds.
+    """
     changed = copy.copy(model)
-    changed.forward = forward
+    changed.forward = make(changed.forward)
     return changed
 
 
-class _Picked:
-    """A forward that gives some tensors of another's; a class, so that a deep copy of a model copies it as well."""
-
-    def __init__(self, forward: Callable[..., Any], places: tuple[int, ...]) -> None:
-        self.forward = forward
-        self.places = places
-
-    def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        found = tensors(self.forward(*args, **kwargs))
-        picked = tuple(found[place] for place in self.places)
-        return picked if len(picked) > 1 else picked[0]
+def _picked(places: tuple[int, ...], forward: Callable[..., Any], x: torch.Tensor) -> Any:
+    """Some tensors of what a forward returns for images."""
+    found = tensors(forward(x))
+    given = tuple(found[place] for place in places)
+    return given if len(given) > 1 else given[0]

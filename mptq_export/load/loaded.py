@@ -103,6 +103,19 @@ class LoadedModel:
         kept = self.class_names if any(each.kind == "logits" for each in outputs) else None
         return replace(self, model=picking(self.model, places), outputs=outputs, class_names=kept)
 
+    def as_recorded(self, outputs: tuple[Output, ...]) -> "LoadedModel":
+        """The same model, giving what a recipe says; of a module the recipe says the kinds, too.
+
+        Raises:
+            MptqError: it has no such outputs.
+        """
+        if self.library != "module":
+            return self.with_outputs(tuple(each.name for each in outputs))
+        # The one tensor of a module has no name of its own: it is called after its kind.
+        alone = len(self.outputs) == len(outputs) == 1
+        picked = self if alone else self.with_outputs(tuple(each.name for each in outputs))
+        return replace(picked, outputs=outputs)
+
     @property
     def logits(self) -> int | None:
         """Which of its outputs, the first of that kind, are scores of classes; None where none are."""

@@ -10,10 +10,19 @@ from mptq_export.load.hf_hub import fetched, is_of_hf_hub
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
+from mptq_export.load.module import factory, pickled, program
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
+from mptq_export.support.errors import MptqError
 
-LOADERS: tuple[Loader, ...] = (hub.LOADER, module.LOADER, state_dict.LOADER)
+LOADERS: tuple[Loader, ...] = (
+    hub.LOADER,
+    factory.LOADER,
+    program.LOADER,
+    pickled.LOADER,
+    module.LOADER,
+    state_dict.LOADER,
+)
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
 
 
@@ -64,6 +73,8 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
     check_asked(asked)
     source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
-    loaded = replace(loaded, asked=asked)
+    loaded = loaded if source.asked is asked else replace(loaded, asked=asked)
+    if asked.kinds is not None and loaded.library != "module":
+        raise MptqError(f"the kinds of the outputs of {loaded.arch} are known; say them of a module of your own only")
     loaded = loaded if asked.features is None else loaded.with_features(asked.features)
     return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

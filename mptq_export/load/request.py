@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mptq_export.load.inputs import InputOptions, check_options
+from mptq_export.recipe.outputs import OutputKind
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class ModelRequest:
     """What the user says of a model.
 
     Attributes:
-        name: path of a checkpoint or of a folder with one, `timm:NAME` or `hf-hub:OWNER/NAME`.
+        name: path of a checkpoint or of a folder with one, `timm:NAME`, `hf-hub:OWNER/NAME`, or `package.module:name`
+            of something that makes a module.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
@@ -21,6 +23,7 @@ class ModelRequest:
         features: give these feature maps instead of the logits, by the library's numbers
             (see `LoadedModel.with_features`); None: its own outputs.
         outputs: names of those of its outputs that it shall give, in this order; None: all.
+        kinds: of outputs of a module that no library knows, by their names, or the kind of its only one.
 
     Raises:
         MptqError: two options say different things of the input.
@@ -33,12 +36,22 @@ class ModelRequest:
     inputs: InputOptions = field(default_factory=InputOptions)
     features: tuple[int, ...] | None = None
     outputs: tuple[str, ...] | None = None
+    kinds: Mapping[str, OutputKind] | OutputKind | None = None
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
 
     def words(self) -> tuple[str, ...]:
-        """The same as options of a command line, but for the name and what it gives, which a recipe knows."""
+        """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
+        words += ["--outputs", ",".join(self._named())] if self._named() else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
+
+    def _named(self) -> list[str]:
+        """The outputs as a command line names them: `NAME`, or `NAME=KIND`."""
+        if isinstance(self.kinds, str):
+            return [self.kinds]
+        kinds = self.kinds or {}
+        names = self.outputs or tuple(kinds)
+        return [f"{name}={kinds[name]}" if name in kinds else name for name in names]

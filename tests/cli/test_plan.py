@@ -12,7 +12,7 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS
 from mptq_export.support.errors import MptqError
 
-CALIBRATING = {"images", "count", "exif", "allow_skipped", "any_range", "class_map", "device", "features", "outputs"}
+CALIBRATING = {"images", "count", "exif", "allow_skipped", "any_range", "class_map", "device", "features"}
 CHOSEN = {"pins", "method", "reconstruct"}
 
 

@@ -198,6 +198,16 @@ def test_an_architecture_is_found_behind_a_prefix(tmp_path: Path):
     assert same(dict(loaded.model.state_dict()), dict(own.state_dict()))
 
 
+@pytest.mark.parametrize("prefix", ["", "model.", "model.module."])
+def test_a_model_whose_own_names_look_wrapped(tmp_path: Path, prefix: str):
+    """All names of this one begin with `encoder.`."""
+    own = timm.create_model("qwen3_vit_88m", depth=1, embed_dim=64, num_heads=2)
+    torch.save(under(prefix, own.state_dict()), tmp_path / "m.pt")
+    wanted = list(own.state_dict())
+    found = read_checkpoint(tmp_path / "m.pt").named_for(wanted)
+    assert (list(found.state_dict), found.prefix) == (wanted, prefix)
+
+
 # -- names that only look wrapped --------------------------------------------------------------------------------------
 
 WHOLE: dict[str, list[str]] = {

@@ -88,11 +88,19 @@ class Checkpoint:
         return f"{found} ({', '.join(name[:40] for name in self.passed_over[:_SHOWN])}{more} not taken)"
 
     def named_for(self, wanted: Collection[str]) -> "Checkpoint":
-        """The same with names as a model has them, where they only have a prefix too many, whatever it is.
+        """The same with names as a model has them, where they only have a prefix too many or too few, whatever it is.
 
         Args:
             wanted: names of the model's tensors.
         """
+        if any(name in wanted for name in self.state_dict):
+            return self
+        parts = self.prefix.split(".")
+        for count in range(1, len(parts)):
+            own = ".".join(parts[-1 - count :])  # a prefix that was taken off, but is part of the model's names
+            if any(own + name in wanted for name in self.state_dict):
+                named = {own + name: tensor for name, tensor in self.state_dict.items()}
+                return replace(self, state_dict=named, prefix=self.prefix.removesuffix(own))
         found = unwrap_for(wanted, self.state_dict)
         return self._unwrapped(found) if found.prefix else self
 

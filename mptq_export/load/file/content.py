@@ -28,7 +28,7 @@ class Content(enum.Enum):
 
 
 _ZIP = b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The pickled number with which torch's old format begins."""
 _LARGEST_HEADER = 100 * 2**20
 """Of safetensors, as its own reader has it."""
@@ -56,7 +56,7 @@ def content_of(path: Path) -> Content:
             return Content.OTHER
     except OSError as error:
         raise MptqError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    if start.startswith(_LEGACY):
+    if start.startswith(LEGACY):
         return Content.TORCH_LEGACY
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER:
         return Content.SAFETENSORS

@@ -7,6 +7,7 @@ array, a configuration, a class of the user beside the weights) is read by `iner
 import argparse
 import pickle
 import struct
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -56,6 +57,8 @@ def read_pickled(path: Path, content: Content, *, trust: bool = False) -> Any:
         except pickle.UnpicklingError:
             # Without `weights_only` torch would hand a TorchScript archive to torch.jit: `_check_stored` refused it.
             return _load(path, content, weights_only=False, pickle_module=inert_pickle)
+    except MptqError:
+        raise
     except HarmfulPickleError as error:
         raise MptqError(f"{path} {would_run(str(error))}") from error
     except (ImportError, AttributeError) as error:
@@ -79,11 +82,20 @@ def would_run(name: str) -> str:
 
 
 def _load(path: Path, content: Content, **how: Any) -> Any:
-    """`torch.load`, which takes a file for safetensors by its name alone: such a name is not shown to it."""
-    if path.suffix == ".safetensors":
-        with path.open("rb") as stream:
-            return torch.load(stream, map_location="cpu", **how)
-    return torch.load(path, map_location="cpu", mmap=content is Content.TORCH_ZIP, **how)
+    """`torch.load` of a path: mapped into memory, an archive cannot make it read beyond its end.
+
+    It takes a file for safetensors by its name alone: such a name is not shown to it.
+    """
+    mmap = content is Content.TORCH_ZIP
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", mmap=mmap, **how)
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "checkpoint.pt")
+        try:
+            link.symlink_to(path.resolve())
+        except OSError as error:
+            raise MptqError(f"{path} is a file of torch.save; rename it to end in .pt") from error
+        return torch.load(link, map_location="cpu", mmap=mmap, **how)
 
 
 def _trusted(path: Path, content: Content) -> Any:

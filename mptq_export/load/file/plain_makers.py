@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mptq_export.load.file.content import LEGACY
+
 _PLAIN_DTYPE = re.compile(r"[<|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d+)")
 """No objects: an array of them is a pickle again. No other order of bytes than that of the machine."""
 
@@ -117,7 +119,13 @@ def _typed_tensor(maker: Any, kind: Any, arguments: Any, *_: Any) -> Any:
 
 
 def _storage(data: bytes) -> Any:
-    """A tensor's storage in a plain pickle: a file of its own, which torch's restricted unpickler reads."""
+    """A tensor's storage in a plain pickle: a file of its own in torch's old format, for its restricted unpickler.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    if not data.startswith(LEGACY):
+        raise TypeError("a storage in another format")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
