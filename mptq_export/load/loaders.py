@@ -13,6 +13,7 @@ from mptq_export.load.loader import Loader, Source
 from mptq_export.load.module import factory, pickled, program
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
+from mptq_export.load.torchvision import state_dict as torchvision
 from mptq_export.support.errors import MptqError
 
 LOADERS: tuple[Loader, ...] = (
@@ -21,6 +22,7 @@ LOADERS: tuple[Loader, ...] = (
     program.LOADER,
     pickled.LOADER,
     module.LOADER,
+    torchvision.LOADER,
     state_dict.LOADER,
 )
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
