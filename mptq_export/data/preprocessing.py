@@ -17,7 +17,8 @@ from mptq_export.support.errors import MptqError
 _PREFIX = "preprocessing."
 CROP_MODES = ("center", "squash", "border")
 _LARGEST = 2**14
-_PIL_MODES = {1: "L", 3: "RGB"}
+PIL_MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode of a picture, by its channels."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Preprocessing:
                 f"preprocessing: mean {self.mean} and std {self.std} are not {channels} numbers each, with every std "
                 "above 0; overrule them with --mean and --std"
             )
-        pictures = channels in _PIL_MODES
+        pictures = channels in PIL_MODES
         if pictures and not (0 <= min(self.mean) <= max(self.mean) <= 1 and max(self.std) <= 1):
             raise MptqError(
                 f"preprocessing: mean {self.mean} and std {self.std} are not those of pixels in 0..1; divide those of "
@@ -147,7 +148,7 @@ class Preprocessing:
             MptqError: the model has other channels than pictures have.
         """
         self.check_pictures()
-        converted = image.convert(_PIL_MODES[self.input_size[0]])
+        converted = image.convert(PIL_MODES[self.input_size[0]])
         if self.resize_to is not None:
             return self._resized_and_cropped(converted, self.resize_to)
         return np.ascontiguousarray(np.asarray(self._resize_and_crop(converted)).transpose(1, 2, 0))
@@ -167,7 +168,7 @@ class Preprocessing:
         Raises:
             MptqError: it has others.
         """
-        if self.input_size[0] not in _PIL_MODES:
+        if self.input_size[0] not in PIL_MODES:
             raise MptqError(
                 f"the model takes {self.input_size[0]} channels, and pictures have 1 or 3: with --calib give an .npy "
                 f"or .npz of preprocessed inputs [inputs, {', '.join(map(str, self.input_size))}]"

@@ -14,7 +14,8 @@ class ModelRequest:
     """What the user says of a model.
 
     Attributes:
-        name: path of a checkpoint, `timm:NAME`, or `package.module:name` of something that makes a module.
+        name: path of a checkpoint or of a folder with one, `timm:NAME`, `hf-hub:OWNER/NAME`, or `package.module:name`
+            of something that makes a module.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).

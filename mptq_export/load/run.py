@@ -40,9 +40,9 @@ def load(
     """Take a module, or read a checkpoint, pretrained weights from timm's hub, or what a function of yours makes.
 
     Args:
-        model: a `torch.nn.Module`, of which a copy is taken; a program of `torch.export`; path of a checkpoint, or of a
-            folder of Hugging Face transformers or PEFT; `timm:NAME`; or `package.module:name` of a module or of a
-            function that returns one, which is imported and called.
+        model: a `torch.nn.Module`, of which a copy is taken; a program of `torch.export`; path of a checkpoint or of a
+            folder with one; `timm:NAME`; `hf-hub:OWNER/NAME`; or `package.module:name` of a module or of a function
+            that returns one, which is imported and called.
         input_size: channels, height and width of the images; of a module of your own, with `mean` and `std`.
         output: of a module of your own the kind of its one output, or kinds by names of outputs: `logits`, `embedding`,
             `map`, `tokens` or `values`. Without it their names and axes decide, and `notes` says how.
