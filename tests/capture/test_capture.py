@@ -134,7 +134,7 @@ def test_a_supported_op_of_the_same_shape_is_captured():
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda m, x: (x, x), "several tensors"),
+        (lambda m, x: (x, x), "returns 2 tensors"),
         (lambda m, x: x if x.sum() > 0 else -x, "cannot be captured"),
     ],
 )
