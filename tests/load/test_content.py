@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -30,7 +31,7 @@ def program(path: Path) -> None:
 
 def zipped(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("weights.npy", b"x")
+        archive.writestr("weights.txt", b"x")
 
 
 def tarred(path: Path) -> None:
@@ -43,6 +44,7 @@ WRITERS: dict[Content, list[Callable[[Path], object]]] = {
     Content.TORCH_LEGACY: [lambda path: torch.save(TENSORS, path, _use_new_zipfile_serialization=False)],
     Content.PICKLE: [lambda path, p=protocol: path.write_bytes(pickle.dumps({"a": 1}, p)) for protocol in range(6)],
     Content.SAFETENSORS: [lambda path: safetensors.torch.save_file(TENSORS, path)],
+    Content.NPZ: [lambda path: np.savez(path.open("wb"), a=np.zeros(2))],
     Content.INDEX: [lambda path: path.write_text('{"metadata": {}, "weight_map": {}}')],
     Content.TORCHSCRIPT: [scripted],
     Content.PROGRAM: [program],
