@@ -138,7 +138,7 @@ def _positions(tracer: Tracer, node: fx.Node, value: str, axis: int, numbers: li
     """Positions of an axis: runs of neighbours, one behind the other."""
     shape = tracer.by_name[value].shape
     if axis == shape.batch_axis:
-        raise MptqError(f"{module_path(node)}: {node.target} mixes the images of a batch; it cannot be exported")
+        raise MptqError(f"{module_path(node)}: {node.target} picks images of a batch, which cannot be exported")
     if numbers == list(range(shape.dims[axis])):
         return value
     ends = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(numbers)) if b != a + 1), len(numbers)]
