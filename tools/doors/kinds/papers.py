@@ -236,7 +236,7 @@ def _sam(folder: Path) -> Exports:
 
 
 def vitdet(folder: Path) -> Refused:
-    """ViTDet's backbone in detectron2's names, with its pyramid and heads beside it: windows of a kind that timm lacks."""
+    """ViTDet's backbone in detectron2's names, its pyramid and heads beside it: timm has no such windows."""
     arguments = {**_SAM, "neck_chans": 0, "head_hidden_size": 32, "global_pool": ""}
     model: Any = _made("samvit_base_patch16", **arguments)
     encoder = {name: value for name, value in model.state_dict().items() if not name.startswith("head.")}
