@@ -14,12 +14,17 @@ from mptq_export.load.module import factory, pickled, program
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
 from mptq_export.load.torchvision import state_dict as torchvision
+from mptq_export.load.transformers import adapter, beside
+from mptq_export.load.transformers import loader as transformers
 from mptq_export.support.errors import MptqError
 
 LOADERS: tuple[Loader, ...] = (
     hub.LOADER,
     factory.LOADER,
     program.LOADER,
+    transformers.LOADER,
+    adapter.LOADER,
+    beside.LOADER,
     pickled.LOADER,
     module.LOADER,
     torchvision.LOADER,
@@ -75,8 +80,8 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
     check_asked(asked)
     source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
-    loaded = loaded if source.asked is asked else replace(loaded, asked=asked)
     if asked.kinds is not None and loaded.library != "module":
         raise MptqError(f"the kinds of the outputs of {loaded.arch} are known; say them of a module of your own only")
+    loaded = replace(loaded, asked=asked)
     loaded = loaded if asked.features is None else loaded.with_features(asked.features)
     return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

@@ -24,6 +24,7 @@ class ModelRequest:
             (see `LoadedModel.with_features`); None: its own outputs.
         outputs: names of those of its outputs that it shall give, in this order; None: all.
         kinds: of outputs of a module that no library knows, by their names, or the kind of its only one.
+        base: folder of the model that an adapter changes (see `load/transformers/adapter.py`).
 
     Raises:
         MptqError: two options say different things of the input.
@@ -37,6 +38,7 @@ class ModelRequest:
     features: tuple[int, ...] | None = None
     outputs: tuple[str, ...] | None = None
     kinds: Mapping[str, OutputKind] | OutputKind | None = None
+    base: str | None = None
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
@@ -45,6 +47,7 @@ class ModelRequest:
         """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
+        words += ["--base", self.base] if self.base else []
         words += ["--outputs", ",".join(self._named())] if self._named() else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mptq_export.load.timm.config_json import is_timm_config
+from mptq_export.load.transformers.names import are_of_transformers
 
 _WRAPPER = "module."
 _SHOWN = 3
 _FIRST = "patch_embed.proj.weight"
 """A name that nearly every vision transformer of timm has: what stands before it is a prefix."""
-_TRANSFORMERS = ("embeddings.patch_embeddings.", "encoder.layer.", "embeddings.cls_token")
 _MOST = 0.8
 """Share of the model's names that a prefix has to explain."""
 _LARGEST_CONFIG = 2**20
@@ -25,10 +25,10 @@ def advice(path: Path, names: Collection[str], wanted: Collection[str] = ()) -> 
         names: of its tensors.
         wanted: of the model's tensors; empty where no model is known.
     """
-    if any(part in name for name in names for part in _TRANSFORMERS):
+    if are_of_transformers(names):
         return (
-            " Its names are those of Hugging Face transformers, not of timm: load timm's weights of the same model "
-            "(timm:NAME), or save it under timm's names."
+            " Its names are those of Hugging Face transformers: put the model's config.json and "
+            "preprocessor_config.json beside it (for the second --mean and --std will do), and leave --arch out."
         )
     prefix = _prefix(names, wanted)
     if prefix:
