@@ -25,6 +25,7 @@ LONG = (
     "allocate/test_evaluator.py",
     "bench/test_peers.py",
     "cli/test_export.py",
+    "tools/test_doors.py",
     "capture/test_mutations.py",
     "fuzz/test_hostile_onnx.py",
     "targets/test_targets.py",

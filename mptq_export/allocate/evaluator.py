@@ -3,6 +3,8 @@
 Activations are kept at block boundaries, so that a candidate costs only the blocks from its layer on.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from mptq_export.allocate.catalogue import Catalogue
@@ -10,23 +12,28 @@ from mptq_export.allocate.units import Widths
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.objective.divergence import divergence
 
 #: Images that go through a block at once: the values of more do not stay in a CPU's caches.
 _IMAGES = 4
 
 
+Distance = Callable[[torch.Tensor, torch.Tensor], list[float]]
+"""Of the float model's output and another, both [B, values]: a number an image, or one for all."""
+
+
 class Evaluator:
     """Measures widths one after another."""
 
-    def __init__(self, graph: Graph, catalogue: Catalogue, images: torch.Tensor) -> None:
+    def __init__(self, graph: Graph, catalogue: Catalogue, images: torch.Tensor, distance: Distance) -> None:
         """Measure the float model.
 
         Args:
             graph: the graph of the catalogue.
             catalogue: quantizers of every width.
             images: float32 inputs.
+            distance: what is measured.
         """
+        self._distance = distance
         self._graph, self._catalogue, self._images = graph, catalogue, images
         self._simulator = catalogue.simulator(graph)
         self._blocks = split_blocks(graph, whole=True)
@@ -37,7 +44,10 @@ class Evaluator:
             self._float = torch.cat([evaluate(graph, some.double()) for some in torch.split(images, _IMAGES)])
 
     def divergences(self, widths: Widths) -> list[float]:
-        """Divergence of every image; blocks before the first change from the last call are reused."""
+        """Divergence of every image, or one number for all.
+
+        Blocks before the first change from the last call are reused.
+        """
         changed = [layer for layer, pair in widths.items() if self._widths.get(layer) != pair]
         first = min((self._block_of[layer] for layer in changed), default=len(self._blocks))
         first = min(first, len(self._inputs) - 1)
@@ -49,5 +59,4 @@ class Evaluator:
             for block in self._blocks[first:]:
                 chunks = torch.split(self._inputs[-1], _IMAGES)
                 self._inputs.append(torch.cat([block.run(some, self._simulator.compute) for some in chunks]))
-            found: list[float] = divergence(self._graph, self._float, self._inputs[-1]).tolist()
-            return found
+            return self._distance(self._float, self._inputs[-1])

@@ -65,7 +65,9 @@ class Limit:
     met: Callable[[Widths], bool]
 
 
-def greedy(space: SearchSpace, table: SensitivityTable, measure: Measure, limits: list[Limit]) -> Iterator[Step | None]:
+def greedy(
+    space: SearchSpace, table: SensitivityTable, measure: Measure, limits: list[Limit], unit: float = 1.0
+) -> Iterator[Step | None]:
     """Lower widths until the last limit is met.
 
     Args:
@@ -73,13 +75,14 @@ def greedy(space: SearchSpace, table: SensitivityTable, measure: Measure, limits
         table: estimated divergence of every unit and width.
         measure: the true objective.
         limits: budgets, the widest first.
+        unit: of table and objective, where they do not measure what `_FLOOR` is of.
 
     Yields:
         What was accepted, and None when a limit is met. Ends early where nothing is left to lower.
     """
     widths, last = dict(space.start), measure(space.start)
     level = fmean(last)  # freed of noise: half of it is what was expected
-    estimate = _Estimate({unit.key: unit for unit in space.units}, table, space.lowest)
+    estimate = _Estimate({each.key: each for each in space.units}, table, space.lowest, _FLOOR * unit)
     for limit in limits:
         most = len(space.units)
         while not limit.met(widths):
@@ -116,14 +119,14 @@ def _standard_error(before: Sequence[float], after: Sequence[float]) -> float:
 class _Estimate:
     """The sensitivity table, corrected by what steps really cost."""
 
-    def __init__(self, units: dict[str, Unit], table: SensitivityTable, lowest: int) -> None:
-        self.units = units
+    def __init__(self, units: dict[str, Unit], table: SensitivityTable, lowest: int, floor: float) -> None:
+        self.units, self._floor = units, floor
         self._table, self._lowest = table, lowest
         self._factor = dict.fromkeys(units, 1.0)
 
     def rise(self, key: str, bits: int) -> float:
         """How much the divergence is expected to rise when a unit is lowered to a width by one bit."""
-        return max((self._table[key, bits] - self._table[key, bits + 1]) * self._factor[key], _FLOOR)
+        return max((self._table[key, bits] - self._table[key, bits + 1]) * self._factor[key], self._floor)
 
     def correct(self, key: str, ratio: float) -> None:
         """Remember that a step of a unit costs `ratio` times what was expected."""

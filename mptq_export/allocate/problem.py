@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cached_property
+from statistics import fmean
 
 import torch
 
@@ -10,17 +11,28 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.image_split import ImageSplit
 from mptq_export.allocate.latency import LatencyTable, measure_latency_table
+from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths
+from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.objective.divergence import divergence
+from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import Recipe
+from mptq_export.support.errors import MptqError
+
+#: Images that a loss of the caller's own is tried on.
+_TRIED_ON = 4
+
+#: Of the distances, below which no rise is measured.
+_LEAST_RISE = 1e-9
 
 
 class AllocationProblem:
@@ -34,6 +46,8 @@ class AllocationProblem:
         transformed: the same with the transforms that all widths share.
         recipe: the recipe that gave them, at the middle of the range; its weights have 8 bits.
         costs: what widths cost in bits and bytes.
+        metric_sample: what a loss of the caller's own gives for a few images, by which another one is known; empty
+            where there is none.
     """
 
     def __init__(self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest) -> None:
@@ -45,11 +59,13 @@ class AllocationProblem:
             settings: what to search.
 
         Raises:
-            MptqError: a pin matches no layer, or a table cannot be certified.
+            MptqError: a pin matches no layer, a loss of the caller's own does not give numbers, or a table cannot be
+                certified.
         """
         self.settings, self.method = settings, method
+        self.metric_sample = self._try_own(calibrated)
         self.space = SearchSpace.of(calibrated.graph, settings.widths, tied=settings.tied, pins=settings.pins)
-        self.calibrated = calibrated.with_importance(method)
+        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method)
         middle = (settings.widths[0] + settings.widths[-1]) // 2
         graph, self.recipe = choose_transforms(self.calibrated, middle, method)
         self.transformed = replace(self.calibrated, graph=graph)
@@ -70,11 +86,37 @@ class AllocationProblem:
     @cached_property
     def table(self) -> SensitivityTable:
         """Estimated divergence of every unit and width."""
-        return self.table_on(self.measuring_images)
+        found = self.table_on(self.measuring_images)
+        return found if self.unit == 1 else {key: self.unit * value for key, value in found.items()}
+
+    @cached_property
+    def unit(self) -> float:
+        """How far the true objective rises where the distances rise by 1 that it is estimated with.
+
+        Raises:
+            MptqError: a loss of the caller's own does not rise when all layers have the fewest bits.
+        """
+        if self._own is None:
+            return 1.0
+        usual = Evaluator(self.transformed.graph, self.catalogue, self.measuring_images, self._by_kind)
+        narrow = dict(self.space.start)
+        for unit in self.space.units:
+            narrow = unit.applied(narrow, self.space.lowest)
+        rises = []
+        for evaluator in (self.evaluator, usual):
+            wide, low = (fmean(evaluator.divergences(widths)) for widths in (self.space.start, narrow))
+            rises.append(low - wide)
+        if not rises[0] > 0:
+            raise MptqError(
+                f"metric {metric_text(self.settings.metric)} does not rise when all layers go down to "
+                f"{self.space.lowest} bits ({rises[0]:.3g}); it must be a loss, larger where outputs are worse"
+            )
+        return rises[0] / max(rises[1], _LEAST_RISE)
 
     def table_on(self, images: torch.Tensor) -> SensitivityTable:
         """The same on float32 inputs of one's own."""
-        return sensitivity_table(self.transformed.graph, self.catalogue, images, self.space)
+        graph, metric = self.transformed.graph, self.settings.closed_form
+        return sensitivity_table(graph, self.catalogue, images, self.space, metric)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -83,7 +125,24 @@ class AllocationProblem:
 
     def evaluator_on(self, images: torch.Tensor) -> Evaluator:
         """The true objective on float32 inputs of one's own."""
-        return Evaluator(self.transformed.graph, self.catalogue, images)
+        own = self._own
+        return Evaluator(self.transformed.graph, self.catalogue, images, self._by_kind if own is None else own.excess)
+
+    def _by_kind(self, exact: torch.Tensor, found: torch.Tensor) -> list[float]:
+        """The distances that have a second derivative."""
+        distances: list[float] = divergence(self.transformed.graph, exact, found, self.settings.closed_form).tolist()
+        return distances
+
+    def _try_own(self, calibrated: CalibratedGraph) -> tuple[float, ...]:
+        """Refuse a loss that gives no numbers before anything else is computed."""
+        metric = self.settings.metric
+        self._own = None if metric is None or isinstance(metric, str) else OwnLoss(metric, calibrated.graph)
+        if self._own is None:
+            return ()
+        with torch.no_grad():
+            output = evaluate(calibrated.graph, calibrated.images[:_TRIED_ON].double())
+        # Rounded, because sums in an order of their own must not make it another loss.
+        return tuple(float(f"{number:.4g}") for number in self._own.tried(output))
 
     def build_final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too."""

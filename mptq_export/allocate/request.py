@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from mptq_export.allocate.budget import Budget, check_budgets
+from mptq_export.recipe.metric import Metric, MetricName
+from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
 
@@ -17,12 +20,26 @@ class SearchRequest:
         widths: those that are tried, rising.
         tied: weights and activations of a layer move together.
         pins: (weights, activations) by shell pattern of layer names; later patterns win.
+        metric: what is kept small (see `recipe.metric`); None takes what belongs to the kind of each output.
+
+    Raises:
+        MptqError: the metric is unknown.
     """
 
     budgets: tuple[Budget, ...]
     widths: range
     tied: bool
     pins: dict[str, tuple[int, int]]
+    metric: Metric | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and not callable(self.metric):
+            check_known("metric", self.metric, get_args(MetricName))
+
+    @property
+    def closed_form(self) -> MetricName | None:
+        """The metric where it has a second derivative."""
+        return self.metric if isinstance(self.metric, str) else None
 
     def check(self) -> None:
         """Refuse budgets that do not go together, or that no width of the range meets.

@@ -14,6 +14,7 @@ from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.metric import Metric
 from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.recipe.settings import MethodName
 from mptq_export.support.closed_sets import check_known
@@ -56,7 +57,7 @@ class Allocation:
 
     @property
     def divergence(self) -> float:
-        """Mean KL divergence of the logits from the float model's, in nats, on calibration images."""
+        """Mean of the metric on calibration images: for logits KL divergence from the float model's, in nats."""
         return self.found.divergence
 
     @property
@@ -81,6 +82,7 @@ def allocate(
     tied: bool = False,
     pins: Mapping[str, tuple[int, int]] | None = None,
     method: MethodName = "best",
+    metric: Metric | None = None,
     journal: str | Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -95,6 +97,11 @@ def allocate(
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
         method: how layers are quantized: `best` or `paper`.
+        metric: what the search keeps small: `kl` (divergence of the classes), `cosine` (1 - cosine), `mse` (squared
+            error by the squares of the output), or a loss of your own, `(exact, found)` to a number an image or one for
+            all. It gets the float model's outputs and the quantized one's as float32 tensors, or as dictionaries of
+            them by name where there are several; what it gives for `(exact, exact)` is subtracted. None: `kl` for
+            logits, `cosine` for embeddings, `mse` for all else.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
         resume: go on from the journal.
         progress: hears every accepted step.
@@ -103,13 +110,14 @@ def allocate(
         An allocation for every budget, in their order, for `export`.
 
     Raises:
-        MptqError: a budget cannot be read or met, a pin matches no layer, or the journal is of another search.
+        MptqError: a budget cannot be read or met, a pin matches no layer, the metric is unknown or gives no finite
+            numbers, or the journal is of another search.
     """
     texts = [budgets] if isinstance(budgets, str) else list(budgets)
     low, high = widths
     if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
         raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
-    settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}))
+    settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}), metric)
     settings.check()
     check_known("method", method, METHODS)
     if journal is not None:

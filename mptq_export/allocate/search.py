@@ -16,6 +16,7 @@ from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.units import Widths
+from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
 
@@ -125,7 +126,7 @@ def search(
         order = sorted(range(len(budgets)), key=lambda i: -budgets[i].most)
         limits = [as_limit(costs.constraints(budgets[i]), space.lowest) for i in order]
         widths, divergence = space.start, fmean(measure(space.start))
-        for step in greedy(space, problem.table, measure, limits):
+        for step in greedy(space, problem.table, measure, limits, problem.unit):
             if step is None:
                 budget = budgets[order[len(found)]]
                 constraints = costs.constraints(budget)
@@ -166,7 +167,13 @@ def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widt
 def _identity(problem: AllocationProblem) -> str:
     """What a journal belongs to: the search, the images and the weights."""
     settings, digest = problem.settings, hashlib.sha256()
-    content = {"budgets": [b.text for b in settings.budgets], "bits": list(settings.widths), "tied": settings.tied}
+    metric = [metric_text(settings.metric), *problem.metric_sample]
+    content = {
+        "metric": metric,
+        "budgets": [b.text for b in settings.budgets],
+        "bits": list(settings.widths),
+        "tied": settings.tied,
+    }
     digest.update(json.dumps({**content, "pins": settings.pins, **asdict(problem.method)}, sort_keys=True).encode())
     digest.update(repr(problem.calibrated.graph.given).encode() + problem.calibrated.images.cpu().numpy().tobytes())
     for name, quant in problem.recipe.weights.items():

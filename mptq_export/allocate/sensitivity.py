@@ -13,6 +13,7 @@ from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.recipe.metric import MetricName
 
 #: Random vectors per image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,
 #: the errors, all of them share.
@@ -25,7 +26,9 @@ SensitivityTable = dict[tuple[str, int], float]
 """Estimated divergence by (unit key, bits), never falling as bits fall."""
 
 
-def sensitivity_table(graph: Graph, catalogue: Catalogue, images: torch.Tensor, space: SearchSpace) -> SensitivityTable:
+def sensitivity_table(
+    graph: Graph, catalogue: Catalogue, images: torch.Tensor, space: SearchSpace, metric: MetricName | None = None
+) -> SensitivityTable:
     """Estimate all units at all widths.
 
     Args:
@@ -33,6 +36,7 @@ def sensitivity_table(graph: Graph, catalogue: Catalogue, images: torch.Tensor, 
         catalogue: quantizers of every width.
         images: float32 inputs.
         space: what moves; all else has the widths where the search starts.
+        metric: by which the outputs are compared; None takes that of their kinds.
     """
     by_layer: dict[str, list[Unit]] = {}
     for unit in space.units:
@@ -48,7 +52,7 @@ def sensitivity_table(graph: Graph, catalogue: Catalogue, images: torch.Tensor, 
 
         with torch.enable_grad():
             output = evaluate(graph, some.double().requires_grad_(), observe)
-            drawn = [(hessian_draw(graph, output, generator) * output).sum() for _ in range(_DRAWS)]
+            drawn = [(hessian_draw(graph, output, generator, metric) * output).sum() for _ in range(_DRAWS)]
             reached = [values[name] for name in by_layer]
             gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
         with torch.no_grad():

@@ -1,10 +1,11 @@
 """What a calibration is asked for, and what is refused before anything heavy is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mptq_export.data.arrays import ARRAY_SUFFIXES
 from mptq_export.data.class_map import read_class_map
+from mptq_export.data.given import NOTHING, Given
 from mptq_export.data.reading import USUAL, Reading
 from mptq_export.support.errors import MptqError
 
@@ -19,6 +20,7 @@ class CalibrationRequest:
         reading: how they are read, where not as usual.
         class_map: file that names the logits.
         device: torch device; None takes a GPU where there is one.
+        given: what a program gives instead of `images`, and its own transform.
     """
 
     images: Path | None = None
@@ -26,6 +28,7 @@ class CalibrationRequest:
     reading: Reading = USUAL
     class_map: Path | None = None
     device: str | None = None
+    given: Given = field(default=NOTHING, compare=False)
 
     def check(self) -> None:
         """Refuse what a look at the disk shows.

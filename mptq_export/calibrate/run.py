@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.calibrate.statistics import Statistics, collect
@@ -12,9 +15,11 @@ from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_im
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.liveness import values_at_once
 from mptq_export.capture.run import capture
-from mptq_export.data.calibration import CalibrationSource, open_calibration
+from mptq_export.data.calibration import open_calibration
+from mptq_export.data.given import Given
 from mptq_export.data.model_classes import ModelClasses, name_classes
 from mptq_export.data.reading import Reading
+from mptq_export.data.sources.source import CalibrationSource
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
@@ -58,8 +63,9 @@ class Calibrated:
 
 def calibrate(
     model: LoadedModel,
-    images: str | Path | None = None,
+    images: Any = None,
     *,
+    transform: Callable[[Image.Image], Any] | None = None,
     count: int = 128,
     exif: bool = False,
     allow_skipped: bool = False,
@@ -72,12 +78,16 @@ def calibrate(
 
     Args:
         model: what `load` gave.
-        images: folder of images, or an `.npy` or `.npz` of preprocessed float32 NCHW inputs; None for synthetic images,
-            which cost accuracy.
-        count: at most so many inputs, spread evenly.
+        images: path of a folder of images, or of an `.npy` or `.npz` of preprocessed float32 NCHW inputs; such an array
+            or tensor; a list of files; a data set or an iterable of inputs or batches (a DataLoader, a generator), each
+            a tensor, PIL images, a tuple with one of them first, or a dictionary with `pixel_values`, `images`,
+            `image` or `img`. None for synthetic images, which cost accuracy.
+        transform: from a PIL image to the model's input (channels, height, width), such as torchvision's and timm's;
+            None for the model's own preprocessing. For data that holds images or files of them.
+        count: at most so many inputs, spread evenly over what has a length and indices, else the first ones.
         exif: turn images as their EXIF orientation says; timm does not, and the file tells it.
-        allow_skipped: go on where more than a tenth of the images cannot be read.
-        any_range: take an array whose values are no normalised pixels.
+        allow_skipped: go on where more than a tenth of the files cannot be read.
+        any_range: take arrays whose values are no normalised pixels.
         class_map: file that names the logits, as in `data.class_map`.
         device: torch device that computes; None takes a GPU where there is one.
         progress: hears how far it is.
@@ -90,11 +100,12 @@ def calibrate(
             memory is too small.
     """
     asked = CalibrationRequest(
-        images=None if images is None else Path(images),
+        images=Path(images) if isinstance(images, str | PathLike) else None,
         count=count,
         reading=Reading(exif, allow_skipped, any_range),
         class_map=None if class_map is None else Path(class_map),
         device=device,
+        given=Given(None if isinstance(images, str | PathLike) else images, transform),
     )
     asked.check()
     return calibrate_model(model, asked, progress)
@@ -119,7 +130,7 @@ def calibrate_model(
     if asked.class_map is not None and model.logits is None:
         named = ", ".join(each.name for each in model.outputs)
         raise MptqError(f"--class-map {asked.class_map} names classes, and {named} has none; leave it out")
-    source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading)
+    source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading, given=asked.given)
     probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
     captured = capture(model.model, preprocessing.input_size, model.outputs)
     _check_axes(captured)
@@ -147,7 +158,10 @@ def calibrate_model(
     pixel_inputs = seen is None or (seen.low >= -PIXEL_SLACK and seen.high <= 255 + PIXEL_SLACK)
     if not pixel_inputs:
         graph, held, stats = run(None)
-    inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+    if source.held is None:
+        inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+    else:
+        inputs = torch.from_numpy(source.held).to(device)
     return Calibrated(
         loaded=model,
         source=source,

@@ -132,15 +132,17 @@ def _windows(node: Node, x: torch.Tensor) -> torch.Tensor:
         x = x[:, rows][:, :, columns]
     else:
         x = F.pad(x, (0, 0, left, right, top, bottom))
-    (rows, columns), (down, right) = op.reach, op.dilation
-    cut = x.unfold(1, rows, sh).unfold(2, columns, sw)[..., ::down, ::right]
+    cut = x.unfold(1, op.reach[0], sh).unfold(2, op.reach[1], sw)[..., :: op.dilation[0], :: op.dilation[1]]
     return cut.permute(0, 1, 2, 4, 5, 3).flatten(3)
 
 
 def _concat(node: Node, *parts: torch.Tensor) -> torch.Tensor:
-    batch = max(part.shape[0] for part in parts)
-    wide = [part if part.shape[0] == batch else part.expand(batch, *part.shape[1:]) for part in parts]
-    return torch.cat(wide, node.attributes(ops.Concat).axis)
+    batch, axis = node.shape.batch_axis, node.attributes(ops.Concat).axis
+    if batch is None or batch == axis:
+        return torch.cat(parts, axis)
+    images = max(part.shape[batch] for part in parts)
+    sizes = [[images if i == batch else size for i, size in enumerate(part.shape)] for part in parts]
+    return torch.cat([part.expand(size) for part, size in zip(parts, sizes, strict=True)], axis)
 
 
 def _to_pixels(node: Node, x: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def check_sizes(node: fx.Node) -> None:
     value = node.meta["val"]
     for tensor in value if isinstance(value, (tuple, list)) else (value,):
         sizes = [size for size in getattr(tensor, "shape", ()) if isinstance(size, torch.SymInt)]
-        if len(sizes) > 1 or any(_images(size, 5) != 5 * _images(size, 1) for size in sizes):
+        if len(sizes) > 1 or any(size_at(size, 5) != 5 * size_at(size, 1) for size in sizes):
             raise MptqError(
                 f"{place_of(node)}: {node.target} gives a value of sizes "
                 f"{' x '.join(map(str, tensor.shape))}, which do not grow as the number of images does: images of a "
@@ -61,10 +61,10 @@ def check_sizes(node: fx.Node) -> None:
 
 def one_image(size: torch.SymInt) -> int:
     """A size that depends on the batch, for a batch of one."""
-    return _images(size, 1)
+    return size_at(size, 1)
 
 
-def _images(size: torch.SymInt, batch: int) -> int:
+def size_at(size: torch.SymInt, batch: int) -> int:
     """A size that depends on the batch, for so many images."""
     expression = size.node.expr
     return int(expression.subs(dict.fromkeys(expression.free_symbols, batch)))

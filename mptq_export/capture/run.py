@@ -11,6 +11,7 @@ import torch
 from mptq_export.capture.aten.table import HANDLERS
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.stops import frozen_batch, is_frozen, listening, unfollowed
+from mptq_export.capture.torch_modules import traceable
 from mptq_export.capture.tracer import Tracer
 from mptq_export.recipe.outputs import LOGITS, Output
 
@@ -45,7 +46,7 @@ def _exported(model: torch.nn.Module, input_size: tuple[int, int, int]) -> torch
     """The program of a model for any number of images; what it, or torch, prints on the way is not shown."""
     batch = torch.export.Dim("batch", min=1, max=4096)
     nowhere = io.StringIO()
-    with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+    with warnings.catch_warnings(), torch.no_grad(), traceable(), redirect_stdout(nowhere), redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
         logging.getLogger("torch").setLevel(logging.ERROR)
         example = torch.zeros(2, *input_size)

@@ -16,11 +16,19 @@ from torch import fx
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.metadata import check_sizes, line_of, module_path, one_image, place_of, shape_of
 from mptq_export.capture.ops import Constant, Input, Op, Outputs, label
+from mptq_export.capture.regions import region_of
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
 
 Handler = Callable[["Tracer", fx.Node], Any]
 """Translates a node: to the name of a value, a tuple of names, or an object that only the next handler reads."""
+
+#: Ops that draw random numbers in training only.
+_NOTHING_RANDOM = (
+    torch.ops.aten.dropout.default,
+    torch.ops.aten.dropout_.default,
+    torch.ops.aten.scaled_dot_product_attention.default,
+)
 
 
 class Tracer:
@@ -87,6 +95,9 @@ class Tracer:
             return self.values[node.args[0]][node.args[1]]  # type: ignore[index]
         if not isinstance(node.meta.get("val"), (torch.Tensor, tuple, list)):
             return None  # symbolic sizes and assertions: shapes are read from the metadata instead
+        region = region_of(node)
+        if region is not None:
+            return self.region(*region)
         check_sizes(node)
         inputs = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (torch.Tensor, tuple, list))]
         if all(isinstance(self.values[n], (torch.Tensor, tuple, list)) and self.is_constant(n) for n in inputs):
@@ -105,6 +116,16 @@ class Tracer:
                 raise
             raise MptqError(f"{error} ({line})") from error
 
+    def region(self, nodes: list[fx.Node], given: dict[fx.Node, Any]) -> tuple[Any, ...]:
+        """The results of a part that torch keeps as a graph of its own; see `region_of`."""
+        for node in nodes:
+            if node.op == "placeholder":
+                passed = given[node]
+                self.values[node] = self.values[passed] if isinstance(passed, fx.Node) else passed
+            elif node.op == "call_function":
+                self.values[node] = self.translate(node)
+        return tuple(self.values[result] for result in nodes[-1].args[0])  # type: ignore[union-attr, index]
+
     def is_constant(self, node: fx.Node) -> bool:
         """Whether the value depends on weights alone."""
         value = self.values[node]
@@ -114,6 +135,11 @@ class Tracer:
 
     def evaluate(self, node: fx.Node) -> Any:
         """Run a node whose inputs are constants, for a batch of one: broadcasting repeats the result."""
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and node.target not in _NOTHING_RANDOM:
+            raise MptqError(
+                f"{module_path(node) or 'the model'} draws random numbers ({node.target}), so that it gives another "
+                "result every time; give it fixed ones (such as the noise of a masked autoencoder)"
+            )
         args = fx.node.map_arg(node.args, self._concrete)
         kwargs = fx.node.map_arg(node.kwargs, self._concrete)
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """``mptq-eval``: how accurate is the exported file, alone and beside its float model?"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +10,9 @@ from mptq_export.cli.options import allow_skipped_option, arch_options, class_ma
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
-from mptq_export.support.progress import tracked
+
+if TYPE_CHECKING:
+    from mptq_export.evaluate.run import FloatModel
 
 
 @click.command(
@@ -29,7 +31,8 @@ from mptq_export.support.progress import tracked
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of images; its subfolders are the classes, by name or in timm's order.",
+    help="Folder of images; its subfolders are the classes, by name or in timm's order. A flat one has none: the "
+    "file is compared with --float alone.",
 )
 @class_map_option(
     "Logits of the class folders: a name a line in the order of the logits, or JSON. Default: the file's names."
@@ -57,77 +60,29 @@ def main(
     batch: int,
     json_path: Path | None,
 ) -> None:
-    """Measure top-1 and top-5 of MODEL on a folder of images, and how close it is to its float model.
+    """Measure MODEL on a folder of images, alone and beside its float model.
 
-    Outputs that are no classes are compared with those of --float.
+    Logits: top-1, top-5, agreement, KL divergence and cosine. Embeddings: cosine, nearest neighbours kept, and k-NN
+    accuracy where the folder has classes. All else: cosine and signal to noise ratio.
     """
     if checkpoint is None and (arch or model_kwargs):
         raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
     if class_map is not None:
         read_class_map(class_map)
-    from mptq_export.data.images import ImageFolder
-    from mptq_export.data.preprocessing import Preprocessing
-    from mptq_export.evaluate.data import (
-        Given,
-        about_data,
-        about_float,
-        check_numbered,
-        logits_of,
-        names_for,
-        turns_for,
-    )
-    from mptq_export.evaluate.maps import compare_maps, onnx_maps
-    from mptq_export.evaluate.run import evaluate, onnx_predictor
-    from mptq_export.evaluate.show import show_maps, show_report
-    from mptq_export.load.features import features_of
-    from mptq_export.load.inputs import inputs_of
+    from mptq_export.evaluate.run import EvalRequest, evaluate_file
+    from mptq_export.evaluate.show import show_report
     from mptq_export.load.request import ModelRequest
-    from mptq_export.runtime.graph_input import graph_input
-    from mptq_export.runtime.session import open_session
-    from mptq_export.support.hashes import sha256_of
     from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
-    metadata, session = metadata_of(load_onnx(model)), open_session(model)
-    preprocessing, given = Preprocessing.from_metadata(metadata), Given.by(metadata, session)
-    given.check(model, beside_float=checkpoint is not None)
-    size = graph_input(session).batch(batch)
-    logits = logits_of(session, given.logits)
-    names, notes = names_for(model, metadata, class_map, logits, classifies=given.place is not None)
-    turns, more = turns_for(metadata, exif)
-    notes = (*notes, *more)
-    folder = ImageFolder(
-        data,
-        preprocessing,
-        limit=limit,
-        labels=given.place is not None,
-        names=names,
-        logits=logits,
-        exif=turns,
-        allow_skipped=allow_skipped,
-    )
-    terminal, floating, described = Terminal(), None, {"model": str(model), "sha256": sha256_of(model)}
-    batches = tracked(folder.batches(size), terminal, "evaluating", -(-len(folder) // size))
-    if checkpoint is not None:
-        from mptq_export.evaluate.float_model import float_maps, float_predictor  # torch
-        from mptq_export.load.loaders import load_asked
+    def load_float(asked: ModelRequest) -> "FloatModel":
+        from mptq_export.evaluate.float_model import load_float  # torch
 
-        # It gets the input that the file was made for, whatever options that took.
-        inputs, maps = inputs_of(preprocessing), tuple(each.index for each in features_of(metadata)) or None
-        asked = ModelRequest(checkpoint, arch, model_kwargs, inputs=inputs, features=maps, outputs=given.chosen)
-        loaded = load_asked(asked)
-        notes = (*notes, *about_float(loaded.warnings))
-        if given.place is None:
-            exact = float_maps(loaded.model, loaded.preprocessing.normalize)
-            found = onnx_maps(session, given.outputs, preprocessing.normalize)
-            compared = compare_maps(batches, given.outputs, found, exact)
-            write_json(json_path, {**described, **compared.to_json(), **about_data(folder, notes)})
-            show_maps(compared, output())
-            terminal.warn((*folder.warnings, *notes))
-            return
-        floating = float_predictor(loaded.model, loaded.preprocessing.normalize, given.place)
-    report = evaluate(batches, folder.labels, onnx_predictor(session, preprocessing.normalize, given.logits), floating)
-    check_numbered(folder, names, report.classes)
-    notes = (*notes, *report.warnings)
-    write_json(json_path, {**described, **report.to_json(), **about_data(folder, notes)})
-    show_report(report, output(), folder.numbering.text if folder.numbering else None)
-    terminal.warn((*folder.warnings, *notes))
+        return load_float(asked)
+
+    floating = None if checkpoint is None else ModelRequest(checkpoint, arch, model_kwargs)
+    asked = EvalRequest(model, data, floating, class_map, exif, allow_skipped, limit, batch)
+    terminal = Terminal()
+    found = evaluate_file(asked, metadata_of(load_onnx(model)), load_float, terminal)
+    write_json(json_path, found.to_json())
+    show_report(found.report, output(), found.labels)
+    terminal.warn(found.warnings)

@@ -1,7 +1,7 @@
 """``mptq-export``: a trained vision transformer in, one exact integer ONNX file out."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -32,6 +32,7 @@ from mptq_export.load.doors import default_output
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.method import METHODS
+from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
@@ -136,6 +137,12 @@ from mptq_export.targets.table import TARGETS
     callback=parse_pins,
     help="Widths of the layers whose names match; with --mixed they do not move.",
 )
+@click.option(
+    "--metric",
+    type=click.Choice(get_args(MetricName)),
+    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, or relative squared error (mse). "
+    "Default: kl for logits, cosine for embeddings, mse for all else.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(
     "--input",
@@ -169,6 +176,9 @@ from mptq_export.targets.table import TARGETS
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
 )
 @click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
+@click.option(
+    "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
+)
 @click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
@@ -200,6 +210,7 @@ def main(
     widths: range,
     tied: bool,
     pins: dict[str, tuple[int, int]],
+    metric: MetricName | None,
     resume: bool,
     input_type: InputType | None,
     weight_storage: WeightStorage | None,
@@ -209,20 +220,21 @@ def main(
     float_onnx: Path | None,
     kit: Path | None,
     device: str | None,
+    base: str | None,
     trust: bool,
     force: bool,
     json_path: Path | None,
 ) -> None:
     """Quantize MODEL and write an exact ONNX file.
 
-    MODEL is a checkpoint, timm:NAME, or package.module:name of a function of yours that returns the model: its package
-    is imported from here, as python -m does, and so runs.
+    MODEL is a checkpoint, a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
+    yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct)
     if budgets:
-        search = SearchRequest(tuple(map(Budget.parse, budgets)), widths, tied, pins)
+        search = SearchRequest(tuple(map(Budget.parse, budgets)), widths, tied, pins, metric)
         plan = Searched(search, method, reconstruct, resume)
     elif recipe is not None:
         plan = Replayed(recipe)
@@ -239,7 +251,7 @@ def main(
         force=force,
     )
     request = ExportRequest(
-        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs)),
+        model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs), base),
         plan=plan,
         outputs=files,
         calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mptq_export.data.pixel_range import check_range
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.data.values import SeenRange, check_size
 from mptq_export.support.errors import MptqError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
@@ -51,31 +52,35 @@ def open_inputs(path: Path, preprocessing: Preprocessing, *, any_range: bool = F
         inputs = _load(path)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise MptqError(f"{path} cannot be read as a NumPy file ({_trouble(error)}") from error
-    array, what = inputs.values, str(path) if inputs.name is None else f"{path} (array {inputs.name})"
-    channels, height, width = preprocessing.input_size
-    if array.ndim != 4 or array.shape[1:] != preprocessing.input_size or len(array) == 0:
-        advice = _shape_advice(array.shape, preprocessing.input_size)
-        if inputs.others and inputs.name != _KEY:
-            advice = f"it was taken as the first of {1 + len(inputs.others)}: name the one with the inputs {_KEY!r}"
-        raise MptqError(
-            f"{what} has shape {list(array.shape)}, the model takes [inputs, {channels}, {height}, {width}]; {advice}"
-        )
-    if not np.issubdtype(array.dtype, np.floating):
-        raise MptqError(
-            f"{what} holds {array.dtype}, not floats; save normalised inputs, (x / 255 - mean) / std with mean "
-            f"{preprocessing.mean} and std {preprocessing.std}, or give a folder of images"
-        )
-    low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
-    for start in range(0, len(array), _CHECKED_AT_ONCE):
-        part = np.asarray(array[start : start + _CHECKED_AT_ONCE])
-        # A NaN or Inf shows in one of the two: what comes from disk is looked through twice, not three times.
-        low, high = np.minimum(low, part.min(axis=(0, 2, 3))), np.maximum(high, part.max(axis=(0, 2, 3)))
-        if not (np.isfinite(low).all() and np.isfinite(high).all()):
-            finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
-            raise MptqError(f"{what}: input {start + int(np.argmin(finite))} holds NaN or Inf; leave it out")
-    if not any_range:
-        check_range(what, low, high, preprocessing)
+    what = str(path) if inputs.name is None else f"{path} (array {inputs.name})"
+    advice = None
+    if inputs.others and inputs.name != _KEY:
+        advice = f"it was taken as the first of {1 + len(inputs.others)}: name the one with the inputs {_KEY!r}"
+    check_inputs(inputs.values, what, preprocessing, any_range=any_range, advice=advice)
     return inputs
+
+
+def check_inputs(
+    values: NDArray[Any], what: str, preprocessing: Preprocessing, *, any_range: bool, advice: str | None = None
+) -> None:
+    """Refuse an array that does not hold inputs of a model.
+
+    Args:
+        values: any array.
+        what: it is, for the message.
+        preprocessing: the model's.
+        any_range: take values that are no normalised pixels.
+        advice: what to do about another shape, where that is known.
+
+    Raises:
+        MptqError: shape or type is another one, a value is not finite, or cannot be that of a normalised pixel.
+    """
+    check_size(values, what, preprocessing, advice)
+    seen = SeenRange(values.shape[1])
+    for start in range(0, len(values), _CHECKED_AT_ONCE):
+        seen.look(np.asarray(values[start : start + _CHECKED_AT_ONCE]), what)
+    if not any_range:
+        check_range(what, seen.low, seen.high, preprocessing)
 
 
 def _trouble(error: Exception) -> str:
@@ -86,19 +91,6 @@ def _trouble(error: Exception) -> str:
     if "pickle" in text:
         return "it is a pickle, or damaged); save the inputs as one array of floats with numpy.save"
     return f"{text}); save it again with numpy.save"
-
-
-def _shape_advice(shape: tuple[int, ...], size: tuple[int, int, int]) -> str:
-    channels, height, width = size
-    if 0 in shape:
-        return "it is empty: save at least one input"
-    if shape[1:] == (height, width, channels):
-        return "the channels are last: save x.transpose(0, 3, 1, 2)"
-    if shape == size:
-        return "it is one input: save x[None]"
-    if len(shape) == 4 and shape[1] == channels:
-        return "resize the images to the model's size, or pass --img-size"
-    return "preprocess the images for this model"
 
 
 def _load(path: Path) -> ArrayInputs:

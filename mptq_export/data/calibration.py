@@ -1,65 +1,27 @@
-"""What a model is calibrated on: a folder of images, a file of inputs, or synthetic images."""
+"""What a model is calibrated on: a folder of images, a file of inputs, synthetic images, or what a program gives."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mptq_export.data.arrays import ARRAY_SUFFIXES, open_inputs
-from mptq_export.data.classes import Folder
-from mptq_export.data.images import ImageFolder, spread
+from mptq_export.data.arrays import ARRAY_SUFFIXES
+from mptq_export.data.given import NOTHING, Given
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import USUAL, Reading
-from mptq_export.data.suspicions import Suspicions
-from mptq_export.data.synthetic import draw_leaves
+from mptq_export.data.sources.array import from_array, from_array_file
+from mptq_export.data.sources.folder import from_folder
+from mptq_export.data.sources.own_transform import OwnTransform
+from mptq_export.data.sources.python_data import from_python
+from mptq_export.data.sources.source import CalibrationSource
+from mptq_export.data.sources.synthetic import from_nothing
+from mptq_export.data.values import as_numbers
 from mptq_export.support.errors import MptqError
 
-_CACHED = 256
-"""Images whose pixels stay in memory (38 MB at 224x224), so that a second pass does not decode them again."""
 _FEW = 16
 """Fewer inputs than this give poor ranges."""
-_SEED = 0
-"""Of the synthetic images."""
-
-Pixels = NDArray[np.uint8]
-Inputs = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class CalibrationSource:
-    """Model inputs that can be read any number of times, in the same order.
-
-    Attributes:
-        count: number of inputs.
-        description: what they are, for people.
-        warnings: what the user should know, a sentence each.
-        read: starts a pass; yields one (channels, height, width) float32 input at a time.
-        folders: the folders that hold images, relative to the data's, a name a level; empty where there are none.
-        skipped: how many images were left out.
-    """
-
-    count: int
-    description: str
-    warnings: tuple[str, ...]
-    read: Callable[[], Iterator[Inputs]]
-    folders: tuple[Folder, ...] = ()
-    skipped: int = 0
-
-    def batches(self, size: int) -> Iterator[Inputs]:
-        """All inputs in batches.
-
-        Args:
-            size: inputs a batch; the last one may be smaller.
-
-        Yields:
-            (inputs, channels, height, width) float32.
-        """
-        inputs = self.read()
-        while batch := list(islice(inputs, size)):
-            yield np.stack(batch)
 
 
 def open_calibration(
@@ -68,33 +30,67 @@ def open_calibration(
     *,
     count: int,
     reading: Reading = USUAL,
+    given: Given = NOTHING,
 ) -> CalibrationSource:
     """Open calibration data and check all of it.
 
     Args:
-        path: a folder of images, or an ``.npy`` or ``.npz`` of preprocessed inputs; None for synthetic images.
+        path: a folder of images, or an ``.npy`` or ``.npz`` of preprocessed inputs; None for synthetic images, or for
+            what is given.
         preprocessing: the model's.
-        count: at most so many inputs, spread evenly over the folder or file.
+        count: at most so many inputs, spread evenly over what has a length.
         reading: how the data is to be taken, where not as usual.
+        given: what a program gives instead.
 
     Raises:
-        MptqError: nothing usable is there, or the reading does not belong to data of this kind.
+        MptqError: nothing usable is there, or the reading or the transform does not belong to data of this kind.
     """
-    _check_reading(path, reading)
-    if path is None:
-        preprocessing.check_pictures()
-        source = _synthetic(preprocessing, count)
-    elif _is_array(path):
-        source = _from_arrays(path, preprocessing, count, reading)
-    elif path.is_file():
-        raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
+    transform = None if given.transform is None else OwnTransform(given.transform, preprocessing)
+    if given.data is None:
+        source = _of_path(path, preprocessing, count, reading, transform)
     else:
-        preprocessing.check_pictures()
-        source = _from_folder(path, preprocessing, count, reading)
-    if path is None or source.count >= _FEW:
+        source = _of_program(given.data, preprocessing, count, reading, transform)
+    if (path is None and given.data is None) or source.count >= _FEW:
         return source
     few = f"calibrated on {source.count} inputs only: ranges are poor with fewer than {_FEW}; a hundred do"
     return replace(source, warnings=(*source.warnings, few))
+
+
+def _of_path(
+    path: Path | None, preprocessing: Preprocessing, count: int, reading: Reading, transform: OwnTransform | None
+) -> CalibrationSource:
+    _check_reading(path, reading)
+    if path is None or _is_array(path):
+        if transform is not None:
+            raise MptqError(f"transform takes pictures, and {path or 'synthetic images'} need none; leave it out")
+        return (
+            from_nothing(preprocessing, count) if path is None else from_array_file(path, preprocessing, count, reading)
+        )
+    if path.is_file():
+        raise MptqError(f"{path} is neither a folder of images nor one of {', '.join(ARRAY_SUFFIXES)}")
+    return from_folder(path, preprocessing, count, reading, transform=transform)
+
+
+def _of_program(
+    data: Any, preprocessing: Preprocessing, count: int, reading: Reading, transform: OwnTransform | None
+) -> CalibrationSource:
+    if isinstance(data, np.ndarray) or hasattr(data, "detach"):
+        if transform is not None:
+            raise MptqError(f"transform takes pictures, and the data is a {type(data).__name__}; leave it out")
+        _check_given(data, reading, "--any-range")
+        values = as_numbers(data, "the calibration data is")
+        return from_array(values, f"a {type(data).__name__}", preprocessing, count, reading)
+    if isinstance(data, list | tuple) and data and all(isinstance(each, str | Path) for each in data):
+        _check_given(data, reading, "--exif", "--allow-skipped")
+        files = [Path(each) for each in data]
+        missing = next((file for file in files if not file.is_file()), None)
+        if missing is not None:
+            raise MptqError(f"{missing} of the list of files is no file; check its path")
+        root = Path(os.path.commonpath([file.parent.absolute() for file in files]))
+        files = [file.absolute() for file in files]
+        return from_folder(root, preprocessing, count, reading, files=files, transform=transform)
+    _check_given(data, reading, "--any-range", "--exif")
+    return from_python(data, preprocessing, count, reading, transform)
 
 
 def _is_array(path: Path) -> bool:
@@ -109,70 +105,8 @@ def _check_reading(path: Path | None, reading: Reading) -> None:
         raise MptqError(f"{wrong[0]} belongs to --calib with {wants}; leave it out")
 
 
-def _from_folder(path: Path, preprocessing: Preprocessing, count: int, reading: Reading) -> CalibrationSource:
-    folder = ImageFolder(
-        path, preprocessing, limit=count, labels=False, exif=reading.exif, allow_skipped=reading.allow_skipped
-    )
-    # The first pass also finds the images that cannot be read.
-    suspicions, cache = Suspicions(), list[Pixels]()
-    for pixels in folder.images():
-        suspicions.look(pixels)
-        if len(cache) < _CACHED:
-            cache.append(pixels)
-    what = f"{len(folder)} images of {path}"
-    return CalibrationSource(
-        count=len(folder),
-        description=what + (", turned by EXIF" if reading.exif else ""),
-        warnings=(*folder.warnings, *suspicions.warnings(what)),
-        read=_reader(preprocessing, cache, folder.images),
-        folders=folder.folders,
-        skipped=len(folder.skipped),
-    )
-
-
-def _synthetic(preprocessing: Preprocessing, count: int) -> CalibrationSource:
-    channels, height, width = preprocessing.input_size
-
-    def draw(start: int = 0) -> Iterator[Pixels]:
-        for image in draw_leaves(count, max(height, width), _SEED, start):
-            yield image[:height, :width, :channels]
-
-    return CalibrationSource(
-        count=count,
-        description=f"{count} synthetic images (dead leaves, seed {_SEED})",
-        warnings=(
-            "calibrated on synthetic images, so accuracy suffers: little at 8 bits, by points at few bits "
-            "(docs/benchmarks.md); give real ones with --calib DIR (a hundred do)",
-        ),
-        read=_reader(preprocessing, list(islice(draw(), _CACHED)), draw),
-    )
-
-
-def _reader(
-    preprocessing: Preprocessing, cache: list[Pixels], images: Callable[[int], Iterator[Pixels]]
-) -> Callable[[], Iterator[Inputs]]:
-    """Passes over the cached images and then over those that `images` gives from an index on."""
-
-    def read() -> Iterator[Inputs]:
-        for pixels in chain(cache, images(len(cache))):
-            yield preprocessing.normalize(pixels[None])[0]
-
-    return read
-
-
-def _from_arrays(path: Path, preprocessing: Preprocessing, count: int, reading: Reading) -> CalibrationSource:
-    inputs = open_inputs(path, preprocessing, any_range=reading.any_range)
-    chosen = spread(range(len(inputs.values)), count)
-
-    def read() -> Iterator[Inputs]:
-        for index in chosen:
-            yield np.asarray(inputs.values[index], np.float32)
-
-    suspicions = Suspicions()
-    for values in read():
-        suspicions.look(values.transpose(1, 2, 0))
-    what = f"{len(chosen)} inputs of {path}"
-    warnings = suspicions.warnings(what)
-    if inputs.others and inputs.name != "images":
-        warnings = (f"{path} holds {', '.join((str(inputs.name), *inputs.others))}: {inputs.name} was taken", *warnings)
-    return CalibrationSource(len(chosen), what + (f", array {inputs.name}" if inputs.name else ""), warnings, read)
+def _check_given(data: Any, reading: Reading, *known: str) -> None:
+    wrong = next((option for option in reading.options if option not in known), None)
+    if wrong is not None:
+        name = wrong.removeprefix("--").replace("-", "_")
+        raise MptqError(f"{name} does not belong to a {type(data).__name__}; leave it out")

@@ -1,12 +1,15 @@
 """The images that every export of a checkpoint is compared with float on, whatever it was calibrated on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mptq_export.data.arrays import ARRAY_SUFFIXES, open_inputs
 from mptq_export.data.images import ImageFolder, spread
@@ -41,7 +44,7 @@ class FixedImages:
 
 
 def open_fixed(
-    path: Path | None, preprocessing: Preprocessing, *, count: int, calibrated: int, reading: Reading = USUAL
+    path: Path | None, preprocessing: Preprocessing, count: int, *, calibrated: int, reading: Reading = USUAL
 ) -> FixedImages:
     """Choose inputs of a calibration source, evenly spread.
 
@@ -65,21 +68,60 @@ def open_fixed(
         return FixedImages(count, f"{count} synthetic images (dead leaves, seed {_SEED})", 0, rows)
     if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
         array = open_inputs(path, preprocessing, any_range=reading.any_range).values
-        chosen, seen = _choose(len(array), count, calibrated)
-        rows = (np.asarray(array[index], np.float32) for index in chosen)
-        return FixedImages(len(chosen), f"{len(chosen)} of {len(array)} inputs of {path}", seen, rows)
-    folder = ImageFolder(path, preprocessing, labels=False, exif=reading.exif, allow_skipped=True)
-    every, (chosen, _) = folder.files, _choose(len(folder.files), count, calibrated)
+        return fixed_inputs(array, str(path), count, calibrated=calibrated)
+    opened = partial(ImageFolder, path, preprocessing, labels=False, exif=reading.exif, allow_skipped=True)
+    return fixed_pictures(
+        opened,
+        count,
+        convert=lambda image: preprocessing.normalize(preprocessing.transform_uint8(image)[None])[0],
+        calibrated=calibrated,
+    )
+
+
+def fixed_inputs(values: NDArray[Any], what: str, count: int, *, calibrated: int) -> FixedImages:
+    """The same of inputs that were prepared already.
+
+    Args:
+        values: (inputs, channels, height, width) of a float type.
+        what: they are, for people.
+        count: at most so many.
+        calibrated: at most so many of them were calibrated on.
+    """
+    chosen, seen = choose_fixed(len(values), count, calibrated)
+    rows = (np.asarray(values[index], np.float32) for index in chosen)
+    return FixedImages(len(chosen), f"{len(chosen)} of {len(values)} inputs of {what}", seen, rows)
+
+
+def fixed_pictures(
+    opened: Callable[[], ImageFolder],
+    count: int,
+    *,
+    convert: Callable[[Image.Image], NDArray[np.float32]],
+    calibrated: int,
+) -> FixedImages:
+    """The same of images that are opened and converted in a way of their own.
+
+    Args:
+        opened: gives all of them.
+        count: at most so many.
+        convert: a decoded image to the model's input.
+        calibrated: at most so many of them were calibrated on.
+
+    Raises:
+        MptqError: nothing usable is there.
+    """
+    folder = opened()
+    every, (chosen, _) = folder.files, choose_fixed(len(folder.files), count, calibrated)
     folder.files = [every[index] for index in chosen]
-    # Few enough to be held as pixels: what cannot be read is known before anything is said of them.
-    pixels = list(folder.images())
-    what = f"{len(pixels)} of {len(every)} images of {path}"
+    # Few enough to be held: what cannot be read is known before anything is said of them.
+    inputs = list(folder.converted(convert))
+    what = f"{len(inputs)} of {len(every)} images of {folder.path}"
     what += f" ({len(folder.skipped)} more cannot be read)" if folder.skipped else ""
     seen = len({*folder.files} & {*spread(every, calibrated)})
-    return FixedImages(len(pixels), what, seen, (preprocessing.normalize(image[None])[0] for image in pixels))
+    return FixedImages(len(inputs), what, seen, iter(inputs))
 
 
-def _choose(total: int, count: int, calibrated: int) -> tuple[list[int], int]:
-    """The chosen ones of so many, and how many of those calibration took as well."""
+def choose_fixed(total: int, count: int, calibrated: int) -> tuple[list[int], int]:
+    """Indices of the chosen ones of so many, and how many of those calibration took as well."""
     chosen = [(3 * j + 1) * total // (3 * count) for j in range(count)] if count < total else list(range(total))
     return chosen, len({*chosen} & {*spread(range(total), calibrated)})

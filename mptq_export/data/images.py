@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 _THREADS = 4
 _AHEAD = 4 * _THREADS
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 """What Pillow raises on files that are not the images they claim to be."""
 
 _MOST_SKIPPED = 0.1
@@ -72,11 +72,12 @@ class ImageFolder:
         logits: int | None = None,
         exif: bool = False,
         allow_skipped: bool = False,
+        files: Sequence[Path] | None = None,
     ) -> None:
         """List the images; none is kept in memory.
 
         Args:
-            path: a folder of images, flat or nested.
+            path: a folder of images, flat or nested; of `files` one that they all lie below.
             preprocessing: how an image becomes pixels of the model's size.
             limit: at most so many images, spread evenly over the sorted list so that they cover its classes.
             labels: whether folders are the classes. Every image is then decoded once here, so that `labels` is final
@@ -85,6 +86,7 @@ class ImageFolder:
             logits: how many the model has, where that is known.
             exif: whether images are turned as their EXIF orientation says; timm does not.
             allow_skipped: whether more than a tenth of the images may be left out.
+            files: the images, in this order; None looks for them.
 
         Raises:
             MptqError: the folder is missing, unreadable or holds no images; with labels also when an image lies
@@ -95,7 +97,7 @@ class ImageFolder:
         self.numbering: FolderNumbering | None = None
         self.preprocessing = preprocessing
         self._exif, self._allow_skipped = exif, allow_skipped
-        found = find_images(path)
+        found = find_images(path) if files is None else list(files)
         self.folders = tuple(dict.fromkeys(self._folder(file) for file in found))
         self.files = found if limit is None else spread(found, limit)
         self.skipped: dict[Path, str] = {}
@@ -149,9 +151,11 @@ class ImageFolder:
 
     def images(self, start: int = 0) -> Iterator[Pixels]:
         """As `batches`, one (height, width, channels) image at a time, from the one with index `start` on."""
-        return self._readable(self.preprocessing.transform_uint8, start)
+        return self.converted(self.preprocessing.transform_uint8, start)
 
-    def _readable(self, convert: Callable[[Image.Image], Result], start: int = 0) -> Iterator[Result]:
+    def converted(self, convert: Callable[[Image.Image], Result], start: int = 0) -> Iterator[Result]:
+        """As `images`, with what becomes of a decoded image said by the caller; it is called from several threads."""
+
         def read(file: Path) -> tuple[Picture, Result]:
             picture = read_picture(file, exif=self._exif)
             return picture, convert(picture.image)
@@ -160,7 +164,7 @@ class ImageFolder:
         for file, result in _in_order(self.files[start:], read):
             try:
                 picture, value = result.result()
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 self.skipped[file] = _reason(error)
                 _logger.warning("left out %s (%s)", file, error)
             else:
@@ -196,7 +200,7 @@ class ImageFolder:
 
     def _label(self, names: ClassNames | None, logits: int | None) -> None:
         self.numbering = number_folders(self.path, self.folders, names, logits)
-        for _ in self._readable(lambda _image: None):
+        for _ in self.converted(lambda _image: None):
             pass
         self.labels = np.array([self.numbering.labels[self._folder(file)] for file in self.files], np.int64)
 

@@ -60,6 +60,19 @@ def check_range(what: str, low: Channels, high: Channels, preprocessing: Preproc
     Raises:
         MptqError: they leave the range of a normalised pixel, or fill that of another normalisation.
     """
+    problem = range_problem(what, low, high, preprocessing)
+    if problem is not None:
+        raise MptqError(
+            f"{problem}; save (x / 255 - mean) / std, give a folder of images, or pass --any-range if these are no "
+            "pixels"
+        )
+
+
+def range_problem(what: str, low: Channels, high: Channels, preprocessing: Preprocessing) -> str | None:
+    """Why inputs cannot be pixels that were normalised as the model wants them; None where they can.
+
+    The arguments are those of `check_range`.
+    """
     black, white = _Scale("", preprocessing.mean, preprocessing.std).bounds(len(low))
     slack = _OUTSIDE * (white - black)
     outside = bool((low < black - slack).any() or (high > white + slack).any())
@@ -67,14 +80,13 @@ def check_range(what: str, low: Channels, high: Channels, preprocessing: Preproc
     if likely is None and (black < -_OUTSIDE).all() and _within(low, high, 1):
         likely = _SCALES[1].text  # no pixel darker than the mean
     if likely is None and not outside:
-        return
+        return None
     if likely is None and _within(low, high, 255):
         likely = _SCALES[0].text
     cause = f": these look like {likely}" if likely else ""
-    raise MptqError(
+    return (
         f"{what} holds values from {low.min():.4g} to {high.max():.4g}, a pixel normalised with the model's mean "
-        f"{preprocessing.mean} and std {preprocessing.std} lies from {black.min():.4g} to {white.max():.4g}{cause}; "
-        "save (x / 255 - mean) / std, give a folder of images, or pass --any-range if these are no pixels"
+        f"{preprocessing.mean} and std {preprocessing.std} lies from {black.min():.4g} to {white.max():.4g}{cause}"
     )
 
 

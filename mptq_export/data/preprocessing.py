@@ -1,4 +1,4 @@
-"""From an image to a model's input, as timm's evaluation transform does it, and its place in the ONNX metadata."""
+"""From an image to a model's input, as timm or transformers do it, and its place in the ONNX metadata."""
 
 import json
 import math
@@ -17,7 +17,8 @@ from mptq_export.support.errors import MptqError
 _PREFIX = "preprocessing."
 CROP_MODES = ("center", "squash", "border")
 _LARGEST = 2**14
-_PIL_MODES = {1: "L", 3: "RGB"}
+PIL_MODES = {1: "L", 3: "RGB"}
+"""Pillow's mode of a picture, by its channels."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Preprocessing:
         crop_pct: cropped size over resized size, in (0, 2]; above 1, timm pads the resized image with black.
         crop_mode: ``center`` (resize the shorter side, crop), ``squash`` (resize both sides, crop) or ``border``
             (resize the longer side, pad with the mean).
+        resize_to: what pictures are resized to before the crop, where a library says it in pixels, as transformers
+            does: (shorter side,) or (height, width). The crop begins at half of what is left over, rounded down, and
+            what the picture lacks is black. None: timm's rule, from the two above.
 
     Raises:
         MptqError: a value is outside what is described here.
@@ -43,6 +47,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     crop_mode: str = "center"
+    resize_to: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         channels = self.input_size[0] if len(self.input_size) == 3 else 0
@@ -56,7 +61,7 @@ class Preprocessing:
                 f"preprocessing: mean {self.mean} and std {self.std} are not {channels} numbers each, with every std "
                 "above 0; overrule them with --mean and --std"
             )
-        pictures = channels in _PIL_MODES
+        pictures = channels in PIL_MODES
         if pictures and not (0 <= min(self.mean) <= max(self.mean) <= 1 and max(self.std) <= 1):
             raise MptqError(
                 f"preprocessing: mean {self.mean} and std {self.std} are not those of pixels in 0..1; divide those of "
@@ -75,16 +80,24 @@ class Preprocessing:
                 f"preprocessing: unknown crop_mode {self.crop_mode!r}; overrule it with --crop-mode, one of "
                 f"{', '.join(CROP_MODES)}"
             )
+        if self.resize_to is not None and not (
+            len(self.resize_to) in (1, 2) and 1 <= min(self.resize_to) <= max(self.resize_to) <= _LARGEST
+        ):
+            raise MptqError(
+                f"preprocessing: resize_to {self.resize_to} is neither a shorter side nor height and width up to "
+                f"{_LARGEST}"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Preprocessing":
-        """Take the values out of a resolved timm data configuration; other keys are ignored.
+        """Take the values out of a resolved timm data configuration, or what `to_metadata` wrote; ignore other keys.
 
         Raises:
             MptqError: a value is missing or has the wrong type.
         """
         try:
             channels, height, width = config["input_size"]
+            resize_to = config.get("resize_to")
             return cls(
                 input_size=(int(channels), int(height), int(width)),
                 mean=tuple(float(value) for value in config["mean"]),
@@ -92,13 +105,15 @@ class Preprocessing:
                 interpolation=str(config["interpolation"]),
                 crop_pct=float(config["crop_pct"]),
                 crop_mode=str(config["crop_mode"]),
+                resize_to=None if resize_to is None else tuple(int(edge) for edge in resize_to),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise MptqError(f"preprocessing: {type(error).__name__} {error} in {reprlib.repr(dict(config))}") from error
 
     def to_metadata(self) -> dict[str, str]:
-        """Key and JSON value of each field, for the ONNX file's `metadata_props`."""
-        return {_PREFIX + name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
+        """Key and JSON value of each field that is set, for the ONNX file's `metadata_props`."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {_PREFIX + name: json.dumps(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Preprocessing":
@@ -107,14 +122,15 @@ class Preprocessing:
         Raises:
             MptqError: a field is missing or malformed.
         """
-        missing = [name for name in cls.__dataclass_fields__ if _PREFIX + name not in metadata]
+        stored = [name for name in cls.__dataclass_fields__ if _PREFIX + name in metadata]
+        missing = [name for name in cls.__dataclass_fields__ if name not in (*stored, "resize_to")]
         if missing:
             raise MptqError(
                 f"the file's metadata has no {_PREFIX}{missing[0]}: it does not say how images become its input; "
                 "use a file that mptq-export wrote"
             )
         try:
-            config = {name: json.loads(metadata[_PREFIX + name]) for name in cls.__dataclass_fields__}
+            config = {name: json.loads(metadata[_PREFIX + name]) for name in stored}
         except (ValueError, RecursionError) as error:
             raise MptqError(f"the file's preprocessing metadata is not JSON ({error}); export it again") from error
         return cls.from_config(config)
@@ -132,8 +148,19 @@ class Preprocessing:
             MptqError: the model has other channels than pictures have.
         """
         self.check_pictures()
-        pixels = self._resize_and_crop(image.convert(_PIL_MODES[self.input_size[0]]))
-        return np.ascontiguousarray(np.asarray(pixels).transpose(1, 2, 0))
+        converted = image.convert(PIL_MODES[self.input_size[0]])
+        if self.resize_to is not None:
+            return self._resized_and_cropped(converted, self.resize_to)
+        return np.ascontiguousarray(np.asarray(self._resize_and_crop(converted)).transpose(1, 2, 0))
+
+    def _resized_and_cropped(self, image: Image.Image, resize_to: tuple[int, ...]) -> NDArray[np.uint8]:
+        channels, height, width = self.input_size
+        shorter = min(image.size)
+        size = tuple(resize_to[0] * edge // shorter for edge in image.size) if len(resize_to) == 1 else resize_to[::-1]
+        resized = image.resize((size[0], size[1]), Image.Resampling[self.interpolation.upper()])
+        left, top = (resized.width - width) // 2, (resized.height - height) // 2
+        cropped = resized.crop((left, top, left + width, top + height))  # black, where it reaches beyond
+        return np.asarray(cropped).reshape(height, width, channels)
 
     def check_pictures(self) -> None:
         """Refuse to make pictures the input of a model that has neither 1 nor 3 channels.
@@ -141,7 +168,7 @@ class Preprocessing:
         Raises:
             MptqError: it has others.
         """
-        if self.input_size[0] not in _PIL_MODES:
+        if self.input_size[0] not in PIL_MODES:
             raise MptqError(
                 f"the model takes {self.input_size[0]} channels, and pictures have 1 or 3: with --calib give an .npy "
                 f"or .npz of preprocessed inputs [inputs, {', '.join(map(str, self.input_size))}]"

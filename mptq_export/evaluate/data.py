@@ -2,18 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-import onnxruntime as ort
 
 from mptq_export.data.class_map import check_numbers, read_class_map
 from mptq_export.data.class_names import ClassNames
 from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.reading import exif_of
-from mptq_export.load.outputs import OUTPUTS_KEY, Output, outputs_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
 
@@ -60,53 +56,6 @@ def turns_for(metadata: Mapping[str, str], asked: bool | None) -> tuple[bool, tu
         return calibrated, ()
     how = ("turned by EXIF", "not turned by EXIF")
     return not calibrated, (f"the file was calibrated on images {how[not calibrated]}, these are {how[calibrated]}",)
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a file gives.
-
-    Attributes:
-        outputs: all of it, in order.
-        chosen: their names, where the file says them: a float model may have more.
-        place: which of them are the logits; None where none are.
-        logits: name of that ONNX output; of another program's file the first, whatever it is called.
-    """
-
-    outputs: tuple[Output, ...]
-    chosen: tuple[str, ...] | None
-    place: int | None
-    logits: str | None
-
-    @classmethod
-    def by(cls, metadata: Mapping[str, str], session: ort.InferenceSession) -> "Given":
-        """What the metadata says of a file.
-
-        Raises:
-            MptqError: it is damaged.
-        """
-        outputs, told = outputs_of(metadata), OUTPUTS_KEY in metadata
-        place = next((place for place, each in enumerate(outputs) if each.kind == "logits"), None)
-        named = None if place is None else outputs[place].name if told else session.get_outputs()[0].name
-        return cls(outputs, tuple(each.name for each in outputs) if told else None, place, named)
-
-    def check(self, model: Path, *, beside_float: bool) -> None:
-        """Refuse a file of which alone nothing can be said.
-
-        Raises:
-            MptqError: it gives no logits, and there is no float model.
-        """
-        if self.place is None and not beside_float:
-            raise MptqError(
-                f"{model} gives {', '.join(each.name for each in self.outputs)}, there is nothing to classify; name "
-                "the float model with --float to compare with what it gives"
-            )
-
-
-def logits_of(session: ort.InferenceSession, output: str | None) -> int | None:
-    """How many logits an output of a file has; None where its shape does not say, or it is not there."""
-    shape = next((entry.shape for entry in session.get_outputs() if entry.name == output), None)
-    return shape[-1] if shape and isinstance(shape[-1], int) else None
 
 
 def check_numbered(folder: ImageFolder, names: ClassNames | None, logits: int) -> None:

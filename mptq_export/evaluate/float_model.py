@@ -2,38 +2,49 @@
 
 import torch
 
-from mptq_export.evaluate.maps import Maps, PredictMaps
+from mptq_export.evaluate.logits import Predict
 from mptq_export.evaluate.metrics import Logits
-from mptq_export.evaluate.run import Predict
+from mptq_export.evaluate.outputs import PredictOutputs, Values
+from mptq_export.evaluate.run import FloatModel
 from mptq_export.load.forward import tensors
+from mptq_export.load.loaders import load_asked
+from mptq_export.load.request import ModelRequest
 from mptq_export.runtime.pixels import Normalize, Pixels
 
 
-def float_predictor(model: torch.nn.Module, normalize: Normalize, place: int = 0) -> Predict:
-    """The model in evaluation mode, on the device that it lies on.
+def load_float(asked: ModelRequest) -> FloatModel:
+    """Load a checkpoint to evaluate it.
+
+    Raises:
+        MptqError: it cannot be loaded, or lacks what is asked for.
+    """
+    loaded = load_asked(asked)
+    return FloatModel(float_outputs(loaded.model, loaded.preprocessing.normalize), loaded.outputs, loaded.warnings)
+
+
+def float_outputs(model: torch.nn.Module, normalize: Normalize) -> PredictOutputs:
+    """A float model as a function from pixels to all that it gives.
 
     Args:
-        model: a classifier that takes (images, 3, height, width) float32.
+        model: takes (images, channels, height, width) float32, on the device that it lies on; set to evaluation mode.
         normalize: how pixels become that.
-        place: which of its outputs are the logits.
     """
     model.eval()
     device = next(model.parameters()).device
 
-    def predict(pixels: Pixels) -> Logits:
+    def predict(pixels: Pixels) -> Values:
         with torch.inference_mode():
-            scores = tensors(model(torch.from_numpy(normalize(pixels)).to(device)))[place]
-        logits: Logits = scores.float().cpu().numpy()
-        return logits
+            found = tensors(model(torch.from_numpy(normalize(pixels)).to(device)))
+        return [value.float().cpu().numpy() for value in found]
 
     return predict
 
 
-def float_maps(model: torch.nn.Module, normalize: Normalize) -> PredictMaps:
-    """A float model as a function from pixels to all that it gives."""
+def float_predictor(model: torch.nn.Module, normalize: Normalize) -> Predict:
+    """The same of a classifier: its logits alone."""
+    outputs = float_outputs(model, normalize)
 
-    def predict(pixels: Pixels) -> Maps:
-        with torch.inference_mode():
-            return [value.float().numpy() for value in tensors(model(torch.from_numpy(normalize(pixels))))]
+    def predict(pixels: Pixels) -> Logits:
+        return outputs(pixels)[0]
 
     return predict

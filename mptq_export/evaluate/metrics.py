@@ -61,6 +61,20 @@ def mean_kl(reference: Logits, approximation: Logits) -> float:
     return float(divergences(reference, approximation).mean())
 
 
+def cosines(reference: NDArray[np.floating[Any]], approximation: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Cosine of the two vectors of every image: (images,). Vectors of zeros are like each other and like no other.
+
+    Args:
+        reference: (images, channels) of the float model.
+        approximation: (images, channels) of the quantised model.
+    """
+    a, b = reference.astype(np.float64), approximation.astype(np.float64)
+    lengths = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
+    alike = (a == b).all(1)
+    found: NDArray[np.float64] = np.where(alike, 1.0, (a * b).sum(1) / np.where(lengths > 0, lengths, 1))
+    return np.clip(found, -1, 1)
+
+
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Between which bounds the mean lies in 95 % of 2,000 draws of as many images, with replacement.
 

@@ -1,160 +1,159 @@
-"""Running an ONNX file, and its float model beside it, over a folder of labelled images."""
+"""The evaluation of a written file on a folder of images, alone or beside its float model."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
-from mptq_export.evaluate.metrics import Labels, Logits, agreement, divergences, mean_interval, top_k
-from mptq_export.evaluate.numbering import misnumbered
+from mptq_export.data.images import ImageFolder
+from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.evaluate.data import about_data, about_float, check_numbered, names_for, turns_for
+from mptq_export.evaluate.given import Given
+from mptq_export.evaluate.metrics import Labels
+from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
+from mptq_export.load.features import features_of
+from mptq_export.load.inputs import inputs_of
+from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.graph_input import graph_input
-from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
-from mptq_export.runtime.session import run_session
-from mptq_export.support.errors import MptqError
+from mptq_export.runtime.session import open_session
+from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import Json
-
-Predict = Callable[[Pixels], Logits]
-"""Pixels in, (images, classes) logits out."""
-
-_TOP5_CLASSES = 5
+from mptq_export.support.progress import SILENT, Progress, tracked
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Accuracy of one model on labelled images, as shares of 1.
+class EvalRequest:
+    """What is evaluated, and on what.
 
     Attributes:
-        top1: share whose label is the largest logit; None without labels.
-        top5: share whose label is among the five largest; None without labels or with fewer than five classes.
+        model: the ONNX file.
+        data: folder of images; its subfolders are the classes.
+        checkpoint: the float model; None to evaluate the file alone.
+        class_map: file that names the logits.
+        exif: whether images are turned as their EXIF orientation says; None: as the file says.
+        allow_skipped: go on where more than a tenth of the images cannot be read.
+        limit: at most so many images, spread evenly.
+        batch: images a batch.
     """
 
-    top1: float | None
-    top5: float | None
+    model: Path
+    data: Path
+    checkpoint: ModelRequest | None = None
+    class_map: Path | None = None
+    exif: bool | None = None
+    allow_skipped: bool = False
+    limit: int | None = None
+    batch: int = 8
 
 
 @dataclass(frozen=True)
-class EvalReport:
-    """One file on one folder of images.
+class FloatModel:
+    """A float model that was loaded for an evaluation.
 
     Attributes:
-        images: number of images.
-        classes: number of logits.
-        quantised: accuracy of the file.
-        floating: accuracy of the float model; None where there was none.
-        agreement: share of the images for which both name the same class; None without a float model.
-        mean_kl: mean KL(float || quantised) of the softmax of the logits, in nats; None without a float model.
-        kl_interval: what other images of the same kind would give, at 95 %, as `metrics.mean_interval`.
-        warnings: what the user should know, a sentence each.
+        predict: pixels to its outputs.
+        outputs: what they are.
+        warnings: what the user must see of it, a sentence each.
     """
 
-    images: int
-    classes: int
-    quantised: Accuracy
-    floating: Accuracy | None
-    agreement: float | None
-    mean_kl: float | None
-    kl_interval: tuple[float, float] | None
-    warnings: tuple[str, ...] = ()
+    predict: PredictOutputs
+    outputs: tuple[Output, ...]
+    warnings: tuple[str, ...]
+
+
+LoadFloat = Callable[[ModelRequest], FloatModel]
+"""Loads it; handed in, because torch takes seconds to import."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was found.
+
+    Attributes:
+        report: by output.
+        labels: how the images got their labels, for people; None where they have none.
+        about: the file and the images, as plain JSON values, with what the user should know as `warnings`.
+    """
+
+    report: OutputsReport
+    labels: str | None
+    about: dict[str, Json]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, a sentence each."""
+        told = self.about["warnings"]
+        assert isinstance(told, list)
+        return tuple(map(str, told))
 
     def to_json(self) -> dict[str, Json]:
-        """The report as plain JSON values."""
-        return asdict(self)
+        """All of it as plain JSON values."""
+        return {**self.report.to_json(), **self.about}
 
 
-def onnx_predictor(session: ort.InferenceSession, normalize: Normalize, output: str | None = None) -> Predict:
-    """The session as a function from pixels to logits: the named output, or its first.
-
-    Raises:
-        MptqError: the graph has several inputs, or one of a type that is not supported.
-    """
-    spec = graph_input(session)
-    output = output or session.get_outputs()[0].name
-
-    def predict(pixels: Pixels) -> Logits:
-        feed = {spec.name: to_graph_input(pixels, spec, normalize)}
-        logits: Logits = run_session(session, [output], feed)[output]
-        if logits.ndim != 2 or logits.shape[0] != len(pixels) or not np.issubdtype(logits.dtype, np.floating):
-            raise MptqError(
-                f"output {output} is {logits.dtype} of shape {list(logits.shape)} for {len(pixels)} images, not "
-                "one row of logits an image; name a classifier"
-            )
-        return logits
-
-    return predict
-
-
-def evaluate(
-    batches: Iterable[Pixels],
-    labels: Labels | None,
-    quantised: Predict,
-    floating: Predict | None = None,
-) -> EvalReport:
-    """Run both models on the same pixels and measure.
+def evaluate_file(
+    asked: EvalRequest, metadata: Mapping[str, str], load_float: LoadFloat, progress: Progress = SILENT
+) -> Evaluated:
+    """Run a file, and its float model on the same pixels, over a folder.
 
     Args:
-        batches: the images.
-        labels: class index of each image over all batches, in order; None where the images have none.
-        quantised: the file.
-        floating: the float model, if it is at hand.
+        asked: what, on what.
+        metadata: of the file.
+        load_float: loads `asked.checkpoint`; called where there is one.
+        progress: hears how far it is.
 
     Raises:
-        MptqError: there are no images, a label has no logit, or the two models differ in their classes.
+        MptqError: the file is not one of this program, it and the float model do not belong together, the folder has no
+            images or other classes, or nothing can be measured without a float model or classes.
     """
-    logits, *beside = predictions(batches, [quantised] if floating is None else [quantised, floating])
-    if labels is not None and labels.max() >= logits.shape[1]:
-        raise MptqError(
-            f"the folder has at least {labels.max() + 1} classes, the model {logits.shape[1]} logits; "
-            "name the folder that the model was trained for"
-        )
-    images, classes = logits.shape
-    accuracy = _accuracy(logits, labels)
-    note = None if labels is None else misnumbered(logits, labels)
-    warnings = () if note is None else (note,)
-    if not beside:
-        return EvalReport(
-            images=images,
-            classes=classes,
-            quantised=accuracy,
-            floating=None,
-            agreement=None,
-            mean_kl=None,
-            kl_interval=None,
-            warnings=warnings,
-        )
-    (float_logits,) = beside
-    if float_logits.shape != logits.shape:
-        raise MptqError(
-            f"the float model has {float_logits.shape[1]} logits, the ONNX file {classes}: "
-            "they are not the same model; name the checkpoint that was exported"
-        )
-    found = divergences(float_logits, logits)
-    return EvalReport(
-        images=images,
-        classes=classes,
-        quantised=accuracy,
-        floating=_accuracy(float_logits, labels),
-        agreement=agreement(float_logits, logits),
-        mean_kl=float(found.mean()),
-        kl_interval=mean_interval(found),
-        warnings=warnings,
+    preprocessing = Preprocessing.from_metadata(metadata)
+    session = open_session(asked.model)
+    given = Given.by(metadata, session)
+    size = graph_input(session).batch(asked.batch)
+    names, notes = names_for(asked.model, metadata, asked.class_map, given.classes, classifies=given.classifies)
+    turns, more = turns_for(metadata, asked.exif)
+    opened = partial(
+        ImageFolder, asked.data, preprocessing, limit=asked.limit, exif=turns, allow_skipped=asked.allow_skipped
     )
+    folder = opened(labels=False)  # a first look: in a flat folder there are no labels
+    flat = folder.folders == ((),)
+    several = () not in folder.folders and len({each[-1] for each in folder.folders}) > 1
+    labelled = not flat if given.classifies else several
+    if asked.checkpoint is None:
+        given.check_alone(asked.model, asked.data, labelled=labelled)
+    if given.classifies and labelled:
+        folder = opened(labels=True, names=names, logits=given.classes)
+    floating = None
+    if asked.checkpoint is not None:
+        # It gets the input that the file was made for, whatever options that took.
+        features = tuple(each.index for each in features_of(metadata)) or None
+        inputs = inputs_of(preprocessing)
+        floating = load_float(replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen))
+        given.check_beside(asked.model, floating.outputs)
+    batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
+    report = evaluate_outputs(
+        batches,
+        given.outputs,
+        onnx_outputs(session, [each.name for each in given.outputs], preprocessing.normalize),
+        None if floating is None else floating.predict,
+        labels=folder.labels,
+        groups=partial(_groups, folder),
+    )
+    if report.classes is not None:
+        check_numbered(folder, names, report.classes)
+    told = () if floating is None else about_float(floating.warnings)
+    about = about_data(folder, (*notes, *more, *told, *report.warnings))
+    described = {"model": str(asked.model), "sha256": sha256_of(asked.model)}
+    return Evaluated(report, folder.numbering.text if folder.numbering else None, {**described, **about})
 
 
-def predictions(batches: Iterable[Pixels], models: Sequence[Predict]) -> list[Logits]:
-    """Logits of every model on the same images: (images, classes) each, in the order of the models.
-
-    Raises:
-        MptqError: there are no images.
-    """
-    parts = [[predict(pixels) for predict in models] for pixels in batches]
-    if not parts:
-        raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
-    return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
-
-
-def _accuracy(logits: Logits, labels: Labels | None) -> Accuracy:
-    if labels is None:
-        return Accuracy(None, None)
-    top5 = top_k(logits, labels, 5) if logits.shape[1] >= _TOP5_CLASSES else None
-    return Accuracy(top_k(logits, labels, 1), top5)
+def _groups(folder: ImageFolder) -> Labels | None:
+    """A number for the class of every image that was read, by the folder that holds it; None where some lie in none."""
+    if () in folder.folders:
+        return None
+    held = [file.parent.name for file in folder.files]
+    names = sorted({*held})
+    return np.array([names.index(name) for name in held])

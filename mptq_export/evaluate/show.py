@@ -3,42 +3,107 @@
 from rich.console import Console
 from rich.table import Table
 
-from mptq_export.evaluate.maps import MapsReport
-from mptq_export.evaluate.run import Accuracy, EvalReport
+from mptq_export.evaluate.dense import DenseReport
+from mptq_export.evaluate.embeddings import Closeness, EmbeddingReport, KnnAccuracy
+from mptq_export.evaluate.logits import Accuracy, EvalReport
+from mptq_export.evaluate.neighbours import Neighbours
+from mptq_export.evaluate.outputs import OutputsReport
+
+NOTHING = "-"
 
 
-def show_report(report: EvalReport, console: Console, labels: str | None = None) -> None:
-    """Print the accuracies as a table and the distance to the float model below it.
+def show_report(report: OutputsReport, console: Console, labels: str | None = None) -> None:
+    """Print what was measured of every output: of a classifier its accuracies, else a part an output.
 
     Args:
         report: what was measured.
         console: where it goes.
         labels: how the images got their labels.
     """
-    table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
-    table.add_row("quantised", *_cells(report.quantised))
-    if report.floating is not None:
-        table.add_row("float", *_cells(report.floating))
-    console.print(f"{report.images} images, {report.classes} classes")
+    classifier = report.logits
+    if classifier is not None:
+        console.print(f"{report.images} images, {classifier.classes} classes")
+    else:
+        console.print(f"{report.images} images, {len(report.outputs)} output{'s' if len(report.outputs) > 1 else ''}")
     if labels is not None:
         console.print(f"labels: {labels}", markup=False, soft_wrap=True)
-    console.print(table)
+    for each in report.outputs:
+        if isinstance(each, EvalReport):
+            if classifier is None:
+                console.print(f"{each.output}: {each.kind}, {each.classes} classes", markup=False)
+            _show_logits(each, console)
+        elif isinstance(each, EmbeddingReport):
+            console.print(f"{each.output}: {each.kind}, {each.channels} channels", markup=False)
+            _show_embedding(each, console)
+    dense = [each for each in report.outputs if isinstance(each, DenseReport)]
+    if dense:
+        _show_dense(dense, console)
+
+
+def _show_logits(report: EvalReport, console: Console) -> None:
+    """The accuracies as a table and the distance to the float model below it."""
+    if report.quantised.top1 is not None:
+        table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
+        table.add_row("quantised", *_accuracies(report.quantised))
+        if report.floating is not None:
+            table.add_row("float", *_accuracies(report.floating))
+        console.print(table)
     if report.agreement is not None and report.kl_interval is not None:
         low, high = report.kl_interval
         console.print(f"agreement with float {report.agreement:.2%}")
         console.print(f"mean KL(float || quantised) {report.mean_kl:.5f} nats (95%: {low:.5f} to {high:.5f})")
+        console.print(f"cosine of the logits {report.cosine:.5f}")
 
 
-def show_maps(report: MapsReport, console: Console) -> None:
-    """Print a line an output."""
-    table = Table("output", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
-    for each in report.maps:
-        sqnr = "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
-        table.add_row(each.output, "x".join(map(str, each.shape)), sqnr, f"{each.cosine:.5f}")
-    console.print(f"{report.images} images, {len(report.maps)} outputs beside the float model's")
+def _show_embedding(report: EmbeddingReport, console: Console) -> None:
+    """Direction and neighbours beside float, and the classes that neighbours name."""
+    if report.beside_float is not None:
+        _show_closeness(report.beside_float, console)
+    if report.quantised is not None:
+        table = Table("model", "1-NN accuracy", "10-NN accuracy", box=None, padding=(0, 2))
+        table.add_row("quantised", *_knn(report.quantised))
+        if report.floating is not None:
+            table.add_row("float", *_knn(report.floating))
+        console.print(table)
+
+
+def _show_closeness(found: Closeness, console: Console) -> None:
+    low, high = found.cosine_interval
+    console.print(
+        f"cosine to float {found.cosine:.5f} (95%: {low:.5f} to {high:.5f}; lowest {found.lowest_cosine:.5f})"
+    )
+    if found.neighbours is not None:
+        for line in _neighbours(found.neighbours):
+            console.print(line)
+
+
+def _neighbours(found: Neighbours) -> list[str]:
+    low, high = found.nearest_interval
+    lines = [f"nearest neighbour kept {found.nearest:.2%} (95%: {low:.2%} to {high:.2%})"]
+    if found.ten is not None and found.ten_interval is not None:
+        low, high = found.ten_interval
+        lines.append(f"10 nearest neighbours kept {found.ten:.2%} (95%: {low:.2%} to {high:.2%})")
+    return lines
+
+
+def _show_dense(reports: list[DenseReport], console: Console) -> None:
+    """A line an output."""
+    table = Table("output", "kind", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
+    for each in reports:
+        beside = each.cosine is not None
+        sqnr = NOTHING if not beside else "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
+        cosine = f"{each.cosine:.5f}" if each.cosine is not None else NOTHING
+        table.add_row(each.output, each.kind, "x".join(map(str, each.shape)), sqnr, cosine)
     console.print(table)
 
 
-def _cells(accuracy: Accuracy) -> tuple[str, str]:
-    top1, top5 = accuracy.top1, accuracy.top5
-    return ("-" if top1 is None else f"{top1:.2%}", "-" if top5 is None else f"{top5:.2%}")
+def _accuracies(accuracy: Accuracy) -> tuple[str, str]:
+    return _share(accuracy.top1), _share(accuracy.top5)
+
+
+def _knn(accuracy: KnnAccuracy) -> tuple[str, str]:
+    return _share(accuracy.nearest), _share(accuracy.ten)
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2%}"

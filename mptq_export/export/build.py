@@ -22,6 +22,7 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.weights.reconstruct import reconstruct
+from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
@@ -178,4 +179,5 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
         evaluations=allocation.search.evaluations,
         widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
         estimated_divergence_alone=allocation.search.estimates(found),
+        metric=metric_text(settings.metric),
     )

@@ -7,6 +7,9 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 
+#: Stands for data that only a program had.
+_GIVEN = "INPUTS.npy"
+
 
 def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: CalibrationRequest | None) -> str:
     """`mptq-export ...` with every option that is not at its default.
@@ -32,11 +35,18 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     }
     for option, value in options.items():
         words += [option, value] if value else []
-    return shlex.join([*words, "-o", str(outputs.onnx)])
+    line = shlex.join([*words, "-o", str(outputs.onnx)])
+    only_in_python = []
+    if calibration is not None and calibration.given.anything:
+        only_in_python.append(f"{_GIVEN}: what calibrate(...) was given, as normalised inputs")
+    if isinstance(plan, Searched) and callable(plan.search.metric):
+        only_in_python.append("with the metric that allocate(...) was given")
+    return f"{line}  # in Python: {'; '.join(only_in_python)}" if only_in_python else line
 
 
 def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...] | None) -> list[str]:
-    words = ["--calib", str(calibration.images)] if calibration.images else []
+    given = calibration.given.anything
+    words = ["--calib", _GIVEN if given else str(calibration.images)] if given or calibration.images else []
     words += calibration.reading.options
     words += ["--class-map", str(calibration.class_map)] if calibration.class_map else []
     if features is not None:
@@ -52,6 +62,7 @@ def _width_words(plan: Uniform | Searched) -> list[str]:
         words, pins = [word for budget in search.budgets for word in ("--mixed", budget.text)], search.pins
         words += ["--mixed-range", f"{search.widths[0]}-{search.widths[-1]}"]
         words += ["--tied"] if search.tied else []
+        words += ["--metric", search.metric] if isinstance(search.metric, str) else []
     for pattern, widths in pins.items():
         words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]
     words += ["--method", plan.method]

@@ -58,7 +58,7 @@ def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Cal
     if outputs.input_type == "uint8" and not calibrated.pixel_inputs:
         preprocessing = calibrated.loaded.preprocessing
         raise MptqError(
-            f"{calibrated.asked.images}: the calibration inputs are not 8-bit pixels normalised with mean "
+            f"{calibrated.source.description}: these are not 8-bit pixels normalised with mean "
             f"{preprocessing.mean} and std {preprocessing.std}; --input uint8 needs such inputs"
         )
     if calibrated.images.device.type == "cpu":

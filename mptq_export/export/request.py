@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 
 from mptq_export.allocate.request import check_journal
 from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.data.given import Given
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.load.doors import check_asked
@@ -61,7 +62,7 @@ def _told(kind: type) -> frozenset[str]:
     return frozenset(plain).union(*nested)
 
 
-_CALIBRATING = _told(CalibrationRequest) | {"features"}
+_CALIBRATING = (_told(CalibrationRequest) - _told(Given)) | {"features"}
 
 #: What may be said with each plan, by the names of fields. What stands with no plan may be said with every one.
 OPTIONS: dict[type[Plan], frozenset[str]] = {

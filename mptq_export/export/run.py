@@ -8,7 +8,6 @@ from pathlib import Path
 from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
 from mptq_export.data.probe import probe_inputs
-from mptq_export.data.reading import USUAL
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
@@ -17,12 +16,12 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import check_calibrated, check_companion, check_layers, check_weights
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.write import load_milliseconds, write_export
-from mptq_export.kit.inputs import calibration_inputs
+from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
-from mptq_export.report.deployed import FloatLogits
+from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
@@ -93,9 +92,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         progress: hears how far it is.
     """
     first = ready[0]
-    float_logits = FloatLogits(first.loaded.model, first.loaded.logits or 0)
+    floating = FloatOutputs(first.loaded.model, first.loaded.outputs)
     results = [
-        _export_one(each, one, outputs.onnx, float_logits, progress)
+        _export_one(each, one, outputs.onnx, floating, progress)
         for each, one in zip(ready, outputs.of_each(first.plan), strict=True)
     ]
     if isinstance(first, SearchedBuild):
@@ -120,7 +119,7 @@ def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Output
 
 
 def _export_one(
-    ready: Build, outputs: Outputs, named: Path, float_logits: FloatLogits, progress: Progress
+    ready: Build, outputs: Outputs, named: Path, floating: FloatOutputs, progress: Progress
 ) -> ExportResult:
     """Build and write one file, proved and compared with the reference, and measure what its report shows.
 
@@ -128,7 +127,7 @@ def _export_one(
         ready: what it is built from.
         outputs: its own.
         named: the ONNX file that was asked for, which of several budgets gives each its own.
-        float_logits: of the float model, on the images that files are compared with it on.
+        floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
     """
     loaded, calibrated = ready.loaded, ready.calibrated
@@ -137,8 +136,7 @@ def _export_one(
     written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
-        data, reading = (None, USUAL) if asked is None else (asked.images, asked.reading)
-        inputs = calibration_inputs(outputs.onnx, data, loaded.preprocessing, reading)
+        inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
         write_kit(outputs.onnx, inputs, outputs.kit, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
     result = ExportResult(
@@ -157,7 +155,7 @@ def _export_one(
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
-        write_evidence(result, graph, calibrated, float_logits, progress)
+        write_evidence(result, graph, calibrated, floating, progress)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
     return result

@@ -4,11 +4,14 @@ from pathlib import Path
 
 from mptq_export.load.door import Door
 from mptq_export.load.file.door import DOOR as FILE
+from mptq_export.load.hf_hub import DOOR as HF_HUB
 from mptq_export.load.module.door import CODE, PROGRAM
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.door import DOOR as TIMM_HUB
+from mptq_export.load.transformers.adapter_folder import DOOR as ADAPTER
+from mptq_export.load.transformers.door import DOOR as TRANSFORMERS
 
-DOORS: tuple[Door, ...] = (TIMM_HUB, CODE, PROGRAM, FILE)
+DOORS: tuple[Door, ...] = (TIMM_HUB, HF_HUB, CODE, PROGRAM, TRANSFORMERS, ADAPTER, FILE)
 """The first that takes a request checks it; the last takes what is left, and says what is wrong with it."""
 
 

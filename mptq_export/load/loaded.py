@@ -48,6 +48,8 @@ class LoadedModel:
         input_sources: who said each part of the input, by name (see `load.inputs`), for people.
         feature_maker: how its library lets it give feature maps instead of logits, from the model and the numbers of
             the maps; None where the library cannot.
+        output_maker: how its library lets it give others of its outputs than now, from the model and their names; None
+            where `outputs` are all that it has.
         outputs: what it gives, in order.
         library: whose it is.
     """
@@ -66,6 +68,7 @@ class LoadedModel:
     class_map: str | None = None
     input_sources: Mapping[str, str] = field(default_factory=dict)
     feature_maker: "Callable[[LoadedModel, tuple[int, ...]], LoadedModel] | None" = None
+    output_maker: "Callable[[LoadedModel, tuple[str, ...]], LoadedModel] | None" = None
     outputs: tuple[Output, ...] = LOGITS
     library: Library = "timm"
 
@@ -96,6 +99,8 @@ class LoadedModel:
         """
         if self.features:
             raise MptqError("--outputs and --features exclude each other: --features says what is given; leave one out")
+        if self.output_maker is not None:
+            return self.output_maker(self, names)
         places = chosen(self.outputs, names)
         outputs = tuple(self.outputs[place] for place in places)
         if outputs == self.outputs:

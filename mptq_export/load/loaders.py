@@ -1,24 +1,33 @@
 """The ways to load a model, in the order in which they are asked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mptq_export.load.doors import check_asked
+from mptq_export.load.hf_hub import fetched, is_of_hf_hub
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.module import factory, pickled, program
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm import hub, module, state_dict
+from mptq_export.load.torchvision import state_dict as torchvision
+from mptq_export.load.transformers import adapter, beside
+from mptq_export.load.transformers import loader as transformers
 from mptq_export.support.errors import MptqError
 
 LOADERS: tuple[Loader, ...] = (
     hub.LOADER,
     factory.LOADER,
     program.LOADER,
+    transformers.LOADER,
+    adapter.LOADER,
+    beside.LOADER,
     pickled.LOADER,
     module.LOADER,
+    torchvision.LOADER,
     state_dict.LOADER,
 )
 """The first that recognises a source loads it; the last takes what is left, and says what is wrong with it."""
@@ -35,7 +44,7 @@ def load_model(
     """Load a checkpoint, or pretrained weights from timm's hub.
 
     Args:
-        spec: path of a checkpoint, or ``timm:NAME``.
+        spec: path of a checkpoint or of a folder with one, ``timm:NAME`` or ``hf-hub:OWNER/NAME``.
         arch: timm name; overrides the checkpoint's.
         model_kwargs: arguments for `timm.create_model`; each overrides the checkpoint's. `num_classes`, `in_chans` and
             a square `img_size` are inferred from the tensors where they are not given.
@@ -49,6 +58,15 @@ def load_model(
     return load_asked(ModelRequest(str(spec), arch, model_kwargs or {}, trust, inputs or InputOptions()))
 
 
+def _on_disk(asked: ModelRequest) -> ModelRequest:
+    """The same of a folder of this disk, where a name of a hub of folders was asked for."""
+    if not is_of_hf_hub(asked.name):
+        return asked
+    fetched_one = replace(asked, name=str(fetched(asked.name)))
+    check_asked(fetched_one)
+    return fetched_one
+
+
 def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> LoadedModel:
     """`load_model` of a request, which may ask for feature maps instead, or for some of its outputs.
 
@@ -60,9 +78,10 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
         MptqError: the model cannot be loaded, or it has no such maps or outputs.
     """
     check_asked(asked)
-    source = Source(asked)
+    source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
     if asked.kinds is not None and loaded.library != "module":
         raise MptqError(f"the kinds of the outputs of {loaded.arch} are known; say them of a module of your own only")
+    loaded = replace(loaded, asked=asked)
     loaded = loaded if asked.features is None else loaded.with_features(asked.features)
     return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

@@ -14,7 +14,8 @@ class ModelRequest:
     """What the user says of a model.
 
     Attributes:
-        name: path of a checkpoint, `timm:NAME`, or `package.module:name` of something that makes a module.
+        name: path of a checkpoint or of a folder with one, `timm:NAME`, `hf-hub:OWNER/NAME`, or `package.module:name`
+            of something that makes a module.
         arch: timm architecture, where the checkpoint does not name it.
         model_kwargs: arguments for `timm.create_model`.
         trust: unpickle a whole module (this runs code from the file).
@@ -23,6 +24,7 @@ class ModelRequest:
             (see `LoadedModel.with_features`); None: its own outputs.
         outputs: names of those of its outputs that it shall give, in this order; None: all.
         kinds: of outputs of a module that no library knows, by their names, or the kind of its only one.
+        base: folder of the model that an adapter changes (see `load/transformers/adapter.py`).
 
     Raises:
         MptqError: two options say different things of the input.
@@ -36,6 +38,7 @@ class ModelRequest:
     features: tuple[int, ...] | None = None
     outputs: tuple[str, ...] | None = None
     kinds: Mapping[str, OutputKind] | OutputKind | None = None
+    base: str | None = None
 
     def __post_init__(self) -> None:
         check_options(self.model_kwargs, self.inputs)
@@ -44,6 +47,7 @@ class ModelRequest:
         """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
         words = ["--arch", self.arch] if self.arch else []
         words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
+        words += ["--base", self.base] if self.base else []
         words += ["--outputs", ",".join(self._named())] if self._named() else []
         return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
 

@@ -28,6 +28,7 @@ def load(
     features: Sequence[int] | None = None,
     outputs: Sequence[str] | None = None,
     trust: bool = False,
+    base: str | Path | None = None,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     img_size: int | tuple[int, int] | None = None,
@@ -39,9 +40,9 @@ def load(
     """Take a module, or read a checkpoint, pretrained weights from timm's hub, or what a function of yours makes.
 
     Args:
-        model: a `torch.nn.Module`, of which a copy is taken; a program of `torch.export`; path of a checkpoint;
-            `timm:NAME`; or `package.module:name` of a module or of a function that returns one, which is imported and
-            called.
+        model: a `torch.nn.Module`, of which a copy is taken; a program of `torch.export`; path of a checkpoint or of a
+            folder with one; `timm:NAME`; `hf-hub:OWNER/NAME`; or `package.module:name` of a module or of a function
+            that returns one, which is imported and called.
         input_size: channels, height and width of the images; of a module of your own, with `mean` and `std`.
         output: of a module of your own the kind of its one output, or kinds by names of outputs: `logits`, `embedding`,
             `map`, `tokens` or `values`. Without it their names and axes decide, and `notes` says how.
@@ -52,6 +53,7 @@ def load(
             every resolution.
         outputs: give only these of the model's outputs, by name, in this order.
         trust: whether the file may run code while it is unpickled.
+        base: where `model` is the folder of an adapter of PEFT: the folder of the model that it changes.
         mean: of pixels in 0..1, one for each channel or one for all; this and what follows overrules the checkpoint.
         std: standard deviation of the same.
         img_size: height and width of the input, or one number for both.
@@ -88,6 +90,7 @@ def load(
         features=None if features is None else tuple(features),
         outputs=None if outputs is None else tuple(outputs),
         kinds=output,
+        base=None if base is None else str(base),
     )
     names = None if class_names is None else tuple(map(str, class_names))
     if isinstance(model, nn.Module | torch.export.ExportedProgram):

@@ -10,6 +10,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.row_importance import row_importance
 from mptq_export.quantize.residual_grid import grid_exponents
+from mptq_export.recipe.metric import MetricName
 from mptq_export.support.memory import trim
 
 #: Images per backward pass.
@@ -26,12 +27,14 @@ class CalibratedGraph:
         images: float32 calibration inputs, all of them, on the same device.
         importance: how much every row counts, float64 [rows] per layer, as `row_importance` gives it; empty where all
             count alike, None where it was not measured.
+        metric: by which the outputs are compared for that; None takes that of their kinds.
     """
 
     graph: Graph
     stats: Statistics
     images: torch.Tensor
     importance: dict[str, torch.Tensor] | None = None
+    metric: MetricName | None = None
 
     @property
     def exponents(self) -> dict[str, int]:
@@ -43,7 +46,7 @@ class CalibratedGraph:
         if self.importance is not None:
             return self
         batches = torch.split(self.images, _BATCH)
-        importance = row_importance(self.graph, batches) if method.row_importance else {}
+        importance = row_importance(self.graph, batches, metric=self.metric) if method.row_importance else {}
         trim()
         return replace(self, importance=importance)
 

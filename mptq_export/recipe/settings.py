@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mptq_export.recipe.metric import BY_KIND
 from mptq_export.recipe.outputs import LOGITS, Output
 
 InputType = Literal["float32", "uint8"]
@@ -92,6 +93,7 @@ class SearchFacts:
         evaluations: different candidates that were measured.
         widths: `W/A` of every layer.
         estimated_divergence_alone: what the width of every unit costs by itself.
+        metric: what divergence was measured by; see `recipe.metric.metric_text`.
     """
 
     budget: str
@@ -103,6 +105,7 @@ class SearchFacts:
     evaluations: int
     widths: dict[str, str]
     estimated_divergence_alone: dict[str, float]
+    metric: str = BY_KIND
 
 
 @dataclass(frozen=True)

@@ -1,41 +1,107 @@
-"""Accuracy on labelled images: OUT.eval.json, which `mptq-eval OUT.onnx --json OUT.eval.json` writes."""
+"""What was found on images of the user's: OUT.eval.json, which `mptq-eval OUT.onnx --json OUT.eval.json` writes."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from mptq_export.recipe.outputs import OutputKind
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Accuracy of one model, in shares of 1; None without labels."""
+    """Accuracy of one model, in shares of 1; None without labels.
 
-    top1: float | None
-    top5: float | None
+    Attributes:
+        top1: of logits.
+        top5: of logits, with five classes or more.
+        nearest: of an embedding, by the nearest neighbour.
+        ten: by the majority of the ten nearest.
+    """
+
+    top1: float | None = None
+    top5: float | None = None
+    nearest: float | None = None
+    ten: float | None = None
+
+
+@dataclass(frozen=True)
+class StoredNeighbours:
+    """See `evaluate.neighbours.Neighbours`."""
+
+    nearest: float
+    nearest_interval: tuple[float, float]
+    ten: float | None
+
+
+@dataclass(frozen=True)
+class StoredCloseness:
+    """See `evaluate.embeddings.Closeness`."""
+
+    cosine: float
+    neighbours: StoredNeighbours | None
+
+
+@dataclass(frozen=True)
+class EvaluatedOutput:
+    """One output of a file.
+
+    Attributes:
+        output: its name.
+        kind: what its numbers are.
+        quantised: accuracy of the file.
+        floating: that of the float model, if it was given.
+        agreement: share of the images for which both name the same class.
+        mean_kl: mean KL(float || file), in nats.
+        beside_float: of an embedding.
+        cosine: of all else.
+        sqnr_db: of all else; None without an error.
+    """
+
+    output: str
+    kind: OutputKind
+    quantised: Shares | None = None
+    floating: Shares | None = None
+    agreement: float | None = None
+    mean_kl: float | None = None
+    beside_float: StoredCloseness | None = None
+    cosine: float | None = None
+    sqnr_db: float | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `mptq-eval` found; see `evaluate.run.EvalReport`.
+    """What `mptq-eval` found; see `evaluate.run.Evaluated`.
 
     Attributes:
         sha256: of the file that was run.
         images: how many.
-        quantised: the file.
+        quantised: the file, where it is a classifier and nothing else.
         floating: the float model, if it was given.
         agreement: share of the images for which both name the same class.
         mean_kl: mean KL(float || file), in nats.
         warnings: what `mptq-eval` warned of: labels, images that were left out.
+        outputs: what it gives otherwise.
     """
 
     sha256: str
     images: int
-    quantised: Shares
-    floating: Shares | None
-    agreement: float | None
-    mean_kl: float | None
+    quantised: Shares | None = None
+    floating: Shares | None = None
+    agreement: float | None = None
+    mean_kl: float | None = None
     warnings: tuple[str, ...] = ()
+    outputs: tuple[EvaluatedOutput, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.quantised is None) == (not self.outputs):
+            raise ValueError("it has neither the accuracy of a classifier nor a list of outputs")
+
+    @property
+    def each(self) -> tuple[EvaluatedOutput, ...]:
+        """All outputs, a classifier's too."""
+        logits = EvaluatedOutput("logits", "logits", self.quantised, self.floating, self.agreement, self.mean_kl)
+        return self.outputs or (logits,)
 
 
 def accuracy_path(onnx_path: Path) -> Path:

@@ -102,7 +102,7 @@ def read_decisions(evidence: Evidence | None) -> list[Decision]:
 
 def _search_decisions(search: SearchFacts) -> list[Decision]:
     listed = (f"{name} {value:.5f}" for name, value in search.divergence.items() if value is not None)
-    compared = f"divergence on the search images: {', '.join(listed)}"
+    compared = f"divergence ({search.metric}) on the search images: {', '.join(listed)}"
     return [
         Decision("widths", f"searched under {search.budget}", f"{search.solver} won; {compared}"),
         Decision("search", f"{search.evaluations} measurements", "of the true divergence, on calibration images"),

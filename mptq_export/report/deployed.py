@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from mptq_export.bench.inputs import feed_of
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import interleave
-from mptq_export.calibrate.request import CalibrationRequest
-from mptq_export.data.comparison_images import FixedImages, open_fixed
+from mptq_export.data.comparison_images import FixedImages
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.evaluate.metrics import Logits, agreement, divergences, mean_interval, share_interval
+from mptq_export.data.sources.source import CalibrationSource
+from mptq_export.evaluate.dense import DenseReport
+from mptq_export.evaluate.embeddings import EmbeddingReport
+from mptq_export.evaluate.logits import EvalReport
+from mptq_export.evaluate.metrics import share_interval
+from mptq_export.evaluate.outputs import HELD, Values, compare_outputs
 from mptq_export.load.forward import tensors
-from mptq_export.load.outputs import outputs_of
-from mptq_export.report.evidence import Agreement, Latency
+from mptq_export.recipe.outputs import Output
+from mptq_export.report.evidence import Agreement, Latency, OutputCloseness
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
 from mptq_export.runtime.session import open_session, run_session
@@ -45,99 +49,138 @@ _LATENCY_SECONDS = 1.5
 #: Fewer rounds say little; more say little more.
 _ROUNDS = (3, 15)
 
-#: A 2-D row of logits, at least two classes.
-_LOGITS_DIM = 2
 
+class FloatOutputs:
+    """What a float model gives, computed once for every batch: the files of one search are compared on the same images.
 
-class FloatLogits:
-    """Logits of a float model, computed once for every batch: the files of one search are compared on the same images.
-
-    They are known by the bytes of the batch, so that no other batch gets them.
+    Batches are known by their bytes, so that no other batch gets them. Of models with outputs that are large (maps,
+    tokens) nothing is kept.
     """
 
-    def __init__(self, model: torch.nn.Module, place: int = 0) -> None:
+    def __init__(self, model: torch.nn.Module, given: tuple[Output, ...]) -> None:
         """Nothing is computed yet.
 
         Args:
             model: the float model, on the CPU.
-            place: which of its outputs are the logits.
+            given: what it gives, in order.
         """
-        self._model = model
-        self._place = place
-        self._known: dict[bytes, Logits] = {}
+        self.given, self._model = given, model
+        self._small = all(each.kind in HELD for each in given)
+        self._known: dict[bytes, Values] = {}
 
-    def of(self, batch: NDArray[np.float32]) -> Logits:
-        """(images, classes) float32 of (images, channels, height, width) inputs."""
+    def of(self, batch: NDArray[np.float32]) -> Values:
+        """One float32 array an output, (images, ...), of (images, channels, height, width) inputs."""
         key = hashlib.sha256(batch.tobytes()).digest()
-        if key not in self._known:
-            with torch.inference_mode():
-                self._known[key] = tensors(self._model(torch.from_numpy(batch)))[self._place].float().numpy()
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        with torch.inference_mode():
+            found = [value.float().numpy() for value in tensors(self._model(torch.from_numpy(batch)))]
+        if self._small:
+            self._known[key] = found
+        return found
 
 
-def agreement_images(asked: CalibrationRequest, preprocessing: Preprocessing, macs: int) -> FixedImages:
+@dataclass(frozen=True)
+class Compared:
+    """A written file beside its float model.
+
+    Attributes:
+        agreement: of its classes; None where it gives none.
+        outputs: everything else that it gives.
+    """
+
+    agreement: Agreement | None = None
+    outputs: tuple[OutputCloseness, ...] = ()
+
+
+def agreement_images(source: CalibrationSource, macs: int) -> FixedImages:
     """The images that the agreement of a model is measured on.
 
     Args:
-        asked: what the export was calibrated on.
-        preprocessing: the model's.
+        source: what the export was calibrated on.
         macs: multiply-accumulates of one image.
 
     Raises:
         MptqError: they cannot be read any more.
     """
     most = max(FEWEST, min(IMAGES, int(_WORK / max(macs, 1))))
-    images = open_fixed(asked.images, preprocessing, count=most, calibrated=asked.count, reading=asked.reading)
+    images = source.comparison(most)
     if images.count < most or most == IMAGES:
         return images
     why = f"{images.description} (so few, because one takes {macs / 1e9:.0f} billion multiply-accumulates)"
     return replace(images, description=why)
 
 
-def measure_agreement(
-    path: Path, float_logits: FloatLogits, images: FixedImages, preprocessing: Preprocessing, progress: Progress
-) -> Agreement | None:
+def compare_with_float(
+    path: Path, floating: FloatOutputs, images: FixedImages, preprocessing: Preprocessing, progress: Progress
+) -> Compared:
     """Run file and float model on the same images.
 
     Args:
         path: the written file.
-        float_logits: of the float model.
+        floating: what the float model gives.
         images: what they are compared on.
         preprocessing: the model's.
         progress: hears how far it is.
-
-    Returns:
-        None where the model gives no logits of two classes or more.
     """
     session = open_session(path)
-    given = outputs_of(session.get_modelmeta().custom_metadata_map)
-    name = next((each.name for each in given if each.kind == "logits"), None)
-    if name is None:
-        return None
-    spec = graph_input(session)
-    ours: list[Logits] = []
-    theirs: list[Logits] = []
+    spec, names = graph_input(session), [each.name for each in floating.given]
     size = spec.batch(_BATCH)
     batches = tracked(images.batches(size), progress, "comparing with float", -(-images.count // size))
-    for batch in batches:
-        inputs = file_inputs(batch, spec, preprocessing)
-        ours.append(run_session(session, [name], {spec.name: inputs})[name])
-        theirs.append(float_logits.of(batch))
-    found, exact = np.concatenate(ours), np.concatenate(theirs)
-    if found.ndim != _LOGITS_DIM or found.shape != exact.shape or found.shape[1] < 2:
+
+    def pairs() -> Iterator[tuple[Values, Values]]:
+        for batch in batches:
+            found = run_session(session, names, {spec.name: file_inputs(batch, spec, preprocessing)})
+            yield [found[name] for name in names], floating.of(batch)
+
+    report = compare_outputs(pairs(), floating.given)
+    agreement, others = None, list[OutputCloseness]()
+    for each in report.outputs:
+        if not isinstance(each, EvalReport):
+            others.append(_closeness(each, images))
+        elif each.classes > 1 and agreement is None:  # the first, where there are several
+            agreement = _agreement(each, images)
+    return Compared(agreement, tuple(others))
+
+
+def _agreement(report: EvalReport, images: FixedImages) -> Agreement | None:
+    if report.agreement is None or report.mean_kl is None or report.kl_interval is None:
         return None
-    same = round(agreement(exact, found) * len(found))
-    low, high = share_interval(same, len(found))
-    kl = divergences(exact, found)
-    kl_low, kl_high = mean_interval(kl)
+    same = round(report.agreement * report.images)
+    low, high = share_interval(same, report.images)
     return Agreement(
-        images=len(found),
+        images=report.images,
         same=same,
         low=low,
         high=high,
-        mean_kl=float(kl.mean()),
-        kl_low=kl_low,
-        kl_high=kl_high,
+        mean_kl=report.mean_kl,
+        kl_low=report.kl_interval[0],
+        kl_high=report.kl_interval[1],
+        source=images.description,
+        calibrated=images.calibrated,
+    )
+
+
+def _closeness(report: EmbeddingReport | DenseReport, images: FixedImages) -> OutputCloseness:
+    near, lowest, sqnr = None, None, None
+    if isinstance(report, DenseReport):
+        cosine, sqnr = report.cosine, report.sqnr_db
+    else:
+        assert report.beside_float is not None
+        close = report.beside_float
+        cosine, lowest, near = close.cosine, close.lowest_cosine, close.neighbours
+    assert cosine is not None
+    return OutputCloseness(
+        output=report.output,
+        kind=report.kind,
+        images=images.count,
+        cosine=cosine,
+        lowest_cosine=lowest,
+        sqnr_db=sqnr,
+        same_nearest=None if near is None else round(near.nearest * images.count),
+        same_nearest_low=None if near is None else near.nearest_interval[0],
+        same_nearest_high=None if near is None else near.nearest_interval[1],
+        shared_ten=None if near is None else near.ten,
         source=images.description,
         calibrated=images.calibrated,
     )

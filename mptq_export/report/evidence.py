@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mptq_export.recipe.outputs import OutputKind
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
@@ -16,7 +17,7 @@ from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import MatmulKernel
 
 #: Raised when a stored file changes its meaning.
-VERSION = 3
+VERSION = 4
 
 ErrorKind = Literal["layer", "stream"]
 """A linear layer, patch embedding or attention's product with v; or a residual sum."""
@@ -124,6 +125,47 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class OutputCloseness:
+    """An output that is no classes, of the written file in onnxruntime, beside the float model's, on the same images.
+
+    Attributes:
+        output: its name.
+        kind: what its numbers are.
+        images: how many were run.
+        cosine: mean cosine, of embeddings, of the channels of positions and tokens, or of all values of an image.
+        lowest_cosine: of the embedding that differs most; None for other kinds.
+        sqnr_db: squares of the float values by squares of the error, in dB; None for embeddings, or without an error.
+        same_nearest: how many images keep their nearest neighbour among them; None for other kinds, or few images.
+        same_nearest_low: of the share of them, in 95 % of cases at least (see `metrics.share_interval`).
+        same_nearest_high: at most.
+        shared_ten: mean share of the ten nearest that stay.
+        source: which images they are, for people.
+        calibrated: how many of them the export was calibrated on; all others were held back.
+    """
+
+    output: str
+    kind: OutputKind
+    images: int
+    cosine: float
+    lowest_cosine: float | None
+    sqnr_db: float | None
+    same_nearest: int | None
+    same_nearest_low: float | None
+    same_nearest_high: float | None
+    shared_ten: float | None
+    source: str
+    calibrated: int
+
+    def __post_init__(self) -> None:
+        shares = (self.same_nearest_low, self.same_nearest_high, self.shared_ten)
+        known = (
+            self.images > 0 and abs(self.cosine) <= 1 and all(0 <= share <= 1 for share in shares if share is not None)
+        )
+        if not known or self.calibrated < 0 or not 0 <= (self.same_nearest or 0) <= self.images:
+            raise ValueError("a closeness that cannot be")
+
+
+@dataclass(frozen=True)
 class Latency:
     """One image on this machine, medians of runs in turn.
 
@@ -184,7 +226,8 @@ class Evidence:
         check: exactness.
         kernels: matmuls in graph order.
         op_counts: nodes of each op in onnxruntime's optimised graph.
-        agreement: None where the float model and images were not at hand, or the model is no classifier.
+        agreement: None where the float model and images were not at hand, or the model gives no classes.
+        outputs: every output that is no classes; empty where the float model and images were not at hand.
         latency: None where a run takes too long to be timed in passing.
         weights: which weights of the checkpoint were taken.
         input: how images become the input, and who said each part of it.
@@ -207,6 +250,7 @@ class Evidence:
     kernels: tuple[MatmulKernel, ...]
     op_counts: dict[str, int]
     agreement: Agreement | None
+    outputs: tuple[OutputCloseness, ...]
     latency: Latency | None
     weights: str
     input: str

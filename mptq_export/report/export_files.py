@@ -101,10 +101,11 @@ def read_export(named: Path) -> Export:
         missing.append(f"The trade-off of the search: there is no .search.json beside {onnx_path.name}.")
     accuracy = None
     if digest is not None:
-        accuracy = _optional(lambda: read_evaluation(onnx_path, digest), "Top-1", missing)
-    if accuracy is None and recipe.settings.gives_logits:
+        accuracy = _optional(lambda: read_evaluation(onnx_path, digest), "What mptq-eval found", missing)
+    if accuracy is None:
+        what = "Top-1: it needs labelled images." if recipe.settings.gives_logits else "More images beside float."
         missing.append(
-            f"Top-1: it needs labelled images. `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "
+            f"{what} `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "
             f"{accuracy_path(onnx_path).name}` measures it; then build the report again."
         )
     return Export(onnx_path, recipe, files, evidence, kernels, op_counts, front, accuracy, tuple(missing))
@@ -128,7 +129,8 @@ def _evidence(onnx_path: Path, digest: str | None, missing: list[str]) -> Eviden
     path = evidence_path(onnx_path)
     if not path.is_file():
         missing.append(
-            f"What only the export can measure (errors, channel ranges, histograms, latency, agreement, exactness): "
+            f"What only the export can measure (errors, channel ranges, histograms, latency, closeness to float, "
+            f"exactness): "
             f"there is no {path.name}."
         )
         return None
@@ -138,7 +140,8 @@ def _evidence(onnx_path: Path, digest: str | None, missing: list[str]) -> Eviden
         return None
     if evidence is not None and evidence.observed_images == 0:
         missing.append(
-            "Errors, channel ranges, histograms and agreement: the file was exported from a recipe, without images."
+            "Errors, channel ranges, histograms and closeness to float: the file was exported from a recipe, without "
+            "images."
         )
     if evidence is not None and evidence.latency is None:
         missing.append("Latency: a run takes too long to be timed in passing; `mptq-bench` measures it.")

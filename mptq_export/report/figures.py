@@ -1,36 +1,18 @@
 """The five figures on top: size, latency, bits, accuracy, exactness, each beside the float model."""
 
 import re
-from dataclasses import dataclass
 
-from mptq_export.report.evidence import Agreement
+from mptq_export.report.closeness import closeness_figure
 from mptq_export.report.export_files import Export
+from mptq_export.report.figure import UNKNOWN, Figure
 from mptq_export.verify.inputs.sets import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d)")
 
-#: How an unknown figure reads.
-UNKNOWN = "not measured"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure.
-
-    Attributes:
-        title: what it is.
-        value: the figure itself, short.
-        note: its comparison to float, or why there is none.
-    """
-
-    title: str
-    value: str
-    note: str
-
 
 def figures_of(export: Export) -> tuple[Figure, ...]:
     """The five figures of an export."""
-    return (_size(export), _latency(export), _bits(export), _accuracy(export), _exactness(export))
+    return (_size(export), _latency(export), _bits(export), closeness_figure(export), _exactness(export))
 
 
 def megabytes(size: float) -> str:
@@ -95,36 +77,6 @@ def _bits(export: Export) -> Figure:
     if activations is None:
         note += f"; asked for: {export.recipe.settings.bits}"
     return Figure("Mean bits", f"{mean_weight_bits(export):.2f} / {read}", note)
-
-
-def _accuracy(export: Export) -> Figure:
-    accuracy = export.accuracy
-    if accuracy is not None and accuracy.quantised.top1 is not None:
-        notes = [f"{accuracy.images:,} images"]
-        if accuracy.floating is not None and accuracy.floating.top1 is not None:
-            notes.insert(0, f"float {accuracy.floating.top1:.2%}")
-        if accuracy.agreement is not None and accuracy.mean_kl is not None:
-            notes.append(f"agreement {accuracy.agreement:.2%}, mean KL {accuracy.mean_kl:.5f} nats")
-        notes += [f"mptq-eval warned: {warning}" for warning in accuracy.warnings]
-        return Figure("Top-1", f"{accuracy.quantised.top1:.2%}", "; ".join(notes))
-    agreement = export.evidence.agreement if export.evidence else None
-    if agreement is None or not agreement.images:
-        return Figure("Agreement", UNKNOWN, "mptq-eval measures it beside the float model")
-    note = (
-        f"{agreement.same} of {agreement.images} images get the float model's class (95 %: {agreement.low:.1%} to "
-        f"{agreement.high:.1%}); mean KL {agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to "
-        f"{agreement.kl_high:.5f}). {_held_back(agreement)}"
-    )
-    return Figure("Agreement", f"{agreement.same / agreement.images:.1%}", note)
-
-
-def _held_back(agreement: Agreement) -> str:
-    """Which images it was measured on."""
-    seen = agreement.calibrated
-    if not seen:
-        return f"{agreement.source}, held back: the quantizers were not fitted to them"
-    which = "these images" if seen >= agreement.images else f"{seen} of them, the others were held back"
-    return f"{agreement.source}. The quantizers were fitted to {which}: it is no accuracy"
 
 
 def _exactness(export: Export) -> Figure:

@@ -10,7 +10,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
 
 #: Points beyond them are damage.
-_WIDEST, _FARTHEST = 32, 1e6
+_WIDEST, _FARTHEST = 32, 1e12
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.load.inputs import input_text
-from mptq_export.report.deployed import FloatLogits, agreement_images, measure_agreement, measure_latency
-from mptq_export.report.evidence import VERSION, Agreement, Check, Evidence, read_evidence
+from mptq_export.report.deployed import Compared, FloatOutputs, agreement_images, compare_with_float, measure_latency
+from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
@@ -22,7 +22,7 @@ from mptq_export.verify.report import VerifyReport
 
 
 def write_evidence(
-    result: ExportResult, graph: Graph, calibrated: Calibrated | None, float_logits: FloatLogits, progress: Progress
+    result: ExportResult, graph: Graph, calibrated: Calibrated | None, floating: FloatOutputs, progress: Progress
 ) -> None:
     """Measure and write.
 
@@ -30,7 +30,7 @@ def write_evidence(
         result: the export.
         graph: prepared graph with the recipe's transforms, on the CPU.
         calibrated: what it was calibrated on; None for an export from a recipe.
-        float_logits: of the float model, on the images that files are compared with it on.
+        floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
 
     Raises:
@@ -39,11 +39,11 @@ def write_evidence(
     macs = Costs.of(graph).macs
     digest = sha256_of(result.onnx)
     if calibrated is None:
-        observed, agreement = _measured_before(result.replayed, digest)
+        observed, compared = _measured_before(result.replayed, digest)
     else:
         observed = observe(graph, result.recipe, observed_images(calibrated.images), progress)
-        images = agreement_images(calibrated.asked, result.loaded.preprocessing, sum(macs.values()))
-        agreement = measure_agreement(result.onnx, float_logits, images, result.loaded.preprocessing, progress)
+        images = agreement_images(calibrated.source, sum(macs.values()))
+        compared = compare_with_float(result.onnx, floating, images, result.loaded.preprocessing, progress)
     plan = result.verification.plan
     evidence = Evidence(
         version=VERSION,
@@ -60,7 +60,8 @@ def write_evidence(
         check=check_of(result.verification),
         kernels=plan.matmuls,
         op_counts=plan.op_counts,
-        agreement=agreement,
+        agreement=compared.agreement,
+        outputs=compared.outputs,
         latency=measure_latency(result.onnx, result.float_onnx),
         weights=result.loaded.weights,
         input=input_text(result.loaded.preprocessing, result.loaded.input_sources),
@@ -82,15 +83,16 @@ def check_of(verification: VerifyReport) -> Check:
     )
 
 
-def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Agreement | None]:
+def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Compared]:
     """What the export that wrote a recipe measured with its images, if this one gave the same file; else nothing."""
     try:
         before = read_evidence(evidence_path(onnx_path_of(replayed))) if replayed else None
     except MptqError:
         before = None
     if before is None or before.onnx_sha256 != digest:
-        return Observed(), None
-    return Observed(before.observed_images, before.errors, before.norms, before.histograms), before.agreement
+        return Observed(), Compared()
+    observed = Observed(before.observed_images, before.errors, before.norms, before.histograms)
+    return observed, Compared(before.agreement, before.outputs)
 
 
 def measuring_versions() -> dict[str, str]:

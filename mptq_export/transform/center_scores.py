@@ -1,8 +1,10 @@
 """Softmax does not see a shift of a row: constants on a score path lose the maximum of each of their rows.
 
-What is left says how far an element is below its row's best. A constant that is the same all along a row falls away.
+What is left says how far an element is below its row's best. A constant that is the same all along a row falls away,
+and minus infinity becomes a finite number, so far below that its exponential is 0 as well.
 """
 
+import math
 from dataclasses import replace
 
 import torch
@@ -15,6 +17,9 @@ from mptq_export.support.errors import MptqError
 
 #: Largest change of a softmax that rounding a constant to float32 again may explain.
 _TOLERANCE = 1e-6
+
+#: In the place of minus infinity, which no statistic could say anything of: exp is 0 far above.
+_MASKED = -1e9
 
 
 def center_scores(graph: Graph) -> Graph:
@@ -62,7 +67,9 @@ def _centred(graph: Graph, step: Node) -> Graph:
     value = constant.params["value"]
     one_a_row = value.dim() == 0 or value.shape[-1] != step.shape.dims[-1]
     highest = value if one_a_row else value.amax(-1, keepdim=True)
-    rows = value - torch.where(highest.isfinite(), highest, 0)  # a row that is masked altogether stays what it is
+    partly = highest.isfinite()  # a row that is masked altogether stays what it is
+    rows = value - torch.where(partly, highest, 0)
+    rows = torch.where(partly & (rows == -math.inf), _MASKED, rows)
     if not rows.any() and live.shape.dims == step.shape.dims:
         return graph.bypassed({step.name: live.name})
     own = replace(constant, name=f"{step.name}.rows", params={"value": rows})

@@ -1,5 +1,7 @@
 """Which channel of which linear layer every element of a value is."""
 
+from typing import Any
+
 import torch
 
 from mptq_export.capture.evaluate import compute
@@ -20,12 +22,17 @@ def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
     return index
 
 
-def owned_layer(graph: Graph, value: str) -> Node | None:
-    """The layer with weights whose result, moved or not, is `value`, if nothing between is read twice."""
+def owned(graph: Graph, value: str, kind: Any) -> Node | None:
+    """The node of a kind of op whose result, moved or not, is `value`, if nothing between is read twice."""
     root, chain = graph.path(value)
     readers = graph.consumers()
     single = all(len(readers[before.name]) == 1 for before in [root, *chain][:-1])
-    return root if single and isinstance(root.op, Weighted) else None
+    return root if single and isinstance(root.op, kind) else None
+
+
+def owned_layer(graph: Graph, value: str) -> Node | None:
+    """The layer with weights whose result is `value`, as `owned` finds it."""
+    return owned(graph, value, Weighted)
 
 
 def per_channel(graph: Graph, value: str, constant: torch.Tensor) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from mptq_export.capture.ops import Add, Concat, Constant, Pad
 
 
 def fold_prefix(graph: Graph) -> Graph:
-    """Rewrite concatenations of constants with one activation, and merge chains of constant additions.
+    """Rewrite concatenations of constants with activations, and merge chains of constant additions.
 
     Preserves: the output.
     """
@@ -24,20 +24,49 @@ def fold_prefix(graph: Graph) -> Graph:
 
 
 def _padded(graph: Graph, node: Node) -> list[Node]:
-    live = [i for i, name in enumerate(node.inputs) if graph[name].shape.batch_axis is not None]
-    if len(live) != 1:
+    """A concatenation, in which each computed value has the constants beside it as a part of its own."""
+    constant = [graph[name].shape.batch_axis is None for name in node.inputs]
+    if not any(constant) or all(constant):
         return [node]
+    starts = [i for i, fixed in enumerate(constant) if not fixed]  # constants go with the value in front of them
+    parts = zip([0, *starts[1:]], [*starts[1:], len(constant)], strict=True)
+    if len(starts) == 1:
+        return _part(graph, node, node, range(len(constant)))
+    axis, nodes, names = node.attributes(Concat).axis, [], []
+    for i, (low, high) in enumerate(parts):
+        if high == low + 1:
+            names.append(node.inputs[low])
+            continue
+        size = sum(graph[name].shape.dims[axis] for name in node.inputs[low:high])
+        dims = (*node.shape.dims[:axis], size, *node.shape.dims[axis + 1 :])
+        part = replace(node, name=f"{node.name}.part{i}", shape=replace(node.shape, dims=dims))
+        nodes += _part(graph, node, part, range(low, high))
+        names.append(part.name)
+    return [*nodes, replace(node, inputs=tuple(names))]
+
+
+def _part(graph: Graph, node: Node, part: Node, positions: range) -> list[Node]:
+    """One computed value among constants.
+
+    Args:
+        graph: the graph.
+        node: the concatenation.
+        part: has the name and the shape of the result.
+        positions: of its inputs.
+    """
     axis = node.attributes(Concat).axis
+    names = [node.inputs[i] for i in positions]
+    live = next(i for i, name in enumerate(names) if graph[name].shape.batch_axis is not None)
     parts = [
-        graph[name].params["value"] if i != live[0] else torch.zeros(graph[name].shape.dims)
-        for i, name in enumerate(node.inputs)
+        graph[name].params["value"] if i != live else torch.zeros(graph[name].shape.dims)
+        for i, name in enumerate(names)
     ]
     table = torch.cat(parts, axis)
-    before = sum(graph[name].shape.dims[axis] for name in node.inputs[: live[0]])
-    after = node.shape.dims[axis] - before - graph[node.inputs[live[0]]].shape.dims[axis]
-    pad = Node(Pad(axis, before, after), f"{node.name}.pad", (node.inputs[live[0]],), node.shape)
-    constant = Node(Constant(), f"{node.name}.tokens", (), Shape(tuple(table.shape), None), {"value": table})
-    return [pad, constant, Node(Add(), node.name, (pad.name, constant.name), node.shape)]
+    before = sum(graph[name].shape.dims[axis] for name in names[:live])
+    after = part.shape.dims[axis] - before - graph[names[live]].shape.dims[axis]
+    pad = Node(Pad(axis, before, after), f"{part.name}.pad", (names[live],), part.shape)
+    constant = Node(Constant(), f"{part.name}.tokens", (), Shape(tuple(table.shape), None), {"value": table})
+    return [pad, constant, Node(Add(), part.name, (pad.name, constant.name), part.shape)]
 
 
 def _merged(graph: Graph) -> Graph:

@@ -13,6 +13,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.center_residual import center_residual
 from mptq_export.transform.center_scores import center_scores
+from mptq_export.transform.fold_gains import fold_gains
 from mptq_export.transform.fold_multipliers import fold_multipliers
 from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.fold_offsets import fold_offsets
@@ -21,17 +22,22 @@ from mptq_export.transform.fold_rotary import fold_rotary
 from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.merge_movement import merge_movement
+from mptq_export.transform.own_scores import own_scores
+from mptq_export.transform.sink_permutes import sink_permutes
 
 Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (
     images_first,
+    own_scores,
     fold_rotary,
+    fold_gains,
     fold_multipliers,
     fold_offsets,
     fold_prefix,
     hoist_slices,
     merge_movement,
+    sink_permutes,
     center_residual,
 )
 

@@ -19,6 +19,7 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.quantize.simulation.simulate import Simulator
 
 BITS = range(3, 7)
@@ -32,7 +33,12 @@ class Setting:
     space: SearchSpace
 
     def evaluator(self) -> Evaluator:
-        return Evaluator(digits().graph, self.catalogue, self.images)
+        return Evaluator(digits().graph, self.catalogue, self.images, self.distance)
+
+    @staticmethod
+    def distance(exact: torch.Tensor, found: torch.Tensor) -> list[float]:
+        distances: list[float] = divergence(digits().graph, exact, found).tolist()
+        return distances
 
 
 @cache

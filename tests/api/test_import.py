@@ -15,7 +15,7 @@ import mptq_export.api
 WITHOUT_TORCH = """
 import sys
 import mptq_export.bench.run, mptq_export.kit.write, mptq_export.verify.run
-import mptq_export.evaluate.data, mptq_export.evaluate.maps, mptq_export.evaluate.run, mptq_export.evaluate.show
+import mptq_export.evaluate.run, mptq_export.evaluate.show
 assert "onnxruntime" in sys.modules
 assert "torch" not in sys.modules
 """

@@ -191,9 +191,9 @@ def test_beside_the_float_model_every_map_is_compared(backbone: Path):
     assert result.exit_code == 0, (result.output, result.exception)
     content = json.loads(report.read_text())
     assert content["images"] == 4
-    assert [entry["output"] for entry in content["maps"]] == ["features.0", "features.1"]
-    assert [entry["shape"] for entry in content["maps"]] == [[16, 8, 8], [32, 4, 4]]
-    for entry in content["maps"]:
+    assert [entry["output"] for entry in content["outputs"]] == ["features.0", "features.1"]
+    assert [entry["shape"] for entry in content["outputs"]] == [[16, 8, 8], [32, 4, 4]]
+    for entry in content["outputs"]:
         assert f"{entry['output']}  " in result.stdout
         assert 25 < entry["sqnr_db"] < 80
         assert 0.99 < entry["cosine"] < 1

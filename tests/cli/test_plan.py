@@ -23,7 +23,7 @@ def searched(*budgets: str, resume: bool = False) -> Searched:
 
 def test_options_of_the_plans():
     assert OPTIONS[Uniform] == CALIBRATING | CHOSEN | {"bits"}
-    assert OPTIONS[Searched] == CALIBRATING | CHOSEN | {"budgets", "widths", "tied", "resume"}
+    assert OPTIONS[Searched] == CALIBRATING | CHOSEN | {"budgets", "widths", "tied", "metric", "resume"}
     assert OPTIONS[Replayed] == {"recipe"}
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mptq_export.data import calibration as module
-from mptq_export.data.calibration import CalibrationSource, open_calibration
+from mptq_export.data.calibration import open_calibration
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import Reading
+from mptq_export.data.sources import folder as pictures_of_folder
+from mptq_export.data.sources import synthetic as synthetic_images
+from mptq_export.data.sources.source import CalibrationSource
 from mptq_export.support.errors import MptqError
 
 
@@ -42,7 +44,7 @@ def test_what_is_not_cached_is_read_again(
     reading = Reading(allow_skipped=not synthetic)
     expected = all_of(open_calibration(path, preprocessing, count=8, reading=reading))
     for cached in (0, 2, 7):
-        monkeypatch.setattr(module, "_CACHED", cached)
+        monkeypatch.setattr(synthetic_images if synthetic else pictures_of_folder, "CACHED", cached)
         source = open_calibration(path, preprocessing, count=8, reading=reading)
         assert np.array_equal(all_of(source), expected)
         assert np.array_equal(all_of(source), expected)

@@ -86,3 +86,33 @@ def test_values_that_make_no_sense(preprocessing: Preprocessing, field: str, val
 def test_configurations_that_are_malformed(config: dict[str, Any]):
     with pytest.raises(MptqError, match="preprocessing"):
         Preprocessing.from_config(config)
+
+
+@pytest.mark.parametrize("resize_to", [(30,), (24,), (20,), (26, 37), (20, 20)])
+@pytest.mark.parametrize("size", [(24, 24), (23, 32)])
+def test_a_resize_in_pixels_crops_where_rounding_down_says(
+    preprocessing: Preprocessing, resize_to: tuple[int, ...], size: tuple[int, int]
+):
+    ours = dataclasses.replace(preprocessing, input_size=(3, *size), resize_to=resize_to)
+    for image in (noise(50, 37), noise(20, 91), noise(24, 24)):
+        shorter = min(image.size)
+        wanted = [int(resize_to[0] * edge / shorter) for edge in image.size] if len(resize_to) == 1 else resize_to[::-1]
+        resized = np.asarray(image.resize((wanted[0], wanted[1]), Image.Resampling.BICUBIC))
+        expected = np.zeros((*size, 3), np.uint8)
+        ends = []
+        for have, want in zip(resized.shape, size, strict=False):
+            skipped, missing = max(0, (have - want) // 2), max(0, (want - have + 1) // 2)
+            length = min(have, want)
+            ends.append((slice(skipped, skipped + length), slice(missing, missing + length)))
+        (rows, to_rows), (columns, to_columns) = ends
+        expected[to_rows, to_columns] = resized[rows, columns]
+        assert np.array_equal(ours.transform_uint8(image), expected)
+
+
+def test_a_resize_in_pixels_goes_through_metadata_and_is_not_there_without(preprocessing: Preprocessing):
+    assert "preprocessing.resize_to" not in preprocessing.to_metadata()
+    said = dataclasses.replace(preprocessing, resize_to=(256,))
+    assert Preprocessing.from_metadata(said.to_metadata()) == said
+    for damaged in ("[]", "[0]", "[1, 2, 3]", '"x"', "7"):
+        with pytest.raises(MptqError, match="preprocessing: "):
+            Preprocessing.from_metadata({**said.to_metadata(), "preprocessing.resize_to": damaged})

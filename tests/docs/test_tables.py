@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tools.figures import accuracy, cost, exactness, floor, latency, mixed, without_images
+from tools.figures import accuracy, cost, embeddings, exactness, floor, latency, mixed, without_images
 from tools.figures.readme import readme_table
 from tools.figures.table import Document, Figures
 
@@ -80,6 +80,19 @@ def test_latency_and_floor():
     assert len(lines) == 2 + 2 * len(PEERS)
     row = {"model": "deit_small_patch16_224", "file": "ours 8/8", "rounds": 20, "floor_ms": 14.05, "whole_ms": 19.87}
     assert "| DeiT-S | ours 8/8 | 14.05 | 19.87 | 1.41 | 29 % |" in floor.markdown(document("floor", row))
+
+
+def test_embeddings():
+    neighbours = {"nearest": 0.994, "nearest_interval": [0.987, 0.997], "ten": 0.991, "ten_interval": [0.989, 0.992]}
+    beside = {"cosine": 0.99951, "cosine_interval": [0.9995, 0.9996], "lowest_cosine": 0.9961, "neighbours": neighbours}
+    found = {"output": "pooler_output", "kind": "embedding", "channels": 384, "beside_float": beside}
+    accuracies = {"quantised": {"nearest": 0.98, "ten": 0.981}, "floating": {"nearest": 0.98, "ten": 0.982}}
+    tokens = {"output": "last_hidden_state", "kind": "tokens", "shape": [257, 384], "sqnr_db": 20.0, "cosine": 0.99}
+    figures = embeddings.embedding_of({"images": 1000, "outputs": [tokens, {**found, **accuracies}]})
+    row = {"model": "vit_small", "encoder": "DINOv2-small, timm", "bits": "8/8", "bytes": 22_650_000, **figures}
+    lines = embeddings.markdown(document("embeddings", row)).splitlines()
+    shares = "99.4 % (98.7 to 99.7) | 99.1 % (98.9 to 99.2) | 98.1 % | 98.2 %"
+    assert lines[2] == f"| DINOv2-small, timm | 8/8 | 22.65 | 0.99951 | 0.9961 | {shares} |"
 
 
 def test_every_table_has_as_many_cells_as_columns():

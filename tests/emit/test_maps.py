@@ -17,6 +17,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST, MINMAX, Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.runtime.session import open_session
+from mptq_export.support.errors import MptqError
 from mptq_export.transform.prepare import prepare
 from mptq_export.verify.compare import verify_model
 
@@ -104,3 +105,36 @@ def test_every_tensor_is_exact_and_near_the_model(tmp_path: Path, name: str, bit
     assert np.abs(got - simulated).mean() < 0.05 * spread
     if bits == 8:
         assert np.abs(got - wanted).mean() < 0.1 * spread
+
+
+class Pooled(nn.Module):
+    """A layer over what a function makes of the image."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.function, self.stem = function, nn.Conv2d(3, 5, 4, 4).requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stem(self.function(x)).mean((2, 3))
+
+
+def emitted(function: Callable[[torch.Tensor], torch.Tensor], path: Path) -> None:
+    images = torch.randn(8, *SIZE, generator=torch.Generator().manual_seed(1))
+    graph = prepare(capture(Pooled(function).eval(), SIZE), images[:2])
+    graph, made = build_recipe(
+        CalibratedGraph(graph, collect(graph, [images.numpy()]), images), lambda _: (8, 8), MINMAX
+    )
+    onnx.save(emit(graph, made, input_type="float32", producer="test"), path)
+
+
+def test_an_image_with_infinities_is_resized_as_codes(tmp_path: Path) -> None:
+    emitted(lambda x: F.interpolate(2 * x - 1, (24, 24), mode="bicubic"), tmp_path / "m.onnx")
+    images = np.random.default_rng(0).standard_normal((2, *SIZE), np.float32)
+    images[0, :, :9, 3:5] = [-np.inf, np.inf]
+    assert verify_model(tmp_path / "m.onnx", [images], threads=1).passed
+
+
+def test_floats_without_a_bound_are_not_resized(tmp_path: Path) -> None:
+    with pytest.raises(MptqError, match="resized_height: what is made of the image alone is resized here"):
+        emitted(lambda x: F.interpolate(x * x.amax(1, keepdim=True), (24, 24), mode="bilinear"), tmp_path / "m.onnx")

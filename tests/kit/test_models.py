@@ -9,7 +9,7 @@ from tiny_models import pixels, quantized
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.kit.inputs import calibration_inputs
+from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.probes import find_probes
 from mptq_export.kit.write import write_kit
 from mptq_export.quantize.method import MINMAX
@@ -32,7 +32,7 @@ def test_a_kit_passes(kind: str, bits: int, input_type: str, tmp_path: Path) -> 
     graph, recipe = quantized(kind, (bits, bits), MINMAX)
     path = tmp_path / "m.onnx"
     onnx.save(emit(graph, recipe, input_type=input_type, producer="1"), path)
-    inputs = calibration_inputs(path, None, PREPROCESSING)
+    inputs = golden_inputs(path, None, PREPROCESSING)
     assert [array.dtype.name for array in inputs] == [input_type] * 2
     write_kit(path, inputs, tmp_path / "kit")
     result = call(sys.executable, tmp_path / "kit" / "run.py", "--runs", 1)
@@ -43,14 +43,9 @@ def test_a_kit_passes(kind: str, bits: int, input_type: str, tmp_path: Path) -> 
 
 
 def test_pixels_come_back_exactly(tmp_path: Path) -> None:
-    from PIL import Image
-
     graph, recipe = quantized("vit", (8, 8), MINMAX)
     path = tmp_path / "m.onnx"
     onnx.save(emit(graph, recipe, input_type="uint8", producer="1"), path)
     images = pixels("vit", 2).numpy()
-    (tmp_path / "calib").mkdir()
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / "calib" / f"{i}.png")
-    inputs = calibration_inputs(path, tmp_path / "calib", PREPROCESSING)
+    inputs = golden_inputs(path, PREPROCESSING.normalize(images), PREPROCESSING)
     assert [array.tobytes() for array in inputs] == [image.tobytes() for image in images]

@@ -62,12 +62,9 @@ def test_names_of_transformers(tmp_path: Path):
         assert "names are those of Hugging Face transformers" in refusal(tmp_path / "pytorch_model.bin", **said)
 
 
-def test_a_configuration_beside_the_weights(tmp_path: Path, tensors: dict[str, Tensor]):
-    config = {"architecture": NAME, "model_args": KWARGS, "pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+def test_a_configuration_of_another_library_beside_the_weights(tmp_path: Path, tensors: dict[str, Tensor]):
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
-    for message in (refusal(tmp_path), refusal(tmp_path / "model.safetensors")):
-        assert f"config.json beside it is not read: pass --arch {NAME} --model-kwargs '{{" in message
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTModel"], "model_type": "vit"}))
     loaded = load_model(tmp_path / "model.safetensors", arch=NAME, model_kwargs=KWARGS)
     assert "config.json beside it is not read" in loaded.warnings[0]
     for other in ("[1]", "{", json.dumps({"name": "my experiment"})):

@@ -9,6 +9,7 @@ import torch
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.architecture import Architecture, resolve_architecture
 from mptq_export.load.timm.fit import build_meta, fit, shapes_of
+from mptq_export.load.timm.layouts.table import translated
 from mptq_export.support.errors import MptqError
 
 
@@ -116,7 +117,21 @@ def test_swins_old_layout_is_recognised():
         tensors[old] = tensor
     tensors["layers.0.blocks.1.attn_mask"] = torch.empty(64, 49, 49, device="meta")
     tensors["layers.0.blocks.0.attn.relative_position_index"] = torch.empty(49, 49, device="meta")
-    assert resolve_architecture(checkpoint(tensors)).name == "swin_tiny_patch4_window7_224"
+    found = translated(checkpoint(tensors), None)
+    assert (
+        resolve_architecture(found.checkpoint, names=found.names, among=found.models).name
+        == "swin_tiny_patch4_window7_224"
+    )
+
+
+def test_buffers_tell_the_window():
+    """Of Swin V2 no weight shows it; the official files keep an index of positions."""
+    name = "swinv2_tiny_window16_256"
+    model = build_meta(name, {})
+    index = {key: buffer for key, buffer in model.named_buffers() if key.endswith("relative_position_index")}
+    assert resolve_architecture(checkpoint({**model.state_dict(), **index})).name == name
+    with pytest.raises(MptqError, match="compute different things"):
+        infer(name)
 
 
 def test_tensors_that_fit_nothing():

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -31,7 +32,7 @@ def program(path: Path) -> None:
 
 def zipped(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("weights.npy", b"x")
+        archive.writestr("weights.txt", b"x")
 
 
 def tarred(path: Path) -> None:
@@ -44,6 +45,7 @@ WRITERS: dict[Content, list[Callable[[Path], object]]] = {
     Content.TORCH_LEGACY: [lambda path: torch.save(TENSORS, path, _use_new_zipfile_serialization=False)],
     Content.PICKLE: [lambda path, p=protocol: path.write_bytes(pickle.dumps({"a": 1}, p)) for protocol in range(6)],
     Content.SAFETENSORS: [lambda path: safetensors.torch.save_file(TENSORS, path)],
+    Content.NPZ: [lambda path: np.savez(path.open("wb"), a=np.zeros(2))],
     Content.INDEX: [lambda path: path.write_text('{"metadata": {}, "weight_map": {}}')],
     Content.TORCHSCRIPT: [scripted],
     Content.PROGRAM: [program],
@@ -80,6 +82,7 @@ def test_the_doors_need_no_torch():
         ("m", "m.mptq.onnx"),
         ("a/model.safetensors.index.json", "a/model.mptq.onnx"),
         ("timm:vit_tiny_patch16_224.augreg_in1k", "vit_tiny_patch16_224.augreg_in1k.mptq.onnx"),
+        ("hf-hub:owner/vit.v1@main", "owner_vit.v1.mptq.onnx"),
         ("my.models:make.tiny", "make.tiny.mptq.onnx"),
     ],
 )
@@ -92,4 +95,4 @@ def test_the_export_of_a_folder_is_written_beside_it(tmp_path: Path, monkeypatch
     (tmp_path / "vit-v1.5").mkdir()
     monkeypatch.chdir(tmp_path / "vit-v1.5")
     for name in (".", "../vit-v1.5/", str(tmp_path / "vit-v1.5")):
-        assert default_output(name) == tmp_path / "vit-v1.5.mptq.onnx"
+        assert default_output(name).resolve() == tmp_path / "vit-v1.5.mptq.onnx"

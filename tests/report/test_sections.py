@@ -13,6 +13,7 @@ from tiny_models import images, quantized
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.data.calibration import open_calibration
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.export.command import command_of
 from mptq_export.export.outputs import Outputs
@@ -20,9 +21,10 @@ from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.opt_m_levels import level_regions
+from mptq_export.recipe.outputs import Output, OutputKind
 from mptq_export.recipe.schema import ActivationQuant, Region, SqB
 from mptq_export.report.charts import error_chart, front_chart, levels_chart, ranges_chart
-from mptq_export.report.deployed import FloatLogits, agreement_images
+from mptq_export.report.deployed import FloatOutputs, agreement_images
 from mptq_export.report.evidence import ChannelRanges, LayerError, ValueHistogram
 from mptq_export.report.front import Chosen, Front, Point
 from mptq_export.report.network import block_of
@@ -83,7 +85,7 @@ def test_decibels():
 @pytest.mark.parametrize(("macs", "count"), [(10**6, 64), (17 * 10**9, 64), (80 * 10**9, 16), (10**13, 8)])
 def test_images_of_the_agreement_follow_from_the_size_of_the_model(macs: int, count: int):
     preprocessing = Preprocessing((3, 8, 8), (0.5,) * 3, (0.5,) * 3)
-    images = agreement_images(CalibrationRequest(count=128), preprocessing, macs)
+    images = agreement_images(open_calibration(None, preprocessing, count=4), macs)
     assert images.count == count
     assert ("so few, because one takes" in images.description) == (count < 64)
 
@@ -96,11 +98,13 @@ def test_the_float_model_computes_every_batch_once():
             Model.calls += 1
             return x.flatten(1)
 
-    logits = FloatLogits(Model())
     first, second = (np.full((2, 1, 1, 3), value, np.float32) for value in (1, 2))
-    for batch in (first, second, first.copy(), second):
-        assert np.array_equal(logits.of(batch), batch.reshape(2, 3))
-    assert Model.calls == 2
+    kinds: tuple[OutputKind, ...] = ("embedding", "tokens")  # what is large is not kept
+    for kind, calls in zip(kinds, (2, 6), strict=True):
+        floating = FloatOutputs(Model(), (Output("x", kind),))
+        for batch in (first, second, first.copy(), second):
+            assert np.array_equal(floating.of(batch)[0], batch.reshape(2, 3))
+        assert Model.calls == calls
 
 
 # -- plots -------------------------------------------------------------------------------------------------------------

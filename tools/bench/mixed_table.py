@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mptq_export.evaluate.float_model import float_predictor
+from mptq_export.evaluate.logits import onnx_predictor, predictions
 from mptq_export.evaluate.metrics import divergences, in_top_k, mean_interval, ratio_interval
-from mptq_export.evaluate.run import onnx_predictor, predictions
 from mptq_export.load.loaders import load_model
 from mptq_export.runtime.session import open_session
 from tools.bench.labelled import labelled

@@ -34,7 +34,7 @@ from mptq_export.cli.terminal import Terminal
 from mptq_export.data.calibration import open_calibration
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
-from mptq_export.evaluate.run import evaluate
+from mptq_export.evaluate.logits import evaluate
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Searched, Uniform
 from mptq_export.export.request import ExportRequest

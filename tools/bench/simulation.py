@@ -18,8 +18,8 @@ from rich.progress import track
 from rich.table import Table
 
 from mptq_export.capture.evaluate import evaluate
+from mptq_export.evaluate.logits import onnx_predictor
 from mptq_export.evaluate.metrics import agreement, mean_kl, top_k
-from mptq_export.evaluate.run import onnx_predictor
 from mptq_export.export.replay import replay_graph
 from mptq_export.load.loaders import load_model
 from mptq_export.quantize.simulation.simulate import Simulator

@@ -52,7 +52,9 @@ class Bench:
         read: Facts = json.loads(told.read_text(encoding="utf-8"))
         return read
 
-    def export(self, model: Model, bits: str, method: str = "best", *, images: bool = True) -> "Exported":
+    def export(
+        self, model: Model, bits: str, method: str = "best", *, images: bool = True, options: tuple[str, ...] = ()
+    ) -> "Exported":
         """The model's file at one width.
 
         Args:
@@ -60,15 +62,17 @@ class Bench:
             bits: ``W/A``.
             method: ``best`` or ``paper``.
             images: whether it is calibrated on images; else on synthetic ones.
+            options: of the command besides, always the same for a model.
         """
         name = f"{model.key}-{bits.replace('/', '-')}-{method}" + ("" if images else "-synthetic")
 
         def make(path: Path) -> Facts:
             report = path.with_suffix(".export.json")
             calib = ("--calib", model.calib) if images else ()
-            options = ("--bits", bits, "--method", method, "-o", path, "--force", "-q", "--json", report)
+            quiet = ("-o", path, "--force", "-q", "--json", report)
+            given = (*options, "--bits", bits, "--method", method, *quiet)
             ran = self.commands.console(
-                "export", model.checkpoint, *calib, *options, *self.device_option, log=f"{name}.export"
+                "export", model.checkpoint, *calib, *given, *self.device_option, log=f"{name}.export"
             )
             summary = json.loads(report.read_text(encoding="utf-8"))
             return {

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
-from tools.figures import accuracy, cost, exactness, floor, latency, mixed, without_images
+from tools.figures import accuracy, cost, embeddings, exactness, floor, latency, mixed, without_images
 from tools.figures.latency import SHAPES
 from tools.figures.models import REPO, title_of
 from tools.figures.readme import readme_table
@@ -31,6 +31,7 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "accuracy": _of("accuracy", accuracy.markdown),
     "without-images": _of("without-images", without_images.markdown),
     "cost": _of("accuracy", cost.markdown),
+    "embeddings": _of("embeddings", embeddings.markdown),
     "mixed": _of("mixed", mixed.markdown),
     "search": _of("mixed", mixed.search_markdown),
     "latency": _of("latency", latency.markdown),

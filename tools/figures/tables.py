@@ -1,6 +1,6 @@
 """All tables, in the order in which they are measured."""
 
-from tools.figures import accuracy, exactness, floor, latency, mixed, without_images
+from tools.figures import accuracy, embeddings, exactness, floor, latency, mixed, without_images
 from tools.figures.table import Table
 
 #: Searches first: they take longest. What must run alone comes last; `floor` reads the files of `latency`.
@@ -8,6 +8,7 @@ TABLES: tuple[Table, ...] = (
     mixed.TABLE,
     accuracy.TABLE,
     without_images.TABLE,
+    embeddings.TABLE,
     exactness.TABLE,
     latency.TABLE,
     floor.TABLE,

@@ -12,6 +12,11 @@ def arguments(node: fx.Node) -> list[Any]:
     return [*node.args, *[None] * 8]
 
 
+def keyword(node: fx.Node, name: str, otherwise: Any = None) -> Any:
+    """An argument that ATen takes by name alone."""
+    return node.kwargs.get(name, otherwise)
+
+
 def name_of(node: fx.Node, op: str) -> str:
     """Name of a canonical node: the module that runs the ATen node, and the op."""
     path = module_path(node)

@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, name_of
-from mptq_export.capture.aten.movement import permuted, windows
+from mptq_export.capture.aten.movement import permuted, sliced, windows
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Concat, Depthwise, Input, Linear, PatchEmbed, Reshape, Slice, Windows
@@ -180,7 +180,7 @@ def _laid(tracer: Tracer, node: fx.Node, value: str, stride: tuple[int, int], of
 
 
 def zero_pad(tracer: Tracer, node: fx.Node) -> str:
-    """Zeros around the two axes of a map; on other axes only padding by nothing is supported."""
+    """Zeros around the two axes of a map, or less of it; on other axes only padding by nothing is supported."""
     args = arguments(node)
     counts, dims = [int(count) for count in args[1]], shape_of(args[0]).dims
     if not any(counts):
@@ -188,14 +188,20 @@ def zero_pad(tracer: Tracer, node: fx.Node) -> str:
     ends = [(counts[i : i + 2] if i < len(counts) else [0, 0]) for i in range(0, 2 * len(dims), 2)][::-1]
     padded = [axis for axis, counted in enumerate(ends) if any(counted)]
     first = 2 if padded[-1] == 3 else 1
-    zeros = (args[2] or "constant") == "constant" and not args[3] and min(counts) >= 0
+    zeros = (args[2] or "constant") == "constant" and not args[3]
     if len(dims) != 4 or not set(padded) <= {first, first + 1} or not zeros:
         raise MptqError(
             f"{module_path(node)}: padding {list(dims)} by {counts} is not supported, only by zeros around a map"
         )
     (top, bottom), (left, right) = ends[first : first + 2]
     image = channels_last(tracer, node, args[0]) if first == 2 else tracer.value(args[0])
-    result = windows(tracer, name_of(node, "pad"), image, Windows(pads=(top, left, bottom, right)))
+    pads = Windows(pads=(max(top, 0), max(left, 0), max(bottom, 0), max(right, 0)))
+    result = windows(tracer, name_of(node, "pad"), image, pads)
+    for axis, (before, after) in ((1, (top, bottom)), (2, (left, right))):  # what is negative is cut off
+        shape = tracer.by_name[result].shape
+        low, high = max(-before, 0), shape.dims[axis] - max(-after, 0)
+        if (low, high) != (0, shape.dims[axis]):
+            result = sliced(tracer, node, result, shape, Slice(axis, low, high))
     return result if first == 1 else permuted(tracer, name_of(node, "nchw"), result, NCHW)
 
 

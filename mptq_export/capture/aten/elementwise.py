@@ -8,14 +8,19 @@ import torch
 from torch import fx
 
 from mptq_export.capture.activations import FUNCTIONS
-from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.aten.arguments import arguments, axis_of, keyword, name_of
 from mptq_export.capture.aten.movement import Stack
+from mptq_export.capture.aten.repeated import Meeting, elementwise, times
+from mptq_export.capture.aten.statistics import Statistic, normalised, shifted
 from mptq_export.capture.function_names import Function
-from mptq_export.capture.graph import Node, Shape
+from mptq_export.capture.graph import Node
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Softmax
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
+
+#: What may make one activation of a sigmoid and its own argument.
+_PRODUCTS = (torch.ops.aten.mul.Tensor, torch.ops.aten.mul_.Tensor)
 
 
 @dataclass(frozen=True)
@@ -31,45 +36,63 @@ class Gate:
     of: str
 
 
-def _scalar_or_value(tracer: Tracer, node: fx.Node, arg: Any) -> str:
-    if isinstance(arg, (int, float)):
-        params = {"value": torch.tensor(float(arg))}
-        return tracer.add(Constant(), name_of(node, "scalar"), (), Shape((), None), params)
-    return tracer.value(arg)
-
-
-def add(tracer: Tracer, node: fx.Node) -> str:
-    """`a + b`; a number becomes a constant."""
-    if node.kwargs.get("alpha", 1) != 1:
-        raise MptqError(f"{module_path(node)}: add with alpha is not supported")
-    pair = tuple(_scalar_or_value(tracer, node, a) for a in arguments(node)[:2])
-    return tracer.add(Add(), name_of(node, "add"), pair, shape_of(node))
+def add(tracer: Tracer, node: fx.Node) -> "str | Statistic":
+    """`a + alpha b`; a number becomes a constant."""
+    first, second = arguments(node)[:2]
+    for squares, eps in ((first, second), (second, first)):
+        if isinstance(squares, fx.Node) and isinstance(tracer.values[squares], Statistic):
+            return shifted(tracer, node, tracer.values[squares], eps)
+    return _sum(tracer, node, first, second, float(keyword(node, "alpha", 1)))
 
 
 def sub(tracer: Tracer, node: fx.Node) -> str:
-    """`a - b = a + (-1) b`."""
+    """`a - alpha b = a + (-alpha) b`."""
     first, second = arguments(node)[:2]
-    if isinstance(second, fx.Node) and not tracer.is_constant(second):
-        negative = {"value": torch.tensor(-1.0)}
-        name = name_of(node, "negative")
-        other = tracer.add(Mul(), name, (tracer.value(second),), shape_of(second), negative)
-    else:
-        offset = -tracer.constant(second) if isinstance(second, fx.Node) else torch.tensor(-float(second))
-        name, params = name_of(node, "offset"), {"value": offset}
-        other = tracer.add(Constant(), name, (), Shape(tuple(offset.shape), None), params)
-    return tracer.add(Add(), name_of(node, "sub"), (_scalar_or_value(tracer, node, first), other), shape_of(node))
+    return _sum(tracer, node, first, second, -float(keyword(node, "alpha", 1)))
+
+
+def rsub(tracer: Tracer, node: fx.Node) -> str:
+    """`b - alpha a`."""
+    first, second, alpha = arguments(node)[:3]
+    return _sum(tracer, node, second, first, -float(keyword(node, "alpha", 1) if alpha is None else alpha))
+
+
+def _sum(tracer: Tracer, node: fx.Node, first: Any, second: Any, factor: float) -> str:
+    """`first + factor * second`."""
+    # A runtime leaves out a sum with 0, and so keeps the sign of a zero.
+    if not isinstance(second, fx.Node) and second == 0:
+        return tracer.value(first)
+    if not isinstance(first, fx.Node) and first == 0:
+        return tracer.value(second) if factor == 1 else times(tracer, node, second, factor)
+    if factor == 1:
+        return elementwise(tracer, node, Add(), "add", (first, second))
+    meeting = Meeting(tracer, node, (first, second))
+    other = meeting.operand(second, factor)
+    return meeting.result(Add(), "sub", (meeting.operand(first), other))
+
+
+def lerp(tracer: Tracer, node: fx.Node) -> str:
+    """`a + w (b - a)`, where the weight w is a number or a constant."""
+    first, second, weight = arguments(node)[:3]
+    if isinstance(weight, fx.Node):
+        if not tracer.is_constant(weight):
+            raise MptqError(f"{module_path(node)}: lerp with a weight that images decide is not supported")
+        weight = tracer.constant(weight)
+    weight = torch.as_tensor(weight, dtype=torch.float32)
+    parts = (times(tracer, node, first, 1 - weight), times(tracer, node, second, weight))
+    return tracer.add(Add(), name_of(node, "lerp"), parts, shape_of(node))
 
 
 def neg(tracer: Tracer, node: fx.Node) -> str:
     """`-x`."""
-    return times_constant(tracer, node, arguments(node)[0], torch.tensor(-1.0))
+    return times(tracer, node, arguments(node)[0], -1.0)
 
 
 def addcmul(tracer: Tracer, node: fx.Node) -> str:
     """`bias + a * b` with a constant factor: an affine map of the channels."""
     bias, first, second = arguments(node)[:3]
     source, factor = (first, second) if tracer.is_constant(second) else (second, first)
-    scaled = times_constant(tracer, node, source, tracer.constant(factor))
+    scaled = times(tracer, node, source, factor)
     return tracer.add(Add(), name_of(node, "add"), (scaled, tracer.value(bias)), shape_of(node))
 
 
@@ -119,31 +142,25 @@ def _row_sums(tracer: Tracer, node: Node) -> torch.Tensor | None:
     return parts[0] * factor if factor.shape[-1:] in ((), (1,)) else None
 
 
-def times_constant(tracer: Tracer, node: fx.Node, source: Any, factor: torch.Tensor) -> str:
-    """`x * factor`."""
-    params, held = {"value": factor.float()}, tracer.values[source]
-    value = _opened(tracer, held) if isinstance(held, Gate) else tracer.value(source)
-    return tracer.add(Mul(), name_of(node, "mul"), (value,), shape_of(node), params)
-
-
 def multiply(tracer: Tracer, node: fx.Node) -> str:
     """Multiplication by a constant (LayerScale, the scale of q), or of two activations (gated units)."""
     first, second = arguments(node)[:2]
     for source, factor in ((first, second), (second, first)):
-        if isinstance(factor, (int, float)):
-            return times_constant(tracer, node, source, torch.tensor(float(factor)))
-        if tracer.is_constant(factor):
-            return times_constant(tracer, node, source, tracer.constant(factor))
+        if isinstance(factor, (int, float)) or tracer.is_constant(factor):
+            if isinstance(tracer.values[source], Gate):
+                tracer.values[source] = _opened(tracer, tracer.values[source])
+            return times(tracer, node, source, factor)
         if isinstance(tracer.values[factor], Gate):
             return _gated(tracer, node, source, tracer.values[factor])
-    pair = (tracer.value(first), tracer.value(second))
-    return tracer.add(Product(), name_of(node, "product"), pair, shape_of(node))
+        if isinstance(tracer.values[factor], Statistic):
+            return normalised(tracer, node, source, tracer.values[factor], "inverse")
+    return elementwise(tracer, node, Product(), "product", (first, second))
 
 
-def gate(tracer: Tracer, node: fx.Node) -> str | Gate:
-    """A sigmoid, held back where only products read it: most are part of an activation function."""
-    if any(user.target is not torch.ops.aten.mul.Tensor for user in node.users):
-        return activation(tracer, node)
+def gate(tracer: Tracer, node: fx.Node) -> "str | Gate":
+    """A sigmoid; held back where only products read it."""
+    if any(user.target not in _PRODUCTS for user in node.users):
+        return _activation(tracer, node, tracer.value(arguments(node)[0]), "sigmoid")
     return Gate(name_of(node, "sigmoid"), tracer.value(arguments(node)[0]))
 
 

@@ -1,13 +1,15 @@
 """ATen ops that move data: shapes, slices, concatenations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.aten.repeated import Meeting
 from mptq_export.capture.graph import Shape
-from mptq_export.capture.metadata import module_path, shape_from, shape_of
+from mptq_export.capture.metadata import module_path, shape_from, shape_of, size_at
 from mptq_export.capture.ops import Concat, Permute, Reshape, Roll, Slice, Windows
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
@@ -73,7 +75,17 @@ def transpose(tracer: Tracer, node: fx.Node) -> str:
     return tracer.add(Permute(tuple(perm)), name, (tracer.value(arguments(node)[0]),), shape_of(node))
 
 
-def _sliced(tracer: Tracer, node: fx.Node, source: str, shape: Shape, cut: Slice) -> str:
+def reordered(tracer: Tracer, node: fx.Node) -> str:
+    """Any other op that puts axes in another order: strides tell which."""
+    source = arguments(node)[0]
+    rank = len(shape_of(source).dims)
+    places = torch.empty_strided([2] * rank, [2**i for i in range(rank)], device="meta")
+    moved = node.target(places, *node.args[1:])  # type: ignore[operator]
+    perm = tuple(places.stride().index(stride) for stride in moved.stride())
+    return permuted(tracer, name_of(node, "permute"), tracer.value(source), perm)
+
+
+def sliced(tracer: Tracer, node: fx.Node, source: str, shape: Shape, cut: Slice) -> str:
     """A slice of a value of a shape."""
     if cut.axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: {node.target} selects along the batch, which cannot be exported")
@@ -84,7 +96,7 @@ def _sliced(tracer: Tracer, node: fx.Node, source: str, shape: Shape, cut: Slice
 def _select_at(tracer: Tracer, node: fx.Node, axis: int, index: int, out: Shape) -> str:
     shape = shape_of(arguments(node)[0])
     index %= shape.dims[axis]
-    piece = _sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, index, index + 1))
+    piece = sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, index, index + 1))
     return reshape_to(tracer, node, piece, out)
 
 
@@ -110,6 +122,8 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
     if (args[4] or 1) != 1:
         return _strided(tracer, node, axis)
     size = shape.dims[axis]
+    if axis == shape.batch_axis and args[2] in (None, 0) and _is_whole(node, axis, args[3]):
+        return tracer.value(args[0])
     if any(isinstance(edge, fx.Node) for edge in args[2:4]):
         raise MptqError(
             f"{module_path(node)}: {node.target} selects by the number of images of a batch, which cannot be exported"
@@ -118,7 +132,23 @@ def slice_of(tracer: Tracer, node: fx.Node) -> str:
     start, end = (min(max(v + size if v < 0 else v, 0), size) for v in (start, end))
     if (start, end) == (0, size):
         return tracer.value(args[0])
-    return _sliced(tracer, node, tracer.value(args[0]), shape, Slice(axis, start, end))
+    return sliced(tracer, node, tracer.value(args[0]), shape, Slice(axis, start, end))
+
+
+def _is_whole(node: fx.Node, axis: int, end: Any) -> bool:
+    """Whether an end by the number of images is the end of an axis that grows with it."""
+    told = end.meta.get("val") if isinstance(end, fx.Node) else None
+    whole = arguments(node)[0].meta["val"].shape[axis]
+    return isinstance(told, torch.SymInt) and all(size_at(told, count) >= size_at(whole, count) for count in (1, 5))
+
+
+def narrow(tracer: Tracer, node: fx.Node) -> str:
+    """So many positions of an axis from one on."""
+    source, axis, start, length = arguments(node)[:4]
+    shape = shape_of(source)
+    axis = axis_of(int(axis), len(shape.dims))
+    start = int(start) % shape.dims[axis]
+    return sliced(tracer, node, tracer.value(source), shape, Slice(axis, start, start + int(length)))
 
 
 def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
@@ -133,7 +163,7 @@ def _strided(tracer: Tracer, node: fx.Node, axis: int) -> str:
     groups = (*shape.dims[:axis], shape.dims[axis] // step, step, *shape.dims[axis + 1 :])
     moved = None if shape.batch_axis is None else shape.batch_axis + (shape.batch_axis > axis)
     cut = reshape_to(tracer, node, tracer.value(args[0]), Shape(groups, moved))
-    one = _sliced(tracer, node, cut, Shape(groups, moved), Slice(axis + 1, start, start + 1))
+    one = sliced(tracer, node, cut, Shape(groups, moved), Slice(axis + 1, start, start + 1))
     return reshape_to(tracer, node, one, shape_of(node))
 
 
@@ -144,7 +174,7 @@ def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
     pieces, start = [], 0
     for result in node.meta["val"]:
         end = start + int(result.shape[axis])
-        pieces.append(_sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, start, end)))
+        pieces.append(sliced(tracer, node, tracer.value(arguments(node)[0]), shape, Slice(axis, start, end)))
         start = end
     return tuple(pieces)
 
@@ -152,8 +182,11 @@ def split(tracer: Tracer, node: fx.Node) -> tuple[str, ...]:
 def concat(tracer: Tracer, node: fx.Node) -> str:
     """Values along an axis that they have."""
     axis = axis_of(int(arguments(node)[1]) if len(node.args) > 1 else 0, len(shape_of(node).dims))
-    inputs = tuple(tracer.value(n) for n in arguments(node)[0])
-    return tracer.add(Concat(axis), name_of(node, "concat"), inputs, shape_of(node))
+    parts = [part for part in arguments(node)[0] if shape_of(part).dims != (0,)]  # torch lets empty ones through
+    meeting = Meeting(tracer, node, parts)
+    inputs = tuple(map(meeting.operand, parts))
+    split = meeting.rows is not None and axis > axis_of(meeting.rows.axis, len(shape_of(node).dims))
+    return meeting.result(Concat(axis + split), "concat", inputs)
 
 
 def stack(tracer: Tracer, node: fx.Node) -> "str | Stack":
@@ -215,7 +248,7 @@ def copy(tracer: Tracer, node: fx.Node) -> str:
             raise MptqError(f"{module_path(node)}: writing into such a slice is not supported")
         edges = [(0, start), (start, end), (end, size)]
         parts = [
-            value if edge == (start, end) else _sliced(tracer, node, held, shape, Slice(axis, *edge))
+            value if edge == (start, end) else sliced(tracer, node, held, shape, Slice(axis, *edge))
             for edge in edges
             if edge[0] < edge[1]
         ]

@@ -7,16 +7,14 @@ import torch
 from torch import fx
 
 from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
-from mptq_export.capture.aten.elementwise import times_constant
 from mptq_export.capture.aten.movement import permuted
-from mptq_export.capture.aten.resizing import expanded
+from mptq_export.capture.aten.repeated import times
+from mptq_export.capture.aten.statistics import Square, Statistic, mean_of_squares, normalised
 from mptq_export.capture.graph import NCHW, NHWC, Shape
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Reshape
+from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Mul, Permute, Reshape
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
-
-_BROADCASTING = (torch.ops.aten.add.Tensor, torch.ops.aten.mul.Tensor)
 
 #: Stands for the smallest length that a vector is divided by: far below any step, and above zero.
 _TINY = 1e-24
@@ -84,7 +82,7 @@ def batch_norm(tracer: Tracer, node: fx.Node) -> str:
     offset = -tracer.constant(mean).double() * gain
     offset = offset if bias is None else offset + tracer.constant(bias).double()
     column = [-1, *[1] * (len(shape_of(node).dims) - 2)]
-    scaled = times_constant(tracer, node, source, gain.float().reshape(column))
+    scaled = times(tracer, node, source, gain.float().reshape(column))
     params = {"value": offset.float().reshape(column)}
     shift = tracer.add(Constant(), name_of(node, "offset"), (), Shape(tuple(params["value"].shape), None), params)
     return tracer.add(Add(), name_of(node, "shifted"), (scaled, shift), shape_of(node))
@@ -109,11 +107,13 @@ def div(tracer: Tracer, node: fx.Node) -> str:
     divisor = arguments(node)[1]
     if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Length):
         return _normalised(tracer, node, tracer.values[divisor])
+    if isinstance(divisor, fx.Node) and isinstance(tracer.values[divisor], Statistic):
+        return normalised(tracer, node, arguments(node)[0], tracer.values[divisor], "root")
     if isinstance(divisor, fx.Node) and tracer.is_constant(divisor):
-        return times_constant(tracer, node, arguments(node)[0], 1.0 / tracer.constant(divisor))
+        return times(tracer, node, arguments(node)[0], 1.0 / tracer.constant(divisor))
     if not isinstance(divisor, (int, float)):
         raise MptqError(f"{module_path(node)}: division by an activation is not supported")
-    return times_constant(tracer, node, arguments(node)[0], torch.tensor(1.0 / float(divisor)))
+    return times(tracer, node, arguments(node)[0], 1.0 / float(divisor))
 
 
 def length(tracer: Tracer, node: fx.Node) -> Length:
@@ -127,21 +127,11 @@ def length(tracer: Tracer, node: fx.Node) -> Length:
 
 
 def same_length(tracer: Tracer, node: fx.Node) -> Any:
-    """`clamp_min` and `expand_as` of a length; the smallest length is far below any step of a quantizer."""
+    """`clamp_min` and `expand` of a length; the smallest length is far below any step of a quantizer."""
     value = tracer.values[arguments(node)[0]]
     if not isinstance(value, Length):
         raise MptqError(f"{module_path(node)}: {node.target} is not supported here")
     return value
-
-
-def expand_as(tracer: Tracer, node: fx.Node) -> Any:
-    """A length, or a value; products and sums broadcast it themselves."""
-    value = tracer.values[arguments(node)[0]]
-    if not isinstance(value, str):
-        return same_length(tracer, node)
-    if all(user.target in _BROADCASTING for user in node.users):
-        return value
-    return expanded(tracer, node, value)
 
 
 def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
@@ -155,12 +145,19 @@ def _normalised(tracer: Tracer, node: fx.Node, length: Length) -> str:
     )
 
 
-def mean(tracer: Tracer, node: fx.Node) -> str:
+def mean(tracer: Tracer, node: fx.Node) -> "str | Statistic":
     """A mean over tokens, or over a channels-first map."""
+    if isinstance(tracer.values[arguments(node)[0]], Square):
+        return mean_of_squares(tracer, node)
     shape = shape_of(arguments(node)[0])
     axes = tuple(axis_of(int(a), len(shape.dims)) for a in arguments(node)[1])
     if shape.batch_axis in axes:
         raise MptqError(f"{module_path(node)}: a mean over the batch is not supported")
     keep = bool(arguments(node)[2]) if len(node.args) > 2 else False
     source = tracer.value(arguments(node)[0])
+    turned = tracer.by_name[source]
+    if isinstance(turned.op, Permute) and len(axes) == 1 and len(shape.dims) == 3 and not keep:
+        rest = [turned.op.perm[axis] for axis in range(3) if axis not in axes]
+        if rest == sorted(rest):  # the axis is known before it was moved, and nothing else was
+            axes, source = (turned.op.perm[axes[0]],), turned.inputs[0]
     return tracer.add(Mean(axes, keep), name_of(node, "mean"), (source,), shape_of(node))

@@ -13,7 +13,7 @@ from mptq_export.capture.aten.movement import permuted, windows
 from mptq_export.capture.aten.resizing import average_uneven
 from mptq_export.capture.graph import NCHW, Shape
 from mptq_export.capture.metadata import module_path, shape_from, shape_of
-from mptq_export.capture.ops import Max, Mean, Mul, Reshape, Windows
+from mptq_export.capture.ops import Linear, Max, Mean, Mul, Reshape, Windows
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -37,6 +37,22 @@ def adaptive_average_pool(tracer: Tracer, node: fx.Node) -> str:
         kernel = sizes[0] // wanted[0], sizes[1] // wanted[1]
         return _mean_of_windows(tracer, node, Windows(kernel, kernel))
     return average_uneven(tracer, node)
+
+
+def adaptive_average_pool1d(tracer: Tracer, node: fx.Node) -> str:
+    """Pooling of [B, C, L] to a fixed length: means of neighbours, else a linear layer over all of them."""
+    source, out = arguments(node)[0], shape_of(node)
+    value, shape = tracer.value(source), shape_of(source)
+    rank, size, wanted = len(out.dims), shape.dims[-1], out.dims[-1]
+    if wanted == 1:
+        return tracer.add(Mean((rank - 1,), keepdim=True), name_of(node, "mean"), (value,), out)
+    if size % wanted == 0:
+        split = Shape((*shape.dims[:-1], wanted, size // wanted), shape.batch_axis)
+        value = tracer.add(Reshape(), name_of(node, "split"), (value,), split)
+        return tracer.add(Mean((rank,), keepdim=False), name_of(node, "mean"), (value,), out)
+    weight = F.adaptive_avg_pool1d(torch.eye(size).unsqueeze(0), wanted)[0].T.contiguous()
+    params = {"weight": weight, "bias": torch.zeros(wanted)}
+    return tracer.add(Linear(), module_path(node), (value,), out, params)
 
 
 def average_pool(tracer: Tracer, node: fx.Node) -> str:

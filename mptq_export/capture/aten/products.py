@@ -1,12 +1,12 @@
 """ATen ops that become matmuls, and what stands between two of them."""
 
-from typing import cast
-
 import torch
 from torch import fx
 
-from mptq_export.capture.aten.arguments import arguments, axis_of, name_of
+from mptq_export.capture.aten.arguments import arguments, axis_of, keyword, name_of
+from mptq_export.capture.aten.masks import causal, masked_scores
 from mptq_export.capture.aten.movement import permuted
+from mptq_export.capture.aten.repeated import Meeting
 from mptq_export.capture.graph import Shape
 from mptq_export.capture.metadata import module_path, shape_of
 from mptq_export.capture.ops import Add, Linear, Matmul, Softmax
@@ -24,37 +24,28 @@ def linear(tracer: Tracer, node: fx.Node) -> str:
 
 def matmul(tracer: Tracer, node: fx.Node) -> str:
     """A product of two values."""
-    pair = (tracer.value(arguments(node)[0]), tracer.value(arguments(node)[1]))
-    return tracer.add(Matmul(), name_of(node, "matmul"), pair, shape_of(node))
+    return product(tracer, node, *arguments(node)[:2])
 
 
-def einsum(tracer: Tracer, node: fx.Node) -> str:
-    """A product that sums over one axis, as a matmul between permutations.
+def product(tracer: Tracer, node: fx.Node, first: fx.Node, second: fx.Node, alpha: float = 1.0) -> str:
+    """`alpha a b`; with a constant matrix b it is a linear layer."""
+    right = tracer.values[second]
+    if isinstance(right, torch.Tensor) and right.dim() == 2:
+        params = {"weight": alpha * right.float().T.contiguous(), "bias": torch.zeros(right.shape[1])}
+        return tracer.add(Linear(), name_of(node, "matmul"), (tracer.value(first),), shape_of(node), params)
+    meeting = Meeting(tracer, node, (first, second))
+    return meeting.result(Matmul(alpha), "matmul", (meeting.operand(first), meeting.operand(second)))
 
-    Its first letters are in both operands or in the first one alone, the last of both is summed over, and the one
-    before it belongs to one operand alone, as in `bhwc,hkc->bhwk`.
-    """
-    equation, operands = str(arguments(node)[0]).replace(" ", ""), arguments(node)[1]
-    inputs, _, out = equation.partition("->")
-    left, _, right = inputs.partition(",")
-    summed = [letter for letter in left if letter in right and letter not in out]
-    shared = [letter for letter in left if letter in right and letter in out]
-    rows, columns = ([letter for letter in one if letter not in other] for one, other in ((left, right), (right, left)))
-    alone = sorted(left) == sorted(set(left)) and sorted(right) == sorted(set(right))
-    if not alone or not rows or (len(summed), len(columns)) != (1, 1) or not set(rows + columns) <= set(out):
-        raise MptqError(f"{module_path(node)}: the product {equation} is not supported")
-    orders = ("".join([*rows[:-1], *shared, rows[-1], *summed]), "".join([*shared, *summed, *columns]))
-    name = name_of(node, "ordered")
-    pair = tuple(
-        permuted(tracer, name, tracer.value(operand), tuple(letters.index(letter) for letter in order))
-        for operand, letters, order in zip(operands, (left, right), orders, strict=True)
-    )
-    made = orders[0][:-1] + columns[0]
-    shape = shape_of(node)
-    dims = tuple(shape.dims[out.index(letter)] for letter in made)
-    batch = None if shape.batch_axis is None else made.index(out[shape.batch_axis])
-    value = tracer.add(Matmul(), name_of(node, "einsum"), pair, Shape(dims, batch))
-    return permuted(tracer, name, value, tuple(made.index(letter) for letter in out))
+
+def added_product(tracer: Tracer, node: fx.Node) -> str:
+    """`baddbmm` and `addmm`: `beta c + alpha a b`."""
+    added, first, second = arguments(node)[:3]
+    beta, alpha = (float(keyword(node, name, 1)) for name in ("beta", "alpha"))
+    value = product(tracer, node, first, second, alpha)
+    if beta == 0:
+        return value
+    meeting = Meeting(tracer, node, (added,))
+    return meeting.result(Add(), "added", (meeting.value(value), meeting.operand(added, beta)))
 
 
 def softmax(tracer: Tracer, node: fx.Node) -> str:
@@ -73,18 +64,21 @@ def softmax(tracer: Tracer, node: fx.Node) -> str:
 def attention(tracer: Tracer, node: fx.Node) -> str:
     """scaled_dot_product_attention(q, k, v, mask) = softmax(scale q k^T + mask) v."""
     q, k, v = arguments(node)[:3]
-    mask = arguments(node)[3] if len(node.args) > 3 else node.kwargs.get("attn_mask")
-    if (len(node.args) > 5 and arguments(node)[5]) or node.kwargs.get("is_causal"):
-        raise MptqError(f"{module_path(node)}: causal attention is not supported")
+    mask = arguments(node)[3] if len(node.args) > 3 else keyword(node, "attn_mask")
+    is_causal = arguments(node)[5] if len(node.args) > 5 else keyword(node, "is_causal")
+    if keyword(node, "enable_gqa"):
+        raise MptqError(f"{module_path(node)}: attention with fewer heads of keys than of queries is not supported")
     q_shape, k_shape = shape_of(q), shape_of(k)
-    scale = node.kwargs.get("scale")
-    alpha = float(cast(float, scale)) if scale is not None else q_shape.dims[-1] ** -0.5
+    scale = keyword(node, "scale")
+    alpha = float(scale) if scale is not None else q_shape.dims[-1] ** -0.5
     rank = len(k_shape.dims)
     perm = (*range(rank - 2), rank - 1, rank - 2)
     key = permuted(tracer, name_of(node, "k_transposed"), tracer.value(k), perm)
     scores = Shape((*q_shape.dims[:-1], k_shape.dims[-2]), q_shape.batch_axis)
     value = tracer.add(Matmul(alpha), name_of(node, "scores"), (tracer.value(q), key), scores)
+    if is_causal:
+        value = causal(tracer, node, value)
     if mask is not None:
-        value = tracer.add(Add(), name_of(node, "scores_masked"), (value, tracer.value(mask)), scores)
+        value = masked_scores(tracer, node, value, mask)
     value = tracer.add(Softmax(), name_of(node, "softmax"), (value,), scores)
     return tracer.add(Matmul(), name_of(node, "context"), (value, tracer.value(v)), shape_of(node))

@@ -10,7 +10,7 @@ from mptq_export.capture.aten.arguments import arguments, name_of
 from mptq_export.capture.aten.movement import permuted
 from mptq_export.capture.graph import NCHW, NHWC, Node, Shape
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Input, Linear, Movement, Resample
+from mptq_export.capture.ops import Add, Constant, Input, Linear, Movement, Mul, Resample
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -32,21 +32,6 @@ def average_uneven(tracer: Tracer, node: fx.Node) -> str:
     pairs = zip(shape_of(arguments(node)[0]).dims[-2:], shape_of(node).dims[-2:], strict=True)
     rows, columns = (F.adaptive_avg_pool2d(_units(size), (1, count))[:, 0, 0].T for size, count in pairs)
     return _resized(tracer, node, rows, columns)
-
-
-def expanded(tracer: Tracer, node: fx.Node, value: str) -> str:
-    """A value of as many axes as the ATen op's, repeated along those where it has one element and the op's has more."""
-    wanted = shape_of(node)
-    for axis, size in enumerate(wanted.dims):
-        dims = tracer.by_name[value].shape.dims
-        if dims[axis] == size:
-            continue
-        if len(dims) != len(wanted.dims) or dims[axis] != 1 or axis == wanted.batch_axis:
-            raise MptqError(f"{module_path(node)}: {node.target} to {list(wanted.dims)} is not supported here")
-        shape = Shape((*dims[:axis], size, *dims[axis + 1 :]), wanted.batch_axis)
-        params = {"weight": torch.ones(size, 1)}
-        value = tracer.add(Resample(axis), name_of(node, "expanded"), (value,), shape, params)
-    return value
 
 
 def _units(size: int) -> torch.Tensor:
@@ -94,9 +79,12 @@ def _taps(weight: torch.Tensor) -> int:
 
 
 def _is_image(tracer: Tracer, node: Node) -> bool:
-    """Whether a value is the model's input, moved or not: it has no bound as floats, and few channels."""
-    while isinstance(node.op, Movement):
-        node = tracer.by_name[node.inputs[0]]
+    """Whether a value is the model's input, moved, normalised or not: it has no bound as floats, and few channels."""
+    while isinstance(node.op, Movement | Add | Mul):
+        live = [name for name in node.inputs if not isinstance(tracer.by_name[name].op, Constant)]
+        if len(live) != 1:
+            return False
+        node = tracer.by_name[live[0]]
     return isinstance(node.op, Input)
 
 

@@ -29,12 +29,10 @@ def conv_transpose2d(tracer: Tracer, node: fx.Node) -> str:
     stride, padding = pair(args[3] or 1), pair(args[4] or 0)
     batch, depth, *sizes = shape_of(node).dims
     taps = [-(-k // s) for k, s in zip(weight.shape[2:], stride, strict=True)]
-    image = channels_last(tracer, node, args[0])
     # The blocks that hold rows of the result, each named after the last row of x that it reads.
-    first = [p // s for p, s in zip(padding, stride, strict=True)]
-    last = [(p + size - 1) // s for p, size, s in zip(padding, sizes, stride, strict=True)]
-    value = _cut(tracer, node, image, taps, first, last)
-    counts = [high - low + 1 for low, high in zip(first, last, strict=True)]
+    ends = [(p // s, (p + size - 1) // s) for p, size, s in zip(padding, sizes, stride, strict=True)]
+    value = _cut(tracer, node, channels_last(tracer, node, args[0]), taps, ends)
+    counts = [last - first + 1 for first, last in ends]
     params = {"weight": _phases(weight, stride, taps), "bias": bias.repeat(stride[0] * stride[1])}
     made = Shape((batch, *counts, stride[0] * stride[1] * depth), 0)
     value = tracer.add(Linear(), module_path(node), (value,), made, params)
@@ -43,30 +41,31 @@ def conv_transpose2d(tracer: Tracer, node: fx.Node) -> str:
     value = permuted(tracer, name_of(node, "interleaved"), value, (0, 1, 3, 2, 4, 5))
     whole = [count * s for count, s in zip(counts, stride, strict=True)]
     value = tracer.add(Reshape(), name_of(node, "map"), (value,), Shape((batch, *whole, depth), 0))
-    for axis, (low, p, s, size) in enumerate(zip(first, padding, stride, sizes, strict=True), 1):
-        dims, start = tracer.by_name[value].shape.dims, p - low * s
-        if dims[axis] != size:
-            shape = Shape((*dims[:axis], size, *dims[axis + 1 :]), 0)
-            value = tracer.add(Slice(axis, start, start + size), name_of(node, "inside"), (value,), shape)
+    for axis, ((first, _), p, s, size) in enumerate(zip(ends, padding, stride, sizes, strict=True), 1):
+        start = p - first * s
+        value = _between(tracer, node, value, Slice(axis, start, start + size))
     return permuted(tracer, name_of(node, "nchw"), value, NCHW)
 
 
-def _cut(tracer: Tracer, node: fx.Node, image: str, taps: list[int], first: list[int], last: list[int]) -> str:
-    """The windows that end at rows and columns `first` to `last`; zeros where they leave the map."""
-    edges, pads = [], []
-    for axis, (tap, low, high) in enumerate(zip(taps, first, last, strict=True), 1):
-        size = tracer.by_name[image].shape.dims[axis]
-        start = low - tap + 1
-        pads.append((max(-start, 0), max(high + 1 - size, 0)))
-        edges.append((max(start, 0), min(high + 1, size)))
-    for axis, (start, end) in enumerate(edges, 1):
-        dims = tracer.by_name[image].shape.dims
-        if (start, end) != (0, dims[axis]):
-            shape = Shape((*dims[:axis], end - start, *dims[axis + 1 :]), 0)
-            image = tracer.add(Slice(axis, start, end), name_of(node, "read"), (image,), shape)
+def _cut(tracer: Tracer, node: fx.Node, image: str, taps: list[int], ends: list[tuple[int, int]]) -> str:
+    """The windows of a map, whose last rows and columns are those from the first to the second of `ends`, included."""
+    pads = []
+    for axis, (tap, (first, last)) in enumerate(zip(taps, ends, strict=True), 1):
+        dims, start = tracer.by_name[image].shape.dims, first - tap + 1
+        pads.append((max(-start, 0), max(last + 1 - dims[axis], 0)))  # zeros where they leave the map
+        image = _between(tracer, node, image, Slice(axis, max(start, 0), min(last + 1, dims[axis])))
     (top, bottom), (left, right) = pads
     cut = Windows((taps[0], taps[1]), pads=(top, left, bottom, right))
     return image if cut == Windows() else windows(tracer, name_of(node, "windows"), image, cut)
+
+
+def _between(tracer: Tracer, node: fx.Node, value: str, cut: Slice) -> str:
+    """A part of an axis of a map; the map itself where that is all."""
+    dims, size = tracer.by_name[value].shape.dims, cut.end - cut.start
+    if dims[cut.axis] == size:
+        return value
+    shape = Shape((*dims[: cut.axis], size, *dims[cut.axis + 1 :]), 0)
+    return tracer.add(cut, name_of(node, "inside"), (value,), shape)
 
 
 def _phases(weight: torch.Tensor, stride: tuple[int, int], taps: list[int]) -> torch.Tensor:

@@ -5,11 +5,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mptq_export.load.timm.config_json import is_timm_config
+from mptq_export.load.transformers.names import are_of_transformers
+
 _WRAPPER = "module."
 _SHOWN = 3
 _FIRST = "patch_embed.proj.weight"
 """A name that nearly every vision transformer of timm has: what stands before it is a prefix."""
-_TRANSFORMERS = ("embeddings.patch_embeddings.", "encoder.layer.", "embeddings.cls_token")
 _MOST = 0.8
 """Share of the model's names that a prefix has to explain."""
 _LARGEST_CONFIG = 2**20
@@ -23,10 +25,10 @@ def advice(path: Path, names: Collection[str], wanted: Collection[str] = ()) -> 
         names: of its tensors.
         wanted: of the model's tensors; empty where no model is known.
     """
-    if any(part in name for name in names for part in _TRANSFORMERS):
+    if are_of_transformers(names):
         return (
-            " Its names are those of Hugging Face transformers, not of timm: load timm's weights of the same model "
-            "(timm:NAME), or save it under timm's names."
+            " Its names are those of Hugging Face transformers: put the model's config.json and "
+            "preprocessor_config.json beside it (for the second --mean and --std will do), and leave --arch out."
         )
     prefix = _prefix(names, wanted)
     if prefix:
@@ -48,9 +50,9 @@ def _prefix(names: Collection[str], wanted: Collection[str]) -> str:
     return min(firsts, key=len, default="")
 
 
-def folder_config(folder: Path) -> dict[str, Any]:
+def folder_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     """The config.json of timm or transformers in a folder; empty where there is none that can be read."""
-    path = folder / "config.json"
+    path = folder / name
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_CONFIG:
             return {}
@@ -63,12 +65,6 @@ def folder_config(folder: Path) -> dict[str, Any]:
 def beside(path: Path) -> str:
     """What the config.json in the folder of a checkpoint says and is not read."""
     config = folder_config(path.parent)
-    if not config:
+    if is_timm_config(config) or not isinstance(config.get("architectures"), list):
         return ""
-    stored, kwargs = config.get("architecture"), config.get("model_args")
-    if not isinstance(stored, str) and not isinstance(config.get("architectures"), list):
-        return ""
-    words = [f"--arch {stored}"] if isinstance(stored, str) else []
-    words += [f"--model-kwargs '{json.dumps(kwargs)}'"] if isinstance(kwargs, dict) and kwargs else []
-    said = f": pass {' '.join(words)[:400]}" if words else ""
-    return f" The config.json beside it is not read{said}, and --mean, --std and what else it says of the input."
+    return " The config.json beside it is not read: pass --mean, --std and what else it says of the input."

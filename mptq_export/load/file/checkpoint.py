@@ -14,6 +14,7 @@ from mptq_export.load.file.door import checkpoint_file
 from mptq_export.load.file.find_weights import find_weights
 from mptq_export.load.file.float_weights import float_weights
 from mptq_export.load.file.model_kwargs import check_model_kwargs
+from mptq_export.load.file.npz_file import read_npz
 from mptq_export.load.file.pickled import read_pickled
 from mptq_export.load.file.plain_makers import kind_of
 from mptq_export.load.file.safetensors_file import read_safetensors
@@ -117,7 +118,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
-    """Read a checkpoint, told by its content: of `torch.save`, `pickle.dump` or safetensors, in one file or in shards.
+    """Read a checkpoint, told by its content: of `torch.save`, `pickle.dump`, safetensors, NumPy, or in shards.
 
     The tensors are the file itself (a bare state dict) or stand under one of its keys. Averaged weights come first, as
     in timm (see `find_weights.KEYS`); what wrapped the model is taken off the names (see `unwrap`). The architecture is
@@ -161,6 +162,8 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
 def _read(path: Path, kind: Content, *, trust: bool) -> Any:
     if kind is Content.SAFETENSORS:
         return read_safetensors(path)
+    if kind is Content.NPZ:
+        return read_npz(path)
     if kind is Content.INDEX:
         return {"state_dict": read_shards(path, lambda shard: _read_shard(shard, trust=trust))}
     return read_pickled(path, kind, trust=trust)

@@ -20,6 +20,7 @@ class Content(enum.Enum):
     TORCH_LEGACY = "a file of torch.save in its old format"
     PICKLE = "a pickle"
     SAFETENSORS = "safetensors"
+    NPZ = "an archive of NumPy arrays"
     INDEX = "the index of a checkpoint in shards"
     TORCHSCRIPT = "a TorchScript archive"
     PROGRAM = "a program of torch.export"
@@ -76,6 +77,8 @@ def _of_archive(path: Path) -> Content:
         return Content.TORCHSCRIPT
     if last & {"archive_format", "serialized_exported_program.json"}:
         return Content.PROGRAM
+    if names and all(name.endswith(".npy") for name in names):
+        return Content.NPZ
     return Content.TORCH_ZIP if "data.pkl" in last else Content.OTHER
 
 

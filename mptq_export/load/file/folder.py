@@ -10,7 +10,9 @@ WEIGHTS = (
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
 )
 """Names that libraries give them, the first to be taken."""
-READ = frozenset({Content.TORCH_ZIP, Content.TORCH_LEGACY, Content.PICKLE, Content.SAFETENSORS, Content.INDEX})
+READ = frozenset(
+    {Content.TORCH_ZIP, Content.TORCH_LEGACY, Content.PICKLE, Content.SAFETENSORS, Content.INDEX, Content.NPZ}
+)
 """What `checkpoint.read_checkpoint` reads."""
 _ENDINGS = ("config.json", ".index.json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _RECIPE = ".recipe.safetensors"

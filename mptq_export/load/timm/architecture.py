@@ -1,7 +1,7 @@
 """Which timm model a checkpoint belongs to."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,12 @@ import timm
 
 from mptq_export.load.file.advice import advice, beside
 from mptq_export.load.file.checkpoint import Checkpoint
+from mptq_export.load.timm.clip_activation import QUICK, activation_hint
 from mptq_export.load.timm.fit import Hint, shapes_of
-from mptq_export.load.timm.infer import fitting_models
+from mptq_export.load.timm.hub_config import HubConfig
+from mptq_export.load.timm.infer import Candidate, fitting_models
+from mptq_export.load.timm.infer_trained import trained_models
+from mptq_export.load.timm.layouts.clip import is_openais
 from mptq_export.support.errors import MptqError
 
 
@@ -36,6 +40,9 @@ def resolve_architecture(
     model_kwargs: Mapping[str, Any] | None = None,
     hints: Mapping[str, Hint] | None = None,
     stated: Mapping[str, Any] | None = None,
+    names: Collection[str] | None = None,
+    config: HubConfig | None = None,
+    among: str = "*",
 ) -> Architecture:
     """Name the model: the user's word, else the checkpoint's, else what the tensors allow.
 
@@ -45,6 +52,9 @@ def resolve_architecture(
         model_kwargs: the user's arguments; each overrides the checkpoint's.
         hints: what is said of classes, channels and size.
         stated: what is said of the preprocessing; None: what the checkpoint's `pretrained_cfg` says.
+        names: all names that tell what a tensor is; None: those of the tensors.
+        config: the configuration beside the checkpoint, where it is about this model.
+        among: what timm's names of such models look like.
 
     Raises:
         MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
@@ -55,13 +65,22 @@ def resolve_architecture(
     named = named_architecture(checkpoint)
     if named is not None:
         return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
-    return _infer(checkpoint, kwargs, hints or {}, checkpoint.pretrained_cfg if stated is None else stated)
+    if config is not None:
+        return Architecture(check_name(config.architecture, "; pass --arch NAME"), kwargs, f"named by {config.source}")
+    said = checkpoint.pretrained_cfg if stated is None else stated
+    known = checkpoint.state_dict if names is None else names
+    candidates = trained_models(checkpoint, known, kwargs, said, hints)
+    if candidates is None:
+        stored = shapes_of(checkpoint.state_dict)
+        candidates = fitting_models(stored, kwargs, said, hints, among=among, names=known)
+    if is_openais(known):
+        candidates = tuple(each for each in candidates if QUICK in each.name) or candidates
+    return _the_one(checkpoint, kwargs, candidates, activation_hint(known))
 
 
-def _infer(
-    checkpoint: Checkpoint, kwargs: dict[str, Any], hints: Mapping[str, Hint], stated: Mapping[str, Any]
+def _the_one(
+    checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...], which: str
 ) -> Architecture:
-    candidates = fitting_models(shapes_of(checkpoint.state_dict), kwargs, stated, hints)
     if not candidates:
         hint = advice(checkpoint.path, checkpoint.state_dict)
         raise MptqError(
@@ -70,10 +89,11 @@ def _infer(
         )
     if len(candidates) > 1:
         functions = {candidate.function for candidate in candidates}
+        named = ", ".join(candidate.name for candidate in candidates)
         differ = "compute different things" if len(functions) > 1 else "prepare images differently"
         raise MptqError(
             f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
-            f"--arch with one of {', '.join(candidate.name for candidate in candidates)}.{beside(checkpoint.path)}"
+            f"--arch with one of {named}{which}.{beside(checkpoint.path)}"
         )
     (found,) = candidates
     also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""

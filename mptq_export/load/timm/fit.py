@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import nn
 
+from mptq_export.load.timm.unfilled import Unfilled
 from mptq_export.support.errors import MptqError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -64,7 +65,7 @@ def build_meta(name: str, model_kwargs: Mapping[str, Any]) -> nn.Module:
         MptqError: timm refuses the arguments.
     """
     try:
-        with torch.device("meta"):
+        with Unfilled(), torch.device("meta"):
             model: nn.Module = timm.create_model(name, **model_kwargs)
     except Exception as error:
         raise MptqError(
@@ -75,11 +76,11 @@ def build_meta(name: str, model_kwargs: Mapping[str, Any]) -> nn.Module:
 
 
 def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mapping[str, Hint] | None = None) -> Fit:
-    """Add the number of classes, the channels and the image size where they are not given.
+    """Add the number of classes, the channels, the image size and the pooling where they are not given.
 
-    They are seen in the classifier, the first convolution and the position embedding. They are left alone where the
-    checkpoint agrees with the model's default. What no tensor shows is taken from the hints. A size that the model does
-    not fix is that of the input alone.
+    They are seen in the classifier, the first convolution, the position embedding and the last norm, and left alone
+    where the checkpoint agrees with the model's default. What no tensor shows is taken from the hints. A size that the
+    model does not fix is that of the input alone.
 
     Args:
         name: a timm name.
@@ -91,9 +92,17 @@ def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mappi
         MptqError: timm refuses the arguments.
     """
     model, hints = build_meta(name, model_kwargs), hints or {}
+    pool = _shown_pool(model, shapes, model_kwargs)
+    if pool:
+        model_kwargs = {**model_kwargs, **pool}
+        model = build_meta(name, model_kwargs)
     config = getattr(model, "pretrained_cfg", {})
+    classifier = config.get("classifier") or "head"
+    classes = _first_size(classifier, shapes, 0)
+    if classes is None and "num_classes" not in model_kwargs and _is_headless(name, classifier, shapes, model_kwargs):
+        classes = 0
     shown = {
-        "num_classes": _first_size(config.get("classifier") or "head", shapes, 0),
+        "num_classes": classes,
         "img_size": _shown_size(model, shapes, hints.get("img_size")),
         "in_chans": _first_size(config.get("first_conv"), shapes, 1, dims=4),
     }
@@ -104,7 +113,7 @@ def fit(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Mappi
     }
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    inferred, conflicts = [], []
+    inferred, conflicts = [*pool], []
     size: tuple[int, int] | None = None
     for key, seen in shown.items():
         hint = hints.get(key)
@@ -146,6 +155,27 @@ def _first_size(named: Any, shapes: Shapes, axis: int, dims: int = 0) -> int | N
     first = named if isinstance(named, str) else named[0] if named else ""
     shape = shapes.get(f"{first}.weight", ())
     return shape[axis] if len(shape) > axis and dims in (0, len(shape)) else None
+
+
+def _is_headless(name: str, classifier: Any, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint has no classifier, nor anything else where the model without one has nothing."""
+    named = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    starts = tuple(f"{each.partition('.')[0]}." for each in named)
+    if any(each.startswith(tuple(f"{each}." for each in named)) for each in shapes):
+        return False
+    try:
+        without = build_meta(name, {**model_kwargs, "num_classes": 0}).state_dict()
+    except MptqError:
+        return False
+    return all(each in without for each in shapes if each.startswith(starts))
+
+
+def _shown_pool(model: nn.Module, shapes: Shapes, model_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of the patches, where a norm behind it takes the place of the norm of all tokens."""
+    own = model.state_dict()
+    pooled = "fc_norm.weight" in shapes and "norm.weight" not in shapes
+    other = "norm.weight" in own and "fc_norm.weight" not in own
+    return {"global_pool": "avg"} if pooled and other and "global_pool" not in model_kwargs else {}
 
 
 def _own_channels(model: nn.Module, config: Mapping[str, Any]) -> int | None:

@@ -6,9 +6,12 @@ from torch import nn
 from mptq_export.load.outputs import LOGITS, Output
 from mptq_export.recipe.outputs import AXES
 
+IMAGE_EMBEDS = (Output("image_embeds", "embedding"),)
+"""What the tower of a CLIP gives: the space that images and texts share."""
+
 
 def given_by(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Output, ...]:
-    """Its one output: `logits`, or `embedding` of a model with `num_classes=0`.
+    """Its one output: `logits`, `embedding` of a model with `num_classes=0`, or `image_embeds` of the tower of a CLIP.
 
     One whose `global_pool` is empty gives a row for every position: it is run once to see which axes there are.
 
@@ -18,6 +21,8 @@ def given_by(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Output
     """
     headless = getattr(model, "num_classes", None) == 0
     if getattr(model, "global_pool", None) != "":
+        if _is_projection(model):
+            return IMAGE_EMBEDS
         return (Output("embedding", "embedding"),) if headless else LOGITS
     with torch.no_grad():
         axes = model(torch.zeros(1, *input_size)).dim()
@@ -26,3 +31,11 @@ def given_by(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[Output
     if axes == AXES["logits"]:
         return (Output("embedding", "embedding"),) if headless else LOGITS
     return (Output("map" if headless else "logits", "values"),)
+
+
+def _is_projection(model: nn.Module) -> bool:
+    """Whether the head is the projection of a CLIP or SigLIP, which has no bias, and no classifier, which has one."""
+    tower = not isinstance(getattr(model, "norm_pre", nn.Identity()), nn.Identity)
+    tower = tower or getattr(model, "attn_pool", None) is not None
+    head = getattr(model, "head", None)
+    return tower and isinstance(head, nn.Linear) and head.bias is not None and not bool(head.bias.any())

@@ -1,7 +1,7 @@
 """Tensors that a checkpoint may hold and the model need not have: each kind with the reason why it changes nothing."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,11 @@ _KINDS = (
         beside=r"^visual\.",
     ),
     _kind(
+        r"^(input_resolution|context_length|vocab_size)$",
+        "a size of the two towers, as OpenAI stores it",
+        beside=r"^visual\.",
+    ),
+    _kind(
         r"^(text_encoder|text_model|text_decoder|text_tower)\.",
         "it belongs to the text tower, and only the image tower is exported",
         beside=r"^(vision_encoder|visual|vision_model|image_encoder)\.",
@@ -57,6 +62,11 @@ _KINDS = (
     ),
     _kind(r"^(projectors\.|local_cls_norm)", "a head of distillation or pretraining, not of the model"),
     _kind(r"^lm_head\.", "it predicts masked patches in pretraining", beside=r"(^|\.)mask_token$"),
+    _kind(
+        r"^(head|dino_head|ibot_head)\.(mlp\.(\d+\.)?(weight|bias)|last_layer\.)",
+        "the projection of DINO's training, behind the features",
+        beside=r"^(head|dino_head|ibot_head)\.last_layer\.",
+    ),
 )
 
 
@@ -71,6 +81,16 @@ def reason_of(name: str, names: Iterable[str]) -> str | None:
     if kind is None or not any(kind.beside.search(other) for other in names):
         return None
     return kind.reason
+
+
+def needed(shapes: Mapping[str, tuple[int, ...]], names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes without those of tensors that change nothing.
+
+    Args:
+        shapes: of the checkpoint's tensors.
+        names: all names that tell what a tensor is.
+    """
+    return {name: shape for name, shape in shapes.items() if reason_of(name, names) is None}
 
 
 def told(names: Iterable[str], everything: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which models of timm's ViT, DeiT and Swin families have exactly these tensors.
+"""Which models of timm's ViT, DeiT, Swin and Swin V2 families have exactly these tensors.
 
 The shapes decide. Where a model has the same tensors at another image size or number of classes, these are taken from
 the checkpoint (see `fit`). Two names count as one when they build the same function and prepare images in the same
@@ -7,7 +7,7 @@ tensors, so that names that differ in them stay apart.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,16 @@ from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.timm.fit import Fit, Hint, Shapes, build_meta, fit, shapes_of
-from mptq_export.load.timm.harmless import reason_of
+from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.preprocess import preprocessing_of
 from mptq_export.support.errors import MptqError
 
-_FAMILIES = ("vision_transformer", "deit", "swin_transformer")
+_FAMILIES = ("vision_transformer", "deit")
+_SWINS = ("swin_transformer", "swin_transformer_v2")
 _SWIN_BLOCK = re.compile(r"layers\.\d+\.blocks\.\d+\.")
 _SWIN_STAGES = 4
 _CONVOLUTION = 4
 """Dimensions of its weight."""
-_OLD_DOWNSAMPLE = "layers.0.downsample.reduction.weight"
 _INACTIVE = ("Dropout", "DropPath", "PatchDropout", "Identity")
 """Modules that do nothing in evaluation mode."""
 _TRAINING_ONLY = ("weight_init_mode", "fix_init", "grad_checkpointing", "training", "dynamic_img_size")
@@ -57,26 +57,37 @@ def fitting_models(
     model_kwargs: Mapping[str, Any],
     pretrained_cfg: Mapping[str, Any],
     hints: Mapping[str, Hint] | None = None,
+    *,
+    among: str = "*",
+    names: Collection[str] | None = None,
 ) -> tuple[Candidate, ...]:
     """All models that fit, one for each function and preprocessing.
 
     Those that fit at their own image size are preferred: others are only listed where there are none.
 
     Args:
-        shapes: of the checkpoint's tensors.
+        shapes: of the checkpoint's tensors, also of buffers that the model computes: those of an index of windows, or
+            of a mask, tell the sizes of window and image.
         model_kwargs: arguments that are given.
         pretrained_cfg: what is said of the preprocessing, which overrides that of the models.
         hints: what is said of classes, channels and size.
+        among: what the names of models look like that are tried.
+        names: all names that tell what a tensor is; None: those of the tensors.
     """
-    plain = _plain(shapes)
+    plain = needed(shapes, names or shapes)
     patch = plain.get("patch_embed.proj.weight", ())
     if len(patch) == _CONVOLUTION:
         model_kwargs = {"in_chans": patch[1], **model_kwargs}
     found = [
-        _candidate(name, fitted, pretrained_cfg)
-        for name in _plausible_names(plain, model_kwargs)
-        if (fitted := _fits(name, plain, model_kwargs, hints)) is not None
+        candidate_of(name, fitted, pretrained_cfg)
+        for name in _plausible_names(plain, model_kwargs, among)
+        if (fitted := _fits(name, plain, model_kwargs, hints)) is not None and _has_buffers(fitted.model, shapes)
     ]
+    return distinct_models(found)
+
+
+def distinct_models(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """One for each function and preprocessing; of those that fit at their own image size, if there are any."""
     preferred = [candidate for candidate in found if candidate.own_size] or found
     distinct: dict[Any, list[Candidate]] = {}
     for candidate in preferred:
@@ -92,7 +103,8 @@ def _merge(same: list[Candidate]) -> Candidate:
     )
 
 
-def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Candidate:
+def candidate_of(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Candidate:
+    """What counts of a model that fits."""
     return Candidate(
         name=name,
         model_kwargs=fitted.model_kwargs,
@@ -102,20 +114,7 @@ def _candidate(name: str, fitted: Fit, pretrained_cfg: Mapping[str, Any]) -> Can
     )
 
 
-def _plain(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """The shapes under timm's present names: nothing that the model need not have, Swin's old layout renamed."""
-    plain = {name: shape for name, shape in shapes.items() if reason_of(name, shapes) is None}
-    if _OLD_DOWNSAMPLE in plain:
-        plain = {
-            re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name).replace(
-                "head.", "head.fc."
-            ): shape
-            for name, shape in plain.items()
-        }
-    return plain
-
-
-def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Iterator[str]:
+def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any], among: str) -> Iterator[str]:
     """Names whose patch size, embedding and depth agree; full models are only built for these."""
     patch = shapes.get("patch_embed.proj.weight", ())
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
@@ -125,10 +124,8 @@ def _plausible_names(shapes: Shapes, model_kwargs: Mapping[str, Any]) -> Iterato
         asked = model_kwargs.get("depths")
         if isinstance(asked, list | tuple) and sum(n for n in asked if isinstance(n, int)) != depth:
             return
-    for family in _FAMILIES:
-        if swin != (family == "swin_transformer"):
-            continue
-        for name in timm.list_models(module=family):
+    for family in (_SWINS[any(".cpb_mlp." in name for name in shapes)],) if swin else _FAMILIES:
+        for name in timm.list_models(among, module=family):
             named_patch = re.search(r"patch(\d+)", name)
             if named_patch and "patch_size" not in model_kwargs and patch and int(named_patch[1]) != patch[-1]:
                 continue
@@ -169,7 +166,12 @@ def _fits(name: str, shapes: Shapes, model_kwargs: Mapping[str, Any], hints: Map
     except MptqError:
         return None
     wanted = shapes_of(fitted.model.state_dict())
-    return fitted if {key: shape for key, shape in wanted.items() if reason_of(key, wanted) is None} == shapes else None
+    return fitted if needed(wanted, wanted) == shapes else None
+
+
+def _has_buffers(model: nn.Module, stored: Shapes) -> bool:
+    """Whether the buffers that the model computes have the shapes of those that are stored."""
+    return all(stored.get(name, buffer.shape) == tuple(buffer.shape) for name, buffer in model.named_buffers())
 
 
 def function_of(model: nn.Module) -> tuple[Any, ...]:

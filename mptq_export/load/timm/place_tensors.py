@@ -1,6 +1,6 @@
 """Tensors of a checkpoint to their places in a model: each has one, or a reason why it needs none."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import timm
 from torch import Tensor, nn
 
 from mptq_export.load.file.advice import advice
-from mptq_export.load.timm.convert import Converted, convert, masked
+from mptq_export.load.timm.convert import convert, masked
 from mptq_export.load.timm.fit import Shapes, shapes_of
+from mptq_export.load.timm.follow_values import Converted
 from mptq_export.load.timm.harmless import disagreeing, reason_of, told
 from mptq_export.support.errors import MptqError
 
@@ -31,7 +32,9 @@ class Placed:
     notes: tuple[str, ...]
 
 
-def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -> Placed:
+def place(
+    path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str, names: Collection[str] | None = None
+) -> Placed:
     """The tensors under the model's own names.
 
     Args:
@@ -39,14 +42,16 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
         tensors: its tensors.
         model: which they shall fill; it may be without memory.
         arch: its name, for messages.
+        names: all names that tell what a tensor is; None: those of the tensors.
 
     Raises:
         MptqError: tensors are missing or have another shape, or the checkpoint has some that end up nowhere and might
             matter.
     """
     wanted = shapes_of(model.state_dict())
+    names = tensors if names is None else names
     more = tensors.keys() - wanted.keys()
-    if wanted.keys() <= tensors.keys() and all(reason_of(name, tensors) is not None for name in more):
+    if wanted.keys() <= tensors.keys() and all(reason_of(name, names) is not None for name in more):
         converted = Converted(masked(tensors))  # timm's own names: a conversion could only misread them
     else:
         converted = convert(tensors, model)
@@ -56,7 +61,7 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
                 converted = as_stored
     stored = converted.tensors
     spare = {name: tensor for name, tensor in stored.items() if name not in wanted} | converted.dropped
-    left_out = {name: tensor for name, tensor in spare.items() if reason_of(name, tensors) is not None}
+    left_out = {name: tensor for name, tensor in spare.items() if reason_of(name, names) is not None}
     shapes = shapes_of(stored)
     lost = [] if converted.computed else _lost(converted, left_out)  # what was computed tells it already
     problems = [
@@ -64,17 +69,18 @@ def place(path: Path, tensors: dict[str, Tensor], model: nn.Module, arch: str) -
         _list("unexpected", sorted(name for name in stored if name not in wanted and name not in left_out)),
         _list("misshapen", _misshapen(shapes, wanted)),
         _list("dropped by timm's conversion though not zero:", lost),
-        _list("not stored but computed by timm's conversion (resampled or summed):", sorted(converted.computed)),
+        _list("not stored but computed by timm's conversion (resampled):", sorted(converted.computed)),
     ]
     if any(problems):
         arches = f"--arch{_like(arch) if lost else ''}"
+        one = '{"global_pool": "token"}' if _is_pooled_later(shapes, wanted) else '{"num_classes": 10}'
         raise MptqError(
             f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right {arches}, the --img-size "
-            'and --in-chans of training, or --model-kwargs such as {"num_classes": 10}.'
+            f"and --in-chans of training, or --model-kwargs such as {one}."
             f"{advice(path, tensors, wanted)}"
         )
     kept = {name: tensor for name, tensor in stored.items() if name in wanted}
-    return Placed(kept, left_out, told(left_out, tensors))
+    return Placed(kept, left_out, (*converted.told_sums(), *told(left_out, names)))
 
 
 def check_left_out(path: Path, placed: Placed, model: nn.Module, arch: str) -> None:
@@ -104,6 +110,11 @@ def _like(arch: str) -> str:
     name = arch.partition(".")[0]
     others = [other for other in timm.list_models(f"{name}*") if other != name]
     return f" (timm also has {', '.join(others[:_SHOWN])})" if others else ""
+
+
+def _is_pooled_later(stored: Shapes, wanted: Shapes) -> bool:
+    """Whether the model has its last norm behind the mean of the patches, and the checkpoint has it before."""
+    return "fc_norm.weight" in wanted.keys() - stored.keys() and "norm.weight" in stored.keys() - wanted.keys()
 
 
 def _lost(converted: Converted, left_out: Mapping[str, Tensor]) -> list[str]:

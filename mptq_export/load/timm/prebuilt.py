@@ -11,6 +11,7 @@ from mptq_export.load.inputs import PARTS, option_of
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Source
 from mptq_export.load.timm.backbone import as_backbone
+from mptq_export.load.timm.clip_activation import activation_of_weights
 from mptq_export.load.timm.given import given_by
 from mptq_export.load.timm.precedence import OPTION
 from mptq_export.load.timm.preprocess import Stated, resolve_input
@@ -66,7 +67,7 @@ def loaded_from(built: Prebuilt, source: Source) -> LoadedModel:
         class_names=names,
         notes=resolved.notes,
         asked=source.asked,
-        warnings=warnings,
+        warnings=(*activation_of_weights(built.name, model, built.model_kwargs), *warnings),
         weights=built.found_in,
         input_sources={**sources, **resolved.sources},
         feature_maker=as_backbone,

@@ -14,6 +14,7 @@ from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.recipe.metric import MetricName
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
@@ -24,7 +25,10 @@ _COMPUTE = computed_in(torch.float64)
 
 
 def row_importance(
-    graph: Graph, batches: Iterable[torch.Tensor], blocks: Sequence[Block] | None = None
+    graph: Graph,
+    batches: Iterable[torch.Tensor],
+    blocks: Sequence[Block] | None = None,
+    metric: MetricName | None = None,
 ) -> dict[str, torch.Tensor]:
     """How much the rows of every linear layer and patch embedding count.
 
@@ -32,6 +36,7 @@ def row_importance(
         graph: prepared canonical graph, on the device of the batches.
         batches: calibration inputs, in order.
         blocks: the graph cut into blocks, one of which at a time is kept for the backward pass; None cuts it.
+        metric: by which the outputs are compared; None takes that of their kinds.
 
     Returns:
         For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
@@ -45,7 +50,7 @@ def row_importance(
             sources = [images.double()]
             for block in blocks:
                 sources.append(block.run(sources[-1], _COMPUTE))
-        gradient = hessian_draw(graph, sources.pop(), generator)
+        gradient = hessian_draw(graph, sources.pop(), generator, metric)
         for block in reversed(blocks):
             source = sources.pop().detach().requires_grad_()
             gradient, found = _block_gradients(block, source, gradient)

@@ -9,8 +9,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from mptq_export.evaluate.float_model import float_predictor
+from mptq_export.evaluate.logits import Predict, evaluate, onnx_predictor
 from mptq_export.evaluate.metrics import Logits
-from mptq_export.evaluate.run import Predict, evaluate, onnx_predictor
 from mptq_export.runtime.pixels import Pixels
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError

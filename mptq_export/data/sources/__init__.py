@@ -1,0 +1,1 @@
+"""Where calibration inputs come from, a file a kind."""

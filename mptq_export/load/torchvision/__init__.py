@@ -1,0 +1,1 @@
+"""Loading by torchvision."""

@@ -1,0 +1,101 @@
+"""The figure that says how close a file is to its float model, and how well it does what it is for."""
+
+from dataclasses import replace
+
+from mptq_export.report.accuracy import EvaluatedOutput, Evaluation, Shares
+from mptq_export.report.evidence import Agreement, OutputCloseness
+from mptq_export.report.export_files import Export
+from mptq_export.report.figure import UNKNOWN, Figure
+
+
+def closeness_figure(export: Export) -> Figure:
+    """What `mptq-eval` found on the user's images, else what the export found on a few.
+
+    The first output gives the figure, the others stand in its note.
+    """
+    found = [] if export.accuracy is None else _evaluated(export.accuracy)
+    evidence = export.evidence
+    if not found and evidence is not None:
+        found = [] if evidence.agreement is None else [_agreement(evidence.agreement)]
+        found += [_measured(each) for each in evidence.outputs]
+    if not found:
+        title = "Agreement" if export.recipe.settings.gives_logits else "Cosine"
+        return Figure(title, UNKNOWN, "mptq-eval measures it beside the float model")
+    first, *others = found
+    more = [f"{other.title.lower()} {other.value}: {other.note}" for other in others]
+    return Figure(first.title, first.value, "; ".join([first.note, *more]))
+
+
+def _evaluated(accuracy: Evaluation) -> list[Figure]:
+    """A figure for every output of an evaluation."""
+    found = []
+    for each in accuracy.each:
+        figure = _of_output(each, f"{accuracy.images:,} images")
+        if figure is not None:
+            named = f"{each.output}, {figure.note}" if accuracy.outputs else figure.note
+            found.append(replace(figure, note=named))
+    if found and accuracy.warnings:
+        told = "; ".join(f"mptq-eval warned: {warning}" for warning in accuracy.warnings)
+        found[0] = replace(found[0], note=f"{found[0].note}; {told}")
+    return found
+
+
+def _of_output(found: EvaluatedOutput, images: str) -> Figure | None:
+    """What one output is judged by; None where there was nothing to judge it by."""
+    notes = [images]
+    quantised, floating = found.quantised or Shares(), found.floating or Shares()
+    if found.agreement is not None and found.mean_kl is not None:
+        notes.append(f"agreement {found.agreement:.2%}, mean KL {found.mean_kl:.5f} nats")
+    if quantised.top1 is not None:
+        beside = [] if floating.top1 is None else [f"float {floating.top1:.2%}"]
+        return Figure("Top-1", f"{quantised.top1:.2%}", "; ".join([*beside, *notes]))
+    if found.agreement is not None:
+        return Figure("Agreement", f"{found.agreement:.2%}", "; ".join(notes))
+    if quantised.nearest is not None:
+        beside = [] if floating.nearest is None else [f"float {floating.nearest:.2%}"]
+        if found.beside_float is None:
+            return Figure("1-NN accuracy", f"{quantised.nearest:.2%}", "; ".join([*beside, *notes]))
+        notes.append(f"1-NN accuracy {quantised.nearest:.2%}" + "".join(f" ({text})" for text in beside))
+    if found.beside_float is not None:
+        near = found.beside_float.neighbours
+        if near is not None:
+            ten = "" if near.ten is None else f", of the ten nearest {near.ten:.2%}"
+            notes.append(f"nearest neighbour kept {near.nearest:.2%}{ten}")
+        return Figure("Cosine", f"{found.beside_float.cosine:.5f}", "; ".join(notes))
+    if found.cosine is None:
+        return None
+    notes += [] if found.sqnr_db is None else [f"SQNR {found.sqnr_db:.1f} dB"]
+    return Figure("Cosine", f"{found.cosine:.5f}", "; ".join(notes))
+
+
+def _agreement(agreement: Agreement) -> Figure:
+    note = (
+        f"{agreement.same} of {agreement.images} images get the float model's class (95 %: {agreement.low:.1%} to "
+        f"{agreement.high:.1%}); mean KL {agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to "
+        f"{agreement.kl_high:.5f}). {_held_back(agreement)}"
+    )
+    return Figure("Agreement", f"{agreement.same / agreement.images:.1%}", note)
+
+
+def _measured(found: OutputCloseness) -> Figure:
+    first = f"{found.output} beside the float model's"
+    first += "" if found.lowest_cosine is None else f", at least {found.lowest_cosine:.5f}"
+    first += "" if found.sqnr_db is None else f", SQNR {found.sqnr_db:.1f} dB"
+    notes = [first]
+    if found.same_nearest is not None:
+        notes.append(
+            f"{found.same_nearest} of {found.images} images keep their nearest neighbour (95 %: "
+            f"{found.same_nearest_low:.1%} to {found.same_nearest_high:.1%})"
+        )
+    if found.shared_ten is not None:
+        notes.append(f"{found.shared_ten:.1%} of the ten nearest stay")
+    return Figure("Cosine", f"{found.cosine:.5f}", f"{'; '.join(notes)}. {_held_back(found)}")
+
+
+def _held_back(compared: Agreement | OutputCloseness) -> str:
+    """Which images it was measured on."""
+    seen = compared.calibrated
+    if not seen:
+        return f"{compared.source}, held back: the quantizers were not fitted to them"
+    which = "these images" if seen >= compared.images else f"{seen} of them, the others were held back"
+    return f"{compared.source}. The quantizers were fitted to {which}: it is no accuracy"
