@@ -227,7 +227,7 @@ def main(
 ) -> None:
     """Quantize MODEL and write an exact ONNX file.
 
-    MODEL is a checkpoint, a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
+    MODEL is a checkpoint or a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
     yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed

@@ -49,6 +49,7 @@ def _check(asked: ModelRequest) -> None:
 
 
 def _output(name: str) -> Path:
+    """In the present folder: the name without its revision."""
     return Path(name.removeprefix(HF_HUB).partition("@")[0].replace("/", "_") + ENDING)
 
 
