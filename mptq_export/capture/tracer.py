@@ -61,8 +61,13 @@ class Tracer:
                 if node.name in self.bound:
                     tensor = self.bound[node.name]
                     self.values[node] = tensor.float() if tensor.is_floating_point() else tensor
-                else:
+                elif isinstance(node.meta.get("val"), torch.Tensor):
                     self.values[node] = self.add(Input(), "input", (), shape_of(node))
+                else:
+                    raise MptqError(
+                        f"the model reads {node.name}, an object that is no tensor (such as a generator of random "
+                        "numbers); such a model cannot be exported"
+                    )
             elif node.op == "output":
                 output = self.outputs(node.args[0], given)
             elif node.op == "call_function":
@@ -77,7 +82,7 @@ class Tracer:
         values = tuple(self.value(result) for result in found)
         if given == LOGITS:
             return values[0]
-        shapes = [shape_of(result) for result in found]
+        shapes = [self.by_name[value].shape for value in values]
         for each, shape in zip(given, shapes, strict=True):
             if shape.batch_axis is None:
                 raise MptqError(f"the output {each.name} does not depend on the images; leave it out (--outputs)")

@@ -80,8 +80,8 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
     check_asked(asked)
     source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
+    loaded = loaded if source.asked is asked else replace(loaded, asked=asked)
     if asked.kinds is not None and loaded.library != "module":
         raise MptqError(f"the kinds of the outputs of {loaded.arch} are known; say them of a module of your own only")
-    loaded = replace(loaded, asked=asked)
     loaded = loaded if asked.features is None else loaded.with_features(asked.features)
     return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)

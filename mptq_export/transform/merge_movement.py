@@ -249,6 +249,8 @@ def _cuts(by_stride: list[_Digit], start: tuple[int, ...], offset: int) -> list[
             if expected % inner or stride % period:
                 return None
             low = offset % period // inner
+            if low + expected // inner > start[axis]:
+                return None  # the range goes on in the next row
             cuts.append((axis, low, low + expected // inner))
             expected = period
         expected = stride * size

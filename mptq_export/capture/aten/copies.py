@@ -137,6 +137,8 @@ def _picked(tracer: Tracer, node: fx.Node, axis: int, numbers: torch.Tensor) -> 
 def _positions(tracer: Tracer, node: fx.Node, value: str, axis: int, numbers: list[int]) -> str:
     """Positions of an axis: runs of neighbours, one behind the other."""
     shape = tracer.by_name[value].shape
+    if axis == shape.batch_axis:
+        raise MptqError(f"{module_path(node)}: {node.target} picks images of a batch, which cannot be exported")
     if numbers == list(range(shape.dims[axis])):
         return value
     ends = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(numbers)) if b != a + 1), len(numbers)]

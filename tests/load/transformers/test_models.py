@@ -18,6 +18,7 @@ library = pytest.importorskip("transformers", reason="folders of transformers ar
 from transformers_models import CLASSES, KINDS, MORE, NAMES, Kind, saved  # noqa: E402 - it needs the library
 
 ALL = KINDS | MORE
+EACH = [*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
 
 
 def loaded(folder: Path, **said: Any) -> LoadedModel:
@@ -48,7 +49,7 @@ def of_library(kind: Kind, model: Any, x: torch.Tensor) -> dict[str, torch.Tenso
         return dict(model(pixel_values=x))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", EACH)
 def test_the_numbers_of_the_library_under_its_names(tmp_path: Path, name: str):
     kind = ALL[name]
     own = saved(kind, tmp_path)
