@@ -90,6 +90,21 @@ class Twice(Trunk):
         return {"embedding": pooled, "features": pooled, "image": x}
 
 
+class Odd(Trunk):
+    """Outputs of one axis and of five, a probability, a constant."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        tokens = self.tokens(x)
+        scores = self.head(tokens.mean(1))
+        return {
+            "age": scores[:, 0],
+            "cells": tokens.reshape(x.shape[0], 4, 4, 4, 4),
+            "feature_map": tokens.transpose(1, 2).unflatten(2, (4, 4)),
+            "masks": self.box(tokens).sigmoid(),
+            "position": self.pos.expand(x.shape[0], -1, -1),
+        }
+
+
 class Masked(Trunk):
     def forward(self, x: torch.Tensor, mask: torch.Tensor, *, scale: float) -> torch.Tensor:
         return self.tokens(x) * mask * scale

@@ -128,8 +128,8 @@ def calibrate_model(
     check_weights_fit(model.parameters)
     device, preprocessing = torch_device(asked.device), model.preprocessing
     if asked.class_map is not None and model.logits is None:
-        named = ", ".join(each.name for each in model.outputs)
-        raise MptqError(f"--class-map {asked.class_map} names classes, and {named} has none; leave it out")
+        given = "feature maps" if model.features else " and ".join(each.name for each in model.outputs)
+        raise MptqError(f"--class-map {asked.class_map} names classes, and {given} have none; leave it out")
     source = open_calibration(asked.images, preprocessing, count=asked.count, reading=asked.reading, given=asked.given)
     probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
     captured = capture(model.model, preprocessing.input_size, model.outputs)

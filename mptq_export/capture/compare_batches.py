@@ -9,7 +9,7 @@ import math
 import torch
 from torch.utils import _pytree as pytree
 
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.evaluate import evaluate, joined
 from mptq_export.capture.follow_images import check_images
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.run import own
@@ -91,7 +91,7 @@ def check_capture(graph: Graph, model: torch.nn.Module, images: torch.Tensor) ->
 def _output(graph: Graph, model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What a model gives, as the graph's output: the logits, or all outputs side by side, one alone too."""
     found = [leaf for leaf in pytree.tree_leaves(model(images)) if isinstance(leaf, torch.Tensor)]
-    return torch.cat([part.flatten(1) for part in found], 1) if graph.joined else found[0]
+    return joined(found) if graph.joined else found[0]
 
 
 def _changes(graph: Graph, found: torch.Tensor, expected: torch.Tensor) -> list[float]:

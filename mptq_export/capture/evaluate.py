@@ -1,6 +1,6 @@
 """Run the canonical graph in torch: the float meaning of every canonical op, one value at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -42,6 +42,11 @@ def evaluate(
             if last_use[name] == node.name and name != graph.output:
                 del values[name]
     return values[graph.output]
+
+
+def joined(given: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Everything that a model gives, flattened and side by side: [B, values]."""
+    return torch.cat([value.reshape(len(value), -1) for value in given], 1)
 
 
 def computed_in(dtype: torch.dtype) -> Compute:
@@ -214,7 +219,7 @@ _COMPUTE: dict[type[Op], Callable[..., torch.Tensor]] = {
     ops.Concat: _concat,
     ops.Pad: _pad,
     ops.ToPixels: _to_pixels,
-    ops.Outputs: lambda _node, *maps: torch.cat([value.flatten(1) for value in maps], 1),
+    ops.Outputs: lambda _node, *given: joined(given),
     ops.Reshape: _reshape,
     ops.Permute: lambda node, x: x.permute(node.attributes(ops.Permute).perm),
     ops.Slice: _slice,

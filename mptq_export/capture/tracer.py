@@ -82,7 +82,7 @@ class Tracer:
         values = tuple(self.value(result) for result in found)
         if given == LOGITS:
             return values[0]
-        shapes = [shape_of(result) for result in found]
+        shapes = [self.by_name[value].shape for value in values]
         for each, shape in zip(given, shapes, strict=True):
             if shape.batch_axis is None:
                 raise MptqError(f"the output {each.name} does not depend on the images; leave it out (--outputs)")

@@ -28,8 +28,8 @@ from mptq_export.data.reading import Reading
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
+from mptq_export.load.doors import default_output
 from mptq_export.load.inputs import InputOptions
-from mptq_export.load.module.door import names_code
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.metric import MetricName
@@ -179,7 +179,7 @@ from mptq_export.targets.table import TARGETS
 @click.option(
     "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
 )
-@click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
+@click.option("--trust", is_flag=True, help="Unpickle a whole module, or read a .pt2: this runs code from the file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def main(
@@ -227,7 +227,7 @@ def main(
 ) -> None:
     """Quantize MODEL and write an exact ONNX file.
 
-    MODEL is a checkpoint, a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
+    MODEL is a checkpoint or a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
     yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
@@ -240,7 +240,7 @@ def main(
         plan = Replayed(recipe)
     inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)
     files = Outputs(
-        onnx=onnx or _default_output(model),
+        onnx=onnx or default_output(model),
         float_onnx=float_onnx,
         kit=kit,
         json=json_path,
@@ -299,15 +299,3 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
             f"--recipe {context.params['recipe']} and {option} exclude each other: a recipe holds the finished codes, "
             f"nothing is calibrated or chosen again; leave {option} out, or leave --recipe out to quantize anew"
         )
-
-
-def _default_output(model: str) -> Path:
-    if model.startswith(("timm:", "hf-hub:")):
-        return Path(model.partition(":")[2].partition("@")[0].replace("/", "_") + ".mptq.onnx")
-    if names_code(model):
-        return Path(model.rpartition(":")[2] + ".mptq.onnx")
-    path = Path(model)
-    if path.is_dir():  # a dot in its name is no suffix, and `.` has no name
-        folder = path.resolve() if path.name in ("", "..") else path
-        return folder.parent / f"{folder.name}.mptq.onnx"
-    return path.with_suffix(".mptq.onnx")

@@ -6,6 +6,7 @@ from typing import get_args
 
 from mptq_export.export.plan import Plan, Replayed, Searched
 from mptq_export.kit.folder import check_kit_folder
+from mptq_export.load.file.folder import files_of
 from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
 from mptq_export.report.paths import evidence_path, report_path
@@ -112,7 +113,7 @@ class Outputs:
         Raises:
             MptqError: it is so.
         """
-        read = {Path(path).resolve() for path in (model, *inputs) if path is not None}
+        read = {path.resolve() for path in (*files_of(Path(model)), *inputs) if path is not None}
         recipe = [plan.recipe, tensors_path(plan.recipe)] if isinstance(plan, Replayed) else []
         stored = {path.resolve() for path in recipe}
         written: set[Path] = set()

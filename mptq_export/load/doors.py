@@ -1,5 +1,7 @@
 """The kinds of names, in the order in which they are asked: what can be refused of a model without torch."""
 
+from pathlib import Path
+
 from mptq_export.load.door import Door
 from mptq_export.load.file.door import DOOR as FILE
 from mptq_export.load.hf_hub import DOOR as HF_HUB
@@ -19,4 +21,17 @@ def check_asked(asked: ModelRequest) -> None:
     Raises:
         MptqError: there is no such model, or it is nothing that any of the ways in `loaders.py` can load.
     """
-    next(door for door in DOORS if door.takes(asked)).check(asked)
+    _door_of(asked).check(asked)
+
+
+def default_output(name: str) -> Path:
+    """Where the export of a model is written if nothing else is said.
+
+    Raises:
+        MptqError: the name is that of a file that may not be read.
+    """
+    return _door_of(ModelRequest(name)).output(name)
+
+
+def _door_of(asked: ModelRequest) -> Door:
+    return next(door for door in DOORS if door.takes(asked))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mptq_export.load.door import Door
+from mptq_export.load.door import ENDING, Door
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
 
@@ -48,4 +48,9 @@ def _check(asked: ModelRequest) -> None:
         raise MptqError(f"{asked.name} is no name of the hub; write {HF_HUB}OWNER/NAME, or {HF_HUB}OWNER/NAME@REVISION")
 
 
-DOOR = Door(lambda asked: is_of_hf_hub(asked.name), _check)
+def _output(name: str) -> Path:
+    """In the present folder: the name without its revision."""
+    return Path(name.removeprefix(HF_HUB).partition("@")[0].replace("/", "_") + ENDING)
+
+
+DOOR = Door(lambda asked: is_of_hf_hub(asked.name), _check, _output)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import timm
 import torch
-from own_modules import SIZE, Four, Scores, Twice, made
+from own_modules import SIZE, Four, Odd, Scores, Twice, made
 from remembered import Memory
+from tiny_models import KINDS as TIMM
 
 from mptq_export import allocate, calibrate, export, load, verify
 from mptq_export.api import Calibrated, MptqError
@@ -100,6 +102,23 @@ def test_one_tensor_under_two_names_and_the_images_themselves(tmp_path: Path):
     assert np.array_equal(image, x)
 
 
+def test_outputs_of_any_axes_and_none_that_is_a_constant(tmp_path: Path):
+    with pytest.raises(MptqError, match="the output position does not depend on the images; leave it out"):
+        calibrate(own(Odd), count=4)
+    names = ["feature_map", "age", "cells", "masks"]
+    loaded = own(Odd, outputs=names)
+    assert [each.kind for each in loaded.outputs] == ["map", "values", "values", "values"]
+    calibrated = calibrate(loaded, count=4)
+    export(calibrated, tmp_path / "m.onnx", method="paper")
+    assert verify(tmp_path / "m.onnx").passed
+    with torch.no_grad():
+        exact = made(Odd)(calibrated.images[:3])
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    for name, got in zip(names, session.run(names, {"input": calibrated.images[:3].numpy()}), strict=True):
+        assert got.shape == exact[name].shape
+        assert np.linalg.norm(got - exact[name].numpy()) < 0.1 * np.linalg.norm(exact[name])
+
+
 def test_a_search_goes_by_all_outputs(tmp_path: Path, four: Calibrated):
     (found,) = allocate(four, "3", widths=(2, 4), method="paper")
     assert 0 < found.front[0].divergence < found.front[-1].divergence
@@ -112,7 +131,7 @@ def test_class_names_belong_to_logits(tmp_path: Path):
     assert calibrated.classes.named is not None
     assert calibrated.classes.named.names == tuple("abcde")
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(MptqError, match="names classes, and pooler_output has none"):
+    with pytest.raises(MptqError, match="names classes, and pooler_output have none"):
         calibrate(own(outputs=["pooler_output"]), count=4, class_map=tmp_path / "classes.txt")
     with pytest.raises(MptqError, match="class_names belong to a module"):
         load("timm:vit", class_names=["a"])
@@ -121,3 +140,17 @@ def test_class_names_belong_to_logits(tmp_path: Path):
 def test_an_output_that_is_not_of_its_kind():
     with pytest.raises(MptqError, match="the output pred_boxes is B x 16 x 4, and embedding have 2 axes"):
         calibrate(own(output={"pred_boxes": "embedding"}), count=4)
+
+
+def test_a_timm_model_without_its_head_gives_an_embedding(tmp_path: Path, memory: Memory):
+    name, kwargs = TIMM["vit"]
+    torch.manual_seed(0)
+    state = timm.create_model(name, **{**kwargs, "num_classes": 0}).state_dict()
+    torch.save({"arch": name, "model_kwargs": {**kwargs, "num_classes": 0}, "state_dict": state}, tmp_path / "m.pt")
+    loaded = load(tmp_path / "m.pt")
+    export(calibrate(loaded, count=4), tmp_path / "m.onnx", method="paper")
+    assert [(each.name, each.kind) for each in loaded.outputs] == [("embedding", "embedding")]
+    assert [entry.name for entry in load_onnx(tmp_path / "m.onnx").graph.output] == ["embedding"]
+    memory.forget()
+    export(loaded, tmp_path / "n.onnx", recipe=tmp_path / "m.recipe.json")
+    assert (tmp_path / "n.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()

@@ -29,9 +29,9 @@ for line in json.load(sys.stdin):
 
 _MISTAKES = {
     ("nope.pt",): "nope.pt does not exist",
-    ("m.h5",): "no checkpoint by its name",
-    ("m.ckpt",): "rename it to end in .pt",
-    ("hub",): "config.json",
+    ("m.h5",): "is HDF5, as Keras writes it",
+    ("m.jpg",): "neither a file of torch.save nor safetensors by its content",
+    ("hub",): "hub is a folder without weights",
     ("m.pt", "--calib", "nope"): "--calib nope does not exist",
     ("m.pt", "--calib", "m.h5"): "neither a folder of images nor",
     ("m.pt", "--recipe", "nope.recipe.json"): "cannot read the recipe nope.recipe.json: it does not exist",
@@ -56,8 +56,8 @@ _MISTAKES = {
 
 
 def test_mistakes_that_need_no_torch(work: Path):
-    (work / "m.h5").write_bytes(b"x")
-    (work / "m.ckpt").write_bytes((work / "m.pt").read_bytes())
+    (work / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (work / "m.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     (work / "hub").mkdir()
     (work / "hub" / "config.json").write_text(json.dumps({"architecture": ARCH}))
     before = files(work)

@@ -17,8 +17,8 @@ _FILE = re.compile(r"[\w*./-]+\.(?:py|mjs|cpp|c|sh)(?!\w)")
 _FOLDER = re.compile(r"[a-z_]+(?:/[a-z_]+)*/")
 _MODULE = re.compile(r"mptq_export(?:\.[a-z_]+)+")
 _INSIDE = re.compile(r"^Inside .*`([a-z_/]+)/`:$")
-#: Files of a user's, or of a kit, that the documents name.
-OTHERS = {"run.py", "run.mjs", "run.cpp", "check.mjs"}
+#: Files of a user's, of another library, or of a kit, that the documents name.
+OTHERS = {"train.py", "run.py", "run.mjs", "run.cpp", "check.mjs"}
 
 
 @dataclass(frozen=True)

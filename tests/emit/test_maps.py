@@ -54,6 +54,7 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "transposed": lambda x: F.conv_transpose2d(x, 5 * WEIGHTS, torch.linspace(-1, 1, 16), 2, 1),
     "dilated": lambda x: F.conv2d(x, WEIGHTS[..., :3, :3], padding="same", dilation=2),
     "dilated depthwise": lambda x: F.conv2d(x, WEIGHTS[:, :1, :3, :3], padding=3, dilation=3, groups=16),
+    "leaky relu": lambda x: F.leaky_relu(x, 0.2),
     "sigmoid": lambda x: x.sigmoid() * 2 - 1,
     "fold": lambda x: folded(x, 1),
     "fold of apart windows": lambda x: folded(x, 2),

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from mptq_export.load.doors import default_output
 from mptq_export.load.file.content import Content, content_of
 
 TENSORS = {"a.weight": torch.ones(2, 3)}
@@ -70,3 +71,28 @@ def test_the_name_says_nothing(tmp_path: Path, content: Content, number: int):
 def test_the_doors_need_no_torch():
     code = "import sys, mptq_export.load.doors; sys.exit('torch' in sys.modules or 'timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a/m.pt", "a/m.mptq.onnx"),
+        ("a/model_best.pth.tar", "a/model_best.mptq.onnx"),
+        ("epoch=3-step=1.5.ckpt", "epoch=3-step=1.5.mptq.onnx"),
+        ("m", "m.mptq.onnx"),
+        ("a/model.safetensors.index.json", "a/model.mptq.onnx"),
+        ("timm:vit_tiny_patch16_224.augreg_in1k", "vit_tiny_patch16_224.augreg_in1k.mptq.onnx"),
+        ("hf-hub:owner/vit.v1@main", "owner_vit.v1.mptq.onnx"),
+        ("my.models:make.tiny", "make.tiny.mptq.onnx"),
+    ],
+)
+def test_where_an_export_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: str):
+    monkeypatch.chdir(tmp_path)
+    assert default_output(name) == Path(written)
+
+
+def test_the_export_of_a_folder_is_written_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "vit-v1.5").mkdir()
+    monkeypatch.chdir(tmp_path / "vit-v1.5")
+    for name in (".", "../vit-v1.5/", str(tmp_path / "vit-v1.5")):
+        assert default_output(name).resolve() == tmp_path / "vit-v1.5.mptq.onnx"

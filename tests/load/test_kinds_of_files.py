@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
 from mptq_export.load.file.checkpoint import Checkpoint, read_checkpoint
 from mptq_export.load.loaders import load_model
 from mptq_export.support.errors import MptqError
@@ -411,6 +414,30 @@ def test_the_only_checkpoint_in_a_folder(tmp_path: Path, tensors: Tensors):
     (tmp_path / "notes.txt").write_text("about it")
     torch.save({"state_dict": tensors}, tmp_path / "best.ckpt")
     assert same(read_checkpoint(tmp_path).state_dict, tensors)
+    save_file(tensors, tmp_path / "best.recipe.safetensors")  # an export has one
+    assert same(read_checkpoint(tmp_path).state_dict, tensors)
     torch.save({"state_dict": tensors}, tmp_path / "last.ckpt")
     with pytest.raises(MptqError, match=r"a folder of 2 checkpoints \(best.ckpt, last.ckpt\); name one of them"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["", "model.safetensors.index.json"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors.index.json", FIRST])
+def test_nothing_that_is_read_is_written_over(tmp_path: Path, tensors: Tensors, named: str, file: str):
+    sharded(tmp_path, tensors)
+    (tmp_path / "config.json").write_text("{}")
+    outputs = Outputs(tmp_path / "m.onnx", json=tmp_path / file, force=True)
+    with pytest.raises(MptqError, match="names the checkpoint"):
+        outputs.check(Uniform(), str(tmp_path / named))
+    for again in ("m.onnx", "m.recipe.json", "m.recipe.safetensors", "m.report.json"):
+        (tmp_path / again).write_text("{}")
+    Outputs(tmp_path / "m.onnx", json=tmp_path / "m.json", force=True).check(Uniform(), str(tmp_path / named))
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 40, b""])
+def test_arrays_that_are_damaged(tmp_path: Path, damage: bytes):
+    np.savez_compressed(tmp_path / "m.npz", weight=np.random.default_rng(0).normal(size=999))
+    data = (tmp_path / "m.npz").read_bytes()
+    (tmp_path / "m.npz").write_bytes(data[:2000] + damage + data[2040:])
+    with pytest.raises(MptqError, match=r"m\.npz"):
+        read_checkpoint(tmp_path / "m.npz")

@@ -93,6 +93,16 @@ def changed(**tensors: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path
     return feed
 
 
+def apart(beside: str) -> Callable[[Path], Command]:
+    """The model as a part of something, with another tensor beside it."""
+
+    def feed(folder: Path) -> Command:
+        state = {f"backbone.{name}": tensor for name, tensor in tiny("vit").state_dict().items()}
+        return exported(checkpoint(folder, state_dict={**state, beside: torch.ones(3, 3)}))
+
+    return feed
+
+
 def several(folder: Path) -> Command:
     """Nothing names the model; ViTs of this shape differ in mean and std."""
     model = {
@@ -167,6 +177,10 @@ CHECKPOINTS = (
     Mistake("a tensor too many", changed(extra__weight=lambda x: x), "refused", ("extra.weight",)),
     Mistake("a tensor of another shape", changed(head__bias=lambda x: x[:-1]), "refused", ("head.bias",)),
     Mistake("NaN among the weights", changed(head__bias=lambda x: x * float("nan")), "refused", ("head.bias", "NaN")),
+    Mistake(
+        "a classifier beside a backbone", apart("classifier.weight"), "refused", ("classifier.weight", "backbone.")
+    ),
+    Mistake("a loss beside a backbone", apart("criterion.weight"), "right", ("criterion.weight left out",)),
     Mistake("complex weights", changed(head__bias=lambda x: x.to(torch.complex64)), "refused", ("head.bias",)),
     Mistake("a checkpoint that names no model", several, "refused", ("--arch",)),
     Mistake("a model that mixes its images", mixing, "refused", ("batch",)),

@@ -2,7 +2,7 @@
 
 import json
 from copy import deepcopy
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ def test_a_setting_that_is_missing_is_named(written: Path, section: type):
     content = json.loads(written.read_text())
     assert content[name].keys() == {field.name for field in fields(section)}
     for field in fields(section):
+        if field.default is not MISSING:  # what recipes of older versions lack
+            continue
         others = {key: value for key, value in content[name].items() if key != field.name}
         written.write_text(json.dumps({**content, name: others}))
         assert f"{name} lacks {field.name}" in refusal(written)

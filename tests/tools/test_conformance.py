@@ -12,6 +12,7 @@ from tools.conformance.examine import examine
 from tools.conformance.libraries import LIBRARIES, Tried
 from tools.conformance.page import markdown
 from tools.conformance.row import EXACT, FAILED, REFUSED, TOO_LARGE, Row, line, read_rows
+from tools.short_paths import short_paths
 
 ATTENTION = "MultiheadAttention, batch first"
 
@@ -40,6 +41,12 @@ def test_what_stops_a_model_is_its_row(monkeypatch: pytest.MonkeyPatch):
     assert (row.status, row.parameters) == (FAILED, 9)
     assert "7 values differ" in row.detail
     assert examine("torch", "a", "b", 8).status == TOO_LARGE
+
+
+def test_messages_name_no_folder_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    told = f"(/home/me/.venv/lib/python3.11/site-packages/timm/layers/pool.py:75) in {tmp_path}/mine/models.py:3"
+    assert short_paths(told) == "(timm/layers/pool.py:75) in mine/models.py:3"
 
 
 def test_rows_are_kept_by_library(tmp_path: Path):

@@ -21,6 +21,7 @@ from tools.doors.result import GOOD, Result, append, read_results
 from tools.doors.run import missing_libraries, run_kind
 from tools.doors.table import cells, markdown, summary
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 #: One of each way in.
 FEW = ("train.py: model_best.pth.tar", "HF folder: ViT, classifier", "package.module:function, four outputs")
 FEW_REFUSED = ("TorchScript, traced", "HF folder: text (BERT)", "module: asks for a value (.item())")
@@ -135,6 +136,12 @@ def test_results_are_kept_as_they_come_and_become_a_page(tmp_path: Path, capsys:
     assert main([*arguments, str(tmp_path / "all.json"), "--table", str(tmp_path / "doors.md")]) == 1  # nothing anew
     assert (tmp_path / "doors.md").read_text(encoding="utf-8") == page
     assert "2 of 2 kinds were tried" in capsys.readouterr().out
+
+
+def test_the_page_says_what_the_results_say():
+    found = read_results(DOCS / "doors.jsonl")
+    assert (DOCS / "doors.md").read_text(encoding="utf-8") == markdown(GROUPS, found)
+    assert not [row.kind for row in found.values() if row.status == "read wrongly"]
 
 
 @pytest.mark.slow

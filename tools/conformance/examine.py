@@ -10,6 +10,7 @@ from mptq_export.support.errors import MptqError
 from tools.conformance.libraries import LIBRARIES
 from tools.conformance.row import EXACT, FAILED, REFUSED, TOO_LARGE, Row
 from tools.in_process import LostError, in_process
+from tools.short_paths import short_paths
 
 
 def tried(library: str, arch: str, family: str, most: int, timeout: float) -> Row:
@@ -40,4 +41,4 @@ def examine(library: str, arch: str, family: str, most: int) -> Row:
         first = (str(error).strip().splitlines() or [""])[0]
         status, detail = FAILED, f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {first}"
     seconds = round(time.perf_counter() - start, 1)
-    return Row(arch, family, status, detail, parameters, side, seconds, library, reduced)
+    return Row(arch, family, status, short_paths(detail), parameters, side, seconds, library, reduced)

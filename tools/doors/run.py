@@ -18,6 +18,7 @@ from tools.doors.kind import Exports, Kind, Refused, fixed_inputs
 from tools.doors.kinds import KINDS, group_of
 from tools.doors.result import Result
 from tools.in_process import LostError, in_process
+from tools.short_paths import short_paths
 
 _REFERENCE = "reference.npz"
 
@@ -65,14 +66,15 @@ def _found(job: Callable[[Any, Path], Found], about: Any, folder: Path) -> Found
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     try:
-        return job(about, folder)
+        found = job(about, folder)
     except WrongError as wrong:
-        return wrong.found
+        found = wrong.found
     except Exception as error:  # noqa: BLE001 - a defect is a result here
         where = traceback.extract_tb(error.__traceback__)[-1]
         first = (str(error).strip().splitlines() or [""])[0]
         detail = f"{job.__name__}: {type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {first}"
-        return {"status": "failed", "detail": detail}
+        found = {"status": "failed", "detail": detail}
+    return {**found, "detail": short_paths(found["detail"])} if "detail" in found else found
 
 
 def _write(name: str, folder: Path) -> Found:

@@ -189,6 +189,18 @@ def activation(tracer: Tracer, node: fx.Node) -> str:
     return _activation(tracer, node, tracer.value(arguments(node)[0]), function)
 
 
+def leaky_relu(tracer: Tracer, node: fx.Node) -> str:
+    """`max(x, s x) = s x + (1 - s) relu(x)` for a slope s of at most 1."""
+    value, slope, shape = tracer.value(arguments(node)[0]), arguments(node)[1], shape_of(node)
+    slope = 0.01 if slope is None else float(slope)
+    positive = _activation(tracer, node, value, "relu")
+    parts = tuple(
+        tracer.add(Mul(), name_of(node, name), (part,), shape, {"value": torch.tensor(factor)})
+        for name, part, factor in (("slope", value, slope), ("rest", positive, 1 - slope))
+    )
+    return tracer.add(Add(), name_of(node, "leaky_relu"), parts, shape)
+
+
 def _activation(tracer: Tracer, node: fx.Node, source: str, function: Function) -> str:
     name = name_of(node, function.removesuffix("_tanh"))
     return tracer.add(Activation(function), name, (source,), shape_of(node))

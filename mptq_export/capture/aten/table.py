@@ -81,6 +81,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.index.Tensor: copies.index,
     aten.index_select.default: copies.index_select,
     aten.layer_norm.default: norms.layer_norm,
+    aten.leaky_relu.default: elementwise.leaky_relu,
+    aten.leaky_relu_.default: elementwise.leaky_relu,
     aten.lerp.Scalar: elementwise.lerp,
     aten.lerp.Tensor: elementwise.lerp,
     aten.linalg_vector_norm.default: norms.length,

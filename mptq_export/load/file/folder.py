@@ -14,6 +14,9 @@ READ = frozenset(
     {Content.TORCH_ZIP, Content.TORCH_LEGACY, Content.PICKLE, Content.SAFETENSORS, Content.INDEX, Content.NPZ}
 )
 """What `checkpoint.read_checkpoint` reads."""
+_ENDINGS = ("config.json", ".index.json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_RECIPE = ".recipe.safetensors"
+"""Of an export, which may lie in the folder too."""
 _MOST = 1000
 """Files that are looked at; no folder of a model has more."""
 
@@ -44,10 +47,18 @@ def weights_in(folder: Path) -> Path:
         )
     if "data.pkl" in names:
         raise MptqError(f"checkpoint {folder} is an unpacked archive of torch.save; name the file that was unpacked")
-    found = [path for path in files if path.suffix != ".json" and content_of(path) in READ]
+    found = [path for path in files if not path.name.endswith((".json", _RECIPE)) and content_of(path) in READ]
     if len(found) == 1:
         return found[0]
     if found:
         shown = ", ".join(path.name for path in found[:5])
         raise MptqError(f"checkpoint {folder} is a folder of {len(found)} checkpoints ({shown}); name one of them")
     raise MptqError(f"checkpoint {folder} is a folder without weights; name a file, or a folder that holds one")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a checkpoint may be read of: itself, or those of its folder where it is one, or an index."""
+    folder = path.parent if path.name.endswith(".index.json") else path
+    if not folder.is_dir():
+        return [path]
+    return [file for file in folder.iterdir() if file.name.endswith(_ENDINGS) and not file.name.endswith(_RECIPE)]

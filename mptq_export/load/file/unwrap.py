@@ -54,8 +54,9 @@ _BESIDE = (
         "it counts steps of training",
         lambda rest, _: set(rest) == {""},
     ),
+    _Kind(re.compile("dino_head|ibot_head"), "a projection head of pretraining without labels, not of the encoder"),
     _Kind(
-        re.compile("head|dino_head|ibot_head|projector"),
+        re.compile("head|projector"),
         "a projection head of pretraining without labels, not of the encoder",
         lambda rest, _: any(name.startswith(("last_layer.", "prototypes.")) for name in rest),
     ),

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from mptq_export.load.door import Door
+from mptq_export.load.door import ENDING, Door
 from mptq_export.load.file.content import Content, content_of
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
@@ -61,5 +61,5 @@ def check_trusted(asked: ModelRequest) -> None:
         )
 
 
-CODE = Door(lambda asked: names_code(asked.name), _check)
+CODE = Door(lambda asked: names_code(asked.name), _check, lambda name: Path(name.rpartition(":")[2] + ENDING))
 PROGRAM = Door(lambda asked: content_of(Path(asked.name)) is Content.PROGRAM, check_trusted)

@@ -175,16 +175,20 @@ class _Trace:
             The first tensor that they are of, empty where there is no value; None where nothing was marked.
         """
         index = _index_of(values)
-        held = {
-            stored: index[(index >= self.starts[stored]) & (index < self.starts[stored] + len(places))]
-            - self.starts[stored]
-            for stored, places in self.seen.items()
-        }
-        if sum(map(len, held.values())) != len(index) or len(held.get(but, ())):
+        names, firsts = list(self.starts), np.array(list(self.starts.values()), dtype=np.int64)
+        last = firsts[-1] + self.seen[names[-1]].size if names else 1
+        if not ((index >= 1) & (index < last)).all():
             return None
-        for stored, found in held.items():
-            self.seen[stored][found] = True
-        return next((stored for stored, found in held.items() if len(found)), "")
+        owners = np.searchsorted(firsts, index, side="right") - 1
+        counts = np.bincount(owners, minlength=len(names))
+        held = [names[owner] for owner in np.flatnonzero(counts)]
+        if but in held:
+            return None
+        for name in held:
+            start, places = self.starts[name], self.seen[name]
+            own = index if len(held) == 1 else index[(index >= start) & (index < start + places.size)]
+            places[own - start] = True
+        return held[0] if held else ""
 
     def _adds(self, name: str, values: NDArray[np.float64]) -> bool:
         """Whether the values are a whole stored tensor plus values of others."""

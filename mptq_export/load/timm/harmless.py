@@ -60,6 +60,11 @@ _KINDS = (
     _kind(
         r"^(decoder|decoder_[a-z_]+|mask_decoder|prompt_encoder)(\.|$)", "it belongs to a decoder behind the encoder"
     ),
+    _kind(
+        r"^((backbone\.)?simfp_\d+\.|(proposal_generator|roi_heads)\.|pixel_(mean|std)$)",
+        "the pyramid or the detector behind the backbone",
+        beside=r"(^|\.)net\.blocks\.\d+\.attn\.rel_pos_h$",
+    ),
     _kind(r"^(projectors\.|local_cls_norm)", "a head of distillation or pretraining, not of the model"),
     _kind(r"^lm_head\.", "it predicts masked patches in pretraining", beside=r"(^|\.)mask_token$"),
     _kind(

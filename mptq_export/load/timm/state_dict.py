@@ -40,7 +40,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     config, unread = _configuration(source)
     named = options.arch or named_architecture(source.checkpoint) or (config.architecture if config else None)
     translation = translated(source.checkpoint, named)
-    checkpoint, names = translation.checkpoint, translation.names
+    checkpoint, names, config = translation.checkpoint, translation.names, config or translation.shown
     asked = asked_of(checkpoint, options.model_kwargs, options.inputs, options.arch, config)
     architecture = resolve_architecture(
         checkpoint,
@@ -58,6 +58,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     if renamed is not checkpoint:
         checkpoint, names = renamed, names | renamed.state_dict.keys()
         fitted = fit(name, needed(shapes_of(checkpoint.state_dict), names), asked.model_kwargs, asked.hints)
+    translation.prune(fitted.model)
     translation.check_heads(fitted.model, name)
     tagged = config.with_tag(name) if config else name
     activation = check_activation(checkpoint.path, names, tagged, fitted)
@@ -65,6 +66,7 @@ def load_state_dict(source: Source) -> LoadedModel:
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(name, **fitted.model_kwargs)
+    translation.prune(model)
     check_left_out(checkpoint.path, placed, model, name)
     angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)

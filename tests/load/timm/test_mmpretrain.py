@@ -90,7 +90,7 @@ def test_a_swin(tmp_path: Path):
                 tensors[name.replace(f"layers.{i}", f"stages.{i - 1}", 1)] = tensors.pop(name)
     pairs = (*INSIDE, ("layers.", "stages."), (".attn.", ".attn.w_msa."), ("ffn.stages.", "ffn.layers."))
     named = {f"backbone.{name}": tensor for name, tensor in renamed(tensors, *pairs).items()}
-    named = renamed(named, ("backbone.head.", "head."), ("backbone.norm.", "backbone.norm3."))
+    named = renamed(named, ("backbone.head.", "head."), ("backbone.norm.", "backbone.norm2."))
     assert "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight" in named and "head.fc.weight" in named
     assert SWIN.recognises(named)
     loaded = load_model(saved(tmp_path / "m.pth", named), arch=arch, model_kwargs=kwargs)

@@ -13,10 +13,10 @@ from PIL import Image
 from mptq_export.api import calibrate, export, load
 
 library = pytest.importorskip("transformers", reason="folders of transformers are read by transformers")
-from transformers_models import KINDS, MORE, NAMES, Kind, saved  # noqa: E402 - it needs the library
+from transformers_models import KINDS, MORE, Kind, saved  # noqa: E402 - it needs the library
 
 COUNT = 8
-#: Of another kind than vision transformers: one of their ops has no exact form yet.
+#: One of its ops has no exact form: a norm over the whole map.
 WITHOUT = {"convnextv2"}
 
 
@@ -51,9 +51,8 @@ def exact_at(bits: tuple[int, int], kind: Kind, folder: Path) -> None:
                 assert np.linalg.norm(ours - own.numpy()) < 0.15 * np.linalg.norm(own.numpy())
 
 
-@pytest.mark.parametrize("name", ["dinov2", "yolos"])
-def test_files_are_exact_and_near_the_float_model(tmp_path: Path, name: str):
-    exact_at((8, 8), KINDS[name], tmp_path)
+def test_a_file_of_two_outputs_is_exact_and_near_the_float_model(tmp_path: Path):
+    exact_at((8, 8), KINDS["yolos"], tmp_path)
 
 
 @pytest.mark.slow
@@ -75,11 +74,3 @@ def test_the_command_line_and_a_replay(tmp_path: Path):
     again = run(tmp_path / "clip", "--recipe", tmp_path / "a.recipe.json", "-o", tmp_path / "b.onnx")
     assert again.exit_code == 0, again.output
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-
-
-def test_class_names_are_in_the_file(tmp_path: Path):
-    saved(KINDS["vit"], tmp_path / "vit")
-    calibrated = calibrate(load(tmp_path / "vit"), pictures(tmp_path / "photos"))
-    export(calibrated, tmp_path / "vit.onnx", method="paper")
-    metadata = ort.InferenceSession(tmp_path / "vit.onnx").get_modelmeta().custom_metadata_map
-    assert any(tuple(json.loads(text)) == NAMES for text in metadata.values() if text.startswith('["'))

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tools.doors.kind import Exports, Kind
+from tools.doors.kind import Exports, Kind, Refused
 from tools.doors.small import ARCH, IMAGENET, VIT, State, logits_of, save, vit
 from tools.random_weights import seeded
 
@@ -177,15 +177,15 @@ def _mmpretrain(folder: Path) -> Exports:
 
 def _mmpretrain_swin(folder: Path) -> Exports:
     """The names of mmpretrain's SwinTransformer, whose merged patches have their channels in another order."""
-    arch = "swin_tiny_patch4_window7_224"
-    model = _made(arch, **_WINDOWS)
+    arch, arguments = "swin_tiny_patch4_window7_224", {**_WINDOWS, "depths": (2, 1, 1, 1), "num_heads": (1, 2, 2, 4)}
+    model = _made(arch, **arguments)
     names = (
         (r"^patch_embed\.proj\.", "patch_embed.projection."),
         (r"^layers\.", "stages."),
         (r"\.attn\.", ".attn.w_msa."),
         (r"\.mlp\.fc1\.", ".ffn.layers.0.0."),
         (r"\.mlp\.fc2\.", ".ffn.layers.1."),
-        (r"^norm\.", "norm1."),
+        (r"^norm\.", "norm3."),
     )
     state = _swin_names(model)
     state = {name: value for name, value in state.items() if "attn_mask" not in name}
@@ -193,7 +193,7 @@ def _mmpretrain_swin(folder: Path) -> Exports:
         if ".downsample." in name:
             state[name] = _as_unfold(value)
     save(_mm_file(_renamed(state, names), "head.fc."), folder / "swin_epoch_300.pth")
-    return logits_of(model, "swin_epoch_300.pth", size=(3, 64, 64), options=_options(arch, _WINDOWS), **IMAGENET)
+    return logits_of(model, "swin_epoch_300.pth", size=(3, 64, 64), options=_options(arch, arguments), **IMAGENET)
 
 
 def _as_unfold(value: Tensor) -> Tensor:
@@ -235,21 +235,15 @@ def _sam(folder: Path) -> Exports:
     return logits_of(model, "sam_vit_b_01ec64.pth", name="embedding", options=options, **_pixels(model))
 
 
-def _vitdet(folder: Path) -> Exports:
-    """ViTDet's backbone in detectron2's names, with its pyramid and heads beside it."""
+def vitdet(folder: Path) -> Refused:
+    """ViTDet's backbone in detectron2's names, its pyramid and heads beside it: timm has no such windows."""
     arguments = {**_SAM, "neck_chans": 0, "head_hidden_size": 32, "global_pool": ""}
     model: Any = _made("samvit_base_patch16", **arguments)
     encoder = {name: value for name, value in model.state_dict().items() if not name.startswith("head.")}
     state = {f"backbone.net.{name}": value for name, value in encoder.items()}
     state |= {"backbone.simfp_2.0.weight": _noise(32, 16, 2, 2), "roi_heads.box_head.fc1.weight": _noise(8, 8)}
     save({"model": state, "iteration": 1000, "__author__": "someone"}, folder / "model_final.pth")
-    options = _options("samvit_base_patch16", arguments)
-    return Exports(
-        "model_final.pth",
-        lambda x: {"features.1": model.forward_intermediates(x, indices=[1], intermediates_only=True)[0]},
-        options={**options, "features": (1,)},
-        **_pixels(model),
-    )
+    return Refused("model_final.pth", ("ViTDet", "export"), _options("samvit_base_patch16", arguments))
 
 
 def _pixels(model: Any) -> dict[str, Any]:
@@ -274,5 +268,4 @@ KINDS = (
     Kind("mmpretrain: ViT", _TIMM, _mmpretrain),
     Kind("mmpretrain: Swin", _TIMM, _mmpretrain_swin),
     Kind("SAM: its own file", _TIMM, _sam),
-    Kind("ViTDet: detectron2's names", _TIMM, _vitdet),
 )

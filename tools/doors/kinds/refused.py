@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tools.doors.kind import Kind, Refused
-from tools.doors.kinds.papers import dinov3_state
+from tools.doors.kinds.papers import dinov3_state, vitdet
 from tools.doors.small import save, told, vit
 from tools.random_weights import seeded
 
@@ -157,5 +157,6 @@ KINDS = (
     _refused_state("LoRA matrices alone", _lora_alone, r"(?i)lora|missing"),
     Kind("DINOv3 with biases as the architecture without", _TORCH, _dropped_bias),
     Kind("torch.distributed.checkpoint folder", ("torch",), _distributed),
+    Kind("ViTDet of detectron2", _TORCH, vitdet),
     Kind("hub that is out of reach", ("timm",), _hub),
 )

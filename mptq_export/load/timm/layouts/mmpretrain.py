@@ -35,8 +35,8 @@ _SWIN = (
     *_INSIDE,
     (r"\.attn\.w_msa\.", ".attn."),
     (r"^stages\.", "layers."),
-    (r"^norm3\.", "norm."),
 )
+_STAGE = re.compile(r"^(?:backbone\.)?stages\.(\d+)\.")
 _MERGE = re.compile(r"^layers\.(\d+)\.downsample\.")
 
 
@@ -46,8 +46,10 @@ def _convert_vit(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _convert_swin(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {}
+    last = max(int(stage[1]) for name in tensors if (stage := _STAGE.match(name)))
+    rules = (*_SWIN, (rf"^norm{last}\.", "norm."))  # a norm a stage that gives a map, of a classifier the last
     for stored, tensor in tensors.items():
-        name = renamed(stored, _SWIN)
+        name = renamed(stored, rules)
         merge = _MERGE.match(name)
         if merge is not None:  # timm merges at the beginning of the next stage
             name = f"layers.{int(merge[1]) + 1}.downsample.{name.removeprefix(merge[0])}"

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.follow_values import followed
-from mptq_export.load.timm.layouts import clip, dinov2, jax_vit, mmpretrain, swin
+from mptq_export.load.timm.hub_config import HubConfig
+from mptq_export.load.timm.layouts import clip, dinov2, jax_vit, mmpretrain, swin, vitdet
 from mptq_export.load.timm.layouts.layout import Layout
 from mptq_export.load.timm.layouts.unlike import unlike
 from mptq_export.support.errors import MptqError
@@ -21,6 +22,7 @@ LAYOUTS: tuple[Layout, ...] = (
     mmpretrain.SWIN,
     swin.SWIN,
     jax_vit.JAX_VIT,
+    vitdet.VITDET,
 )
 """The first that recognises a checkpoint converts it."""
 
@@ -38,6 +40,8 @@ class Translated:
         models: what timm's names of such models look like.
         notes: what became one of two, a sentence each.
         heads: of every attention, where the stored shapes show them.
+        layout: whose names they were; None for names that were left as they are.
+        shown: architecture and arguments, where the tensors show them all.
     """
 
     checkpoint: Checkpoint
@@ -45,6 +49,13 @@ class Translated:
     models: str = "*"
     notes: tuple[str, ...] = ()
     heads: int | None = None
+    layout: Layout | None = None
+    shown: HubConfig | None = None
+
+    def prune(self, model: nn.Module) -> None:
+        """Take away what timm's model has and the original has not."""
+        if self.layout is not None and self.layout.prune is not None:
+            self.layout.prune(model)
 
     def check_heads(self, model: nn.Module, arch: str) -> None:
         """Refuse a model with other heads than the checkpoint shows, where its layout shows them.
@@ -80,15 +91,39 @@ def translated(checkpoint: Checkpoint, arch: str | None) -> Translated:
     if layout is None:
         return Translated(checkpoint, names)
     found = followed(stored, lambda named: _converted(layout, named))
-    lost = [*found.dropped, *found.cut, *found.computed]
+    again = [layout.resampled] if layout.resampled in found.computed else []
+    sources = [name for name in stored if layout.resampled and name.rpartition(".")[2] == layout.resampled]
+    lost = [name for name in (*found.dropped, *found.cut, *found.computed) if name not in (*again, *sources)]
     if lost:
         raise MptqError(
             f"{checkpoint.path} has the names of {layout.project}, but {lost[0]} does not come through their "
             "conversion whole; save the state dict under timm's names"
         )
-    notes = (f"the names are those of {layout.project}, converted to timm's", *found.told_sums())
+    notes = [f"the names are those of {layout.project}, converted to timm's", *found.told_sums()]
+    notes += [
+        f"{found.cut[name]} values of {name} left out, as in {layout.project}" for name in sources if name in found.cut
+    ]
+    notes += [f"{name} is resampled to this image size, as {layout.project} does it in every run" for name in again]
     converted = replace(checkpoint, state_dict=found.tensors)
-    return Translated(converted, names | found.tensors.keys(), layout.models, notes, jax_vit.heads_of(stored))
+    return Translated(
+        converted,
+        names | found.tensors.keys(),
+        layout.models,
+        tuple(notes),
+        heads=jax_vit.heads_of(stored),
+        layout=layout,
+        shown=_shown(layout, stored),
+    )
+
+
+def _shown(layout: Layout, stored: Mapping[str, Tensor]) -> HubConfig | None:
+    if layout.built is None:
+        return None
+    try:
+        name, kwargs = layout.built(stored)
+    except (*_FAILURES, ZeroDivisionError):
+        return None
+    return HubConfig(name, kwargs, None, {}, None, source="the weights")
 
 
 def _suits(layout: Layout, arch: str | None) -> bool:
