@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 @allow_skipped_option("the images")
 @click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
 @arch_options(of=" of --float")
+@click.option("--base", metavar="FOLDER", help="The model that --float changes, where that is an adapter of PEFT.")
+@click.option("--trust", is_flag=True, help="Unpickle a whole module, or read a .pt2: this runs code from --float.")
 @click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
 @json_option
@@ -56,6 +58,8 @@ def main(
     checkpoint: str | None,
     arch: str | None,
     model_kwargs: dict[str, Any],
+    base: str | None,
+    trust: bool,
     limit: int | None,
     batch: int,
     json_path: Path | None,
@@ -65,8 +69,8 @@ def main(
     Logits: top-1, top-5, agreement, KL divergence and cosine. Embeddings: cosine, nearest neighbours kept, and k-NN
     accuracy where the folder has classes. All else: cosine and signal to noise ratio.
     """
-    if checkpoint is None and (arch or model_kwargs):
-        raise click.UsageError("--arch and --model-kwargs describe the --float checkpoint, which is missing.")
+    if checkpoint is None and (arch or model_kwargs or base or trust):
+        raise click.UsageError("--arch, --model-kwargs, --base and --trust describe --float, which is missing.")
     if class_map is not None:
         read_class_map(class_map)
     from mptq_export.evaluate.run import EvalRequest, evaluate_file
@@ -79,7 +83,7 @@ def main(
 
         return load_float(asked)
 
-    floating = None if checkpoint is None else ModelRequest(checkpoint, arch, model_kwargs)
+    floating = None if checkpoint is None else ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
     asked = EvalRequest(model, data, floating, class_map, exif, allow_skipped, limit, batch)
     terminal = Terminal()
     found = evaluate_file(asked, metadata_of(load_onnx(model)), load_float, terminal)

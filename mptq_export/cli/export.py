@@ -179,7 +179,7 @@ from mptq_export.targets.table import TARGETS
 @click.option(
     "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
 )
-@click.option("--trust", is_flag=True, help="Unpickle a whole module: this runs code from the file.")
+@click.option("--trust", is_flag=True, help="Unpickle a whole module, or read a .pt2: this runs code from the file.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def main(

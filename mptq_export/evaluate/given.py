@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from mptq_export.load.outputs import OUTPUTS_KEY, outputs_of
-from mptq_export.recipe.outputs import Output
+from mptq_export.recipe.outputs import Output, OutputKind
 from mptq_export.support.errors import MptqError
 
 _MEASURED = {
@@ -44,6 +44,11 @@ class Given:
         shape = next((entry.shape for entry in session.get_outputs() if entry.name == named), None)
         classes = shape[-1] if shape and isinstance(shape[-1], int) else None
         return cls(outputs, tuple(each.name for each in outputs) if told else None, classes)
+
+    @property
+    def kinds(self) -> dict[str, OutputKind] | None:
+        """Kinds by names, where the file says them: a module of the user's own does not."""
+        return None if self.chosen is None else {each.name: each.kind for each in self.outputs}
 
     @property
     def classifies(self) -> bool:

@@ -131,7 +131,9 @@ def evaluate_file(
         # It gets the input that the file was made for, whatever options that took.
         features = tuple(each.index for each in features_of(metadata)) or None
         inputs = inputs_of(preprocessing)
-        floating = load_float(replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen))
+        floating = load_float(
+            replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=given.kinds)
+        )
         given.check_beside(asked.model, floating.outputs)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
     report = evaluate_outputs(

@@ -143,7 +143,7 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         metadata["mptq.target"] = target
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
-    elif loaded.outputs != LOGITS:
+    elif loaded.outputs != LOGITS or loaded.library == "module":  # no library says what a module gives
         metadata[OUTPUTS_KEY] = outputs_text(loaded.outputs)
     if settings.classes is not None:
         metadata[NAMES_KEY] = json.dumps(settings.classes.names)

@@ -16,7 +16,7 @@ def output_beside(name: str) -> Path:
     """Where the export of a path is written: beside it, under its name without the ending; a folder has none."""
     path = Path(name)
     if path.is_dir():
-        folder = path.resolve()
+        folder = path.resolve() if path.name in ("", "..") else path
         return folder.parent / f"{folder.name or 'model'}{ENDING}"
     ending = next((ending for ending in _ENDINGS if path.name.endswith(ending)), path.suffix)
     return path.parent / (path.name.removesuffix(ending) + ENDING)

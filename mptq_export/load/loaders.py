@@ -81,7 +81,19 @@ def load_asked(asked: ModelRequest, loaders: Sequence[Loader] = LOADERS) -> Load
     source = Source(_on_disk(asked))
     loaded = next(loader for loader in loaders if loader.recognises(source)).load(source)
     loaded = loaded if source.asked is asked else replace(loaded, asked=asked)
-    if asked.kinds is not None and loaded.library != "module":
-        raise MptqError(f"the kinds of the outputs of {loaded.arch} are known; say them of a module of your own only")
     loaded = loaded if asked.features is None else loaded.with_features(asked.features)
-    return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)
+    loaded = loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)
+    _check_kinds(asked, loaded)
+    return loaded
+
+
+def _check_kinds(asked: ModelRequest, loaded: LoadedModel) -> None:
+    """Refuse other kinds of outputs than a library's models have."""
+    if asked.kinds is None or loaded.library == "module":
+        return
+    known = {each.name: each.kind for each in loaded.outputs}
+    said = dict.fromkeys(known, asked.kinds) if isinstance(asked.kinds, str) else asked.kinds
+    other = next((name for name, kind in said.items() if known.get(name) != kind), None)
+    if other is not None:
+        what = f"{other} of {loaded.arch} is {known[other]}" if other in known else f"{loaded.arch} gives no {other}"
+        raise MptqError(f"{what}; the kinds of outputs can be said of a module of your own only")

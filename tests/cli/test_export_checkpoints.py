@@ -16,9 +16,10 @@ from .helpers import ARCH, KIND, KWARGS, save
 
 def test_a_missing_checkpoint(work: Path, refused: Callable[..., str]):
     refused(work / "nope.pt", words=("nope.pt does not exist", "check the path"))
-    refused(work, words=("is a folder",))
+    (work / "empty").mkdir()
+    refused(work / "empty", words=("is a folder without weights",))
     (work / "m.h5").write_bytes(b"x")
-    refused(work / "m.h5", words=("m.h5", ".safetensors"))
+    refused(work / "m.h5", words=("m.h5", "nor safetensors"))
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.999])
@@ -50,7 +51,7 @@ def test_a_pickle_that_would_run_code(work: Path, refused: Callable[..., str], p
     if plain:
         (work / "bomb.pt").write_bytes(pickle.dumps(bomb))
     else:
-        torch.save({"state_dict": tiny(KIND).state_dict(), "extra": bomb}, work / "bomb.pt")
+        torch.save({"state_dict": bomb}, work / "bomb.pt")
     refused(work / "bomb.pt", words=("bomb.pt would run code", "--trust"))
     assert not (work / "exploded").exists()
 

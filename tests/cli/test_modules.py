@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from own_modules import scores
 
 from mptq_export.cli import eval as evaluation
 from mptq_export.cli import verify as verification
@@ -34,8 +36,21 @@ def test_from_a_function_to_a_file_with_four_outputs(work: Path, monkeypatch: py
     command = ["four.mptq.onnx", "--data", "calib", "--float", "own_modules:four", "--class-map", "classes.txt"]
     measured = CliRunner().invoke(evaluation.main, command)
     assert measured.exit_code == 0, (measured.output, measured.exception)
-    assert "6 images, 5 classes" in measured.stdout
+    assert "6 images, 4 outputs" in measured.stdout
     assert "agreement with float" in measured.stdout
+
+
+def test_a_score_without_a_name_is_known_to_be_one(work: Path):
+    out = work / "m.onnx"
+    asked = (*INPUT, "--calib", work / "calib", "--method", "paper", "--outputs", "logits")
+    result = run("own_modules:scores", *asked, "-o", out)
+    assert result.exit_code == 0, (result.output, result.exception)
+    torch.save(scores(), work / "m.pth")
+    for options in ((f"--float={work / 'm.pth'}", "--trust"), ("--float=own_modules:scores",)):
+        command = [str(out), "--data", str(work / "calib" / "class0"), *options]
+        measured = CliRunner().invoke(evaluation.main, command)
+        assert measured.exit_code == 0, (measured.output, measured.exception)
+        assert "agreement with float 100.00%" in measured.stdout
 
 
 def test_the_outputs_are_chosen(work: Path):
@@ -72,5 +87,5 @@ def test_what_is_refused(work: Path, refused: Callable[..., str], name: str, opt
 def test_the_outputs_of_a_checkpoint_are_known(work: Path, refused: Callable[..., str]):
     data = ("--calib", work / "calib")
     refused(work / "m.pt", *data, "--outputs", "features", words=("--outputs features", "it has logits"))
-    refused(work / "m.pt", *data, "--outputs", "logits=embedding", words=("kinds of the outputs", "are known"))
+    refused(work / "m.pt", *data, "--outputs", "logits=embedding", words=("logits of vit_tiny_patch16_224 is logits",))
     refused(work / "m.pt", *data, "--features", "0", "--outputs", "features.0", words=("exclude each other",))

@@ -63,13 +63,13 @@ def test_names_of_transformers(tmp_path: Path):
 
 
 def test_a_configuration_of_another_library_beside_the_weights(tmp_path: Path, tensors: dict[str, Tensor]):
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "weights.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTModel"], "model_type": "vit"}))
-    loaded = load_model(tmp_path / "model.safetensors", arch=NAME, model_kwargs=KWARGS)
+    loaded = load_model(tmp_path / "weights.safetensors", arch=NAME, model_kwargs=KWARGS)
     assert "config.json beside it is not read" in loaded.warnings[0]
     for other in ("[1]", "{", json.dumps({"name": "my experiment"})):
         (tmp_path / "config.json").write_text(other)
-        assert load_model(tmp_path / "model.safetensors", arch=NAME, model_kwargs=KWARGS).warnings == ()
+        assert load_model(tmp_path / "weights.safetensors", arch=NAME, model_kwargs=KWARGS).warnings == ()
 
 
 def test_files_of_pytorch_that_are_no_state_dict(tmp_path: Path, tensors: dict[str, Tensor]):

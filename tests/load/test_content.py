@@ -82,6 +82,7 @@ def test_the_doors_need_no_torch():
         ("m", "m.mptq.onnx"),
         ("a/model.safetensors.index.json", "a/model.mptq.onnx"),
         ("timm:vit_tiny_patch16_224.augreg_in1k", "vit_tiny_patch16_224.augreg_in1k.mptq.onnx"),
+        ("hf-hub:owner/vit.v1@main", "owner_vit.v1.mptq.onnx"),
         ("my.models:make.tiny", "make.tiny.mptq.onnx"),
     ],
 )
@@ -94,4 +95,4 @@ def test_the_export_of_a_folder_is_written_beside_it(tmp_path: Path, monkeypatch
     (tmp_path / "vit-v1.5").mkdir()
     monkeypatch.chdir(tmp_path / "vit-v1.5")
     for name in (".", "../vit-v1.5/", str(tmp_path / "vit-v1.5")):
-        assert default_output(name) == tmp_path / "vit-v1.5.mptq.onnx"
+        assert default_output(name).resolve() == tmp_path / "vit-v1.5.mptq.onnx"

@@ -8,8 +8,7 @@ import pytest
 import torch
 from timm.models import save_for_hf
 
-from mptq_export.cli.export import _default_output
-from mptq_export.load.doors import check_asked
+from mptq_export.load.doors import check_asked, default_output
 from mptq_export.load.loaders import load_model
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
@@ -55,10 +54,10 @@ def test_names_that_are_none(name: str):
 
 
 def test_the_file_is_called_after_the_model(tmp_path: Path):
-    assert _default_output("hf-hub:timm/vit_tiny_patch16_224.augreg@main").name == (
+    assert default_output("hf-hub:timm/vit_tiny_patch16_224.augreg@main").name == (
         "timm_vit_tiny_patch16_224.augreg.mptq.onnx"
     )
-    assert _default_output(str(tmp_path / "m.pt")) == tmp_path / "m.mptq.onnx"
+    assert default_output(str(tmp_path / "m.pt")) == tmp_path / "m.mptq.onnx"
     (tmp_path / "vit.v2").mkdir()
-    assert _default_output(str(tmp_path / "vit.v2")) == tmp_path / "vit.v2.mptq.onnx"
-    assert _default_output(".") == Path.cwd().parent / f"{Path.cwd().name}.mptq.onnx"
+    assert default_output(str(tmp_path / "vit.v2")) == tmp_path / "vit.v2.mptq.onnx"
+    assert default_output(".") == Path.cwd().parent / f"{Path.cwd().name}.mptq.onnx"

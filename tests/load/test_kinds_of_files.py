@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -431,3 +432,12 @@ def test_nothing_that_is_read_is_written_over(tmp_path: Path, tensors: Tensors, 
     for again in ("m.onnx", "m.recipe.json", "m.recipe.safetensors", "m.report.json"):
         (tmp_path / again).write_text("{}")
     Outputs(tmp_path / "m.onnx", json=tmp_path / "m.json", force=True).check(Uniform(), str(tmp_path / named))
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 40, b""])
+def test_arrays_that_are_damaged(tmp_path: Path, damage: bytes):
+    np.savez_compressed(tmp_path / "m.npz", weight=np.random.default_rng(0).normal(size=999))
+    data = (tmp_path / "m.npz").read_bytes()
+    (tmp_path / "m.npz").write_bytes(data[:2000] + damage + data[2040:])
+    with pytest.raises(MptqError, match=r"m\.npz"):
+        read_checkpoint(tmp_path / "m.npz")

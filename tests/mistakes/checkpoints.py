@@ -127,7 +127,7 @@ class Mixing(nn.Module):
 
 def mixing(folder: Path) -> Command:
     torch.save(Mixing(), folder / "m.pt")
-    return exported(folder / "m.pt", "--trust")
+    return exported(folder / "m.pt", "--trust", "--img-size", "32", "--mean", "0.5", "--std", "0.5")
 
 
 CHECKPOINTS = (

@@ -26,7 +26,9 @@ def read_npz(path: Path) -> dict[str, Any]:
             raise MptqError(f"{path} holds arrays of {size:,} bytes, far more than the file; save it with numpy.savez")
         with np.load(path, allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except MptqError:
+        raise
+    except Exception as error:  # of the archive, of what packs it, or of an array's header
         raise MptqError(f"{path} cannot be read as .npz ({error}); it is truncated, corrupt or pickled") from error
     other = next((name for name, array in named.items() if array.dtype.kind not in "fiu"), None)
     if other is not None:

@@ -1,6 +1,5 @@
 """A folder of transformers, before anything heavy is imported."""
 
-from pathlib import Path
 
 from mptq_export.load.door import Door
 from mptq_export.load.request import ModelRequest
@@ -18,11 +17,11 @@ def check_folder(asked: ModelRequest) -> None:
     """
     if asked.base is not None:
         raise MptqError(f"--base is for adapters of PEFT, and {asked.name} is a whole model; leave it out")
-    path = folder_of(Path(asked.name))
+    path = folder_of(asked)
     assert path is not None  # so it was taken
     folder = Folder(path)
     folder.check(trust=asked.trust)
     check_installed(folder.path)
 
 
-DOOR = Door(lambda asked: folder_of(Path(asked.name)) is not None, check_folder)
+DOOR = Door(lambda asked: folder_of(asked) is not None, check_folder)

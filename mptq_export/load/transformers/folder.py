@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from mptq_export.load.request import ModelRequest
 from mptq_export.load.transformers.config_values import check_config
 from mptq_export.support.errors import MptqError
 
@@ -167,9 +168,13 @@ def is_folder(path: Path) -> bool:
     return isinstance(config.get("model_type"), str) and not isinstance(config.get("architecture"), str)
 
 
-def folder_of(path: Path) -> Path | None:
-    """The folder of a model of transformers that a path names, itself or by its file of weights; None where none."""
-    folder = path.parent if path.is_file() and path.name in _WHOLE else path
+def folder_of(asked: ModelRequest) -> Path | None:
+    """The folder of a model of transformers that is named, itself or by its file of weights; None where none.
+
+    A file that the user says is another library's architecture (``--arch``) is not the folder's.
+    """
+    path = Path(asked.name)
+    folder = path.parent if path.is_file() and path.name in _WHOLE and asked.arch is None else path
     return folder if is_folder(folder) else None
 
 

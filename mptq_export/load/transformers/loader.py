@@ -30,7 +30,7 @@ def load_folder(source: Source) -> LoadedModel:
         MptqError: it is no model of pictures, its weights do not fit, its pictures cannot be made here, or an option
             does not fit it.
     """
-    path = folder_of(Path(source.asked.name))
+    path = folder_of(source.asked)
     assert path is not None  # so it was recognised
     folder = Folder(path)
     check_options(source.asked, folder.path / CONFIG)
@@ -144,4 +144,4 @@ def check_options(asked: ModelRequest, said_in: Path) -> None:
             raise MptqError(f"{option} is for models of timm: {said_in} says it for this one; leave it out")
 
 
-LOADER = Loader(lambda source: folder_of(Path(source.asked.name)) is not None, load_folder)
+LOADER = Loader(lambda source: folder_of(source.asked) is not None, load_folder)

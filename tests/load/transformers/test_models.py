@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mptq_export.load import loaders
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
@@ -204,3 +205,14 @@ def test_the_library_is_left_as_it_was(tmp_path: Path):
     saved(KINDS["vit"], tmp_path)
     loaded(tmp_path)
     assert (huggingface_hub.constants.HF_HUB_OFFLINE, library.utils.logging.get_verbosity()) == before
+
+
+def test_a_folder_that_the_hub_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    own: Any = saved(KINDS["vit"], tmp_path)
+    monkeypatch.setattr(loaders, "fetched", lambda _: tmp_path)
+    found = load_asked(ModelRequest("hf-hub:somebody/vit"))
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(given(found.model, x)[0], own(pixel_values=x).logits)
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(MptqError, match="is a pickle, and only safetensors are read"):
+        load_asked(ModelRequest("hf-hub:somebody/vit"))
