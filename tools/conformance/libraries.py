@@ -65,7 +65,7 @@ def _module(model: nn.Module, side: int, reduced: str = "") -> Tried:
     """A module as anybody hands it to `load`."""
 
     def compare() -> str:
-        loaded = load(seeded(model), input_size=(3, side, side), mean=0.5, std=0.5)
+        loaded = load(model, input_size=(3, side, side), mean=0.5, std=0.5)
         counts = exported(loaded.model, loaded.preprocessing, loaded.outputs, widths=WIDTHS, batches=BATCHES)
         return ", ".join(f"{count:,} values at {w}/{a}" for count, (w, a) in zip(counts, WIDTHS, strict=True))
 
@@ -74,22 +74,23 @@ def _module(model: nn.Module, side: int, reduced: str = "") -> Tried:
 
 def _transformers(name: str) -> Tried:
     found = transformers_models.BY_NAME[name]
-    model = found.build()
+    model = found.filled()
     if name == "ViTMAEModel":
         model = transformers_models.Unmasked(model)
     return _module(model, found.side, "a small configuration")
 
 
 def _torchvision(name: str) -> Tried:
-    return _module(*torchvision_models.build(name))
+    model, side, reduced = torchvision_models.build(name)
+    return _module(seeded(model), side, reduced)
 
 
 def _vit_pytorch(name: str) -> Tried:
-    return _module(vit_pytorch_models.build(name), vit_pytorch_models.MODELS[name][1], "a small configuration")
+    return _module(seeded(vit_pytorch_models.build(name)), vit_pytorch_models.MODELS[name][1], "a small configuration")
 
 
 def _torch(name: str) -> Tried:
-    return _module(torch_models.build(name), torch_models.SIDE)
+    return _module(seeded(torch_models.build(name)), torch_models.SIDE)
 
 
 LIBRARIES: dict[str, Library] = {

@@ -7,6 +7,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from tools.random_weights import seeded
+
 _VIT: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -69,6 +71,13 @@ class Architecture:
         given = {name: value.build() if isinstance(value, Config) else value for name, value in self.arguments.items()}
         configuration = getattr(transformers, self.config)(**given)
         model: nn.Module = getattr(transformers, self.model)(configuration).eval().requires_grad_(False)
+        return model
+
+    def filled(self) -> Any:
+        """The same with weights of which none is trivial."""
+        model: Any = seeded(self.build())
+        if self.model.startswith("DepthAnything"):
+            model.head.conv3.bias.fill_(1.0)  # else its last ReLU lets nothing through
         return model
 
 

@@ -55,12 +55,12 @@ def _truncated_safetensors(folder: Path) -> Refused:
 def _onnx(folder: Path) -> Refused:
     model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
     onnx.save(model, folder / "model.onnx")
-    return Refused("model.onnx", (r"ONNX", r"checkpoint|state_dict|PyTorch"))
+    return Refused("model.onnx", (r"ONNX|torch\.save", r"safetensors|state_dict|PyTorch"))
 
 
 def _arrays(folder: Path) -> Refused:
     np.savez(folder / "weights.npz", kernel=np.zeros((3, 3)))
-    return Refused("weights.npz", (r"\.npz|NumPy", r"\.pt|\.pth|safetensors|PyTorch|state_dict"))
+    return Refused("weights.npz", (r"\.npz|NumPy", r"\.pt|\.pth|safetensors|PyTorch|state_dict|--arch"))
 
 
 def _state(folder: Path, *, state: Callable[[], Any], says: tuple[str, ...], say: Mapping[str, Any]) -> Refused:
@@ -116,7 +116,7 @@ def _distributed(folder: Path) -> Refused:
     """A folder of `torch.distributed.checkpoint`."""
     distributed: Any = importlib.import_module("torch.distributed.checkpoint")
     distributed.save({"model": vit().state_dict()}, checkpoint_id=folder / "step_10")
-    return Refused("step_10", (r"(?i)distributed", r"dcp_to_torch_save|torch\.save|state_dict"))
+    return Refused("step_10", (r"(?i)distributed", r"dcp_to_torch|torch\.save|state_dict"))
 
 
 def _hub(folder: Path) -> Refused:
@@ -129,7 +129,6 @@ _GGUF = b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(64)
 _LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 _H5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
 _TORCH = ("torch", "timm")
-_WAY = (r"\.pt|\.pth|safetensors|PyTorch|state_dict",)
 
 
 def _refused_state(name: str, state: Callable[[], Any], *says: str, say: bool = True) -> Kind:
@@ -141,11 +140,11 @@ KINDS = (
     Kind("TorchScript, scripted", ("torch",), partial(_torchscript, script=True)),
     Kind("module, whole, without --trust", _TORCH, _whole_module),
     Kind("ONNX file", ("onnx",), _onnx),
-    Kind("Keras file", ("torch",), partial(_bytes, name="model.h5", content=_H5, says=_WAY)),
-    Kind("GGUF file", ("torch",), partial(_bytes, name="model.gguf", content=_GGUF, says=_WAY)),
+    Kind("Keras file", ("torch",), partial(_bytes, name="model.h5", content=_H5, says=("Keras", "timm"))),
+    Kind("GGUF file", ("torch",), partial(_bytes, name="model.gguf", content=_GGUF, says=("GGUF", "float checkpoint"))),
     Kind("NumPy archive", ("numpy",), _arrays),
     Kind("pointer of Git LFS", ("torch",), partial(_bytes, name="model.pt", content=_LFS, says=(r"(?i)lfs",))),
-    Kind("empty file", ("torch",), partial(_bytes, name="model.pt", content=b"", says=(r"empty",))),
+    Kind("empty file", ("torch",), partial(_bytes, name="model.pt", content=b"", says=(r"empty|get the file again",))),
     Kind("half of a file", _TORCH, _truncated),
     Kind("half of a safetensors file", ("safetensors", "timm"), _truncated_safetensors),
     _refused_state("state_dict of a ResNet", _resnet, r"--arch|architecture", say=False),

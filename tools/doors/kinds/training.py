@@ -145,12 +145,11 @@ def _deepspeed(folder: Path) -> Exports:
 
 
 def _fastai(folder: Path) -> Exports:
-    """`Learner.save`: model and optimizer."""
-    from fastai.learner import save_model
-
+    """The entries that fastai's `Learner.save` writes, and the folder that it takes."""
     model = vit()
-    save_model(folder / "stage-1.pth", model, torch.optim.AdamW(model.requires_grad_().parameters()), with_opt=True)
-    return logits_of(model.requires_grad_(False), "stage-1.pth", options=told())
+    optimizer = {"hypers": [{"lr": 1e-3, "wd": 0.01}], "state": [{}]}
+    save({"model": model.state_dict(), "opt": optimizer}, folder / "models" / "stage-1.pth")
+    return logits_of(model, "models/stage-1.pth", options=told())
 
 
 def _ignite(folder: Path) -> Exports:
@@ -205,7 +204,7 @@ KINDS = (
     Kind("accelerate: save_model in shards", ("accelerate", "timm"), partial(_accelerate, shard="30KB")),
     Kind("accelerate: save_state", ("accelerate", "timm"), _accelerate_state),
     Kind("DeepSpeed: mp_rank_00_model_states.pt", _OWN, _deepspeed),
-    Kind("fastai: Learner.save", ("fastai", "timm"), _fastai),
+    Kind("fastai: Learner.save", _OWN, _fastai),
     Kind("ignite: Checkpoint", ("pytorch-ignite", "timm"), _ignite),
     Kind("mmengine: runner", ("mmengine", "timm"), _mmengine),
     Kind("own loop: model_state_dict and optimizer", _OWN, partial(_loop, content=_optimizer)),
