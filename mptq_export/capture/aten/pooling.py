@@ -101,29 +101,31 @@ def _mean_of_windows(tracer: Tracer, node: fx.Node, cut: Windows) -> str:
 
 
 def amax(tracer: Tracer, node: fx.Node) -> str:
-    """The largest values along one axis."""
+    """The largest values along axes, one after the other."""
     source, axes, keep = arguments(node)[:3]
-    if axes is None or len(axes) != 1:
-        raise MptqError(f"{module_path(node)}: a maximum over {axes} is not supported, only over one axis of an image")
-    return _largest(tracer, node, source, int(axes[0]), None if keep else shape_of(node))
+    if not axes:
+        raise MptqError(f"{module_path(node)}: a maximum over all axes mixes the images of a batch")
+    value, shape = tracer.value(source), shape_of(source)
+    for axis in sorted(axis_of(int(each), len(shape.dims)) for each in axes):
+        value, shape = _largest(tracer, node, (value, shape), axis)
+    return value if keep else tracer.add(Reshape(), name_of(node, "squeezed"), (value,), shape_of(node))
 
 
-def _largest(tracer: Tracer, node: fx.Node, source: Any, axis: int, squeezed: Shape | None) -> str:
-    """The largest values along an axis, which stays where no other shape is given."""
-    shape = shape_of(source)
-    axis = axis_of(axis, len(shape.dims))
+def _largest(tracer: Tracer, node: fx.Node, source: tuple[str, Shape], axis: int) -> tuple[str, Shape]:
+    """The largest values of a value of some shape along an axis, which stays."""
+    value, shape = source
     if axis == shape.batch_axis:
         raise MptqError(f"{module_path(node)}: a maximum over the batch is not supported")
     kept = Shape((*shape.dims[:axis], 1, *shape.dims[axis + 1 :]), shape.batch_axis)
-    found = tracer.add(Max(axis), name_of(node, "max"), (tracer.value(source),), kept)
-    return found if squeezed is None else tracer.add(Reshape(), name_of(node, "squeezed"), (found,), squeezed)
+    return tracer.add(Max(axis), name_of(node, "max"), (value,), kept), kept
 
 
 def largest(tracer: Tracer, node: fx.Node) -> tuple[str, None]:
     """The largest values along one axis, without where they stand."""
     source, axis, keep = arguments(node)[:3]
-    out = shape_from(node.meta["val"][0].shape)
-    return _largest(tracer, node, source, int(axis), out if not keep else None), None
+    out, shape = shape_from(node.meta["val"][0].shape), shape_of(source)
+    found, _ = _largest(tracer, node, (tracer.value(source), shape), axis_of(int(axis), len(shape.dims)))
+    return found if keep else tracer.add(Reshape(), name_of(node, "squeezed"), (found,), out), None
 
 
 def max_pool(tracer: Tracer, node: fx.Node) -> str:

@@ -40,6 +40,10 @@ def _other(path: Path) -> str:
     known = next((said for magic, said in _KNOWN.items() if start.startswith(magic)), None)
     if known is not None:
         return known
+    if not start:
+        return "is empty; it is truncated or corrupt, get the file again"
+    if path.suffix.lower() == ".onnx":
+        return "is named as an ONNX file, which has no module to calibrate; give the checkpoint that it was made from"
     return (
         "is neither a file of torch.save nor safetensors by its content; it is of another kind, or truncated or "
         "corrupt, get the file again"

@@ -46,7 +46,7 @@ class _Kind:
 
 
 _LOSSES = "criterion|criteria|loss|losses|loss_fn|loss_fct|metric|metrics|meter"
-_SCORES = "acc|acc1|acc5|accuracy|auroc|auc|f1|precision|recall|kappa|confmat|confusion_matrix|top1|top5"
+_SCORES = "acc|acc1|acc5|accuracy|auroc|auc|f1|precision|recall|kappa|confmat|confusion(_matrix)?|top1|top5"
 _BESIDE = (
     _Kind(re.compile(rf"(.*_)?({_LOSSES}|{_SCORES})(_.*|\d+)?"), "a loss or a metric of training"),
     _Kind(

@@ -1,6 +1,5 @@
 """A folder of transformers, before anything heavy is imported."""
 
-
 from mptq_export.load.door import Door
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.transformers.folder import Folder, folder_of

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ _FIRST: tuple[tuple[str, ...], ...] = (
 """What people want, the first that a model has: with a head its scores (and boxes), else one vector a picture."""
 _EMBEDDINGS = ("pooler_output", "image_embeds")
 _LAST = "last_hidden_state"
+_MAPS = "feature_maps."
+"""Of a backbone: all of them are wanted."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Pixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs for [B, C, H, W]: one tensor, or a tuple of them."""
-        given = self.model(pixel_values=x, return_dict=True)
+        given = _tensors(self.model(pixel_values=x, return_dict=True))
         outputs = tuple(given[name] for name in self.names)
         return outputs if len(outputs) > 1 else outputs[0]
 
@@ -119,13 +122,15 @@ def outputs_of(
         given = model(pixel_values=torch.zeros(_BATCH, *input_size, device=device), return_dict=True)
     shapes = {
         name: tuple(value.shape)
-        for name, value in given.items()
-        if isinstance(value, Tensor) and value.is_floating_point() and value.shape[:1] == (_BATCH,) and name != "mask"
+        for name, value in _tensors(given).items()
+        if value.is_floating_point() and value.shape[:1] == (_BATCH,) and name != "mask"
     }
     if not shapes:
         raise MptqError(f"{type(model).__name__} gives no tensor with the batch first; it is no model of pictures")
     kinds = {name: _kind(name, shape, one_label) for name, shape in shapes.items()}
     wanted = next((names for names in _FIRST if names[0] in shapes), (_LAST,))
+    if not any(name in shapes for name in wanted):
+        wanted = tuple(name for name in shapes if name.startswith(_MAPS))
     usual = tuple(name for name in wanted if name in shapes) or tuple(shapes)[:1]
     logits = shapes.get("logits", ())
     return Given(
@@ -134,6 +139,17 @@ def outputs_of(
         {renamed.get(name, name): name for name in kinds},
         logits[1] if kinds.get("logits") == "logits" else None,
     )
+
+
+def _tensors(given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a model gives, by name; maps of a backbone, which stand in a tuple, with their numbers."""
+    parts = {
+        f"{name}.{number}": part
+        for name, value in given.items()
+        if isinstance(value, tuple | list)
+        for number, part in enumerate(value)
+    }
+    return {name: value for name, value in {**given, **parts}.items() if isinstance(value, Tensor)}
 
 
 def _kind(name: str, shape: tuple[int, ...], one_label: bool) -> OutputKind:

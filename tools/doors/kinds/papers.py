@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tools.doors.kind import Exports, Kind, Refused
+from tools.doors.kind import Exports, Kind
 from tools.doors.small import ARCH, IMAGENET, VIT, State, logits_of, save, vit
 from tools.random_weights import seeded
 
@@ -235,15 +235,15 @@ def _sam(folder: Path) -> Exports:
     return logits_of(model, "sam_vit_b_01ec64.pth", name="embedding", options=options, **_pixels(model))
 
 
-def vitdet(folder: Path) -> Refused:
-    """ViTDet's backbone in detectron2's names, its pyramid and heads beside it: timm has no such windows."""
-    arguments = {**_SAM, "neck_chans": 0, "head_hidden_size": 32, "global_pool": ""}
+def _vitdet(folder: Path) -> Exports:
+    """ViTDet's backbone in detectron2's names, its pyramid and heads beside it; detectron2 itself is on no index."""
+    arguments = {**_SAM, "neck_chans": 0, "global_pool": ""}
     model: Any = _made("samvit_base_patch16", **arguments)
-    encoder = {name: value for name, value in model.state_dict().items() if not name.startswith("head.")}
-    state = {f"backbone.net.{name}": value for name, value in encoder.items()}
+    model.neck = nn.Identity()
+    state = {f"backbone.net.{name}": value for name, value in model.state_dict().items()}
     state |= {"backbone.simfp_2.0.weight": _noise(32, 16, 2, 2), "roi_heads.box_head.fc1.weight": _noise(8, 8)}
     save({"model": state, "iteration": 1000, "__author__": "someone"}, folder / "model_final.pth")
-    return Refused("model_final.pth", ("ViTDet", "export"), _options("samvit_base_patch16", arguments))
+    return logits_of(model, "model_final.pth", name="embedding", **_pixels(model))
 
 
 def _pixels(model: Any) -> dict[str, Any]:
@@ -268,4 +268,5 @@ KINDS = (
     Kind("mmpretrain: ViT", _TIMM, _mmpretrain),
     Kind("mmpretrain: Swin", _TIMM, _mmpretrain_swin),
     Kind("SAM: its own file", _TIMM, _sam),
+    Kind("ViTDet: backbone under detectron2's names", _TIMM, _vitdet),
 )

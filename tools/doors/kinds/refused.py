@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tools.doors.kind import Kind, Refused
-from tools.doors.kinds.papers import dinov3_state, vitdet
+from tools.doors.kinds.papers import dinov3_state
 from tools.doors.small import save, told, vit
 from tools.random_weights import seeded
 
@@ -55,7 +55,7 @@ def _truncated_safetensors(folder: Path) -> Refused:
 def _onnx(folder: Path) -> Refused:
     model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
     onnx.save(model, folder / "model.onnx")
-    return Refused("model.onnx", (r"ONNX|torch\.save", r"safetensors|state_dict|PyTorch"))
+    return Refused("model.onnx", (r"ONNX|torch\.save", r"checkpoint"))
 
 
 def _arrays(folder: Path) -> Refused:
@@ -156,6 +156,5 @@ KINDS = (
     _refused_state("LoRA matrices alone", _lora_alone, r"(?i)lora|missing"),
     Kind("DINOv3 with biases as the architecture without", _TORCH, _dropped_bias),
     Kind("torch.distributed.checkpoint folder", ("torch",), _distributed),
-    Kind("ViTDet of detectron2", _TORCH, vitdet),
     Kind("hub that is out of reach", ("timm",), _hub),
 )

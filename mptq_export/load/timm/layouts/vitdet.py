@@ -72,7 +72,6 @@ def _built(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
 def _without_neck(model: nn.Module) -> None:
     named: Any = model
     named.neck = nn.Identity()
-    named.reset_classifier(0, "", reset_other=True)
 
 
 VITDET = Layout(
