@@ -1,7 +1,7 @@
 """Tokens that are put in front of a value whose axes were exchanged are put in front of the value itself.
 
-`pad(P x) + c = P (pad'(x) + P^-1 c)`: the exchange then stands behind the sum, where it meets what the readers do to
-the axes, and often nothing is left of both. A runtime would move it there itself, into kernels of its own.
+`pad(P x) + c = P (pad'(x) + P^-1 c)`: the exchange then stands behind the sum. That is done where all readers exchange
+the axes back, so that nothing is left of both; a runtime would do it itself, with kernels of its own.
 """
 
 from dataclasses import replace
@@ -26,12 +26,15 @@ def sink_permutes(graph: Graph) -> Graph:
 
 
 def _sunk(graph: Graph, moved: Node, pad: Node, total: Node) -> Graph | None:
-    """The graph with the exchange behind the sum; None where the sum is no constant or one of fewer axes."""
+    """The graph with the exchange behind the sum; None where it would stay, or the sum's tokens have fewer axes."""
     other = graph[next((name for name in total.inputs if name != pad.name), pad.name)]
     perm = moved.attributes(Permute).perm
     if not isinstance(other.op, Constant) or len(other.shape.dims) != len(perm) or total.shape != pad.shape:
         return None
     inverse = tuple(perm.index(axis) for axis in range(len(perm)))
+    readers = graph.consumers()[total.name]
+    if total.name == graph.output or not readers or any(reader.op != Permute(inverse) for reader in readers):
+        return None
     shape = Shape(tuple(pad.shape.dims[axis] for axis in inverse), graph[moved.inputs[0]].shape.batch_axis)
     own = replace(pad.attributes(Pad), axis=perm[pad.attributes(Pad).axis])
     value = other.params["value"].permute(inverse).contiguous()

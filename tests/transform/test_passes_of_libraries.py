@@ -118,6 +118,12 @@ def test_a_constant_of_fewer_axes_stays_where_it_is():
     assert sink_permutes(graph) is graph
 
 
+def test_an_exchange_that_would_stay_is_not_moved():
+    graph = padded(torch.randn(1, 4, 8))
+    both = Graph([*graph, Node(Add(), "both", ("sum", "pad"), Shape((1, 4, 8)))], "both").pruned()
+    assert sink_permutes(both) is both
+
+
 def test_constants_between_two_values_become_parts_of_them():
     x = Node(Input(), "input", (), TOKENS)
     y = Node(Mul(), "y", ("input",), TOKENS, {"value": torch.tensor(2.0)})
