@@ -25,4 +25,7 @@ def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "\n0 of " in f"\n{said}" and "values differ on 8 images" in said
     assert ", 0 in float" in said
     assert "blocks.1.mlp.fc2: " in said
+    assert "logits (logits), image_embeds (embedding), last_hidden_state (tokens), patch_scores (values)" in said
+    assert "16 inputs of a DataLoader" in said
+    assert "['logits', 'image_embeds', 'last_hidden_state', 'patch_scores'] - 0 values differ" in said
     assert [output for output in outputs if output.get("name") == "stderr"] == []  # no warnings of libraries either
