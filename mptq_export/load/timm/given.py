@@ -1,7 +1,9 @@
 """What a timm model gives: scores of classes, or what stands in front of its head."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mptq_export.load.outputs import LOGITS, Output
 from mptq_export.recipe.outputs import AXES
@@ -39,3 +41,18 @@ def _is_projection(model: nn.Module) -> bool:
     tower = tower or getattr(model, "attn_pool", None) is not None
     head = getattr(model, "head", None)
     return tower and isinstance(head, nn.Linear) and head.bias is not None and not bool(head.bias.any())
+
+
+def without_classifier(tensors: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of a classifier for the same model without it, and what to tell about those that are left out.
+
+    Args:
+        tensors: of the checkpoint, under the model's names.
+        model: the timm model with ``num_classes=0``, which the user asked for.
+    """
+    named = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    heads = tuple(f"{name}." for name in ((named,) if isinstance(named, str) else named))
+    own = model.state_dict().keys()
+    left = [name for name in tensors if name.startswith(heads) and name not in own]
+    told = (f"{', '.join(left)} left out: num_classes 0 asks for what stands in front of the classifier",)
+    return {name: tensor for name, tensor in tensors.items() if name not in left}, told if left else ()

@@ -15,7 +15,7 @@ from mptq_export.load.timm.architecture import named_architecture, resolve_archi
 from mptq_export.load.timm.backbone import as_backbone
 from mptq_export.load.timm.clip_activation import check_activation
 from mptq_export.load.timm.fit import Fit, fit, shapes_of
-from mptq_export.load.timm.given import given_by
+from mptq_export.load.timm.given import given_by, without_classifier
 from mptq_export.load.timm.harmless import needed
 from mptq_export.load.timm.hub_config import HubConfig, read_hub_config
 from mptq_export.load.timm.layouts.clip import is_clip, is_trunk
@@ -62,7 +62,11 @@ def load_state_dict(source: Source) -> LoadedModel:
     translation.check_heads(fitted.model, name)
     tagged = config.with_tag(name) if config else name
     activation = check_activation(checkpoint.path, names, tagged, fitted)
-    placed = place(checkpoint.path, checkpoint.state_dict, fitted.model, name, names)
+    stored = checkpoint.state_dict
+    cut: tuple[str, ...] = ()
+    if options.model_kwargs.get("num_classes") == 0:
+        stored, cut = without_classifier(stored, fitted.model)
+    placed = place(checkpoint.path, stored, fitted.model, name, names)
     weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     check_memory(f"the float model {name}", 4.0 * weights, "use a machine with more, or a smaller model")
     model: nn.Module = timm.create_model(name, **fitted.model_kwargs)
@@ -71,10 +75,10 @@ def load_state_dict(source: Source) -> LoadedModel:
     angles = check_rotary(checkpoint.path, placed.left_out, model, name)
     model.load_state_dict(placed.tensors)
     resolved = resolve_input(model, asked.stated, _default_of(name), fitted.model_kwargs, fitted.size)
-    stored = checkpoint.class_names or (config.class_names if config else None)
-    classes, warnings = fitting_names(stored, getattr(model, "num_classes", None))
+    named_classes = checkpoint.class_names or (config.class_names if config else None)
+    classes, warnings = fitting_names(None if cut else named_classes, getattr(model, "num_classes", None))
     told = (*asked.warnings, *fitted.conflicts, *activation, *pooling(model, fitted, asked.givers, names), *angles)
-    converted = (*checkpoint.notes, *translation.notes)
+    converted = (*checkpoint.notes, *translation.notes, *cut)
     inferred = (f"{key} {fitted.model_kwargs[key]} read from the weights" for key in fitted.inferred)
     model = inference_ready(model)
     return LoadedModel(
