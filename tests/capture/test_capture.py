@@ -112,7 +112,7 @@ class Inner(nn.Module):
         (lambda m, x: nn.functional.group_norm(x.flatten(2), 3), ("inner", "group norm of 3 axes")),
         (lambda m, x: x[:, :, 1::3], ("inner", "step 3")),
         (lambda m, x: nn.functional.pad(x, (1, 1), value=1.0), ("inner", "padding")),
-        (lambda m, x: x.amax((2, 3)), ("inner", "maximum")),
+        (lambda m, x: x.amax((0, 1)), ("inner", "maximum over the batch")),
         (lambda m, x: x / x.sum(), ("inner", "not supported")),
     ],
 )
@@ -214,7 +214,7 @@ _WEIGHT = torch.randn(6, 3, 3, 2, generator=torch.Generator().manual_seed(0))
         nn.functional.leaky_relu,
         lambda x: torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1),
         lambda x: x.permute(0, 2, 3, 1)[:, ::3, ::5],
-        lambda x: x.amax(2) + x.amax(-1, keepdim=True).squeeze(-1),
+        lambda x: x.amax(2) + x.amax(-1, keepdim=True).squeeze(-1) + x.amax((1, -1))[:, :, None].transpose(1, 2),
         lambda x: torch.einsum("bchw,hkw->bkch", x, _TABLE),
         lambda x: torch.batch_norm(
             x, None, torch.ones(3), torch.arange(3.0), torch.arange(1.0, 4.0), False, 0.1, 1e-5, False

@@ -154,7 +154,10 @@ def test_missing(tmp_path: Path):
 def test_another_kind_of_file(tmp_path: Path):
     path = tmp_path / "m.onnx"
     path.write_bytes(b"\x08\x0a\x12\x07pytorch")
-    assert "neither a file of torch.save nor safetensors" in refusal(path)
+    assert "named as an ONNX file" in refusal(path)
+    assert "neither a file of torch.save nor safetensors" in refusal(path.rename(tmp_path / "m.pt"))
+    path.write_bytes(b"")
+    assert "is empty" in refusal(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 0.99])
