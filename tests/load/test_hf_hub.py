@@ -12,11 +12,12 @@ from mptq_export.load.doors import check_asked, default_output
 from mptq_export.load.loaders import load_model
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
-from tests.load.timm.helpers import IMAGES, VIT, model_of, refusal
+from tests.load.timm.helpers import IMAGES, VIT, WRITES_ARGUMENTS, model_of, refusal
 
 NAME = "hf-hub:someone/model"
 
 
+@WRITES_ARGUMENTS
 @pytest.mark.parametrize("safe", [True, False])
 def test_a_model_of_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, safe: bool):
     model = model_of("vit_tiny_patch16_224", **VIT, img_size=32, num_classes=7)

@@ -13,7 +13,9 @@ from torch import nn
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.loaders import load_model
 from mptq_export.load.timm.config_json import is_timm_config
-from tests.load.timm.helpers import IMAGES, VIT, model_of, refusal
+from tests.load.timm.helpers import IMAGES, VIT, WRITES_ARGUMENTS, model_of, refusal
+
+pytestmark = WRITES_ARGUMENTS
 
 NAME = "vit_tiny_patch16_224"
 LABELS = list("abcdefg")

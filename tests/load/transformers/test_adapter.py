@@ -80,6 +80,10 @@ def test_a_classifier_of_its_own_has_classes_of_its_own(tmp_path: Path, named: b
     assert found.class_names == (("x", "y", "z") if named else None)
 
 
+@pytest.mark.skipif(
+    tuple(map(int, library.__version__.split(".")[:2])) < (5, 17),
+    reason="this version of transformers does not rename the weights of a bare model for a class with a head",
+)
 def test_a_base_without_a_classifier(tmp_path: Path):
     saved(KINDS["vit_model"], tmp_path / "base")
     own = adapted(tmp_path / "base", tmp_path / "adapter", 3, modules_to_save=["classifier"])
