@@ -5,6 +5,7 @@ from pathlib import Path
 from mptq_export.load.door import Door
 from mptq_export.load.file.content import Content, content_of
 from mptq_export.load.file.folder import READ, weights_in
+from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.door import HUB
 from mptq_export.support.errors import MptqError
 
@@ -60,4 +61,9 @@ _KNOWN = {
 }
 """What else is given for a checkpoint, by its first bytes, and what to do about it."""
 
-DOOR = Door(lambda _: True, lambda asked: (checkpoint_file(Path(asked.name)), None)[1])
+
+def _check(asked: ModelRequest) -> None:
+    checkpoint_file(Path(asked.name))
+
+
+DOOR = Door(lambda _: True, _check)
