@@ -13,13 +13,14 @@ PACKAGE = REPO / "mptq_export"
 LAYERS = (
     ("support",),
     ("recipe",),
+    ("targets",),
     ("capture", "data"),
     ("load", "runtime"),
     ("transform",),
     ("calibrate",),
     ("quantize",),
     ("emit",),
-    ("evaluate", "targets", "verify"),
+    ("evaluate", "verify"),
     ("bench",),
     ("allocate",),
     ("kit", "report"),
@@ -94,4 +95,4 @@ def test_an_import_that_goes_up_is_seen():
         (within, 1),
     ):
         assert len(upward("quantize", source)) == seen
-    assert upward("verify", "from mptq_export.targets.table import TARGETS\n")  # beside it, not below
+    assert upward("verify", "from mptq_export.evaluate.run import evaluate_file\n")  # beside it, not below
