@@ -59,7 +59,7 @@ class Weights:
         type: of weights, a key of `TYPES`; symmetric.
         per_channel: a scale an output channel.
         bias: `s32` (scale of input times that of weights) or `float`.
-        norm: type of the parameters of LayerNormalization, per tensor; `float` leaves them.
+        norm: type of the scale of LayerNormalization, per tensor, its bias as `bias` says; `float` leaves both.
     """
 
     type: str = "s8"
@@ -111,7 +111,7 @@ def ranges(graph: FloatGraph, output: str, samples: np.ndarray) -> dict[str, tup
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found = {"x": (float(samples.min()), float(samples.max()))}
     for sample in samples:
-        for name, value in zip(names, session.run(names, {"x": sample[None]}), strict=True):
+        for name, value in zip(names, session.run(names, {"x": sample.reshape(graph.shape)}), strict=True):
             if value.dtype == np.float32:
                 low, high = found.get(name, (np.inf, -np.inf))
                 found[name] = min(low, float(value.min())), max(high, float(value.max()))
@@ -135,7 +135,7 @@ def quantized(
     Args:
         graph: it.
         output: its output.
-        samples: (count, ...) that give the ranges.
+        samples: (count, ...) that give the ranges, an input each.
         chosen: codes of activations.
         weights: how constants are stored, of all nodes or by a node's name.
         recoded: other codes for what one node reads, by (tensor, node): a second Q/DQ pair behind the first.
@@ -223,10 +223,11 @@ class _Quantizer:
         value, how = self.graph.constants[name], self.weights_of(node.name)
         if node.op_type in {"Gemm", "MatMul", "Conv"} and place == 1:
             return self._weight(name, value, how, 0 if node.op_type == "Conv" else value.ndim - 1)
-        if node.op_type in {"Gemm", "Conv"} and place == 2:
-            return self._bias(name, value, how, node)
-        if node.op_type == "LayerNormalization" and how.norm != "float":
+        norm = node.op_type == "LayerNormalization" and how.norm != "float"
+        if norm and place == 1:
             return self._tensor(name, value, how.norm)
+        if (norm or node.op_type in {"Gemm", "Conv"}) and place == 2:
+            return self._bias(name, value, how, node)
         if value.dtype == np.float32 and node.op_type in {"Add", "Mul", "Concat", "Sub", "Div"}:
             codes = self.chosen(name, "Constant")
             return self._float(name, value) if codes is None else self._tensor(name, value, codes.type)
@@ -240,6 +241,7 @@ class _Quantizer:
         _, least, most = TYPES[kind]
         codes = Codes(kind, symmetric=kind[0] == "s")
         scale, zero = codes.parameters(float(value.min()), float(value.max()))
+        self.scales[name] = float(np.float32(scale))
         held = np.clip(np.rint(value / np.float32(scale)) + zero, least, most)
         return self._stored(name, held, kind, np.float32(scale), np.array(zero))
 

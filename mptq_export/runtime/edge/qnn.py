@@ -5,6 +5,7 @@ opened with a fallback, to read from the session's own record what is left to th
 """
 
 import platform
+import tempfile
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.qnn_graph import options_to_dump, placed_in
 from mptq_export.runtime.edge.session import PlacedOps, Placement, RuntimeName
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import RUNTIME_ERRORS, error_line, run_session
@@ -21,7 +23,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.silence import silent_stdout
 
 _NAME = "qnn"
-_SOURCE = "onnxruntime's record of which provider took each node (session.record_ep_graph_assignment_info)"
+_SOURCE = "onnxruntime's record of each node's provider, and the graph that QNN built (dump_json_qnn_graph)"
 
 
 class QnnSession:
@@ -37,16 +39,21 @@ class QnnSession:
         simulated = options.backend is None and platform.machine() in {"x86_64", "AMD64"}
         self.device = "HTP simulator" if simulated else "HTP"
         backend = options.backend or Path(onnxruntime_qnn.get_qnn_htp_path())
-        try:
-            self._session = _session(path, {"backend_path": str(backend)}, whole=True)
-        except RUNTIME_ERRORS:
-            try:
-                self._session = _session(path, {"backend_path": str(backend)}, whole=False)
-            except RUNTIME_ERRORS as error:
-                raise MptqError(f"{self.device} cannot open {path}: {error_line(error)}") from error
-        self.placement = _placement(self._session)
+        with tempfile.TemporaryDirectory() as folder:
+            self._session = self._opened(path, {"backend_path": str(backend), **options_to_dump(Path(folder))})
+            self.placement = Placement((*placed_in(Path(folder)), *_left(self._session)), _SOURCE)
         self._input = graph_input(self._session)
         self._outputs = [entry.name for entry in self._session.get_outputs()]
+
+    def _opened(self, path: Path, provider: dict[str, str]) -> ort.InferenceSession:
+        try:
+            return qnn_session(path, provider, whole=True)
+        except RUNTIME_ERRORS:
+            pass
+        try:
+            return qnn_session(path, provider, whole=False)
+        except RUNTIME_ERRORS as error:
+            raise MptqError(f"the {self.device} cannot open {path}: {error_line(error)}") from error
 
     def run(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Outputs by their names for one batch.
@@ -73,6 +80,35 @@ def open_qnn(path: Path, options: EdgeOptions | None = None) -> QnnSession:
     return QnnSession(path, options or EdgeOptions())
 
 
+def qnn_session(
+    path: Path, provider: dict[str, str], *, whole: bool, config: dict[str, str] | None = None
+) -> ort.InferenceSession:
+    """A session of the provider.
+
+    Args:
+        path: the ONNX file.
+        provider: options of the provider.
+        whole: refuse a file of which the CPU would compute anything.
+        config: entries of the session.
+
+    Raises:
+        RUNTIME_ERRORS: onnxruntime or the provider refuses the file.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    entries = {
+        "session.disable_cpu_ep_fallback": "1" if whole else "0",
+        "session.record_ep_graph_assignment_info": "1",
+        **(config or {}),
+    }
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    with silent_stdout():  # the simulator greets
+        # Codes at the borders are made there, too, so that what is left to the CPU is left by necessity.
+        options.add_provider_for_devices(_devices()[:1], {"offload_graph_io_quantization": "0", **provider})
+        return ort.InferenceSession(str(path), options)
+
+
 @cache
 def _devices() -> list[Any]:
     """What the provider runs on; it is registered once a process."""
@@ -82,26 +118,14 @@ def _devices() -> list[Any]:
     return [device for device in ort.get_ep_devices() if device.ep_name == _NAME]
 
 
-def _session(path: Path, provider: dict[str, str], *, whole: bool) -> ort.InferenceSession:
-    """A session of the provider; with `whole` it refuses a file of which the CPU would compute anything."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1" if whole else "0")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    with silent_stdout():  # the simulator greets
-        options.add_provider_for_devices(_devices()[:1], provider)
-        return ort.InferenceSession(str(path), options)
-
-
-def _placement(session: ort.InferenceSession) -> Placement:
-    """Where every node runs, as the session says it."""
-    placed = Counter(
-        (node.op_type, part.ep_name)
+def _left(session: ort.InferenceSession) -> tuple[PlacedOps, ...]:
+    """The nodes that another provider took."""
+    nodes = Counter(
+        node.op_type
         for part in session.get_provider_graph_assignment_info()
         for node in part.get_nodes()
+        if part.ep_name != _NAME
     )
-    ops = (
-        PlacedOps(op, "HTP" if provider == _NAME else "CPU", "", count, provider == _NAME, None)
-        for (op, provider), count in sorted(placed.items())
+    return tuple(
+        PlacedOps(op, "CPU", "", count, accelerated=False, integer=None) for op, count in sorted(nodes.items())
     )
-    return Placement(tuple(ops), _SOURCE)
