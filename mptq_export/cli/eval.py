@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mptq_export.cli.common import MptqCommand, json_option, write_json
-from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
+from mptq_export.cli.options import allow_skipped_option, check_float, class_map_option, float_options
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
 
 if TYPE_CHECKING:
-    from mptq_export.evaluate.run import FloatModel
+    from mptq_export.evaluate.beside import FloatModel
 
 
 @click.command(
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     "--exif/--no-exif", default=None, help="Turn images as their EXIF orientation says. Default: as the file says."
 )
 @allow_skipped_option("the images")
-@click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
-@arch_options(of=" of --float")
-@click.option("--base", metavar="FOLDER", help="The model that --float changes, where that is an adapter of PEFT.")
-@click.option("--trust", is_flag=True, help="Unpickle a whole module, or read a .pt2: this runs code from --float.")
+@float_options
 @click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
 @json_option
@@ -69,8 +66,7 @@ def main(
     Logits: top-1, top-5, agreement, KL divergence and cosine. Embeddings: cosine, nearest neighbours kept, and k-NN
     accuracy where the folder has classes. All else: cosine and signal to noise ratio.
     """
-    if checkpoint is None and (arch or model_kwargs or base or trust):
-        raise click.UsageError("--arch, --model-kwargs, --base and --trust describe --float, which is missing.")
+    check_float(checkpoint, bool(arch or model_kwargs or base or trust))
     if class_map is not None:
         read_class_map(class_map)
     from mptq_export.evaluate.run import EvalRequest, evaluate_file

@@ -1,7 +1,7 @@
 """The evaluation of a written file on a folder of images, alone or beside its float model."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +9,12 @@ import numpy as np
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.evaluate.beside import LoadFloat, load_beside
 from mptq_export.evaluate.data import about_data, about_float, check_numbered, names_for, turns_for
 from mptq_export.evaluate.given import Given
 from mptq_export.evaluate.metrics import Labels
-from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
-from mptq_export.load.features import features_of
-from mptq_export.load.inputs import inputs_of
+from mptq_export.evaluate.outputs import OutputsReport, evaluate_outputs, onnx_outputs
 from mptq_export.load.request import ModelRequest
-from mptq_export.recipe.outputs import Output
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import open_session
 from mptq_export.support.hashes import sha256_of
@@ -47,25 +45,6 @@ class EvalRequest:
     allow_skipped: bool = False
     limit: int | None = None
     batch: int = 8
-
-
-@dataclass(frozen=True)
-class FloatModel:
-    """A float model that was loaded for an evaluation.
-
-    Attributes:
-        predict: pixels to its outputs.
-        outputs: what they are.
-        warnings: what the user must see of it, a sentence each.
-    """
-
-    predict: PredictOutputs
-    outputs: tuple[Output, ...]
-    warnings: tuple[str, ...]
-
-
-LoadFloat = Callable[[ModelRequest], FloatModel]
-"""Loads it; handed in, because torch takes seconds to import."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +107,7 @@ def evaluate_file(
         folder = opened(labels=True, names=names, logits=given.classes)
     floating = None
     if asked.checkpoint is not None:
-        # It gets the input that the file was made for, whatever options that took.
-        features = tuple(each.index for each in features_of(metadata)) or None
-        inputs = inputs_of(preprocessing)
-        floating = load_float(
-            replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=given.kinds)
-        )
-        given.check_beside(asked.model, floating.outputs)
+        floating = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
     report = evaluate_outputs(
         batches,

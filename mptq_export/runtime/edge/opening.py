@@ -22,6 +22,8 @@ class EdgeRuntime:
         open: opens a file there; imports the runtime's package itself, when it is called.
         package: the module that must be there; None where it lives in an environment of its own.
         install: the command that installs it.
+        target: the name of the portable form for it, as `mptq-export --target` takes it.
+        no_exact: why it does not run a file of the exact form; empty where that may be tried.
         takes: the fields of `EdgeOptions` that mean something to it.
     """
 
@@ -29,6 +31,8 @@ class EdgeRuntime:
     open: Opener
     package: str | None
     install: str
+    target: str
+    no_exact: str = ""
     takes: frozenset[str] = frozenset()
 
 
@@ -38,7 +42,9 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         open_qnn,
         "onnxruntime_qnn",
         'pip install "mptq-export[qnn]"',
-        frozenset({"backend"}),
+        target="qnn",
+        no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
+        takes=frozenset({"backend"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""

@@ -11,15 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.qnn_graph import options_to_dump, placed_in
-from mptq_export.runtime.edge.session import PlacedOps, Placement, RuntimeName
+from mptq_export.runtime.edge.session import PlacedOps, Placement, RefusedFileError, RuntimeName
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import RUNTIME_ERRORS, error_line, run_session
-from mptq_export.support.errors import MptqError
 from mptq_export.support.silence import silent_stdout
 
 _NAME = "qnn"
@@ -53,7 +54,7 @@ class QnnSession:
         try:
             return qnn_session(path, provider, whole=False)
         except RUNTIME_ERRORS as error:
-            raise MptqError(f"the {self.device} cannot open {path}: {error_line(error)}") from error
+            raise RefusedFileError(f"the {self.device} cannot open {path}: {error_line(error)}") from error
 
     def run(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Outputs by their names for one batch.
@@ -75,7 +76,7 @@ def open_qnn(path: Path, options: EdgeOptions | None = None) -> QnnSession:
         options: `backend` is the library that computes; None: the HTP library of the package.
 
     Raises:
-        MptqError: the provider refuses the file, even with what it does not take left to the CPU.
+        RefusedFileError: the provider refuses the file, even with what it does not take left to the CPU.
     """
     return QnnSession(path, options or EdgeOptions())
 
@@ -103,10 +104,23 @@ def qnn_session(
     }
     for key, value in entries.items():
         options.add_session_config_entry(key, value)
+    batch = _free_batch(path)
+    if batch is not None:  # HTP computes fixed shapes only
+        options.add_free_dimension_override_by_name(batch, 1)
     with silent_stdout():  # the simulator greets
         # Codes at the borders are made there, too, so that what is left to the CPU is left by necessity.
         options.add_provider_for_devices(_devices()[:1], {"offload_graph_io_quantization": "0", **provider})
         return ort.InferenceSession(str(path), options)
+
+
+def _free_batch(path: Path) -> str | None:
+    """The name of the batch size that a file leaves free; None where it fixes it, or is none."""
+    try:
+        inputs = onnx.load(path, load_external_data=False).graph.input
+    except (OSError, DecodeError):
+        return None
+    dims = [entry.type.tensor_type.shape.dim[:1] for entry in inputs]
+    return next((first.dim_param for found in dims for first in found if first.dim_param), None)
 
 
 @cache
