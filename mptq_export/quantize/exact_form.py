@@ -40,9 +40,7 @@ class ExactForm:
         importance: torch.Tensor | None,
     ) -> ActivationSearch:
         """As the protocol says."""
-        return ActivationSearch(
-            graph=graph, site=site, value=value, known=known, method=method, importance=importance
-        )
+        return ActivationSearch(graph=graph, site=site, value=value, known=known, method=method, importance=importance)
 
 
 EXACT = ExactForm()

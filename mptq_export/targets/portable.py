@@ -12,8 +12,9 @@ one, of which half are never used."""
 Spelling = Literal["node", "erf"]
 """How GELU is written: as one node, or as five with `Erf` among them and no codes between."""
 
-ParameterType = Literal["float", "codes"]
-"""How gain and offset of a layer norm are stored."""
+ParameterType = Literal["float", "codes", "int32 offset"]
+"""How gain and offset of a layer norm are stored: as floats, as codes of 8 bits a tensor, or the offset as int32 with
+the product of the scales of input and gain, like the bias of a linear layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class PortableForm:
         residual_bits: widths that the residual can have, the best one first.
         weights: which weight codes of 8 bits there may be.
         norms: how gain and offset of a layer norm are stored.
+        one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
+        right_bits: width of the second factor of a product of two values; None: that of the first.
         gelu: how GELU is written.
         opset: of the file.
         ir: IR version of the file.
@@ -46,6 +49,8 @@ class PortableForm:
     residual_bits: tuple[int, ...] = (8,)
     weights: CodeForm = "full"
     norms: ParameterType = "float"
+    one_width: bool = False
+    right_bits: int | None = None
     gelu: Spelling = "node"
     opset: int = 17
     ir: int = 8

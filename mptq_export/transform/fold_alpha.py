@@ -43,9 +43,9 @@ def _own_rows(graph: Graph, node: Node, layer: Node) -> torch.Tensor | None:
     mine = [value for reader, value in readers if reader.name == node.name and value == node.inputs[0]]
     if len(mine) != 1 or node.inputs[0] == node.inputs[1]:
         return None
-    rows = channel_numbers(graph, mine[0]).unique()
+    rows = torch.tensor(sorted({*channel_numbers(graph, mine[0]).flatten().tolist()}))
     for reader, value in readers:
         other = reader.name != node.name or value != node.inputs[0]
-        if other and torch.isin(channel_numbers(graph, value).unique(), rows).any():
+        if other and bool(torch.isin(channel_numbers(graph, value), rows).any()):
             return None
     return rows

@@ -6,8 +6,6 @@ as one node that subtracts the mean; of a stream without mean it gives the same.
 
 from dataclasses import replace
 
-import torch
-
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm
 from mptq_export.transform.center_residual import stream_of

@@ -53,6 +53,12 @@ def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> Activati
     return of_range(form, Range(float(low), float(high)), bits)
 
 
+def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:
+    """The quantizer of a norm's gain, of 8 bits: gains that are all alike are exact."""
+    low, high = torch.aminmax(value)
+    return of_range(form, Range(float(low), float(high)), 8)
+
+
 def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
     """The range with the smallest squared error of the values themselves."""
 
@@ -74,9 +80,7 @@ def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, w
         weight: [N, K], of what reads the value.
     """
     error = sample.output_error(weight)
-    return min(
-        _candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows)
-    )
+    return min(_candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
 
 
 def _candidates(form: PortableForm, seen: Range, bits: int) -> list[ActivationQuant]:

@@ -15,7 +15,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Op
-from mptq_export.quantize.portable.ranges import of_parameter
+from mptq_export.quantize.portable.ranges import of_gain, of_parameter
 from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
@@ -102,12 +102,19 @@ class PortableSimulator:
     def _depthwise(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         return depthwise(node, inputs[0], *self._weight(node))
 
+    def _mul(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+        factor = node.params["value"].float()
+        if self._where.form.everywhere:
+            factor = fake_quantize(factor, of_parameter(self._where.form, factor, 8))
+        return inputs[0] * factor
+
     def _norm(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         norm, form = node.cast(torch.float32), self._where.form
-        if form.norms == "codes":
-            params = {
-                key: fake_quantize(value, of_parameter(form, value, 8)) for key, value in norm.params.items()
-            }
+        if form.norms != "float":
+            params = dict(norm.params)
+            params["weight"] = fake_quantize(params["weight"], of_gain(form, params["weight"]))
+            if form.norms == "codes":
+                params["bias"] = fake_quantize(params["bias"], of_parameter(form, params["bias"], 8))
             norm = replace(norm, params=params)
         return compute(norm, inputs)
 
@@ -117,4 +124,5 @@ _VALUES: dict[type[Op], Callable[[PortableSimulator, Node, list[torch.Tensor]], 
     ops.PatchEmbed: PortableSimulator._patch_embed,
     ops.Depthwise: PortableSimulator._depthwise,
     ops.LayerNorm: PortableSimulator._norm,
+    ops.Mul: PortableSimulator._mul,
 }

@@ -11,8 +11,8 @@ from mptq_export.calibrate.sites import Operand, Site, SiteKind
 from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Movement, Weighted
-from mptq_export.quantize.residual_grid import streams
 from mptq_export.quantize.form import WidthsOf
+from mptq_export.quantize.residual_grid import streams
 from mptq_export.targets.portable import PortableForm
 
 #: Layers: they run at the width that was asked for, in and out.
@@ -45,7 +45,9 @@ class PortableSites:
         """Every site, in graph order."""
         found: list[Site] = []
         for node in self.graph:
-            found += [self._operand(node, position) for position in range(len(node.inputs)) if self.reads(node, position)]
+            found += [
+                self._operand(node, position) for position in range(len(node.inputs)) if self.reads(node, position)
+            ]
             if self.has_result(node):
                 found.append(Site(f"{node.name}.output", node, node.name, SiteKind.TENSOR))
         return found
@@ -67,7 +69,7 @@ class PortableSites:
         """Whether a reader makes codes of its own of one of its inputs."""
         if not self.form.everywhere:
             return isinstance(node.op, Weighted | ops.Matmul)
-        wanted = self._wanted(node)
+        wanted = self._wanted(node, position)
         root = self.graph.root(node.inputs[position])
         return wanted is not None and self.has_result(root) and self.result_bits(root) != wanted
 
@@ -77,7 +79,7 @@ class PortableSites:
             return self.result_bits(site.node)
         if not self.form.everywhere:
             return self._width(site.node)
-        wanted = self._wanted(site.node)
+        wanted = self._wanted(site.node, 1 if site.key.endswith(".b") else 0)
         assert wanted is not None
         return wanted
 
@@ -110,8 +112,10 @@ class PortableSites:
         """Activation width of a layer; that of the pixels is the residual's, which they become."""
         return self.residual if isinstance(node.op, ops.PatchEmbed) else self.widths(node.name)[1]
 
-    def _wanted(self, node: Node) -> int | None:
-        """Width of all that a node reads; None where it takes any."""
+    def _wanted(self, node: Node, position: int) -> int | None:
+        """Width of an input of a node; None where it takes any."""
+        if isinstance(node.op, ops.Matmul) and position == 1 and self.form.right_bits is not None:
+            return self.form.right_bits
         if isinstance(node.op, _Layer | ops.PatchEmbed | _Joins):
             return self.result_bits(node)
         return None
@@ -124,9 +128,11 @@ class PortableSites:
             return 8
         if isinstance(node.op, ops.Input | ops.PatchEmbed):
             return self.residual
-        if isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax | ops.Constant):
+        changes_width = isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax) and not self.form.one_width
+        if changes_width or isinstance(node.op, ops.Constant):
             readers = self.graph.final_readers(node.name) or []
-            asked = [wanted for reader, _ in readers if (wanted := self._wanted(reader)) is not None]
+            positions = [(reader, reader.inputs.index(value)) for reader, value in readers]
+            asked = [wanted for reader, at in positions if (wanted := self._wanted(reader, at)) is not None]
             return max(asked, default=self.residual)
         if node.name in self._streams:
             return self.residual
