@@ -20,6 +20,7 @@ from mptq_export.evaluate.data import about_float
 from mptq_export.evaluate.given import Given
 from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.outputs import Output
+from mptq_export.runtime.edge.form import TARGET_KEY, check_form
 from mptq_export.runtime.edge.opening import check_runtime, open_edge
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.session import EdgeSession, RefusedFileError, RuntimeName
@@ -30,7 +31,6 @@ from mptq_export.support.hashes import sha256_of
 from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.elsewhere.closeness import closeness
 from mptq_export.verify.elsewhere.final_codes import codes_off, step_of
-from mptq_export.verify.elsewhere.form import TARGET_KEY, check_form
 from mptq_export.verify.elsewhere.inputs import Example, FloatSide, made_up, of_images, of_model, of_onnx
 from mptq_export.verify.elsewhere.judge import wrong
 from mptq_export.verify.elsewhere.report import ElsewhereReport, OutputElsewhere

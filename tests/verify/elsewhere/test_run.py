@@ -3,87 +3,38 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
-from numpy.typing import NDArray
-from PIL import Image
 
 from mptq_export.cli.verify import main
-from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.edge import opening
 from mptq_export.runtime.edge.opening import RUNTIMES
-from mptq_export.runtime.edge.session import EdgeSession, PlacedOps, Placement, RefusedFileError, RuntimeName
+from mptq_export.runtime.edge.session import EdgeSession, PlacedOps, RefusedFileError
+from tests.made_up_runtime import GEMM, MadeUp, put_runtime, write_files
 from tests.qdq_graphs import save
-from tests.qdq_vit import u8_vit, vit
+from tests.qdq_vit import vit
 
-GEMM = PlacedOps("FullyConnected", "HTP", "u8", 5, accelerated=True, integer=True)
 NORM = PlacedOps("LayerNorm", "HTP", "f32", 3, accelerated=True, integer=False)
 MATMUL = PlacedOps("MatMul", "HTP", "f32", 1, accelerated=True, integer=False)
 LEFT = PlacedOps("Erf", "CPU", "", 1, accelerated=False, integer=None)
 
 
-class Elsewhere:
-    """onnxruntime on this CPU, its outputs changed."""
-
-    name: RuntimeName = "qnn"
-    version = "made up 1.0"
-    device = "nowhere"
-
-    def __init__(self, path: Path, change: Callable[[NDArray[Any]], NDArray[Any]], ops: tuple[PlacedOps, ...]) -> None:
-        self._session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self._change = change
-        self.placement = Placement(ops, "nobody's record")
-        self.closed = False
-
-    def run(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        assert len(x) == 1
-        return {"y": self._change(self._session.run(["y"], {"x": x})[0])}
-
-    def close(self) -> None:
-        self.closed = True
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file, its float companion, and a folder of images."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    model = u8_vit()
-    preprocessing = Preprocessing((3, 16, 16), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), crop_pct=1.0)
-    entries = {**preprocessing.to_metadata(), "mptq.form": "portable", "mptq.target": "qnn"}
-    onnx.helper.set_model_props(model, entries)
-    save(model, folder / "m.onnx")
-    graph, output = vit()
-    save(graph.model(output), folder / "float.onnx")
-    (folder / "images").mkdir()
-    for number in range(5):
-        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
-    return folder
+    return write_files(tmp_path_factory.mktemp("elsewhere"))
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Elsewhere]]:
+def there(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[MadeUp]]:
     """Puts the made-up runtime into the table; gives the sessions that were opened."""
-
-    def put(change: Callable[[NDArray[Any]], NDArray[Any]] = lambda y: y, ops: tuple[PlacedOps, ...] = (GEMM,)) -> Any:
-        sessions: list[Elsewhere] = []
-
-        def opener(path: Path, _options: object) -> EdgeSession:
-            sessions.append(Elsewhere(path, change, ops))
-            return sessions[-1]
-
-        row = replace(RUNTIMES["qnn"], open=opener, package=None)
-        monkeypatch.setattr(opening, "RUNTIMES", {**RUNTIMES, "qnn": row})
-        return sessions
-
-    return put
+    return partial(put_runtime, monkeypatch)
 
 
 def run(*arguments: object) -> Result:
