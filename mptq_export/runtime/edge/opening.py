@@ -44,7 +44,7 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         'pip install "mptq-export[qnn]"',
         target="qnn",
         no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
-        takes=frozenset({"backend"}),
+        takes=frozenset({"backend", "soc"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""
