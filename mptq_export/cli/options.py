@@ -48,9 +48,7 @@ def runtime_options(function: Function) -> Function:
             type=click.Path(path_type=Path),
             help="Library that computes, of --runtime qnn.  [default: HTP's, of the package]",
         ),
-        click.option(
-            "--soc", metavar="NAME", help="SoC that the simulator of qnn stands for, such as SM8650."
-        ),
+        click.option("--soc", metavar="NAME", help="SoC that the simulator of qnn stands for, such as SM8650."),
         click.option(
             "--runtime-python",
             type=click.Path(path_type=Path),

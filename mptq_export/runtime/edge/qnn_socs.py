@@ -48,7 +48,7 @@ SOCS: tuple[Soc, ...] = (
     Soc("SXR2330P", 75, 79),
 )
 """Numbers and versions as Qualcomm's backend in ExecuTorch has them (`backends/qualcomm/serialization/qc_schema.py`);
-those of the two for Windows, SC8280X and SC8380XP, as the pass for context binaries in Olive and llama.cpp's QNN backend
+those of the two for Windows, SC8280X and SC8380XP, as Olive's pass for context binaries and llama.cpp's QNN backend
 have them. Read there, not tried on devices. Any other one is given by its number (`soc_by_name`)."""
 
 
