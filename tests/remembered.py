@@ -29,8 +29,8 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.load.timm.infer import function_of
 from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Recipe
 from mptq_export.verify import compare

@@ -14,8 +14,8 @@ from mptq_export.capture.graph import Graph
 from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import BEST, MINMAX, Method
-from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import CalibrationFacts, ModelIdentity, Settings
 from mptq_export.transform.prepare import prepare

@@ -7,9 +7,9 @@ import torch
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.calibrate.sites import Site
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.activations.search import ActivationSearch
 from mptq_export.quantize.activations.site_width import deciding_layer
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import SiteSearch
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.activation_step import AtAskedWidth
@@ -61,7 +61,7 @@ class _EveryActivation:
     def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
         self._space, self._catalogue, self._asked = space, catalogue, AtAskedWidth()
 
-    def choose(self, state: WalkState, site: Site, search: ActivationSearch) -> ActivationQuant:
+    def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
         chosen = self._asked.choose(state, site, search)
         layer = deciding_layer(state.graph, site)
         if layer is not None:

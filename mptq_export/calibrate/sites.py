@@ -20,11 +20,13 @@ class SiteKind(StrEnum):
     ATTENTION = "attention"  # what a softmax gives
     MATMUL = "matmul"
     RESULT = "result"  # of an activation function or a depthwise convolution, for readers that compute in float32
+    TENSOR = "tensor"  # in the portable form: any value that is computed
+    CONVERTED = "converted"  # in the portable form: a value for a reader that runs at another width
 
     @property
     def where_computed(self) -> bool:
         """Whether a value becomes codes where it is computed, not where it is read."""
-        return self in (SiteKind.SCORES, SiteKind.RESULT)
+        return self in (SiteKind.SCORES, SiteKind.RESULT, SiteKind.TENSOR)
 
 
 Operand = Literal["input", "a", "b", "output"]

@@ -45,8 +45,8 @@ def _texts(graph: Graph, recipe: Recipe) -> Iterator[tuple[Node, list[str]]]:
         if weight is not None:
             lines.append(f"weights: {describe_weight(weight)}; {weight.reason}")
         lines += operands[layer]
-        norm = graph.root(node.inputs[0]).name
-        if weight is not None and norm in recipe.sq_b:
+        norm = graph.root(node.inputs[0]).name if weight is not None else ""
+        if norm in recipe.sq_b:
             lines.append(f"reads {norm}: {describe_sq_b(recipe.sq_b[norm])}")
         yield node, lines
     for name, sq_b in recipe.sq_b.items():

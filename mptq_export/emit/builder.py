@@ -1,6 +1,7 @@
 """Collects ONNX nodes and initializers; the same node is never emitted twice."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,20 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 21
+#: Of the exact form.
+OPSET, IR_VERSION = 21, 10
 
 
 class OnnxBuilder:
-    """An ONNX graph under construction."""
+    """An ONNX graph under construction.
 
-    def __init__(self) -> None:
+    Attributes:
+        opset: version of the default domain.
+        ir: IR version.
+    """
+
+    def __init__(self, opset: int = OPSET, ir: int = IR_VERSION) -> None:
+        self.opset, self.ir = opset, ir
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._stored: dict[Hashable, str] = {}  # initializers by their content
@@ -22,6 +30,7 @@ class OnnxBuilder:
         self._names: set[str] = set()
         self._producers: dict[str, str] = {}
         self._unshaped: dict[str, str] = {}
+        self._follow: Callable[[str], str] | None = None
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """An initializer; equal small tensors are stored once."""
@@ -69,7 +78,19 @@ class OnnxBuilder:
             self.nodes.append(helper.make_node(op_type, inputs, names, name=names[0], **attrs))
             self._results[key] = names
             self._producers.update(dict.fromkeys(names, op_type))
-        return list(self._results[key])
+        follow, self._follow = self._follow, None
+        results = [each if follow is None else follow(each) for each in self._results[key]]
+        self._follow = follow
+        return results
+
+    @contextmanager
+    def followed(self, by: Callable[[str], str]) -> Iterator[None]:
+        """Within this, what `by` makes of each result of a node stands for that result."""
+        before, self._follow = self._follow, by
+        try:
+            yield
+        finally:
+            self._follow = before
 
     def one(self, op_type: str, inputs: list[str], name: str, **attrs: Any) -> str:
         """`op` with one result."""
@@ -127,9 +148,9 @@ class OnnxBuilder:
         nodes = [node for node in self.nodes if needed.intersection(node.output)]
         constants = [tensor for name, tensor in self.initializers.items() if name in needed]
         graph = helper.make_graph(nodes, "mptq_export", inputs, outputs, constants)
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="mptq-export"
-        )
+        domains = sorted({"", *(node.domain for node in nodes)})
+        imports = [helper.make_opsetid(domain, 1 if domain else self.opset) for domain in domains]
+        model = helper.make_model(graph, opset_imports=imports, ir_version=self.ir, producer_name="mptq-export")
         model.producer_version = producer
         model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         onnx.checker.check_model(model, full_check=True)

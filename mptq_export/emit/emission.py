@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import onnx
 
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import Op, label
 from mptq_export.emit.builder import FLOAT, UINT8, OnnxBuilder, value_info
 from mptq_export.emit.value import AnyValue, Value
@@ -36,10 +36,10 @@ class Emission(ABC):
         readers: who reads a value, by its name.
     """
 
-    def __init__(self, graph: Graph, input_type: InputType) -> None:
+    def __init__(self, graph: Graph, input_type: InputType, onnx: OnnxBuilder | None = None) -> None:
         self.graph = graph
         self.input_type = input_type
-        self.onnx = OnnxBuilder()
+        self.onnx = onnx or OnnxBuilder()
         self.readers = graph.consumers()
         self._emitted: dict[Hashable, Any] = {}
 
@@ -55,7 +55,9 @@ class Emission(ABC):
         return found
 
     @staticmethod
-    def handler(table: Mapping[type[Op], HandlerT], root: Node, needed: Literal["codes", "float values"]) -> HandlerT:
+    def handler(
+        table: Mapping[type[Op], HandlerT], root: Node, needed: Literal["codes", "float values", "values"]
+    ) -> HandlerT:
         """The handler of a node that computes.
 
         Args:
@@ -73,20 +75,31 @@ class Emission(ABC):
             )
         return found
 
+    def sizes(self, shape: Shape) -> list[int]:
+        """Sizes of a value as a Reshape target; the batch is free."""
+        return shape.dynamic()
+
+    def reshape(self, value: AnyValue, sizes: list[int], name: str) -> AnyValue:
+        """A value in another shape."""
+        return replace(value, tensor=self.onnx.reshape(value.tensor, sizes, name))
+
+    def moved(self, value: AnyValue, move: Callable[[str], str]) -> AnyValue:
+        """A value behind data movement, which takes the tensor that holds it."""
+        return replace(value, tensor=move(value.tensor))
+
     def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """The value of a node as [rows, channels]."""
         dims = self.graph[node_name].shape.dims
         if value.flat or len(dims) == 2:
             return replace(value, flat=True)
-        return replace(value, tensor=self.onnx.reshape(value.tensor, [-1, dims[-1]], f"{value.tensor}.rows"), flat=True)
+        return replace(self.reshape(value, [-1, dims[-1]], f"{value.tensor}.rows"), flat=True)
 
     def unflatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """The value of a node in the shape of that node."""
         shape = self.graph[node_name].shape
         if not value.flat or len(shape.dims) == 2:
             return replace(value, flat=False)
-        tensor = self.onnx.reshape(value.tensor, shape.dynamic(), f"{value.tensor}.full")
-        return replace(value, tensor=tensor, flat=False)
+        return replace(self.reshape(value, self.sizes(shape), f"{value.tensor}.full"), flat=False)
 
     def finish(self, producer: str) -> onnx.ModelProto:
         """Emit everything that the outputs need and return the model; `producer` is the version of this program."""
@@ -98,13 +111,13 @@ class Emission(ABC):
                 results[name] = self._output(value, name, results.values())
         for name, tensor in results.items():  # last: until here tensors are known by their first names
             self.onnx.rename_output(tensor, name)
-        source = self.graph.input.shape.dynamic()
+        source = self.sizes(self.graph.input.shape)
         if self.input_type == "uint8":
             dims, dtype = [source[0], source[2], source[3], source[1]], UINT8
         else:
             dims, dtype = source, FLOAT
         inputs = [value_info("input", dtype, dims)]
-        outputs = [value_info(name, FLOAT, self.graph[value].shape.dynamic()) for name, value in named.items()]
+        outputs = [value_info(name, FLOAT, self.sizes(self.graph[value].shape)) for name, value in named.items()]
         return self.onnx.model(inputs, outputs, producer)
 
     def _output(self, value: str, name: str, taken: Collection[str]) -> str:

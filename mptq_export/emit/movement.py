@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -49,15 +50,18 @@ def move(emission: Emission, value: AnyValue, root: Node, chain: list[Node], zer
             continue
         if not isinstance(node.op, Slice) or node.op.axis != len(node.shape.dims) - 1:  # rows can be cut
             value = emission.unflatten(value, before.name)
-        value = replace(value, tensor=_MOVES[type(node.op)](emission, value.tensor, step))
+        value = emission.moved(value, partial(_moved, emission, step))
     return value
+
+
+def _moved(emission: Emission, step: _Move, tensor: str) -> str:
+    return _MOVES[type(step.node.op)](emission, tensor, step)
 
 
 def _reshape(emission: Emission, value: AnyValue, step: _Move) -> AnyValue:
     if value.flat and step.before.shape.dims[-1] == step.node.shape.dims[-1]:
         return value  # rows stay rows
-    tensor = emission.onnx.reshape(value.tensor, step.node.shape.dynamic(), step.name)
-    return replace(value, tensor=tensor, flat=False)
+    return replace(emission.reshape(value, emission.sizes(step.node.shape), step.name), flat=False)
 
 
 def _permute(emission: Emission, tensor: str, step: _Move) -> str:

@@ -2,14 +2,15 @@
 
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.exact_form import EXACT
+from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.quantize.walk.walk import Tick, Walk
 from mptq_export.recipe.schema import Recipe
 
 
 def build_recipe(
-    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, tick: Tick | None = None
+    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, tick: Tick | None = None, *, form: Form = EXACT
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.
 
@@ -18,6 +19,7 @@ def build_recipe(
         widths: bit-widths of every layer; what no matmul reads, and the pixels, stay at 8.
         method: which techniques are used.
         tick: called after every node.
+        form: of the file that will be written; the graph is prepared for it.
 
     Returns:
         The graph with its transforms applied (what they changed is float64), and a recipe without its proof.
@@ -25,4 +27,4 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated.with_importance(method), widths, method).build_recipe(tick)
+    return Walk(calibrated.with_importance(method), widths, method, form=form).build_recipe(tick)

@@ -12,8 +12,8 @@ from mptq_export.recipe.settings import ModelIdentity, Settings
 VERSION = 3
 
 
-CodeForm = Literal["pair_safe", "narrow"]
-"""Which weight codes there may be: of 8 bits with |w[2i]| + |w[2i+1]| <= 128, or of 7 bits and fewer."""
+CodeForm = Literal["pair_safe", "narrow", "full"]
+"""Which weight codes there may be: of 8 bits with |w[2i]| + |w[2i+1]| <= 128, of 7 bits and fewer, or all of 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class ActivationQuant:
 
     Attributes:
         scale: float32 value, > 0.
-        zero_point: code of 0, in [0, 255].
-        low: smallest code used.
+        zero_point: code of 0; in [0, 255] in the exact form.
+        low: smallest code used; below 0 where codes are signed, which they never are in the exact form.
         high: largest code used.
-        bits: bit-width of the code range.
+        bits: bit-width of the code range, 2 to 8, or 16 in the portable form.
         reason: why these numbers.
         regions: OPT-m: the levels between `low` and `high`, in order; empty where every code is a level.
     """

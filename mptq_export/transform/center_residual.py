@@ -26,7 +26,7 @@ def center_residual(graph: Graph) -> Graph:
     for norm in list(graph):
         if not isinstance(norm.op, LayerNorm) or graph[norm.name].attributes(LayerNorm).centered:
             continue
-        stream = _stream(graph, norm.inputs[0], readers)
+        stream = stream_of(graph, norm.inputs[0], readers)
         if stream is None:
             continue
         writers, norms = stream
@@ -37,8 +37,14 @@ def center_residual(graph: Graph) -> Graph:
     return graph
 
 
-def _stream(graph: Graph, value: str, readers: dict[str, list[Node]]) -> tuple[set[str], set[str]] | None:
-    """Writers and norms of the stream that `value` belongs to, or None where it cannot be centred."""
+def stream_of(graph: Graph, value: str, readers: dict[str, list[Node]]) -> tuple[set[str], set[str]] | None:
+    """Writers and norms of the stream that `value` belongs to, or None where it cannot be centred.
+
+    Args:
+        graph: any canonical graph.
+        value: a value of the stream.
+        readers: `graph.consumers()`.
+    """
     writers: set[str] = set()
     norms: set[str] = set()
     seen: set[str] = set()

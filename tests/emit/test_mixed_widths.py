@@ -14,8 +14,8 @@ from kernels_ref import Interpreter
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.simulation.fake_quantize import codes
-from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.quantize.weights.quantize_weight import dequantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.verify.compare import verify_model

@@ -17,9 +17,9 @@ from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.emit.exact.tables import TABLES
 from mptq_export.emit.exact.values import Codes
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.quantize.walk.state import WidthsOf
 from mptq_export.recipe.schema import Recipe
 from mptq_export.runtime.session import open_session
 

@@ -20,7 +20,9 @@ from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Movement, Op
 from mptq_export.quantize.activations.score_bias import ScoreConstants
+from mptq_export.quantize.activations.site_width import deciding_layer
 from mptq_export.quantize.certification.certify import activation_results
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.simulation.exact_sums import (
     WeightProduct,
     grid_mean,
@@ -49,7 +51,9 @@ class Simulator:
         constant_operands: (position, its softmax) of every constant that is added to scores, by sum.
     """
 
-    def __init__(self, graph: Graph, exponents: dict[str, int]) -> None:
+    def __init__(self, graph: Graph, exponents: dict[str, int], widths: WidthsOf | None = None) -> None:
+        """Know no quantizer as yet; `widths` are those that will be asked for, where a walk chooses them."""
+        self._widths = widths
         self.sites: dict[str, list[Site]] = {}
         self.results: dict[str, Site] = {}
         self.activations: dict[str, ActivationQuant] = {}
@@ -80,6 +84,15 @@ class Simulator:
         for name, quant in recipe.weights.items():
             simulator.set_weight(name, quant, torch.device(device))
         return simulator
+
+    def width(self, graph: Graph, site: Site) -> int:
+        """Bits that a site is asked to have: its layer's; what no matmul reads, and the pixels, have 8."""
+        layer = deciding_layer(graph, site)
+        return 8 if layer is None or self._widths is None else self._widths(layer)[1]
+
+    def input_quant(self, node: Node) -> ActivationQuant:
+        """The quantizer of what a layer reads."""
+        return self.activations[f"{node.name}.input"]
 
     def set_weight(self, name: str, quant: WeightQuant, device: torch.device) -> None:
         """Use the codes of one layer."""

@@ -6,8 +6,7 @@ from typing import Protocol
 import torch
 
 from mptq_export.calibrate.sites import Site, SiteKind
-from mptq_export.quantize.activations.search import ActivationSearch
-from mptq_export.quantize.activations.site_width import deciding_layer
+from mptq_export.quantize.form import SiteSearch
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.errors import MptqError
@@ -16,7 +15,7 @@ from mptq_export.support.errors import MptqError
 class ActivationStep(Protocol):
     """What chooses the quantizer of a site."""
 
-    def choose(self, state: WalkState, site: Site, search: ActivationSearch) -> ActivationQuant:
+    def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
         """The quantizer that the walk goes on with.
 
         Args:
@@ -33,10 +32,9 @@ class AtAskedWidth:
     def __init__(self) -> None:
         self._chosen: dict[tuple[str, int], ActivationQuant] = {}
 
-    def choose(self, state: WalkState, site: Site, search: ActivationSearch) -> ActivationQuant:
+    def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
         """As the protocol says."""
-        layer = deciding_layer(state.graph, site)
-        bits = 8 if layer is None else state.widths(layer)[1]
+        bits = state.simulator.width(state.graph, site)
         if site.kind != SiteKind.LINEAR:
             return search.at(bits)
         if (site.value, bits) not in self._chosen:
@@ -56,7 +54,7 @@ def quantize_site(state: WalkState, site: Site, value: torch.Tensor, step: Activ
     Raises:
         MptqError: the value is not finite, or a table cannot be certified.
     """
-    search = ActivationSearch(
+    search = state.form.search(
         graph=state.graph,
         site=site,
         value=value,

@@ -1,20 +1,16 @@
 """What the steps of a walk share: each step reads what those before it left, and leaves its own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation
+from mptq_export.quantize.form import Form, Simulation, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.chunks import compute_in_chunks
 from mptq_export.quantize.walk.values_in_flight import ValuesInFlight
 from mptq_export.recipe.schema import ActivationQuant
-
-WidthsOf = Callable[[str], tuple[int, int]]
-"""(weights, activations) of a layer, by the name of its node: linear layers, patch embeddings and matmuls."""
 
 
 @dataclass
@@ -25,6 +21,7 @@ class WalkState:
         graph: the graph with all transforms folded so far; what they changed is float64.
         values: the values that are still to be read.
         simulator: the quantizers so far, and what the form of file that they are for computes with them.
+        form: the form of the file that quantizers are chosen for.
         widths: widths of every layer; what no matmul reads, and the pixels, have 8 bits.
         method: which techniques are used.
         importance: how much every row counts, float64 [rows] per layer; empty where all count alike.
@@ -32,7 +29,8 @@ class WalkState:
 
     graph: Graph
     values: ValuesInFlight
-    simulator: Simulator
+    simulator: Simulation
+    form: Form
     widths: WidthsOf
     method: Method
     importance: dict[str, torch.Tensor]
@@ -43,7 +41,7 @@ class WalkState:
 
     def input_quant(self, node: Node) -> ActivationQuant:
         """The quantizer of what a layer reads."""
-        return self.simulator.activations[f"{node.name}.input"]
+        return self.simulator.input_quant(node)
 
     def importance_at(self, name: str) -> torch.Tensor | None:
         """Importance of the rows that a linear layer reads, or of an activation function's argument: of its reader."""

@@ -16,14 +16,15 @@ import torch
 from mptq_export.capture.compare_batches import BATCHES, largest_change
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Input, LayerNorm, Linear, Weighted
+from mptq_export.capture.ops import Constant, Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.exact_form import EXACT
+from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.activation_step import ActivationStep, AtAskedWidth, quantize_site
 from mptq_export.quantize.walk.chunks import overwrite
-from mptq_export.quantize.walk.state import WalkState, WidthsOf
+from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.transform_step import balance_attention_of, choose_and_fold_sq_b
 from mptq_export.quantize.walk.values_in_flight import ValuesInFlight
 from mptq_export.quantize.walk.weight_step import FittedCodes, WeightStep
@@ -36,9 +37,7 @@ Tick = Callable[[Node], None]
 
 
 class Walk:
-    """One walk. The steps that choose quantizers and codes can be exchanged.
-
-    Another form of the file brings such steps, and a simulator of its own for the state.
+    """One walk. The form of the file and the steps that choose quantizers and codes can be exchanged.
 
     Attributes:
         state: where it is.
@@ -53,6 +52,8 @@ class Walk:
         method: Method,
         activation_step: ActivationStep | None = None,
         weight_step: WeightStep | None = None,
+        *,
+        form: Form = EXACT,
     ) -> None:
         """Stand before the first node.
 
@@ -62,14 +63,16 @@ class Walk:
             method: which techniques are used.
             activation_step: chooses the quantizer of every site; None: the one at the width asked for.
             weight_step: chooses the codes of every weight; None: those of the method at the width asked for.
+            form: of the file that will be written.
         """
-        self._calibrated, self._exponents = calibrated, calibrated.exponents
+        self._calibrated, self._exponents = calibrated, form.exponents(calibrated.graph, calibrated.stats)
         self._activation_step, self._weight_step = activation_step or AtAskedWidth(), weight_step or FittedCodes()
         floats = self._weight_step.fits and method.measures_inputs
         self.state = WalkState(
             graph=calibrated.graph,
             values=ValuesInFlight(calibrated.graph, calibrated.images, with_floats=floats),
-            simulator=Simulator(calibrated.graph, self._exponents),
+            simulator=form.simulation(calibrated.graph, self._exponents, widths),
+            form=form,
             widths=widths,
             method=method,
             importance=calibrated.importance or {},
@@ -97,7 +100,9 @@ class Walk:
         with torch.no_grad():
             for name in state.values.order:
                 node = state.graph[name]
-                if not isinstance(node.op, Input):
+                if isinstance(node.op, Input):
+                    self._quantize_result(node)
+                else:
                     self._quantize(node)
                 state.values.forget(state.graph, node)
                 if tick:
@@ -112,14 +117,18 @@ class Walk:
         self._quantize_operands(node)
         if isinstance(node.op, Weighted):
             self._quantize_weight(node)
-        self._simulate(node)
+        self.state.values.quantized[node.name] = self.state.simulate(node)
         if self.state.method.sq_b != "off" and isinstance(node.op, LayerNorm):
             choice = choose_and_fold_sq_b(self.state, node)
             if choice is not None:
                 self.sq_b[node.name] = choice
+        self._quantize_result(node)
+        if isinstance(node.op, Weighted):
+            del self.state.simulator.weights[node.name]  # nothing computes the layer again
+            trim()
 
     def _quantize_operands(self, node: Node) -> None:
-        """What a node reads as codes. Scores and results are sites of what is computed: `_simulate` has them."""
+        """What a node reads as codes. Scores and results are sites of what is computed: `_quantize_result` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
             if not site.kind.where_computed:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
@@ -128,14 +137,12 @@ class Walk:
         quant = self.weights[node.name] = self._weight_step.choose_codes(self.state, node)
         self.state.simulator.set_weight(node.name, quant, self._calibrated.images.device)
 
-    def _simulate(self, node: Node) -> None:
-        """What the quantized model gives, and the quantizer of that where it has one of its own."""
-        value = self.state.simulate(node)
+    def _quantize_result(self, node: Node) -> None:
+        """What a node gives, where that has a quantizer of its own."""
         site = self.state.simulator.results.get(node.name)
         if site is not None:
+            value = self.state.values.quantized[node.name]
             quant = quantize_site(self.state, site, value, self._activation_step)
-            value = overwrite(value, lambda some: fake_quantize(some, quant))
-        self.state.values.quantized[node.name] = value
-        if isinstance(node.op, Weighted):
-            del self.state.simulator.weights[node.name]  # nothing computes the layer again
-            trim()
+            if isinstance(node.op, Input | Constant):  # not ours to overwrite
+                value = value.clone()
+            self.state.values.quantized[node.name] = overwrite(value, lambda some: fake_quantize(some, quant))

@@ -86,6 +86,7 @@ class FittedCodes:
             smallest_scale=largest / (input_scale * BIAS_STEPS),
             search_scales=method.weight_scales_by_error,
             gptq=gptq,
+            form=state.form.weights,
         )
         if fitted.bias_correction is not None and fitted.weight is not fitted.bias_correction.weight:
             reasons.append("refitted to the quantized inputs")
@@ -98,7 +99,7 @@ class FittedCodes:
         step = input_scale * scale.double()
         bias = ((bias / step).round() * step).float()
         stored = codes.to(torch.int8).cpu().numpy()
-        form = CodeRange.of(bits).form
+        form = CodeRange.of(bits, state.form.weights).form
         return WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, "; ".join(reasons))
 
 

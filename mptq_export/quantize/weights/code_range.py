@@ -27,13 +27,20 @@ class CodeRange:
     pair_limit: int | None
 
     @staticmethod
-    def of(bits: int) -> "CodeRange":
-        """The range of a bit-width from 2 to 8; -128 is never used (arm64 kernels overflow on it)."""
-        return (
-            CodeRange(-127, 127, PAIR_LIMIT) if bits == 8 else CodeRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None)
-        )
+    def of(bits: int, widest: CodeForm = "pair_safe") -> "CodeRange":
+        """The range of a bit-width from 2 to 8; -128 is never used (arm64 kernels overflow on it).
+
+        Args:
+            bits: 2 to 8.
+            widest: `pair_safe`, or `full` for kernels that cannot saturate; it says which codes of 8 bits there may be.
+        """
+        if bits == 8:
+            return CodeRange(-127, 127, None if widest == "full" else PAIR_LIMIT)
+        return CodeRange(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, None)
 
     @property
     def form(self) -> CodeForm:
         """Its name in recipes."""
-        return "narrow" if self.pair_limit is None else "pair_safe"
+        if self.pair_limit is not None:
+            return "pair_safe"
+        return "full" if self.low == -self.high else "narrow"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mptq_export.quantize.weights.code_range import CodeRange
 from mptq_export.quantize.weights.gptq import ROWS, descend_coordinates, round_gptq
 from mptq_export.quantize.weights.hessian import Hessian
+from mptq_export.recipe.schema import CodeForm
 from mptq_export.support.errors import MptqError
 
 #: Most steps of the accumulator that a bias may take: half of int32, the other half is left to the products.
@@ -34,6 +35,7 @@ def quantize_weight(
     smallest_scale: torch.Tensor | None = None,
     search_scales: bool = False,
     gptq: bool = False,
+    form: CodeForm = "pair_safe",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Round a weight matrix to codes.
 
@@ -44,13 +46,14 @@ def quantize_weight(
         smallest_scale: no scale is smaller, [N]: those with which the biases stay below `BIAS_STEPS`.
         search_scales: choose the scale per channel by the error of its output instead of min/max.
         gptq: move rounding errors to other columns instead of rounding to nearest.
+        form: which codes of 8 bits there may be.
 
     Returns:
         Codes, whole numbers as float32 [N, K], and scales, float32 [N]; a channel of zeros gets scale 1.
     """
     if hessian is None and (search_scales or gptq):
         raise MptqError("weights can be searched or compensated only with the second moments of their inputs")
-    code_range = CodeRange.of(bits)
+    code_range = CodeRange.of(bits, form)
     widest = _minmax_scale(weight, code_range)
     smallest = torch.zeros_like(widest) if smallest_scale is None else smallest_scale
     shares = _SHARES if search_scales else _SHARES[:1]

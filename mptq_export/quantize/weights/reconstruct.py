@@ -125,7 +125,7 @@ class _BlockFit:
 
         def install() -> None:
             for name, quant in weights.items():
-                code_range = CodeRange.of(quant.bits)
+                code_range = CodeRange.of(quant.bits, quant.form)
                 inside = codes[name].clamp(code_range.low, code_range.high)
                 simulator.weights[name] = (simulator.round(inside), scales[name], biases[name])
 
@@ -166,7 +166,7 @@ class _BlockFit:
     def _rounded(self, name: str, codes: torch.Tensor, bias: torch.Tensor) -> WeightQuant:
         """The layer with learned codes and bias, rounded as the file stores them."""
         quant = self.recipe.weights[name]
-        code_range = CodeRange.of(quant.bits)
+        code_range = CodeRange.of(quant.bits, quant.form)
         stored = codes.detach().clamp(code_range.low, code_range.high).round().to(torch.int8).cpu().numpy()
         # The file adds biases as whole steps of the int32 accumulator.
         step = torch.from_numpy(quant.scale).double() * self.recipe.activations[f"{name}.input"].scale

@@ -1,0 +1,1 @@
+"""The portable form: the conventional QDQ graph that compilers recognise, as the table of a target says."""

@@ -1,0 +1,154 @@
+"""What handlers of the portable form ask for: a value as its readers get it, and codes around what they compute."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Op, ToPixels
+from mptq_export.emit.builder import OnnxBuilder
+from mptq_export.emit.emission import Emission
+from mptq_export.emit.movement import move
+from mptq_export.emit.portable.values import Tensor, code_type
+from mptq_export.emit.value import AnyValue
+from mptq_export.quantize.portable.ranges import of_parameter
+from mptq_export.quantize.portable.sites import PortableSites
+from mptq_export.quantize.simulation.fake_quantize import codes
+from mptq_export.recipe.schema import ActivationQuant, Recipe
+from mptq_export.recipe.settings import InputType
+from mptq_export.targets.portable import PortableForm
+
+Handler = Callable[["PortableContext", Node], Tensor]
+"""Emits the value of a node."""
+
+
+class PortableContext(Emission):
+    """State of one emission in the portable form.
+
+    Attributes:
+        recipe: all decisions.
+        where: where the graph has codes.
+        table: how each op is emitted.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        recipe: Recipe,
+        where: PortableSites,
+        table: Mapping[type[Op], Handler],
+        *,
+        input_type: InputType,
+    ) -> None:
+        super().__init__(graph, input_type, OnnxBuilder(where.form.opset, where.form.ir))
+        self.recipe = recipe
+        self.where = where
+        self.table = table
+
+    @property
+    def form(self) -> PortableForm:
+        """How the file is written."""
+        return self.where.form
+
+    def read(self, node: Node, position: int = 0) -> Tensor:
+        """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
+        value = self.read_value(node.inputs[position])
+        if not self.where.reads(node, position):
+            return value
+        key = self.where.key(node, position)
+        assert key is not None
+        return self.coded(value, self.recipe.activations[key], key)
+
+    def read_value(self, value: str) -> Tensor:
+        """A value of the graph, moved or not."""
+
+        def emit() -> Tensor:
+            root, chain = self.graph.path(value)
+            return move(self, self.once(root.name, lambda: self._computed(root)), root, chain)
+
+        return self.once(("value", value), emit)
+
+    def read_output(self, value: str) -> Tensor:
+        """The value of an output of the graph."""
+        return self.read_value(value)
+
+    def read_rows(self, node: Node, position: int = 0) -> Tensor:
+        """An input of a node as [rows, channels]."""
+        return self.flatten(self.read(node, position), node.inputs[position])
+
+    def read_full(self, node: Node, position: int = 0) -> Tensor:
+        """An input of a node in its own shape."""
+        return self.unflatten(self.read(node, position), node.inputs[position])
+
+    def _computed(self, node: Node) -> Tensor:
+        value = self.handler(self.table, node, "values")(self, node)
+        site = f"{node.name}.output"
+        if value.quant is not None or not self.where.has_result(node):
+            return value
+        return self.coded(value, self.recipe.activations[site], site)
+
+    def coded(self, value: Tensor, quant: ActivationQuant, name: str) -> Tensor:
+        """A value behind QuantizeLinear and DequantizeLinear."""
+        return replace(value, tensor=self.code(value.tensor, quant, name), quant=quant)
+
+    def code(self, tensor: str, quant: ActivationQuant, name: str) -> str:
+        """A float tensor behind QuantizeLinear and DequantizeLinear."""
+        parameters = self._parameters(quant)
+        stored = self.onnx.one("QuantizeLinear", [tensor, *parameters], f"{name}.codes")
+        return self.onnx.one("DequantizeLinear", [stored, *parameters], f"{name}.value")
+
+    def constant(self, name: str, value: torch.Tensor, quant: ActivationQuant | None) -> str:
+        """A constant: float32, or codes of a quantizer behind a DequantizeLinear."""
+        if quant is None:
+            return self.onnx.constant(name, value.float().numpy())
+        stored: NDArray[np.generic] = codes(value.float().cpu(), quant).numpy().astype(code_type(quant))
+        return self.onnx.one(
+            "DequantizeLinear", [self.onnx.constant(f"{name}.codes", stored), *self._parameters(quant)], name
+        )
+
+    def parameter(self, node: Node, name: str) -> str:
+        """A tensor that belongs to a node: codes of 8 bits where everything has codes."""
+        value = node.params[name]
+        quant = of_parameter(self.form, value, 8) if self.form.everywhere else None
+        return self.constant(f"{node.name}.{name}", value, quant)
+
+    def middle_pixel(self, op: ToPixels) -> int:
+        """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
+        return 128 if self.form.signed else 0
+
+    def _parameters(self, quant: ActivationQuant) -> list[str]:
+        """Scale and zero point of a quantizer."""
+        return [self.onnx.scalar(quant.scale), self.onnx.scalar(quant.zero_point, code_type(quant))]
+
+    def sizes(self, shape: Shape) -> list[int]:
+        """Sizes of a value; with the batch of one where shapes are fixed."""
+        return list(shape.at(1)) if self.form.fixed_batch else shape.dynamic()
+
+    def reshape(self, value: AnyValue, sizes: list[int], name: str) -> AnyValue:
+        """A value in another shape, in the same codes."""
+        return self.moved(value, lambda tensor: self.onnx.one("Reshape", [tensor, self.onnx.shape(sizes)], name))
+
+    def moved(self, value: AnyValue, move: Callable[[str], str]) -> AnyValue:
+        """A value behind data movement: every tensor on the way has its codes."""
+        if not isinstance(value, Tensor) or value.quant is None or not self.form.everywhere:
+            return replace(value, tensor=move(value.tensor))
+        quant = value.quant
+        with self.onnx.followed(lambda tensor: self.code(tensor, quant, tensor)):
+            return replace(value, tensor=move(value.tensor))
+
+    def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
+        """As in any form; what was cut into rows before is not reshaped twice."""
+        found: AnyValue = self.once(
+            ("rows", value.tensor), lambda: super(PortableContext, self).flatten(value, node_name)
+        )
+        return found
+
+    def unflatten(self, value: AnyValue, node_name: str) -> AnyValue:
+        """As in any form."""
+        full = super().unflatten(value, node_name)
+        if value.flat and not full.flat:
+            self.once(("rows", full.tensor), lambda: value)
+        return full

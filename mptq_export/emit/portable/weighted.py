@@ -1,0 +1,104 @@
+"""Layers with weights: Gemm of rows, Conv of the image and of maps, with per-channel codes and an int32 bias."""
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from mptq_export.capture.graph import NCHW, NHWC, Node
+from mptq_export.capture.ops import Depthwise, PatchEmbed
+from mptq_export.emit.portable.context import PortableContext
+from mptq_export.emit.portable.values import Tensor
+from mptq_export.recipe.schema import WeightQuant
+
+#: Accumulators are int32; a bias beyond is cut.
+_INT32 = 2**31 - 1
+
+
+def emit_linear(context: PortableContext, node: Node) -> Tensor:
+    """A linear layer as one Gemm over rows: [rows, K] and [K, N]."""
+    x = context.read_rows(node)
+    quant = context.recipe.weights[node.name]
+    weight = _weight(context, node, np.ascontiguousarray(quant.codes.T), axis=1)
+    inputs = [x.tensor, weight, _bias(context, node, x)]
+    return Tensor(tensor=context.onnx.one("Gemm", inputs, node.name), flat=True, quant=None)
+
+
+def emit_patch_embed(context: PortableContext, node: Node) -> Tensor:
+    """A patch embedding as one Conv, channels last behind it: [B, H / ph, W / pw, D]."""
+    x = context.read_full(node)
+    quant, patch = context.recipe.weights[node.name], node.attributes(PatchEmbed).patch
+    channels = context.graph[node.inputs[0]].shape.dims[1]
+    kernels = quant.codes.reshape(-1, *patch, channels).transpose(0, 3, 1, 2)
+    weight = _weight(context, node, np.ascontiguousarray(kernels), axis=0)
+    inputs = [x.tensor, weight, _bias(context, node, x)]
+    tensor = context.onnx.one("Conv", inputs, node.name, kernel_shape=list(patch), strides=list(patch))
+    return _channels_last(context, node, tensor)
+
+
+def emit_depthwise(context: PortableContext, node: Node) -> Tensor:
+    """A depthwise convolution of a map that has its channels last."""
+    x, op = context.read_full(node), node.attributes(Depthwise)
+    first = context.moved(x, lambda t: context.onnx.one("Transpose", [t], f"{node.name}.first", perm=list(NCHW)))
+    quant = context.recipe.weights[node.name]
+    weight = _weight(context, node, quant.codes.reshape(-1, 1, *op.kernel), axis=0)
+    tensor = context.onnx.one(
+        "Conv",
+        [first.tensor, weight, _bias(context, node, x)],
+        node.name,
+        kernel_shape=list(op.kernel),
+        strides=list(op.stride),
+        pads=list(op.pads),
+        dilations=list(op.dilation),
+        group=context.graph[node.inputs[0]].shape.dims[-1],
+    )
+    return _channels_last(context, node, tensor)
+
+
+def _channels_last(context: PortableContext, node: Node, tensor: str) -> Tensor:
+    """What a Conv gives, in its codes, with the channels last."""
+    value = Tensor(tensor=tensor, flat=False, quant=None)
+    site = f"{node.name}.output"
+    if context.where.has_result(node):
+        value = context.coded(value, context.recipe.activations[site], site)
+    return context.moved(value, lambda t: context.onnx.one("Transpose", [t], f"{node.name}.last", perm=list(NHWC)))
+
+
+def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, axis: int) -> str:
+    """Codes of their own width behind a DequantizeLinear with a scale for each output channel."""
+    quant, name = context.recipe.weights[node.name], f"{node.name}.weight"
+    if quant.bits == 4 and context.form.opset >= 21:
+        stored = context.onnx.initializer(int4_tensor(f"{name}.codes", codes))
+        zero = context.onnx.initializer(int4_tensor(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8)))
+    else:
+        stored = context.onnx.own_constant(f"{name}.codes", codes)
+        zero = context.onnx.own_constant(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8))
+    scale = context.onnx.constant(f"{name}.scale", quant.scale)
+    return context.onnx.one("DequantizeLinear", [stored, scale, zero], name, axis=axis)
+
+
+def int4_tensor(name: str, codes: NDArray[np.int8]) -> onnx.TensorProto:
+    """Codes from -8 to 7 as an INT4 tensor of the same shape, two a byte, the first in the low bits."""
+    flat = (codes.ravel() & np.int8(15)).astype(np.uint8)
+    pairs = np.pad(flat, (0, -len(flat) % 2)).reshape(-1, 2)
+    raw = (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8).tobytes()
+    return onnx.helper.make_tensor(name, onnx.TensorProto.INT4, codes.shape, raw, raw=True)
+
+
+def _bias(context: PortableContext, node: Node, x: Tensor) -> str:
+    """Whole steps of the accumulator behind a DequantizeLinear; a float where the input has no codes."""
+    quant, name = context.recipe.weights[node.name], f"{node.name}.bias"
+    if x.quant is None:
+        return context.onnx.constant(name, quant.bias)
+    steps = quant.bias.astype(np.float64) / bias_scale(quant, x.quant.scale).astype(np.float64)
+    stored = np.clip(np.rint(steps), -_INT32, _INT32).astype(np.int32)
+    inputs = [
+        context.onnx.constant(f"{name}.codes", stored),
+        context.onnx.constant(f"{name}.scale", bias_scale(quant, x.quant.scale)),
+        context.onnx.constant(f"{name}.zero_point", np.zeros(len(stored), np.int32)),
+    ]
+    return context.onnx.one("DequantizeLinear", inputs, name, axis=0)
+
+
+def bias_scale(quant: WeightQuant, input_scale: float) -> NDArray[np.float32]:
+    """What a step of each channel's accumulator stands for: float32 [N]."""
+    return (quant.scale * np.float32(input_scale)).astype(np.float32)

@@ -1,0 +1,46 @@
+"""The exact form, as a walk sees it."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture.graph import Graph
+from mptq_export.quantize.activations.search import ActivationSearch
+from mptq_export.quantize.form import WidthsOf
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.residual_grid import grid_exponents
+from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.recipe.schema import ActivationQuant, CodeForm
+
+
+@dataclass(frozen=True)
+class ExactForm:
+    """Unsigned codes where matmuls read, residuals on power-of-two grids, certified functions."""
+
+    weights: CodeForm = "pair_safe"
+
+    def exponents(self, graph: Graph, stats: Statistics) -> dict[str, int]:
+        """As the protocol says."""
+        return grid_exponents(graph, stats)
+
+    def simulation(self, graph: Graph, exponents: dict[str, int], widths: WidthsOf) -> Simulator:
+        """As the protocol says."""
+        return Simulator(graph, exponents, widths)
+
+    def search(
+        self,
+        *,
+        graph: Graph,
+        site: Site,
+        value: torch.Tensor,
+        known: dict[str, ActivationQuant],
+        method: Method,
+        importance: torch.Tensor | None,
+    ) -> ActivationSearch:
+        """As the protocol says."""
+        return ActivationSearch(graph=graph, site=site, value=value, known=known, method=method, importance=importance)
+
+
+EXACT = ExactForm()

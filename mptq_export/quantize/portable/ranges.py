@@ -1,0 +1,96 @@
+"""Quantizers of the portable form: codes of a type that the target has, by the range or by the error."""
+
+import numpy as np
+import torch
+
+from mptq_export.calibrate.statistics import Range
+from mptq_export.quantize.activations.histogram import Histogram
+from mptq_export.quantize.activations.sample import Sample
+from mptq_export.quantize.simulation.fake_quantize import fake_quantize
+from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.targets.portable import PortableForm
+
+#: Shares of the full range that are tried.
+_SHARES = tuple(round(1.0 - 0.03 * n, 2) for n in range(24))
+
+_BY_RANGE = "min/max of the calibration images"
+_BY_ERROR = "range with the smallest error"
+
+
+def of_range(form: PortableForm, seen: Range, bits: int, reason: str = _BY_RANGE) -> ActivationQuant:
+    """The quantizer of a range; 0 is always a level.
+
+    Args:
+        form: says whether codes are signed, and around which code they lie.
+        seen: smallest and largest value.
+        bits: 8 or 16.
+        reason: why this range.
+    """
+    lowest = -(2 ** (bits - 1)) if form.signed else 0
+    highest = lowest + 2**bits - 1
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
+    if form.symmetric:
+        middle = lowest + 2 ** (bits - 1)
+        scale = _float32(max(-low, high) / (highest - middle)) or 1.0
+        return ActivationQuant(scale, middle, lowest, highest, bits, reason)
+    scale = _float32((high - low) / (highest - lowest)) or 1.0
+    return ActivationQuant(scale, lowest + round(-low / scale), lowest, highest, bits, reason)
+
+
+def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
+    """The quantizer of a softmax: its results lie between 0 and 1, whatever the scores are."""
+    signed = form.attention != "unsigned"
+    low = -(2 ** (bits - 1)) if signed else 0
+    high = low + 2**bits - 1
+    zero = 0 if form.attention == "positive" else low
+    reason = "a softmax gives 0 to 1"
+    return ActivationQuant(_float32(1.0 / (high - zero)), zero, low, high, bits, reason)
+
+
+def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> ActivationQuant:
+    """The quantizer of a constant of a layer: by its range."""
+    low, high = torch.aminmax(value)
+    return of_range(form, Range(float(low), float(high)), bits)
+
+
+def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:
+    """The quantizer of a norm's gain, of 8 bits: gains that are all alike are exact."""
+    low, high = torch.aminmax(value)
+    return of_range(form, Range(float(low), float(high)), 8)
+
+
+def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
+    """The range with the smallest squared error of the values themselves."""
+
+    def error(quant: ActivationQuant) -> float:
+        codes = np.clip(np.rint(seen.values / quant.scale) + quant.zero_point, quant.low, quant.high)
+        return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * seen.counts).sum())
+
+    return min(_candidates(form, Range(seen.low, seen.high), bits), key=error)
+
+
+def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:
+    """The range with the smallest error of what the layers that read the value give.
+
+    Args:
+        form: the form of the file.
+        sample: rows of the value.
+        seen: range of all of the value.
+        bits: 8 or 16.
+        weight: [N, K], of what reads the value.
+    """
+    error = sample.output_error(weight)
+    return min(_candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
+
+
+def _candidates(form: PortableForm, seen: Range, bits: int) -> list[ActivationQuant]:
+    """Both ends moved to 0 by the same share; the upper end alone where nearly all lies above 0."""
+    lower = [1.0] * len(_SHARES) if seen.low > -0.5 * seen.high and not form.symmetric else list(_SHARES)
+    return [
+        of_range(form, Range(seen.low * below, seen.high * above), bits, _BY_ERROR)
+        for below, above in zip(lower, _SHARES, strict=True)
+    ]
+
+
+def _float32(value: float) -> float:
+    return float(np.float32(value))

@@ -1,0 +1,58 @@
+"""What a file in the portable form looks like for one runtime: the conventional QDQ graph, as that runtime takes it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mptq_export.recipe.schema import CodeForm
+
+AttentionCodes = Literal["unsigned", "lowest", "positive"]
+"""Codes of what a softmax gives: from 0 of an unsigned type, from the lowest of a signed one, or from 0 of a signed
+one, of which half are never used."""
+
+Spelling = Literal["node", "erf"]
+"""How GELU is written: as one node, or as five with `Erf` among them and no codes between."""
+
+ParameterType = Literal["float", "codes", "int32 offset"]
+"""How gain and offset of a layer norm are stored: as floats, as codes of 8 bits a tensor, or the offset as int32 with
+the product of the scales of input and gain, like the bias of a linear layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortableForm:
+    """How a portable file is written.
+
+    Attributes:
+        everywhere: codes on every tensor; else on what matmuls read alone.
+        signed: whether codes of activations are signed.
+        symmetric: whether the code of 0 is the middle one (0 where codes are signed).
+        attention: codes of what a softmax gives.
+        weight_bits: widths that weights can have.
+        activation_bits: widths that activations can have.
+        residual_bits: widths that the residual can have, the best one first.
+        weights: which weight codes of 8 bits there may be.
+        norms: how gain and offset of a layer norm are stored.
+        one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
+        right_bits: width of the second factor of a product of two values; None: that of the first.
+        gelu: how GELU is written.
+        opset: of the file.
+        ir: IR version of the file.
+        fixed_batch: whether shapes are fixed; the file then takes one image.
+        run: whether files were run in the runtime itself; else they follow what its documents say.
+    """
+
+    everywhere: bool = True
+    signed: bool = True
+    symmetric: bool = True
+    attention: AttentionCodes = "unsigned"
+    weight_bits: tuple[int, ...] = (8,)
+    activation_bits: tuple[int, ...] = (8,)
+    residual_bits: tuple[int, ...] = (8,)
+    weights: CodeForm = "full"
+    norms: ParameterType = "float"
+    one_width: bool = False
+    right_bits: int | None = None
+    gelu: Spelling = "node"
+    opset: int = 17
+    ir: int = 8
+    fixed_batch: bool = True
+    run: bool = False
