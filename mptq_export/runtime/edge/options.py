@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Precision = Literal["f32", "bf16", "f16"]
+"""Types of floats, as OpenVINO names them."""
 
 
 @dataclass(frozen=True)
@@ -11,10 +15,14 @@ class EdgeOptions:
     Attributes:
         backend: library that computes: QNN's `backend_path`. None: the one that the package brings.
         python: interpreter of an environment of its own that holds the runtime. None: the environment variable says it.
+        threads: number of threads. None: the runtime's own choice.
+        precision: type of what has no codes (OpenVINO). None: bfloat16 where the CPU has it.
     """
 
     backend: Path | None = None
     python: Path | None = None
+    threads: int | None = None
+    precision: Precision | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
