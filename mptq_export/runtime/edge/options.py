@@ -7,6 +7,9 @@ from typing import Literal
 Precision = Literal["f32", "bf16", "f16"]
 """Types of floats, as OpenVINO names them."""
 
+TimedRuntime = Literal["openvino"]
+"""Runtimes that compute on this CPU as fast as they can: they can be timed, where simulators cannot."""
+
 
 @dataclass(frozen=True)
 class EdgeOptions:
