@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mptq_export.runtime.edge.openvino import open_openvino
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.qnn import open_qnn
 from mptq_export.runtime.edge.session import EdgeSession, RuntimeName
@@ -45,6 +46,14 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         target="qnn",
         no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
         takes=frozenset({"backend", "soc"}),
+    ),
+    "openvino": EdgeRuntime(
+        "OpenVINO (Intel)",
+        open_openvino,
+        "openvino",
+        'pip install "mptq-export[openvino]"',
+        target="openvino",
+        takes=frozenset({"threads", "precision"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""
