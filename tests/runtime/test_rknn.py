@@ -93,7 +93,7 @@ def test_a_layer_norm_is_in_integers_where_its_parameters_are(tmp_path: Path, pa
             constants |= stored
         else:
             constants[name] = values.astype(np.float32) / 100
-    graph = CodesBetween(nodes, (1, 8, 16), constants, x=(0.05, np.int8(3)), y=(0.03, np.int8(-5)))
+    graph = CodesBetween(nodes, (1, 1, 8, 16), constants, x=(0.05, np.int8(3)), y=(0.03, np.int8(-5)))
     with simulator(graph, tmp_path) as session:
         assert {op.numbers for op in session.placement.ops if op.op == "exNorm"} == {
             "INT8" if parameters == "codes" else "FLOAT16"

@@ -95,6 +95,17 @@ def test_a_toolkit_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
         open_rknn(model, python)
 
 
+def test_a_toolkit_that_rewrites_for_ever_is_stopped(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rules can undo each other: a log that grows by the same lines for ever."""
+    monkeypatch.setattr("mptq_export.runtime.edge.rknn._PATIENCE", 0.1)
+    line = "D     swap_transpose: remove node = ['a'], add node = ['b']"
+    python = stand_in(tmp_path, f'yes "{line}" | head -n 20000 > $4; exec sleep 60')
+    with pytest.raises(MptqError, match=r"rewrites codes\.onnx for ever and never opens it \(swap_transpose\)"):
+        open_rknn(model, python)
+
+
 def test_nothing_is_left_behind(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

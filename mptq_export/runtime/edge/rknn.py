@@ -6,6 +6,7 @@ run (`workers/rknn_simulator.py`). It may print anything and it may die: whateve
 
 import json
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -18,7 +19,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from mptq_export.runtime.edge.rknn_log import complaint_of, placement_of
+from mptq_export.runtime.edge.rknn_log import complaint_of, endless_rules, placement_of
 from mptq_export.runtime.edge.session import RuntimeName
 from mptq_export.support.errors import MptqError
 
@@ -27,6 +28,8 @@ INSTALL = (
     'python3.11 -m venv rknn && rknn/bin/pip install rknn-toolkit2 "numpy<2" "onnx<=1.18" "torch<=2.4" "setuptools<81"'
 )
 PLATFORM = "rk3588"
+#: Seconds between two looks at the log of a toolkit that does not answer.
+_PATIENCE = 10.0
 _OPSETS = range(12, 20)
 _SIXTEEN = (onnx.TensorProto.INT16, onnx.TensorProto.UINT16)
 
@@ -125,7 +128,11 @@ class RknnSession:
 
     def _reply(self, what: str) -> dict[str, str]:
         assert self._process is not None
-        line = _stream(self._process.stdout).readline()
+        stdout = _stream(self._process.stdout)
+        while not select.select([stdout], [], [], _PATIENCE)[0]:
+            if rules := endless_rules(self._log()):
+                raise MptqError(f"RKNN-Toolkit2 rewrites {self._path.name} for ever and never opens it ({rules})")
+        line = stdout.readline()
         try:
             reply: dict[str, str] = json.loads(line)
         except ValueError:

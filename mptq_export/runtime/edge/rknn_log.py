@@ -10,6 +10,7 @@ _TABLE = "Network Layer Information Table"
 # The number of the operator, its kind, what it computes in, where; then shapes, which may be cut.
 _ROW = re.compile(r"^D RKNN: \[[\d:.]+\]\s+\d+\s+(?P<op>\S+)\s+(?P<numbers>[A-Z]+\d*)\s+(?P<where>[A-Z]+)\s")
 _COMPLAINT = re.compile(r"^E (?:RKNN: \[[\d:.]+\] )?(?P<text>.+)$")
+_RULE = re.compile(r"^D +(?P<rule>\w+): (?:remove|add) node")
 _HANDED_OVER = {"InputOperator", "OutputOperator"}
 
 
@@ -45,3 +46,16 @@ def complaint_of(log: str) -> str:
     found = [row["text"] for line in _COLOUR.sub("", log).splitlines() if (row := _COMPLAINT.match(line))]
     told = [text for text in found if not text.startswith("rknn-toolkit2 version") and "Traceback" not in text]
     return told[-1] if told else ""
+
+
+def endless_rules(log: str, least: int = 10_000) -> str:
+    """Rules that the toolkit applies to the same few nodes for ever, with commas; empty where it does not.
+
+    Args:
+        log: all that it has printed so far.
+        least: so many lines of one kind in a row.
+    """
+    lines = [line for line in log.splitlines()[-least:] if _RULE.match(line)]
+    if len(lines) < least or len(set(lines)) > least // 100:
+        return ""
+    return ", ".join(sorted({row["rule"] for line in lines if (row := _RULE.match(line))}))
