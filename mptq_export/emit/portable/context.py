@@ -111,12 +111,15 @@ class PortableContext(Emission):
         return self.onnx.one("DequantizeLinear", [stored, *parameters], f"{name}.value")
 
     def constant(self, name: str, value: torch.Tensor, quant: ActivationQuant | None) -> str:
-        """A constant: float32, or codes of a quantizer behind a DequantizeLinear."""
+        """A constant: float32, or codes of a quantizer behind a DequantizeLinear.
+
+        Codes are of one reader: HTP knows one scale for a stored tensor, and takes it for all who read it.
+        """
         if quant is None:
             return self.onnx.constant(name, value.float().numpy())
         stored: NDArray[np.generic] = codes(value.float().cpu(), quant).numpy().astype(code_type(quant))
         return self.onnx.one(
-            "DequantizeLinear", [self.onnx.constant(f"{name}.codes", stored), *self._parameters(quant)], name
+            "DequantizeLinear", [self.onnx.own_constant(f"{name}.codes", stored), *self._parameters(quant)], name
         )
 
     def factor(self, node: Node) -> str:
@@ -148,6 +151,15 @@ class PortableContext(Emission):
         quant = value.quant
         with self.onnx.followed(lambda tensor: self.code(tensor, quant, tensor)):
             return replace(value, tensor=move(value.tensor))
+
+    def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
+        """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
+        ends = np.cumsum(sizes).tolist()
+        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        return [
+            self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
+            for position, each in enumerate(bounds)
+        ]
 
     def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """As in any form; what was cut into rows before is not reshaped twice."""

@@ -50,5 +50,5 @@ def _parameters(context: PortableContext, node: Node, x: Tensor) -> tuple[str, s
     assert x.quant is not None, name
     step = np.float32(x.quant.scale) * np.float32(gain.scale)
     codes = np.rint(bias.double().numpy() / float(step)).astype(np.int32)
-    parts = [onnx.constant(f"{name}.bias.codes", codes), onnx.scalar(float(step)), onnx.scalar(0, np.int32)]
+    parts = [onnx.own_constant(f"{name}.bias.codes", codes), onnx.scalar(float(step)), onnx.scalar(0, np.int32)]
     return stored, onnx.one("DequantizeLinear", parts, f"{name}.bias")

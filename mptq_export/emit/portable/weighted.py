@@ -105,7 +105,7 @@ def _bias(context: PortableContext, node: Node, x: Tensor) -> str:
     steps = quant.bias.astype(np.float64) / bias_scale(quant, x.quant.scale).astype(np.float64)
     stored = np.clip(np.rint(steps), -_INT32, _INT32).astype(np.int32)
     inputs = [
-        context.onnx.constant(f"{name}.codes", stored),
+        context.onnx.own_constant(f"{name}.codes", stored),
         context.onnx.constant(f"{name}.scale", bias_scale(quant, x.quant.scale)),
         context.onnx.constant(f"{name}.zero_point", np.zeros(len(stored), np.int32)),
     ]
