@@ -10,6 +10,7 @@ from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -117,7 +118,8 @@ def allocate(
     low, high = widths
     if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
         raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
-    settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}), metric)
+    domain = WidthDomain.of_range(range(low, high + 1))
+    settings = SearchRequest(tuple(map(Budget.parse, texts)), domain, tied, dict(pins or {}), metric)
     settings.check()
     check_known("method", method, METHODS)
     if journal is not None:
@@ -139,20 +141,26 @@ def search_widths(
     """`allocate` with settings and a method that were checked already."""
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, METHODS[method], settings)
-    with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
-        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings))
+    start, end = problem.costs.mean_bits(problem.space.start), settings.lowest
+    with progress.stage("searching", _distance(start, end)) as bar:
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, start, end))
     return [Allocation(calibrated, settings, method, result, found) for found in result.found]
 
 
-def _advancing(bar: Bar, settings: SearchRequest) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step: from the widest width down to where the search may end."""
-    count, reached = 0, float(settings.widths[-1])
+def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step: from the widest mean widths down to where the search may end."""
+    count, left = 0, _distance(start, end)
 
     def advance(step: Step, weights: float, activations: float) -> None:
-        nonlocal count, reached
+        nonlocal count, left
         count += len(step.lowered)
-        before, reached = reached, max(weights, activations, settings.lowest)
+        before, left = left, _distance((weights, activations), end)
         text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
-        bar.advance(before - reached, text)
+        bar.advance(before - left, text)
 
     return advance
+
+
+def _distance(means: tuple[float, float], end: tuple[float, float]) -> float:
+    """How far mean widths of (weights, activations) are above where a search may end."""
+    return sum(max(0.0, mean - least) for mean, least in zip(means, end, strict=True))
