@@ -49,6 +49,7 @@ def export(
     pins: Mapping[str, tuple[int, int]] | None = None,
     method: MethodName | None = None,
     reconstruct: bool = False,
+    residual_bits: int | None = None,
     recipe: str | Path | None = None,
     input_type: InputType | None = None,
     weight_storage: WeightStorage | None = None,
@@ -69,11 +70,12 @@ def export(
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: `best`, which is taken where it is left out, or `paper`.
         reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
+        residual_bits: width of the residual, 8 or 16, for a target that has codes there; None: the best that it takes.
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
-        target: the runtime that the file is for: `ort` (where it is left out), `ort-web`, `openvino` or `qnn`;
-            `tensorrt` is refused, with the reason.
+        target: the runtime that the file is for, a name of `targets.table.TARGETS`: `ort` (where it is left out) and
+            `ort-web` get the exact form, all others the portable one.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
@@ -87,7 +89,7 @@ def export(
         MptqError: an option does not belong to `source`, a layer cannot be proved exact, or a file cannot be written.
             Nothing is left half written.
     """
-    given = {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct}
+    given = {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct, "residual_bits": residual_bits}
     plan = _plan(source, recipe, {name: value for name, value in given.items() if value})
     outputs = Outputs(
         onnx=Path(out),

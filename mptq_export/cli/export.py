@@ -21,6 +21,7 @@ from mptq_export.cli.values import (
     parse_pins,
     parse_range,
     parse_size,
+    parse_width,
 )
 from mptq_export.cli.verbosity import output
 from mptq_export.data.preprocessing import CROP_MODES
@@ -92,7 +93,12 @@ from mptq_export.targets.table import TARGETS
 @click.option("--any-range", is_flag=True, help="Take an array whose values are no normalised pixels.")
 @class_map_option("Names of the classes: a line each in the order of the logits, or JSON.")
 @click.option(
-    "--bits", default="8/8", show_default=True, metavar="W/A", callback=parse_bits, help="Bit-widths, 2 to 8."
+    "--bits",
+    default="8/8",
+    show_default=True,
+    metavar="W/A",
+    callback=parse_bits,
+    help="Bit-widths, 2 to 8; 16 for activations where the target has them.",
 )
 @click.option(
     "--method",
@@ -105,6 +111,12 @@ from mptq_export.targets.table import TARGETS
     "--reconstruct",
     is_flag=True,
     help="Then learn the weight codes of every block by gradient descent: minutes on a GPU, an hour on a CPU.",
+)
+@click.option(
+    "--residual-bits",
+    type=click.Choice(["8", "16"]),
+    callback=parse_width,
+    help="Width of the residual for a --target that has codes there. Default: the best that it takes.",
 )
 @click.option(
     "--recipe",
@@ -205,6 +217,7 @@ def main(
     bits: tuple[int, int],
     method: MethodName,
     reconstruct: bool,
+    residual_bits: int | None,
     recipe: Path | None,
     budgets: tuple[str, ...],
     widths: range,
@@ -232,10 +245,10 @@ def main(
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
-    plan: Plan = Uniform(bits, pins, method, reconstruct)
+    plan: Plan = Uniform(bits, pins, method, reconstruct, residual_bits)
     if budgets:
         search = SearchRequest(tuple(map(Budget.parse, budgets)), widths, tied, pins, metric)
-        plan = Searched(search, method, reconstruct, resume)
+        plan = Searched(search, method, reconstruct, resume, residual_bits)
     elif recipe is not None:
         plan = Replayed(recipe)
     inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)

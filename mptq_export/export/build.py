@@ -13,6 +13,7 @@ from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
+from mptq_export.export.forms import form_for, graph_for
 from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
@@ -29,7 +30,8 @@ from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import Progress
 from mptq_export.support.version import __version__
-from mptq_export.targets.rules import storage_for
+from mptq_export.targets.rules import residual_bits, storage_for
+from mptq_export.targets.table import portable_form
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class UniformBuild:
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers: the graph with the transforms that they were chosen for on the CPU, and the recipe."""
         plan, calibrated = self.plan, self.calibrated
-        graph = calibrated.graph
+        form = form_for(outputs.target, plan.residual_bits)
+        graph = graph_for(form, calibrated.graph, outputs.input_type)
         pinned = pinned_widths(graph, plan.pins)
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
         with progress.stage("quantizing", len(graph.nodes)) as bar:
@@ -56,6 +59,7 @@ class UniformBuild:
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
                 tick=lambda _node: bar.advance(),
+                form=form,
             )
         graph, recipe = _reconstruct_if_asked(plan, calibrated, built, progress)
         settings = recipe_settings(plan, outputs, calibrated, bits)
@@ -163,6 +167,8 @@ def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Cali
         search=None,
         versions={"mptq-export": __version__, **{name: version(name) for name in ("torch", "timm", "onnx")}},
         outputs=loaded.outputs,
+        form="exact" if portable_form(outputs.target) is None else "portable",
+        residual_bits=residual_bits(outputs.target, plan.residual_bits),
     )
 
 

@@ -66,4 +66,5 @@ def _width_words(plan: Uniform | Searched) -> list[str]:
     for pattern, widths in pins.items():
         words += ["--pin", f"{pattern}={widths[0]}/{widths[1]}"]
     words += ["--method", plan.method]
+    words += [] if plan.residual_bits is None else ["--residual-bits", str(plan.residual_bits)]
     return words + (["--reconstruct"] if plan.reconstruct else [])

@@ -15,6 +15,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
 from mptq_export.targets.min_onnxruntime import storage_in
 from mptq_export.targets.rules import check_target, storage_for
+from mptq_export.targets.table import portable_form
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ class Outputs:
                 to be met where every width takes a byte.
         """
         storage = storage_in(self.min_ort, self.weight_storage, plan.weight_bits)
-        if self.target is not None:
-            check_target(self.target, storage, plan.widths)
+        if self.target is not None or plan.residual_bits is not None or not isinstance(plan, Replayed):
+            check_target(self.target or "ort", storage, plan.widths, plan.residual_bits)
+        if self.min_ort is not None and portable_form(self.target) is not None:
+            raise MptqError(f"--min-ort is about the exact form; leave it out with --target {self.target}")
         sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)
         if sized and storage_for(self.target or "ort", storage) == "int8":
             raise MptqError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.quantize.method import METHODS
-from mptq_export.recipe.schema import WIDTHS
+from mptq_export.recipe.schema import WIDE, WIDTHS
 from mptq_export.recipe.settings import MethodName
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
@@ -24,6 +24,7 @@ class Uniform:
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: which techniques are used.
         reconstruct: afterwards learn the weight codes of every block by gradient descent.
+        residual_bits: width of the residual in the portable form; None: the best that the target has.
 
     Raises:
         MptqError: a width is not from 2 to 8, or the method is unknown.
@@ -33,6 +34,7 @@ class Uniform:
     pins: Mapping[str, Widths] = field(default_factory=dict)
     method: MethodName = "best"
     reconstruct: bool = False
+    residual_bits: int | None = None
 
     def __post_init__(self) -> None:
         _check_widths({"bits": self.bits, **self.pins})
@@ -58,6 +60,7 @@ class Searched:
         method: which techniques are used.
         reconstruct: afterwards learn the weight codes of every block by gradient descent.
         resume: go on with the journal of an interrupted search.
+        residual_bits: width of the residual in the portable form; None: the best that the target has.
 
     Raises:
         MptqError: a pinned width is not from 2 to 8, the method is unknown, or the budgets do not go together.
@@ -67,6 +70,7 @@ class Searched:
     method: MethodName = "best"
     reconstruct: bool = False
     resume: bool = False
+    residual_bits: int | None = None
 
     def __post_init__(self) -> None:
         _check_widths(self.search.pins)
@@ -95,6 +99,7 @@ class Replayed:
     """
 
     recipe: Path
+    residual_bits: None = None
 
     @property
     def widths(self) -> list[Widths]:
@@ -112,5 +117,5 @@ Plan = Uniform | Searched | Replayed
 
 def _check_widths(named: Mapping[str, Widths]) -> None:
     for name, widths in named.items():
-        if len(widths) != 2 or not all(width in WIDTHS for width in widths):
+        if len(widths) != 2 or widths[0] not in WIDTHS or widths[1] not in (*WIDTHS, WIDE):
             raise MptqError(f"{name}: {widths} is not (weights, activations) with both widths from 2 to 8")

@@ -12,6 +12,7 @@ from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.capture.run import capture
+from mptq_export.export.forms import form_for, graph_for, sites_of
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.residual_grid import streams
@@ -19,7 +20,7 @@ from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
-from mptq_export.targets.table import TARGETS
+from mptq_export.targets.table import TARGETS, portable_form
 from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 from mptq_export.transform.prepare import prepare
 
@@ -83,6 +84,12 @@ def replay_settings(
             f"{path}: it was calibrated on inputs that are not 8-bit pixels; --input uint8 needs such inputs"
         )
     if target is not None:
+        wanted = "exact" if portable_form(target) is None else "portable"
+        if settings.form != wanted or (wanted == "portable" and TARGETS[target] != TARGETS[settings.target or "ort"]):
+            raise MptqError(
+                f"{path}: its codes are of the {settings.form} form for {settings.target or 'ort'}, and --target "
+                f"{target} has others; export again with --calib and --target {target}"
+            )
         storage = storage_for(target, storage, settings.weight_storage)
     asked = replace(
         settings,
@@ -110,7 +117,9 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
     graph = capture(loaded.model, preprocessing.input_size, loaded.outputs)
     check_capture(graph, loaded.model, probe)
-    graph = prepare(graph, probe, normalisation)
+    settings = recipe.settings
+    form = form_for(settings.target, settings.residual_bits)
+    graph = graph_for(form, prepare(graph, probe, normalisation), settings.input_type)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
     for name, sq_b in recipe.sq_b.items():
@@ -118,12 +127,14 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     return graph.cast(torch.float32)
 
 
-def _check_layers(path: Path, recipe: Recipe, graph: Graph) -> None:
+def _check_layers(path: Path, recipe: ExportRecipe, graph: Graph) -> None:
     """Every quantizer has its place in the graph, and every place its quantizer."""
     linears = [node.name for node in graph if isinstance(node.op, Weighted)]
     _check_same(path, "weights", recipe.weights, linears)
-    _check_same(path, "activations", recipe.activations, [site.key for site in sites(graph)])
-    _check_same(path, "exponents", recipe.exponents, streams(graph))
+    portable = recipe.settings.form == "portable"
+    found = sites_of(recipe.settings, graph, recipe).all if portable else sites(graph)
+    _check_same(path, "activations", recipe.activations, [site.key for site in found])
+    _check_same(path, "exponents", recipe.exponents, () if portable else streams(graph))
     norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and sq_b_readers(graph, node)]
     _check_same(path, "smoothing", recipe.sq_b, norms)
 

@@ -5,22 +5,28 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
+from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
+from mptq_export.export.forms import simulation_of
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import check_calibrated, check_companion, check_layers, check_weights
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.write import load_milliseconds, write_export
+from mptq_export.export.write_portable import write_portable
 from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
@@ -29,6 +35,8 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import SILENT, Listener, Progress
 from mptq_export.targets.rules import warnings_of
+from mptq_export.verify.portable import PortableCheck
+from mptq_export.verify.report import VerifyReport
 
 
 def export_model(request: ExportRequest, progress: Listener = SILENT) -> list[ExportResult]:
@@ -133,7 +141,7 @@ def _export_one(
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
     images = None if calibrated is None else calibrated.images
-    written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+    verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
@@ -147,18 +155,33 @@ def _export_one(
         command=command_of(loaded.asked, ready.plan, replace(outputs, onnx=named), asked),
         loaded=loaded,
         recipe=recipe,
-        verification=written.verification,
+        verification=verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
-        min_ort=written.min_ort,
+        min_ort=min_ort,
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
-        write_evidence(result, graph, calibrated, floating, progress)
+        write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
     return result
+
+
+def _write(
+    outputs: Outputs,
+    loaded: LoadedModel,
+    built: tuple[Graph, ExportRecipe],
+    images: torch.Tensor | None,
+    progress: Progress,
+) -> tuple[VerifyReport | PortableCheck, str | None]:
+    """Write the file in the form of its recipe: what its check found, and the oldest onnxruntime where it is known."""
+    graph, recipe = built
+    if recipe.settings.form == "portable":
+        return write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None
+    written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+    return written.verification, written.min_ort
 
 
 def _write_page(result: ExportResult) -> ExportResult:

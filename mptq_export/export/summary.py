@@ -11,11 +11,12 @@ from mptq_export.load.inputs import input_text, values_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Claim
-from mptq_export.recipe.settings import NamedClasses
+from mptq_export.recipe.settings import Form, NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
 from mptq_export.verify.inputs.sets import InputKind, describe_inputs
+from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
 
 
@@ -51,11 +52,16 @@ class Summary:
         smallest_margin: of those, in steps.
         warnings: what the user must see, a sentence each.
         notes: what was inferred from the checkpoint, a sentence each.
-        compared_values: between onnxruntime and `kernels_ref`.
+        compared_values: between onnxruntime and `kernels_ref`; of a portable file, and the simulation.
         checked_inputs: how many of each kind.
         checked_batches: sizes of the batches.
         check_seconds: that it took.
-        differing_values: 0, or there would be no file.
+        differing_values: 0, or there would be no file; of a portable file, codes on a boundary differ.
+        form: `exact` or `portable`.
+        target: the runtime that it is for; None where none was asked for.
+        residual_bits: width of the residual.
+        simulation_db: signal to noise of a portable file against the simulation; None for an exact one, or where all
+            is equal.
     """
 
     output: str
@@ -78,7 +84,7 @@ class Summary:
     onnx_bytes: int
     float32_bytes: int
     load_ms: float
-    min_onnxruntime: str
+    min_onnxruntime: str | None
     kernels: dict[str, int]
     float_matmuls: int
     claims: int
@@ -90,6 +96,10 @@ class Summary:
     checked_batches: tuple[int, ...]
     check_seconds: float
     differing_values: int
+    form: Form
+    target: str | None
+    residual_bits: int
+    simulation_db: float | None
 
 
 def summary_of(result: ExportResult) -> Summary:
@@ -118,24 +128,27 @@ def summary_of(result: ExportResult) -> Summary:
         float32_bytes=result.float_bytes,
         load_ms=round(result.load_ms, 1),
         min_onnxruntime=result.min_ort,
-        kernels=dict(Counter(matmul.op for matmul in check.plan.matmuls)),
-        float_matmuls=len(check.plan.floating),
+        kernels=dict(Counter(matmul.op for matmul in check.plan.matmuls)) if isinstance(check, VerifyReport) else {},
+        float_matmuls=len(check.plan.floating) if isinstance(check, VerifyReport) else 0,
         claims=len(recipe.proof),
         smallest_margin=_smallest_margin(recipe.proof),
         warnings=result.warnings,
         notes=loaded.notes,
         compared_values=check.values,
-        checked_inputs=check.inputs,
-        checked_batches=tuple(sorted(check.batches)),
+        checked_inputs=check.inputs if isinstance(check, VerifyReport) else {"images": check.images},
+        checked_batches=tuple(sorted(check.batches)) if isinstance(check, VerifyReport) else (1,),
         check_seconds=round(check.seconds, 1),
         differing_values=check.differing,
+        form=settings.form,
+        target=settings.target,
+        residual_bits=settings.residual_bits,
+        simulation_db=_decibels(check),
     )
 
 
 def show_summary(result: ExportResult, console: Console) -> None:
     """Print the summary, one fact a line."""
     facts = summary_of(result)
-    kernels = ", ".join(f"{count} {op}" for op, count in sorted(facts.kernels.items()))
     ratio = facts.onnx_bytes / facts.float32_bytes
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     others = () if maps or result.loaded.outputs == LOGITS else result.loaded.outputs
@@ -149,15 +162,12 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "calibration": facts.calibration + (f", replayed from {facts.recipe}" if facts.recipe else ""),
         **({"classes": facts.classes} if facts.classes else {}),
         "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),
-        "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; scores, GELU inputs and pixels 8, "
-        "residual 16",
+        "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; "
+        + ("scores, GELU inputs and pixels 8, " if facts.form == "exact" else "")
+        + f"residual {facts.residual_bits}",
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
-        "needs": f"onnxruntime {facts.min_onnxruntime} or newer",
-        "kernels": f"{kernels}; {facts.float_matmuls} matmuls in float",
-        "proved": f"{facts.claims} bounds and margins, the smallest margin {facts.smallest_margin:.2g} of a step",
-        "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
-        f"kernels_ref ({_checked(result.verification)})",
+        **_proved(result, facts),
         "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
         "report": facts.report,
     }
@@ -165,6 +175,33 @@ def show_summary(result: ExportResult, console: Console) -> None:
         rows["kit"] = f"{facts.kit}: copy it to the device and run one of its runners (see its README.md)"
     for label, text in [*rows.items(), *(("note", note) for note in facts.notes)]:
         console.print(f"{label:<12} {text}", markup=False)
+
+
+def _proved(result: ExportResult, facts: Summary) -> dict[str, str]:
+    """What is known of the file: proofs of an exact one, the promise of a portable one."""
+    check = result.verification
+    if not isinstance(check, VerifyReport):
+        apart = "" if facts.simulation_db is None else f", {facts.simulation_db} dB of signal to noise"
+        return {
+            "form": f"portable, for {facts.target}: no bits are promised; mptq-verify --runtime says what a runtime "
+            "gives",
+            "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
+            f"the simulation{apart} ({check.images} images, {check.seconds:.1f} s)",
+        }
+    kernels = ", ".join(f"{count} {op}" for op, count in sorted(facts.kernels.items()))
+    return {
+        "needs": f"onnxruntime {facts.min_onnxruntime} or newer",
+        "kernels": f"{kernels}; {facts.float_matmuls} matmuls in float",
+        "proved": f"{facts.claims} bounds and margins, the smallest margin {facts.smallest_margin:.2g} of a step",
+        "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
+        f"kernels_ref ({_checked(check)})",
+    }
+
+
+def _decibels(check: VerifyReport | PortableCheck) -> float | None:
+    if isinstance(check, VerifyReport) or check.sqnr_db is None:
+        return None
+    return round(check.sqnr_db, 1)
 
 
 def _classes(classes: NamedClasses | None) -> str | None:

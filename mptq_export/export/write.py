@@ -1,7 +1,5 @@
 """The last stage: emit, prove, compare with the reference, and only then let the file and its recipe appear."""
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -11,17 +9,13 @@ import torch
 
 from mptq_export.allocate.costs import Costs
 from mptq_export.capture.graph import Graph
-from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
-from mptq_export.data.reading import EXIF_KEY
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.export.metadata import describe, tie
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
-from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
-from mptq_export.load.outputs import LOGITS, OUTPUTS_KEY, outputs_text
-from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe, Recipe
-from mptq_export.recipe.store import recipe_writers, to_json
+from mptq_export.recipe.store import recipe_writers
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
@@ -30,7 +24,7 @@ from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.support.version import __version__
 from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
-from mptq_export.targets.rules import check_target, fix_batch
+from mptq_export.targets.rules import check_target
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
@@ -120,8 +114,7 @@ def _failure(report: VerifyReport) -> str:
 def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
-    target = settings.target or "ort"
-    check_target(target, settings.weight_storage, _widths(recipe))
+    check_target(settings.target or "ort", settings.weight_storage, _widths(recipe))
     model = emit(
         graph,
         recipe,
@@ -129,42 +122,11 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         producer=__version__,
         storage=settings.weight_storage,
     )
-    metadata = {
-        **loaded.preprocessing.to_metadata(),
-        "mptq.arch": loaded.arch,
-        "mptq.bits": settings.bits,
-        "mptq.method": settings.method,
-    }
-    model = fix_batch(model, target)
     check_oldest(model, min_ort)
-    metadata[OLDEST_KEY] = oldest_onnxruntime(model)
-    metadata[PRECONDITIONS_KEY] = preconditions(settings.input_type)
-    if settings.target is not None:
-        metadata["mptq.target"] = target
-    if loaded.features:
-        metadata[FEATURES_KEY] = features_text(loaded.features)
-    elif loaded.outputs != LOGITS or loaded.library == "module":  # no library says what a module gives
-        metadata[OUTPUTS_KEY] = outputs_text(loaded.outputs)
-    if settings.classes is not None:
-        metadata[NAMES_KEY] = json.dumps(settings.classes.names)
-        metadata[ORIGIN_KEY] = settings.classes.origin
-    if settings.calibration.exif:
-        metadata[EXIF_KEY] = "true"
-    onnx.helper.set_model_props(model, metadata)
-    model.doc_string = (
-        f"{loaded.arch}, {settings.bits} bits (weights/activations), method {settings.method}; written by "
-        f"mptq-export {__version__}. The metadata says how to prepare an image; doc strings of nodes say what was "
-        "decided for their layer. To check the file: mptq-verify FILE --recipe RECIPE"
-    )
+    promised = {OLDEST_KEY: oldest_onnxruntime(model), PRECONDITIONS_KEY: preconditions(settings.input_type)}
+    describe(model, loaded, settings, promised)
     tie(model, recipe)
     return model
-
-
-def tie(model: onnx.ModelProto, recipe: ExportRecipe) -> None:
-    """Let a finished model and its recipe name each other: the recipe lists the model's parts, the model its hash."""
-    recipe.contents = contents_of(model)
-    model.metadata_props.add(key=CONTENTS_KEY, value=contents_digest(recipe.contents))
-    model.metadata_props.add(key=RECIPE_KEY, value=hashlib.sha256(to_json(recipe).encode()).hexdigest())
 
 
 def _widths(recipe: Recipe) -> list[tuple[int, int]]:

@@ -13,7 +13,8 @@ from mptq_export.recipe.settings import ModelIdentity, Settings
 #: Floats end at 2 ** 127; a grid beyond is no grid.
 _LARGEST_EXPONENT = 126
 
-_CODES = range(256)
+#: Codes of 8 and of 16 bits, signed and unsigned.
+_CODES = range(-(2**15), 2**16)
 _SHIFTS = range(8)
 
 

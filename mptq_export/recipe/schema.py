@@ -127,6 +127,9 @@ class SqB:
 #: Bit-widths that codes can have.
 WIDTHS = range(2, 9)
 
+#: Those of activations where accelerators have wider ones, in the portable form.
+WIDE = 16
+
 Relation = Literal["at most", "at least"]
 """How a claim's value stands to its limit."""
 

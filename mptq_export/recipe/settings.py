@@ -15,6 +15,9 @@ WeightStorage = Literal["packed", "int8"]
 MethodName = Literal["paper", "best"]
 """A method that exports can use; see `quantize.method.METHODS`."""
 
+Form = Literal["exact", "portable"]
+"""What a file is: the same bits on every CPU, or the QDQ graph that accelerators take."""
+
 Solver = Literal["greedy", "integer programme"]
 """What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
 
@@ -127,6 +130,8 @@ class Settings:
         search: where the widths were searched.
         versions: of what exported, by name.
         outputs: what the file gives, in order; empty in files of older versions: logits, or feature maps.
+        form: of the file.
+        residual_bits: width of the residual: a grid in the exact form, codes in the portable one.
     """
 
     bits: str
@@ -143,6 +148,8 @@ class Settings:
     search: SearchFacts | None
     versions: dict[str, str]
     outputs: tuple[Output, ...] = ()
+    form: Form = "exact"
+    residual_bits: int = 16
 
     def __post_init__(self) -> None:
         """Refuse numbers that no feature map has."""

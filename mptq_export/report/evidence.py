@@ -15,6 +15,7 @@ from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
 from mptq_export.verify.inputs.sets import InputKind
 from mptq_export.verify.kernels.plan import MatmulKernel
+from mptq_export.verify.portable import PortableCheck
 
 #: Raised when a stored file changes its meaning.
 VERSION = 4
@@ -223,7 +224,8 @@ class Evidence:
         errors: by node, in graph order.
         norms: by layer norm.
         histograms: by key of a quantizer whose levels have regions.
-        check: exactness.
+        check: exactness; None of a portable file, of which nothing is proved.
+        portable: a portable file beside the simulation; None of an exact one.
         kernels: matmuls in graph order.
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model gives no classes.
@@ -246,7 +248,7 @@ class Evidence:
     errors: dict[str, LayerError]
     norms: dict[str, ChannelRanges]
     histograms: dict[str, ValueHistogram]
-    check: Check
+    check: Check | None
     kernels: tuple[MatmulKernel, ...]
     op_counts: dict[str, int]
     agreement: Agreement | None
@@ -256,6 +258,7 @@ class Evidence:
     input: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    portable: PortableCheck | None = None
 
     def __post_init__(self) -> None:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:

@@ -79,7 +79,20 @@ def _bits(export: Export) -> Figure:
     return Figure("Mean bits", f"{mean_weight_bits(export):.2f} / {read}", note)
 
 
+def _portable(export: Export) -> Figure:
+    """What a portable file promises: no bits; how near it is to what was searched."""
+    check = export.evidence.portable if export.evidence else None
+    promise = f"portable form for {export.recipe.settings.target}: no bits are promised"
+    if check is None:
+        return Figure("Exactness", "not promised", promise)
+    apart = "" if check.sqnr_db is None else f" ({check.sqnr_db:.1f} dB)"
+    note = f"{promise}; {check.differing} of {check.values:,} outputs differ from the simulation in onnxruntime{apart}"
+    return Figure("Exactness", "not promised", note)
+
+
 def _exactness(export: Export) -> Figure:
+    if export.recipe.settings.form == "portable":
+        return _portable(export)
     proved = f"{len(export.recipe.proof)} bounds and margins proved"
     check = export.evidence.check if export.evidence else None
     if check is None:

@@ -8,6 +8,7 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.load.inputs import input_text
+from mptq_export.quantize.form import Simulation
 from mptq_export.report.deployed import Compared, FloatOutputs, agreement_images, compare_with_float, measure_latency
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
 from mptq_export.report.observe import Observed, observe, observed_images
@@ -22,13 +23,17 @@ from mptq_export.verify.report import VerifyReport
 
 
 def write_evidence(
-    result: ExportResult, graph: Graph, calibrated: Calibrated | None, floating: FloatOutputs, progress: Progress
+    result: ExportResult,
+    built: tuple[Graph, Simulation],
+    calibrated: Calibrated | None,
+    floating: FloatOutputs,
+    progress: Progress,
 ) -> None:
     """Measure and write.
 
     Args:
         result: the export.
-        graph: prepared graph with the recipe's transforms, on the CPU.
+        built: prepared graph with the recipe's transforms, on the CPU, and the quantized model of the file's form.
         calibrated: what it was calibrated on; None for an export from a recipe.
         floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
@@ -36,15 +41,16 @@ def write_evidence(
     Raises:
         MptqError: the file cannot be written.
     """
+    graph, simulator = built
     macs = Costs.of(graph).macs
     digest = sha256_of(result.onnx)
     if calibrated is None:
         observed, compared = _measured_before(result.replayed, digest)
     else:
-        observed = observe(graph, result.recipe, observed_images(calibrated.images), progress)
+        observed = observe(graph, result.recipe, simulator, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.source, sum(macs.values()))
         compared = compare_with_float(result.onnx, floating, images, result.loaded.preprocessing, progress)
-    plan = result.verification.plan
+    check = result.verification
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -57,9 +63,10 @@ def write_evidence(
         errors=observed.errors,
         norms=observed.norms,
         histograms=observed.histograms,
-        check=check_of(result.verification),
-        kernels=plan.matmuls,
-        op_counts=plan.op_counts,
+        check=check_of(check) if isinstance(check, VerifyReport) else None,
+        portable=None if isinstance(check, VerifyReport) else check,
+        kernels=check.plan.matmuls if isinstance(check, VerifyReport) else (),
+        op_counts=check.plan.op_counts if isinstance(check, VerifyReport) else {},
         agreement=compared.agreement,
         outputs=compared.outputs,
         latency=measure_latency(result.onnx, result.float_onnx),

@@ -13,7 +13,7 @@ from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Matmul, Weighted
 from mptq_export.data.images import spread
-from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.form import Simulation
 from mptq_export.recipe.schema import Recipe, SqB
 from mptq_export.report.evidence import ChannelRanges, ErrorKind, LayerError, ValueHistogram
 from mptq_export.support.progress import Progress, tracked
@@ -50,17 +50,18 @@ def observed_images(images: torch.Tensor) -> torch.Tensor:
     return images[spread(range(len(images)), IMAGES)].cpu()
 
 
-def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progress) -> Observed:
+def observe(graph: Graph, recipe: Recipe, simulator: Simulation, images: torch.Tensor, progress: Progress) -> Observed:
     """Run both models.
 
     Args:
         graph: prepared graph with the recipe's transforms, on the CPU.
         recipe: all quantizers.
+        simulator: the quantized model, as a file of the recipe's form computes it.
         images: float32 inputs in the layout of the graph's input.
         progress: hears how far it is.
     """
     found = Observed(len(images))
-    simulator, floating = Simulator.of(graph, recipe), computed_in(images.dtype)
+    floating = computed_in(images.dtype)
     last_use = {name: node.name for node in graph for name in node.inputs}
     floats: dict[str, torch.Tensor] = {}
     values: dict[str, torch.Tensor] = {}
@@ -86,14 +87,15 @@ def observe(graph: Graph, recipe: Recipe, images: torch.Tensor, progress: Progre
     return found
 
 
-def _kind(node: Node, simulator: Simulator, recipe: Recipe) -> ErrorKind | None:
+def _kind(node: Node, simulator: Simulation, recipe: Recipe) -> ErrorKind | None:
     """What a node counts as; None where its error says nothing.
 
     Scores are left out: those that lie too far below their row's maximum to matter are clipped, on purpose and far.
     """
     if isinstance(node.op, Weighted) or (isinstance(node.op, Matmul) and node.name not in simulator.results):
         return "layer"
-    return "stream" if isinstance(node.op, Add) and node.name in recipe.exponents else None
+    is_stream = node.name in recipe.exponents or (not recipe.exponents and node.name in simulator.results)
+    return "stream" if isinstance(node.op, Add) and is_stream else None
 
 
 def _error(kind: ErrorKind, exact: torch.Tensor, found: torch.Tensor) -> LayerError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import ExportRecipe
+from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
 
 
@@ -20,11 +21,12 @@ class ExportResult:
         command: a command line that does the same again.
         loaded: the float model.
         recipe: all decisions and the proof.
-        verification: onnxruntime against `kernels_ref` on the inputs of the self-check, with the kernel plan.
+        verification: onnxruntime against `kernels_ref` on the inputs of the self-check, with the kernel plan; of a
+            portable file, onnxruntime against the simulation.
         float_bytes: size of the weights in float32.
         onnx_bytes: size of the ONNX file.
         load_ms: time that onnxruntime needs to make a session of the file.
-        min_ort: the oldest onnxruntime that opens the file.
+        min_ort: the oldest onnxruntime that opens the file; None for a portable file.
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
     """
 
@@ -35,9 +37,9 @@ class ExportResult:
     command: str
     loaded: LoadedModel
     recipe: ExportRecipe
-    verification: VerifyReport
+    verification: VerifyReport | PortableCheck
     float_bytes: int
     onnx_bytes: int
     load_ms: float
-    min_ort: str
+    min_ort: str | None
     warnings: tuple[str, ...]

@@ -2,20 +2,26 @@
 
 from collections.abc import Iterable
 
-import onnx
-
+from mptq_export.recipe.schema import WIDTHS
 from mptq_export.recipe.settings import WeightStorage
 from mptq_export.support.errors import MptqError
+from mptq_export.targets.portable import PortableForm
 from mptq_export.targets.table import TARGETS
 
 
-def check_target(name: str, storage: WeightStorage | None, widths: Iterable[tuple[int, int]]) -> None:
+def check_target(
+    name: str,
+    storage: WeightStorage | None,
+    widths: Iterable[tuple[int, int]],
+    residual: int | None = None,
+) -> None:
     """Refuse what a target cannot take, before anything is computed.
 
     Args:
         name: of the target.
         storage: form of stored weights that was asked for; None where none was.
         widths: (weights, activations) of layers, as far as they are known.
+        residual: width of the residual that was asked for; None where none was.
 
     Raises:
         MptqError: a rule is broken; the message begins with its name.
@@ -23,14 +29,24 @@ def check_target(name: str, storage: WeightStorage | None, widths: Iterable[tupl
     if name not in TARGETS:
         raise MptqError(f"--target {name} is not known; choose one of {', '.join(TARGETS)}")
     target = TARGETS[name]
-    if not target.zero_points:
-        raise _broken(name, "symmetric", "codes must have zero point 0, those of norms, GELU and attention here do not")
     if storage is not None and storage not in target.storages:
         raise _broken(name, "weight storage", f"{storage} weights are not taken, {' or '.join(target.storages)} are")
-    for pair in widths:
-        if any(bits < least for bits, least in zip(pair, target.least_bits, strict=True)):
-            least = "{}/{}".format(*target.least_bits)
-            raise _broken(name, "widths", "{}/{} is narrower than ".format(*pair) + f"{least} (weights/activations)")
+    if target.portable is not None:
+        _check_portable(name, target.portable, widths, residual)
+        return
+    if residual is not None:
+        raise _broken(name, "residual", "its residual is a grid of whole numbers; leave --residual-bits out")
+    for weights, activations in widths:
+        if activations not in WIDTHS:
+            raise _broken(name, "widths", f"{weights}/{activations} is wider than 8/8 (weights/activations)")
+
+
+def residual_bits(name: str | None, asked: int | None) -> int:
+    """Width of the residual: what was asked for, else the best that the target has; 16 in the exact form."""
+    form = None if name is None else TARGETS[name].portable
+    if form is None:
+        return 16
+    return asked or form.residual_bits[0]
 
 
 def storage_for(name: str, asked: WeightStorage | None, stored: WeightStorage | None = None) -> WeightStorage:
@@ -44,15 +60,30 @@ def warnings_of(name: str) -> tuple[str, ...]:
     return tuple(filter(None, (TARGETS[name].warning,)))
 
 
-def fix_batch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """An emitted model, with a batch of one and every shape fixed where a target must have that."""
-    if not TARGETS[name].fixed_batch:
-        return model
-    for entry in (*model.graph.input, *model.graph.output):
-        entry.type.tensor_type.shape.dim[0].dim_value = 1
-    del model.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+def _check_portable(name: str, form: PortableForm, widths: Iterable[tuple[int, int]], residual: int | None) -> None:
+    for weights, activations in widths:
+        for what, bits, taken in (
+            ("weight widths", weights, form.weight_bits),
+            ("activation widths", activations, form.activation_bits),
+        ):
+            if bits not in taken:
+                nearest = _nearest(taken, bits)
+                raise _broken(
+                    name,
+                    what,
+                    f"{weights}/{activations}: of {bits} bits they are not taken, of {nearest} bits they are",
+                )
+    if residual is not None and residual not in form.residual_bits:
+        raise _broken(name, "residual", f"{residual} bits are not taken, {_either(form.residual_bits)} are")
+
+
+def _nearest(taken: tuple[int, ...], bits: int) -> int:
+    return min(taken, key=lambda each: abs(each - bits))
+
+
+def _either(bits: tuple[int, ...]) -> str:
+    return " or ".join(map(str, bits))
 
 
 def _broken(name: str, rule: str, why: str) -> MptqError:
-    return MptqError(f"rule {rule!r} of --target {name}: {why}; docs/runtimes.md lists the rules of every target")
+    return MptqError(f"rule {rule!r} of --target {name}: {why}; docs/edge.md lists the rules of every target")

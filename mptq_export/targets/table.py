@@ -1,8 +1,9 @@
-"""The capability table of `--target`; docs/runtimes.md names the source of every entry."""
+"""The capability table of `--target`; docs/edge.md names the source of every entry."""
 
 from dataclasses import dataclass
 
 from mptq_export.recipe.settings import WeightStorage
+from mptq_export.targets.portable import PortableForm
 
 
 @dataclass(frozen=True)
@@ -11,35 +12,54 @@ class Target:
 
     Attributes:
         storages: forms of stored weights, the first one where none is asked for.
-        fixed_batch: whether shapes must be fixed; the file then takes one image.
-        zero_points: whether codes may have zero points other than 0.
-        least_bits: narrowest (weights, activations).
+        portable: how files in the portable form look for it; None where it takes the exact form.
         warning: what must be known before the file is used there, a sentence; empty where nothing is.
     """
 
     storages: tuple[WeightStorage, ...] = ("packed", "int8")
-    fixed_batch: bool = False
-    zero_points: bool = True
-    least_bits: tuple[int, int] = (2, 2)
+    portable: PortableForm | None = None
     warning: str = ""
 
+
+def _portable(form: PortableForm) -> Target:
+    runs = "" if form.run else "a file for this target was never run there: load it, and compare its results before use"
+    return Target(storages=("packed",), portable=form, warning=runs)
+
+
+#: Inputs of matmuls alone: the form that everything reads.
+GENERIC = PortableForm(everywhere=False, weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
 
 TARGETS: dict[str, Target] = {
     "ort": Target(),
     "ort-web": Target(),
-    # Packed codes are unpacked at every run there; matmuls are in integers where weights are plain int8.
-    "openvino": Target(
-        storages=("int8",),
-        warning="on a CPU with bfloat16 (AVX512_BF16, AMX) OpenVINO gives wrong results with this file unless it is "
-        'compiled with {"INFERENCE_PRECISION_HINT": "f32"} (docs/runtimes.md)',
+    "generic": _portable(GENERIC),
+    "openvino": _portable(
+        PortableForm(everywhere=False, weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True)
     ),
-    # HTP multiplies uint8 by uint8; below 8 bits this program writes the right operand of attention as int8.
-    "qnn": Target(
-        storages=("int8",),
-        fixed_batch=True,
-        least_bits=(2, 8),
-        warning="a file for qnn was never run on such a device: load it there and compare its results before use",
+    # HTP computes in integers what has codes of one type in and out, a gain of 8 bits and int32 offsets.
+    "qnn": _portable(
+        PortableForm(
+            signed=False,
+            symmetric=False,
+            weight_bits=(8, 4),
+            activation_bits=(8, 16),
+            residual_bits=(16, 8),
+            norms="int32 offset",
+            one_width=True,
+            right_bits=8,
+            opset=21,
+            ir=10,
+            run=True,
+        )
     ),
-    # Nothing can be written for it as yet: who asks is told why.
-    "tensorrt": Target(storages=("int8",), zero_points=False),
+    "rknn": _portable(PortableForm(symmetric=False, norms="codes", gelu="erf", run=True)),
+    "tract": _portable(GENERIC),
+    "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
+    "tidl": _portable(PortableForm(gelu="erf")),
+    "st": _portable(PortableForm(attention="lowest", gelu="erf")),
 }
+
+
+def portable_form(target: str | None) -> PortableForm | None:
+    """How files in the portable form look for a target; None for targets of the exact form."""
+    return None if target is None else TARGETS[target].portable
