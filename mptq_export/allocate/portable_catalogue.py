@@ -94,19 +94,30 @@ class PortableCatalogue:
         return value
 
     def places(self, graph: Graph, unit: Unit) -> list[str]:
-        """As the protocol says: the layer, and what has codes of another width where its activations have."""
-        found = {unit.layer}
-        if unit.side != "weights":
-            start = _bits_of(self.form, graph, self.space.start)
-            for bits in self.space.widths(unit):
-                narrow = _bits_of(self.form, graph, unit.applied(self.space.start, bits))
-                found |= {key.rpartition(".")[0] for key, _ in start.items() ^ narrow.items()}
-        return [node.name for node in graph if node.name in found and not isinstance(node.op, ops.Constant)]
+        """As the protocol says: the layer, and what has narrower codes where its activations have."""
+        if unit.side == "weights":
+            return [unit.layer]
+        lowered = unit.applied(self.space.start, self.space.widths(unit)[0])
+        wide, narrow = (_Bits(self.form.sites(graph, widths.__getitem__)) for widths in (self.space.start, lowered))
+        return [node.name for node in graph if node.name == unit.layer or narrow.rounds_more(node, wide)]
 
 
-def _bits_of(form: Portable, graph: Graph, widths: Widths) -> dict[str, int]:
-    where = form.sites(graph, widths.__getitem__)
-    return {site.key: where.bits(site) for site in where.all}
+class _Bits:
+    """Widths of all codes, at some widths of the layers."""
+
+    def __init__(self, where: PortableSites) -> None:
+        self._where, self._bits = where, {site.key: where.bits(site) for site in where.all}
+
+    def rounds_more(self, node: Node, wide: "_Bits") -> bool:
+        """Whether a node makes narrower codes than at other widths of the layers, of its result or of what it reads."""
+        if isinstance(node.op, ops.Constant):
+            return False
+        made = [(f"{node.name}.output",) * 2] if self._where.has_result(node) else []
+        for position in range(len(node.inputs)):
+            key, other = (each._where.key(node, position) for each in (self, wide))
+            if self._where.reads(node, position) and key is not None and other is not None:
+                made.append((key, other))
+        return any(self._bits[key] < wide._bits[other] for key, other in made)
 
 
 @dataclass(frozen=True)
@@ -158,9 +169,10 @@ class _EveryActivation:
         self._catalogue, self._possible = catalogue, possible
 
     def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
-        for bits in self._possible[site.key]:
-            self._catalogue.activations[site.key, bits] = search.at(bits)
-        return self._catalogue.activations[site.key, state.simulator.width(state.graph, site)]
+        found = {bits: search.at(bits) for bits in self._possible[site.key]}
+        self._catalogue.activations |= {(site.key, bits): quant for bits, quant in found.items()}
+        # of a conversion that the walk itself does not have, nothing reads the codes
+        return found.get(state.simulator.width(state.graph, site), next(iter(found.values())))
 
 
 def collect_portable(
