@@ -6,7 +6,6 @@ from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.graph import Graph
-from mptq_export.support.errors import MptqError
 
 
 def check_budgets_reachable(settings: SearchRequest, graph: Graph, form: SearchForm = EXACT_SEARCH) -> None:
@@ -18,8 +17,8 @@ def check_budgets_reachable(settings: SearchRequest, graph: Graph, form: SearchF
         form: of the file.
 
     Raises:
-        MptqError: a pin matches no layer, a budget is of time where none is measured, or it is below what the cheapest
-            widths have, of a file size what their codes alone have.
+        MptqError: a pin matches no layer, or a budget is below what the cheapest widths have, a file size below their
+            codes alone.
     """
     domain = settings.widths
     space = SearchSpace.of(graph, domain, tied=settings.tied, pins=settings.pins, fixed=form.fixed(graph, domain))
@@ -28,11 +27,6 @@ def check_budgets_reachable(settings: SearchRequest, graph: Graph, form: SearchF
     costs = Costs.of(graph, operations=form.operations(graph, domain))
     codes = sum(count * widths[name][0] for name, count in costs.parameters.items()) / 8
     for budget in settings.budgets:
-        if budget.kind == "latency" and not form.timed:
-            raise MptqError(
-                f"--mixed {budget.text}: a latency would be measured in onnxruntime on this CPU, which says nothing of "
-                "the target; give bit operations, such as 75% (of those at 8/8), a mean width or a file size"
-            )
         constraints = [] if budget.kind in ("bytes", "latency") else costs.constraints(budget)
         if all(each.met(widths) for each in constraints) and not (budget.kind == "bytes" and codes > budget.most):
             continue

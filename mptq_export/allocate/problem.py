@@ -146,9 +146,15 @@ class AllocationProblem:
         # Rounded, because sums in an order of their own must not make it another loss.
         return tuple(float(f"{number:.4g}") for number in self._own.tried(output))
 
-    def build_final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
-        return build_recipe(self.calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
+    def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
+        """The recipe of chosen widths: everything chosen anew for them, the transforms too.
+
+        Args:
+            widths: of all layers.
+            graph: the model for another type of input; None: as it was searched.
+        """
+        calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
+        return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
 
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""

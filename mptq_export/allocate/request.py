@@ -1,5 +1,6 @@
 """What a search of widths is asked for, and what is refused before anything heavy is imported."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ from mptq_export.recipe.metric import Metric, MetricName
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
+from mptq_export.targets.table import portable_form
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,21 @@ class SearchRequest:
             min((budget.most for budget in means), default=float(weights)),
             float(self.widths.highest[1]) if still else min(bounds, default=float(activations)),
         )
+
+
+def check_timed(budgets: Sequence[Budget], target: str | None) -> None:
+    """Refuse budgets of time where what is measured here says nothing of the target.
+
+    Raises:
+        MptqError: one is of time, and files of the target's form run elsewhere.
+    """
+    for budget in budgets:
+        if budget.kind == "latency" and portable_form(target) is not None:
+            raise MptqError(
+                f"--mixed {budget.text} with --target {target}: a latency would be that of onnxruntime on this CPU, "
+                "which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean width "
+                "or a file size"
+            )
 
 
 def check_journal(path: Path, *, resume: bool, force: bool) -> None:

@@ -53,6 +53,11 @@ class WidthDomain:
         """The widest (weights, activations)."""
         return self.weights[-1], self.activations[-1]
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The narrowest and the widest of all."""
+        return min(self.lowest), max(self.highest)
+
     def __str__(self) -> str:
         """The widths in a few words: `3-8`, or `4,8/8,16` (weights/activations)."""
         if self.alike and self.weights == tuple(range(self.weights[0], self.weights[-1] + 1)):
