@@ -19,7 +19,8 @@ def emit_layer_norm(context: PortableContext, node: Node) -> Tensor:
     op = node.attributes(LayerNorm)
     if op.centered:
         raise MptqError(f"{node.name}: an RMS norm is not supported in the portable form; export without --target")
-    x = context.read(node)
+    # OpenVINO fuses the quantizer behind it at rank 3, not of rows.
+    x = context.read(node) if context.form.everywhere else context.read_full(node)
     if not x.flat and len(node.shape.dims) == 2:
         x = context.unflatten(x, node.inputs[0])
     inputs = [x.tensor, *_parameters(context, node, x)]
