@@ -132,9 +132,7 @@ class RknnSession:
         stdout = _stream(self._process.stdout)
         while not select.select([stdout], [], [], _PATIENCE)[0]:
             if rules := endless_rules(self._log()):
-                raise RefusedFileError(
-                    f"RKNN-Toolkit2 rewrites {self._path.name} for ever and never opens it ({rules})"
-                )
+                raise RefusedFileError(f"RKNN-Toolkit2 rewrites {self._path.name} for ever ({rules})")
         line = stdout.readline()
         try:
             reply: dict[str, str] = json.loads(line)

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codes_between import CodesBetween, X, Y, erf_gelu, softmax
 from onnx import helper
 
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import CodesBetween, X, Y, erf_gelu, softmax
 
 pytest.importorskip("tract", reason="tract is optional")
 

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from codes_between import erf_gelu
 
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.rknn import open_rknn
 from mptq_export.runtime.edge.rknn_log import complaint_of, placement_of
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import erf_gelu
 
 LOG = """\
 I rknn-toolkit2 version: 2.5.0

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codes_between import CodesBetween, X, Y, erf_gelu, softmax, weight_codes
 from onnx import helper
 
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.rknn import PYTHON_VARIABLE, RknnSession, export_rknn, open_rknn
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import CodesBetween, X, Y, erf_gelu, softmax, weight_codes
 
 pytestmark = pytest.mark.skipif(
     PYTHON_VARIABLE not in os.environ, reason=f"{PYTHON_VARIABLE} names no environment with RKNN-Toolkit2"
