@@ -7,13 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Op, Permute, Roll, Slice, ToPixels
-=======
-from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.ops import Matmul, Op, Permute, ToPixels
->>>>>>> intel
+from mptq_export.capture.ops import Matmul, Op, Permute, Roll, Slice, ToPixels
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -66,21 +61,21 @@ class PortableContext(Emission):
 
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
-<<<<<<< HEAD
-        return self.converted(node, position, self.read_value(node.inputs[position]))
+        last = self.graph[node.inputs[position]]
+        factor = isinstance(node.op, Matmul) and position == 1 and not self.form.everywhere
+        if factor and isinstance(last.op, Permute):
+            key = self.where.key(node, position)
+            assert key is not None
+            return self._factor(last, last.op.perm, self.recipe.activations[key], key)
+        return self.converted(node, position, self.read_value(last.name))
 
     def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
         """An input of a node, moved or not, in the codes that the node reads."""
-=======
->>>>>>> intel
         if not self.where.reads(node, position):
-            return self.read_value(node.inputs[position])
+            return value
         key = self.where.key(node, position)
         assert key is not None
-        quant, last = self.recipe.activations[key], self.graph[node.inputs[position]]
-        if isinstance(node.op, Matmul) and position == 1 and isinstance(last.op, Permute):
-            return self._factor(last, last.op.perm, quant, key)
-        return self.coded(self.read_value(last.name), quant, key)
+        return self.coded(value, self.recipe.activations[key], key)
 
     def _factor(self, last: Node, perm: tuple[int, ...], quant: ActivationQuant, key: str) -> Tensor:
         """The second factor of a product, in codes; where it is transposed, that is left to the product.
