@@ -97,7 +97,7 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
         form: Form = EXACT,
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
-        key = digest("recipe", calibrated, asked, method, repr(form))
+        key = digest("recipe", calibrated, asked, method, form)
         graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method, form=form))
         for node in calibrated.graph:
             tick(node)

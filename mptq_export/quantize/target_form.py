@@ -25,4 +25,4 @@ def graph_for(form: Form, graph: Graph, input_type: InputType | None) -> Graph:
     """A prepared graph as a form has it."""
     if not isinstance(form, Portable):
         return graph
-    return portable_graph(graph, input_type or "float32", signed=form.form.signed)
+    return portable_graph(graph, input_type or "float32", form.form)

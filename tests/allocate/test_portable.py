@@ -247,13 +247,16 @@ def test_mixed_is_better_than_uniform(found: tuple[SearchResult, Path]):
 
 def test_the_final_recipe_has_the_widths(found: tuple[SearchResult, Path]):
     widths = found[0].found[0].widths
-    _, recipe = found[0].problem.build_final_recipe(widths)
+    graph, recipe = found[0].problem.build_final_recipe(widths)
+    where = form().quantizing.sites(graph, widths.__getitem__)
     for name, quant in recipe.weights.items():
         assert quant.bits == widths[name][0]
     for node in layers(calibrated().graph):
         assert recipe.activations[f"{node.name}.output"].bits == widths[node.name][1]
         if isinstance(node.op, Matmul):
-            assert recipe.activations[f"{node.name}.b"].bits == 8  # HTP's second factor
+            right = where.key(node, 1)
+            assert right is not None
+            assert recipe.activations[right].bits == 8  # HTP's second factor
 
 
 def test_no_time_is_measured(found: tuple[SearchResult, Path]):
