@@ -78,6 +78,7 @@ def main(
     batch: int,
     runtime: RuntimeName | None,
     backend: Path | None,
+    soc: str | None,
     runtime_python: Path | None,
     resume: Path | None,
     json_path: Path | None,
@@ -89,7 +90,8 @@ def main(
     there, an image at a time.
     """
     check_float(checkpoint, bool(arch or model_kwargs or base or trust))
-    check_runtime_options(runtime, backend, runtime_python)
+    options = EdgeOptions(backend, soc, runtime_python)
+    check_runtime_options(runtime, options)
     if resume is not None and runtime is None:
         raise click.UsageError("--resume goes with --runtime: onnxruntime is quick.")
     if class_map is not None:
@@ -105,7 +107,6 @@ def main(
         return load_float(asked)
 
     floating = None if checkpoint is None else ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
-    options = EdgeOptions(backend=backend, python=runtime_python)
     asked = EvalRequest(
         model,
         data,

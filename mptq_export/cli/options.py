@@ -7,6 +7,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from mptq_export.cli.common import parse_json_object
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.session import RuntimeName
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -47,6 +48,7 @@ def runtime_options(function: Function) -> Function:
             type=click.Path(path_type=Path),
             help="Library that computes, of --runtime qnn.  [default: HTP's, of the package]",
         ),
+        click.option("--soc", metavar="NAME", help="SoC that the simulator of qnn stands for, such as SM8650."),
         click.option(
             "--runtime-python",
             type=click.Path(path_type=Path),
@@ -68,14 +70,14 @@ def check_float(checkpoint: str | None, described: bool) -> None:
         raise click.UsageError("--arch, --model-kwargs, --base and --trust describe --float, which is missing.")
 
 
-def check_runtime_options(runtime: str | None, backend: Path | None, python: Path | None) -> None:
+def check_runtime_options(runtime: str | None, options: EdgeOptions) -> None:
     """Refuse a way to open a runtime that is not asked for.
 
     Raises:
         click.UsageError: there is none.
     """
-    if runtime is None and (backend or python):
-        raise click.UsageError("--backend and --runtime-python go with --runtime.")
+    if runtime is None and options.given:
+        raise click.UsageError("--backend, --soc and --runtime-python go with --runtime.")
 
 
 def class_map_option(help_text: str) -> Callable[[Function], Function]:

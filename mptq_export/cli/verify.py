@@ -67,6 +67,7 @@ def main(
     batch: int | None,
     runtime: RuntimeName | None,
     backend: Path | None,
+    soc: str | None,
     runtime_python: Path | None,
     checkpoint: str | None,
     arch: str | None,
@@ -95,7 +96,8 @@ def main(
         raise click.UsageError("--limit goes with --images; --random takes a count itself.")
     if allow_skipped and not images:
         raise click.UsageError("--allow-skipped goes with --images.")
-    check_runtime_options(runtime, backend, runtime_python)
+    options = EdgeOptions(backend, soc, runtime_python)
+    check_runtime_options(runtime, options)
     check_float(checkpoint, bool(arch or model_kwargs or base or trust))
     count, terminal = limit or random_count, Terminal()
     if runtime is not None:
@@ -108,7 +110,6 @@ def main(
             floating = Path(checkpoint)
         elif checkpoint is not None:
             floating = ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
-        options = EdgeOptions(backend=backend, python=runtime_python)
         asked = {"images": images, "count": count, "floating": floating, "allow_skipped": allow_skipped}
         return _elsewhere(model, runtime, options, asked, json_path, terminal=terminal)
     if checkpoint is not None:

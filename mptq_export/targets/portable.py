@@ -34,6 +34,7 @@ class PortableForm:
         one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
         right_bits: width of the second factor of a product of two values; None: that of the first.
         gelu: how GELU is written.
+        inner_codes: whether the parts of a function that is several nodes have codes between them.
         opset: of the file.
         ir: IR version of the file.
         fixed_batch: whether shapes are fixed; the file then takes one image.
@@ -52,6 +53,7 @@ class PortableForm:
     one_width: bool = False
     right_bits: int | None = None
     gelu: Spelling = "node"
+    inner_codes: bool = False
     opset: int = 17
     ir: int = 8
     fixed_batch: bool = True

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -51,6 +53,14 @@ def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> Activati
     """The quantizer of a constant of a layer: by its range."""
     low, high = torch.aminmax(value)
     return of_range(form, Range(float(low), float(high)), bits)
+
+
+def gain_and_offset(node: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both of a layer norm, float32 [D]: ones and zeros of one that has none, as runtimes want them."""
+    if node.attributes(LayerNorm).plain:
+        width = node.shape.dims[-1]
+        return torch.ones(width), torch.zeros(width)
+    return node.params["weight"].float(), node.params["bias"].float()
 
 
 def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:

@@ -45,7 +45,7 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         'pip install "mptq-export[qnn]"',
         target="qnn",
         no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
-        takes=frozenset({"backend"}),
+        takes=frozenset({"backend", "soc"}),
     ),
     "openvino": EdgeRuntime(
         "OpenVINO (Intel)",

@@ -17,12 +17,14 @@ class EdgeOptions:
 
     Attributes:
         backend: library that computes: QNN's `backend_path`. None: the one that the package brings.
+        soc: system on a chip that a simulator stands for, by its name. None: the simulator's own choice.
         python: interpreter of an environment of its own that holds the runtime. None: the environment variable says it.
         threads: number of threads. None: the runtime's own choice.
         precision: type of what has no codes (OpenVINO). None: bfloat16 where the CPU has it.
     """
 
     backend: Path | None = None
+    soc: str | None = None
     python: Path | None = None
     threads: int | None = None
     precision: Precision | None = None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.qnn_graph import options_to_dump, placed_in
+from mptq_export.runtime.edge.qnn_socs import soc_by_name
 from mptq_export.runtime.edge.session import PlacedOps, Placement, RefusedFileError, RuntimeName
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import RUNTIME_ERRORS, error_line, run_session
@@ -38,10 +39,9 @@ class QnnSession:
         package = onnxruntime_qnn.build_and_package_info
         self.version = f"onnxruntime-qnn {package.__version__} (QAIRT {package.qnn_version})"
         simulated = options.backend is None and platform.machine() in {"x86_64", "AMD64"}
-        self.device = "HTP simulator" if simulated else "HTP"
-        backend = options.backend or Path(onnxruntime_qnn.get_qnn_htp_path())
+        self.device = ("HTP simulator" if simulated else "HTP") + (f" of {options.soc}" if options.soc else "")
         with tempfile.TemporaryDirectory() as folder:
-            self._session = self._opened(path, {"backend_path": str(backend), **options_to_dump(Path(folder))})
+            self._session = self._opened(path, {**provider_options(options), **options_to_dump(Path(folder))})
             self.placement = Placement((*placed_in(Path(folder)), *_left(self._session)), _SOURCE)
         self._input = graph_input(self._session)
         self._outputs = [entry.name for entry in self._session.get_outputs()]
@@ -79,6 +79,18 @@ def open_qnn(path: Path, options: EdgeOptions | None = None) -> QnnSession:
         RefusedFileError: the provider refuses the file, even with what it does not take left to the CPU.
     """
     return QnnSession(path, options or EdgeOptions())
+
+
+def provider_options(options: EdgeOptions) -> dict[str, str]:
+    """What the provider is told of the library and of the SoC.
+
+    Raises:
+        MptqError: the SoC is not known.
+    """
+    import onnxruntime_qnn  # noqa: PLC0415  an optional package
+
+    found = {"backend_path": str(options.backend or onnxruntime_qnn.get_qnn_htp_path())}
+    return found if options.soc is None else {**found, "soc_model": str(soc_by_name(options.soc).number)}
 
 
 def qnn_session(

@@ -26,19 +26,21 @@ class CodesOff:
         step: of the codes, in units of the output.
         values: how many codes there are.
         off_by: how many are off by 0, 1, 2, 3 steps, and by more.
+        mean: steps on average.
         most: the most steps.
     """
 
     step: float
     values: int
     off_by: tuple[int, ...]
+    mean: float
     most: int
 
     def to_json(self) -> dict[str, Json]:
         """Plain JSON values."""
         named = [*map(str, range(_COUNTED + 1)), "more"]
         off_by = dict(zip(named, self.off_by, strict=True))
-        return {"step": self.step, "values": self.values, "off_by": off_by, "most": self.most}
+        return {"step": self.step, "values": self.values, "off_by": off_by, "mean": self.mean, "most": self.most}
 
 
 def step_of(model: onnx.ModelProto, output: str) -> float | None:
@@ -62,6 +64,5 @@ def codes_off(step: float, reference: NDArray[Any], found: NDArray[Any]) -> Code
     apart = np.rint(np.abs(found.astype(np.float64) - reference) / step)
     steps = np.nan_to_num(apart, nan=2**31, posinf=2**31).clip(0, 2**31).astype(np.int64)
     counted = Counter(np.minimum(steps, _COUNTED + 1).ravel().tolist())
-    return CodesOff(
-        step, steps.size, tuple(counted[number] for number in range(_COUNTED + 2)), int(steps.max(initial=0))
-    )
+    off_by = tuple(counted[number] for number in range(_COUNTED + 2))
+    return CodesOff(step, steps.size, off_by, float(steps.mean()) if steps.size else 0.0, int(steps.max(initial=0)))

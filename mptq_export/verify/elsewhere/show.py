@@ -89,9 +89,9 @@ def _numbers(found: Closeness, *, logits: bool) -> list[str]:
 
 
 def _codes(codes: CodesOff) -> str:
-    """Such as `31 % equal, 40 % off by 1, 29 % by 2 or more, by 9 at most`."""
+    """Such as `31% equal, 40% off by 1, 29% by more; 1.3 steps on average, 9 at most`."""
     equal, one, *more = (count / max(codes.values, 1) for count in codes.off_by)
     return (
-        f"{equal:.1%} equal, {one:.1%} off by 1, {sum(more):.1%} by more, {codes.most} steps at most "
-        f"(a step is {codes.step:.3g})"
+        f"{equal:.1%} equal, {one:.1%} off by 1, {sum(more):.1%} by more; {codes.mean:.2g} steps on average, "
+        f"{codes.most} at most (a step is {codes.step:.3g})"
     )

@@ -32,5 +32,5 @@ def test_a_runtime_that_is_not_installed_names_the_command_that_installs_it(monk
 
 
 def test_an_option_of_another_runtime_is_refused():
-    with pytest.raises(MptqError, match="--runtime qnn does not take the option python; it takes: backend"):
+    with pytest.raises(MptqError, match="--runtime qnn does not take the option python; it takes: backend, soc"):
         check_runtime("qnn", EdgeOptions(python=Path("python3")))
