@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.graph import NCHW, Graph, Node, Shape
 from mptq_export.capture.ops import Op, ToPixels
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
@@ -20,6 +20,7 @@ from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
+from mptq_export.transform.channels import is_permutation
 
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
@@ -32,6 +33,7 @@ class PortableContext(Emission):
         recipe: all decisions.
         where: where the graph has codes.
         table: how each op is emitted.
+        maps: what convolutions gave, channels first, by the name of their node.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class PortableContext(Emission):
         self.recipe = recipe
         self.where = where
         self.table = table
+        self.maps: dict[str, Tensor] = {}
 
     @property
     def form(self) -> PortableForm:
@@ -55,7 +58,10 @@ class PortableContext(Emission):
 
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
-        value = self.read_value(node.inputs[position])
+        return self.converted(node, position, self.read_value(node.inputs[position]))
+
+    def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
+        """An input of a node, moved or not, in the codes that the node reads."""
         if not self.where.reads(node, position):
             return value
         key = self.where.key(node, position)
@@ -67,7 +73,11 @@ class PortableContext(Emission):
 
         def emit() -> Tensor:
             root, chain = self.graph.path(value)
-            return move(self, self.once(root.name, lambda: self._computed(root)), root, chain)
+            computed = self.once(root.name, lambda: self._computed(root))
+            for at in range(len(chain), 0, -1) if root.name in self.maps else ():
+                if is_permutation(chain[:at], root, NCHW):
+                    return move(self, self.maps[root.name], chain[at - 1], chain[at:])
+            return move(self, computed, root, chain)
 
         return self.once(("value", value), emit)
 
@@ -101,19 +111,22 @@ class PortableContext(Emission):
         return self.onnx.one("DequantizeLinear", [stored, *parameters], f"{name}.value")
 
     def constant(self, name: str, value: torch.Tensor, quant: ActivationQuant | None) -> str:
-        """A constant: float32, or codes of a quantizer behind a DequantizeLinear."""
+        """A constant: float32, or codes of a quantizer behind a DequantizeLinear.
+
+        Codes are of one reader: HTP knows one scale for a stored tensor, and takes it for all who read it.
+        """
         if quant is None:
             return self.onnx.constant(name, value.float().numpy())
         stored: NDArray[np.generic] = codes(value.float().cpu(), quant).numpy().astype(code_type(quant))
         return self.onnx.one(
-            "DequantizeLinear", [self.onnx.constant(f"{name}.codes", stored), *self._parameters(quant)], name
+            "DequantizeLinear", [self.onnx.own_constant(f"{name}.codes", stored), *self._parameters(quant)], name
         )
 
-    def parameter(self, node: Node, name: str) -> str:
-        """A tensor that belongs to a node: codes of 8 bits where everything has codes."""
-        value = node.params[name]
-        quant = of_parameter(self.form, value, 8) if self.form.everywhere else None
-        return self.constant(f"{node.name}.{name}", value, quant)
+    def factor(self, node: Node) -> str:
+        """The constant of a product: codes of the width of the product where everything has codes."""
+        value = node.params["value"]
+        quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
+        return self.constant(f"{node.name}.factor", value, quant)
 
     def middle_pixel(self, op: ToPixels) -> int:
         """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
@@ -138,6 +151,15 @@ class PortableContext(Emission):
         quant = value.quant
         with self.onnx.followed(lambda tensor: self.code(tensor, quant, tensor)):
             return replace(value, tensor=move(value.tensor))
+
+    def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
+        """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
+        ends = np.cumsum(sizes).tolist()
+        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        return [
+            self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
+            for position, each in enumerate(bounds)
+        ]
 
     def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """As in any form; what was cut into rows before is not reshaped twice."""

@@ -1,5 +1,7 @@
 """Sums, products, concatenation, padding and pooling of values that have codes."""
 
+from collections.abc import Sequence
+
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Concat, Max, Mean, Pad
 from mptq_export.emit.portable.context import PortableContext
@@ -21,7 +23,7 @@ def emit_binary(op_type: str, context: PortableContext, node: Node) -> Tensor:
 def emit_mul(context: PortableContext, node: Node) -> Tensor:
     """A value times a constant."""
     x = context.read_full(node)
-    factor = context.parameter(node, "value")
+    factor = context.factor(node)
     return Tensor(tensor=context.onnx.one("Mul", [x.tensor, factor], node.name), flat=False, quant=None)
 
 
@@ -44,19 +46,19 @@ def emit_pad(context: PortableContext, node: Node) -> Tensor:
 def emit_mean(context: PortableContext, node: Node) -> Tensor:
     """The mean over some axes."""
     x, op = context.read_full(node), node.attributes(Mean)
-    tensor = _reduced(context, "ReduceMean", x.tensor, node, op)
+    tensor = reduced(context, "ReduceMean", x.tensor, node.name, axes=op.axes, keep=op.keepdim)
     return Tensor(tensor=tensor, flat=False, quant=None)
 
 
 def emit_max(context: PortableContext, node: Node) -> Tensor:
     """The largest elements along an axis."""
     x, op = context.read_full(node), node.attributes(Max)
-    tensor = _reduced(context, "ReduceMax", x.tensor, node, Mean((op.axis,), keepdim=True))
+    tensor = reduced(context, "ReduceMax", x.tensor, node.name, axes=[op.axis], keep=True)
     return Tensor(tensor=tensor, flat=False, quant=None)
 
 
-def _reduced(context: PortableContext, op_type: str, x: str, node: Node, over: Mean) -> str:
-    axes, keep = list(over.axes), over.keepdim
-    if context.form.opset >= 18:  # axes became an input
-        return context.onnx.one(op_type, [x, context.onnx.shape(axes)], node.name, keepdims=int(keep))
-    return context.onnx.one(op_type, [x], node.name, axes=axes, keepdims=int(keep))
+def reduced(context: PortableContext, op_type: str, x: str, name: str, *, axes: Sequence[int], keep: bool) -> str:
+    """A reduction over axes, which became an input in opset 18."""
+    if context.form.opset >= 18:
+        return context.onnx.one(op_type, [x, context.onnx.shape(list(axes))], name, keepdims=int(keep))
+    return context.onnx.one(op_type, [x], name, axes=list(axes), keepdims=int(keep))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mptq_export.runtime.edge.openvino import open_openvino
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.qnn import open_qnn
 from mptq_export.runtime.edge.rknn import INSTALL as RKNN_ENVIRONMENT
@@ -65,6 +66,14 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         "tract",
         TRACT_PACKAGE,
         target="tract",
+    ),
+    "openvino": EdgeRuntime(
+        "OpenVINO (Intel)",
+        open_openvino,
+        "openvino",
+        'pip install "mptq-export[openvino]"',
+        target="openvino",
+        takes=frozenset({"threads", "precision"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""
