@@ -8,7 +8,8 @@ The first argument is the highest instruction set that is left; `avx512_vnni` is
 ask CPUID when they are loaded and choose their kernels by the answer. Here they are loaded from copies in a temporary
 folder, in which each CPUID instruction is a trap (`int3; nop`, as many bytes), and `mask_cpu.c`, loaded before them,
 answers the trap with what the CPU says less the sets above. What is installed stays as it is. MPTQ_CPU_MASK, set for
-the command, lets the tables of `mptq-bench` and the tools of this repository say so. Linux on x86-64 only; needs a C compiler (`cc`) and `objdump`.
+the command, lets the tables of `mptq-bench` and the tools of this repository say so. Linux on x86-64 only; needs a C
+compiler (`cc`) and `objdump`.
 """
 
 import argparse

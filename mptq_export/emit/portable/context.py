@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Op
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -21,6 +21,7 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
 from mptq_export.transform.channels import is_permutation
+from mptq_export.transform.few_axes import MOST_AXES
 
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
@@ -58,7 +59,10 @@ class PortableContext(Emission):
 
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
-        return self.converted(node, position, self.read_value(node.inputs[position]))
+        last = self.graph[node.inputs[position]]
+        if isinstance(node.op, Matmul) and position == 1 and isinstance(last.op, Permute) and not self.form.everywhere:
+            return self._transposed_factor(node, last, last.op.perm)
+        return self.converted(node, position, self.read_value(last.name))
 
     def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
         """An input of a node, moved or not, in the codes that the node reads."""
@@ -68,16 +72,33 @@ class PortableContext(Emission):
         assert key is not None
         return self.coded(value, self.recipe.activations[key], key)
 
+    def _transposed_factor(self, node: Node, last: Node, perm: tuple[int, ...]) -> Tensor:
+        """The second factor of a product, whose last movement is a permutation, in the codes of the product.
+
+        OpenVINO multiplies by a transposed matrix at no cost where the transposition of the last two axes stands right
+        in front of the product: so codes are made before it.
+        """
+        rows = (*perm[:-2], perm[-1], perm[-2])
+        if rows[-1] != len(perm) - 1:  # no transposition of rows
+            return self.converted(node, 1, self.read_value(last.name))
+        value = self.unflatten(self.read_value(last.inputs[0]), last.inputs[0])
+        if rows != tuple(range(len(perm))):
+            value = self.moved(value, lambda t: self.onnx.one("Transpose", [t], f"{last.name}.rows", perm=list(rows)))
+        swap = [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
+        coded = self.converted(node, 1, value)
+        return self.moved(coded, lambda tensor: self.onnx.one("Transpose", [tensor], last.name, perm=swap))
+
     def read_value(self, value: str) -> Tensor:
         """A value of the graph, moved or not."""
 
         def emit() -> Tensor:
             root, chain = self.graph.path(value)
+            lowered = [self.lowered(step) for step in chain]
             computed = self.once(root.name, lambda: self._computed(root))
             for at in range(len(chain), 0, -1) if root.name in self.maps else ():
                 if is_permutation(chain[:at], root, NCHW):
-                    return move(self, self.maps[root.name], chain[at - 1], chain[at:])
-            return move(self, computed, root, chain)
+                    return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
+            return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
 
@@ -134,7 +155,29 @@ class PortableContext(Emission):
 
     def sizes(self, shape: Shape) -> list[int]:
         """Sizes of a value; with the batch of one where shapes are fixed."""
-        return list(shape.at(1)) if self.form.fixed_batch else shape.dynamic()
+        if not self.form.fixed_batch:
+            return shape.dynamic()
+        return list(shape.at(1))[self.dropped(shape) :]
+
+    def dropped(self, shape: Shape) -> int:
+        """Axes that a tensor lacks in front: the one image, where there would be more axes than accelerators have."""
+        return int(
+            self.form.fixed_batch and len(shape.dims) > MOST_AXES and shape.batch_axis == 0 and shape.dims[0] == 1
+        )
+
+    def lowered(self, step: Node) -> Node:
+        """Data movement without the axis that its value lacks."""
+        drop, op = self.dropped(step.shape), step.op
+        if not drop:
+            return step
+        shape = Shape(step.shape.dims[drop:], None)
+        if isinstance(op, Permute):
+            return replace(step, shape=shape, op=Permute(tuple(axis - drop for axis in op.perm[drop:])))
+        if isinstance(op, Slice):
+            return replace(step, shape=shape, op=replace(op, axis=op.axis - drop))
+        if isinstance(op, Roll):
+            return replace(step, shape=shape, op=replace(op, axes=tuple(axis - drop for axis in op.axes)))
+        return replace(step, shape=shape)
 
     def reshape(self, value: AnyValue, sizes: list[int], name: str) -> AnyValue:
         """A value in another shape, in the same codes."""
@@ -170,3 +213,9 @@ class PortableContext(Emission):
         if value.flat and not full.flat:
             self.once(("rows", full.tensor), lambda: value)
         return full
+
+
+def _joined(steps: list[Node]) -> list[Node]:
+    """Data movement with one reshape where several stand one behind the other."""
+    reshapes = [isinstance(step.op, Reshape) for step in steps]
+    return [step for at, step in enumerate(steps) if not all(reshapes[at : at + 2]) or at == len(steps) - 1]

@@ -12,7 +12,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Movement, Weighted
 from mptq_export.quantize.form import WidthsOf
-from mptq_export.quantize.residual_grid import streams
+from mptq_export.quantize.portable.residual import begins, residual_values
 from mptq_export.targets.portable import PortableForm
 
 #: Layers: they run at the width that was asked for, in and out.
@@ -98,11 +98,8 @@ class PortableSites:
         return any(isinstance(node.op, ops.ToPixels) for node in self.graph)
 
     @cached_property
-    def _streams(self) -> set[str]:
-        """Values of the residual streams: sums, and what becomes one of their terms unchanged."""
-        member = streams(self.graph)
-        summed = {member[node.name] for node in self.graph if isinstance(node.op, ops.Add) and node.name in member}
-        return {name for name, stream in member.items() if stream in summed}
+    def _residual(self) -> set[str]:
+        return residual_values(self.graph)
 
     def operand(self, node: Node, position: int) -> Site:
         """The site of a reader that makes codes of its own of one of its inputs."""
@@ -127,28 +124,27 @@ class PortableSites:
     def _result_bits(self, node: Node) -> int:
         if isinstance(node.op, _Layer):
             last = any(self.graph.root(value) is node for value in self.graph.outputs.values())
-            return max(self._width(node), self.residual) if last or self._begins(node) else self._width(node)
+            if last or begins(self.graph, node, self._residual):
+                return max(self._width(node), self.residual)
+            return self._width(node)
         if isinstance(node.op, ops.ToPixels):
             return 8
-        if isinstance(node.op, ops.Input | ops.PatchEmbed):
+        if isinstance(node.op, ops.PatchEmbed):
             return self.residual
-        if isinstance(node.op, ops.Constant):
+        if isinstance(node.op, ops.Input | ops.Constant):
             readers = self.graph.final_readers(node.name) or []
             positions = [(reader, reader.inputs.index(value)) for reader, value in readers]
             asked = [wanted for reader, at in positions if (wanted := self.wanted(reader, at)) is not None]
             return max(asked, default=self.residual)
-        if isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax) and not self.form.one_width:
+        if self.form.one_width and not isinstance(node.op, _Joins):
+            return self.result_bits(self.graph.root(node.inputs[0]))
+        if isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax):
             return max(self._asked(node), default=self.residual)
-        if node.name in self._streams:
+        if node.name in self._residual:
             return self.residual
         roots = [self.graph.root(name) for name in node.inputs]
         computed = [root for root in roots if not isinstance(root.op, ops.Constant)]  # those have what they are read at
         return max((self.result_bits(root) for root in computed), default=self.residual)
-
-    def _begins(self, node: Node) -> bool:
-        """Whether a layer gives the first value of a stream, which a norm reads as well as a sum; not a branch."""
-        readers = [reader for reader, _ in self.graph.final_readers(node.name) or ()]
-        return node.name in self._streams and any(isinstance(r.op, ops.LayerNorm) for r in readers)
 
     def _asked(self, node: Node) -> set[int]:
         """Widths that the readers of a value want, and what those give on without a width of their own."""
@@ -156,7 +152,7 @@ class PortableSites:
         for reader, value in self.graph.final_readers(node.name) or ():
             if isinstance(reader.op, _Layer):
                 found.add(self.wanted(reader, reader.inputs.index(value)) or self._width(reader))
-            elif reader.name in self._streams:
+            elif reader.name in self._residual:
                 found.add(self.residual)
             elif not isinstance(reader.op, ops.Outputs):
                 found |= self._asked(reader)
