@@ -65,3 +65,8 @@ class PortableForm:
     ir: int = 8
     fixed_batch: bool = True
     run: bool = False
+
+    @property
+    def middle_pixel(self) -> int:
+        """The raw pixel that the first layer takes for 0: the zero point of a uint8 input."""
+        return 128 if self.signed and not self.off_middle else 0

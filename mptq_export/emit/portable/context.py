@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice, ToPixels
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -163,10 +163,6 @@ class PortableContext(Emission):
         value = node.params["value"]
         quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
         return self.constant(f"{node.name}.factor", value, quant)
-
-    def middle_pixel(self, op: ToPixels) -> int:
-        """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
-        return 128 if self.form.signed else 0
 
     def _parameters(self, quant: ActivationQuant) -> list[str]:
         """Scale and zero point of a quantizer."""
