@@ -13,7 +13,8 @@ from mptq_export.quantize.portable.ranges import gain_and_offset, of_gain, of_pa
 def emit_layer_norm(context: PortableContext, node: Node) -> Tensor:
     """LayerNormalization over the last axis; an RMS norm in parts, which only forms without codes on it have."""
     op = node.attributes(LayerNorm)
-    x = context.read(node)
+    # OpenVINO fuses the quantizer behind it at rank 3, not of rows.
+    x = context.read(node) if context.form.everywhere else context.read_full(node)
     if not x.flat and len(node.shape.dims) == 2:
         x = context.unflatten(x, node.inputs[0])
     if op.centered:

@@ -32,11 +32,15 @@ class PortableSimulator:
     """
 
     def __init__(self, where: PortableSites) -> None:
+        self.activations: dict[str, ActivationQuant] = {}
+        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        self.move_to(where)
+
+    def move_to(self, where: PortableSites) -> None:
+        """Have codes elsewhere, at the widths of other layers; quantizers and weights stay as they are."""
         self._where = where
         self.sites: dict[str, list[Site]] = {}
         self.results: dict[str, Site] = {}
-        self.activations: dict[str, ActivationQuant] = {}
-        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         for site in where.all:
             if site.kind == SiteKind.TENSOR:
                 self.results[site.node.name] = site
@@ -59,7 +63,11 @@ class PortableSimulator:
 
     def logits(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
         """Output of the quantized model for a float32 batch in the layout of the graph's input."""
-        return evaluate(graph, self._result(graph.input.name, images), compute_node=self.compute)
+        return evaluate(graph, self.given(graph, images), compute_node=self.compute)
+
+    def given(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
+        """The input as the first node reads it."""
+        return self._result(graph.input.name, images)
 
     def input_quant(self, node: Node) -> ActivationQuant:
         """The quantizer of what a layer reads first."""
