@@ -53,7 +53,18 @@ TARGETS: dict[str, Target] = {
             run=True,
         )
     ),
-    "rknn": _portable(PortableForm(symmetric=False, norms="codes", gelu="erf", run=True)),
+    # In this form the simulator gives what onnxruntime gives, bit by bit.
+    "rknn": _portable(
+        PortableForm(
+            symmetric=False,
+            off_middle=True,
+            attention_one=False,
+            norms="codes",
+            gelu="erf",
+            largest_stride=7,
+            run=True,
+        )
+    ),
     "tract": _portable(GENERIC),
     "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
     "tidl": _portable(PortableForm(gelu="erf")),

@@ -60,11 +60,8 @@ class PortableContext(Emission):
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
         last = self.graph[node.inputs[position]]
-        if self.where.reads(node, position) and isinstance(node.op, Matmul) and position == 1:
-            key = self.where.key(node, position)
-            assert key is not None
-            if isinstance(last.op, Permute):
-                return self._factor(last, last.op.perm, self.recipe.activations[key], key)
+        if isinstance(node.op, Matmul) and position == 1 and isinstance(last.op, Permute) and not self.form.everywhere:
+            return self._transposed_factor(node, last, last.op.perm)
         return self.converted(node, position, self.read_value(last.name))
 
     def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
@@ -75,20 +72,20 @@ class PortableContext(Emission):
         assert key is not None
         return self.coded(value, self.recipe.activations[key], key)
 
-    def _factor(self, last: Node, perm: tuple[int, ...], quant: ActivationQuant, key: str) -> Tensor:
-        """The second factor of a product, in codes; where it is transposed, that is left to the product.
+    def _transposed_factor(self, node: Node, last: Node, perm: tuple[int, ...]) -> Tensor:
+        """The second factor of a product, whose last movement is a permutation, in the codes of the product.
 
-        Runtimes multiply by a transposed matrix at no cost where the transposition of the last two axes stands right in
-        front of the product: so codes are made before it.
+        OpenVINO multiplies by a transposed matrix at no cost where the transposition of the last two axes stands right
+        in front of the product: so codes are made before it.
         """
         rows = (*perm[:-2], perm[-1], perm[-2])
-        if rows[-1] != len(perm) - 1:  # it would move single elements twice
-            return self.coded(self.read_value(last.name), quant, key)
+        if rows[-1] != len(perm) - 1:  # no transposition of rows
+            return self.converted(node, 1, self.read_value(last.name))
         value = self.unflatten(self.read_value(last.inputs[0]), last.inputs[0])
         if rows != tuple(range(len(perm))):
             value = self.moved(value, lambda t: self.onnx.one("Transpose", [t], f"{last.name}.rows", perm=list(rows)))
         swap = [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
-        coded = self.coded(value, quant, key)
+        coded = self.converted(node, 1, value)
         return self.moved(coded, lambda tensor: self.onnx.one("Transpose", [tensor], last.name, perm=swap))
 
     def read_value(self, value: str) -> Tensor:

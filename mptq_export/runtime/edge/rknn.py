@@ -19,8 +19,9 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.rknn_log import complaint_of, endless_rules, placement_of
-from mptq_export.runtime.edge.session import RuntimeName
+from mptq_export.runtime.edge.session import RefusedFileError, RuntimeName
 from mptq_export.support.errors import MptqError
 
 PYTHON_VARIABLE = "MPTQ_RKNN_PYTHON"
@@ -57,7 +58,7 @@ class RknnSession:
         """Outputs by their names, in the shapes that the toolkit gives, for one batch as the file declares its input.
 
         Raises:
-            MptqError: the toolkit refuses, or its process dies.
+            RefusedFileError: the toolkit refuses, or its process dies.
         """
         given, got = (self._scratch / name for name in ("given.npz", "got.npz"))
         np.savez(given, x)
@@ -72,7 +73,7 @@ class RknnSession:
             out: where to; it appears whole or not at all.
 
         Raises:
-            MptqError: the toolkit refuses, or its process dies.
+            RefusedFileError: the toolkit refuses, or its process dies.
         """
         made = self._scratch / "made.rknn"
         self._ask({"export": str(made)}, "exporting it")
@@ -115,7 +116,7 @@ class RknnSession:
                 env=environment,
             )
         except OSError as error:
-            raise MptqError(f"{python} cannot be run ({error.strerror}); {_how_to_get_one()}") from error
+            raise MptqError(f"{python} cannot be run ({error.strerror}); {INSTALL}") from error
 
     def _ask(self, request: dict[str, str], what: str) -> None:
         assert self._process is not None
@@ -131,14 +132,14 @@ class RknnSession:
         stdout = _stream(self._process.stdout)
         while not select.select([stdout], [], [], _PATIENCE)[0]:
             if rules := endless_rules(self._log()):
-                raise MptqError(f"RKNN-Toolkit2 rewrites {self._path.name} for ever and never opens it ({rules})")
+                raise RefusedFileError(f"RKNN-Toolkit2 rewrites {self._path.name} for ever ({rules})")
         line = stdout.readline()
         try:
             reply: dict[str, str] = json.loads(line)
         except ValueError:
-            raise MptqError(f"RKNN-Toolkit2 died {what} ({self._path.name}): {self._last_words()}") from None
+            raise RefusedFileError(f"RKNN-Toolkit2 died {what} ({self._path.name}): {self._last_words()}") from None
         if "error" in reply:
-            raise MptqError(_refusal(self._path, what, reply["error"], complaint_of(self._log())))
+            raise _refusal(self._path, what, reply["error"], complaint_of(self._log()))
         return reply
 
     def _last_words(self) -> str:
@@ -152,51 +153,49 @@ class RknnSession:
         return log.read_text(errors="replace") if log.exists() else ""
 
 
-def open_rknn(path: Path, python: str | None = None, platform: str = PLATFORM) -> RknnSession:
+def open_rknn(path: Path, options: EdgeOptions) -> RknnSession:
     """Build a file for an NPU and open it in the simulator.
 
     Args:
         path: an ONNX file of a fixed batch.
-        python: of the environment that has RKNN-Toolkit2; by default the one that MPTQ_RKNN_PYTHON names.
-        platform: the NPU, such as `rk3588`.
+        options: `python` of the environment that has RKNN-Toolkit2, by default the one that MPTQ_RKNN_PYTHON names;
+            `soc` of the NPU, by default rk3588.
 
     Raises:
-        MptqError: there is no such environment, or the toolkit refuses the file; the line has its own reason.
+        RefusedFileError: the toolkit refuses the file, or dies of it; the line has its own reason.
+        MptqError: there is no such environment.
     """
-    python = python or os.environ.get(PYTHON_VARIABLE)
+    python = str(options.python or os.environ.get(PYTHON_VARIABLE, ""))
     if not python:
-        raise MptqError(f"RKNN-Toolkit2 needs a Python environment of its own: {_how_to_get_one()}")
-    return RknnSession(path, python, platform)
+        raise MptqError(f"RKNN-Toolkit2 needs a Python environment of its own: {INSTALL}")
+    return RknnSession(path, python, (options.soc or PLATFORM).lower())
 
 
-def export_rknn(path: Path, out: Path, python: str | None = None, platform: str = PLATFORM) -> None:
+def export_rknn(path: Path, out: Path, options: EdgeOptions) -> None:
     """Write the file that a board runs.
 
     Args:
         path: an ONNX file of a fixed batch.
         out: the .rknn file.
-        python: as for `open_rknn`.
-        platform: the NPU of the board.
+        options: as for `open_rknn`.
 
     Raises:
+        RefusedFileError: as for `open_rknn`.
         MptqError: as for `open_rknn`, or the file cannot be written.
     """
-    session = open_rknn(path, python, platform)
+    session = open_rknn(path, options)
     try:
         session.export(out)
     finally:
         session.close()
 
 
-def _how_to_get_one() -> str:
-    return f"{INSTALL}, then --runtime-python rknn/bin/python or {PYTHON_VARIABLE}"
-
-
-def _refusal(path: Path, what: str, error: str, complaint: str) -> str:
+def _refusal(path: Path, what: str, error: str, complaint: str) -> MptqError:
     if error.startswith("ModuleNotFoundError"):
-        return f"that Python has no RKNN-Toolkit2 ({error}): {_how_to_get_one()}"
+        return MptqError(f"that Python has no RKNN-Toolkit2 ({error}): {INSTALL}")
     told = complaint if error.startswith("RefusedError") and complaint else error
-    return f"RKNN-Toolkit2 refuses {path.name} {what}: " + "; ".join(filter(None, (told, _not_taken(path))))
+    reasons = "; ".join(filter(None, (told, _not_taken(path))))
+    return RefusedFileError(f"RKNN-Toolkit2 refuses {path.name} {what}: {reasons}")
 
 
 def _not_taken(path: Path) -> str:

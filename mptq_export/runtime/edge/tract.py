@@ -12,7 +12,8 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from mptq_export.runtime.edge.session import PlacedOps, Placement, RuntimeName
+from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.session import PlacedOps, Placement, RefusedFileError, RuntimeName
 from mptq_export.support.errors import MptqError
 
 INSTALL = 'pip install "mptq-export[tract]"'
@@ -40,7 +41,7 @@ class TractSession:
             self._runnable = tract.onnx().load(path).into_model().into_runnable()
             self.placement = _placement_of(self._runnable.profile_json(None))
         except self._error as error:
-            raise MptqError(f"tract refuses {path.name}: {_reason(error)}") from error
+            raise RefusedFileError(f"tract refuses {path.name}: {_reason(error)}") from error
         self._outputs = [entry.name for entry in onnx.load(path, load_external_data=False).graph.output]
 
     def run(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -59,14 +60,15 @@ class TractSession:
         """Nothing was started."""
 
 
-def open_tract(path: Path) -> TractSession:
+def open_tract(path: Path, _options: EdgeOptions) -> TractSession:
     """Open a file in tract.
 
     Args:
         path: an ONNX file.
 
     Raises:
-        MptqError: tract is not installed, or refuses the file; the line has its own reason.
+        RefusedFileError: tract refuses the file; the line has its own reason.
+        MptqError: tract is not installed.
     """
     return TractSession(path)
 

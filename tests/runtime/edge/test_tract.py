@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codes_between import CodesBetween, X, Y, erf_gelu, softmax
 from onnx import helper
 
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import CodesBetween, X, Y, erf_gelu, softmax
 
 pytest.importorskip("tract", reason="tract is optional")
 
@@ -16,7 +17,7 @@ from mptq_export.runtime.edge.tract import open_tract
 
 
 def steps_off(graph: CodesBetween, path: Path) -> Any:
-    session = open_tract(graph.write(path / "codes.onnx"))
+    session = open_tract(graph.write(path / "codes.onnx"), EdgeOptions())
     inputs = graph.inputs()
     return graph.steps_off(np.stack([session.run(x)["y"] for x in inputs]), path / "codes.onnx", inputs)
 
@@ -50,7 +51,7 @@ def test_gelu_in_parts_is_right(tmp_path: Path) -> None:
 def test_the_record_says_what_multiplies_in_floats(tmp_path: Path) -> None:
     weight = {"weight": np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)}
     graph = CodesBetween([helper.make_node("MatMul", [X, "weight"], [Y])], (1, 16), weight)
-    placement = open_tract(graph.write(tmp_path / "codes.onnx")).placement
+    placement = open_tract(graph.write(tmp_path / "codes.onnx"), EdgeOptions()).placement
     assert [(placed.op, placed.numbers) for placed in placement.floating] == [("OptMatMul", "F32")]
     assert not placement.left
 
@@ -58,7 +59,7 @@ def test_the_record_says_what_multiplies_in_floats(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"hello")
     with pytest.raises(MptqError, match=r"tract refuses no\.onnx: failed to decode"):
-        open_tract(tmp_path / "no.onnx")
-    session = open_tract(erf_gelu(divided=True).write(tmp_path / "codes.onnx"))
+        open_tract(tmp_path / "no.onnx", EdgeOptions())
+    session = open_tract(erf_gelu(divided=True).write(tmp_path / "codes.onnx"), EdgeOptions())
     with pytest.raises(MptqError, match=r"tract fails on codes\.onnx"):
         session.run(np.zeros((1, 15), np.float32))

@@ -1,15 +1,15 @@
 """Whatever becomes of the toolkit's own process is one line; its log is read. No toolkit is needed for this."""
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
-from codes_between import erf_gelu
 
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.rknn import open_rknn
 from mptq_export.runtime.edge.rknn_log import complaint_of, placement_of
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import erf_gelu
 
 LOG = """\
 I rknn-toolkit2 version: 2.5.0
@@ -65,17 +65,17 @@ def test_the_last_complaint_is_the_reason() -> None:
 def test_without_an_environment_the_line_says_how_to_make_one(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MPTQ_RKNN_PYTHON", raising=False)
     with pytest.raises(MptqError, match=r"a Python environment of its own: .* install rknn-toolkit2"):
-        open_rknn(model)
+        open_rknn(model, EdgeOptions())
 
 
 def test_a_python_without_the_toolkit_is_named(model: Path) -> None:
     with pytest.raises(MptqError, match=r"that Python has no RKNN-Toolkit2 .*pip install rknn-toolkit2"):
-        open_rknn(model, sys.executable)
+        open_rknn(model, EdgeOptions(python=Path(sys.executable)))
 
 
 def test_a_python_that_is_not_there_is_named(model: Path) -> None:
     with pytest.raises(MptqError, match=r"/no/python cannot be run \(No such file or directory\).*venv"):
-        open_rknn(model, "/no/python")
+        open_rknn(model, EdgeOptions(python=Path("/no/python")))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_python_that_is_not_there_is_named(model: Path) -> None:
 def test_a_toolkit_that_dies_is_one_line(model: Path, tmp_path: Path, script: str, ended: str) -> None:
     python = stand_in(tmp_path, f"echo 'E build: out of memory' > $4; {script}")
     with pytest.raises(MptqError, match=rf"died opening the file \(codes\.onnx\): {ended}; build: out of memory"):
-        open_rknn(model, python)
+        open_rknn(model, EdgeOptions(python=Path(python)))
 
 
 def test_a_toolkit_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_toolkit_that_refuses_says_why(model: Path, tmp_path: Path) -> None:
         tmp_path, """echo 'E build: no such op' > $4; echo '{"error": "RefusedError: build returned -1"}'"""
     )
     with pytest.raises(MptqError, match=r"refuses codes\.onnx opening the file: build: no such op$"):
-        open_rknn(model, python)
+        open_rknn(model, EdgeOptions(python=Path(python)))
 
 
 def test_a_toolkit_that_rewrites_for_ever_is_stopped(
@@ -102,8 +102,8 @@ def test_a_toolkit_that_rewrites_for_ever_is_stopped(
     monkeypatch.setattr("mptq_export.runtime.edge.rknn._PATIENCE", 0.1)
     line = "D     swap_transpose: remove node = ['a'], add node = ['b']"
     python = stand_in(tmp_path, f'yes "{line}" | head -n 20000 > $4; exec sleep 60')
-    with pytest.raises(MptqError, match=r"rewrites codes\.onnx for ever and never opens it \(swap_transpose\)"):
-        open_rknn(model, python)
+    with pytest.raises(MptqError, match=r"rewrites codes\.onnx for ever \(swap_transpose\)"):
+        open_rknn(model, EdgeOptions(python=Path(python)))
 
 
 def test_nothing_is_left_behind(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_nothing_is_left_behind(model: Path, tmp_path: Path, monkeypatch: pytest
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     with pytest.raises(MptqError):
-        open_rknn(model, stand_in(tmp_path, "exit 1"))
+        open_rknn(model, EdgeOptions(python=Path(stand_in(tmp_path, "exit 1"))))
     assert not list(scratch.iterdir())
 
 
@@ -121,4 +121,4 @@ def test_a_relative_python_is_found_from_where_the_user_is(
     python = stand_in(tmp_path, "exit 5")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MptqError, match="exit status 5"):
-        open_rknn(model, os.path.relpath(python, tmp_path.parent).replace(tmp_path.name, "."))
+        open_rknn(model, EdgeOptions(python=Path("..", tmp_path.name, Path(python).name)))

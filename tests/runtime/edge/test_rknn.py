@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codes_between import CodesBetween, X, Y, erf_gelu, softmax, weight_codes
 from onnx import helper
 
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.rknn import PYTHON_VARIABLE, RknnSession, export_rknn, open_rknn
 from mptq_export.support.errors import MptqError
+from tests.runtime.edge.codes_between import CodesBetween, X, Y, erf_gelu, softmax, weight_codes
 
 pytestmark = pytest.mark.skipif(
     PYTHON_VARIABLE not in os.environ, reason=f"{PYTHON_VARIABLE} names no environment with RKNN-Toolkit2"
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @contextmanager
 def simulator(graph: CodesBetween, folder: Path) -> Iterator[RknnSession]:
-    session = open_rknn(graph.write(folder / "codes.onnx"))
+    session = open_rknn(graph.write(folder / "codes.onnx"), EdgeOptions())
     try:
         yield session
     finally:
@@ -105,24 +106,24 @@ def test_a_stride_above_7_is_refused_or_kills_the_toolkit(tmp_path: Path) -> Non
     nodes = [codes["node"], helper.make_node("Conv", [X, "weight"], [Y], strides=[8, 8])]
     graph = CodesBetween(nodes, (1, 3, 32, 32), codes["constants"], x=(0.05, np.int8(3)), y=(0.2, np.int8(-2)))
     with pytest.raises(MptqError, match="the file has a convolution of stride 8, where 7 is the largest"):
-        open_rknn(graph.write(tmp_path / "codes.onnx"))
+        open_rknn(graph.write(tmp_path / "codes.onnx"), EdgeOptions())
 
 
 def test_what_it_does_not_take_is_named(tmp_path: Path) -> None:
     gelu = CodesBetween([helper.make_node("Gelu", [X], [Y])], (1, 16), opset=20)
     with pytest.raises(MptqError, match="Unsupport onnx opset 20, need <= 19!; the file has opset 20"):
-        open_rknn(gelu.write(tmp_path / "codes.onnx"))
+        open_rknn(gelu.write(tmp_path / "codes.onnx"), EdgeOptions())
     gelu = CodesBetween([helper.make_node("Gelu", [X], [Y], domain="com.microsoft")], (1, 16))
     with pytest.raises(MptqError, match=r"the file has com\.microsoft\.Gelu, which it does not know"):
-        open_rknn(gelu.write(tmp_path / "codes.onnx"))
+        open_rknn(gelu.write(tmp_path / "codes.onnx"), EdgeOptions())
     sixteen = CodesBetween([helper.make_node("Relu", [X], [Y])], (1, 16), y=(0.001, np.int16(0)), opset=19)
     with pytest.raises(MptqError, match="the file has 16-bit codes"):
-        open_rknn(sixteen.write(tmp_path / "codes.onnx"))
+        open_rknn(sixteen.write(tmp_path / "codes.onnx"), EdgeOptions())
 
 
 def test_the_file_for_a_board_is_written(tmp_path: Path) -> None:
     path = gemm(ONE_OF_32).write(tmp_path / "codes.onnx")
-    export_rknn(path, tmp_path / "codes.rknn")
+    export_rknn(path, tmp_path / "codes.rknn", EdgeOptions())
     assert (tmp_path / "codes.rknn").read_bytes()[:4] == b"RKNN"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["codes.onnx", "codes.rknn"]
 
