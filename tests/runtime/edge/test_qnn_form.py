@@ -39,7 +39,11 @@ def checkpoint(path: Path, patch: int) -> Path:
 def test_a_file_is_whole_in_integers_and_right(patch: int, bits: tuple[int, int], residual: int, tmp_path: Path):
     outputs = Outputs(tmp_path / "m.onnx", target="qnn")
     model, calibration = checkpoint(tmp_path / "m.pt", patch), CalibrationRequest(count=4)
-    export_model(ExportRequest(ModelRequest(str(model)), Uniform(bits, method="paper", residual_bits=residual), outputs, calibration))
+    export_model(
+        ExportRequest(
+            ModelRequest(str(model)), Uniform(bits, method="paper", residual_bits=residual), outputs, calibration
+        )
+    )
     report = verify_elsewhere(ElsewhereRequest(outputs.onnx, "qnn", count=3), load_float=_no_float)
     assert report.placement is not None, report.refused
     assert (report.verdict, report.placement.floating) == ("right", ())
