@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mptq_export.runtime.edge.openvino import open_openvino
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.runtime.edge.qnn import open_qnn
+from mptq_export.runtime.edge.rknn import INSTALL as RKNN_ENVIRONMENT
+from mptq_export.runtime.edge.rknn import open_rknn
 from mptq_export.runtime.edge.session import EdgeSession, RuntimeName
+from mptq_export.runtime.edge.tract import INSTALL as TRACT_PACKAGE
+from mptq_export.runtime.edge.tract import open_tract
 from mptq_export.support.errors import MptqError
 
 Opener = Callable[[Path, EdgeOptions], EdgeSession]
@@ -45,6 +50,30 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         target="qnn",
         no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
         takes=frozenset({"backend", "soc"}),
+    ),
+    "rknn": EdgeRuntime(
+        "RKNN-Toolkit2 (Rockchip)",
+        open_rknn,
+        None,
+        RKNN_ENVIRONMENT,
+        target="rknn",
+        no_exact="it takes opset 12 to 19, and the exact form needs 21",
+        takes=frozenset({"python", "soc"}),
+    ),
+    "tract": EdgeRuntime(
+        "tract",
+        open_tract,
+        "tract",
+        TRACT_PACKAGE,
+        target="tract",
+    ),
+    "openvino": EdgeRuntime(
+        "OpenVINO (Intel)",
+        open_openvino,
+        "openvino",
+        'pip install "mptq-export[openvino]"',
+        target="openvino",
+        takes=frozenset({"threads", "precision"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""

@@ -1,4 +1,4 @@
-"""What the Python runners share: the kit is read, outputs are compared with golden ones, runs are timed. Needs NumPy."""
+"""What the Python runners share: the kit is read, outputs are compared with golden ones, runs timed. Needs NumPy."""
 
 import argparse
 import hashlib

@@ -3,9 +3,9 @@
     pip install onnxruntime onnxruntime-qnn
     python run_qnn.py [--context] [--soc N] [--library FILE] [--backend FILE] [--runs N]
 
-On a device this is its HTP; on x86-64 it is Qualcomm's simulator (seconds an image). --context runs the context binary
-of the kit, if it has one, in place of the model; in the simulator --soc N names the SoC that it is for. Exit status: 0 whole and
-within the tolerance; 1 beyond it, or a node is left to the CPU; 2 the kit cannot be run.
+On a device this is its HTP; on x86-64 it is Qualcomm's simulator (seconds an image), which --soc N lets stand for one
+SoC. --context runs the context binary of the kit, if it has one, in place of the model. Exit status: 0 whole and within
+the tolerance; 1 beyond it, or a node is left to the CPU; 2 the kit cannot be run.
 """
 
 import sys
