@@ -23,7 +23,7 @@ from mptq_export.verify.onnx_file import load_onnx, metadata_of
 RUNNERS = ("README.md", "check.mjs", "index.html", "page.mjs", "run.cpp", "run.mjs", "run.py")
 """Files that every kit of an exact file holds as they are."""
 
-PORTABLE_RUNNERS = ("README.md", "kit.py", "run.py", "run_openvino.py", "run_qnn.cpp", "run_qnn.py")
+PORTABLE_RUNNERS = ("README.md", "check.py", "run.py", "run_openvino.py", "run_qnn.cpp", "run_qnn.py")
 """Files that every kit of a portable file holds as they are."""
 
 

@@ -70,7 +70,8 @@ def portable_run(path: Path, model: onnx.ModelProto, inputs: Sequence[NDArray[An
         folder: for files that are needed in between.
 
     Raises:
-        MptqError: there are no inputs, they have several shapes, onnxruntime cannot run them, or an output is no number.
+        MptqError: there are no inputs, they have several shapes, onnxruntime cannot run them, or an output is no
+            number.
     """
     if not inputs or len({array.shape for array in inputs}) != 1:
         raise MptqError(f"a kit of {path} needs at least one input, all of one shape; give it images")

@@ -1,9 +1,9 @@
 """How far an output may be from its golden one: twice as far as runtimes that compute the same model are.
 
 The golden output is what the file says: onnxruntime without its optimizations computes every op in float between the
-codes. Beside it stand, on the golden inputs, onnxruntime with its default options, whose kernels round otherwise, and the
-file with its codes nudged (`nudged.py`). A broken kernel is an order of magnitude further away: the signed softmax of HTP
-leaves nothing of the signal.
+codes. Beside it stand, on the golden inputs, onnxruntime with its default options, whose kernels round otherwise, and
+the file with its codes nudged (`nudged.py`). A broken kernel is an order of magnitude further away: the signed softmax
+of HTP leaves nothing of the signal.
 """
 
 from collections.abc import Iterable

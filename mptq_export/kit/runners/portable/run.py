@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import onnxruntime as ort
-from kit import FOLDER, CannotRunError, main, parser_of, read_manifest, run_kit
+from check import FOLDER, CannotRunError, main, parser_of, read_manifest, run_kit
 
 
 def described() -> bool:
@@ -32,7 +32,8 @@ def described() -> bool:
     def run(x: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(names, {manifest["input"]["name"]: x}), strict=True))
 
-    return run_kit(run, manifest, f"onnxruntime {ort.__version__}, {args.provider}", args.runs)
+    passed: bool = run_kit(run, manifest, f"onnxruntime {ort.__version__}, {args.provider}", args.runs)
+    return passed
 
 
 if __name__ == "__main__":

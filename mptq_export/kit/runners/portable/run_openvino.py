@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import openvino as ov
-from kit import FOLDER, main, parser_of, read_manifest, run_kit
+from check import FOLDER, main, parser_of, read_manifest, run_kit
 
 
 def described() -> bool:
@@ -34,7 +34,8 @@ def described() -> bool:
         return {name: np.array(found[compiled.output(name)]) for name in names}
 
     kind = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    return run_kit(run, manifest, f"OpenVINO {ov.__version__}, {args.device}, floats in {kind}", args.runs)
+    passed: bool = run_kit(run, manifest, f"OpenVINO {ov.__version__}, {args.device}, floats in {kind}", args.runs)
+    return passed
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from kit import FOLDER, CannotRunError, main, parser_of, read_manifest, run_kit
+from check import FOLDER, CannotRunError, main, parser_of, read_manifest, run_kit
 
 NAME = "qnn"
 
@@ -83,7 +83,7 @@ def described() -> bool:
     def run(x: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, session.run(names, {manifest["input"]["name"]: x}), strict=True))
 
-    passed = run_kit(run, manifest, f"onnxruntime {ort.__version__}, QNN, {Path(model).name}", args.runs)
+    passed: bool = run_kit(run, manifest, f"onnxruntime {ort.__version__}, QNN, {Path(model).name}", args.runs)
     print("whole: no node is left to the CPU" if whole else "NOT WHOLE: the CPU computes a part")
     return passed and whole
 
