@@ -91,6 +91,10 @@ def export(
     """
     given = {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct, "residual_bits": residual_bits}
     plan = _plan(source, recipe, {name: value for name, value in given.items() if value})
+    if isinstance(source, Allocation):
+        if target not in (None, source.target):
+            raise MptqError(f"target was decided by the search ({source.target or 'ort'}); leave it out")
+        target = source.target
     outputs = Outputs(
         onnx=Path(out),
         float_onnx=None if float_onnx is None else Path(float_onnx),
@@ -133,7 +137,7 @@ def _plan(source: Calibrated | Allocation | LoadedModel, recipe: str | Path | No
         raise MptqError(f"{decided} was decided by the {'search' if searched else 'recipe'}; leave it out")
     if isinstance(source, Allocation):
         settings = replace(source.settings, budgets=(source.found.budget,))
-        return Searched(settings, source.method, **told)
+        return Searched(settings, source.method, residual_bits=source.residual_bits, **told)
     return Uniform(**told) if recipe is None else Replayed(Path(recipe))
 
 

@@ -29,7 +29,8 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.load.timm.infer import function_of
 from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.form import WidthsOf
+from mptq_export.quantize.exact_form import EXACT
+from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Recipe
@@ -93,10 +94,11 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
         method: Method,
         *,
         tick: Callable[[Node], None] = lambda _: None,
+        form: Form = EXACT,
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
-        key = digest("recipe", calibrated, asked, method)
-        graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method))
+        key = digest("recipe", calibrated, asked, method, form)
+        graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method, form=form))
         for node in calibrated.graph:
             tick(node)
         return graph, deepcopy(recipe)

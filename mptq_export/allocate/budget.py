@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.support.errors import MptqError
 
-BudgetKind = Literal["bits", "bytes", "latency"]
-"""Mean width of weights, and of activations; bytes of the ONNX file; milliseconds of one image on this machine."""
+BudgetKind = Literal["bits", "bytes", "latency", "operations", "operations share"]
+"""Mean width of weights, and of activations; bytes of the ONNX file; milliseconds of one image on this machine; BOPs of
+one image (`bit_operations.py`), or their share of what 8-bit weights and activations take."""
 
-#: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds) one is.
+#: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds, BOPs) one is.
 _UNITS: dict[str, tuple[BudgetKind, float]] = {
     "": ("bits", 1.0),
     "kB": ("bytes", 1e3),
@@ -19,7 +21,14 @@ _UNITS: dict[str, tuple[BudgetKind, float]] = {
     "us": ("latency", 1e-3),
     "ms": ("latency", 1.0),
     "s": ("latency", 1e3),
+    "MBOPs": ("operations", 1e6),
+    "GBOPs": ("operations", 1e9),
+    "TBOPs": ("operations", 1e12),
+    "%": ("operations share", 1e-2),
 }
+
+#: A mean width of weights and one of activations.
+_PAIR = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -29,50 +38,71 @@ class Budget:
     Attributes:
         text: as the user wrote it.
         kind: what it is of.
-        most: the largest value.
+        most: the largest value; of mean widths that of weights.
+        most_activations: the largest mean width of activations; None where it has no bound, and for other kinds.
     """
 
     text: str
     kind: BudgetKind
     most: float
+    most_activations: float | None = None
 
     @staticmethod
-    def parse(text: str) -> "Budget":
-        """Read `4.5` (mean bits), `12MB` (file size) or `15ms` (latency).
+    def parse(text: str, *, both: bool = True) -> "Budget":
+        """Read a budget.
+
+        Args:
+            text: `4.5` or `5/12` (mean bits), `12MB` (file size), `15ms` (latency), `20GBOPs` or `75%` (BOPs, or their
+                share of those at 8/8).
+            both: whether a mean width alone is a bound of activations too.
 
         Raises:
             MptqError: it is none of them.
         """
         text = text.strip()
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB|us|ms|s|)", text)
+        if (pair := _PAIR.fullmatch(text)) is not None and float(pair[1]) > 0 and float(pair[2]) > 0:
+            return Budget(text, "bits", float(pair[1]), float(pair[2]))
+        match = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})", text)
         if match is None or not float(match[1]) > 0:
             raise MptqError(
-                f"--mixed {text} is neither a mean bit-width such as 4.5, nor a file size such as 12MB, nor a latency "
-                "such as 15ms"
+                f"--mixed {text} is neither a mean bit-width such as 4.5 or 5/12, nor a file size such as 12MB, nor a "
+                "latency such as 15ms, nor bit operations such as 75% or 20GBOPs"
             )
         kind, size = _UNITS[match[2]]
-        return Budget(text, kind, float(match[1]) * size)
+        most = float(match[1]) * size
+        return Budget(text, kind, most, most if kind == "bits" and both else None)
 
-    def not_met(self, bits: range, least: str, remedy: str = "raise the budget, or lower --mixed-range") -> MptqError:
+    @property
+    def label(self) -> str:
+        """The budget as part of a file's name."""
+        return budget_label(self.text)
+
+    def not_met(self, domain: WidthDomain, least: str, remedy: str | None = None) -> MptqError:
         """The refusal of a budget that no widths meet.
 
         Args:
-            bits: widths that are tried, rising.
+            domain: widths that are tried.
             least: what the model has at the cheapest ones.
-            remedy: what to do.
+            remedy: what to do; None: what helps against most budgets.
         """
+        lower = ", or lower --mixed-range" if domain.alike else ""
         return MptqError(
-            f"--mixed {self.text} cannot be met: at the cheapest widths of {bits[0]}-{bits[-1]} (pins stand) it has "
-            f"{least}; {remedy}"
+            f"--mixed {self.text} cannot be met: at the cheapest widths of {domain} (pins stand) it has "
+            f"{least}; {remedy or f'raise the budget{lower}'}"
         )
 
 
-def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse budgets that do not go together, or that no width of the range meets.
+def budget_label(text: str) -> str:
+    """A budget as part of a file's name."""
+    return text.replace("/", "-").replace("%", "pct")
+
+
+def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse budgets that do not go together, or that no width of the domain meets.
 
     Args:
         budgets: one per result.
-        bits: widths that are tried, rising.
+        domain: widths that are tried.
         pins: (weights, activations) of layers that do not move.
 
     Raises:
@@ -83,10 +113,20 @@ def check_budgets(budgets: Sequence[Budget], bits: range, pins: Mapping[str, tup
     if len({budget.text for budget in budgets}) != len(budgets):
         raise MptqError("--mixed names a budget twice; each gives one file")
     if len({budget.kind for budget in budgets}) > 1:
-        raise MptqError("--mixed takes mean widths, file sizes or latencies, not several of them in one search")
-    lowest = min([bits[0], *(width for pair in pins.values() for width in pair)])
+        raise MptqError("--mixed takes mean widths, file sizes, latencies or bit operations, not several in one search")
+    lowest = [min(side) for side in zip(domain.lowest, *pins.values(), strict=True)]
+    if domain.alike:
+        lowest = [min(lowest)] * 2
     for budget in budgets:
-        if budget.kind == "bits" and budget.most > bits[-1]:
-            raise MptqError(f"--mixed {budget.text} is above --mixed-range, which ends at {bits[-1]}; ask for less")
-        if budget.kind == "bits" and budget.most < lowest:
-            raise budget.not_met(bits, f"mean widths of at least {lowest:.2f}/{lowest:.2f}")
+        if budget.kind != "bits":
+            continue
+        for most, least, highest in zip(_bounds(budget), lowest, domain.highest, strict=True):
+            if most is not None and most > highest:
+                what = "--mixed-range, which ends at" if domain.alike else "what there is to choose from, which ends at"
+                raise MptqError(f"--mixed {budget.text} is above {what} {highest}; ask for less")
+            if most is not None and most < least:
+                raise budget.not_met(domain, "mean widths of at least {:.2f}/{:.2f}".format(*lowest))
+
+
+def _bounds(budget: Budget) -> tuple[float | None, float | None]:
+    return budget.most, budget.most_activations

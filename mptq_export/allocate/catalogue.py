@@ -1,15 +1,17 @@
-"""Quantizers of every width for every layer, from one walk at the highest width."""
+"""Quantizers of every width for every layer of the exact form, from one walk at the highest width."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.calibrate.sites import Site
+from mptq_export.allocate.units import Unit, Widths
+from mptq_export.calibrate.sites import Site, feeds_matmuls
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.activations.site_width import deciding_layer
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.form import SiteSearch
+from mptq_export.quantize.form import Simulation, SiteSearch
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.activation_step import AtAskedWidth
@@ -23,7 +25,7 @@ _WIDEST_GPTQ = 6
 
 
 @dataclass
-class Catalogue:
+class ExactCatalogue:
     """What the search composes candidates of.
 
     Attributes:
@@ -46,19 +48,33 @@ class Catalogue:
         simulator.activations = dict(self.widest)
         return simulator
 
-    def install(self, simulator: Simulator, layer: str, widths: tuple[int, int], device: torch.device) -> None:
-        """Give a layer of a simulator its widths."""
-        if (layer, widths[0]) in self.weights:
-            simulator.set_weight(layer, self.weights[layer, widths[0]], device)
+    def install(self, simulator: Simulation, widths: Widths, device: torch.device) -> Iterable[str]:
+        """As the protocol says: what changes are the layers themselves."""
+        for layer, (weights, _) in widths.items():
+            if (layer, weights) in self.weights:
+                simulator.set_weight(layer, self.weights[layer, weights], device)
         for key, decider in self.decides.items():
-            if decider == layer:
-                simulator.activations[key] = self.activations[key, widths[1]]
+            if decider in widths:
+                simulator.activations[key] = self.activations[key, widths[decider][1]]
+        return widths
+
+    def given(self, _simulator: Simulation, _graph: Graph, images: torch.Tensor) -> torch.Tensor:
+        """As the protocol says: pixels become codes where the patch embedding reads them."""
+        return images
+
+    def simulated(self, graph: Graph, source: str, value: torch.Tensor) -> torch.Tensor:
+        """As the protocol says: softmax without its division where matmuls divide."""
+        return value / value.amax(-1, keepdim=True) if feeds_matmuls(graph, graph[source]) else value
+
+    def places(self, _graph: Graph, unit: Unit) -> list[str]:
+        """As the protocol says: the layer alone."""
+        return [unit.layer]
 
 
 class _EveryActivation:
     """The step of a walk that goes on with the highest width, and keeps all others."""
 
-    def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
+    def __init__(self, space: SearchSpace, catalogue: ExactCatalogue) -> None:
         self._space, self._catalogue, self._asked = space, catalogue, AtAskedWidth()
 
     def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
@@ -72,22 +88,23 @@ class _EveryActivation:
         return chosen
 
 
-class _EveryWeight:
-    """The same for weights, which are fitted once for all widths."""
+class EveryWeight:
+    """The step of a walk that keeps the codes of every width; weights are fitted once for all of them."""
 
     fits = True
 
-    def __init__(self, space: SearchSpace, catalogue: Catalogue) -> None:
-        self._space, self._catalogue, self._step = space, catalogue, FittedCodes(_WIDEST_GPTQ)
+    def __init__(self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant]) -> None:
+        self._space, self._codes, self._step = space, codes, FittedCodes(_WIDEST_GPTQ)
 
     def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
+        """As the protocol says; the walk goes on with the width asked for."""
         fitted = fit_weight(state, node)
         for bits in self._space.weight_widths(node.name):
-            self._catalogue.weights[node.name, bits] = self._step.round_weight(state, node, fitted, bits)
-        return self._catalogue.weights[node.name, state.widths(node.name)[0]]
+            self._codes[node.name, bits] = self._step.round_weight(state, node, fitted, bits)
+        return self._codes[node.name, state.widths(node.name)[0]]
 
 
-def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> Catalogue:
+def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:
     """Choose all quantizers.
 
     Args:
@@ -95,8 +112,8 @@ def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: Search
         method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked for.
         space: the widths.
     """
-    catalogue = Catalogue(exponents=calibrated.exponents)
-    steps = _EveryActivation(space, catalogue), _EveryWeight(space, catalogue)
+    catalogue = ExactCatalogue(exponents=calibrated.exponents)
+    steps = _EveryActivation(space, catalogue), EveryWeight(space, catalogue.weights)
     walk = Walk(calibrated, space.start.__getitem__, method, *steps)
     walk.run()
     catalogue.widest = dict(walk.state.simulator.activations)

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 from mptq_export.allocate.greedy_mp import Limit
+from mptq_export.allocate.prices import JointPrice, Prices
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, Widths
-
-Prices = dict[tuple[str, int], float]
-"""What a layer costs at a width, by (layer, bits)."""
 
 
 @dataclass(frozen=True)
@@ -18,46 +16,55 @@ class Constraint:
         weights: cost of a layer by the width of its weights; layers that are not there cost nothing.
         activations: the same by the width of its activations.
         most: the largest sum; what does not depend on widths is subtracted already.
+        joint: cost of a layer by both widths; None where both sides cost apart.
     """
 
     weights: Prices
     activations: Prices
     most: float
+    joint: JointPrice | None = None
+
+    def of_layer(self, layer: str, pair: tuple[int, int]) -> float:
+        """What a layer costs."""
+        apart = self.weights.get((layer, pair[0]), 0.0) + self.activations.get((layer, pair[1]), 0.0)
+        return apart if self.joint is None else apart + self.joint(layer, pair)
 
     def value(self, widths: Widths) -> float:
         """The sum."""
-        return sum(
-            self.weights.get((layer, pair[0]), 0.0) + self.activations.get((layer, pair[1]), 0.0)
-            for layer, pair in widths.items()
-        )
+        return sum(self.of_layer(layer, pair) for layer, pair in widths.items())
 
     def met(self, widths: Widths) -> bool:
         """Whether the sum is within its limit, but for the rounding of the sum itself."""
         return self.value(widths) <= self.most + 1e-9 * abs(self.most)
 
-    def price(self, unit: Unit, bits: int) -> float:
-        """What a unit costs at a width."""
+    def price(self, unit: Unit, bits: int, widths: Widths) -> float:
+        """What a unit costs at a width, with the other side of its layer as it is in `widths`."""
         weights = self.weights.get((unit.layer, bits), 0.0) if unit.side != "activations" else 0.0
-        return weights + (self.activations.get((unit.layer, bits), 0.0) if unit.side != "weights" else 0.0)
+        apart = weights + (self.activations.get((unit.layer, bits), 0.0) if unit.side != "weights" else 0.0)
+        return apart if self.joint is None else apart + self.joint(unit.layer, unit.pair(widths, bits))
 
-    def saving(self, unit: Unit, bits: int, lowest: int) -> float:
+    def saving(self, unit: Unit, widths: Widths, below: tuple[int, ...]) -> float:
         """What one bit less brings, at the best width below: one step may save nothing, and the next one much."""
-        here = self.price(unit, bits)
-        return max(((here - self.price(unit, b)) / (bits - b) for b in range(lowest, bits)), default=0.0)
+        bits = unit.bits(widths)
+        here = self.price(unit, bits, widths)
+        return max(((here - self.price(unit, b, widths)) / (bits - b) for b in below), default=0.0)
 
 
-def as_limit(constraints: list[Constraint], lowest: int) -> Limit:
+def as_limit(constraints: list[Constraint], space: SearchSpace) -> Limit:
     """All constraints at once; what is over counts, as a share of what it may be.
 
     Args:
         constraints: all of a budget.
-        lowest: no unit goes below this width.
+        space: between which widths units move.
     """
 
     def gain(unit: Unit, widths: Widths) -> float:
-        bits = unit.bits(widths)
+        below = space.below(unit, widths)
+        if not below:
+            return 0.0
+        step = unit.bits(widths) - below[-1]
         over = (c for c in constraints if not c.met(widths))
-        return sum(c.saving(unit, bits, lowest) / max(c.most, 1e-9) for c in over)
+        return sum(step * c.saving(unit, widths, below) / max(c.most, 1e-9) for c in over)
 
     return Limit(gain, lambda widths: all(c.met(widths) for c in constraints))
 
@@ -71,6 +78,7 @@ def cheapest(constraints: list[Constraint], space: SearchSpace) -> Widths:
     """
     widths = space.start
     for unit in space.units:
-        best = min(space.bits, key=lambda b: sum(c.price(unit, b) for c in constraints))
+        now = widths
+        best = min(space.widths(unit), key=lambda b: sum(c.price(unit, b, now) for c in constraints))
         widths = unit.applied(widths, best)
     return widths

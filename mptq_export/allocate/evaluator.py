@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from mptq_export.allocate.catalogue import Catalogue
+from mptq_export.allocate.form import Catalogue
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import evaluate
@@ -37,8 +37,11 @@ class Evaluator:
         self._graph, self._catalogue, self._images = graph, catalogue, images
         self._simulator = catalogue.simulator(graph)
         self._blocks = split_blocks(graph, whole=True)
-        self._block_of = {n.name: index for index, block in enumerate(self._blocks) for n in block.nodes}
-        self._inputs: list[torch.Tensor] = [images]
+        self._block_of: dict[str, int] = {}
+        for index, block in enumerate(self._blocks):
+            for node in block.nodes:
+                self._block_of.setdefault(node.name, index)  # constants are in every block that reads them
+        self._inputs: list[torch.Tensor] = [catalogue.given(self._simulator, graph, images)]
         self._widths: Widths = {}
         with torch.no_grad():
             self._float = torch.cat([evaluate(graph, some.double()) for some in torch.split(images, _IMAGES)])
@@ -48,11 +51,10 @@ class Evaluator:
 
         Blocks before the first change from the last call are reused.
         """
-        changed = [layer for layer, pair in widths.items() if self._widths.get(layer) != pair]
-        first = min((self._block_of[layer] for layer in changed), default=len(self._blocks))
+        changed = {layer: pair for layer, pair in widths.items() if self._widths.get(layer) != pair}
+        nodes = self._catalogue.install(self._simulator, changed, self._images.device)
+        first = min((self._block_of[name] for name in nodes if name in self._block_of), default=len(self._blocks))
         first = min(first, len(self._inputs) - 1)
-        for layer in changed:
-            self._catalogue.install(self._simulator, layer, widths[layer], self._images.device)
         self._widths = dict(widths)
         del self._inputs[first + 1 :]
         with torch.no_grad():

@@ -1,27 +1,36 @@
 """What a look at the layers refuses of a search, before they are measured."""
 
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.units import layers, pinned_widths
+from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.graph import Graph
 
 
-def check_budgets_reachable(settings: SearchRequest, graph: Graph) -> None:
+def check_budgets_reachable(settings: SearchRequest, graph: Graph, form: SearchForm = EXACT_SEARCH) -> None:
     """Refuse budgets that the layers of a model cannot meet.
 
     Args:
         settings: what to search.
         graph: prepared canonical graph.
+        form: of the file.
 
     Raises:
-        MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
+        MptqError: a pin matches no layer, or a budget is below what the cheapest widths have, a file size below their
+            codes alone.
     """
-    costs, bits = Costs.of(graph), settings.widths
-    pinned = pinned_widths(graph, settings.pins)
-    widths = {node.name: (bits[0], bits[0]) for node in layers(graph)} | pinned
+    domain = settings.widths
+    space = SearchSpace.of(graph, domain, tied=settings.tied, pins=settings.pins, fixed=form.fixed(graph, domain))
+    widths = {name: domain.lowest for name in space.start} | space.pinned
+    widths = {name: (weights, space.fixed.get(name, bits)) for name, (weights, bits) in widths.items()}
+    costs = Costs.of(graph, operations=form.operations(graph, domain))
     codes = sum(count * widths[name][0] for name, count in costs.parameters.items()) / 8
     for budget in settings.budgets:
-        least = {"bits": max(costs.mean_bits(widths)), "bytes": codes}.get(budget.kind, 0.0)
-        if least > budget.most * (1 + 1e-9):
-            mean = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
-            raise budget.not_met(bits, f"mean widths {mean}, and {codes / 1e6:.2f} MB of codes alone")
+        constraints = [] if budget.kind in ("bytes", "latency") else costs.constraints(budget)
+        if all(each.met(widths) for each in constraints) and not (budget.kind == "bytes" and codes > budget.most):
+            continue
+        has = "mean widths {:.2f}/{:.2f}".format(*costs.mean_bits(widths))
+        if budget.kind in ("operations", "operations share"):
+            raise budget.not_met(domain, f"{has}, {costs.operations_text(widths)}")
+        raise budget.not_met(domain, f"{has}, and {codes / 1e6:.2f} MB of codes alone")

@@ -57,7 +57,7 @@ class Limit:
     """What is still over the budget.
 
     Attributes:
-        gain: how much one bit less of a unit brings towards the budget; 0 where it brings nothing.
+        gain: how much the next narrower width of a unit brings towards the budget; 0 where it brings nothing.
         met: whether widths are within the budget.
     """
 
@@ -82,7 +82,7 @@ def greedy(
     """
     widths, last = dict(space.start), measure(space.start)
     level = fmean(last)  # freed of noise: half of it is what was expected
-    estimate = _Estimate({each.key: each for each in space.units}, table, space.lowest, _FLOOR * unit)
+    estimate = _Estimate(space, table, _FLOOR * unit)
     for limit in limits:
         most = len(space.units)
         while not limit.met(widths):
@@ -119,14 +119,15 @@ def _standard_error(before: Sequence[float], after: Sequence[float]) -> float:
 class _Estimate:
     """The sensitivity table, corrected by what steps really cost."""
 
-    def __init__(self, units: dict[str, Unit], table: SensitivityTable, lowest: int, floor: float) -> None:
-        self.units, self._floor = units, floor
-        self._table, self._lowest = table, lowest
-        self._factor = dict.fromkeys(units, 1.0)
+    def __init__(self, space: SearchSpace, table: SensitivityTable, floor: float) -> None:
+        self.units = {unit.key: unit for unit in space.units}
+        self._space, self._table, self._floor = space, table, floor
+        self._factor = dict.fromkeys(self.units, 1.0)
 
     def rise(self, key: str, bits: int) -> float:
-        """How much the divergence is expected to rise when a unit is lowered to a width by one bit."""
-        return max((self._table[key, bits] - self._table[key, bits + 1]) * self._factor[key], self._floor)
+        """How much the divergence is expected to rise when a unit is lowered to a width from the next wider one."""
+        above = min(b for b in self._space.widths(self.units[key]) if b > bits)
+        return max((self._table[key, bits] - self._table[key, above]) * self._factor[key], self._floor)
 
     def correct(self, key: str, ratio: float) -> None:
         """Remember that a step of a unit costs `ratio` times what was expected."""
@@ -148,7 +149,7 @@ class _Estimate:
                 if now is not None:
                     heapq.heappush(queue, now)
                 continue
-            bits = unit.bits(widths) - 1
+            bits = self._space.below(unit, widths)[-1]
             group.append((key, bits))
             expected += self.rise(key, bits)
             widths = unit.applied(widths, bits)
@@ -158,7 +159,7 @@ class _Estimate:
 
     def _entry(self, unit: Unit, widths: Widths, limit: Limit) -> tuple[float, str] | None:
         """The estimated cost per gain of a unit's next step; None where it has none or it brings nothing."""
-        bits, gain = unit.bits(widths), limit.gain(unit, widths)
-        if bits <= self._lowest or gain <= 0:
+        below, gain = self._space.below(unit, widths), limit.gain(unit, widths)
+        if not below or gain <= 0:
             return None
-        return self.rise(unit.key, bits - 1) / gain, unit.key
+        return self.rise(unit.key, below[-1]) / gain, unit.key

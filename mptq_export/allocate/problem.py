@@ -6,11 +6,12 @@ from statistics import fmean
 
 import torch
 
-from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
-from mptq_export.allocate.latency import LatencyTable, measure_latency_table
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
@@ -19,7 +20,6 @@ from mptq_export.allocate.shared_transforms import choose_transforms
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.ops import Softmax
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
@@ -41,6 +41,7 @@ class AllocationProblem:
     Attributes:
         settings: what is searched.
         method: which techniques the export uses.
+        form: of the file.
         space: what moves, between which widths, and from where.
         calibrated: the prepared graph as it was given, with all calibration images.
         transformed: the same with the transforms that all widths share.
@@ -50,33 +51,37 @@ class AllocationProblem:
             where there is none.
     """
 
-    def __init__(self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest) -> None:
+    def __init__(
+        self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest, form: SearchForm = EXACT_SEARCH
+    ) -> None:
         """Choose the transforms.
 
         Args:
-            calibrated: the prepared graph, with all calibration images.
+            calibrated: the graph, prepared for the form, with all calibration images.
             method: which techniques are used.
             settings: what to search.
+            form: of the file.
 
         Raises:
             MptqError: a pin matches no layer, a loss of the caller's own does not give numbers, or a table cannot be
                 certified.
         """
-        self.settings, self.method = settings, method
+        self.settings, self.method, self.form = settings, method, form
         self.metric_sample = self._try_own(calibrated)
-        self.space = SearchSpace.of(calibrated.graph, settings.widths, tied=settings.tied, pins=settings.pins)
+        domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
+        self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
         self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method)
-        middle = (settings.widths[0] + settings.widths[-1]) // 2
-        graph, self.recipe = choose_transforms(self.calibrated, middle, method)
+        graph, self.recipe = choose_transforms(self.calibrated, form.middle(domain), method, form.quantizing)
         self.transformed = replace(self.calibrated, graph=graph)
-        self.costs = Costs.of(graph, self.recipe)
+        sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
+        self.costs = Costs.of(graph, sizes=sizes, operations=operations)
         self._split = ImageSplit.of(len(calibrated.images))
 
     @cached_property
     def catalogue(self) -> Catalogue:
         """Quantizers of every width, chosen from the images that do not measure."""
         method = replace(self.method, sq_b="off", balanced_attention=False)  # the transforms stand
-        return collect_catalogue(self.transformed.of_images(self._split.fitting), method, self.space)
+        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space)
 
     @cached_property
     def measuring_images(self) -> torch.Tensor:
@@ -99,17 +104,14 @@ class AllocationProblem:
         if self._own is None:
             return 1.0
         usual = Evaluator(self.transformed.graph, self.catalogue, self.measuring_images, self._by_kind)
-        narrow = dict(self.space.start)
-        for unit in self.space.units:
-            narrow = unit.applied(narrow, self.space.lowest)
         rises = []
         for evaluator in (self.evaluator, usual):
-            wide, low = (fmean(evaluator.divergences(widths)) for widths in (self.space.start, narrow))
+            wide, low = (fmean(evaluator.divergences(widths)) for widths in (self.space.start, self.space.narrowest))
             rises.append(low - wide)
         if not rises[0] > 0:
             raise MptqError(
-                f"metric {metric_text(self.settings.metric)} does not rise when all layers go down to "
-                f"{self.space.lowest} bits ({rises[0]:.3g}); it must be a loss, larger where outputs are worse"
+                f"metric {metric_text(self.settings.metric)} does not rise when all layers go down to the narrowest of "
+                f"{self.space.domain} bits ({rises[0]:.3g}); it must be a loss, larger where outputs are worse"
             )
         return rises[0] / max(rises[1], _LEAST_RISE)
 
@@ -144,23 +146,16 @@ class AllocationProblem:
         # Rounded, because sums in an order of their own must not make it another loss.
         return tuple(float(f"{number:.4g}") for number in self._own.tried(output))
 
-    def build_final_recipe(self, widths: Widths) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: everything chosen anew for them, the transforms too."""
-        return build_recipe(self.calibrated, widths.__getitem__, self.method)
+    def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
+        """The recipe of chosen widths: everything chosen anew for them, the transforms too.
+
+        Args:
+            widths: of all layers.
+            graph: the model for another type of input; None: as it was searched.
+        """
+        calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
+        return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
 
     def measure_latency(self) -> LatencyTable:
-        """What the widths cost in time, here and now."""
-        graph, catalogue, space = self.transformed.graph, self.catalogue, self.space
-
-        def recipe(bits: int) -> Recipe:
-            widths = {layer: space.pinned.get(layer, (space.bits[-1], bits)) for layer in space.start}
-            chosen = {
-                key: catalogue.activations[key, widths[layer][1]]
-                for key, layer in catalogue.decides.items()
-                # attention is certified with the widest's scores
-                if not isinstance(graph[key.rpartition(".")[0]].op, Softmax)
-            }
-            weights = {name: catalogue.weights[name, widths[name][0]] for name in self.recipe.weights}
-            return replace(self.recipe, activations=catalogue.widest | chosen, weights=weights)
-
-        return measure_latency_table(graph, recipe, space.bits)
+        """What the widths cost in time, here and now; only where the form of the file can be timed here."""
+        return self.form.latency(self.transformed.graph, self.recipe, self.catalogue, self.space)

@@ -1,14 +1,17 @@
 """What a search of widths is asked for, and what is refused before anything heavy is imported."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from mptq_export.allocate.budget import Budget, check_budgets
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.recipe.metric import Metric, MetricName
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
+from mptq_export.targets.table import portable_form
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class SearchRequest:
 
     Attributes:
         budgets: one result each.
-        widths: those that are tried, rising.
+        widths: those that are tried.
         tied: weights and activations of a layer move together.
         pins: (weights, activations) by shell pattern of layer names; later patterns win.
         metric: what is kept small (see `recipe.metric`); None takes what belongs to the kind of each output.
@@ -27,7 +30,7 @@ class SearchRequest:
     """
 
     budgets: tuple[Budget, ...]
-    widths: range
+    widths: WidthDomain
     tied: bool
     pins: dict[str, tuple[int, int]]
     metric: Metric | None = None
@@ -45,14 +48,42 @@ class SearchRequest:
         """Refuse budgets that do not go together, or that no width of the range meets.
 
         Raises:
-            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
+            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range; or
+            weights and activations shall move together that have other widths to choose from.
         """
+        if self.tied and not self.widths.alike:
+            raise MptqError(
+                f"--tied moves weights and activations of a layer together, and here they have other widths "
+                f"({self.widths}); leave --tied out"
+            )
         check_budgets(self.budgets, self.widths, self.pins)
 
     @property
-    def lowest(self) -> float:
-        """The mean width at which the search may end: the least budget of widths, or the narrowest width."""
-        return min(budget.most if budget.kind == "bits" else self.widths[0] for budget in self.budgets)
+    def lowest(self) -> tuple[float, float]:
+        """Mean widths at which the search may end: those of the least budget of widths, or the narrowest ones."""
+        weights, activations = self.widths.lowest
+        means = [budget for budget in self.budgets if budget.kind == "bits"]
+        bounds = [budget.most_activations for budget in means if budget.most_activations is not None]
+        still = means and not bounds
+        return (
+            min((budget.most for budget in means), default=float(weights)),
+            float(self.widths.highest[1]) if still else min(bounds, default=float(activations)),
+        )
+
+
+def check_timed(budgets: Sequence[Budget], target: str | None) -> None:
+    """Refuse budgets of time where what is measured here says nothing of the target.
+
+    Raises:
+        MptqError: one is of time, and files of the target's form run elsewhere.
+    """
+    for budget in budgets:
+        if budget.kind == "latency" and portable_form(target) is not None:
+            raise MptqError(
+                f"--mixed {budget.text} with --target {target}: a latency would be that of onnxruntime on this CPU, "
+                "which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean width "
+                "or a file size"
+            )
 
 
 def check_journal(path: Path, *, resume: bool, force: bool) -> None:

@@ -6,20 +6,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import SearchRequest, check_journal
+from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
+from mptq_export.allocate.width_domain import width_domain
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.metric import Metric
-from mptq_export.recipe.schema import WIDTHS, Recipe
-from mptq_export.recipe.settings import MethodName
+from mptq_export.recipe.schema import WIDE, WIDTHS, Recipe
+from mptq_export.recipe.settings import InputType, MethodName
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
+from mptq_export.targets.rules import check_target
+from mptq_export.targets.table import portable_form
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What the searched file is for.
+
+    Attributes:
+        target: the runtime; None is `ort`.
+        residual_bits: width of the residual in the portable form; None: the best that the target has.
+        input_type: what the file takes, as far as it is known: in the portable form pixels have codes.
+    """
+
+    target: str | None = None
+    residual_bits: int | None = None
+    input_type: InputType | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,8 @@ class Allocation:
         method: how layers are quantized.
         search: the trade-off, shared by the allocations of all budgets.
         found: its result for this budget.
+        target: the runtime that it was searched for; None is `ort`.
+        residual_bits: width of the residual that was asked for.
     """
 
     calibrated: Calibrated
@@ -39,6 +61,8 @@ class Allocation:
     method: MethodName
     search: SearchResult
     found: FoundWidths
+    target: str | None = None
+    residual_bits: int | None = None
 
     @property
     def budget(self) -> str:
@@ -65,24 +89,31 @@ class Allocation:
         """Every accepted step of the search."""
         return self.search.front
 
-    def build_final_recipe(self) -> tuple[Graph, Recipe]:
+    def build_final_recipe(self, input_type: InputType | None = None) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
+
+        Args:
+            input_type: what the file takes; None: float32.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        return self.search.problem.build_final_recipe(self.found.widths)
+        problem = self.search.problem
+        graph = graph_for(problem.form.quantizing, self.calibrated.graph, input_type)
+        return problem.build_final_recipe(self.found.widths, graph)
 
 
 def allocate(
     calibrated: Calibrated,
     budgets: str | Sequence[str],
     *,
-    widths: tuple[int, int] = (3, 8),
+    widths: tuple[int, int] | None = None,
     tied: bool = False,
     pins: Mapping[str, tuple[int, int]] | None = None,
     method: MethodName = "best",
     metric: Metric | None = None,
+    target: str | None = None,
+    residual_bits: int | None = None,
     journal: str | Path | None = None,
     resume: bool = False,
     progress: Progress = SILENT,
@@ -91,9 +122,10 @@ def allocate(
 
     Args:
         calibrated: what `calibrate` gave.
-        budgets: one or several: mean widths (`4.5`), file sizes (`12MB`) or latencies of an image on this machine
-            (`15ms`). Several of one kind share one search.
-        widths: the narrowest and the widest that are tried.
+        budgets: one or several: mean widths (`4.5`, or `5/12` for weights and activations), file sizes (`12MB`),
+            latencies of an image on this machine (`15ms`) or multiply-accumulate-bits (`20GBOPs`, or `75%` of those at
+            8/8). Several of one kind share one search.
+        widths: the narrowest and the widest that are tried; None: 3 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
         method: how layers are quantized: `best` or `paper`.
@@ -102,6 +134,8 @@ def allocate(
             all. It gets the float model's outputs and the quantized one's as float32 tensors, or as dictionaries of
             them by name where there are several; what it gives for `(exact, exact)` is subtracted. None: `kl` for
             logits, `cosine` for embeddings, `mse` for all else.
+        target: the runtime that the file is for, as for `export`.
+        residual_bits: width of the residual, as for `export`.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
         resume: go on from the journal.
         progress: hears every accepted step.
@@ -110,21 +144,26 @@ def allocate(
         An allocation for every budget, in their order, for `export`.
 
     Raises:
-        MptqError: a budget cannot be read or met, a pin matches no layer, the metric is unknown or gives no finite
-            numbers, or the journal is of another search.
+        MptqError: the target does not run such widths, a budget cannot be read or met, a pin matches no layer, the
+            metric is unknown or gives no finite numbers, or the journal is of another search.
     """
     texts = [budgets] if isinstance(budgets, str) else list(budgets)
-    low, high = widths
-    if not WIDTHS[0] <= low < high <= WIDTHS[-1]:
-        raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI <= 8, for example (3, 8)")
-    settings = SearchRequest(tuple(map(Budget.parse, texts)), range(low, high + 1), tied, dict(pins or {}), metric)
+    if widths is not None and not WIDTHS[0] <= widths[0] < widths[1] <= WIDE:
+        raise MptqError(f"widths {widths} are not (LO, HI) with 2 <= LO < HI, for example (3, 8)")
+    check_target(target or "ort", None, (pins or {}).values(), residual_bits)
+    asked = None if widths is None else range(widths[0], widths[1] + 1)
+    domain = width_domain(target, portable_form(target), asked)
+    read = tuple(Budget.parse(text, both=domain.alike) for text in texts)
+    settings = SearchRequest(read, domain, tied, dict(pins or {}), metric)
+    check_timed(read, target)
     settings.check()
     check_known("method", method, METHODS)
     if journal is not None:
         check_journal(Path(journal), resume=resume, force=False)
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "search.jsonl" if journal is None else Path(journal)
-        return search_widths(calibrated, settings, method, kept, resume=resume, progress=progress)
+        aim = Aim(target, residual_bits)
+        return search_widths(calibrated, settings, method, kept, aim=aim, resume=resume, progress=progress)
 
 
 def search_widths(
@@ -133,26 +172,37 @@ def search_widths(
     method: MethodName,
     journal: Path,
     *,
+    aim: Aim,
     resume: bool = False,
     progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`allocate` with settings and a method that were checked already."""
-    graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
-    problem = AllocationProblem(graph, METHODS[method], settings)
-    with progress.stage("searching", settings.widths[-1] - settings.lowest) as bar:
-        result = search(problem, journal, resume=resume, tick=_advancing(bar, settings))
-    return [Allocation(calibrated, settings, method, result, found) for found in result.found]
+    form = form_for(aim.target, aim.residual_bits)
+    graph = graph_for(form, calibrated.graph, aim.input_type)
+    given = CalibratedGraph(graph, calibrated.stats, calibrated.images)
+    problem = AllocationProblem(given, METHODS[method], settings, search_form(form))
+    start, end = problem.costs.mean_bits(problem.space.start), settings.lowest
+    with progress.stage("searching", _distance(start, end)) as bar:
+        result = search(problem, journal, resume=resume, tick=_advancing(bar, start, end))
+    return [
+        Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
+    ]
 
 
-def _advancing(bar: Bar, settings: SearchRequest) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step: from the widest width down to where the search may end."""
-    count, reached = 0, float(settings.widths[-1])
+def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:
+    """What advances a bar by every accepted step: from the widest mean widths down to where the search may end."""
+    count, left = 0, _distance(start, end)
 
     def advance(step: Step, weights: float, activations: float) -> None:
-        nonlocal count, reached
+        nonlocal count, left
         count += len(step.lowered)
-        before, reached = reached, max(weights, activations, settings.lowest)
+        before, left = left, _distance((weights, activations), end)
         text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
-        bar.advance(before - reached, text)
+        bar.advance(before - left, text)
 
     return advance
+
+
+def _distance(means: tuple[float, float], end: tuple[float, float]) -> float:
+    """How far mean widths of (weights, activations) are above where a search may end."""
+    return sum(max(0.0, mean - least) for mean, least in zip(means, end, strict=True))

@@ -49,6 +49,7 @@ class FrontPoint:
         mean_weight_bits: by parameters.
         mean_activation_bits: by multiply-accumulates.
         file_bytes: estimated size of the file; None where sizes were not measured.
+        gbops: 1e9 multiply-accumulate-bits of an image.
         latency_ms: estimated time of an image; None where times were not measured.
         divergence: mean divergence of the outputs on the search images, with the catalogue's quantizers.
     """
@@ -56,6 +57,7 @@ class FrontPoint:
     lowered: dict[str, int]
     mean_weight_bits: float
     mean_activation_bits: float
+    gbops: float
     file_bytes: float | None = None
     latency_ms: float | None = None
     divergence: float
@@ -109,7 +111,8 @@ def search(
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(problem, budget, costs)
     with Journal.open(journal, _identity(problem), resume=resume) as kept:
-        costs = replace(costs, latency=kept.latency(problem.measure_latency))
+        if problem.form.timed:
+            costs = replace(costs, latency=kept.latency(problem.measure_latency))
         try:
             for budget in budgets:
                 if budget.kind == "latency":
@@ -124,7 +127,7 @@ def search(
         front: list[FrontPoint] = []
         found: dict[int, FoundWidths] = {}
         order = sorted(range(len(budgets)), key=lambda i: -budgets[i].most)
-        limits = [as_limit(costs.constraints(budgets[i]), space.lowest) for i in order]
+        limits = [as_limit(costs.constraints(budgets[i]), space) for i in order]
         widths, divergence = space.start, fmean(measure(space.start))
         for step in greedy(space, problem.table, measure, limits, problem.unit):
             if step is None:
@@ -150,10 +153,11 @@ def _check_possible(problem: AllocationProblem, budget: Budget, costs: Costs) ->
     least = costs.describe(bottom)
     has = f"mean widths {least['mean_weight_bits']:.2f}/{least['mean_activation_bits']:.2f}"
     has += f", about {least['file_bytes'] / 1e6:.2f} MB"
+    has += f", {costs.operations_text(bottom)}"
     if budget.kind != "latency":
-        raise budget.not_met(problem.space.bits, has)
+        raise budget.not_met(problem.space.domain, has)
     remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
-    raise budget.not_met(problem.space.bits, f"{has} and {least['latency_ms']:.1f} ms", remedy)
+    raise budget.not_met(problem.space.domain, f"{has} and {least['latency_ms']:.1f} ms", remedy)
 
 
 def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widths, float]) -> FoundWidths:
@@ -171,7 +175,8 @@ def _identity(problem: AllocationProblem) -> str:
     content = {
         "metric": metric,
         "budgets": [b.text for b in settings.budgets],
-        "bits": list(settings.widths),
+        "bits": [list(settings.widths.weights), list(settings.widths.activations)],
+        "form": repr(problem.form),
         "tied": settings.tied,
     }
     digest.update(json.dumps({**content, "pins": settings.pins, **asdict(problem.method)}, sort_keys=True).encode())

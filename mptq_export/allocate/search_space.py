@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mptq_export.allocate.units import Unit, Widths, layers, pinned_widths, units
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.graph import Graph
 
 
@@ -14,41 +15,64 @@ class SearchSpace:
     Attributes:
         units: what moves.
         start: the widest widths of all layers; those of layers without a unit stand.
-        bits: widths that are tried, rising.
-        pinned: widths of the layers that do not move, inside the range or not.
+        domain: widths that are tried.
+        pinned: widths of the layers that do not move, in the domain or not.
+        fixed: width of the activations of layers whose own does not move.
     """
 
     units: list[Unit]
     start: Widths
-    bits: range
+    domain: WidthDomain
     pinned: Widths = field(default_factory=dict)
+    fixed: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(graph: Graph, bits: range, *, tied: bool, pins: Mapping[str, tuple[int, int]]) -> "SearchSpace":
+    def of(
+        graph: Graph,
+        domain: WidthDomain,
+        *,
+        tied: bool,
+        pins: Mapping[str, tuple[int, int]],
+        fixed: Mapping[str, int] | None = None,
+    ) -> "SearchSpace":
         """What may move in a model.
 
         Args:
             graph: prepared canonical graph.
-            bits: widths that are tried, rising.
+            domain: widths that are tried.
             tied: weights and activations of a layer move together.
             pins: (weights, activations) by shell pattern of layer names; later patterns win.
+            fixed: width of the activations of layers whose own the form of the file decides; None: there are none.
 
         Raises:
             MptqError: a pin matches no layer.
         """
-        pinned = pinned_widths(graph, pins)
-        start = {node.name: (bits[-1], bits[-1]) for node in layers(graph)} | pinned
-        return SearchSpace(units(graph, tied=tied, pinned=pinned), start, bits, pinned)
+        pinned, still = pinned_widths(graph, pins), fixed or {}
+        asked = {node.name: domain.highest for node in layers(graph)} | pinned
+        start = {name: (weights, still.get(name, bits)) for name, (weights, bits) in asked.items()}
+        return SearchSpace(units(graph, tied=tied, pinned=pinned, fixed=still), start, domain, pinned, still)
+
+    def widths(self, unit: Unit) -> tuple[int, ...]:
+        """All widths of a unit, rising."""
+        return self.domain.activations if unit.side == "activations" else self.domain.weights
+
+    def below(self, unit: Unit, widths: Widths) -> tuple[int, ...]:
+        """The widths of a unit that are narrower than what it has, rising."""
+        return tuple(b for b in self.widths(unit) if b < unit.bits(widths))
 
     @property
-    def lowest(self) -> int:
-        """No unit goes below this width."""
-        return self.bits[0]
+    def narrowest(self) -> Widths:
+        """All that moves at its narrowest."""
+        found = dict(self.start)
+        for unit in self.units:
+            found[unit.layer] = unit.pair(found, self.widths(unit)[0])
+        return found
 
     def weight_widths(self, layer: str) -> Sequence[int]:
         """All widths that the weights of a layer may have."""
-        return (self.pinned[layer][0],) if layer in self.pinned else self.bits
+        return (self.pinned[layer][0],) if layer in self.pinned else self.domain.weights
 
     def activation_widths(self, layer: str) -> Sequence[int]:
         """All widths that the activations of a layer may have."""
-        return (self.pinned[layer][1],) if layer in self.pinned else self.bits
+        still = layer in self.pinned or layer in self.fixed
+        return (self.start[layer][1],) if still else self.domain.activations

@@ -1,15 +1,14 @@
 """A first estimate of what every width of every unit costs, from a few backward passes, not one run per candidate.
 
 An error e of a layer's output changes the divergence of the outputs by about `(g . e)^2 / 2`, with g as in
-`quantize/objective/row_importance.py`. Errors of different rows are taken as independent.
+`quantize/objective/row_importance.py`. Errors of different rows are taken as independent, and those of different nodes,
+where a width is that of several (in the portable form a softmax has the width of its scores).
 """
 
 import torch
 
-from mptq_export.allocate.catalogue import Catalogue
+from mptq_export.allocate.form import Catalogue
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.units import Unit
-from mptq_export.calibrate.sites import feeds_matmuls
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.objective.divergence import hessian_draw
@@ -38,11 +37,10 @@ def sensitivity_table(
         space: what moves; all else has the widths where the search starts.
         metric: by which the outputs are compared; None takes that of their kinds.
     """
-    by_layer: dict[str, list[Unit]] = {}
-    for unit in space.units:
-        by_layer.setdefault(unit.layer, []).append(unit)
     simulator = catalogue.simulator(graph)
-    table: SensitivityTable = {(unit.key, b): 0.0 for group in by_layer.values() for unit in group for b in space.bits}
+    table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
+    places = {unit.key: catalogue.places(graph, unit) for unit in space.units}
+    wanted = list(dict.fromkeys(name for names in places.values() for name in names))
     generator = torch.Generator().manual_seed(0)
     for some in torch.split(images, _IMAGES):
         values: dict[str, torch.Tensor] = {}
@@ -53,27 +51,47 @@ def sensitivity_table(
         with torch.enable_grad():
             output = evaluate(graph, some.double().requires_grad_(), observe)
             drawn = [(hessian_draw(graph, output, generator, metric) * output).sum() for _ in range(_DRAWS)]
-            reached = [values[name] for name in by_layer]
+            reached = [values[name] for name in wanted]
             gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
+        at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)))
         with torch.no_grad():
-            for name, *of_draws in zip(by_layer, *gradients, strict=True):
-                node, exact, directions = graph[name], values[name].detach(), torch.stack(of_draws, -2)
-                inputs = [_as_simulated(graph, source, values[source].detach().float()) for source in node.inputs]
-                for unit in by_layer[name]:
-                    for b in space.bits:
-                        catalogue.install(simulator, name, unit.applied(space.start, b)[name], some.device)
-                        error = simulator.compute(node, inputs).double().sub_(exact)
+            for unit in space.units:
+                for b in space.widths(unit):
+                    catalogue.install(simulator, {unit.layer: unit.pair(space.start, b)}, some.device)
+                    for name in places[unit.key]:
+                        inputs, exact, directions = at.of(name)
+                        error = simulator.compute(graph[name], inputs).double().sub_(exact)
                         moved = directions @ error[..., None]
                         table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
     count = len(images)
-    for group in by_layer.values():
-        for unit in group:
-            floor = 0.0
-            for b in reversed(space.bits):
-                floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
+    for unit in space.units:
+        floor = 0.0
+        for b in reversed(space.widths(unit)):
+            floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
     return table
 
 
-def _as_simulated(graph: Graph, source: str, value: torch.Tensor) -> torch.Tensor:
-    """A float value as the simulator's node expects it: softmax without its division where matmuls divide."""
-    return value / value.amax(-1, keepdim=True) if feeds_matmuls(graph, graph[source]) else value
+_Place = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]
+"""What a node reads, float32, as the simulator expects it; what it gives, float64; gradients of all draws there."""
+
+
+class _Places:
+    """Nodes in the float model; the last one is kept."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        catalogue: Catalogue,
+        values: dict[str, torch.Tensor],
+        gradients: dict[str, tuple[torch.Tensor, ...]],
+    ) -> None:
+        self._graph, self._catalogue, self._values, self._gradients = graph, catalogue, values, gradients
+        self._kept: tuple[str, _Place] | None = None
+
+    def of(self, name: str) -> _Place:
+        """One node."""
+        if self._kept is None or self._kept[0] != name:
+            given = [(source, self._values[source].detach().float()) for source in self._graph[name].inputs]
+            inputs = [self._catalogue.simulated(self._graph, source, value) for source, value in given]
+            self._kept = name, (inputs, self._values[name].detach(), torch.stack(self._gradients[name], -2))
+        return self._kept[1]

@@ -5,6 +5,7 @@ import torch
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import Form
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
@@ -22,19 +23,23 @@ class _RoundedWeights:
     fits = False
 
     def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
-        codes, scale = quantize_weight(weight_matrix(node), _WEIGHT_BITS)
+        widest = state.form.weights
+        codes, scale = quantize_weight(weight_matrix(node), _WEIGHT_BITS, form=widest)
         stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
-        form = CodeRange.of(_WEIGHT_BITS).form
+        form = CodeRange.of(_WEIGHT_BITS, widest).form
         return WeightQuant(stored, scale.cpu().numpy(), bias, _WEIGHT_BITS, form, "min/max scales")
 
 
-def choose_transforms(calibrated: CalibratedGraph, bits: int, method: Method) -> tuple[Graph, Recipe]:
+def choose_transforms(
+    calibrated: CalibratedGraph, widths: tuple[int, int], method: Method, form: Form
+) -> tuple[Graph, Recipe]:
     """Choose SQ-b and balance attention.
 
     Args:
         calibrated: the graph, with all calibration images and the importance of their rows.
-        bits: width of weights and activations that the transforms are chosen for.
+        widths: (weights, activations) that the transforms are chosen for.
         method: which techniques are used.
+        form: of the file.
 
     Returns:
         The graph with its transforms, and a recipe that holds them; its weights have 8 bits.
@@ -42,4 +47,4 @@ def choose_transforms(calibrated: CalibratedGraph, bits: int, method: Method) ->
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated, lambda _layer: (bits, bits), method, weight_step=_RoundedWeights()).build_recipe()
+    return Walk(calibrated, lambda _layer: widths, method, weight_step=_RoundedWeights(), form=form).build_recipe()

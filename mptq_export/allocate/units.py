@@ -40,9 +40,12 @@ class Unit:
 
     def applied(self, widths: Widths, bits: int) -> Widths:
         """A copy of the widths in which this unit has another one."""
+        return {**widths, self.layer: self.pair(widths, bits)}
+
+    def pair(self, widths: Widths, bits: int) -> tuple[int, int]:
+        """(weights, activations) of its layer where this unit has another width."""
         weights, activations = widths[self.layer]
-        changed = (bits if self.side != "activations" else weights, bits if self.side != "weights" else activations)
-        return {**widths, self.layer: changed}
+        return (bits if self.side != "activations" else weights, bits if self.side != "weights" else activations)
 
     def bits(self, widths: Widths) -> int:
         """The unit's width."""
@@ -54,26 +57,28 @@ def layers(graph: Graph) -> list[Node]:
     return [node for node in graph if isinstance(node.op, Weighted | Matmul)]
 
 
-def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = ()) -> list[Unit]:
+def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = (), fixed: Iterable[str] = ()) -> list[Unit]:
     """All units that may move.
 
-    A patch embedding reads pixels, which stay at 8 bits, so that only its weights move; a matmul has only activations.
+    A patch embedding reads pixels, which have a width of their own, so that only its weights move; a matmul has only
+    activations.
 
     Args:
         graph: prepared canonical graph.
         tied: weights and activations of a linear layer move together.
         pinned: layers that do not move.
+        fixed: layers of which only the weights move: the form of the file says what width they run at.
     """
     found: list[Unit] = []
-    still = set(pinned)
+    still, weights_alone = set(pinned), set(fixed)
     for node in layers(graph):
         if node.name in still:
             continue
         macs = multiplications(graph, node)
         parameters = node.params["weight"].numel() if "weight" in node.params else 0
         if isinstance(node.op, Matmul):
-            found.append(Unit(node.name, "activations", 0, macs))
-        elif isinstance(node.op, PatchEmbed):
+            found += [] if node.name in weights_alone else [Unit(node.name, "activations", 0, macs)]
+        elif isinstance(node.op, PatchEmbed) or node.name in weights_alone:
             found.append(Unit(node.name, "weights", parameters, 0))
         elif tied:
             found.append(Unit(node.name, "both", parameters, macs))

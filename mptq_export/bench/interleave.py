@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from mptq_export.support.progress import SILENT, Progress, tracked
 
 Seconds = NDArray[np.float64]
 """(rounds,) wall-clock seconds."""
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Quartiles:
 
 
 def interleave(
-    runners: Mapping[str, Callable[[], object]], rounds: int, progress: Progress = SILENT
-) -> dict[str, Seconds]:
+    runners: Mapping[Name, Callable[[], object]], rounds: int, progress: Progress = SILENT
+) -> dict[Name, Seconds]:
     """Time every runner once a round, in an order that rotates from round to round.
 
     Each turn starts with one run that is not timed: it brings the model's weights back into the caches, and the
@@ -51,7 +54,7 @@ def interleave(
     Returns:
         The times of each runner; equal indices are of one round, so that ratios can be taken.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    seconds: dict[Name, list[float]] = {name: [] for name in runners}
     names = list(runners)
     for number in tracked(range(rounds), progress, "timing", rounds):
         for name in islice(cycle(names), number % len(names), number % len(names) + len(names)):

@@ -8,24 +8,41 @@ import onnxruntime as ort
 from mptq_export.bench.instruction_set import Cpu
 from mptq_export.bench.interleave import Quartiles
 from mptq_export.bench.measure_alone import ModelFigures
+from mptq_export.runtime.edge.session import Placement
 from mptq_export.support.json_files import Json
 
-Runner = Literal["onnxruntime", "kernels_ref"]
+Runner = Literal["onnxruntime", "openvino", "kernels_ref"]
 """What runs a file."""
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A file in another runtime than onnxruntime.
+
+    Attributes:
+        version: of the runtime, for people.
+        device: what ran it.
+        placement: which kernels it made of the file, and what they compute in.
+    """
+
+    version: str
+    device: str
+    placement: Placement
+
+
+@dataclass(frozen=True)
 class ModelReport:
-    """One file, run by onnxruntime or by `kernels_ref`.
+    """One file in one runtime.
 
     Attributes:
         name: what the tables call it.
         model: path of the file.
-        runner: ``onnxruntime`` or ``kernels_ref``.
+        runner: what ran it.
         latency_ms: one run of the whole batch.
         ratio: its time over that of the first model in the same round.
         file_bytes: size of the file, weights beside it included.
-        alone: load time, memory and profile; None for `kernels_ref`.
+        alone: load time, memory and profile in onnxruntime; None for other runners.
+        elsewhere: what another runtime says of itself; None for others.
     """
 
     name: str
@@ -35,6 +52,7 @@ class ModelReport:
     ratio: Quartiles
     file_bytes: int
     alone: ModelFigures | None
+    elsewhere: Elsewhere | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The model as plain JSON values."""
@@ -52,7 +70,7 @@ class BenchReport:
 
     Attributes:
         cpu: what they ran on.
-        threads: onnxruntime's threads within an operator.
+        threads: of each runtime within an operator.
         batch: inputs a run.
         rounds: timed runs of each.
         models: the models; the first is what the ratios are taken to.

@@ -8,7 +8,7 @@ from mptq_export.bench.interleave import Quartiles
 from mptq_export.bench.measure_alone import ModelFigures
 from mptq_export.bench.op_groups import GROUPS
 from mptq_export.bench.profile import Profile
-from mptq_export.bench.report import BenchReport
+from mptq_export.bench.report import BenchReport, Elsewhere
 
 _OPS = 12
 _MB = 1e6
@@ -26,6 +26,9 @@ def show_report(report: BenchReport, console: Console) -> None:
     profiles = [(model.name, model.alone.profile) for model in report.models if model.alone is not None]
     _show_groups(profiles, console)
     _show_ops(profiles, console)
+    for model in report.models:
+        if model.elsewhere is not None:
+            _show_elsewhere(model.name, model.elsewhere, console)
     for reason in report.left_out:
         console.print(f"left out: {escape(reason)}", soft_wrap=True)
 
@@ -61,6 +64,15 @@ def _show_models(report: BenchReport, console: Console) -> None:
         "ratio: to the first model, of the same round; peak: of a process that runs the model (of it the model)",
         soft_wrap=True,
     )
+
+
+def _show_elsewhere(name: str, elsewhere: Elsewhere, console: Console) -> None:
+    """Which kernels another runtime made of a file: those of floats by name, the others as a number."""
+    floating = elsewhere.placement.floating
+    listed = ", ".join(f"{placed.count} {placed.op} ({placed.numbers})" for placed in floating) or "none"
+    others = sum(placed.count for placed in elsewhere.placement.ops) - sum(placed.count for placed in floating)
+    console.print(f"\n{escape(name)}: {escape(elsewhere.version)}, {escape(elsewhere.device)}", soft_wrap=True)
+    console.print(f"  kernels on codes: {others}; in floats: {escape(listed)}", soft_wrap=True)
 
 
 def _memory(alone: ModelFigures) -> str:

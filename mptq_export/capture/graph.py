@@ -6,7 +6,7 @@ axis grows with the batch (an axis may hold several rows an image: Swin's window
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -173,6 +173,17 @@ class Graph:
     def updated(self, changes: dict[str, Node]) -> "Graph":
         """A copy in which the nodes named in `changes` are replaced."""
         return Graph((changes.get(node.name, node) for node in self), self.output)
+
+    def expanded(self, replaced: Mapping[str, Sequence[Node]]) -> "Graph":
+        """A copy in which each key of `replaced` has become several nodes; who read it reads the last of them."""
+        last = {name: nodes[-1].name for name, nodes in replaced.items()}
+        found: list[Node] = []
+        for node in self:
+            for each in replaced.get(node.name, (node,)):
+                own = {inner.name for inner in replaced.get(node.name, ())}
+                inputs = tuple(name if name in own else last.get(name, name) for name in each.inputs)
+                found.append(replace(each, inputs=inputs))
+        return Graph(found, last.get(self.output, self.output))
 
     def pruned(self) -> "Graph":
         """A copy without the nodes that the output does not need (the input stays)."""

@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mptq_export.cli.common import MptqCommand, json_option, write_json
-from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
+from mptq_export.cli.options import (
+    allow_skipped_option,
+    check_float,
+    check_runtime_options,
+    class_map_option,
+    float_options,
+    runtime_options,
+)
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
+from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.session import RuntimeName
 
 if TYPE_CHECKING:
-    from mptq_export.evaluate.run import FloatModel
+    from mptq_export.evaluate.beside import FloatModel
 
 
 @click.command(
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
         "mptq-eval model.mptq.onnx --data val/",
         "mptq-eval model.mptq.onnx --data val/ --class-map classes.txt",
         "mptq-eval model.mptq.onnx --data val/ --float model.pt",
+        "mptq-eval model.qnn.onnx --data val/ --float model.pt --runtime qnn --resume htp.jsonl",
         "mptq-eval model.mptq.onnx --data val/ --float model.pt --arch deit_tiny_patch16_224 --limit 1000",
     ],
 )
@@ -41,12 +51,16 @@ if TYPE_CHECKING:
     "--exif/--no-exif", default=None, help="Turn images as their EXIF orientation says. Default: as the file says."
 )
 @allow_skipped_option("the images")
-@click.option("--float", "checkpoint", metavar="CHECKPOINT", help="The float model to compare with.")
-@arch_options(of=" of --float")
-@click.option("--base", metavar="FOLDER", help="The model that --float changes, where that is an adapter of PEFT.")
-@click.option("--trust", is_flag=True, help="Unpickle a whole module, or read a .pt2: this runs code from --float.")
+@float_options
 @click.option("--limit", type=click.IntRange(1), help="Evaluate at most N images.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Images a batch.")
+@runtime_options
+@click.option(
+    "--resume",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Keep what --runtime gives for each image in FILE, and read from it what it holds already.",
+)
 @json_option
 def main(
     *,
@@ -62,15 +76,24 @@ def main(
     trust: bool,
     limit: int | None,
     batch: int,
+    runtime: RuntimeName | None,
+    backend: Path | None,
+    soc: str | None,
+    runtime_python: Path | None,
+    resume: Path | None,
     json_path: Path | None,
 ) -> None:
     """Measure MODEL on a folder of images, alone and beside its float model.
 
     Logits: top-1, top-5, agreement, KL divergence and cosine. Embeddings: cosine, nearest neighbours kept, and k-NN
-    accuracy where the folder has classes. All else: cosine and signal to noise ratio.
+    accuracy where the folder has classes. All else: cosine and signal to noise ratio. With --runtime MODEL runs
+    there, an image at a time.
     """
-    if checkpoint is None and (arch or model_kwargs or base or trust):
-        raise click.UsageError("--arch, --model-kwargs, --base and --trust describe --float, which is missing.")
+    check_float(checkpoint, bool(arch or model_kwargs or base or trust))
+    options = EdgeOptions(backend, soc, runtime_python)
+    check_runtime_options(runtime, options)
+    if resume is not None and runtime is None:
+        raise click.UsageError("--resume goes with --runtime: onnxruntime is quick.")
     if class_map is not None:
         read_class_map(class_map)
     from mptq_export.evaluate.run import EvalRequest, evaluate_file
@@ -84,9 +107,21 @@ def main(
         return load_float(asked)
 
     floating = None if checkpoint is None else ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
-    asked = EvalRequest(model, data, floating, class_map, exif, allow_skipped, limit, batch)
+    asked = EvalRequest(
+        model,
+        data,
+        floating,
+        class_map,
+        exif,
+        allow_skipped,
+        limit,
+        batch,
+        runtime=runtime,
+        options=options,
+        resume=resume,
+    )
     terminal = Terminal()
     found = evaluate_file(asked, metadata_of(load_onnx(model)), load_float, terminal)
     write_json(json_path, found.to_json())
-    show_report(found.report, output(), found.labels)
+    show_report(found.report, output(), found.labels, found.ran_in)
     terminal.warn(found.warnings)

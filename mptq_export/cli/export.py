@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import width_domain
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.cli.common import MptqCommand, json_option, write_json
 from mptq_export.cli.options import allow_skipped_option, arch_options, class_map_option
@@ -37,7 +38,7 @@ from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.errors import MptqError
-from mptq_export.targets.table import TARGETS
+from mptq_export.targets.table import TARGETS, portable_form
 
 
 @click.command(
@@ -128,17 +129,16 @@ from mptq_export.targets.table import TARGETS
     "budgets",
     multiple=True,
     metavar="BUDGET",
-    help="Search a width for every layer: a mean bit-width (4.5), a file size (12MB) or the latency of one image here "
-    "(15ms). Several give several files.",
+    help="Search a width for every layer: a mean bit-width (4.5; 5/12 for weights and activations), a file size "
+    "(12MB), the latency of one image here (15ms), or multiply-accumulate-bits (20GBOPs; 75% of those at 8/8). Several "
+    "give several files. With a --target that has other widths for activations, a mean alone is of the weights.",
 )
 @click.option(
     "--mixed-range",
     "widths",
-    default="3-8",
-    show_default=True,
     metavar="LO-HI",
     callback=parse_range,
-    help="Widths to try.",
+    help="Widths to try: of a --target those of its own that lie between. Default: 3-8, or all that the target runs.",
 )
 @click.option("--tied", is_flag=True, help="Weights and activations of a layer move together, as in the paper.")
 @click.option(
@@ -220,7 +220,7 @@ def main(
     residual_bits: int | None,
     recipe: Path | None,
     budgets: tuple[str, ...],
-    widths: range,
+    widths: range | None,
     tied: bool,
     pins: dict[str, tuple[int, int]],
     metric: MetricName | None,
@@ -247,7 +247,9 @@ def main(
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct, residual_bits)
     if budgets:
-        search = SearchRequest(tuple(map(Budget.parse, budgets)), widths, tied, pins, metric)
+        domain = width_domain(target, portable_form(target), widths)
+        read = tuple(Budget.parse(text, both=domain.alike) for text in budgets)
+        search = SearchRequest(read, domain, tied, pins, metric)
         plan = Searched(search, method, reconstruct, resume, residual_bits)
     elif recipe is not None:
         plan = Replayed(recipe)

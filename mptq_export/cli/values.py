@@ -13,18 +13,18 @@ from mptq_export.support.errors import MptqError
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 
-def parse_range(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
+def parse_range(_context: click.Context, _parameter: click.Parameter, text: str | None) -> range | None:
     """Click callback of `--mixed-range`."""
-    return range_from(text)
+    return None if text is None else range_from(text)
 
 
 def range_from(text: str) -> range:
-    """The widths that `LO-HI` names, both 2 to 8.
+    """The widths that `LO-HI` names, both 2 to 8, or 16 as the widest.
 
     Raises:
         MptqError: it is something else.
     """
-    match = re.fullmatch(r"([2-8])-([2-8])", text.strip())
+    match = re.fullmatch(r"([2-8])-([2-8]|16)", text.strip())
     if match is None or int(match[1]) >= int(match[2]):
         raise MptqError(f"--mixed-range {text} is not LO-HI with 2 <= LO < HI <= 8, for example 3-8")
     return range(int(match[1]), int(match[2]) + 1)

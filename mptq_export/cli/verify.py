@@ -1,13 +1,22 @@
 """``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mptq_export.cli.common import EXIT_FAILED, EXIT_UNPROVED, MptqCommand, json_option, write_json
-from mptq_export.cli.options import allow_skipped_option
+from mptq_export.cli.options import (
+    allow_skipped_option,
+    check_float,
+    check_runtime_options,
+    float_options,
+    runtime_options,
+)
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
+from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.session import RuntimeName
 
 
 @click.command(
@@ -19,6 +28,7 @@ from mptq_export.cli.verbosity import output
         "mptq-verify model.mptq.onnx --recipe model.mptq.recipe.json",
         "mptq-verify model.mptq.onnx --images photos/ --limit 32",
         "mptq-verify model.mptq.onnx --random 4 --threads 2 --json report.json",
+        "mptq-verify model.qnn.onnx --runtime qnn --images photos/ --float model.float.onnx",
     ],
 )
 @click.argument("model", type=click.Path(path_type=Path))
@@ -42,6 +52,8 @@ from mptq_export.cli.verbosity import output
     type=click.IntRange(1),
     help="Inputs a batch.  [default: 1 and 3, where the file leaves it free]",
 )
+@runtime_options
+@float_options
 @json_option
 def main(
     *,
@@ -53,6 +65,15 @@ def main(
     recipe: Path | None,
     threads: int | None,
     batch: int | None,
+    runtime: RuntimeName | None,
+    backend: Path | None,
+    soc: str | None,
+    runtime_python: Path | None,
+    checkpoint: str | None,
+    arch: str | None,
+    model_kwargs: dict[str, Any],
+    base: str | None,
+    trust: bool,
     json_path: Path | None,
 ) -> int:
     """Compare onnxruntime with kernels_ref on every tensor of MODEL and list the kernels that ran.
@@ -61,9 +82,13 @@ def main(
     that kernels_ref computed, and each of these claims equal bits. It is "equal on these inputs" when something stands
     against that (each is named), and "different" when a value differs.
 
+    With --runtime MODEL is run there, an input at a time: whether anything of it is left to the CPU or computes in
+    floats, and how far its outputs are from what MODEL says, and from those of --float (a checkpoint or an ONNX file).
+
     Exit status: 0 exact; 3 equal on these inputs, or a matmul in float; 1 different, a result depends on the batch, or
     MODEL is not as it was written; 2 when MODEL, the recipe or the images cannot be used. A MODEL that is not
-    --recipe's is not run.
+    --recipe's is not run. With --runtime: 0 whole and right; 3 right, with a matmul in float; 1 wrong, not whole, or
+    refused.
     """
     if images and random_count:
         raise click.UsageError("--images and --random exclude each other.")
@@ -71,10 +96,27 @@ def main(
         raise click.UsageError("--limit goes with --images; --random takes a count itself.")
     if allow_skipped and not images:
         raise click.UsageError("--allow-skipped goes with --images.")
+    options = EdgeOptions(backend, soc, runtime_python)
+    check_runtime_options(runtime, options)
+    check_float(checkpoint, bool(arch or model_kwargs or base or trust))
+    count, terminal = limit or random_count, Terminal()
+    if runtime is not None:
+        if recipe or threads or batch:
+            raise click.UsageError("--recipe, --threads and --batch do not go with --runtime.")
+        from mptq_export.load.request import ModelRequest
+
+        floating: ModelRequest | Path | None = None
+        if checkpoint is not None and Path(checkpoint).suffix == ".onnx":
+            floating = Path(checkpoint)
+        elif checkpoint is not None:
+            floating = ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
+        asked = {"images": images, "count": count, "floating": floating, "allow_skipped": allow_skipped}
+        return _elsewhere(model, runtime, options, asked, json_path, terminal=terminal)
+    if checkpoint is not None:
+        raise click.UsageError("--float goes with --runtime; mptq-eval compares a file with its float model.")
     from mptq_export.verify.run import verify
     from mptq_export.verify.show import show_report
 
-    count, terminal = limit or random_count, Terminal()
     report = verify(
         model,
         images,
@@ -92,3 +134,30 @@ def main(
         return 0
     as_written = not (report.origin and report.origin.problems)
     return EXIT_UNPROVED if report.equal and not report.mixing and as_written else EXIT_FAILED
+
+
+def _elsewhere(
+    model: Path,
+    runtime: RuntimeName,
+    options: EdgeOptions,
+    asked: dict[str, Any],
+    json_path: Path | None,
+    *,
+    terminal: Terminal,
+) -> int:
+    """Run MODEL in another runtime and give the exit status."""
+    from mptq_export.evaluate.beside import FloatModel
+    from mptq_export.load.request import ModelRequest
+    from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere
+    from mptq_export.verify.elsewhere.show import show_elsewhere
+
+    def load_float(request: ModelRequest) -> FloatModel:
+        from mptq_export.evaluate.float_model import load_float  # torch
+
+        return load_float(request)
+
+    report = verify_elsewhere(ElsewhereRequest(model, runtime, options, **asked), load_float, terminal)
+    write_json(json_path, report.to_json())
+    show_elsewhere(report, output())
+    terminal.warn(report.warnings)
+    return EXIT_FAILED if report.failed else 0 if report.passed else EXIT_UNPROVED

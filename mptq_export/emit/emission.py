@@ -87,6 +87,10 @@ class Emission(ABC):
         """A value behind data movement, which takes the tensor that holds it."""
         return replace(value, tensor=move(value.tensor))
 
+    def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
+        """The pieces of a tensor along an axis."""
+        return self.onnx.op("Split", [tensor, self.onnx.shape(sizes)], name, outputs=len(sizes), axis=axis)
+
     def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """The value of a node as [rows, channels]."""
         dims = self.graph[node_name].shape.dims

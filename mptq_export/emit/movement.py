@@ -96,8 +96,7 @@ def _roll(emission: Emission, tensor: str, step: _Move) -> str:
         shift = by % size
         if shift == 0:
             continue
-        sizes = onnx.shape([size - shift, shift])
-        first, last = onnx.op("Split", [tensor, sizes], f"{name}.cut{axis}", outputs=2, axis=axis)
+        first, last = emission.cut(tensor, [size - shift, shift], axis, f"{name}.cut{axis}")
         tensor = onnx.one("Concat", [last, first], f"{name}.roll{axis}", axis=axis)
     return tensor
 

@@ -2,10 +2,10 @@
 
 import torch
 
+from mptq_export.evaluate.beside import FloatModel
 from mptq_export.evaluate.logits import Predict
 from mptq_export.evaluate.metrics import Logits
 from mptq_export.evaluate.outputs import PredictOutputs, Values
-from mptq_export.evaluate.run import FloatModel
 from mptq_export.load.forward import tensors
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest

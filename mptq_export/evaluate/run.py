@@ -1,23 +1,30 @@
 """The evaluation of a written file on a folder of images, alone or beside its float model."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.evaluate.beside import LoadFloat, load_beside
 from mptq_export.evaluate.data import about_data, about_float, check_numbered, names_for, turns_for
+from mptq_export.evaluate.edge import Elsewhere, RanIn
 from mptq_export.evaluate.given import Given
+from mptq_export.evaluate.kept import KeptOutputs
 from mptq_export.evaluate.metrics import Labels
 from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
-from mptq_export.load.features import features_of
-from mptq_export.load.inputs import inputs_of
 from mptq_export.load.request import ModelRequest
-from mptq_export.recipe.outputs import Output
+from mptq_export.runtime.edge.form import check_form
+from mptq_export.runtime.edge.opening import check_runtime, open_edge
+from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.session import RuntimeName
 from mptq_export.runtime.graph_input import graph_input
+from mptq_export.runtime.pixels import Normalize
 from mptq_export.runtime.session import open_session
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import Json
@@ -36,7 +43,10 @@ class EvalRequest:
         exif: whether images are turned as their EXIF orientation says; None: as the file says.
         allow_skipped: go on where more than a tenth of the images cannot be read.
         limit: at most so many images, spread evenly.
-        batch: images a batch.
+        batch: images a batch; another runtime gets one at a time.
+        runtime: where the file runs; None: in onnxruntime on this CPU.
+        options: how that is opened.
+        resume: file that keeps the results of `runtime` as they come, and gives those that it has.
     """
 
     model: Path
@@ -47,25 +57,9 @@ class EvalRequest:
     allow_skipped: bool = False
     limit: int | None = None
     batch: int = 8
-
-
-@dataclass(frozen=True)
-class FloatModel:
-    """A float model that was loaded for an evaluation.
-
-    Attributes:
-        predict: pixels to its outputs.
-        outputs: what they are.
-        warnings: what the user must see of it, a sentence each.
-    """
-
-    predict: PredictOutputs
-    outputs: tuple[Output, ...]
-    warnings: tuple[str, ...]
-
-
-LoadFloat = Callable[[ModelRequest], FloatModel]
-"""Loads it; handed in, because torch takes seconds to import."""
+    runtime: RuntimeName | None = None
+    options: EdgeOptions = field(default_factory=EdgeOptions)
+    resume: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +70,13 @@ class Evaluated:
         report: by output.
         labels: how the images got their labels, for people; None where they have none.
         about: the file and the images, as plain JSON values, with what the user should know as `warnings`.
+        ran_in: the runtime that was asked for; None for onnxruntime on this CPU.
     """
 
     report: OutputsReport
     labels: str | None
     about: dict[str, Json]
+    ran_in: RanIn | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -91,7 +87,8 @@ class Evaluated:
 
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
-        return {**self.report.to_json(), **self.about}
+        ran_in = {} if self.ran_in is None else {"ran_in": self.ran_in.to_json()}
+        return {**self.report.to_json(), **self.about, **ran_in}
 
 
 def evaluate_file(
@@ -109,10 +106,13 @@ def evaluate_file(
         MptqError: the file is not one of this program, it and the float model do not belong together, the folder has no
             images or other classes, or nothing can be measured without a float model or classes.
     """
+    if asked.runtime is not None:
+        check_runtime(asked.runtime, asked.options)
+        check_form(asked.model, metadata, asked.runtime)
     preprocessing = Preprocessing.from_metadata(metadata)
     session = open_session(asked.model)
     given = Given.by(metadata, session)
-    size = graph_input(session).batch(asked.batch)
+    size = graph_input(session).batch(asked.batch if asked.runtime is None else 1)
     names, notes = names_for(asked.model, metadata, asked.class_map, given.classes, classifies=given.classifies)
     turns, more = turns_for(metadata, asked.exif)
     opened = partial(
@@ -128,28 +128,44 @@ def evaluate_file(
         folder = opened(labels=True, names=names, logits=given.classes)
     floating = None
     if asked.checkpoint is not None:
-        # It gets the input that the file was made for, whatever options that took.
-        features = tuple(each.index for each in features_of(metadata)) or None
-        inputs = inputs_of(preprocessing)
-        floating = load_float(
-            replace(asked.checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=given.kinds)
-        )
-        given.check_beside(asked.model, floating.outputs)
+        floating = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
-    report = evaluate_outputs(
-        batches,
-        given.outputs,
-        onnx_outputs(session, [each.name for each in given.outputs], preprocessing.normalize),
-        None if floating is None else floating.predict,
-        labels=folder.labels,
-        groups=partial(_groups, folder),
-    )
+    outputs = [each.name for each in given.outputs]
+    with _predictor(asked, session, outputs, preprocessing.normalize) as (predict, elsewhere):
+        report = evaluate_outputs(
+            batches,
+            given.outputs,
+            predict,
+            None if floating is None else floating.predict,
+            labels=folder.labels,
+            groups=partial(_groups, folder),
+        )
+    ran_in = None if elsewhere is None else elsewhere.ran_in()
     if report.classes is not None:
         check_numbered(folder, names, report.classes)
     told = () if floating is None else about_float(floating.warnings)
-    about = about_data(folder, (*notes, *more, *told, *report.warnings))
+    where = () if ran_in is None else ran_in.warnings
+    about = about_data(folder, (*notes, *more, *told, *where, *report.warnings))
     described = {"model": str(asked.model), "sha256": sha256_of(asked.model)}
-    return Evaluated(report, folder.numbering.text if folder.numbering else None, {**described, **about})
+    return Evaluated(report, folder.numbering.text if folder.numbering else None, {**described, **about}, ran_in)
+
+
+@contextmanager
+def _predictor(
+    asked: EvalRequest, session: ort.InferenceSession, outputs: Sequence[str], normalize: Normalize
+) -> Iterator[tuple[PredictOutputs, Elsewhere | None]]:
+    """The file as a function, in the runtime that is asked for."""
+    if asked.runtime is None:
+        yield onnx_outputs(session, outputs, normalize), None
+        return
+    with closing(open_edge(asked.runtime, asked.model, asked.options)) as opened:
+        elsewhere = Elsewhere(opened, graph_input(session), outputs, normalize)
+        if asked.resume is None:
+            yield elsewhere.predict, elsewhere
+            return
+        ran = {"model": sha256_of(asked.model), "runtime": f"{opened.name} {opened.version}", "device": opened.device}
+        with KeptOutputs.open(asked.resume, ran) as kept:
+            yield kept.around(elsewhere.predict), elsewhere
 
 
 def _groups(folder: ImageFolder) -> Labels | None:

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mptq_export.evaluate.dense import DenseReport
+from mptq_export.evaluate.edge import RanIn
 from mptq_export.evaluate.embeddings import Closeness, EmbeddingReport, KnnAccuracy
 from mptq_export.evaluate.logits import Accuracy, EvalReport
 from mptq_export.evaluate.neighbours import Neighbours
@@ -12,14 +13,20 @@ from mptq_export.evaluate.outputs import OutputsReport
 NOTHING = "-"
 
 
-def show_report(report: OutputsReport, console: Console, labels: str | None = None) -> None:
+def show_report(
+    report: OutputsReport, console: Console, labels: str | None = None, ran_in: RanIn | None = None
+) -> None:
     """Print what was measured of every output: of a classifier its accuracies, else a part an output.
 
     Args:
         report: what was measured.
         console: where it goes.
         labels: how the images got their labels.
+        ran_in: the runtime that was asked for; None for onnxruntime on this CPU.
     """
+    if ran_in is not None:
+        pace = "" if ran_in.seconds is None else f", {ran_in.seconds:.2f} s an image"
+        console.print(f"on the {ran_in.device} ({ran_in.version}){pace}", markup=False, soft_wrap=True)
     classifier = report.logits
     if classifier is not None:
         console.print(f"{report.images} images, {classifier.classes} classes")

@@ -13,7 +13,6 @@ from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
-from mptq_export.export.forms import form_for, graph_for
 from mptq_export.export.identity import identity_of
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
@@ -22,6 +21,7 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.quantize.weights.reconstruct import reconstruct
 from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe, Recipe
@@ -85,7 +85,7 @@ class SearchedBuild:
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
-        built = self.allocation.build_final_recipe()
+        built = self.allocation.build_final_recipe(outputs.input_type)
         graph, recipe = _reconstruct_if_asked(self.plan, self.calibrated, built, progress)
         bits = self.allocation.search.bits_text(self.allocation.found)
         settings = recipe_settings(self.plan, outputs, self.calibrated, bits)
@@ -177,7 +177,7 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
     found, settings = allocation.found, allocation.settings
     return SearchFacts(
         budget=found.budget.text,
-        range=(settings.widths[0], settings.widths[-1]),
+        range=settings.widths.range,
         tied=settings.tied,
         solver=found.solver,
         mean_bits=allocation.mean_bits,

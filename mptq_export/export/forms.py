@@ -1,35 +1,14 @@
-"""The form of the file that a target gets, as a walk and an emitter need it."""
+"""The quantized model of a finished recipe, in the form that it was made for."""
 
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.exact_form import EXACT
-from mptq_export.quantize.form import Form, Simulation, WidthsOf
+from mptq_export.quantize.form import Simulation, WidthsOf
 from mptq_export.quantize.portable.form import Portable
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.simulation.simulate import Simulator
+from mptq_export.quantize.target_form import form_for
 from mptq_export.recipe.schema import ExportRecipe, Recipe
-from mptq_export.recipe.settings import InputType, Settings
-from mptq_export.targets.rules import residual_bits
-from mptq_export.targets.table import portable_form
-from mptq_export.transform.portable import portable_graph
-
-
-def form_for(target: str | None, residual: int | None) -> Form:
-    """The form of a target's files.
-
-    Args:
-        target: None is `ort`.
-        residual: width of the residual that was asked for; None: the best that the target has.
-    """
-    portable = portable_form(target)
-    return EXACT if portable is None else Portable(portable, residual_bits(target, residual))
-
-
-def graph_for(form: Form, graph: Graph, input_type: InputType | None) -> Graph:
-    """A prepared graph as a form has it."""
-    if not isinstance(form, Portable):
-        return graph
-    return portable_graph(graph, input_type or "float32", signed=form.form.signed)
+from mptq_export.recipe.settings import Settings
 
 
 def sites_of(settings: Settings, graph: Graph, recipe: Recipe) -> PortableSites:

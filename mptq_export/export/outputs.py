@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from mptq_export.allocate.request import check_timed
 from mptq_export.export.plan import Plan, Replayed, Searched
 from mptq_export.kit.folder import check_kit_folder
 from mptq_export.load.file.folder import files_of
@@ -79,6 +80,8 @@ class Outputs:
             check_target(self.target or "ort", storage, plan.widths, plan.residual_bits)
         if self.min_ort is not None and portable_form(self.target) is not None:
             raise MptqError(f"--min-ort is about the exact form; leave it out with --target {self.target}")
+        if isinstance(plan, Searched):
+            check_timed(plan.search.budgets, self.target)
         sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)
         if sized and storage_for(self.target or "ort", storage) == "int8":
             raise MptqError(
@@ -94,16 +97,16 @@ class Outputs:
         """
         if not isinstance(plan, Searched):
             return [self]
-        budgets = [budget.text for budget in plan.search.budgets]
-        found = [self] if len(budgets) == 1 else [self._of_budget(budget) for budget in budgets]
+        budgets = plan.search.budgets
+        found = [self] if len(budgets) == 1 else [self._of_budget(budget.label) for budget in budgets]
         return [
-            replace(one, force=one.force or (plan.resume and _begun(one.onnx, budget)))
+            replace(one, force=one.force or (plan.resume and _begun(one.onnx, budget.text)))
             for one, budget in zip(found, budgets, strict=True)
         ]
 
-    def _of_budget(self, budget: str) -> "Outputs":
-        onnx = self.onnx.with_name(f"{self.onnx.stem}.{budget}{self.onnx.suffix}")
-        return replace(self, onnx=onnx, kit=self.kit and self.kit / budget)
+    def _of_budget(self, label: str) -> "Outputs":
+        onnx = self.onnx.with_name(f"{self.onnx.stem}.{label}{self.onnx.suffix}")
+        return replace(self, onnx=onnx, kit=self.kit and self.kit / label)
 
     def check(self, plan: Plan, model: str, *inputs: Path | None) -> None:
         """Refuse outputs that cannot be written, are an input, or are one file twice.

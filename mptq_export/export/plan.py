@@ -80,14 +80,14 @@ class Searched:
     @property
     def widths(self) -> list[Widths]:
         """Pairs that layers will have: a file size is met by weights alone, a latency by activations."""
-        low, high = self.search.widths[0], self.search.widths[-1]
-        lowest = {"bits": (low, low), "bytes": (low, high), "latency": (high, low)}
-        return [*self.search.pins.values(), *(lowest[budget.kind] for budget in self.search.budgets)]
+        low, high = self.search.widths.lowest, self.search.widths.highest
+        lowest = {"bytes": (low[0], high[1]), "latency": (high[0], low[1])}
+        return [*self.search.pins.values(), *(lowest.get(budget.kind, low) for budget in self.search.budgets)]
 
     @property
     def weight_bits(self) -> set[int]:
         """Bits that weights may have."""
-        return {*self.search.widths, *(weights for weights, _ in self.search.pins.values())}
+        return {*self.search.widths.weights, *(weights for weights, _ in self.search.pins.values())}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
 from mptq_export.allocate.feasible import check_budgets_reachable
+from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
@@ -8,6 +9,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Searched, Uniform
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
+from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_file, check_memory
 
@@ -32,18 +34,20 @@ def check_weights(plan: Uniform | Searched, outputs: Outputs, loaded: LoadedMode
     check_file(str(outputs.onnx), loaded.parameters, bits, "use fewer bits for the weights")
 
 
-def check_layers(plan: Uniform | Searched, graph: Graph) -> None:
+def check_layers(plan: Uniform | Searched, target: str | None, graph: Graph) -> None:
     """Refuse what a look at the layers shows, before the inputs run through them.
 
     Args:
         plan: where the codes come from.
+        target: the runtime that was asked for.
         graph: prepared canonical graph.
 
     Raises:
-        MptqError: a pin matches no layer, or the codes alone are over a budget at the cheapest widths.
+        MptqError: a pin matches no layer, or a budget is below what the cheapest widths have.
     """
     if isinstance(plan, Searched):
-        check_budgets_reachable(plan.search, graph)
+        form = form_for(target, plan.residual_bits)
+        check_budgets_reachable(plan.search, graph_for(form, graph, None), search_form(form))
     else:
         pinned_widths(graph, plan.pins)
 

@@ -12,11 +12,12 @@ from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm, Weighted
 from mptq_export.capture.run import capture
-from mptq_export.export.forms import form_for, graph_for, sites_of
+from mptq_export.export.forms import sites_of
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.portable.rotation import rotated
 from mptq_export.quantize.residual_grid import streams
+from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError

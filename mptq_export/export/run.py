@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mptq_export.allocate.run import search_widths
+from mptq_export.allocate.run import Aim, search_widths
 from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
@@ -69,9 +69,11 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
     if isinstance(plan, Uniform):
         return export_built([UniformBuild(plan, calibrated)], outputs, progress)
-    found = search_widths(calibrated, plan.search, plan.method, outputs.journal, resume=plan.resume, progress=progress)
+    aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
+    journal = outputs.journal
+    found = search_widths(calibrated, plan.search, plan.method, journal, aim=aim, resume=plan.resume, progress=progress)
     results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
-    outputs.journal.unlink()
+    journal.unlink()
     return results
 
 
@@ -121,7 +123,7 @@ def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Output
     torch_device(request.calibration.device)
     loaded = _load(request.model, outputs, progress)
     check_weights(plan, outputs, loaded)
-    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, plan))
+    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, plan, outputs.target))
     progress.warn(calibrated.source.warnings)
     return calibrated
 

@@ -17,14 +17,12 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import recipe_writers
+from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
 from mptq_export.support.progress import SILENT, Progress
 from mptq_export.support.version import __version__
 from mptq_export.verify.portable import PortableCheck, check_portable
-
-#: The entry of a file's metadata; files of the exact form have none.
-FORM_KEY = "mptq.form"
 
 #: Images that a file is run on.
 IMAGES = 4

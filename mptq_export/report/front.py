@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mptq_export.allocate.budget import budget_label
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import Settings, Solver
 from mptq_export.recipe.store import read_settings
@@ -95,7 +96,7 @@ def read_front(onnx_path: Path, recipe: ExportRecipe) -> Front | None:
     if own is None:
         return None
     stem = onnx_path.with_suffix("").name
-    base = stem.removesuffix(f".{own.budget}")
+    base = stem.removesuffix(f".{budget_label(own.budget)}")
     found = next(
         (p for n in dict.fromkeys((stem, base)) if (p := onnx_path.with_name(f"{n}.search.json")).is_file()), None
     )

@@ -47,12 +47,24 @@ TARGETS: dict[str, Target] = {
             norms="int32 offset",
             one_width=True,
             right_bits=8,
+            inner_codes=True,
             opset=21,
             ir=10,
             run=True,
         )
     ),
-    "rknn": _portable(PortableForm(symmetric=False, norms="codes", gelu="erf", run=True)),
+    # In this form the simulator gives what onnxruntime gives, bit by bit.
+    "rknn": _portable(
+        PortableForm(
+            symmetric=False,
+            off_middle=True,
+            attention_one=False,
+            norms="codes",
+            gelu="erf",
+            largest_stride=7,
+            run=True,
+        )
+    ),
     "tract": _portable(GENERIC),
     "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
     "tidl": _portable(PortableForm(gelu="erf")),

@@ -1,12 +1,16 @@
 """Which channel of which linear layer every element of a value is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Weighted
+from mptq_export.capture.ops import Weighted, Windows
+
+#: Images that movement is followed with: more than one, as it may mix them.
+_IMAGES = 2
 
 
 def channel_numbers(graph: Graph, value: str) -> torch.Tensor:
@@ -63,3 +67,21 @@ def constant_along(index: torch.Tensor, axis: int) -> torch.Tensor | None:
     """The numbers along `axis` where all other positions agree, else None: int64 [index.shape[axis]]."""
     rows = index.movedim(axis, -1).reshape(-1, index.shape[axis])
     return rows[0] if bool((rows == rows[0]).all()) else None
+
+
+def is_permutation(steps: Sequence[Node], before: Node, perm: Sequence[int]) -> bool:
+    """Whether data movement is one permutation of the axes of a value.
+
+    Args:
+        steps: movement nodes, in order.
+        before: what computes the value that they move; images are its first axis.
+        perm: the permutation.
+    """
+    sizes = before.shape.at(_IMAGES)
+    if len(sizes) != len(perm) or before.shape.batch_axis != 0 or any(isinstance(s.op, Windows) for s in steps):
+        return False
+    index = torch.arange(torch.Size(sizes).numel()).reshape(sizes)
+    expected = index.permute(*perm)
+    for step in steps:
+        index = compute(step, [index])
+    return torch.equal(index, expected)

@@ -10,7 +10,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import LayerNorm
 from mptq_export.transform.center_residual import stream_of
 
-#: How far a mean may be from 0, of the largest element.
+#: How far a mean may be from 0, of the largest element of all that a layer writes with.
 _TOLERANCE = 1e-5
 
 
@@ -33,7 +33,5 @@ def _has_no_mean(graph: Graph, writer: str) -> bool:
     """Whether what a writer adds to a stream has mean zero over the channels."""
     params = graph[writer].params
     tensors = [params["value"].transpose(0, -1)] if "value" in params else [params["weight"], params["bias"]]
-    return all(
-        float(tensor.double().mean(0).abs().max()) <= _TOLERANCE * max(float(tensor.abs().max()), 1e-30)
-        for tensor in tensors
-    )
+    largest = max(float(tensor.abs().max()) for tensor in tensors)
+    return all(float(tensor.double().mean(0).abs().max()) <= _TOLERANCE * largest for tensor in tensors)

@@ -2,19 +2,29 @@
 
 from mptq_export.capture.graph import Graph
 from mptq_export.recipe.settings import InputType
+from mptq_export.targets.portable import PortableForm
+from mptq_export.transform.few_axes import few_axes
 from mptq_export.transform.fold_alpha import fold_alpha
+from mptq_export.transform.merge_score_constants import merge_score_constants
+from mptq_export.transform.paired_norms import paired_norms
 from mptq_export.transform.pixel_input import pixel_input
+from mptq_export.transform.plain_activations import plain_activations
 from mptq_export.transform.plain_norms import plain_norms
+from mptq_export.transform.plain_resample import plain_resample
+from mptq_export.transform.plain_rotary import plain_rotary
 
 
-def portable_graph(graph: Graph, input_type: InputType, *, signed: bool) -> Graph:
+def portable_graph(graph: Graph, input_type: InputType, form: PortableForm) -> Graph:
     """Rewrite a prepared graph for the portable form.
 
     Args:
         graph: as `transform.prepare.prepare` gives it.
         input_type: what the file takes.
-        signed: whether codes of activations are signed.
+        form: how the file is written.
 
     Preserves: the output.
     """
-    return fold_alpha(plain_norms(pixel_input(graph, input_type, middle=128 if signed else 0)))
+    graph = plain_norms(pixel_input(graph, input_type, middle=128 if form.signed else 0))
+    graph = plain_resample(plain_rotary(fold_alpha(merge_score_constants(graph))))
+    graph = plain_activations(graph, inner_codes=form.inner_codes)
+    return few_axes(paired_norms(graph)) if form.everywhere else graph

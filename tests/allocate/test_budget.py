@@ -18,6 +18,10 @@ from mptq_export.support.errors import MptqError
         ("15ms", "latency", 15.0),
         ("900us", "latency", 0.9),
         ("1.5s", "latency", 1500.0),
+        ("5/12", "bits", 5.0),
+        ("75%", "operations share", 0.75),
+        ("20GBOPs", "operations", 2e10),
+        ("0.1TBOPs", "operations", 1e11),
     ],
 )
 def test_what_can_be_written(text: str, kind: str, most: float):
@@ -27,7 +31,28 @@ def test_what_can_be_written(text: str, kind: str, most: float):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "four", "0", "0.0", "-4", "4bits", "4,5", "1e3", "0MB", "12 mb", "4/4", ".", "nan", "0ms", "5min"]
+    "text",
+    [
+        "",
+        "four",
+        "0",
+        "0.0",
+        "-4",
+        "4bits",
+        "4,5",
+        "1e3",
+        "0MB",
+        "12 mb",
+        "4/",
+        "0/8",
+        "8/0",
+        "20GBOP",
+        "5/12MB",
+        ".",
+        "nan",
+        "0ms",
+        "5min",
+    ],
 )
 def test_anything_else_is_refused(text: str):
     with pytest.raises(MptqError, match="neither a mean bit-width such as") as raised:

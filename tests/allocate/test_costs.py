@@ -6,20 +6,25 @@ from tiny_models import prepared, recipe
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.greedy_mp import Limit
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, layers
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.ops import Matmul, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
 
 #: Two layers with weights and a matmul: 100 and 300 weights; 1000, 500 and 500 multiply-accumulates.
 SMALL = Costs({"a": 100, "b": 300}, {"a": 1000, "b": 500, "m": 500})
+#: All widths from 3 on may be had; what moves does not matter.
+SPACE = SearchSpace([], {}, WidthDomain.of_range(range(3, 9)))
 WIDTHS = {"a": (8, 4), "b": (4, 8), "m": (8, 6)}
 
 
 def limit_of(costs: Costs, budget: str) -> Limit:
-    return as_limit(costs.constraints(Budget.parse(budget)), 3)
+    return as_limit(costs.constraints(Budget.parse(budget)), SPACE)
 
 
 def test_means_are_weighted():
@@ -53,7 +58,7 @@ def test_only_what_is_over_the_budget_gains():
 
 def test_a_size_counts_weights_alone():
     stored = {(name, bits): count * bits / 8 for name, count in SMALL.parameters.items() for bits in range(2, 9)}
-    costs = Costs(SMALL.parameters, SMALL.macs, 50.0, stored)
+    costs = Costs(SMALL.parameters, SMALL.macs, Sizes(50.0, stored))
     assert costs.file_bytes(WIDTHS) == 300
     limit = limit_of(costs, "0.3kB")
     assert limit.met(WIDTHS)
@@ -70,18 +75,18 @@ def test_a_latency_counts_activations_alone():
     (constraint,) = costs.constraints(Budget.parse("14ms"))
     assert not constraint.met(WIDTHS)
     assert constraint.met({**WIDTHS, "b": (8, 4)})
-    assert constraint.price(Unit("a", "activations", 0, 1000), 4) == 3
-    assert constraint.price(Unit("a", "both", 100, 1000), 8) == 2
-    assert constraint.price(Unit("a", "weights", 100, 0), 8) == 0
+    assert constraint.price(Unit("a", "activations", 0, 1000), 4, WIDTHS) == 3
+    assert constraint.price(Unit("a", "both", 100, 1000), 8, WIDTHS) == 2
+    assert constraint.price(Unit("a", "weights", 100, 0), 8, WIDTHS) == 0
 
 
 def test_small_weights_stop_where_they_are_smallest():
     """A weight that is packed at 4 bits alone: steps towards it count, steps below it do not."""
     sizes = {3: 100.0, 4: 60.0, 5: 100.0, 6: 100.0}
-    costs = Costs({"a": 100}, {"a": 1}, 0.0, {("a", bits): size for bits, size in sizes.items()})
+    costs = Costs({"a": 100}, {"a": 1}, Sizes(0.0, {("a", bits): size for bits, size in sizes.items()}))
     unit = Unit("a", "weights", 100, 0)
-    space = SearchSpace([unit], {"a": (6, 6)}, range(3, 7))
-    limit = limit_of(costs, "0.05kB")
+    space = SearchSpace([unit], {"a": (6, 6)}, WidthDomain.of_range(range(3, 7)))
+    limit = as_limit(costs.constraints(Budget.parse("0.05kB")), space)
     assert [limit.gain(unit, {"a": (bits, 8)}) > 0 for bits in sizes] == [False, False, True, True]
     by_size, by_bits = (costs.constraints(Budget.parse(text)) for text in ("0.06kB", "3"))
     assert cheapest(by_size, space) == {"a": (4, 6)}
@@ -91,7 +96,7 @@ def test_small_weights_stop_where_they_are_smallest():
 @pytest.mark.parametrize("bits", [3, 4, 6, 7, 8])
 def test_files_are_as_large_as_estimated(bits: int):
     """Measured on the recipe of another width; small weights are packed at 4 bits alone."""
-    costs = Costs.of(prepared("vit"), recipe("vit", (5, 8)))
+    costs = Costs.of(prepared("vit"), sizes=EXACT_SEARCH.sizes(prepared("vit"), recipe("vit", (5, 8)), SPACE))
     made = recipe("vit", (bits, 8))
     size = emit(prepared("vit"), made, input_type="float32", producer="").ByteSize()
     estimate = costs.file_bytes({node.name: (bits, 8) for node in layers(prepared("vit"))})
@@ -100,9 +105,10 @@ def test_files_are_as_large_as_estimated(bits: int):
 
 def test_only_what_was_measured_is_described():
     graph = prepared("vit")
-    with_size, without = Costs.of(graph, recipe("vit")), Costs.of(graph)
-    assert without.other_bytes == 0
-    assert with_size.other_bytes > 2000
+    sizes = EXACT_SEARCH.sizes(graph, recipe("vit"), SPACE)
+    with_size, without = Costs.of(graph, sizes=sizes), Costs.of(graph)
+    assert without.sizes is None
+    assert sizes.other > 2000
     widths = dict.fromkeys(with_size.macs | with_size.parameters, (4, 5))
     means = {"mean_weight_bits": 4.0, "mean_activation_bits": 5.0}
     assert without.describe(widths) == means

@@ -10,11 +10,12 @@ import torch
 from quantize.helpers import digits
 from scipy.stats import spearmanr
 
-from mptq_export.allocate.catalogue import Catalogue, collect_catalogue
+from mptq_export.allocate.catalogue import ExactCatalogue, collect_catalogue
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import sensitivity_table
 from mptq_export.allocate.units import Widths, layers
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Softmax
@@ -28,7 +29,7 @@ PINNED = {"head": (8, 7)}
 
 @dataclass(frozen=True)
 class Setting:
-    catalogue: Catalogue
+    catalogue: ExactCatalogue
     images: torch.Tensor
     space: SearchSpace
 
@@ -45,7 +46,7 @@ class Setting:
 def setting() -> Setting:
     """Quantizers without learned rounding, which are quick to make."""
     calibrated = digits().calibrated.of_images(range(24))
-    space = SearchSpace.of(calibrated.graph, BITS, tied=False, pins=PINNED)
+    space = SearchSpace.of(calibrated.graph, WidthDomain.of_range(BITS), tied=False, pins=PINNED)
     return Setting(collect_catalogue(calibrated, Method(opt_m=True), space), calibrated.images, space)
 
 

@@ -12,6 +12,7 @@ from mptq_export.allocate.greedy_mp import Limit, Step, greedy
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.allocate.width_domain import WidthDomain
 
 LOW, HIGH = 3, 8
 BITS = range(LOW, HIGH + 1)
@@ -19,7 +20,7 @@ COUNT = 20
 UNITS = [Unit(f"layer{i:02}", "weights", 1 + (i * 7) % 5, 0) for i in range(COUNT)]
 TOTAL = sum(unit.parameters for unit in UNITS)
 START: Widths = {**{unit.layer: (HIGH, HIGH) for unit in UNITS}, "pinned": (8, 2)}
-SPACE = SearchSpace(UNITS, START, BITS)
+SPACE = SearchSpace(UNITS, START, WidthDomain.of_range(BITS))
 
 
 class Model:
@@ -250,7 +251,7 @@ def test_a_cheap_unit_that_gains_little_waits_for_one_that_gains_much():
     start: Widths = {"big": (8, 8), "small": (8, 8)}
     limit = Limit(lambda unit, _: float(unit.parameters), lambda widths: widths["big"][0] < 8)
     measure = lambda widths: [sum(costs[name](pair[0]) for name, pair in widths.items())]  # noqa: E731
-    steps = taken(list(greedy(SearchSpace([small, big], start, BITS), table, measure, [limit])))
+    steps = taken(list(greedy(SearchSpace([small, big], start, WidthDomain.of_range(BITS)), table, measure, [limit])))
     assert [step.lowered for step in steps] == [{big.key: 7}]
 
 
@@ -268,7 +269,7 @@ def test_equal_units_are_lowered_by_name():
     table = {(unit.key, b): float(4 - b) for unit in same for b in (3, 4)}
     measure = lambda widths: [float(sum(4 - w for w, _ in widths.values()))]  # noqa: E731
     limit = Limit(lambda _u, _w: 1.0, lambda _w: False)
-    found = taken(list(greedy(SearchSpace(same, start, BITS), table, measure, [limit])))
+    found = taken(list(greedy(SearchSpace(same, start, WidthDomain.of_range(BITS)), table, measure, [limit])))
     assert [key for step in found for key in step.lowered] == ["a:weights", "b:weights", "c:weights"]
     assert math.isclose(found[-1].divergence, 3)
     assert all(a.divergence < b.divergence for a, b in itertools.pairwise(found))

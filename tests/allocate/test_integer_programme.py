@@ -9,6 +9,7 @@ from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.allocate.width_domain import WidthDomain
 
 BITS = range(3, 7)
 UNITS = [
@@ -19,7 +20,7 @@ UNITS = [
     Unit("d", "weights", 40, 0),
 ]
 START: Widths = {"a": (6, 6), "b": (6, 6), "c": (6, 6), "d": (6, 6), "pinned": (8, 2)}
-SPACE = SearchSpace(UNITS, START, BITS)
+SPACE = SearchSpace(UNITS, START, WidthDomain.of_range(BITS))
 
 
 def table(seed: int) -> dict[tuple[str, int], float]:

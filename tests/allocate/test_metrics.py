@@ -16,6 +16,7 @@ from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search import SearchResult, _identity, search
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
@@ -33,7 +34,7 @@ def squares(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
 
 
 def asked(metric: Metric | None) -> SearchRequest:
-    return SearchRequest((Budget.parse("4"),), range(3, 6), tied=True, pins={}, metric=metric)
+    return SearchRequest((Budget.parse("4"),), WidthDomain.of_range(range(3, 6)), tied=True, pins={}, metric=metric)
 
 
 def with_metric(problem: AllocationProblem, metric: Metric | None) -> AllocationProblem:

@@ -16,6 +16,7 @@ from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.units import layers
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear, PatchEmbed
@@ -31,7 +32,7 @@ PINS = {"head": (8, 8), "blocks.0.attn.*": (6, 5), "blocks.0.attn.proj": (7, 7)}
 
 
 def settings(*budgets: str, bits: range, tied: bool = False, pins: dict[str, tuple[int, int]] | None = None):
-    return SearchRequest(tuple(Budget.parse(text) for text in budgets), bits, tied, pins or {})
+    return SearchRequest(tuple(Budget.parse(text) for text in budgets), WidthDomain.of_range(bits), tied, pins or {})
 
 
 def found_with(

@@ -11,6 +11,7 @@ from tiny_models import KINDS, tiny
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.cli.export import main
 from mptq_export.export.outputs import Outputs
@@ -60,6 +61,6 @@ class Interrupting(Silent):
 
 def searching(model: Path, out: Path, budgets: tuple[str, ...], *, images: Path | None, count: int) -> ExportRequest:
     """A search of 2 to 4 bits, as the command line asks for it."""
-    settings = SearchRequest(tuple(map(Budget.parse, budgets)), range(2, 5), tied=False, pins={})
+    settings = SearchRequest(tuple(map(Budget.parse, budgets)), WidthDomain.of_range(range(2, 5)), tied=False, pins={})
     calibration = CalibrationRequest(images, count)
     return ExportRequest(ModelRequest(str(model)), Searched(settings), Outputs(out), calibration)

@@ -136,3 +136,27 @@ def test_wrong_command_lines(tmp_path: Path):
     assert_refused(bench(), "MODEL", "--help")
     assert_refused(bench(good, "--threads", 0), "--threads")
     assert_refused(bench(good, "--json", good / "r.json"), "is a file, not a folder")
+
+
+def test_a_runtime_is_timed_in_turn_with_onnxruntime_and_says_what_it_made_of_the_file(tmp_path: Path):
+    pytest.importorskip("openvino", reason="OpenVINO comes with pip install openvino")
+    first, second = product(tmp_path / "a.onnx"), product(tmp_path / "b.onnx", dtype=TensorProto.UINT8)
+    report = tmp_path / "r.json"
+    result = bench(first, second, "--runtime", "openvino", "--precision", "f32", "--rounds", 2, "--json", report)
+    assert result.exit_code == 0, result.output
+    models = json.loads(report.read_text())["models"]
+    names = ["a.onnx", "openvino, a.onnx", "b.onnx", "openvino, b.onnx"]
+    assert [model["name"] for model in models] == names
+    assert [model["runner"] for model in models] == ["onnxruntime", "openvino"] * 2
+    for here, there in (models[:2], models[2:]):
+        assert here["elsewhere"] is None and "profile" in here and "profile" not in there
+        assert "floats as f32" in there["elsewhere"]["device"]
+        assert any(op["numbers"] == "FP32" for op in there["elsewhere"]["placement"]["ops"])
+        assert there["ratio"]["median"] > 0
+    assert "openvino, b.onnx: OpenVINO 2" in result.stdout and "in floats: " in result.stdout
+
+
+def test_a_precision_without_a_runtime_and_a_simulator_are_refused(tmp_path: Path):
+    good = product(tmp_path / "good.onnx")
+    assert_refused(bench(good, "--precision", "f32"), "--precision goes with --runtime")
+    assert_refused(bench(good, "--runtime", "qnn"), "--runtime", "openvino")

@@ -6,6 +6,7 @@ import pytest
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.cli.export import main
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
@@ -17,7 +18,7 @@ CHOSEN = {"pins", "method", "reconstruct"}
 
 
 def searched(*budgets: str, resume: bool = False) -> Searched:
-    settings = SearchRequest(tuple(map(Budget.parse, budgets)), range(3, 9), tied=False, pins={})
+    settings = SearchRequest(tuple(map(Budget.parse, budgets)), WidthDomain.of_range(range(3, 9)), tied=False, pins={})
     return Searched(settings, resume=resume)
 
 

@@ -20,7 +20,8 @@ LAYERS = (
     ("calibrate",),
     ("quantize",),
     ("emit",),
-    ("evaluate", "verify"),
+    ("evaluate",),
+    ("verify",),
     ("bench",),
     ("allocate",),
     ("kit", "report"),
@@ -95,4 +96,4 @@ def test_an_import_that_goes_up_is_seen():
         (within, 1),
     ):
         assert len(upward("quantize", source)) == seen
-    assert upward("verify", "from mptq_export.evaluate.run import evaluate_file\n")  # beside it, not below
+    assert upward("load", "from mptq_export.runtime.session import open_session\n")  # beside it, not below

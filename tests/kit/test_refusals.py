@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.cli.export import main
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Searched
@@ -135,7 +136,9 @@ def test_a_new_folder_is_made_with_those_above_it(exported: Path, tmp_path: Path
 
 def test_each_budget_has_its_own_kit(tmp_path: Path) -> None:
     def kits(folder: Path | None, *budgets: str) -> list[Path | None]:
-        settings = SearchRequest(tuple(map(Budget.parse, budgets)), range(3, 9), tied=False, pins={})
+        settings = SearchRequest(
+            tuple(map(Budget.parse, budgets)), WidthDomain.of_range(range(3, 9)), tied=False, pins={}
+        )
         outputs = Outputs(tmp_path / "m.onnx", kit=folder).of_each(Searched(settings))
         return [one.kit for one in outputs]
 

@@ -12,6 +12,7 @@ from tiny_models import images, quantized
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.calibration import open_calibration
 from mptq_export.data.preprocessing import Preprocessing
@@ -157,7 +158,7 @@ def test_the_command_line_of_a_request():
     assert words[:4] == ["mptq-export", "my model.pt", "--model-kwargs", '{"num_classes": 7}']
     assert words[words.index("--pin") + 1] == "blocks.0.*=8/8"
     assert words[-4:] == ["--input", "uint8", "-o", "o.onnx"]
-    search = SearchRequest((Budget.parse("12MB"),), range(3, 9), True, {})
+    search = SearchRequest((Budget.parse("12MB"),), WidthDomain.of_range(range(3, 9)), True, {})
     mixed = command_of(model, Searched(search), outputs, data)
     assert "--mixed 12MB --mixed-range 3-8 --tied" in mixed and "--bits" not in mixed
     replay = command_of(ModelRequest("m.pt"), Replayed(Path("r.recipe.json")), Outputs(Path("o.onnx")), None)

@@ -25,6 +25,7 @@ from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import range_from
 from mptq_export.data.calibration import open_calibration
@@ -60,7 +61,7 @@ def run(
     json_path: Path | None,
 ) -> None:
     budgets = tuple(Budget.parse(f"{mean:g}") for mean in means)
-    settings = SearchRequest(budgets, bits, tied=False, pins={})
+    settings = SearchRequest(budgets, WidthDomain.of_range(bits), tied=False, pins={})
     settings.check()
     calibrated = calibrate(load(model), calib, count=count)
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)

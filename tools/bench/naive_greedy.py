@@ -29,6 +29,7 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.api import calibrate, load
 from mptq_export.cli.values import range_from
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -69,13 +70,13 @@ def run(
     *, model: str, calib: Path, count: int, keep: tuple[str, ...], bits: range, budget: float, json_path: Path | None
 ) -> None:
     calibrated = calibrate(load(model), calib, count=count)
-    settings = SearchRequest((Budget.parse(str(budget)),), bits, tied=False, pins={})
+    settings = SearchRequest((Budget.parse(str(budget)),), WidthDomain.of_range(bits), tied=False, pins={})
     graph = CalibratedGraph(calibrated.graph, calibrated.stats, calibrated.images)
     problem = AllocationProblem(graph, BEST, settings)
     moving = [unit for unit in problem.space.units if any(fnmatch.fnmatch(unit.layer, pattern) for pattern in keep)]
     space = replace(problem.space, units=moving)
     bounds = constraints(moving, bits, budget)
-    limit = as_limit(bounds, bits[0])
+    limit = as_limit(bounds, space)
     unseen = problem.evaluator_on(calibrated.images[1::2])  # the search sees every second image
     rows: list[dict[str, Any]] = []
     for name in ("lazy", "naive"):
@@ -121,7 +122,7 @@ def constraints(moving: list[Unit], bits: range, mean: float) -> list[Constraint
 def lazy(space: SearchSpace, table: SensitivityTable, measure: Measure, bounds: list[Constraint]) -> Widths:
     """Ours: greedy in groups, or the integer programme where that is better."""
     widths = space.start
-    for step in greedy(space, table, measure, [as_limit(bounds, space.lowest)]):
+    for step in greedy(space, table, measure, [as_limit(bounds, space)]):
         widths = widths if step is None else step.widths
     programme = solve(space, table, bounds)
     return min(widths, programme, key=lambda found: fmean(measure(found)))
@@ -130,15 +131,15 @@ def lazy(space: SearchSpace, table: SensitivityTable, measure: Measure, bounds: 
 def naive(space: SearchSpace, measure: Measure, limit: Limit) -> Widths:
     """The paper's: of all next steps, the one that really costs least for what it gains."""
     widths = space.start
-    for _step in track(range(len(space.units) * len(space.bits)), "naive search", transient=True):
+    for _step in track(range(len(space.units) * len(space.domain.weights)), "naive search", transient=True):
         if limit.met(widths):
             break
         divergence = fmean(measure(widths))
         choices: list[tuple[float, str, Widths]] = []
         for unit in space.units:
-            below, gain = unit.bits(widths) - 1, limit.gain(unit, widths)
-            if below >= space.lowest and gain > 0:
-                lowered = unit.applied(widths, below)
+            below, gain = space.below(unit, widths), limit.gain(unit, widths)
+            if below and gain > 0:
+                lowered = unit.applied(widths, below[-1])
                 choices.append(((fmean(measure(lowered)) - divergence) / gain, unit.key, lowered))
         widths = min(choices)[2]
     return widths

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.bench.inputs import feed_of, read_spec
 from mptq_export.bench.instruction_set import detect_cpu
 from mptq_export.bench.interleave import Quartiles, interleave
@@ -168,7 +169,9 @@ def our_peers(
         weights, activations = (int(width) for width in bits.split("/"))
         plans[bits] = Uniform((weights, activations))
     if mixed is not None:
-        plans[f"mixed {mixed}"] = Searched(SearchRequest((Budget.parse(mixed),), range(3, 9), tied=False, pins={}))
+        plans[f"mixed {mixed}"] = Searched(
+            SearchRequest((Budget.parse(mixed),), WidthDomain.of_range(range(3, 9)), tied=False, pins={})
+        )
     peers: list[Peer] = []
     for name, plan in plans.items():
         out = our_file(folder, name) if name in OURS else folder / "ours.mixed.onnx"

@@ -1,4 +1,4 @@
-/* Answers CPUID for a patched onnxruntime: what the CPU says, less what a lower instruction set lacks.
+/* Answers CPUID for a patched runtime: what the CPU says, less what a lower instruction set lacks.
  *
  * mask_cpu.py writes int3; nop in the place of each CPUID instruction. int3 raises SIGTRAP with the next instruction's
  * address, so that the handler only has to set the four registers. MPTQ_CPU_MASK names the highest set that is left. */
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <ucontext.h>
 
-static const char *const levels[] = {"sse4_1", "avx", "avx2", "avx512bw"};
-enum { AVX = 1, AVX2, AVX512, ABOVE };
+static const char *const levels[] = {"sse4_1", "avx", "avx2", "avx512bw", "avx512_vnni"};
+enum { AVX = 1, AVX2, AVX512, VNNI, ABOVE };
 
 /* Bits of CPUID that only sets from a level upwards have. Intel's manual, volume 2, CPUID. */
 static const struct {
@@ -22,7 +22,8 @@ static const struct {
     {AVX2, 1, 0, {0, 0, 1u << 12 | 1u << 29, 0}},   /* FMA, F16C */
     {AVX2, 7, 0, {0, 1u << 5, 0, 0}},               /* AVX2 */
     {AVX512, 7, 0, {0, 0xDC230000u, 0x5042u, 0}},   /* F DQ IFMA PF ER CD BW VL; VBMI VBMI2 BITALG VPOPCNTDQ */
-    {ABOVE, 7, 0, {0, 0, 1u << 11, 0x03C0010Cu}},   /* VNNI; 4VNNIW 4FMAPS VP2INTERSECT, AMX, AVX-512 FP16 */
+    {VNNI, 7, 0, {0, 0, 1u << 11, 0}},              /* VNNI */
+    {ABOVE, 7, 0, {0, 0, 0, 0x03C0010Cu}},          /* 4VNNIW 4FMAPS VP2INTERSECT, AMX, AVX-512 FP16 */
     {ABOVE, 7, 1, {0x00A00030u, 0, 0, 0x00080530u}} /* AVX-VNNI, BF16, AMX-FP16, AVX-IFMA; VNNI-INT8, -INT16, AVX10 */
 };
 

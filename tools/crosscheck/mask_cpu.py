@@ -1,13 +1,15 @@
-"""Run a command with an onnxruntime that takes this CPU for a lesser one, at full speed.
+"""Run a command with an onnxruntime and an OpenVINO that take this CPU for a lesser one, at full speed.
 
     python -m tools.crosscheck.mask_cpu avx2 -- python -m tools.bench.peers --random deit_small_patch16_224
     python -m tools.crosscheck.mask_cpu avx2 -- python -m tools.crosscheck.adversarial
+    python -m tools.crosscheck.mask_cpu avx512_vnni -- mptq-bench FILE --runtime openvino
 
-The first argument is the highest instruction set that is left. onnxruntime asks CPUID when it is loaded and
-chooses its kernels by the answer. Here it is loaded from a copy in a temporary folder, in which each CPUID instruction
-is a trap (`int3; nop`, as many bytes), and `mask_cpu.c`, loaded before it, answers the trap with what the CPU says less
-the sets above. The installed onnxruntime stays as it is. MPTQ_CPU_MASK, set for the command, lets the tables of
-`mptq-bench` and the tools of this repository say so. Linux on x86-64 only; needs a C compiler (`cc`) and `objdump`.
+The first argument is the highest instruction set that is left; `avx512_vnni` is a CPU without bfloat16. Both runtimes
+ask CPUID when they are loaded and choose their kernels by the answer. Here they are loaded from copies in a temporary
+folder, in which each CPUID instruction is a trap (`int3; nop`, as many bytes), and `mask_cpu.c`, loaded before them,
+answers the trap with what the CPU says less the sets above. What is installed stays as it is. MPTQ_CPU_MASK, set for
+the command, lets the tables of `mptq-bench` and the tools of this repository say so. Linux on x86-64 only; needs a C
+compiler (`cc`) and `objdump`.
 """
 
 import argparse
@@ -19,10 +21,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-LEVELS = ("sse4_1", "avx", "avx2", "avx512bw")
+LEVELS = ("sse4_1", "avx", "avx2", "avx512bw", "avx512_vnni")
 """Names of instruction sets, as in cpu.py and /proc/cpuinfo, from the lowest; mask_cpu.c has the same."""
+
+MASKED = {
+    "onnxruntime": ("capi/*.so*",),
+    "openvino": ("libs/libopenvino.so*", "libs/libopenvino_intel_cpu_plugin.so"),
+}
+"""Packages, the first needed, and their libraries that ask what the CPU has."""
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _CPUID, _TRAP = b"\x0f\xa2", b"\xcc\x90"
@@ -56,12 +65,13 @@ def cpuid_offsets(library: Path) -> list[int]:
     return found
 
 
-def masked_copy(package: Path, site: Path) -> int:
-    """Copy an installed onnxruntime, each CPUID instruction a trap.
+def masked_copy(package: Path, site: Path, libraries: Sequence[str]) -> int:
+    """Copy an installed package, each CPUID instruction a trap.
 
     Args:
         package: its folder.
         site: the folder to copy it into; goes first in the import path.
+        libraries: patterns of those that are changed.
 
     Returns:
         How many instructions were replaced.
@@ -69,7 +79,7 @@ def masked_copy(package: Path, site: Path) -> int:
     copy = site / package.name
     shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     replaced = 0
-    for library in copy.glob("capi/*.so*"):
+    for library in (found for pattern in libraries for found in copy.glob(pattern)):
         offsets = cpuid_offsets(library)
         with library.open("r+b") as file:
             for offset in offsets:
@@ -80,7 +90,7 @@ def masked_copy(package: Path, site: Path) -> int:
 
 
 def environment(level: str, folder: Path) -> dict[str, str]:
-    """Environment variables under which Python loads the masked onnxruntime.
+    """Environment variables under which Python loads the masked runtimes.
 
     Args:
         level: one of `LEVELS`.
@@ -94,11 +104,14 @@ def environment(level: str, folder: Path) -> dict[str, str]:
     for tool, where in (("cc", "gcc"), ("objdump", "binutils")):
         if shutil.which(tool) is None:
             raise MaskError(f"{tool} is not installed; on Debian: apt-get install {where}")
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        raise MaskError("onnxruntime is not installed for this Python")
-    if masked_copy(Path(spec.origin).parent, folder) == 0:
-        raise MaskError(f"no CPUID instruction is in {Path(spec.origin).parent}; this build asks in another way")
+    for name, libraries in MASKED.items():
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            if name == "openvino":
+                continue
+            raise MaskError(f"{name} is not installed for this Python")
+        if masked_copy(Path(spec.origin).parent, folder, libraries) == 0:
+            raise MaskError(f"no CPUID instruction is in {Path(spec.origin).parent}; this build asks in another way")
     trap = folder / "mask_cpu.so"
     subprocess.run(["cc", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", trap, _SOURCE], check=True)
     inherited = os.environ.get("PYTHONPATH")

@@ -7,13 +7,10 @@ from mptq_export.emit.portable.values import Tensor
 
 
 def emit_matmul(context: PortableContext, node: Node) -> Tensor:
-    """MatMul, and a product with the factor where no layer took it."""
+    """MatMul; its factor is part of the graph (`transform/fold_alpha.py`)."""
+    assert node.attributes(Matmul).alpha == 1, node.name
     a, b = context.read_full(node, 0), context.read_full(node, 1)
-    tensor = context.onnx.one("MatMul", [a.tensor, b.tensor], node.name)
-    alpha = node.attributes(Matmul).alpha
-    if alpha != 1:
-        tensor = context.onnx.one("Mul", [tensor, context.onnx.scalar(alpha)], f"{node.name}.scaled")
-    return Tensor(tensor=tensor, flat=False, quant=None)
+    return Tensor(tensor=context.onnx.one("MatMul", [a.tensor, b.tensor], node.name), flat=False, quant=None)
 
 
 def emit_softmax(context: PortableContext, node: Node) -> Tensor:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.ops import Op, ToPixels
+from mptq_export.capture.graph import NCHW, Graph, Node, Shape
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice, ToPixels
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -20,6 +20,8 @@ from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
+from mptq_export.transform.channels import is_permutation
+from mptq_export.transform.few_axes import MOST_AXES
 
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
@@ -32,6 +34,7 @@ class PortableContext(Emission):
         recipe: all decisions.
         where: where the graph has codes.
         table: how each op is emitted.
+        maps: what convolutions gave, channels first, by the name of their node.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class PortableContext(Emission):
         self.recipe = recipe
         self.where = where
         self.table = table
+        self.maps: dict[str, Tensor] = {}
 
     @property
     def form(self) -> PortableForm:
@@ -55,19 +59,46 @@ class PortableContext(Emission):
 
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
-        value = self.read_value(node.inputs[position])
+        last = self.graph[node.inputs[position]]
+        if isinstance(node.op, Matmul) and position == 1 and isinstance(last.op, Permute) and not self.form.everywhere:
+            return self._transposed_factor(node, last, last.op.perm)
+        return self.converted(node, position, self.read_value(last.name))
+
+    def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
+        """An input of a node, moved or not, in the codes that the node reads."""
         if not self.where.reads(node, position):
             return value
         key = self.where.key(node, position)
         assert key is not None
         return self.coded(value, self.recipe.activations[key], key)
 
+    def _transposed_factor(self, node: Node, last: Node, perm: tuple[int, ...]) -> Tensor:
+        """The second factor of a product, whose last movement is a permutation, in the codes of the product.
+
+        OpenVINO multiplies by a transposed matrix at no cost where the transposition of the last two axes stands right
+        in front of the product: so codes are made before it.
+        """
+        rows = (*perm[:-2], perm[-1], perm[-2])
+        if rows[-1] != len(perm) - 1:  # no transposition of rows
+            return self.converted(node, 1, self.read_value(last.name))
+        value = self.unflatten(self.read_value(last.inputs[0]), last.inputs[0])
+        if rows != tuple(range(len(perm))):
+            value = self.moved(value, lambda t: self.onnx.one("Transpose", [t], f"{last.name}.rows", perm=list(rows)))
+        swap = [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
+        coded = self.converted(node, 1, value)
+        return self.moved(coded, lambda tensor: self.onnx.one("Transpose", [tensor], last.name, perm=swap))
+
     def read_value(self, value: str) -> Tensor:
         """A value of the graph, moved or not."""
 
         def emit() -> Tensor:
             root, chain = self.graph.path(value)
-            return move(self, self.once(root.name, lambda: self._computed(root)), root, chain)
+            lowered = [self.lowered(step) for step in chain]
+            computed = self.once(root.name, lambda: self._computed(root))
+            for at in range(len(chain), 0, -1) if root.name in self.maps else ():
+                if is_permutation(chain[:at], root, NCHW):
+                    return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
+            return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
 
@@ -101,19 +132,22 @@ class PortableContext(Emission):
         return self.onnx.one("DequantizeLinear", [stored, *parameters], f"{name}.value")
 
     def constant(self, name: str, value: torch.Tensor, quant: ActivationQuant | None) -> str:
-        """A constant: float32, or codes of a quantizer behind a DequantizeLinear."""
+        """A constant: float32, or codes of a quantizer behind a DequantizeLinear.
+
+        Codes are of one reader: HTP knows one scale for a stored tensor, and takes it for all who read it.
+        """
         if quant is None:
             return self.onnx.constant(name, value.float().numpy())
         stored: NDArray[np.generic] = codes(value.float().cpu(), quant).numpy().astype(code_type(quant))
         return self.onnx.one(
-            "DequantizeLinear", [self.onnx.constant(f"{name}.codes", stored), *self._parameters(quant)], name
+            "DequantizeLinear", [self.onnx.own_constant(f"{name}.codes", stored), *self._parameters(quant)], name
         )
 
-    def parameter(self, node: Node, name: str) -> str:
-        """A tensor that belongs to a node: codes of 8 bits where everything has codes."""
-        value = node.params[name]
-        quant = of_parameter(self.form, value, 8) if self.form.everywhere else None
-        return self.constant(f"{node.name}.{name}", value, quant)
+    def factor(self, node: Node) -> str:
+        """The constant of a product: codes of the width of the product where everything has codes."""
+        value = node.params["value"]
+        quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
+        return self.constant(f"{node.name}.factor", value, quant)
 
     def middle_pixel(self, op: ToPixels) -> int:
         """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
@@ -125,7 +159,29 @@ class PortableContext(Emission):
 
     def sizes(self, shape: Shape) -> list[int]:
         """Sizes of a value; with the batch of one where shapes are fixed."""
-        return list(shape.at(1)) if self.form.fixed_batch else shape.dynamic()
+        if not self.form.fixed_batch:
+            return shape.dynamic()
+        return list(shape.at(1))[self.dropped(shape) :]
+
+    def dropped(self, shape: Shape) -> int:
+        """Axes that a tensor lacks in front: the one image, where there would be more axes than accelerators have."""
+        return int(
+            self.form.fixed_batch and len(shape.dims) > MOST_AXES and shape.batch_axis == 0 and shape.dims[0] == 1
+        )
+
+    def lowered(self, step: Node) -> Node:
+        """Data movement without the axis that its value lacks."""
+        drop, op = self.dropped(step.shape), step.op
+        if not drop:
+            return step
+        shape = Shape(step.shape.dims[drop:], None)
+        if isinstance(op, Permute):
+            return replace(step, shape=shape, op=Permute(tuple(axis - drop for axis in op.perm[drop:])))
+        if isinstance(op, Slice):
+            return replace(step, shape=shape, op=replace(op, axis=op.axis - drop))
+        if isinstance(op, Roll):
+            return replace(step, shape=shape, op=replace(op, axes=tuple(axis - drop for axis in op.axes)))
+        return replace(step, shape=shape)
 
     def reshape(self, value: AnyValue, sizes: list[int], name: str) -> AnyValue:
         """A value in another shape, in the same codes."""
@@ -138,6 +194,15 @@ class PortableContext(Emission):
         quant = value.quant
         with self.onnx.followed(lambda tensor: self.code(tensor, quant, tensor)):
             return replace(value, tensor=move(value.tensor))
+
+    def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
+        """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
+        ends = np.cumsum(sizes).tolist()
+        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        return [
+            self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
+            for position, each in enumerate(bounds)
+        ]
 
     def flatten(self, value: AnyValue, node_name: str) -> AnyValue:
         """As in any form; what was cut into rows before is not reshaped twice."""
@@ -152,3 +217,9 @@ class PortableContext(Emission):
         if value.flat and not full.flat:
             self.once(("rows", full.tensor), lambda: value)
         return full
+
+
+def _joined(steps: list[Node]) -> list[Node]:
+    """Data movement with one reshape where several stand one behind the other."""
+    reshapes = [isinstance(step.op, Reshape) for step in steps]
+    return [step for at, step in enumerate(steps) if not all(reshapes[at : at + 2]) or at == len(steps) - 1]

@@ -1,12 +1,17 @@
 """Layers with weights: Gemm of rows, Conv of the image and of maps, with per-channel codes and an int32 bias."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mptq_export.capture.graph import NCHW, NHWC, Node
-from mptq_export.capture.ops import Depthwise, PatchEmbed
+from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import Depthwise, PatchEmbed, Windows
 from mptq_export.emit.portable.context import PortableContext
+from mptq_export.emit.portable.maps import channels_first, channels_last, is_channels_first_already
+from mptq_export.emit.portable.stored_weight import dequantized
+from mptq_export.emit.portable.strides import within_stride
 from mptq_export.emit.portable.values import Tensor
 from mptq_export.recipe.schema import WeightQuant
 
@@ -15,7 +20,12 @@ _INT32 = 2**31 - 1
 
 
 def emit_linear(context: PortableContext, node: Node) -> Tensor:
-    """A linear layer as one Gemm over rows: [rows, K] and [K, N]."""
+    """A linear layer as one Gemm over rows, [rows, K] and [K, N]; over windows of a map as a convolution."""
+    read = context.graph[node.inputs[0]]
+    if isinstance(read.op, Windows):
+        return _conv_of_windows(context, node, read)
+    if is_channels_first_already(context, read.name):
+        return _conv(context, node, channels_first(context, node, read.name), Windows())
     x = context.read_rows(node)
     quant = context.recipe.weights[node.name]
     weight = _weight(context, node, np.ascontiguousarray(quant.codes.T), axis=1)
@@ -25,42 +35,48 @@ def emit_linear(context: PortableContext, node: Node) -> Tensor:
 
 def emit_patch_embed(context: PortableContext, node: Node) -> Tensor:
     """A patch embedding as one Conv, channels last behind it: [B, H / ph, W / pw, D]."""
-    x = context.read_full(node)
-    quant, patch = context.recipe.weights[node.name], node.attributes(PatchEmbed).patch
-    channels = context.graph[node.inputs[0]].shape.dims[1]
-    kernels = quant.codes.reshape(-1, *patch, channels).transpose(0, 3, 1, 2)
-    weight = _weight(context, node, np.ascontiguousarray(kernels), axis=0)
-    inputs = [x.tensor, weight, _bias(context, node, x)]
-    tensor = context.onnx.one("Conv", inputs, node.name, kernel_shape=list(patch), strides=list(patch))
-    return _channels_last(context, node, tensor)
+    patch = node.attributes(PatchEmbed).patch
+    return _conv(context, node, context.read_full(node), Windows(kernel=patch, stride=patch))
 
 
 def emit_depthwise(context: PortableContext, node: Node) -> Tensor:
     """A depthwise convolution of a map that has its channels last."""
-    x, op = context.read_full(node), node.attributes(Depthwise)
-    first = context.moved(x, lambda t: context.onnx.one("Transpose", [t], f"{node.name}.first", perm=list(NCHW)))
+    op, value = node.attributes(Depthwise), node.inputs[0]
+    windows = Windows(kernel=op.kernel, stride=op.stride, pads=op.pads, dilation=op.dilation)
+    groups = context.graph[value].shape.dims[-1]
+    return _conv(context, node, channels_first(context, node, value), windows, groups=groups)
+
+
+def _conv_of_windows(context: PortableContext, node: Node, read: Node) -> Tensor:
+    """A layer over all windows of a map; a map that repeats its edge is padded first."""
+    windows, value = read.attributes(Windows), read.inputs[0]
+    x = channels_first(context, node, value)
+    if windows.edge:
+        top, left, bottom, right = windows.pads
+        counts = context.onnx.shape([0, 0, top, left, 0, 0, bottom, right])
+        x = context.moved(x, lambda t: context.onnx.one("Pad", [t, counts], f"{read.name}.padded", mode="edge"))
+        windows = replace(windows, pads=(0, 0, 0, 0), edge=False)
+    return _conv(context, node, x, windows)
+
+
+def _conv(context: PortableContext, node: Node, x: Tensor, windows: Windows, groups: int = 1) -> Tensor:
+    """A convolution of [B, C, H, W]; what it gives has the channels last."""
     quant = context.recipe.weights[node.name]
-    weight = _weight(context, node, quant.codes.reshape(-1, 1, *op.kernel), axis=0)
+    channels = quant.codes.shape[1] // (windows.kernel[0] * windows.kernel[1])
+    kernels = quant.codes.reshape(-1, *windows.kernel, channels).transpose(0, 3, 1, 2)
+    x, kernels, windows = within_stride(context, node, x, kernels, windows)
+    weight = _weight(context, node, np.ascontiguousarray(kernels), axis=0)
     tensor = context.onnx.one(
         "Conv",
-        [first.tensor, weight, _bias(context, node, x)],
+        [x.tensor, weight, _bias(context, node, x)],
         node.name,
-        kernel_shape=list(op.kernel),
-        strides=list(op.stride),
-        pads=list(op.pads),
-        dilations=list(op.dilation),
-        group=context.graph[node.inputs[0]].shape.dims[-1],
+        kernel_shape=list(windows.kernel),
+        strides=list(windows.stride),
+        pads=list(windows.pads),
+        dilations=list(windows.dilation),
+        group=groups,
     )
-    return _channels_last(context, node, tensor)
-
-
-def _channels_last(context: PortableContext, node: Node, tensor: str) -> Tensor:
-    """What a Conv gives, in its codes, with the channels last."""
-    value = Tensor(tensor=tensor, flat=False, quant=None)
-    site = f"{node.name}.output"
-    if context.where.has_result(node):
-        value = context.coded(value, context.recipe.activations[site], site)
-    return context.moved(value, lambda t: context.onnx.one("Transpose", [t], f"{node.name}.last", perm=list(NHWC)))
+    return channels_last(context, node, tensor)
 
 
 def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, axis: int) -> str:
@@ -69,11 +85,9 @@ def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, ax
     if quant.bits == 4 and context.form.opset >= 21:
         stored = context.onnx.initializer(int4_tensor(f"{name}.codes", codes))
         zero = context.onnx.initializer(int4_tensor(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8)))
-    else:
-        stored = context.onnx.own_constant(f"{name}.codes", codes)
-        zero = context.onnx.own_constant(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8))
-    scale = context.onnx.constant(f"{name}.scale", quant.scale)
-    return context.onnx.one("DequantizeLinear", [stored, scale, zero], name, axis=axis)
+        scale = context.onnx.constant(f"{name}.scale", quant.scale)
+        return context.onnx.one("DequantizeLinear", [stored, scale, zero], name, axis=axis)
+    return dequantized(context, name, codes, quant.scale, axis=axis)
 
 
 def int4_tensor(name: str, codes: NDArray[np.int8]) -> onnx.TensorProto:
@@ -92,7 +106,7 @@ def _bias(context: PortableContext, node: Node, x: Tensor) -> str:
     steps = quant.bias.astype(np.float64) / bias_scale(quant, x.quant.scale).astype(np.float64)
     stored = np.clip(np.rint(steps), -_INT32, _INT32).astype(np.int32)
     inputs = [
-        context.onnx.constant(f"{name}.codes", stored),
+        context.onnx.own_constant(f"{name}.codes", stored),
         context.onnx.constant(f"{name}.scale", bias_scale(quant, x.quant.scale)),
         context.onnx.constant(f"{name}.zero_point", np.zeros(len(stored), np.int32)),
     ]

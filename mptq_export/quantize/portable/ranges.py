@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.graph import Node
+from mptq_export.capture.ops import LayerNorm
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -34,7 +36,11 @@ def of_range(form: PortableForm, seen: Range, bits: int, reason: str = _BY_RANGE
         scale = _float32(max(-low, high) / (highest - middle)) or 1.0
         return ActivationQuant(scale, middle, lowest, highest, bits, reason)
     scale = _float32((high - low) / (highest - lowest)) or 1.0
-    return ActivationQuant(scale, lowest + round(-low / scale), lowest, highest, bits, reason)
+    zero = lowest + round(-low / scale)
+    if form.off_middle and zero == lowest + 2 ** (bits - 1):
+        zero += 1
+        scale = _float32(max(-low / (zero - lowest), high / (highest - zero)))
+    return ActivationQuant(scale, zero, lowest, highest, bits, reason)
 
 
 def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
@@ -43,14 +49,22 @@ def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
     low = -(2 ** (bits - 1)) if signed else 0
     high = low + 2**bits - 1
     zero = 0 if form.attention == "positive" else low
-    reason = "a softmax gives 0 to 1"
-    return ActivationQuant(_float32(1.0 / (high - zero)), zero, low, high, bits, reason)
+    steps = high - zero + (0 if form.attention_one else 1)
+    return ActivationQuant(_float32(1.0 / steps), zero, low, high, bits, "a softmax gives 0 to 1")
 
 
 def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> ActivationQuant:
     """The quantizer of a constant of a layer: by its range."""
     low, high = torch.aminmax(value)
     return of_range(form, Range(float(low), float(high)), bits)
+
+
+def gain_and_offset(node: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both of a layer norm, float32 [D]: ones and zeros of one that has none, as runtimes want them."""
+    if node.attributes(LayerNorm).plain:
+        width = node.shape.dims[-1]
+        return torch.ones(width), torch.zeros(width)
+    return node.params["weight"].float(), node.params["bias"].float()
 
 
 def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:

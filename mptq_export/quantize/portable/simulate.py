@@ -15,7 +15,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.evaluate import compute, depthwise, evaluate, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Op
-from mptq_export.quantize.portable.ranges import of_gain, of_parameter
+from mptq_export.quantize.portable.ranges import gain_and_offset, of_gain, of_parameter
 from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import ActivationQuant, Recipe, WeightQuant
@@ -32,11 +32,15 @@ class PortableSimulator:
     """
 
     def __init__(self, where: PortableSites) -> None:
+        self.activations: dict[str, ActivationQuant] = {}
+        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        self.move_to(where)
+
+    def move_to(self, where: PortableSites) -> None:
+        """Have codes elsewhere, at the widths of other layers; quantizers and weights stay as they are."""
         self._where = where
         self.sites: dict[str, list[Site]] = {}
         self.results: dict[str, Site] = {}
-        self.activations: dict[str, ActivationQuant] = {}
-        self.weights: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         for site in where.all:
             if site.kind == SiteKind.TENSOR:
                 self.results[site.node.name] = site
@@ -59,7 +63,11 @@ class PortableSimulator:
 
     def logits(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
         """Output of the quantized model for a float32 batch in the layout of the graph's input."""
-        return evaluate(graph, self._result(graph.input.name, images), compute_node=self.compute)
+        return evaluate(graph, self.given(graph, images), compute_node=self.compute)
+
+    def given(self, graph: Graph, images: torch.Tensor) -> torch.Tensor:
+        """The input as the first node reads it."""
+        return self._result(graph.input.name, images)
 
     def input_quant(self, node: Node) -> ActivationQuant:
         """The quantizer of what a layer reads first."""
@@ -105,17 +113,19 @@ class PortableSimulator:
     def _mul(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         factor = node.params["value"].float()
         if self._where.form.everywhere:
-            factor = fake_quantize(factor, of_parameter(self._where.form, factor, 8))
+            factor = fake_quantize(factor, of_parameter(self._where.form, factor, self._where.result_bits(node)))
         return inputs[0] * factor
 
     def _norm(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
         norm, form = node.cast(torch.float32), self._where.form
-        if form.norms != "float":
-            params = dict(norm.params)
-            params["weight"] = fake_quantize(params["weight"], of_gain(form, params["weight"]))
+        if form.norms != "float" and not node.attributes(ops.LayerNorm).centered:
+            weight, bias = gain_and_offset(norm)
+            weight = fake_quantize(weight, of_gain(form, weight))
             if form.norms == "codes":
-                params["bias"] = fake_quantize(params["bias"], of_parameter(form, params["bias"], 8))
-            norm = replace(norm, params=params)
+                bias = fake_quantize(bias, of_parameter(form, bias, 8))
+            norm = replace(
+                norm, op=replace(node.attributes(ops.LayerNorm), plain=False), params={"weight": weight, "bias": bias}
+            )
         return compute(norm, inputs)
 
 

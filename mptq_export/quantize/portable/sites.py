@@ -12,7 +12,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Movement, Weighted
 from mptq_export.quantize.form import WidthsOf
-from mptq_export.quantize.residual_grid import streams
+from mptq_export.quantize.portable.residual import begins, residual_values
 from mptq_export.targets.portable import PortableForm
 
 #: Layers: they run at the width that was asked for, in and out.
@@ -46,7 +46,7 @@ class PortableSites:
         found: list[Site] = []
         for node in self.graph:
             found += [
-                self._operand(node, position) for position in range(len(node.inputs)) if self.reads(node, position)
+                self.operand(node, position) for position in range(len(node.inputs)) if self.reads(node, position)
             ]
             if self.has_result(node):
                 found.append(Site(f"{node.name}.output", node, node.name, SiteKind.TENSOR))
@@ -55,7 +55,7 @@ class PortableSites:
     def key(self, node: Node, position: int) -> str | None:
         """The site whose codes a reader gets for one of its inputs; None where it reads floats."""
         if self.reads(node, position):
-            return self._operand(node, position).key
+            return self.operand(node, position).key
         root = self.graph.root(node.inputs[position])
         return f"{root.name}.output" if self.has_result(root) else None
 
@@ -69,7 +69,7 @@ class PortableSites:
         """Whether a reader makes codes of its own of one of its inputs."""
         if not self.form.everywhere:
             return isinstance(node.op, Weighted | ops.Matmul)
-        wanted = self._wanted(node, position)
+        wanted = self.wanted(node, position)
         root = self.graph.root(node.inputs[position])
         return wanted is not None and self.has_result(root) and self.result_bits(root) != wanted
 
@@ -79,7 +79,7 @@ class PortableSites:
             return self.result_bits(site.node)
         if not self.form.everywhere:
             return self._width(site.node)
-        wanted = self._wanted(site.node, 1 if site.key.endswith(".b") else 0)
+        wanted = self.wanted(site.node, 1 if site.key.endswith(".b") else 0)
         assert wanted is not None
         return wanted
 
@@ -98,10 +98,11 @@ class PortableSites:
         return any(isinstance(node.op, ops.ToPixels) for node in self.graph)
 
     @cached_property
-    def _streams(self) -> dict[str, str]:
-        return streams(self.graph)
+    def _residual(self) -> set[str]:
+        return residual_values(self.graph)
 
-    def _operand(self, node: Node, position: int) -> Site:
+    def operand(self, node: Node, position: int) -> Site:
+        """The site of a reader that makes codes of its own of one of its inputs."""
         operand: Operand = "input" if len(node.inputs) == 1 else _OPERANDS[position] if position < 2 else "input"
         of_softmax = isinstance(self.graph.root(node.inputs[position]).op, ops.Softmax)
         kind = SiteKind.ATTENTION if of_softmax else SiteKind.CONVERTED
@@ -112,7 +113,7 @@ class PortableSites:
         """Activation width of a layer; that of the pixels is the residual's, which they become."""
         return self.residual if isinstance(node.op, ops.PatchEmbed) else self.widths(node.name)[1]
 
-    def _wanted(self, node: Node, position: int) -> int | None:
+    def wanted(self, node: Node, position: int) -> int | None:
         """Width of an input of a node; None where it takes any."""
         if isinstance(node.op, ops.Matmul) and position == 1 and self.form.right_bits is not None:
             return self.form.right_bits
@@ -123,17 +124,36 @@ class PortableSites:
     def _result_bits(self, node: Node) -> int:
         if isinstance(node.op, _Layer):
             last = any(self.graph.root(value) is node for value in self.graph.outputs.values())
-            return max(self._width(node), self.residual) if last else self._width(node)
+            if last or begins(self.graph, node, self._residual):
+                return max(self._width(node), self.residual)
+            return self._width(node)
         if isinstance(node.op, ops.ToPixels):
             return 8
-        if isinstance(node.op, ops.Input | ops.PatchEmbed):
+        if isinstance(node.op, ops.PatchEmbed):
             return self.residual
-        changes_width = isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax) and not self.form.one_width
-        if changes_width or isinstance(node.op, ops.Constant):
+        if isinstance(node.op, ops.Input | ops.Constant):
             readers = self.graph.final_readers(node.name) or []
             positions = [(reader, reader.inputs.index(value)) for reader, value in readers]
-            asked = [wanted for reader, at in positions if (wanted := self._wanted(reader, at)) is not None]
+            asked = [wanted for reader, at in positions if (wanted := self.wanted(reader, at)) is not None]
             return max(asked, default=self.residual)
-        if node.name in self._streams:
+        if self.form.one_width and not isinstance(node.op, _Joins):
+            return self.result_bits(self.graph.root(node.inputs[0]))
+        if isinstance(node.op, ops.LayerNorm | ops.Activation | ops.Softmax):
+            return max(self._asked(node), default=self.residual)
+        if node.name in self._residual:
             return self.residual
-        return max((self.result_bits(self.graph.root(name)) for name in node.inputs), default=self.residual)
+        roots = [self.graph.root(name) for name in node.inputs]
+        computed = [root for root in roots if not isinstance(root.op, ops.Constant)]  # those have what they are read at
+        return max((self.result_bits(root) for root in computed), default=self.residual)
+
+    def _asked(self, node: Node) -> set[int]:
+        """Widths that the readers of a value want, and what those give on without a width of their own."""
+        found: set[int] = set()
+        for reader, value in self.graph.final_readers(node.name) or ():
+            if isinstance(reader.op, _Layer):
+                found.add(self.wanted(reader, reader.inputs.index(value)) or self._width(reader))
+            elif reader.name in self._residual:
+                found.add(self.residual)
+            elif not isinstance(reader.op, ops.Outputs):
+                found |= self._asked(reader)
+        return found

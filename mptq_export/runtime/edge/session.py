@@ -5,8 +5,14 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from mptq_export.support.errors import MptqError
+
 RuntimeName = Literal["qnn", "openvino", "rknn", "tract"]
 """Runtimes that this program can run a file in, beside onnxruntime."""
+
+
+class RefusedFileError(MptqError):
+    """A runtime is there and does not take the file: a finding about the file, where a wrong option is not."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A file in another runtime: whole, in integers, and right?"""
