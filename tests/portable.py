@@ -20,6 +20,7 @@ from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType
+from mptq_export.targets.rules import residual_bits
 from mptq_export.targets.table import TARGETS
 from mptq_export.transform.portable import portable_graph
 
@@ -58,7 +59,7 @@ def made_of(
     form = TARGETS[target].portable
     assert form is not None, target
     graph = portable_graph(calibrated.graph, input_type, form)
-    portable = Portable(form, residual or form.residual_bits[0])
+    portable = Portable(form, residual_bits(target, residual))
     found = CalibratedGraph(graph, calibrated.stats, calibrated.images)
     graph, recipe = build_recipe(found, lambda _layer: bits, MINMAX, form=portable)
     graph, where = graph.cast(torch.float32), portable.sites(graph, lambda _layer: bits)

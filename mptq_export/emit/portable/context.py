@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice, ToPixels
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -159,10 +159,6 @@ class PortableContext(Emission):
         quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
         return self.constant(f"{node.name}.factor", value, quant)
 
-    def middle_pixel(self, op: ToPixels) -> int:
-        """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
-        return 128 if self.form.signed else 0
-
     def _parameters(self, quant: ActivationQuant) -> list[str]:
         """Scale and zero point of a quantizer."""
         return [self.onnx.scalar(quant.scale), self.onnx.scalar(quant.zero_point, code_type(quant))]
@@ -208,7 +204,7 @@ class PortableContext(Emission):
     def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
         """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
         ends = np.cumsum(sizes).tolist()
-        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        bounds = [[end - size, end, axis] for end, size in zip(ends, sizes, strict=True)]
         return [
             self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
             for position, each in enumerate(bounds)
