@@ -15,6 +15,7 @@ from mptq_export.recipe.settings import Form, NamedClasses
 from mptq_export.report.paths import report_path
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
+from mptq_export.targets.rules import FLOAT_BITS
 from mptq_export.verify.inputs.sets import InputKind, describe_inputs
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
@@ -59,7 +60,7 @@ class Summary:
         differing_values: 0, or there would be no file; of a portable file, codes on a boundary differ.
         form: `exact` or `portable`.
         target: the runtime that it is for; None where none was asked for.
-        residual_bits: width of the residual.
+        residual_bits: width of the residual; 32 where it is a float.
         simulation_db: signal to noise of a portable file against the simulation; None for an exact one, or where all
             is equal.
     """
@@ -164,7 +165,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),
         "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; "
         + ("scores, GELU inputs and pixels 8, " if facts.form == "exact" else "")
-        + f"residual {facts.residual_bits}",
+        + ("residual float" if facts.residual_bits == FLOAT_BITS else f"residual {facts.residual_bits}"),
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),

@@ -25,16 +25,20 @@ class PortableForm:
         everywhere: codes on every tensor; else on what matmuls read alone.
         signed: whether codes of activations are signed.
         symmetric: whether the code of 0 is the middle one (0 where codes are signed).
+        off_middle: whether the middle code is no zero point, and not all channels of a weight have zero point 0: RKNN
+            takes a tensor that has for one of another scale.
         attention: codes of what a softmax gives.
+        attention_one: whether the highest code of what a softmax gives is 1; else a step is a power of two.
         weight_bits: widths that weights can have.
         activation_bits: widths that activations can have.
-        residual_bits: widths that the residual can have, the best one first.
+        residual_bits: widths that the residual can have, the best one first; none where it is a float.
         weights: which weight codes of 8 bits there may be.
         norms: how gain and offset of a layer norm are stored.
         one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
         right_bits: width of the second factor of a product of two values; None: that of the first.
         gelu: how GELU is written.
         inner_codes: whether the parts of a function that is several nodes have codes between them.
+        largest_stride: of a convolution; None for any.
         opset: of the file.
         ir: IR version of the file.
         fixed_batch: whether shapes are fixed; the file then takes one image.
@@ -44,7 +48,9 @@ class PortableForm:
     everywhere: bool = True
     signed: bool = True
     symmetric: bool = True
+    off_middle: bool = False
     attention: AttentionCodes = "unsigned"
+    attention_one: bool = True
     weight_bits: tuple[int, ...] = (8,)
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (8,)
@@ -54,7 +60,13 @@ class PortableForm:
     right_bits: int | None = None
     gelu: Spelling = "node"
     inner_codes: bool = False
+    largest_stride: int | None = None
     opset: int = 17
     ir: int = 8
     fixed_batch: bool = True
     run: bool = False
+
+    @property
+    def middle_pixel(self) -> int:
+        """The raw pixel that the first layer takes for 0: the zero point of a uint8 input."""
+        return 128 if self.signed and not self.off_middle else 0

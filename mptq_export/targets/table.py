@@ -27,14 +27,16 @@ def _portable(form: PortableForm) -> Target:
 
 
 #: Inputs of matmuls alone: the form that everything reads.
-GENERIC = PortableForm(everywhere=False, weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
+GENERIC = PortableForm(everywhere=False, residual_bits=(), weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
 
 TARGETS: dict[str, Target] = {
     "ort": Target(),
     "ort-web": Target(),
     "generic": _portable(GENERIC),
     "openvino": _portable(
-        PortableForm(everywhere=False, weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True)
+        PortableForm(
+            everywhere=False, residual_bits=(), weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True
+        )
     ),
     # HTP computes in integers what has codes of one type in and out, a gain of 8 bits and int32 offsets.
     "qnn": _portable(
@@ -53,7 +55,18 @@ TARGETS: dict[str, Target] = {
             run=True,
         )
     ),
-    "rknn": _portable(PortableForm(symmetric=False, norms="codes", gelu="erf", run=True)),
+    # In this form the simulator gives what onnxruntime gives, bit by bit.
+    "rknn": _portable(
+        PortableForm(
+            symmetric=False,
+            off_middle=True,
+            attention_one=False,
+            norms="codes",
+            gelu="erf",
+            largest_stride=7,
+            run=True,
+        )
+    ),
     "tract": _portable(GENERIC),
     "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
     "tidl": _portable(PortableForm(gelu="erf")),

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Matmul, Op, Permute, Roll, Slice, ToPixels
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -21,9 +21,7 @@ from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
 from mptq_export.transform.channels import is_permutation
-
-#: Axes that a tensor can have on accelerators.
-_AXES = 5
+from mptq_export.transform.few_axes import MOST_AXES
 
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
@@ -62,11 +60,8 @@ class PortableContext(Emission):
     def read(self, node: Node, position: int = 0) -> Tensor:
         """An input of a node as it is computed with: in the codes of the value, or in those of the reader."""
         last = self.graph[node.inputs[position]]
-        factor = isinstance(node.op, Matmul) and position == 1 and not self.form.everywhere
-        if factor and isinstance(last.op, Permute):
-            key = self.where.key(node, position)
-            assert key is not None
-            return self._factor(last, last.op.perm, self.recipe.activations[key], key)
+        if isinstance(node.op, Matmul) and position == 1 and isinstance(last.op, Permute) and not self.form.everywhere:
+            return self._transposed_factor(node, last, last.op.perm)
         return self.converted(node, position, self.read_value(last.name))
 
     def converted(self, node: Node, position: int, value: Tensor) -> Tensor:
@@ -77,20 +72,20 @@ class PortableContext(Emission):
         assert key is not None
         return self.coded(value, self.recipe.activations[key], key)
 
-    def _factor(self, last: Node, perm: tuple[int, ...], quant: ActivationQuant, key: str) -> Tensor:
-        """The second factor of a product, in codes; where it is transposed, that is left to the product.
+    def _transposed_factor(self, node: Node, last: Node, perm: tuple[int, ...]) -> Tensor:
+        """The second factor of a product, whose last movement is a permutation, in the codes of the product.
 
-        Runtimes multiply by a transposed matrix at no cost where the transposition of the last two axes stands right in
-        front of the product: so codes are made before it.
+        OpenVINO multiplies by a transposed matrix at no cost where the transposition of the last two axes stands right
+        in front of the product: so codes are made before it.
         """
         rows = (*perm[:-2], perm[-1], perm[-2])
-        if rows[-1] != len(perm) - 1:  # it would move single elements twice
-            return self.coded(self.read_value(last.name), quant, key)
+        if rows[-1] != len(perm) - 1:  # no transposition of rows
+            return self.converted(node, 1, self.read_value(last.name))
         value = self.unflatten(self.read_value(last.inputs[0]), last.inputs[0])
         if rows != tuple(range(len(perm))):
             value = self.moved(value, lambda t: self.onnx.one("Transpose", [t], f"{last.name}.rows", perm=list(rows)))
         swap = [*range(len(perm) - 2), len(perm) - 1, len(perm) - 2]
-        coded = self.coded(value, quant, key)
+        coded = self.converted(node, 1, value)
         return self.moved(coded, lambda tensor: self.onnx.one("Transpose", [tensor], last.name, perm=swap))
 
     def read_value(self, value: str) -> Tensor:
@@ -98,14 +93,24 @@ class PortableContext(Emission):
 
         def emit() -> Tensor:
             root, chain = self.graph.path(value)
-            lowered = [self.lowered(step) for step in chain]
             computed = self.once(root.name, lambda: self._computed(root))
-            for at in range(len(chain), 0, -1) if root.name in self.maps else ():
-                if is_permutation(chain[:at], root, NCHW):
-                    return move(self, self.maps[root.name], chain[at - 1], lowered[at:])
-            return move(self, computed, root, lowered)
+            lowered = [self.lowered(step) for step in chain]
+            if root.name in self.maps:
+                for at in range(len(chain), 0, -1):
+                    if is_permutation(chain[:at], root, NCHW):
+                        return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
+                if chain and _merges_map(root, chain[0]):
+                    return move(self, self._tokens(root, chain[0]), chain[0], _joined(lowered[1:]))
+            return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
+
+    def _tokens(self, root: Node, merged: Node) -> Tensor:
+        """A map that a convolution gave as tokens [B, H W, C]: reshaped first, as HTP wants it, then transposed."""
+        batch, height, width, channels = self.sizes(root.shape)
+        sizes = [batch, channels, height * width]
+        flat = self.reshape(self.maps[root.name], sizes, f"{merged.name}.flat")
+        return self.moved(flat, lambda t: self.onnx.one("Transpose", [t], merged.name, perm=[0, 2, 1]))
 
     def read_output(self, value: str) -> Tensor:
         """The value of an output of the graph."""
@@ -154,10 +159,6 @@ class PortableContext(Emission):
         quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
         return self.constant(f"{node.name}.factor", value, quant)
 
-    def middle_pixel(self, op: ToPixels) -> int:
-        """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
-        return 128 if self.form.signed else 0
-
     def _parameters(self, quant: ActivationQuant) -> list[str]:
         """Scale and zero point of a quantizer."""
         return [self.onnx.scalar(quant.scale), self.onnx.scalar(quant.zero_point, code_type(quant))]
@@ -170,7 +171,9 @@ class PortableContext(Emission):
 
     def dropped(self, shape: Shape) -> int:
         """Axes that a tensor lacks in front: the one image, where there would be more axes than accelerators have."""
-        return int(self.form.fixed_batch and len(shape.dims) > _AXES and shape.batch_axis == 0 and shape.dims[0] == 1)
+        return int(
+            self.form.fixed_batch and len(shape.dims) > MOST_AXES and shape.batch_axis == 0 and shape.dims[0] == 1
+        )
 
     def lowered(self, step: Node) -> Node:
         """Data movement without the axis that its value lacks."""
@@ -220,3 +223,15 @@ class PortableContext(Emission):
         if value.flat and not full.flat:
             self.once(("rows", full.tensor), lambda: value)
         return full
+
+
+def _merges_map(before: Node, step: Node) -> bool:
+    """Whether a step makes tokens [B, H W, C] of a map."""
+    batch, height, width, channels = before.shape.dims
+    return isinstance(step.op, Reshape) and step.shape.dims == (batch, height * width, channels)
+
+
+def _joined(steps: list[Node]) -> list[Node]:
+    """Data movement with one reshape where several stand one behind the other."""
+    reshapes = [isinstance(step.op, Reshape) for step in steps]
+    return [step for at, step in enumerate(steps) if not all(reshapes[at : at + 2]) or at == len(steps) - 1]

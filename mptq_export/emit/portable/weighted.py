@@ -10,6 +10,8 @@ from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Depthwise, PatchEmbed, Windows
 from mptq_export.emit.portable.context import PortableContext
 from mptq_export.emit.portable.maps import channels_first, channels_last, is_channels_first_already
+from mptq_export.emit.portable.stored_weight import dequantized
+from mptq_export.emit.portable.strides import within_stride
 from mptq_export.emit.portable.values import Tensor
 from mptq_export.recipe.schema import WeightQuant
 
@@ -62,6 +64,7 @@ def _conv(context: PortableContext, node: Node, x: Tensor, windows: Windows, gro
     quant = context.recipe.weights[node.name]
     channels = quant.codes.shape[1] // (windows.kernel[0] * windows.kernel[1])
     kernels = quant.codes.reshape(-1, *windows.kernel, channels).transpose(0, 3, 1, 2)
+    x, kernels, windows = within_stride(context, node, x, kernels, windows)
     weight = _weight(context, node, np.ascontiguousarray(kernels), axis=0)
     tensor = context.onnx.one(
         "Conv",
@@ -82,11 +85,9 @@ def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, ax
     if quant.bits == 4 and context.form.opset >= 21:
         stored = context.onnx.initializer(int4_tensor(f"{name}.codes", codes))
         zero = context.onnx.initializer(int4_tensor(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8)))
-    else:
-        stored = context.onnx.own_constant(f"{name}.codes", codes)
-        zero = context.onnx.own_constant(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8))
-    scale = context.onnx.constant(f"{name}.scale", quant.scale)
-    return context.onnx.one("DequantizeLinear", [stored, scale, zero], name, axis=axis)
+        scale = context.onnx.constant(f"{name}.scale", quant.scale)
+        return context.onnx.one("DequantizeLinear", [stored, scale, zero], name, axis=axis)
+    return dequantized(context, name, codes, quant.scale, axis=axis)
 
 
 def int4_tensor(name: str, codes: NDArray[np.int8]) -> onnx.TensorProto:

@@ -36,7 +36,11 @@ def of_range(form: PortableForm, seen: Range, bits: int, reason: str = _BY_RANGE
         scale = _float32(max(-low, high) / (highest - middle)) or 1.0
         return ActivationQuant(scale, middle, lowest, highest, bits, reason)
     scale = _float32((high - low) / (highest - lowest)) or 1.0
-    return ActivationQuant(scale, lowest + round(-low / scale), lowest, highest, bits, reason)
+    zero = lowest + round(-low / scale)
+    if form.off_middle and zero == lowest + 2 ** (bits - 1):
+        zero += 1
+        scale = _float32(max(-low / (zero - lowest), high / (highest - zero)))
+    return ActivationQuant(scale, zero, lowest, highest, bits, reason)
 
 
 def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
@@ -45,8 +49,8 @@ def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
     low = -(2 ** (bits - 1)) if signed else 0
     high = low + 2**bits - 1
     zero = 0 if form.attention == "positive" else low
-    reason = "a softmax gives 0 to 1"
-    return ActivationQuant(_float32(1.0 / (high - zero)), zero, low, high, bits, reason)
+    steps = high - zero + (0 if form.attention_one else 1)
+    return ActivationQuant(_float32(1.0 / steps), zero, low, high, bits, "a softmax gives 0 to 1")
 
 
 def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> ActivationQuant:

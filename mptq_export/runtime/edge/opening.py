@@ -51,14 +51,6 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         no_exact="it adds 1.5 * 2^23 to round and sums squares in float64, for which HTP has no kernels",
         takes=frozenset({"backend", "soc"}),
     ),
-    "openvino": EdgeRuntime(
-        "OpenVINO (Intel)",
-        open_openvino,
-        "openvino",
-        'pip install "mptq-export[openvino]"',
-        target="openvino",
-        takes=frozenset({"threads", "precision"}),
-    ),
     "rknn": EdgeRuntime(
         "RKNN-Toolkit2 (Rockchip)",
         open_rknn,
@@ -74,6 +66,14 @@ RUNTIMES: Mapping[RuntimeName, EdgeRuntime] = {
         "tract",
         TRACT_PACKAGE,
         target="tract",
+    ),
+    "openvino": EdgeRuntime(
+        "OpenVINO (Intel)",
+        open_openvino,
+        "openvino",
+        'pip install "mptq-export[openvino]"',
+        target="openvino",
+        takes=frozenset({"threads", "precision"}),
     ),
 }
 """A row a runtime, in the order in which messages list them."""
