@@ -114,7 +114,7 @@ def test_a_file_size_is_kept(work: Path):
     [
         (
             ("--bits", "6/6"),
-            ("rule 'weight widths' of --target qnn", "6 bits they are not taken", "of 8 bits they are"),
+            ("rule 'weight widths' of --target qnn", "6/6: 6 bits are not taken", "nearest that are is 8"),
         ),
         (("--mixed", "6", "--pin", "head=6/8"), ("rule 'weight widths' of --target qnn: 6/8",)),
         (("--mixed", "6", "--pin", "head=8/4"), ("rule 'activation widths' of --target qnn: 8/4",)),
