@@ -15,6 +15,7 @@ from mptq_export.capture.run import capture
 from mptq_export.export.forms import sites_of
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.quantize.portable.rotation import rotated
 from mptq_export.quantize.residual_grid import streams
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import ExportRecipe, Recipe
@@ -123,9 +124,23 @@ def replay_graph(path: Path, recipe: ExportRecipe, loaded: LoadedModel, probe: t
     graph = graph_for(form, prepare(graph, probe, normalisation), settings.input_type)
     _check_layers(path, recipe, graph)
     _check_shapes(path, recipe, graph)
+    graph = _rotated(path, recipe, graph)
     for name, sq_b in recipe.sq_b.items():
         graph = fold_sq_b(graph, graph[name], sq_b)
     return graph.cast(torch.float32)
+
+
+def _rotated(path: Path, recipe: Recipe, graph: Graph) -> Graph:
+    """The graph with the rotations of a recipe."""
+    turns = {name: torch.from_numpy(matrix) for name, matrix in recipe.rotations.items()}
+    try:
+        return rotated(graph, turns)
+    except KeyError as error:
+        raise MptqError(
+            f"{path}: rotations names {error.args[0]}, whose residual cannot be rotated; {_ADVICE}"
+        ) from error
+    except ValueError as error:
+        raise MptqError(f"{path}: {error}; {_ADVICE}") from error
 
 
 def _check_layers(path: Path, recipe: ExportRecipe, graph: Graph) -> None:

@@ -1,5 +1,7 @@
 """Calibration images and bit-widths -> all quantizers, in one walk through the graph."""
 
+from dataclasses import replace
+
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT
@@ -27,4 +29,6 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated.with_importance(method), widths, method, form=form).build_recipe(tick)
+    calibrated, rotations = form.transformed(calibrated.with_importance(method), widths, method)
+    graph, recipe = Walk(calibrated, widths, method, form=form).build_recipe(tick)
+    return graph, replace(recipe, rotations=rotations)

@@ -50,6 +50,10 @@ class CalibratedGraph:
         trim()
         return replace(self, importance=importance)
 
+    def of_graph(self, graph: Graph) -> "CalibratedGraph":
+        """The same with another graph of the same function and the same layers."""
+        return replace(self, graph=graph)
+
     def of_images(self, indices: Sequence[int]) -> "CalibratedGraph":
         """The same with some of the images, in this order, and the importance of their rows."""
         importance = self.importance and {

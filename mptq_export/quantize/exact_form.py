@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.activations.search import ActivationSearch
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.residual_grid import grid_exponents
@@ -20,6 +23,12 @@ class ExactForm:
     """Unsigned codes where matmuls read, residuals on power-of-two grids, certified functions."""
 
     weights: CodeForm = "pair_safe"
+
+    def transformed(
+        self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
+    ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
+        """Nothing: every channel of the residual has the grid, and outliers cost little of it."""
+        return calibrated, {}
 
     def exponents(self, graph: Graph, stats: Statistics) -> dict[str, int]:
         """As the protocol says."""

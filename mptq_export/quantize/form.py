@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, WeightQuant
 
@@ -78,6 +81,21 @@ class Form(Protocol):
     @property
     def weights(self) -> CodeForm:
         """Which weight codes of 8 bits there may be."""
+        ...
+
+    def transformed(
+        self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
+    ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
+        """The transforms of the whole graph that a method wants for this form.
+
+        Args:
+            calibrated: what is quantized, prepared for the form.
+            widths: of every layer.
+            method: which techniques are used.
+
+        Returns:
+            The same with the graph that is walked, and the rotations of its residual, as `Recipe.rotations`.
+        """
         ...
 
     def exponents(self, graph: Graph, stats: Statistics) -> dict[str, int]:

@@ -25,6 +25,7 @@ class Method:
         bias_correction: biases that cancel the mean error per channel.
         residual_correction: layers that write the residual also correct the error that it has already.
         row_importance: rows count by how much the outputs depend on them, instead of alike.
+        rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
     """
 
     sq_b: SqBRanges = "off"
@@ -37,6 +38,7 @@ class Method:
     bias_correction: bool = False
     residual_correction: bool = False
     row_importance: bool = False
+    rotated_residual: bool = False
 
     @property
     def measures_inputs(self) -> bool:
@@ -60,6 +62,7 @@ BEST = Method(
     bias_correction=True,
     residual_correction=True,
     row_importance=True,
+    rotated_residual=True,
 )
 
 METHODS: dict[MethodName, Method] = {"paper": PAPER, "best": BEST}

@@ -66,6 +66,24 @@ class SqBEntry:
 
 
 @dataclass(frozen=True)
+class RotationEntry:
+    """What is readable of the rotation of a residual stream.
+
+    Attributes:
+        width: channels of the stream.
+        sha256: of the matrix.
+    """
+
+    width: int
+    sha256: str
+
+    @classmethod
+    def of(cls, matrix: NDArray[np.float64]) -> Self:
+        """The entry of a stream."""
+        return cls(len(matrix), _digest("rotation", matrix))
+
+
+@dataclass(frozen=True)
 class RecipeJson:
     """The whole file.
 
@@ -80,6 +98,7 @@ class RecipeJson:
         exponents: grid of every residual value.
         proof: all claims.
         contents: SHA-256 of every part of the ONNX file; empty where none was written.
+        rotations: of residual streams, `Recipe.rotations`.
     """
 
     recipe_version: int
@@ -92,6 +111,7 @@ class RecipeJson:
     exponents: dict[str, int]
     proof: tuple[Claim, ...]
     contents: dict[str, str] = field(default_factory=dict)
+    rotations: dict[str, RotationEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse numbers that no quantizer and no grid has."""

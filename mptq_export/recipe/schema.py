@@ -167,6 +167,8 @@ class Recipe:
         sq_b: SQ-b of every layer norm that only linear layers read.
         exponents: grid of every residual value: its float is an integer times `2 ** -exponent`.
         proof: filled when the ONNX file is emitted.
+        rotations: rotation Q of residual streams by the name of their first norm, float64 [D, D], `Q r`; in the
+            portable form alone.
     """
 
     activations: dict[str, ActivationQuant]
@@ -174,6 +176,7 @@ class Recipe:
     sq_b: dict[str, SqB]
     exponents: dict[str, int]
     proof: list[Claim] = field(default_factory=list)
+    rotations: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -199,6 +202,7 @@ class ExportRecipe(Recipe):
             recipe.sq_b,
             recipe.exponents,
             recipe.proof,
+            recipe.rotations,
             model=model,
             settings=settings,
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from mptq_export.recipe.json_layout import RecipeJson, SqBEntry, WeightEntry
+from mptq_export.recipe.json_layout import RecipeJson, RotationEntry, SqBEntry, WeightEntry
 from mptq_export.recipe.schema import VERSION, ExportRecipe, Recipe, SqB, WeightQuant
 from mptq_export.recipe.settings import Settings
 from mptq_export.support.errors import MptqError
@@ -41,6 +41,7 @@ def to_json(recipe: ExportRecipe) -> str:
             exponents=recipe.exponents,
             proof=tuple(recipe.proof),
             contents=recipe.contents,
+            rotations={name: RotationEntry.of(matrix) for name, matrix in recipe.rotations.items()},
         )
     )
 
@@ -65,6 +66,7 @@ def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable
         tensors |= {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale, f"{name}.bias": quant.bias}
     for name, entry in recipe.sq_b.items():
         tensors |= {f"{name}.smoothing.shift": entry.shift, f"{name}.smoothing.scale": entry.scale}
+    tensors |= {f"{name}.rotation": matrix for name, matrix in recipe.rotations.items()}
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     text = to_json(recipe)
 
@@ -160,12 +162,14 @@ def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRec
         )
         for name, entry in readable.smoothing.items()
     }
+    rotations = {name: tensor(f"{name}.rotation", np.float64, 2) for name in readable.rotations}
     return ExportRecipe(
         activations=readable.activations,
         weights=weights,
         sq_b=sq_b,
         exponents=readable.exponents,
         proof=list(readable.proof),
+        rotations=rotations,
         model=readable.model,
         settings=readable.settings,
         contents=readable.contents,
@@ -184,6 +188,12 @@ def _check_unchanged(json_path: Path, readable: RecipeJson, recipe: ExportRecipe
         if SqBEntry.of(entry).sha256 != readable.smoothing[name].sha256:
             raise MptqError(
                 f"{json_path}: the smoothing of {name} is not that of its sha256; its codes were made for it: restore "
+                "the file, or export again"
+            )
+    for name, matrix in recipe.rotations.items():
+        if RotationEntry.of(matrix) != readable.rotations[name]:
+            raise MptqError(
+                f"{json_path}: the rotation of {name} is not that of its sha256; its codes were made for it: restore "
                 "the file, or export again"
             )
     for key, activation in recipe.activations.items():

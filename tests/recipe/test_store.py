@@ -140,6 +140,18 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
     assert read_recipe(tmp_path / "m.recipe.json").activations == made.activations
 
 
+def test_rotations_come_back_and_those_of_another_recipe_are_refused(made: ExportRecipe, tmp_path: Path):
+    made.rotations["blocks.0.norm1"] = np.eye(4)[::-1].copy()
+    write_together(recipe_writers(made, tmp_path / "m.onnx"))
+    back = read_recipe(tmp_path / "m.recipe.json").rotations
+    assert back.keys() == {"blocks.0.norm1"}
+    np.testing.assert_array_equal(back["blocks.0.norm1"], made.rotations["blocks.0.norm1"])
+    tensors = {name: value.copy() for name, value in load_file(tmp_path / "m.recipe.safetensors").items()}
+    tensors["blocks.0.norm1.rotation"][1, 1] = 0.5
+    save_file(tensors, tmp_path / "m.recipe.safetensors")
+    assert "the rotation of blocks.0.norm1 is not that of its sha256" in refusal(tmp_path / "m.recipe.json")
+
+
 def test_a_recipe_that_was_read_emits_the_same_bytes(tmp_path: Path):
     graph, first = quantized("vit", (4, 8))
     model = emit(graph, first, input_type="uint8", producer="1")

@@ -2,18 +2,27 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Statistics
+from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph
+from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.portable.rotation import rotated, rotations
 from mptq_export.quantize.portable.search import PortableSearch
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
+from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import ActivationQuant, CodeForm
 from mptq_export.targets.portable import PortableForm
+
+#: Images that are simulated at once.
+_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,26 @@ class Portable:
         """Where a graph has codes."""
         return PortableSites(graph, self.form, widths, self.residual)
 
+    def transformed(
+        self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
+    ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
+        """Rotations of the residual, where the method has them and they pay."""
+        if not method.rotated_residual:
+            return calibrated, {}
+        hasty = Method(sq_b=method.sq_b, ranges_by_error=method.ranges_by_error)
+
+        def quantized(some: CalibratedGraph, images: torch.Tensor) -> torch.Tensor:
+            graph, recipe = Walk(some, widths, hasty, form=self).build_recipe()
+            simulator = PortableSimulator.of(self.sites(graph, widths), recipe, images.device)
+            simulator.activations = {
+                key: quant for key, quant in simulator.activations.items() if not _within_branch(graph, key)
+            }
+            return torch.cat([simulator.logits(graph, batch) for batch in torch.split(images, _BATCH)])
+
+        turns = rotations(calibrated, quantized)
+        graph = rotated(calibrated.graph, turns)
+        return calibrated.of_graph(graph), {name: turn.numpy() for name, turn in turns.items()}
+
     def exponents(self, graph: Graph, stats: Statistics) -> dict[str, int]:
         """None: scales of any value, and sums that round."""
         return {}
@@ -57,3 +86,9 @@ class Portable:
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
         return PortableSearch(form=self.form, graph=graph, site=site, value=value, method=method, importance=importance)
+
+
+def _within_branch(graph: Graph, key: str) -> bool:
+    """Whether a site is of a value that a rotation of the residual does not change: its error would hide what does."""
+    node = graph[key.rpartition(".")[0]]
+    return isinstance(node.op, ops.Matmul | ops.Softmax | ops.Activation)
