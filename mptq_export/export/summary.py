@@ -12,7 +12,7 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import Form, NamedClasses
-from mptq_export.report.form_decisions import residual_width, residual_words
+from mptq_export.report.form_decisions import residual_words
 from mptq_export.report.paths import report_path
 from mptq_export.report.promise import runnable
 from mptq_export.report.result import ExportResult
@@ -61,7 +61,7 @@ class Summary:
         differing_values: 0, or there would be no file; of a portable file, codes on a boundary differ.
         form: `exact` or `portable`.
         target: the runtime that it is for; None where none was asked for.
-        residual_bits: width of the residual; None where it is in floats.
+        residual_bits: width of the residual; 32 where it is a float.
         simulation_db: signal to noise of a portable file against the simulation; None for an exact one, or where all
             is equal.
     """
@@ -100,7 +100,7 @@ class Summary:
     differing_values: int
     form: Form
     target: str | None
-    residual_bits: int | None
+    residual_bits: int
     simulation_db: float | None
 
 
@@ -143,7 +143,7 @@ def summary_of(result: ExportResult) -> Summary:
         differing_values=check.differing,
         form=settings.form,
         target=settings.target,
-        residual_bits=residual_width(settings),
+        residual_bits=settings.residual_bits,
         simulation_db=_decibels(check),
     )
 
@@ -166,7 +166,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),
         "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; "
         + ("scores, GELU inputs and pixels 8, " if facts.form == "exact" else "")
-        + residual_words(result.recipe.settings),
+        + residual_words(facts.residual_bits),
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),

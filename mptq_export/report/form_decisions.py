@@ -1,8 +1,8 @@
 """How a portable file looks, as decisions with their reasons: its target asked for each."""
 
 from mptq_export.recipe.schema import ExportRecipe
-from mptq_export.recipe.settings import Settings
 from mptq_export.targets.portable import AttentionCodes, ParameterType, PortableForm, Spelling
+from mptq_export.targets.rules import FLOAT_BITS
 from mptq_export.targets.table import portable_form
 
 _ATTENTION: dict[AttentionCodes, str] = {
@@ -40,16 +40,9 @@ def form_decisions(recipe: ExportRecipe) -> list[tuple[str, str, str]]:
     return found
 
 
-def residual_words(settings: Settings) -> str:
+def residual_words(bits: int) -> str:
     """What the residual has: codes of a width, or floats."""
-    width = residual_width(settings)
-    return "residual in floats" if width is None else f"residual {width}"
-
-
-def residual_width(settings: Settings) -> int | None:
-    """Width of the residual's codes; None where it is in floats."""
-    form = portable_form(settings.target) if settings.form == "portable" else None
-    return None if form is not None and not form.everywhere else settings.residual_bits
+    return "residual float" if bits == FLOAT_BITS else f"residual {bits}"
 
 
 def _codes(form: PortableForm) -> str:
@@ -59,8 +52,8 @@ def _codes(form: PortableForm) -> str:
 
 
 def _residual(form: PortableForm, bits: int) -> tuple[str, str]:
-    if not form.everywhere:
-        return "floats", "only what matmuls read has codes"
+    if bits == FLOAT_BITS:
+        return "float", "only what matmuls read has codes"
     choice = f"{bits} bits, with a scale of its own per tensor"
     widths = " or ".join(map(str, form.residual_bits))
     return choice, f"the target takes {widths}" if len(form.residual_bits) > 1 else f"the target takes {widths} alone"

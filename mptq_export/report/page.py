@@ -59,7 +59,7 @@ def report_page(export: Export) -> str:
         settings=export.recipe.settings,
         figures=figures_of(export),
         rows=rows_of(export.recipe, evidence.macs if evidence else {}),
-        residual=residual_words(export.recipe.settings),
+        residual=residual_words(export.recipe.settings.residual_bits),
         portable=export.recipe.settings.form == "portable",
         runs=export.runs,
         output_words=output_words,

@@ -31,7 +31,7 @@ class PortableForm:
         attention_one: whether the highest code of what a softmax gives is 1; else a step is a power of two.
         weight_bits: widths that weights can have.
         activation_bits: widths that activations can have.
-        residual_bits: widths that the residual can have, the best one first.
+        residual_bits: widths that the residual can have, the best one first; none where it is a float.
         weights: which weight codes of 8 bits there may be.
         norms: how gain and offset of a layer norm are stored.
         one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
@@ -65,3 +65,8 @@ class PortableForm:
     ir: int = 8
     fixed_batch: bool = True
     run: bool = False
+
+    @property
+    def middle_pixel(self) -> int:
+        """The raw pixel that the first layer takes for 0: the zero point of a uint8 input."""
+        return 128 if self.signed and not self.off_middle else 0

@@ -80,5 +80,5 @@ class PortableSearch:
 
     def _pixels(self) -> ActivationQuant:
         """Whole numbers from 0, or around 0 where codes are signed."""
-        low = -128 if self.form.signed else 0
+        low = -self.form.middle_pixel
         return ActivationQuant(1.0, 0, low, low + 255, 8, _PIXELS)
