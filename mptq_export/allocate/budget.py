@@ -118,7 +118,9 @@ def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[
     if len({budget.text for budget in budgets}) != len(budgets):
         raise MptqError("--mixed names a budget twice; each gives one file")
     if len({budget.kind for budget in budgets}) > 1:
-        raise MptqError("--mixed takes mean widths, file sizes, latencies or bit operations, not several in one search")
+        raise MptqError(
+            "--mixed takes mean widths, file sizes, latencies or bit operations, not several of them in one search"
+        )
     lowest = [min(side) for side in zip(domain.lowest, *pins.values(), strict=True)]
     if domain.alike:
         lowest = [min(lowest)] * 2

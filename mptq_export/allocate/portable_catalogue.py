@@ -8,7 +8,9 @@ for every conversion that may be; a candidate takes those of its own sites.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mptq_export.allocate.catalogue import EveryWeight
 from mptq_export.allocate.search_space import SearchSpace
@@ -136,6 +138,12 @@ class _EveryConversion:
     def weights(self) -> CodeForm:
         """As the protocol says."""
         return self.form.weights
+
+    def transformed(
+        self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
+    ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
+        """As the protocol says."""
+        return self.form.transformed(calibrated, widths, method)
 
     def exponents(self, graph: Graph, stats: Statistics) -> dict[str, int]:
         """As the protocol says."""

@@ -33,6 +33,7 @@ class PortableForm:
         activation_bits: widths that activations can have.
         residual_bits: widths that the residual can have, the best one first; none where it is a float.
         weights: which weight codes of 8 bits there may be.
+        bias_codes: whether the bias of a layer is int32 codes; else it is float.
         norms: how gain and offset of a layer norm are stored.
         one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
         right_bits: width of the second factor of a product of two values; None: that of the first.
@@ -55,6 +56,7 @@ class PortableForm:
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (8,)
     weights: CodeForm = "full"
+    bias_codes: bool = True
     norms: ParameterType = "float"
     one_width: bool = False
     right_bits: int | None = None

@@ -68,9 +68,12 @@ TARGETS: dict[str, Target] = {
         )
     ),
     "tract": _portable(GENERIC),
-    "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
+    # Its DequantizeLinear takes no int32, and zero points are 0.
+    "tensorrt": _portable(PortableForm(attention="positive", bias_codes=False, gelu="erf")),
+    # Of a product of two values both must be symmetric; codes from 0 of an unsigned type are.
     "tidl": _portable(PortableForm(gelu="erf")),
-    "st": _portable(PortableForm(attention="lowest", gelu="erf")),
+    # Signed symmetric weights, signed asymmetric activations ("ss/sa"); a softmax as in TFLite.
+    "st": _portable(PortableForm(symmetric=False, attention="lowest", attention_one=False, gelu="erf")),
 }
 
 

@@ -114,7 +114,7 @@ def test_a_file_size_is_kept(work: Path):
     [
         (
             ("--bits", "6/6"),
-            ("rule 'weight widths' of --target qnn", "6 bits they are not taken", "of 8 bits they are"),
+            ("rule 'weight widths' of --target qnn", "6/6: 6 bits are not taken", "nearest that are is 8"),
         ),
         (("--mixed", "6", "--pin", "head=6/8"), ("rule 'weight widths' of --target qnn: 6/8",)),
         (("--mixed", "6", "--pin", "head=8/4"), ("rule 'activation widths' of --target qnn: 8/4",)),
@@ -126,7 +126,7 @@ def test_a_file_size_is_kept(work: Path):
         (("--mixed", "6/17"), ("--mixed 6/17 is above", "ends at 16")),
         (("--mixed", "10%"), ("--mixed 10% cannot be met", "GBOPs", "of those at 8/8")),
         (("--mixed", "10kB"), ("--mixed 10kB cannot be met", "of codes alone")),
-        (("--mixed", "6", "--mixed", "70%"), ("not several in one search",)),
+        (("--mixed", "6", "--mixed", "70%"), ("not several of them in one search",)),
         (("--mixed", "6", "--mixed-range", "5-7"), ("rule 'widths' of --target qnn", "--mixed-range 5-7", "4 or 8")),
         (("--mixed", "6", "--mixed-range", "8-15"), ("--mixed-range 8-15 is not LO-HI",)),
         (("--mixed", "6", "--target", "rknn"), ("rule 'widths' of --target rknn", "leave --mixed out")),

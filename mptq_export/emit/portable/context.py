@@ -204,7 +204,7 @@ class PortableContext(Emission):
     def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
         """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
         ends = np.cumsum(sizes).tolist()
-        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        bounds = [[end - size, end, axis] for end, size in zip(ends, sizes, strict=True)]
         return [
             self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
             for position, each in enumerate(bounds)

@@ -85,7 +85,9 @@ class Portable:
         importance: torch.Tensor | None,
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
-        return PortableSearch(form=self.form, graph=graph, site=site, value=value, method=method, importance=importance)
+        return PortableSearch(
+            form=self.form, graph=graph, site=site, value=value, known=known, method=method, importance=importance
+        )
 
 
 def _within_branch(graph: Graph, key: str) -> bool:

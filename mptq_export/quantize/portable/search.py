@@ -1,5 +1,6 @@
 """The quantizers of one site of the portable form, from the values that the quantized model gives there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.activations.search import reading_weights
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.portable.ranges import best_by_histogram, best_by_output, of_attention, of_range
+from mptq_export.quantize.portable.scores import constant_range, score_range
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.targets.portable import PortableForm
 
@@ -31,6 +33,7 @@ class PortableSearch:
         graph: the graph with all transforms so far.
         site: any site.
         value: float32, what the quantized model gives there, all calibration images.
+        known: the quantizers of all sites before this one, by key.
         method: which techniques are used.
         importance: float64 [rows], how much the rows of the linear layer that reads the value count; None where there
             is none, or they count alike.
@@ -40,13 +43,22 @@ class PortableSearch:
     graph: Graph
     site: Site
     value: torch.Tensor
+    known: Mapping[str, ActivationQuant]
     method: Method
     importance: torch.Tensor | None
 
     @cached_property
     def range(self) -> Range:
-        """Smallest and largest value."""
-        return range_of(self.value)
+        """Smallest and largest value that needs a code."""
+        return self._scores or range_of(self.value)
+
+    @cached_property
+    def _scores(self) -> Range | None:
+        """The range where the value is the argument of a softmax, or a part of it."""
+        root = self.graph.root(self.site.value)
+        if isinstance(root.op, ops.Constant):
+            return constant_range(self.graph, root, self.value, self.known)
+        return score_range(self.graph, root, self.value)
 
     def at(self, bits: int) -> ActivationQuant:
         """Choose scale and zero point.
@@ -64,7 +76,8 @@ class PortableSearch:
         if self._weight is not None:
             sample = Sample.of(self.value, self.importance)
             return best_by_output(self.form, sample, self.range, bits, self._weight)
-        return best_by_histogram(self.form, Histogram.of(self.value), bits)
+        value = self.value if self._scores is None else self.value.clamp(self._scores.low, self._scores.high)
+        return best_by_histogram(self.form, Histogram.of(value), bits)
 
     @property
     def _given(self) -> bool:
