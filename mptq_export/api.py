@@ -57,6 +57,7 @@ def export(
     min_ort: str | None = None,
     float_onnx: str | Path | None = None,
     kit: str | Path | None = None,
+    context: str | None = None,
     force: bool = False,
     progress: Progress = SILENT,
 ) -> ExportResult:
@@ -79,6 +80,7 @@ def export(
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
+        context: in the kit of a file for `qnn`, also the file as HTP's compiler prepares it for this SoC.
         force: replace existing files.
         progress: hears how far it is.
 
@@ -99,6 +101,7 @@ def export(
         onnx=Path(out),
         float_onnx=None if float_onnx is None else Path(float_onnx),
         kit=None if kit is None else Path(kit),
+        context=context,
         input_type=input_type,
         weight_storage=weight_storage,
         target=target,

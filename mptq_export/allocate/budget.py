@@ -77,6 +77,11 @@ class Budget:
         """The budget as part of a file's name."""
         return budget_label(self.text)
 
+    def within(self, other: "Budget") -> bool:
+        """Whether what meets this budget meets another one of its kind."""
+        mine, its = (b.most_activations or float("inf") for b in (self, other))
+        return self.most <= other.most and mine <= its
+
     def not_met(self, domain: WidthDomain, least: str, remedy: str | None = None) -> MptqError:
         """The refusal of a budget that no widths meet.
 
@@ -113,7 +118,9 @@ def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[
     if len({budget.text for budget in budgets}) != len(budgets):
         raise MptqError("--mixed names a budget twice; each gives one file")
     if len({budget.kind for budget in budgets}) > 1:
-        raise MptqError("--mixed takes mean widths, file sizes, latencies or bit operations, not several in one search")
+        raise MptqError(
+            "--mixed takes mean widths, file sizes, latencies or bit operations, not several of them in one search"
+        )
     lowest = [min(side) for side in zip(domain.lowest, *pins.values(), strict=True)]
     if domain.alike:
         lowest = [min(lowest)] * 2

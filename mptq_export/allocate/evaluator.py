@@ -37,11 +37,11 @@ class Evaluator:
         self._graph, self._catalogue, self._images = graph, catalogue, images
         self._simulator = catalogue.simulator(graph)
         self._blocks = split_blocks(graph, whole=True)
-        self._block_of: dict[str, int] = {}
+        self._block_of = {graph.input.name: 0}
         for index, block in enumerate(self._blocks):
             for node in block.nodes:
                 self._block_of.setdefault(node.name, index)  # constants are in every block that reads them
-        self._inputs: list[torch.Tensor] = [catalogue.given(self._simulator, graph, images)]
+        self._inputs: list[torch.Tensor] = []
         self._widths: Widths = {}
         with torch.no_grad():
             self._float = torch.cat([evaluate(graph, some.double()) for some in torch.split(images, _IMAGES)])
@@ -54,9 +54,11 @@ class Evaluator:
         changed = {layer: pair for layer, pair in widths.items() if self._widths.get(layer) != pair}
         nodes = self._catalogue.install(self._simulator, changed, self._images.device)
         first = min((self._block_of[name] for name in nodes if name in self._block_of), default=len(self._blocks))
-        first = min(first, len(self._inputs) - 1)
+        first = max(0, min(first, len(self._inputs) - 1))
         self._widths = dict(widths)
         del self._inputs[first + 1 :]
+        if first == 0:
+            self._inputs = [self._catalogue.given(self._simulator, self._graph, self._images)]
         with torch.no_grad():
             for block in self._blocks[first:]:
                 chunks = torch.split(self._inputs[-1], _IMAGES)

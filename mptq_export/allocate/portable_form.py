@@ -13,6 +13,7 @@ from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import layers
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.ops import ToPixels
 from mptq_export.emit.portable.emitter import emit_portable
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
@@ -61,7 +62,8 @@ class PortableSearchForm:
         nodes = [node for node in layers(graph) if "weight" in node.params]
         low = {layer: self.middle(space.domain) for layer in space.start}
         where = self.quantizing.sites(graph.to("cpu").cast(torch.float32), low.__getitem__)
-        model = emit_portable(where.graph, recipe, where, input_type="float32", producer="")
+        pixels = any(isinstance(node.op, ToPixels) for node in graph)
+        model = emit_portable(where.graph, recipe, where, input_type="uint8" if pixels else "float32", producer="")
         stored = {
             (node.name, bits): _code_bytes(tuple(node.params["weight"].shape), bits)
             for node in nodes

@@ -196,7 +196,7 @@ def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -
     def advance(step: Step, weights: float, activations: float) -> None:
         nonlocal count, left
         count += len(step.lowered)
-        before, left = left, _distance((weights, activations), end)
+        before, left = left, min(left, _distance((weights, activations), end))
         text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
         bar.advance(before - left, text)
 

@@ -1,4 +1,6 @@
-"""What all widths share, SQ-b and balanced attention: chosen at one width, in a walk that costs little."""
+"""What all widths share (SQ-b, balanced attention, rotations of the residual), chosen at one width in a cheap walk."""
+
+from dataclasses import replace
 
 import torch
 
@@ -33,7 +35,7 @@ class _RoundedWeights:
 def choose_transforms(
     calibrated: CalibratedGraph, widths: tuple[int, int], method: Method, form: Form
 ) -> tuple[Graph, Recipe]:
-    """Choose SQ-b and balance attention.
+    """Choose SQ-b, balance attention, rotate the residual where the form wants that.
 
     Args:
         calibrated: the graph, with all calibration images and the importance of their rows.
@@ -47,4 +49,7 @@ def choose_transforms(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    return Walk(calibrated, lambda _layer: widths, method, weight_step=_RoundedWeights(), form=form).build_recipe()
+    calibrated, rotations = form.transformed(calibrated, lambda _layer: widths, method)
+    walk = Walk(calibrated, lambda _layer: widths, method, weight_step=_RoundedWeights(), form=form)
+    graph, recipe = walk.build_recipe()
+    return graph, replace(recipe, rotations=rotations)

@@ -1,15 +1,14 @@
 """The widths that a search may choose from: weights and activations each have their own."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mptq_export.recipe.schema import WIDTHS
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.portable import PortableForm
 
 
-@dataclass(frozen=True)
-class WidthDomain:
-    """Widths to choose from, rising.
+class WidthDomain(NamedTuple):
+    """Widths to choose from, rising: one thing that a search is asked for.
 
     Attributes:
         weights: of weights.
@@ -54,7 +53,7 @@ class WidthDomain:
         return self.weights[-1], self.activations[-1]
 
     @property
-    def range(self) -> tuple[int, int]:
+    def ends(self) -> tuple[int, int]:
         """The narrowest and the widest of all."""
         return min(self.lowest), max(self.highest)
 

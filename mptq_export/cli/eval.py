@@ -17,7 +17,7 @@ from mptq_export.cli.options import (
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
-from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def main(
     backend: Path | None,
     soc: str | None,
     runtime_python: Path | None,
+    precision: Precision | None,
     resume: Path | None,
     json_path: Path | None,
 ) -> None:
@@ -90,7 +91,7 @@ def main(
     there, an image at a time.
     """
     check_float(checkpoint, bool(arch or model_kwargs or base or trust))
-    options = EdgeOptions(backend, soc, runtime_python)
+    options = EdgeOptions(backend=backend, soc=soc, python=runtime_python, precision=precision)
     check_runtime_options(runtime, options)
     if resume is not None and runtime is None:
         raise click.UsageError("--resume goes with --runtime: onnxruntime is quick.")

@@ -187,6 +187,11 @@ from mptq_export.targets.table import TARGETS, portable_form
     type=click.Path(path_type=Path),
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
 )
+@click.option(
+    "--context",
+    metavar="SOC",
+    help="In the kit of --target qnn: also the file as HTP's compiler prepares it for this SoC, such as SM8650.",
+)
 @click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
 @click.option(
     "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
@@ -232,6 +237,7 @@ def main(
     onnx: Path | None,
     float_onnx: Path | None,
     kit: Path | None,
+    context: str | None,
     device: str | None,
     base: str | None,
     trust: bool,
@@ -258,6 +264,7 @@ def main(
         onnx=onnx or default_output(model),
         float_onnx=float_onnx,
         kit=kit,
+        context=context,
         json=json_path,
         input_type=input_type,
         weight_storage=weight_storage,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from mptq_export.cli.common import parse_json_object
-from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,11 +48,18 @@ def runtime_options(function: Function) -> Function:
             type=click.Path(path_type=Path),
             help="Library that computes, of --runtime qnn.  [default: HTP's, of the package]",
         ),
-        click.option("--soc", metavar="NAME", help="SoC that the simulator of qnn stands for, such as SM8650."),
+        click.option(
+            "--soc", metavar="NAME", help="SoC that the simulator of qnn or rknn stands for, such as SM8650 or rk3588."
+        ),
         click.option(
             "--runtime-python",
             type=click.Path(path_type=Path),
             help="Python that has --runtime rknn.  [default: $MPTQ_RKNN_PYTHON]",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(get_args(Precision)),
+            help="Floats of --runtime openvino.  [default: bf16 where the CPU has it]",
         ),
     )
     for option in reversed(options):
@@ -77,7 +84,7 @@ def check_runtime_options(runtime: str | None, options: EdgeOptions) -> None:
         click.UsageError: there is none.
     """
     if runtime is None and options.given:
-        raise click.UsageError("--backend, --soc and --runtime-python go with --runtime.")
+        raise click.UsageError("--backend, --soc, --runtime-python and --precision go with --runtime.")
 
 
 def class_map_option(help_text: str) -> Callable[[Function], Function]:

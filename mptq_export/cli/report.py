@@ -31,7 +31,8 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """Build the report of an EXPORT (its .onnx file or its .recipe.json) again, or compare two.
 
     What lies beside it is used: the recipe, NAME.report.json (what the export measured), NAME.search.json (the search
-    of widths) and NAME.eval.json (written by `mptq-eval --json`). The page says what is missing.
+    of widths), NAME.eval.json (written by `mptq-eval --json`) and NAME.RUNTIME.json, such as NAME.qnn.json (written by
+    `mptq-verify --runtime RUNTIME --json`). The page says what is missing.
     """
     if len(exports) > _MOST:
         raise click.UsageError("One export, or two to compare.")

@@ -1,5 +1,6 @@
 """``mptq-verify``: does onnxruntime compute exactly what the file says, and in integers?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mptq_export.cli.options import (
 )
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
-from mptq_export.runtime.edge.options import EdgeOptions
+from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
 
 
@@ -46,7 +47,11 @@ from mptq_export.runtime.edge.session import RuntimeName
     type=click.Path(path_type=Path),
     help="Also prove that MODEL came from this .recipe.json.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of onnxruntime; the default is its own choice.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of onnxruntime, or of --runtime openvino; the default is its own choice.",
+)
 @click.option(
     "--batch",
     type=click.IntRange(1),
@@ -69,6 +74,7 @@ def main(
     backend: Path | None,
     soc: str | None,
     runtime_python: Path | None,
+    precision: Precision | None,
     checkpoint: str | None,
     arch: str | None,
     model_kwargs: dict[str, Any],
@@ -96,13 +102,13 @@ def main(
         raise click.UsageError("--limit goes with --images; --random takes a count itself.")
     if allow_skipped and not images:
         raise click.UsageError("--allow-skipped goes with --images.")
-    options = EdgeOptions(backend, soc, runtime_python)
+    options = EdgeOptions(backend=backend, soc=soc, python=runtime_python, precision=precision)
     check_runtime_options(runtime, options)
     check_float(checkpoint, bool(arch or model_kwargs or base or trust))
     count, terminal = limit or random_count, Terminal()
     if runtime is not None:
-        if recipe or threads or batch:
-            raise click.UsageError("--recipe, --threads and --batch do not go with --runtime.")
+        if recipe or batch:
+            raise click.UsageError("--recipe and --batch do not go with --runtime.")
         from mptq_export.load.request import ModelRequest
 
         floating: ModelRequest | Path | None = None
@@ -111,6 +117,7 @@ def main(
         elif checkpoint is not None:
             floating = ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
         asked = {"images": images, "count": count, "floating": floating, "allow_skipped": allow_skipped}
+        options = replace(options, threads=threads)
         return _elsewhere(model, runtime, options, asked, json_path, terminal=terminal)
     if checkpoint is not None:
         raise click.UsageError("--float goes with --runtime; mptq-eval compares a file with its float model.")

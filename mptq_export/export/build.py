@@ -177,7 +177,7 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
     found, settings = allocation.found, allocation.settings
     return SearchFacts(
         budget=found.budget.text,
-        range=settings.widths.range,
+        range=settings.widths.ends,
         tied=settings.tied,
         solver=found.solver,
         mean_bits=allocation.mean_bits,

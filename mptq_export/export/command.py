@@ -60,7 +60,7 @@ def _width_words(plan: Uniform | Searched) -> list[str]:
     else:
         search = plan.search
         words, pins = [word for budget in search.budgets for word in ("--mixed", budget.text)], search.pins
-        words += ["--mixed-range", "{}-{}".format(*search.widths.range)]
+        words += ["--mixed-range", "{}-{}".format(*search.widths.ends)]
         words += ["--tied"] if search.tied else []
         words += ["--metric", search.metric] if isinstance(search.metric, str) else []
     for pattern, widths in pins.items():

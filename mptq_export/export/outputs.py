@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from mptq_export.allocate.request import check_timed
+from mptq_export.export.context import check_context
 from mptq_export.export.plan import Plan, Replayed, Searched
 from mptq_export.kit.folder import check_kit_folder
 from mptq_export.load.file.folder import files_of
@@ -27,6 +28,7 @@ class Outputs:
         onnx: the ONNX file; recipe, report and what the report shows lie beside it.
         float_onnx: also write the float model here.
         kit: also write a verification kit in this folder.
+        context: in the kit, also prepare the file for this SoC of Qualcomm's, by its name or number.
         json: a file that the caller writes afterwards; it must not be one of the outputs.
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
         weight_storage: `packed` (codes below 8 bits at their own width) or `int8`; None: the recipe's or the target's.
@@ -42,6 +44,7 @@ class Outputs:
     onnx: Path
     float_onnx: Path | None = None
     kit: Path | None = None
+    context: str | None = None
     json: Path | None = None
     input_type: InputType | None = None
     weight_storage: WeightStorage | None = None
@@ -72,14 +75,16 @@ class Outputs:
         """The same with weights stored in a form that runtime and plan allow.
 
         Raises:
-            MptqError: the target or the oldest onnxruntime does not take the widths or the storage; or a file size is
-                to be met where every width takes a byte.
+            MptqError: the target or the oldest onnxruntime does not take the widths or the storage; there can be no
+                context binary; or a file size is to be met where every width takes a byte.
         """
         storage = storage_in(self.min_ort, self.weight_storage, plan.weight_bits)
         if self.target is not None or plan.residual_bits is not None or not isinstance(plan, Replayed):
             check_target(self.target or "ort", storage, plan.widths, plan.residual_bits)
         if self.min_ort is not None and portable_form(self.target) is not None:
             raise MptqError(f"--min-ort is about the exact form; leave it out with --target {self.target}")
+        if self.context is not None:
+            check_context(self.context, self.kit, self.target, plan)
         if isinstance(plan, Searched):
             check_timed(plan.search.budgets, self.target)
         sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)

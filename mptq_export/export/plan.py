@@ -99,7 +99,11 @@ class Replayed:
     """
 
     recipe: Path
-    residual_bits: None = None
+
+    @property
+    def residual_bits(self) -> None:
+        """That of the recipe."""
+        return None
 
     @property
     def widths(self) -> list[Widths]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from mptq_export.allocate.request import check_journal
+from mptq_export.allocate.request import SearchRequest, check_journal
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.given import Given
+from mptq_export.data.reading import Reading
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.load.doors import check_asked
@@ -53,13 +54,16 @@ def _check_recipe(plan: Replayed) -> None:
         )
 
 
+#: Parts of a request whose fields are said one by one; all other fields are one thing that is said.
+_PARTS = (SearchRequest, Reading, Given)
+
+
 def _told(kind: type) -> frozenset[str]:
-    """Names of the fields of a dataclass, and in place of one that is a dataclass itself those of that."""
+    """Names of the fields of a dataclass, and in place of one that is a part of the request those of that."""
     assert is_dataclass(kind)
     inner = {each.name: each.type for each in fields(kind)}
-    nested = [_told(held) for held in inner.values() if isinstance(held, type) and is_dataclass(held)]
-    plain = (name for name, held in inner.items() if not (isinstance(held, type) and is_dataclass(held)))
-    return frozenset(plain).union(*nested)
+    nested = [_told(held) for held in inner.values() if isinstance(held, type) and held in _PARTS]
+    return frozenset(name for name, held in inner.items() if held not in _PARTS).union(*nested)
 
 
 _CALIBRATING = (_told(CalibrationRequest) - _told(Given)) | {"features"}

@@ -147,7 +147,7 @@ def _export_one(
     asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
-        write_kit(outputs.onnx, inputs, outputs.kit, force=outputs.force)
+        write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
     result = ExportResult(
         onnx=outputs.onnx,

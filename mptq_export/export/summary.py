@@ -12,7 +12,9 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import Form, NamedClasses
+from mptq_export.report.form_decisions import residual_words
 from mptq_export.report.paths import report_path
+from mptq_export.report.promise import runnable
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
 from mptq_export.verify.inputs.sets import InputKind, describe_inputs
@@ -59,7 +61,7 @@ class Summary:
         differing_values: 0, or there would be no file; of a portable file, codes on a boundary differ.
         form: `exact` or `portable`.
         target: the runtime that it is for; None where none was asked for.
-        residual_bits: width of the residual.
+        residual_bits: width of the residual; 32 where it is a float.
         simulation_db: signal to noise of a portable file against the simulation; None for an exact one, or where all
             is equal.
     """
@@ -164,7 +166,7 @@ def show_summary(result: ExportResult, console: Console) -> None:
         "method": facts.method + (", then learned block by block" if facts.reconstruct else ""),
         "bits": f"{facts.bits} (weights/activations) in {facts.layers} layers; "
         + ("scores, GELU inputs and pixels 8, " if facts.form == "exact" else "")
-        + f"residual {facts.residual_bits}",
+        + residual_words(facts.residual_bits),
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),
@@ -183,8 +185,7 @@ def _proved(result: ExportResult, facts: Summary) -> dict[str, str]:
     if not isinstance(check, VerifyReport):
         apart = "" if facts.simulation_db is None else f", {facts.simulation_db} dB of signal to noise"
         return {
-            "form": f"portable, for {facts.target}: no bits are promised; mptq-verify --runtime says what a runtime "
-            "gives",
+            "form": f"portable, for {facts.target}: no bits are promised; {_elsewhere(result)}",
             "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
             f"the simulation{apart} ({check.images} images, {check.seconds:.1f} s)",
         }
@@ -196,6 +197,14 @@ def _proved(result: ExportResult, facts: Summary) -> dict[str, str]:
         "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
         f"kernels_ref ({_checked(check)})",
     }
+
+
+def _elsewhere(result: ExportResult) -> str:
+    """Where a portable file can be run."""
+    runtime = runnable(result.recipe.settings)
+    if runtime is None:
+        return f"to see what a runtime gives, copy a kit to it (--kit), or: mptq-verify {result.onnx} --runtime RUNTIME"
+    return f"what it gives there: mptq-verify {result.onnx} --runtime {runtime}"
 
 
 def _decibels(check: VerifyReport | PortableCheck) -> float | None:

@@ -29,10 +29,10 @@ def kit_contents(run: GoldenRun, model: bytes, suffix: bytes) -> dict[str, bytes
         suffix: what `probe_suffix` gave.
     """
     files = {MODEL: model, PROBES: suffix}
-    golden_input = _tensor(run.input, files, stored=True)
-    outputs = tuple(_tensor(output, files, stored=True) for output in run.outputs)
+    golden_input = listed_tensor(run.input, files, stored=True)
+    outputs = tuple(listed_tensor(output, files, stored=True) for output in run.outputs)
     tensors = tuple(
-        InnerTensor(**vars(_tensor(golden, files, stored=probe.boundary)), op=probe.op, block=probe.block)
+        InnerTensor(**vars(listed_tensor(golden, files, stored=probe.boundary)), op=probe.op, block=probe.block)
         for probe, golden in run.probes
     )
     manifest = Manifest(
@@ -42,9 +42,7 @@ def kit_contents(run: GoldenRun, model: bytes, suffix: bytes) -> dict[str, bytes
         model=MODEL,
         probes=PROBES,
         inputs=len(run.input.values),
-        files=tuple(
-            KitFile(name, len(data), zlib.crc32(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
-        ),
+        files=listed_files(files),
         input=golden_input,
         outputs=outputs,
         tensors=tensors,
@@ -52,15 +50,29 @@ def kit_contents(run: GoldenRun, model: bytes, suffix: bytes) -> dict[str, bytes
     return {**files, TABLE: _table(manifest).encode(), MANIFEST: json_text(manifest).encode()}
 
 
-def _tensor(golden: Golden, files: dict[str, bytes], *, stored: bool) -> Tensor:
-    """A tensor's line in the manifest; its bytes are added to `files` where they are stored."""
+def listed_files(files: dict[str, bytes]) -> tuple[KitFile, ...]:
+    """The files of a kit with their sizes and checksums."""
+    return tuple(
+        KitFile(name, len(data), zlib.crc32(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()
+    )
+
+
+def listed_tensor(golden: Golden, files: dict[str, bytes], *, stored: bool) -> Tensor:
+    """A tensor's line in the manifest; its bytes are added to `files` where they are stored.
+
+    Args:
+        golden: its values.
+        files: of the kit so far, by path.
+        stored: whether the values are kept, and not their checksums alone.
+    """
     first = golden.values[0]
     raw = [np.ascontiguousarray(v, v.dtype.newbyteorder("<")).tobytes() for v in golden.values]
     name = None
     if stored:
         # Names in the graph are free text; a number keeps the file names apart and in graph order.
         safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in golden.name)
-        name = f"golden/{len(files) - 2:02d}-{safe}.bin"
+        number = sum(name.startswith("golden/") for name in files)
+        name = f"golden/{number:02d}-{safe}.bin"
         files[name] = b"".join(raw)
     return Tensor(golden.name, first.dtype.name, first.shape, name, tuple(map(zlib.crc32, raw)))
 

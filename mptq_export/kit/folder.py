@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from mptq_export.kit.manifest import KIND, MANIFEST, Manifest
+from mptq_export.kit.manifest import KIND, MANIFEST, PORTABLE_KIND, Listing
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
 
@@ -72,8 +72,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 def _files_of(folder: Path) -> set[str]:
     """Golden files that the folder's manifest lists; empty if the folder is no kit."""
     try:
-        manifest = read_json(folder / MANIFEST, Manifest)
+        listing = read_json(folder / MANIFEST, Listing)
     except (OSError, ValueError):
         return set()
-    names = {entry.file for entry in manifest.files} if manifest.kind == KIND else set()
+    names = {entry.file for entry in listing.files} if listing.kind in (KIND, PORTABLE_KIND) else set()
     return {name for name in names if ".." not in Path(name).parts and not Path(name).is_absolute()}

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
+from mptq_export.kit.portable.tolerance import Spread, Tolerance
+from mptq_export.recipe.outputs import OutputKind
+from mptq_export.runtime.edge.qnn_socs import Soc
+
 KIND = "mptq-export verification kit"
+PORTABLE_KIND = "mptq-export portable kit"
 MANIFEST = "manifest.json"
 FORMAT = 1
 
@@ -83,3 +88,75 @@ class Manifest:
     input: Tensor
     outputs: tuple[Tensor, ...]
     tensors: tuple[InnerTensor, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What every kind of kit says of itself: as much as an old kit needs to be replaced.
+
+    Attributes:
+        kind: `KIND` or `PORTABLE_KIND`.
+        files: all but the runners and the lists themselves.
+    """
+
+    kind: str
+    files: tuple[KitFile, ...]
+
+
+@dataclass(frozen=True)
+class TolerantTensor(Tensor):
+    """An output of a portable model: a device may miss its golden values by so much.
+
+    Attributes:
+        kind: what its numbers are.
+        step: of the codes that it is made of; None where it is made of floats.
+        tolerance: what a device must keep.
+        spread: the measured differences that it follows from.
+    """
+
+    kind: OutputKind
+    step: float | None
+    tolerance: Tolerance
+    spread: Spread
+
+
+@dataclass(frozen=True)
+class Context:
+    """A model that is prepared for one SoC.
+
+    Attributes:
+        file: path in the folder.
+        soc: what it is prepared for.
+    """
+
+    file: str
+    soc: Soc
+
+
+@dataclass(frozen=True)
+class PortableManifest:
+    """All that a kit of a portable file holds.
+
+    Attributes:
+        kind: `PORTABLE_KIND`.
+        format: raised when the list changes its meaning.
+        made_by: this program and its version.
+        target: the runtime that the model was exported for.
+        model: path of the model in the folder.
+        context: the same prepared for one SoC; None where none was asked for.
+        inputs: how many golden inputs there are.
+        files: all but the runners and the lists themselves.
+        input: the model's.
+        outputs: the model's.
+    """
+
+    kind: str
+    format: int
+    made_by: str
+    target: str
+    model: str
+    context: Context | None
+    inputs: int
+    files: tuple[KitFile, ...]
+    input: Tensor
+    outputs: tuple[TolerantTensor, ...]

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.recipe.schema import WIDTHS, ActivationQuant, Claim, CodeForm, SqB, WeightQuant
-from mptq_export.recipe.settings import ModelIdentity, Settings
+from mptq_export.recipe.settings import Form, ModelIdentity, Settings
 
 #: Floats end at 2 ** 127; a grid beyond is no grid.
 _LARGEST_EXPONENT = 126
 
-#: Codes of 8 and of 16 bits, signed and unsigned.
-_CODES = range(-(2**15), 2**16)
+#: Codes of a form: unsigned ones of 8 bits, or those of 8 and of 16 bits, signed and unsigned.
+_CODES: dict[Form, range] = {"exact": range(256), "portable": range(-(2**15), 2**16)}
 _SHIFTS = range(8)
 
 
@@ -121,7 +121,11 @@ class RecipeJson:
             _refuse_unless(weight.bits in WIDTHS, f"weights.{name}.bits", weight.bits)
         for name, quant in self.activations.items():
             codes = (quant.zero_point, quant.low, quant.high, quant.bits, *(region.last for region in quant.regions))
-            sound = quant.scale > 0 and quant.low <= quant.high and all(code in _CODES for code in codes)
+            sound = (
+                quant.scale > 0
+                and quant.low <= quant.high
+                and all(code in _CODES[self.settings.form] for code in codes)
+            )
             sound = sound and all(region.shift in _SHIFTS for region in quant.regions)
             _refuse_unless(sound, f"activations.{name}", quant)
 

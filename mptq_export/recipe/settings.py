@@ -131,7 +131,7 @@ class Settings:
         versions: of what exported, by name.
         outputs: what the file gives, in order; empty in files of older versions: logits, or feature maps.
         form: of the file.
-        residual_bits: width of the residual: a grid in the exact form, codes in the portable one.
+        residual_bits: width of the residual: a grid in the exact form, codes in the portable one, 32 for a float.
     """
 
     bits: str

@@ -70,6 +70,14 @@ class EvaluatedOutput:
 
 
 @dataclass(frozen=True)
+class StoredRuntime:
+    """See `evaluate.edge.RanIn`."""
+
+    runtime: str
+    device: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `mptq-eval` found; see `evaluate.run.Evaluated`.
 
@@ -82,6 +90,7 @@ class Evaluation:
         mean_kl: mean KL(float || file), in nats.
         warnings: what `mptq-eval` warned of: labels, images that were left out.
         outputs: what it gives otherwise.
+        ran_in: the other runtime that computed the file; None for onnxruntime on a CPU.
     """
 
     sha256: str
@@ -92,6 +101,7 @@ class Evaluation:
     mean_kl: float | None = None
     warnings: tuple[str, ...] = ()
     outputs: tuple[EvaluatedOutput, ...] = ()
+    ran_in: StoredRuntime | None = None
 
     def __post_init__(self) -> None:
         if (self.quantised is None) == (not self.outputs):

@@ -30,7 +30,8 @@ def _evaluated(accuracy: Evaluation) -> list[Figure]:
     """A figure for every output of an evaluation."""
     found = []
     for each in accuracy.each:
-        figure = _of_output(each, f"{accuracy.images:,} images")
+        where = "" if accuracy.ran_in is None else f" on the {accuracy.ran_in.device} ({accuracy.ran_in.runtime})"
+        figure = _of_output(each, f"{accuracy.images:,} images{where}")
         if figure is not None:
             named = f"{each.output}, {figure.note}" if accuracy.outputs else figure.note
             found.append(replace(figure, note=named))

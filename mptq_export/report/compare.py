@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mptq_export.recipe.store import layer_bits
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import global_decisions, read_decisions
 from mptq_export.report.export_files import Export
@@ -11,6 +10,7 @@ from mptq_export.report.figures import figures_of
 from mptq_export.report.layer_errors import error_plot
 from mptq_export.report.network import layers_of
 from mptq_export.report.page import kernel_counts, render
+from mptq_export.report.promise import output_words
 from mptq_export.report.reproduce import hashes_of, versions_of
 
 
@@ -50,6 +50,7 @@ def compare_page(exports: tuple[Export, Export]) -> str:
         errors=pairs(exports, _decibels) if measured else [],
         decisions=pairs(exports, _decisions),
         kernels=pairs(exports, lambda e: {op: str(count) for op, _, count in kernel_counts(e.kernels or ())}),
+        runs=pairs(exports, _runs),
         versions=pairs(exports, versions_of),
         hashes=pairs(exports, _hashes),
     )
@@ -70,8 +71,16 @@ def pairs(exports: tuple[Export, Export], read: Callable[[Export], dict[str, str
 
 
 def _widths(export: Export) -> dict[str, str]:
-    table = layer_bits(export.recipe)
-    return {layer: table[layer] for layer in layers_of(export.recipe)}
+    weights = export.recipe.weights
+    layers = layers_of(export.recipe, export.evidence.macs if export.evidence else {})
+    return {
+        layer: f"{weights[layer].bits if layer in weights else '-'}/{','.join(map(str, widths))}"
+        for layer, widths in layers.items()
+    }
+
+
+def _runs(export: Export) -> dict[str, str]:
+    return {run.runtime: "; ".join([run.verdict, run.where, *output_words(run)]) for run in export.runs}
 
 
 def _decisions(export: Export) -> dict[str, str]:

@@ -10,6 +10,7 @@ from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import InputType, SearchFacts, WeightStorage
 from mptq_export.report.charts import levels_chart, ranges_chart
 from mptq_export.report.evidence import Evidence, LayerError
+from mptq_export.report.form_decisions import form_decisions
 from mptq_export.report.network import block_of
 
 #: What takes the place of a block for all layers that are in none.
@@ -19,6 +20,8 @@ _METHODS = {
     "best": "every quantizer by the error of its layer, weights repaired with the calibration inputs",
     "paper": "MPTQ-ViT as published: SQ-b and OPT-m, all else min/max",
 }
+#: Of a portable file, whose codes have no regions.
+_PORTABLE_METHODS = {**_METHODS, "paper": "SQ-b of MPTQ-ViT, all else min/max; this form has no OPT-m"}
 _STORAGE: dict[WeightStorage, str] = {
     "packed": "codes below 8 bits at their own width",
     "int8": "a byte for every code",
@@ -71,10 +74,12 @@ class BlockDecisions:
 def global_decisions(recipe: ExportRecipe) -> list[Decision]:
     """What holds for the whole file."""
     settings = recipe.settings
+    methods = _PORTABLE_METHODS if settings.form == "portable" else _METHODS
     found = [
         Decision("architecture", recipe.model.arch, recipe.model.arch_source),
+        *(Decision(*each) for each in form_decisions(recipe)),
         Decision("bits", settings.bits, "by the search" if settings.search else "as asked for"),
-        Decision("method", settings.method, _METHODS.get(settings.method, "")),
+        Decision("method", settings.method, methods.get(settings.method, "")),
         Decision(
             "calibration",
             settings.calibration.description,
@@ -112,6 +117,7 @@ def _search_decisions(search: SearchFacts) -> list[Decision]:
 def block_decisions(recipe: ExportRecipe, evidence: Evidence | None) -> list[BlockDecisions]:
     """All blocks with their decisions and pictures."""
     blocks: dict[str, BlockDecisions] = {}
+    weights = dict(recipe.weights)
     search = recipe.settings.search
     alone = search.estimated_divergence_alone if search else {}
 
@@ -123,8 +129,8 @@ def block_decisions(recipe: ExportRecipe, evidence: Evidence | None) -> list[Blo
     for key, quant in recipe.activations.items():
         layer = key.rpartition(".")[0]
         place = place_of(layer)
-        if layer in recipe.weights and key.endswith(".input"):
-            weight = recipe.weights[layer]
+        if layer in weights:
+            weight = weights.pop(layer)
             reason = _joined(weight.reason, _cost(alone, layer, "weights", "both"))
             place.decisions.append(Decision(f"{layer} weights", describe_weight(weight), reason))
         reason = _joined(quant.reason, _cost(alone, layer, "activations"))

@@ -12,6 +12,7 @@ from mptq_export.report.accuracy import Evaluation, accuracy_path, read_evaluati
 from mptq_export.report.evidence import Evidence, read_evidence
 from mptq_export.report.front import Front, read_front
 from mptq_export.report.paths import evidence_path, onnx_path_of
+from mptq_export.report.runtimes import RuntimeRun, read_runs
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.verify.kernels.plan import MatmulKernel, read_kernel_plan
@@ -48,6 +49,7 @@ class Export:
         op_counts: nodes of each op in onnxruntime's optimised graph.
         front: the search of widths; None where there was none or its file is missing.
         accuracy: on labelled images, from `mptq-eval`; None where it was not measured.
+        runs: what other runtimes made of it, from `mptq-verify --runtime`.
         missing: what the report cannot show, and why: a sentence each.
     """
 
@@ -59,6 +61,7 @@ class Export:
     op_counts: dict[str, int]
     front: Front | None
     accuracy: Evaluation | None
+    runs: tuple[RuntimeRun, ...]
     missing: tuple[str, ...]
 
     @property
@@ -95,7 +98,8 @@ def read_export(named: Path) -> Export:
     else:
         _check_pair(onnx_path, recipe_path)
     evidence = _evidence(onnx_path, digest, missing)
-    kernels, op_counts = _kernels(onnx_path, evidence, missing)
+    portable = recipe.settings.form == "portable"  # nothing is known of the kernels of its runtime
+    kernels, op_counts = (None, {}) if portable else _kernels(onnx_path, evidence, missing)
     front = _optional(lambda: read_front(onnx_path, recipe), "The search of widths", missing)
     if front is None and recipe.settings.search is not None:
         missing.append(f"The trade-off of the search: there is no .search.json beside {onnx_path.name}.")
@@ -108,7 +112,8 @@ def read_export(named: Path) -> Export:
             f"{what} `mptq-eval {onnx_path.name} --data VAL --float MODEL --json "
             f"{accuracy_path(onnx_path).name}` measures it; then build the report again."
         )
-    return Export(onnx_path, recipe, files, evidence, kernels, op_counts, front, accuracy, tuple(missing))
+    runs = () if digest is None else read_runs(onnx_path, digest, missing)
+    return Export(onnx_path, recipe, files, evidence, kernels, op_counts, front, accuracy, runs, tuple(missing))
 
 
 def _check_pair(onnx_path: Path, recipe_path: Path) -> None:

@@ -5,9 +5,11 @@ import re
 from mptq_export.report.closeness import closeness_figure
 from mptq_export.report.export_files import Export
 from mptq_export.report.figure import UNKNOWN, Figure
+from mptq_export.report.network import layers_of
+from mptq_export.report.promise import promise_figure
 from mptq_export.verify.inputs.sets import describe_inputs
 
-_UNIFORM = re.compile(r"(\d)/(\d)")
+_UNIFORM = re.compile(r"(\d)/(\d+)")
 
 
 def figures_of(export: Export) -> tuple[Figure, ...]:
@@ -38,6 +40,8 @@ def _latency(export: Export) -> Figure:
     if latency is None:
         return Figure("Latency", UNKNOWN, "mptq-bench measures it beside the float model")
     runs = f"one image, {latency.threads} thread, median of {latency.rounds} runs, {latency.cpu}"
+    if export.recipe.settings.form == "portable":
+        runs = f"in onnxruntime, not on the target; {runs}"
     if latency.float_ms is None or latency.ratio is None:
         return Figure("Latency", f"{latency.file_ms:.2f} ms", f"float not timed (no --float-onnx); {runs}")
     return Figure(
@@ -56,9 +60,7 @@ def mean_weight_bits(export: Export) -> float:
 def mean_activation_bits(export: Export) -> float | None:
     """Mean width of the matmuls' operands, by multiply-accumulates; None where it is not known."""
     macs = export.evidence.macs if export.evidence else {}
-    widths: dict[str, list[int]] = {}
-    for key, quant in export.recipe.activations.items():
-        widths.setdefault(key.rpartition(".")[0], []).append(quant.bits)
+    widths = layers_of(export.recipe, macs)
     known = [(count, max(widths[layer])) for layer, count in macs.items() if layer in widths]
     total = sum(count for count, _ in known)
     if total:
@@ -79,20 +81,9 @@ def _bits(export: Export) -> Figure:
     return Figure("Mean bits", f"{mean_weight_bits(export):.2f} / {read}", note)
 
 
-def _portable(export: Export) -> Figure:
-    """What a portable file promises: no bits; how near it is to what was searched."""
-    check = export.evidence.portable if export.evidence else None
-    promise = f"portable form for {export.recipe.settings.target}: no bits are promised"
-    if check is None:
-        return Figure("Exactness", "not promised", promise)
-    apart = "" if check.sqnr_db is None else f" ({check.sqnr_db:.1f} dB)"
-    note = f"{promise}; {check.differing} of {check.values:,} outputs differ from the simulation in onnxruntime{apart}"
-    return Figure("Exactness", "not promised", note)
-
-
 def _exactness(export: Export) -> Figure:
     if export.recipe.settings.form == "portable":
-        return _portable(export)
+        return promise_figure(export)
     proved = f"{len(export.recipe.proof)} bounds and margins proved"
     check = export.evidence.check if export.evidence else None
     if check is None:

@@ -1,8 +1,9 @@
 """The picture of the network: a row a block, a cell a layer, its widths in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import ExportRecipe
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class Cell:
         layer: its full name.
         role: its name inside the block.
         weights: width of its weights; None for a product of two activations.
-        activations: widths of what it reads, one or two.
+        activations: widths of what it reads, one or two; of a portable file where codes are made of what layers give,
+            the width of those: a layer runs at one width, in and out.
     """
 
     layer: str
@@ -42,8 +44,16 @@ def block_of(name: str) -> str:
     return ".".join(parts[: numbered[-1] + 1]) if numbered else name
 
 
-def layers_of(recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    """Activation widths of every layer that multiplies, in the order of the network."""
+def layers_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Activation widths of every layer that multiplies, in the order of the network.
+
+    Args:
+        recipe: of the export.
+        macs: multiply-accumulates of every such layer, as far as they are known: of a portable file they alone tell
+            products from sums.
+    """
+    if recipe.settings.form == "portable":
+        return _portable_layers(recipe, macs)
     found: dict[str, list[int]] = {}
     for key, quant in recipe.activations.items():
         layer, _, operand = key.rpartition(".")
@@ -53,10 +63,22 @@ def layers_of(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     return {layer: tuple(dict.fromkeys(bits)) for layer, bits in found.items()}
 
 
-def rows_of(recipe: Recipe) -> tuple[Row, ...]:
-    """All blocks."""
+def _portable_layers(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    read: dict[str, list[int]] = {}
+    given: dict[str, list[int]] = {}
+    for key, quant in recipe.activations.items():
+        layer, _, operand = key.rpartition(".")
+        if layer in recipe.weights or layer in macs:
+            widths = given if operand == "output" else read
+            widths.setdefault(layer, []).append(quant.bits)
+            read.setdefault(layer, [])
+    return {layer: tuple(dict.fromkeys(bits or given[layer])) for layer, bits in read.items()}
+
+
+def rows_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> tuple[Row, ...]:
+    """All blocks; see `layers_of`."""
     rows: dict[str, list[Cell]] = {}
-    for layer, activations in layers_of(recipe).items():
+    for layer, activations in layers_of(recipe, macs).items():
         block = block_of(layer)
         weight = recipe.weights.get(layer)
         role = layer.removeprefix(f"{block}.").rpartition(".")[2]

@@ -12,8 +12,10 @@ from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
 from mptq_export.report.export_files import Export
 from mptq_export.report.figures import figures_of
+from mptq_export.report.form_decisions import residual_words
 from mptq_export.report.layer_errors import error_plot, error_rows
 from mptq_export.report.network import rows_of
+from mptq_export.report.promise import not_run, output_words
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
 from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
@@ -56,7 +58,12 @@ def report_page(export: Export) -> str:
         arch=export.recipe.model.arch,
         settings=export.recipe.settings,
         figures=figures_of(export),
-        rows=rows_of(export.recipe),
+        rows=rows_of(export.recipe, evidence.macs if evidence else {}),
+        residual=residual_words(export.recipe.settings.residual_bits),
+        portable=export.recipe.settings.form == "portable",
+        runs=export.runs,
+        output_words=output_words,
+        not_run=not_run(export),
         front=front,
         front_plot=front_chart([("search", front)]) if front else None,
         errors=error_rows(evidence) if evidence else [],

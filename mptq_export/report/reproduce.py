@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.accuracy import accuracy_path
 from mptq_export.report.export_files import Export
+from mptq_export.report.promise import runnable
+from mptq_export.report.runtimes import runtime_path
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def commands_of(export: Export) -> list[Command]:
             "The same bytes from the recipe, without images",
             _line("mptq-export", "MODEL", *options, "--recipe", recipe, "-o", name),
         ),
-        Command("Check that it is exact and came from this recipe", _line("mptq-verify", name, "--recipe", recipe)),
+        *_checks(export, recipe),
         Command(
             "Accuracy, for this report",
             _line("mptq-eval", name, "--data", "VAL", "--float", "MODEL", "--json", accuracy_path(export.onnx).name),
@@ -36,6 +38,20 @@ def commands_of(export: Export) -> list[Command]:
         Command("Latency beside the float model", _line("mptq-bench", "FLOAT.onnx", name)),
         Command("This report", _line("mptq-report", name)),
     ]
+
+
+def _checks(export: Export, recipe: str) -> list[Command]:
+    """How the file is checked: an exact one against `kernels_ref`, a portable one in its runtime."""
+    name = export.name
+    if export.recipe.settings.form != "portable":
+        line = _line("mptq-verify", name, "--recipe", recipe)
+        return [Command("Check that it is exact and came from this recipe", line)]
+    runtime = runnable(export.recipe.settings)
+    if runtime is None:
+        return []
+    stored = runtime_path(export.onnx, runtime).name
+    line = _line("mptq-verify", name, "--runtime", runtime, "--images", "VAL", "--float", "MODEL", "--json", stored)
+    return [Command(f"What {runtime} makes of it, for this report", line)]
 
 
 def versions_of(export: Export) -> dict[str, str]:

@@ -32,8 +32,9 @@ class PortableForm:
         attention_searched: whether that step may be a smaller one, above which results are cut.
         weight_bits: widths that weights can have.
         activation_bits: widths that activations can have.
-        residual_bits: widths that the residual can have, the best one first.
+        residual_bits: widths that the residual can have, the best one first; none where it is a float.
         weights: which weight codes of 8 bits there may be.
+        bias_codes: whether the bias of a layer is int32 codes; else it is float.
         norms: how gain and offset of a layer norm are stored.
         one_width: whether every op has codes of one type in and out, so that a width changes between ops alone.
         right_bits: width of the second factor of a product of two values; None: that of the first.
@@ -57,6 +58,7 @@ class PortableForm:
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (8,)
     weights: CodeForm = "full"
+    bias_codes: bool = True
     norms: ParameterType = "float"
     one_width: bool = False
     right_bits: int | None = None
@@ -67,3 +69,8 @@ class PortableForm:
     ir: int = 8
     fixed_batch: bool = True
     run: bool = False
+
+    @property
+    def middle_pixel(self) -> int:
+        """The raw pixel that the first layer takes for 0: the zero point of a uint8 input."""
+        return 128 if self.signed and not self.off_middle else 0

@@ -8,6 +8,9 @@ from mptq_export.support.errors import MptqError
 from mptq_export.targets.portable import PortableForm
 from mptq_export.targets.table import TARGETS
 
+#: Width of a residual that has no codes.
+FLOAT_BITS = 32
+
 
 def check_target(
     name: str,
@@ -42,11 +45,14 @@ def check_target(
 
 
 def residual_bits(name: str | None, asked: int | None) -> int:
-    """Width of the residual: what was asked for, else the best that the target has; 16 in the exact form."""
+    """Width of the residual: what was asked for, else the best that the target has; 16 in the exact form.
+
+    Where a target has codes on what matmuls read alone, the residual is a float: `FLOAT_BITS`.
+    """
     form = None if name is None else TARGETS[name].portable
     if form is None:
         return 16
-    return asked or form.residual_bits[0]
+    return asked or next(iter(form.residual_bits), FLOAT_BITS)
 
 
 def storage_for(name: str, asked: WeightStorage | None, stored: WeightStorage | None = None) -> WeightStorage:
@@ -68,13 +74,11 @@ def _check_portable(name: str, form: PortableForm, widths: Iterable[tuple[int, i
         ):
             if bits not in taken:
                 nearest = _nearest(taken, bits)
-                raise _broken(
-                    name,
-                    what,
-                    f"{weights}/{activations}: of {bits} bits they are not taken, of {nearest} bits they are",
-                )
+                why = f"{weights}/{activations}: {bits} bits are not taken, the nearest that are is {nearest}"
+                raise _broken(name, what, why)
     if residual is not None and residual not in form.residual_bits:
-        raise _broken(name, "residual", f"{residual} bits are not taken, {_either(form.residual_bits)} are")
+        instead = f"{_either(form.residual_bits)} are" if form.residual_bits else "it is a float there"
+        raise _broken(name, "residual", f"{residual} bits are not taken, {instead}")
 
 
 def _nearest(taken: tuple[int, ...], bits: int) -> int:

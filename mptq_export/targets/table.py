@@ -27,14 +27,16 @@ def _portable(form: PortableForm) -> Target:
 
 
 #: Inputs of matmuls alone: the form that everything reads.
-GENERIC = PortableForm(everywhere=False, weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
+GENERIC = PortableForm(everywhere=False, residual_bits=(), weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
 
 TARGETS: dict[str, Target] = {
     "ort": Target(),
     "ort-web": Target(),
     "generic": _portable(GENERIC),
     "openvino": _portable(
-        PortableForm(everywhere=False, weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True)
+        PortableForm(
+            everywhere=False, residual_bits=(), weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True
+        )
     ),
     # HTP computes in integers what has codes of one type in and out, a gain of 8 bits and int32 offsets.
     "qnn": _portable(
@@ -67,9 +69,12 @@ TARGETS: dict[str, Target] = {
         )
     ),
     "tract": _portable(GENERIC),
-    "tensorrt": _portable(PortableForm(attention="positive", gelu="erf")),
+    # Its DequantizeLinear takes no int32, and zero points are 0.
+    "tensorrt": _portable(PortableForm(attention="positive", bias_codes=False, gelu="erf")),
+    # Of a product of two values both must be symmetric; codes from 0 of an unsigned type are.
     "tidl": _portable(PortableForm(gelu="erf")),
-    "st": _portable(PortableForm(attention="lowest", gelu="erf")),
+    # Signed symmetric weights, signed asymmetric activations ("ss/sa"); a softmax as in TFLite.
+    "st": _portable(PortableForm(symmetric=False, attention="lowest", attention_one=False, gelu="erf")),
 }
 
 

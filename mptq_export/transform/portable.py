@@ -24,7 +24,7 @@ def portable_graph(graph: Graph, input_type: InputType, form: PortableForm) -> G
 
     Preserves: the output.
     """
-    graph = plain_norms(pixel_input(graph, input_type, middle=128 if form.signed else 0))
+    graph = plain_norms(pixel_input(graph, input_type, middle=form.middle_pixel))
     graph = plain_resample(plain_rotary(fold_alpha(merge_score_constants(graph))))
     graph = plain_activations(graph, inner_codes=form.inner_codes)
     return few_axes(paired_norms(graph)) if form.everywhere else graph

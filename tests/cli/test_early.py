@@ -38,9 +38,15 @@ _MISTAKES = {
     ("m.pt", "--recipe", "hub"): "cannot read the recipe hub: it is a folder",
     ("m.pt", "--mixed", "2.5"): "--mixed 2.5 cannot be met: at the cheapest widths of 3-8 (pins stand)",
     ("m.pt", "--mixed", "9"): "--mixed 9 is above --mixed-range",
-    ("m.pt", "--mixed", "4", "--mixed", "4.0MB"): "not several of them",
+    ("m.pt", "--mixed", "4", "--mixed", "4.0MB"): "not several in one search",
     ("m.pt", "--mixed", "x"): "--mixed x is neither",
-    ("m.pt", "--bits", "8/4", "--target", "qnn"): "--target qnn: 8/4 is narrower",
+    (
+        "m.pt",
+        "--bits",
+        "8/4",
+        "--target",
+        "qnn",
+    ): "rule 'activation widths' of --target qnn: 8/4: 4 bits are not taken, the nearest that are is 8",
     ("m.pt", "--bits", "9/8"): "from 2 to 8",
     ("m.pt", "--mean", "a"): "--mean a is no list of numbers",
     ("m.pt", "--std", ""): "--std",
@@ -106,8 +112,8 @@ def test_a_device_before_the_model(work: Path, refused: Callable[..., str], monk
 
 
 def test_a_range_that_the_target_does_not_take(work: Path, refused: Callable[..., str]):
-    options = ("--mixed", "6", "--mixed-range", "3-8", "--target", "qnn")
-    refused(work / "m.pt", *options, words=("'widths'", "--target qnn"))
+    options = ("--mixed", "6", "--mixed-range", "5-7", "--target", "qnn")
+    refused(work / "m.pt", *options, words=("rule 'widths' of --target qnn", "--mixed-range 5-7 leaves"))
 
 
 def test_missing_folders_are_made(work: Path):

@@ -14,7 +14,7 @@ from mptq_export.export.request import OPTIONS
 from mptq_export.support.errors import MptqError
 
 CALIBRATING = {"images", "count", "exif", "allow_skipped", "any_range", "class_map", "device", "features"}
-CHOSEN = {"pins", "method", "reconstruct"}
+CHOSEN = {"pins", "method", "reconstruct", "residual_bits"}
 
 
 def searched(*budgets: str, resume: bool = False) -> Searched:

@@ -30,7 +30,10 @@ OPTIONS = (
     Mistake("a file size that no widths meet", asked("--mixed", "1kB"), "refused", ("raise the budget",)),
     Mistake("an unknown target", asked("--target", "toaster"), "refused", ("toaster",)),
     Mistake("a target that does not take the widths", asked("--target", "qnn", "--bits", "3/3"), "refused", ("qnn",)),
-    Mistake("a runtime that rounds floats to 16 bits", asked("--target", "openvino"), "told", ("bfloat16", "f32")),
+    Mistake(
+        "widths that a runtime does not run", asked("--target", "rknn", "--bits", "4/8"), "refused", ("weight widths",)
+    ),
+    Mistake("a runtime that no file was run in", asked("--target", "tidl"), "told", ("never run there",)),
     Mistake("a device that is not there", asked("--device", "cuda:77"), "refused", ("cuda:77",)),
     Mistake("three means for no std", asked("--mean", "0.1,0.2"), "refused", ("--mean",)),
     Mistake("a mean of pixels of 0 to 255", asked("--mean", "123.7,116.3,103.5"), "refused", ("--mean",)),

@@ -21,6 +21,7 @@ from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
+from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.outputs import Output, OutputKind
 from mptq_export.recipe.schema import ActivationQuant, Region, SqB
@@ -66,7 +67,7 @@ def test_errors_fall_with_more_bits(kind: str):
     decibels = []
     for bits in ((3, 3), (8, 8)):
         graph, recipe = quantized(kind, bits)
-        found = observe(graph, recipe, images(kind, 4, 5), SILENT)
+        found = observe(graph, recipe, Simulator.of(graph, recipe), images(kind, 4, 5), SILENT)
         assert {name for name, error in found.errors.items() if error.kind == "layer"} >= set(recipe.weights)
         assert set(found.norms) == set(recipe.sq_b)
         assert set(found.histograms) == {key for key, quant in recipe.activations.items() if quant.regions}

@@ -1,16 +1,16 @@
-"""--target: the same file for ort and ort-web, another form for openvino and qnn, and refusals by the rule's name."""
+"""--target: the same file for ort and ort-web, the portable form for all others, and refusals by the rule's name."""
 
+from collections import Counter
 from pathlib import Path
 
 import onnx
 import pytest
-from tiny_models import images
 
+from mptq_export.export.write_portable import FORM_KEY
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import check_target, storage_for
 from mptq_export.targets.table import TARGETS
-from mptq_export.verify.compare import verify_model
 
 from .conftest import Export
 
@@ -21,50 +21,72 @@ def nodes(path: Path) -> bytes:
     return model.graph.SerializeToString(deterministic=True)
 
 
-def plain_weights(path: Path) -> int:
-    """How many weights are stored as a byte a code."""
-    tensors = onnx.load(path).graph.initializer
-    return sum(t.name.endswith(".weight") and t.data_type == onnx.TensorProto.INT8 for t in tensors)
+def metadata(path: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
-def test_each_target_gets_its_form(export: Export):
+def test_exact_targets_get_the_same_file(export: Export):
     result, ort = export("ort", "--count", 4, "--bits", "5/8")
     assert result.exit_code == 0, (result.output, result.exception)
-    made = {"ort": ort}
-    for name in ("ort-web", "openvino", "qnn"):
-        result, made[name] = export(name, "--recipe", ort.with_suffix(".recipe.json"), "--target", name)
-        assert result.exit_code == 0, (result.output, result.exception)
-        assert {entry.key: entry.value for entry in onnx.load(made[name]).metadata_props}["mptq.target"] == name
-        assert read_recipe(made[name].with_suffix(".recipe.json")).settings.target == name
-    assert nodes(made["ort-web"]) == nodes(ort)
-    assert plain_weights(ort) < 10
-    assert [plain_weights(made[name]) for name in ("openvino", "qnn")] == [10, 10]
-    batch = {name: onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0] for name, path in made.items()}
-    assert [batch[name].dim_param for name in ("ort", "openvino")] == ["batch"] * 2
-    assert batch["qnn"].dim_value == 1
-    values = onnx.load(made["qnn"]).graph
-    assert not any(
-        dim.dim_param for info in (*values.value_info, *values.output) for dim in info.type.tensor_type.shape.dim
-    )
-    for path in made.values():  # one image: the form changes no bit
-        assert verify_model(path, [images("vit", 1).numpy()]).passed
-
-
-def test_a_target_can_be_asked_for_at_once(export: Export):
-    result, path = export("q", "--count", 4, "--bits", "4/8", "--target", "qnn")
+    result, web = export("web", "--recipe", ort.with_suffix(".recipe.json"), "--target", "ort-web")
     assert result.exit_code == 0, (result.output, result.exception)
-    settings = read_recipe(path.with_suffix(".recipe.json")).settings
-    assert (settings.target, settings.weight_storage) == ("qnn", "int8")
+    assert metadata(web)["mptq.target"] == "ort-web"
+    assert FORM_KEY not in metadata(web)
+    assert read_recipe(web.with_suffix(".recipe.json")).settings.target == "ort-web"
+    assert nodes(web) == nodes(ort)
+
+
+@pytest.mark.parametrize("target", [name for name, target in TARGETS.items() if target.portable])
+def test_other_targets_get_a_portable_file(export: Export, target: str):
+    form = TARGETS[target].portable
+    assert form is not None
+    result, path = export(target, "--count", 4, "--method", "paper", "--target", target)
+    assert result.exit_code == 0, (result.output, result.exception)
+    model, settings = onnx.load(path), read_recipe(path.with_suffix(".recipe.json")).settings
+    assert (metadata(path)[FORM_KEY], metadata(path)["mptq.target"]) == ("portable", target)
+    assert (settings.form, settings.target) == ("portable", target)
+    assert settings.residual_bits == (form.residual_bits[0] if form.residual_bits else 32)
+    assert (model.opset_import[0].version, model.ir_version) == (form.opset, form.ir)
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0]
+    assert batch.dim_value == 1 if form.fixed_batch else batch.dim_param == "batch"
+    assert f"portable, for {target}" in result.output
+    assert ("never run there" in result.stderr) == (not form.run)
+    again, same = export("again", "--recipe", path.with_suffix(".recipe.json"))
+    assert again.exit_code == 0, (again.output, again.exception)
+    assert same.read_bytes() == path.read_bytes()
+
+
+def test_a_recipe_serves_no_other_form(export: Export):
+    exact = export("a", "--count", 4, "--method", "paper")[1]
+    result, path = export("b", "--recipe", exact.with_suffix(".recipe.json"), "--target", "qnn")
+    assert result.exit_code == 2
+    assert "its codes are of the exact form for ort, and --target qnn has others" in result.stderr
+    assert not path.exists()
+
+
+def test_widths_that_a_target_has(export: Export):
+    result, path = export("q", "--count", 4, "--method", "paper", "--bits", "4/16", "--target", "qnn")
+    assert result.exit_code == 0, (result.output, result.exception)
     assert "--target qnn" in (path.with_suffix(".report.json")).read_text()
+    types = Counter(tensor.data_type for tensor in onnx.load(path).graph.initializer)
+    assert types[onnx.TensorProto.INT4] > 10
+    assert types[onnx.TensorProto.UINT16] > 0
+    narrow = export("n", "--count", 4, "--method", "paper", "--residual-bits", "8", "--target", "qnn")[1]
+    types = Counter(tensor.data_type for tensor in onnx.load(narrow).graph.initializer)
+    assert types[onnx.TensorProto.UINT16] == 0
 
 
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        (("--target", "tensorrt"), "symmetric"),
-        (("--target", "qnn", "--bits", "8/6"), "widths"),
-        (("--target", "qnn", "--pin", "blocks.0.*=8/4"), "widths"),
-        (("--target", "openvino", "--weight-storage", "packed"), "weight storage"),
+        (("--target", "tensorrt", "--bits", "4/8"), "weight widths"),
+        (("--target", "qnn", "--bits", "8/6"), "activation widths"),
+        (("--target", "qnn", "--pin", "blocks.0.*=8/4"), "activation widths"),
+        (("--target", "openvino", "--weight-storage", "int8"), "weight storage"),
+        (("--target", "openvino", "--residual-bits", "8"), "residual"),
+        (("--target", "rknn", "--residual-bits", "16"), "residual"),
+        (("--target", "ort", "--bits", "8/16"), "widths"),
+        (("--target", "ort", "--residual-bits", "16"), "residual"),
     ],
 )
 def test_what_a_target_cannot_take_is_refused_by_rule(export: Export, options: tuple[str, ...], rule: str):
@@ -75,22 +97,13 @@ def test_what_a_target_cannot_take_is_refused_by_rule(export: Export, options: t
     assert not path.exists()
 
 
-def test_a_replay_for_a_target_sees_the_widths_of_the_recipe(export: Export):
-    narrow = export("a", "--count", 4, "--bits", "8/6")[1]
-    result, path = export("b", "--recipe", narrow.with_suffix(".recipe.json"), "--target", "qnn")
-    assert result.exit_code == 2
-    assert "rule 'widths' of --target qnn" in result.stderr
-    assert not path.exists()
-
-
 def test_the_table():
     for name, target in TARGETS.items():
         assert storage_for(name, None) == target.storages[0]
         assert set(target.storages) <= {"packed", "int8"}
-        if target.zero_points:
-            check_target(name, None, [(8, 8)])
+        check_target(name, None, [(8, 8)])
     assert storage_for("ort", None, "int8") == "int8"
-    assert storage_for("qnn", None, "packed") == "int8"
+    assert storage_for("qnn", None, "int8") == "packed"
     assert TARGETS["ort-web"] == TARGETS["ort"]
     with pytest.raises(MptqError, match="--target nowhere is not known"):
         check_target("nowhere", None, [])

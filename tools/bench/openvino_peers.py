@@ -1,12 +1,10 @@
 """The same float model in OpenVINO, in float and in int8 by NNCF: another runtime, for orientation."""
 
-import logging
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 
+from tools.bench import nncf_int8
 from tools.bench.peer import Peer, Predict
 
 
@@ -21,15 +19,11 @@ def openvino_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> li
     Raises:
         ModuleNotFoundError: openvino or nncf is not installed.
     """
-    import nncf
+    quantized = nncf_int8.quantized(str(floating), np.concatenate(inputs))
+
     import openvino
 
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     model = openvino.Core().read_model(floating)
-    with redirect_stdout(sys.stderr):  # its progress bars
-        quantized = nncf.quantize(
-            model, nncf.Dataset(inputs), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(inputs)
-        )
     peers = []
     for name, found in (("float", model), ("int8", quantized)):
         path = folder / f"openvino.{name}.xml"

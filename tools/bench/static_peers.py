@@ -37,11 +37,7 @@ def static_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> list
         inputs: calibration inputs, (1, 3, height, width) each.
         folder: where the files go.
     """
-    prepared = folder / "float.prepared.onnx"
-    try:
-        quant_pre_process(floating, prepared)
-    except IndexError:  # symbolic shapes before onnxruntime 1.32; without them the same nodes get quantizers
-        quant_pre_process(floating, prepared, skip_symbolic_shape=True)
+    prepared = _prepared(floating, folder / "float.prepared.onnx")
     peers = []
     for name, (activation, weight) in VARIANTS.items():
         path = folder / f"static.{name}.onnx"
@@ -56,3 +52,37 @@ def static_peers(floating: Path, inputs: list[np.ndarray], folder: Path) -> list
         )
         peers.append(onnx_peer(f"ORT static {name}", path))
     return peers
+
+
+def quantized_statically(floating: Path, path: Path, inputs: list[np.ndarray], ops: tuple[str, ...] | None) -> None:
+    """Quantize a float file to u8 activations and s8 weights per channel.
+
+    Args:
+        floating: the float ONNX file; its input is named `input`.
+        path: the file to write.
+        inputs: calibration inputs, (1, 3, height, width) each.
+        ops: the ops that are quantized; None for all that onnxruntime can.
+    """
+    prepared = _prepared(floating, path.with_suffix(".prepared"))
+    try:
+        quantize_static(
+            prepared,
+            path,
+            _Reader(inputs),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=None if ops is None else list(ops),
+        )
+    finally:
+        prepared.unlink()
+
+
+def _prepared(floating: Path, path: Path) -> Path:
+    """The float file with shapes and fusions, as the quantizer wants it."""
+    try:
+        quant_pre_process(floating, path)
+    except IndexError:  # symbolic shapes before onnxruntime 1.32; without them the same nodes get quantizers
+        quant_pre_process(floating, path, skip_symbolic_shape=True)
+    return path

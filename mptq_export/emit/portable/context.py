@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import NCHW, Graph, Node, Shape
-from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice, ToPixels
+from mptq_export.capture.ops import Matmul, Op, Permute, Reshape, Roll, Slice
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
@@ -93,14 +93,24 @@ class PortableContext(Emission):
 
         def emit() -> Tensor:
             root, chain = self.graph.path(value)
-            lowered = [self.lowered(step) for step in chain]
             computed = self.once(root.name, lambda: self._computed(root))
-            for at in range(len(chain), 0, -1) if root.name in self.maps else ():
-                if is_permutation(chain[:at], root, NCHW):
-                    return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
+            lowered = [self.lowered(step) for step in chain]
+            if root.name in self.maps:
+                for at in range(len(chain), 0, -1):
+                    if is_permutation(chain[:at], root, NCHW):
+                        return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
+                if chain and _merges_map(root, chain[0]):
+                    return move(self, self._tokens(root, chain[0]), chain[0], _joined(lowered[1:]))
             return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
+
+    def _tokens(self, root: Node, merged: Node) -> Tensor:
+        """A map that a convolution gave as tokens [B, H W, C]: reshaped first, as HTP wants it, then transposed."""
+        batch, height, width, channels = self.sizes(root.shape)
+        sizes = [batch, channels, height * width]
+        flat = self.reshape(self.maps[root.name], sizes, f"{merged.name}.flat")
+        return self.moved(flat, lambda t: self.onnx.one("Transpose", [t], merged.name, perm=[0, 2, 1]))
 
     def read_output(self, value: str) -> Tensor:
         """The value of an output of the graph."""
@@ -149,10 +159,6 @@ class PortableContext(Emission):
         quant = of_parameter(self.form, value, self.where.result_bits(node)) if self.form.everywhere else None
         return self.constant(f"{node.name}.factor", value, quant)
 
-    def middle_pixel(self, op: ToPixels) -> int:
-        """The pixel that has become 0, as `transform/pixel_input.py` chose it."""
-        return 128 if self.form.signed else 0
-
     def _parameters(self, quant: ActivationQuant) -> list[str]:
         """Scale and zero point of a quantizer."""
         return [self.onnx.scalar(quant.scale), self.onnx.scalar(quant.zero_point, code_type(quant))]
@@ -198,7 +204,7 @@ class PortableContext(Emission):
     def cut(self, tensor: str, sizes: list[int], axis: int, name: str) -> list[str]:
         """The pieces of a tensor, a Slice each: of two rolls in Splits HTP gives another order, without a word."""
         ends = np.cumsum(sizes).tolist()
-        bounds = [[end - size, end, axis, 1] for end, size in zip(ends, sizes, strict=True)]
+        bounds = [[end - size, end, axis] for end, size in zip(ends, sizes, strict=True)]
         return [
             self.onnx.one("Slice", [tensor, *(self.onnx.shape([at]) for at in each)], f"{name}_{position}")
             for position, each in enumerate(bounds)
@@ -217,6 +223,12 @@ class PortableContext(Emission):
         if value.flat and not full.flat:
             self.once(("rows", full.tensor), lambda: value)
         return full
+
+
+def _merges_map(before: Node, step: Node) -> bool:
+    """Whether a step makes tokens [B, H W, C] of a map."""
+    batch, height, width, channels = before.shape.dims
+    return isinstance(step.op, Reshape) and step.shape.dims == (batch, height * width, channels)
 
 
 def _joined(steps: list[Node]) -> list[Node]:

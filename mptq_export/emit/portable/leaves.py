@@ -3,7 +3,6 @@
 import numpy as np
 
 from mptq_export.capture.graph import NCHW, Node
-from mptq_export.capture.ops import ToPixels
 from mptq_export.emit.portable.context import PortableContext
 from mptq_export.emit.portable.values import Tensor
 
@@ -17,8 +16,8 @@ def emit_pixels(context: PortableContext, node: Node) -> Tensor:
     """Raw uint8 NHWC pixels as NCHW floats, less what their offset says: the pixel that became 0 is the zero point."""
     onnx = context.onnx
     first = onnx.one("Transpose", ["input"], f"{node.name}.first", perm=list(NCHW))
-    zero = context.middle_pixel(node.attributes(ToPixels))
-    tensor = onnx.one("DequantizeLinear", [first, onnx.scalar(1.0), onnx.scalar(zero, np.uint8)], node.name)
+    zero = onnx.scalar(context.form.middle_pixel, np.uint8)
+    tensor = onnx.one("DequantizeLinear", [first, onnx.scalar(1.0), zero], node.name)
     quant = context.recipe.activations.get(f"{node.name}.output")
     if quant is None:
         return Tensor(tensor=tensor, flat=False, quant=None)

@@ -99,9 +99,9 @@ def int4_tensor(name: str, codes: NDArray[np.int8]) -> onnx.TensorProto:
 
 
 def _bias(context: PortableContext, node: Node, x: Tensor) -> str:
-    """Whole steps of the accumulator behind a DequantizeLinear; a float where the input has no codes."""
+    """Whole steps of the accumulator behind a DequantizeLinear; a float where the target or the input has none."""
     quant, name = context.recipe.weights[node.name], f"{node.name}.bias"
-    if x.quant is None:
+    if x.quant is None or not context.form.bias_codes:
         return context.onnx.constant(name, quant.bias)
     steps = quant.bias.astype(np.float64) / bias_scale(quant, x.quant.scale).astype(np.float64)
     stored = np.clip(np.rint(steps), -_INT32, _INT32).astype(np.int32)

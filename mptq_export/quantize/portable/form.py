@@ -101,7 +101,9 @@ class Portable:
         layers: dict[str, torch.Tensor],
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
-        return PortableSearch(form=self.form, graph=graph, site=site, value=value, method=method, layers=layers)
+        return PortableSearch(
+            form=self.form, graph=graph, site=site, value=value, known=known, method=method, layers=layers
+        )
 
 
 def _within_branch(graph: Graph, key: str) -> bool:

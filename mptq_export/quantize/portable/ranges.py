@@ -20,7 +20,7 @@ _SHARES = tuple(round(1.0 - 0.03 * n, 2) for n in range(24))
 
 #: How much more than its square an error counts that cuts a value: rare large values are what attention goes by, and
 #: errors of a cut all have one sign.
-_CUT = 4.0
+_CUT = 8.0
 
 _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest error"

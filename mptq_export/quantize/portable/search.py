@@ -1,5 +1,6 @@
 """The quantizers of one site of the portable form, from the values that the quantized model gives there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,7 @@ from mptq_export.quantize.portable.ranges import (
     of_attention,
     of_range,
 )
+from mptq_export.quantize.portable.scores import constant_range, score_range
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.targets.portable import PortableForm
 
@@ -40,6 +42,7 @@ class PortableSearch:
         graph: the graph with all transforms so far.
         site: any site.
         value: float32, what the quantized model gives there, all calibration images.
+        known: the quantizers of all sites before this one, by key.
         method: which techniques are used.
         layers: how much the rows of every layer count, by its name; empty where they count alike.
     """
@@ -48,13 +51,22 @@ class PortableSearch:
     graph: Graph
     site: Site
     value: torch.Tensor
+    known: Mapping[str, ActivationQuant]
     method: Method
     layers: Importance
 
     @cached_property
     def range(self) -> Range:
-        """Smallest and largest value."""
-        return range_of(self.value)
+        """Smallest and largest value that needs a code."""
+        return self._scores or range_of(self.value)
+
+    @cached_property
+    def _scores(self) -> Range | None:
+        """The range where the value is the argument of a softmax, or a part of it."""
+        root = self.graph.root(self.site.value)
+        if isinstance(root.op, ops.Constant):
+            return constant_range(self.graph, root, self.value, self.known)
+        return score_range(self.graph, root, self.value)
 
     def at(self, bits: int) -> ActivationQuant:
         """Choose scale and zero point.
@@ -82,14 +94,13 @@ class PortableSearch:
         if readers and weight is not None and all(isinstance(reader.op, ops.Linear) for reader in readers):
             sample = Sample.of(self.value, read_importance(self.graph, self.site.value, self.layers))
             return best_by_output(self.form, sample, self.range, bits, weight)
-        alone = readers[0] if len(readers) == 1 and self._whole_rows else None
-        if alone is not None and isinstance(alone.op, ops.Softmax):
+        if self._scores is not None:
             sample, ones = Sample.of(self.value), self.value.new_ones(1).double()
             return best_by_result(
                 self.form, sample, self.range, bits, function=lambda rows: rows.softmax(-1), columns=ones
             )
-        if alone is not None and isinstance(alone.op, ops.Activation):
-            return self._argument(alone, bits)
+        if len(readers) == 1 and isinstance(readers[0].op, ops.Activation):
+            return self._argument(readers[0], bits)
         return best_by_histogram(self.form, self._histogram, bits)
 
     def _argument(self, function: Node, bits: int) -> ActivationQuant:
@@ -99,12 +110,6 @@ class PortableSearch:
         columns = self.value.new_ones(1).double() if weight is None else weight.double().square().sum(0)
         compute = FUNCTIONS[function.attributes(ops.Activation).function].compute
         return best_by_result(self.form, sample, self.range, bits, function=compute, columns=columns)
-
-    @property
-    def _whole_rows(self) -> bool:
-        """Whether what reads the value has the same rows."""
-        readers = self.graph.final_readers(self.site.value) or ()
-        return all(self.graph[name].shape.dims[-1] == self.value.shape[-1] for _, name in readers)
 
     @cached_property
     def _histogram(self) -> Histogram:
@@ -124,5 +129,5 @@ class PortableSearch:
 
     def _pixels(self) -> ActivationQuant:
         """Whole numbers from 0, or around 0 where codes are signed."""
-        low = -128 if self.form.signed else 0
+        low = -self.form.middle_pixel
         return ActivationQuant(1.0, 0, low, low + 255, 8, _PIXELS)

@@ -110,8 +110,10 @@ class PortableSites:
         return Site(f"{node.name}.{end}", node, node.inputs[position], kind)
 
     def _width(self, node: Node) -> int:
-        """Activation width of a layer; that of the pixels is the residual's, which they become."""
-        return self.residual if isinstance(node.op, ops.PatchEmbed) else self.widths(node.name)[1]
+        """Activation width of a layer; that of the pixels is the residual's, which they become, or 8."""
+        if isinstance(node.op, ops.PatchEmbed):
+            return self.residual if self.form.everywhere else 8
+        return self.widths(node.name)[1]
 
     def wanted(self, node: Node, position: int) -> int | None:
         """Width of an input of a node; None where it takes any."""

@@ -40,7 +40,9 @@ _NAMES = {"f32": "FP32", "f16": "FP16", "bf16": "BF16", "f64": "FP64", "i8": "IN
 
 
 def node_types(path: Path) -> dict[str, str]:
-    """Op of every named node of a file."""
+    """Op of every named node of an ONNX file; of a file of OpenVINO's own kind (`.xml`) nothing."""
+    if path.suffix == ".xml":
+        return {}
     return {node.name: node.op_type for node in onnx.load(path, load_external_data=False).graph.node if node.name}
 
 

@@ -43,6 +43,11 @@ class QnnSession:
         with tempfile.TemporaryDirectory() as folder:
             self._session = self._opened(path, {**provider_options(options), **options_to_dump(Path(folder))})
             self.placement = Placement((*placed_in(Path(folder)), *_left(self._session)), _SOURCE)
+        if not any(placed.accelerated for placed in self.placement.ops) and not _loaded(self._session):
+            raise RefusedFileError(
+                f"the {self.device} takes no node of {path}; if it takes none of any file, its library did not load "
+                f"({provider_options(options)['backend_path']})"
+            )
         self._input = graph_input(self._session)
         self._outputs = [entry.name for entry in self._session.get_outputs()]
 
@@ -142,6 +147,11 @@ def _devices() -> list[Any]:
 
     ort.register_execution_provider_library(_NAME, onnxruntime_qnn.get_library_path())
     return [device for device in ort.get_ep_devices() if device.ep_name == _NAME]
+
+
+def _loaded(session: ort.InferenceSession) -> bool:
+    """Whether the provider took anything; of a context binary it builds no graph that `qnn_graph.py` could read."""
+    return any(part.ep_name == _NAME for part in session.get_provider_graph_assignment_info())
 
 
 def _left(session: ort.InferenceSession) -> tuple[PlacedOps, ...]:

@@ -11,34 +11,42 @@ _TABLE = "Network Layer Information Table"
 _ROW = re.compile(r"^D RKNN: \[[\d:.]+\]\s+\d+\s+(?P<op>\S+)\s+(?P<numbers>[A-Z]+\d*)\s+(?P<where>[A-Z]+)\s")
 _COMPLAINT = re.compile(r"^E (?:RKNN: \[[\d:.]+\] )?(?P<text>.+)$")
 _RULE = re.compile(r"^D +(?P<rule>\w+): (?:remove|add) node")
-_HANDED_OVER = {"InputOperator", "OutputOperator"}
+#: What hands inputs and outputs over, and where.
+_PACKING = {("InputOperator", "CPU"), ("OutputOperator", "CPU"), ("Reshape", "CPU")}
 
 
 def placement_of(log: str) -> Placement:
     """What runs where, by the compiler's last table.
 
-    Its first and last rows hand the file's input and output over and are no operators.
+    Its first and last rows hand the file's input and output over and are no operators of the file. Nor is a Reshape
+    next to them that the host does: it packs codes as the file declares them, whatever the file is.
 
     Args:
         log: all that the toolkit printed with `verbose=True`.
     """
-    lines = _COLOUR.sub("", log).splitlines()
-    starts = [number for number, line in enumerate(lines) if _TABLE in line]
-    rows: Counter[tuple[str, str, str]] = Counter()
-    for line in lines[starts[-1] + 1 :] if starts else ():
-        row = _ROW.match(line)
-        if row:
-            rows[row["op"], row["numbers"], row["where"]] += 1
-        elif rows:  # the line below the last one
-            break
+    rows = _rows(_COLOUR.sub("", log).splitlines())
+    computed = [number for number, (op, _, where) in enumerate(rows) if (op, where) not in _PACKING]
+    kinds = Counter(rows[computed[0] : computed[-1] + 1] if computed else [])
     return Placement(
         tuple(
             PlacedOps(op, where, numbers, count, accelerated=where != "CPU", integer=not numbers.startswith("FLOAT"))
-            for (op, numbers, where), count in rows.items()
-            if op not in _HANDED_OVER
+            for (op, numbers, where), count in kinds.items()
         ),
         "the compiler's table of operators",
     )
+
+
+def _rows(lines: list[str]) -> list[tuple[str, str, str]]:
+    """Kind, numbers and place of each row of the last table."""
+    starts = [number for number, line in enumerate(lines) if _TABLE in line]
+    rows: list[tuple[str, str, str]] = []
+    for line in lines[starts[-1] + 1 :] if starts else ():
+        row = _ROW.match(line)
+        if row:
+            rows.append((row["op"], row["numbers"], row["where"]))
+        elif rows:  # the line below the last one
+            break
+    return rows
 
 
 def complaint_of(log: str) -> str:

@@ -64,8 +64,9 @@ def _ops(placed: Iterable[PlacedOps]) -> str:
 def _show_output(report: ElsewhereReport, output: OutputElsewhere, console: Console) -> None:
     """A line for each pair of sides, and the codes that are off."""
     logits = output.kind == "logits"
-    columns = [output.name, *(("top-1 equal", "mean KL") if logits else ()), "SQNR", "cosine", "largest"]
-    table = Table(*map(escape, columns), box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
+    for column in (output.name, *(("top-1 equal", "mean KL") if logits else ()), "SQNR", "cosine", "largest"):
+        table.add_column(escape(column), no_wrap=True)
     pairs = (
         (f"{report.runtime} to file", output.written),
         (f"{report.runtime} to float", output.floating),
@@ -80,7 +81,7 @@ def _show_output(report: ElsewhereReport, output: OutputElsewhere, console: Cons
 
 
 def _numbers(found: Closeness, *, logits: bool) -> list[str]:
-    sqnr = "no difference" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
+    sqnr = "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
     rest = [sqnr, f"{found.cosine:.5f}", f"{found.largest:.3g}"]
     if not logits:
         return rest

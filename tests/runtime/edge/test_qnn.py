@@ -8,6 +8,7 @@ import onnxruntime as ort
 import pytest
 
 from mptq_export.runtime.edge.opening import open_edge
+from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.support.errors import MptqError
 from tests.qdq_graphs import Codes, FloatGraph, quantized, save
 
@@ -38,6 +39,12 @@ def test_what_htp_leaves_to_the_cpu_is_named(tmp_path: Path):
     assert [(placed.op, placed.where) for placed in session.placement.left if placed.op == "MatMul"] == [
         ("MatMul", "CPU")
     ]
+
+
+def test_a_library_that_does_not_load_is_named(tmp_path: Path):
+    path = save(product(Codes("u8")), tmp_path / "m.onnx")
+    with pytest.raises(MptqError, match=r"takes no node of .* its library did not load .*nowhere\.so"):
+        open_edge("qnn", path, EdgeOptions(backend=tmp_path / "nowhere.so"))
 
 
 def test_a_file_that_is_none_is_one_line(tmp_path: Path):

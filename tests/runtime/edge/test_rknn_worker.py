@@ -25,7 +25,10 @@ D RKNN: [12:52:15.409] 0    InputOperator    INT8     CPU    \\
 D RKNN: [12:52:15.409] 1    Conv             INT8     NPU    (1,3,32,32),(64,3,4,4),(64)
 D RKNN: [12:52:15.409] 2    Erf              FLOAT16  CPU    (65,256,1,1)
 D RKNN: [12:52:15.409] 3    Conv             INT8     NPU    (1,64,1,65),(192,64,1,1),(192)
-D RKNN: [12:52:15.409] 4    OutputOperator   INT8     CPU    (1,10)
+D RKNN: [12:52:15.409] 4    Reshape          INT8     CPU    (1,10,1,1),(2)
+D RKNN: [12:52:15.409] 5    Add              INT8     NPU    (1,10,1,1),(1,10,1,1)
+D RKNN: [12:52:15.409] 6    Reshape          INT8     CPU    (1,10,1,1),(2)
+D RKNN: [12:52:15.409] 7    OutputOperator   INT8     CPU    (1,10)
 D RKNN: [12:52:15.409] ---------------------------------------------------
 D RKNN: [12:52:15.410] 5    Conv             INT8     NPU    a row of another table
 """
@@ -45,12 +48,16 @@ def stand_in(folder: Path, script: str) -> str:
 
 
 def test_the_table_of_operators_says_what_runs_where() -> None:
+    """The last Reshape packs the output for the host and is no operator of the file; one further in is."""
     placement = placement_of(LOG)
     assert [(placed.op, placed.numbers, placed.where, placed.count) for placed in placement.ops] == [
         ("Conv", "INT8", "NPU", 2),
         ("Erf", "FLOAT16", "CPU", 1),
+        ("Reshape", "INT8", "CPU", 1),
+        ("Add", "INT8", "NPU", 1),
     ]
-    assert [placed.op for placed in placement.left] == [placed.op for placed in placement.floating] == ["Erf"]
+    assert [placed.op for placed in placement.left] == ["Erf", "Reshape"]
+    assert [placed.op for placed in placement.floating] == ["Erf"]
 
 
 def test_a_log_without_a_table_places_nothing() -> None:

@@ -1,0 +1,53 @@
+"""Files for Qualcomm's HTP as its simulator runs them: whole, in integers, and what the file says."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from tiny_models import KINDS, tiny
+
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import export_model
+from mptq_export.load.request import ModelRequest
+from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere
+
+pytest.importorskip("onnxruntime_qnn", reason="the HTP simulator comes with pip install onnxruntime-qnn")
+
+
+def checkpoint(path: Path, patch: int) -> Path:
+    arch, kwargs = KINDS["vit"]
+    kwargs = {**kwargs, "patch_size": patch}
+    torch.manual_seed(0)
+    model = tiny("vit") if patch == KINDS["vit"][1]["patch_size"] else timm.create_model(arch, **kwargs)
+    torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": dict(model.state_dict())}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("patch", "bits", "residual"),
+    [
+        (8, (8, 8), 16),
+        (8, (8, 8), 8),
+        (8, (4, 16), 16),
+        (4, (8, 16), 16),  # 8 x 8 patches: HTP does not finalize 16-bit tokens that were [B, H, W, C]
+    ],
+)
+def test_a_file_is_whole_in_integers_and_right(patch: int, bits: tuple[int, int], residual: int, tmp_path: Path):
+    outputs = Outputs(tmp_path / "m.onnx", target="qnn")
+    model, calibration = checkpoint(tmp_path / "m.pt", patch), CalibrationRequest(count=4)
+    export_model(
+        ExportRequest(
+            ModelRequest(str(model)), Uniform(bits, method="paper", residual_bits=residual), outputs, calibration
+        )
+    )
+    report = verify_elsewhere(ElsewhereRequest(outputs.onnx, "qnn", count=3), load_float=_no_float)
+    assert report.placement is not None, report.refused
+    assert (report.verdict, report.placement.floating) == ("right", ())
+
+
+def _no_float(_asked: ModelRequest) -> None:
+    raise AssertionError("no float model was asked for")
