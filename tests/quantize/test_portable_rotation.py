@@ -15,7 +15,6 @@ from mptq_export.quantize.method import MINMAX, Method
 from mptq_export.quantize.portable.form import Portable
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.recipe.schema import Recipe
-from mptq_export.targets.portable import PortableForm
 from mptq_export.targets.table import portable_form
 from mptq_export.transform.portable import portable_graph
 from tests.tiny_models import calibrated_graph, images
@@ -33,7 +32,7 @@ def bits(_layer: str) -> tuple[int, int]:
 def loud() -> CalibratedGraph:
     """A model whose residual has three channels that stand out."""
     seen = calibrated_graph("vit")
-    graph = portable_graph(seen.graph, "float32", PortableForm(signed=False))
+    graph = portable_graph(seen.graph, "float32", QNN)
     patches = next(node for node in graph if isinstance(node.op, PatchEmbed))
     params = {key: value.clone() for key, value in patches.params.items()}
     params["weight"][[3, 5, 17]] *= 40
