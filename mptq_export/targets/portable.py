@@ -29,6 +29,7 @@ class PortableForm:
             takes a tensor that has for one of another scale.
         attention: codes of what a softmax gives.
         attention_one: whether the highest code of what a softmax gives is 1; else a step is a power of two.
+        attention_searched: whether that step may be a smaller one, above which results are cut.
         weight_bits: widths that weights can have.
         activation_bits: widths that activations can have.
         residual_bits: widths that the residual can have, the best one first; none where it is a float.
@@ -52,6 +53,7 @@ class PortableForm:
     off_middle: bool = False
     attention: AttentionCodes = "unsigned"
     attention_one: bool = True
+    attention_searched: bool = False
     weight_bits: tuple[int, ...] = (8,)
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (8,)

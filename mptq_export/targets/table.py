@@ -49,6 +49,7 @@ TARGETS: dict[str, Target] = {
             norms="int32 offset",
             one_width=True,
             right_bits=8,
+            attention_searched=True,
             inner_codes=True,
             opset=21,
             ir=10,

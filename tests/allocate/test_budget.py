@@ -58,3 +58,22 @@ def test_anything_else_is_refused(text: str):
     with pytest.raises(MptqError, match="neither a mean bit-width such as") as raised:
         Budget.parse(text)
     assert f"--mixed {text} " in str(raised.value)
+
+
+def test_a_mean_is_of_both_sides_where_both_can_have_it():
+    assert Budget.parse("4.5").most_activations == 4.5
+    assert Budget.parse("4.5", both=False).most_activations is None
+    assert Budget.parse("5/12", both=False).most_activations == 12
+    assert Budget.parse("12MB").most_activations is None
+
+
+@pytest.mark.parametrize(("text", "label"), [("5/12", "5-12"), ("75%", "75pct"), ("4.5", "4.5"), ("12MB", "12MB")])
+def test_a_budget_is_part_of_a_files_name(text: str, label: str):
+    assert Budget.parse(text).label == label
+
+
+def test_one_budget_within_another():
+    assert Budget.parse("4").within(Budget.parse("5"))
+    assert not Budget.parse("6/12").within(Budget.parse("7/10"))
+    assert Budget.parse("6/10").within(Budget.parse("7", both=False))
+    assert not Budget.parse("6", both=False).within(Budget.parse("7/10"))
