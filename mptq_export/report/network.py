@@ -15,7 +15,7 @@ class Cell:
         role: its name inside the block.
         weights: width of its weights; None for a product of two activations.
         activations: widths of what it reads, one or two; of a portable file where codes are made of what layers give,
-            the width of those first: a layer runs at one width, in and out.
+            the width of those: a layer runs at one width, in and out.
     """
 
     layer: str
@@ -64,15 +64,15 @@ def layers_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[
 
 
 def _portable_layers(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """What a layer gives has the width that it runs at; a second factor that is converted may have another."""
-    read: dict[str, list[int]] = {}
+    """What a layer gives tells its own width; what it makes of an operand is of that width or narrower."""
     given: dict[str, list[int]] = {}
+    made: dict[str, list[int]] = {}
     for key, quant in recipe.activations.items():
         layer, _, operand = key.rpartition(".")
         if layer in recipe.weights or layer in macs:
-            (given if operand == "output" else read).setdefault(layer, []).append(quant.bits)
-            read.setdefault(layer, [])
-    return {layer: tuple(dict.fromkeys([*given.get(layer, ()), *bits])) for layer, bits in read.items()}
+            made.setdefault(layer, [])
+            (given if operand == "output" else made).setdefault(layer, []).append(quant.bits)
+    return {layer: tuple(dict.fromkeys([*given.get(layer, []), *bits])) for layer, bits in made.items()}
 
 
 def rows_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> tuple[Row, ...]:

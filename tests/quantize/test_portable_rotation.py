@@ -32,7 +32,7 @@ def bits(_layer: str) -> tuple[int, int]:
 def loud() -> CalibratedGraph:
     """A model whose residual has three channels that stand out."""
     seen = calibrated_graph("vit")
-    graph = portable_graph(seen.graph, "float32", signed=False)
+    graph = portable_graph(seen.graph, "float32", QNN)
     patches = next(node for node in graph if isinstance(node.op, PatchEmbed))
     params = {key: value.clone() for key, value in patches.params.items()}
     params["weight"][[3, 5, 17]] *= 40
