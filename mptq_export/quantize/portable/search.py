@@ -15,7 +15,13 @@ from mptq_export.quantize.activations.ranges import range_of
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.activations.search import reading_weights
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.portable.ranges import best_by_histogram, best_by_output, of_attention, of_range
+from mptq_export.quantize.portable.ranges import (
+    best_attention,
+    best_by_histogram,
+    best_by_output,
+    of_attention,
+    of_range,
+)
 from mptq_export.quantize.portable.scores import constant_range, score_range
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.targets.portable import PortableForm
@@ -68,7 +74,9 @@ class PortableSearch:
         """
         root = self.graph.root(self.site.value)
         if isinstance(root.op, ops.Softmax):
-            return of_attention(self.form, bits)
+            if self.form.everywhere or not self.method.ranges_by_error or bits > 8:  # accelerators want 0 to 1
+                return of_attention(self.form, bits)
+            return best_attention(self.form, Histogram.of(self.value), bits)
         if isinstance(root.op, ops.ToPixels) and self.site.kind == SiteKind.TENSOR:
             return self._pixels()
         if not self.method.ranges_by_error or bits > 8 or self._given:
