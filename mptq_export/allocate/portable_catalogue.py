@@ -16,7 +16,7 @@ from mptq_export.allocate.catalogue import EveryWeight
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import Site
-from mptq_export.calibrate.statistics import Statistics
+from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -28,7 +28,7 @@ from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
-from mptq_export.recipe.schema import ActivationQuant, CodeForm, WeightQuant
+from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
 
 
 class _Candidate(PortableSimulator):
@@ -156,6 +156,19 @@ class _EveryConversion:
             made.sites.setdefault(name, []).extend(sites)
         return made
 
+    @property
+    def one_scale(self) -> bool:
+        """As the protocol says."""
+        return self.form.one_scale
+
+    def of_range(self, seen: Range, bits: int) -> ActivationQuant:
+        """As the protocol says."""
+        return self.form.of_range(seen, bits)
+
+    def stored(self, norm: Node, sq_b: SqB) -> SqB:
+        """As the protocol says."""
+        return self.form.stored(norm, sq_b)
+
     def search(
         self,
         *,
@@ -165,9 +178,12 @@ class _EveryConversion:
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,
+        layers: dict[str, torch.Tensor],
     ) -> PortableSearch:
         """As the protocol says."""
-        return self.form.search(graph=graph, site=site, value=value, known=known, method=method, importance=importance)
+        return self.form.search(
+            graph=graph, site=site, value=value, known=known, method=method, importance=importance, layers=layers
+        )
 
 
 class _EveryActivation:

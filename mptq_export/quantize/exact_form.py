@@ -7,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
-from mptq_export.calibrate.statistics import Statistics
-from mptq_export.capture.graph import Graph
+from mptq_export.calibrate.statistics import Range, Statistics
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.search import ActivationSearch
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.residual_grid import grid_exponents
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.recipe.schema import ActivationQuant, CodeForm
+from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,19 @@ class ExactForm:
         """As the protocol says."""
         return Simulator(graph, exponents, widths)
 
+    @property
+    def one_scale(self) -> bool:
+        """No: scales go into those of the channels."""
+        return False
+
+    def of_range(self, seen: Range, bits: int) -> ActivationQuant:
+        """As the protocol says."""
+        return affine(seen, bits)
+
+    def stored(self, norm: Node, sq_b: SqB) -> SqB:
+        """As the protocol says: they are floats."""
+        return sq_b
+
     def search(
         self,
         *,
@@ -47,6 +61,7 @@ class ExactForm:
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,
+        layers: dict[str, torch.Tensor],
     ) -> ActivationSearch:
         """As the protocol says."""
         return ActivationSearch(graph=graph, site=site, value=value, known=known, method=method, importance=importance)

@@ -12,7 +12,7 @@ from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import Method
-from mptq_export.recipe.schema import ActivationQuant, CodeForm, WeightQuant
+from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
 
 WidthsOf = Callable[[str], tuple[int, int]]
 """(weights, activations) of a layer, by the name of its node: linear layers, patch embeddings and matmuls."""
@@ -112,6 +112,19 @@ class Form(Protocol):
         """
         ...
 
+    @property
+    def one_scale(self) -> bool:
+        """Whether all channels that a layer gives have one scale."""
+        ...
+
+    def of_range(self, seen: Range, bits: int) -> ActivationQuant:
+        """The quantizer of a range of what a layer norm gives."""
+        ...
+
+    def stored(self, norm: Node, sq_b: SqB) -> SqB:
+        """SQ-b next to one that was found, for which the norm's gain and offset are stored without an error."""
+        ...
+
     def search(
         self,
         *,
@@ -121,6 +134,7 @@ class Form(Protocol):
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,
+        layers: dict[str, torch.Tensor],
     ) -> SiteSearch:
         """What finds the quantizers of a site.
 
@@ -131,5 +145,6 @@ class Form(Protocol):
             known: the quantizers of all sites before this one, by key.
             method: which techniques are used.
             importance: float64 [rows], how much the rows of the layer that reads the value count; None: all alike.
+            layers: the same of every layer, by its name; empty: all alike.
         """
         ...

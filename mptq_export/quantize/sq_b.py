@@ -1,6 +1,6 @@
 """SQ-b: the search for shift, scale and strength of one layer norm; `transform/fold_sq_b.py` folds what is found."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,10 @@ from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.quantize.weights.quantize_weight import dequantize, quantize_weight
-from mptq_export.recipe.schema import SqB
+from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB
+
+Quantizer = Callable[[Range, int], ActivationQuant]
+"""The quantizer of a range at a width."""
 
 #: Strengths that are tried besides "off": the exponent a of the activation range.
 STRENGTHS = (0.5, 0.75, 1.0)
@@ -35,6 +38,8 @@ def choose_sq_b(
     importance: torch.Tensor | None = None,
     *,
     strengths: Iterable[float] = STRENGTHS,
+    quantizer: Quantizer = affine,
+    form: CodeForm = "pair_safe",
 ) -> SqB:
     """Search the strength on held-out rows.
 
@@ -49,6 +54,8 @@ def choose_sq_b(
         method: says how ranges and weights are chosen.
         importance: float64 [rows], how much every row counts.
         strengths: the exponents a.
+        quantizer: of a range at a width.
+        form: which weight codes of 8 bits there may be.
 
     Returns:
         SQ-b with the smallest error.
@@ -70,7 +77,7 @@ def choose_sq_b(
     # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
     shift = shift.float().double()
     options |= {a: (shift, (half_width**a / largest ** (1 - a)).float().double()) for a in strengths}
-    trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method)
+    trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method, quantizer, form)
     errors = {a: trial.error(*options[a]) for a in options}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
@@ -115,6 +122,8 @@ class _Trial:
         weight: float64 [N, D], some of the output channels that read them.
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
+        quantizer: of a range at a width.
+        form: which weight codes of 8 bits there may be.
     """
 
     fitting: torch.Tensor
@@ -122,20 +131,22 @@ class _Trial:
     weight: torch.Tensor
     bits: tuple[int, int]
     method: Method
+    quantizer: Quantizer
+    form: CodeForm
 
     def error(self, shift: torch.Tensor, scale: torch.Tensor) -> float:
         """Mean squared error of the quantized layers' outputs behind one shift and scale, float64 [D] each."""
         fitting, rows = ((some - shift) / scale for some in (self.fitting, self.held_out.rows))
         weight, counts = self.weight * scale, self.held_out.counts
         hessian = Hessian(fitting.T @ fitting / len(fitting)) if self.method.gptq else None
-        codes, weight_scale = quantize_weight(weight, self.bits[0], hessian, gptq=self.method.gptq)
+        codes, weight_scale = quantize_weight(weight, self.bits[0], hessian, gptq=self.method.gptq, form=self.form)
         rounded = dequantize(codes, weight_scale).double()
         exact = rows @ weight.T
         seen = range_of(torch.cat([fitting, rows]))
         errors = []
         for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
             middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * share
-            quant = affine(Range(middle - half, middle + half), self.bits[1])
+            quant = self.quantizer(Range(middle - half, middle + half), self.bits[1])
             gap = fake_quantize(rows, quant) @ rounded.T - exact
             errors.append(float(gap.square().mean(1) @ counts / counts.sum()))
         return min(errors)

@@ -29,6 +29,7 @@ class PortableForm:
             takes a tensor that has for one of another scale.
         attention: codes of what a softmax gives.
         attention_one: whether the highest code of what a softmax gives is 1; else a step is a power of two.
+        attention_searched: whether that step may be a smaller one, above which results are cut.
         weight_bits: widths that weights can have.
         activation_bits: widths that activations can have.
         residual_bits: widths that the residual can have, the best one first; none where it is a float.
@@ -40,6 +41,8 @@ class PortableForm:
         gelu: how GELU is written.
         inner_codes: whether the parts of a function that is several nodes have codes between them.
         largest_stride: of a convolution; None for any.
+        recode_cuts: whether 16-bit codes that were cut out of a value get a scale of their own in front of weights of 4
+            bits: HTP reads such a cut at another place, without a word.
         opset: of the file.
         ir: IR version of the file.
         fixed_batch: whether shapes are fixed; the file then takes one image.
@@ -52,6 +55,7 @@ class PortableForm:
     off_middle: bool = False
     attention: AttentionCodes = "unsigned"
     attention_one: bool = True
+    attention_searched: bool = False
     weight_bits: tuple[int, ...] = (8,)
     activation_bits: tuple[int, ...] = (8,)
     residual_bits: tuple[int, ...] = (8,)
@@ -63,6 +67,7 @@ class PortableForm:
     gelu: Spelling = "node"
     inner_codes: bool = False
     largest_stride: int | None = None
+    recode_cuts: bool = False
     opset: int = 17
     ir: int = 8
     fixed_batch: bool = True

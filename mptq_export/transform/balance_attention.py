@@ -31,7 +31,7 @@ def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor) -> Grap
     Preserves: the output. Heads whose q and k (or v) do not come from this one layer, or that anything else
     reads, are left as they are; what is changed is float64.
     """
-    matmuls, outputs = _only_matmuls(graph, linear), outputs.double()
+    matmuls, outputs = only_matmuls(graph, linear), outputs.double()
     for matmul in matmuls:
         roots = [graph.root(name).name for name in matmul.inputs]
         if roots == [linear.name, linear.name] and _softmax_only(graph, matmul):
@@ -73,8 +73,8 @@ def rotation(size: int) -> torch.Tensor:
 
 
 def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
-    q_heads = _heads(channel_numbers(graph, matmul.inputs[0]))
-    k_heads = _heads(channel_numbers(graph, matmul.inputs[1]).transpose(-1, -2))
+    q_heads = heads_of(channel_numbers(graph, matmul.inputs[0]))
+    k_heads = heads_of(channel_numbers(graph, matmul.inputs[1]).transpose(-1, -2))
     if q_heads is None or k_heads is None:
         return graph
     weight, bias = _copies(graph[name])
@@ -89,8 +89,8 @@ def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor
 
 
 def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
-    projection = _projection(graph, matmul)
-    v_heads = _heads(channel_numbers(graph, matmul.inputs[1]))
+    projection = projection_of(graph, matmul)
+    v_heads = heads_of(channel_numbers(graph, matmul.inputs[1]))
     if projection is None or v_heads is None:
         return graph
     reader, order = projection
@@ -111,7 +111,7 @@ def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tenso
     return graph.updated(changes)
 
 
-def _only_matmuls(graph: Graph, linear: Node) -> list[Node]:
+def only_matmuls(graph: Graph, linear: Node) -> list[Node]:
     """The matmuls that read a linear layer; empty where anything else reads it."""
     readers = {reader.name: reader for reader, _ in graph.final_readers(linear.name) or ()}
     return list(readers.values()) if all(isinstance(reader.op, Matmul) for reader in readers.values()) else []
@@ -130,7 +130,7 @@ def _softmax_only(graph: Graph, matmul: Node) -> bool:
     return score_path(graph, node)[0].name == matmul.name
 
 
-def _heads(index: torch.Tensor) -> torch.Tensor | None:
+def heads_of(index: torch.Tensor) -> torch.Tensor | None:
     """Channels of every head, int64 [heads, d], of an operand [..., heads, tokens, d]; None where they vary."""
     if index.dim() < 3:
         return None
@@ -138,7 +138,7 @@ def _heads(index: torch.Tensor) -> torch.Tensor | None:
     return torch.stack([h for h in heads if h is not None]) if all(h is not None for h in heads) else None
 
 
-def _projection(graph: Graph, matmul: Node) -> tuple[Node, torch.Tensor] | None:
+def projection_of(graph: Graph, matmul: Node) -> tuple[Node, torch.Tensor] | None:
     """The one linear layer that reads an attention output, and which of its inputs `head * d + channel` is."""
     readers = graph.consumers()
     dims = matmul.shape.at(1)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_models import calibrated_graph, images
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
@@ -17,7 +18,6 @@ from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.targets.table import portable_form
 from mptq_export.transform.portable import portable_graph
-from tests.tiny_models import calibrated_graph, images
 
 QNN = portable_form("qnn")
 assert QNN is not None
@@ -32,7 +32,7 @@ def bits(_layer: str) -> tuple[int, int]:
 def loud() -> CalibratedGraph:
     """A model whose residual has three channels that stand out."""
     seen = calibrated_graph("vit")
-    graph = portable_graph(seen.graph, "float32", signed=False)
+    graph = portable_graph(seen.graph, "float32", QNN)
     patches = next(node for node in graph if isinstance(node.op, PatchEmbed))
     params = {key: value.clone() for key, value in patches.params.items()}
     params["weight"][[3, 5, 17]] *= 40

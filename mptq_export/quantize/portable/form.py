@@ -7,18 +7,20 @@ import torch
 from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
-from mptq_export.calibrate.statistics import Statistics
+from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture import ops
-from mptq_export.capture.graph import Graph
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.portable.ranges import of_range
 from mptq_export.quantize.portable.rotation import rotated, rotations
 from mptq_export.quantize.portable.search import PortableSearch
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
+from mptq_export.quantize.portable.stored_norm import exactly_stored
 from mptq_export.quantize.walk.walk import Walk
-from mptq_export.recipe.schema import ActivationQuant, CodeForm
+from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB
 from mptq_export.targets.portable import PortableForm
 
 #: Images that are simulated at once.
@@ -77,6 +79,19 @@ class Portable:
         """As the protocol says; there are no grids."""
         return PortableSimulator(self.sites(graph, widths))
 
+    @property
+    def one_scale(self) -> bool:
+        """Yes."""
+        return True
+
+    def of_range(self, seen: Range, bits: int) -> ActivationQuant:
+        """As the protocol says."""
+        return of_range(self.form, seen, bits)
+
+    def stored(self, norm: Node, sq_b: SqB) -> SqB:
+        """As the protocol says."""
+        return exactly_stored(self.form, norm, sq_b)
+
     def search(
         self,
         *,
@@ -86,10 +101,11 @@ class Portable:
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,
+        layers: dict[str, torch.Tensor],
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
         return PortableSearch(
-            form=self.form, graph=graph, site=site, value=value, known=known, method=method, importance=importance
+            form=self.form, graph=graph, site=site, value=value, known=known, method=method, layers=layers
         )
 
 

@@ -1,5 +1,9 @@
 """Quantizers of the portable form: codes of a type that the target has, by the range or by the error."""
 
+<<<<<<< HEAD
+=======
+from collections.abc import Callable
+>>>>>>> main
 from dataclasses import replace
 
 import numpy as np
@@ -17,8 +21,16 @@ from mptq_export.targets.portable import PortableForm
 #: Shares of the full range that are tried.
 _SHARES = tuple(round(1.0 - 0.03 * n, 2) for n in range(24))
 
+#: How much more than its square an error counts that cuts a value: rare large values are what attention goes by, and
+#: errors of a cut all have one sign.
+_CUT = 8.0
+
 _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest error"
+_BY_RESULT = "range with the smallest error of what is computed from it"
+
+RowFunction = Callable[[torch.Tensor], torch.Tensor]
+"""A function of the rows of a value, in their type."""
 
 
 def of_range(form: PortableForm, seen: Range, bits: int, reason: str = _BY_RANGE) -> ActivationQuant:
@@ -89,6 +101,7 @@ def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:
 
 def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
     """The range with the smallest squared error of the values themselves."""
+<<<<<<< HEAD
     candidates = _candidates(form, Range(seen.low, seen.high), bits)
     return min(candidates, key=lambda quant: _squared_error(seen, quant))
 
@@ -96,6 +109,9 @@ def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> Activat
 def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:
     codes = np.clip(np.rint(seen.values / quant.scale) + quant.zero_point, quant.low, quant.high)
     return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * seen.counts).sum())
+=======
+    return min(_candidates(form, Range(seen.low, seen.high), bits), key=lambda quant: _squared_error(seen, quant))
+>>>>>>> main
 
 
 def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:
@@ -110,6 +126,51 @@ def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, w
     """
     error = sample.output_error(weight)
     return min(_candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
+
+
+def best_by_result(
+    form: PortableForm, sample: Sample, seen: Range, bits: int, *, function: RowFunction, columns: torch.Tensor
+) -> ActivationQuant:
+    """The range with the smallest error of a function that alone reads the value: what it does not see is cut.
+
+    Args:
+        form: the form of the file.
+        sample: rows of the value.
+        seen: range of all of the value.
+        bits: 8 or 16.
+        function: of rows, such as a softmax or GELU.
+        columns: float64 [K] or [1], how much every column of its result counts.
+    """
+    exact = function(sample.rows.double())
+
+    def error(quant: ActivationQuant) -> float:
+        gap = function(fake_quantize(sample.rows, quant).double()) - exact
+        return float((gap.square() * columns).sum(-1) @ sample.counts)
+
+    if form.symmetric:
+        return min(_candidates(form, seen, bits), key=error)
+    lower = [of_range(form, Range(seen.low * share, seen.high), bits, _BY_RESULT) for share in _SHARES]
+    best = min(range(len(lower)), key=lambda n: error(lower[n]))
+    low = seen.low * _SHARES[best]
+    upper = [of_range(form, Range(low, seen.high * share), bits, _BY_RESULT) for share in _SHARES]
+    return min(upper, key=error)
+
+
+def best_attention(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
+    """The quantizer of a softmax with the smallest squared error: rows that reach 1 are few."""
+    tops = [1.0, *(seen.high * share for share in _SHARES)]
+    candidates = [of_attention(form, bits)]
+    for top in tops[1:]:
+        whole = candidates[0]
+        candidates.append(replace(whole, scale=_float32(whole.scale * top), reason=_BY_ERROR))
+    return min(candidates, key=lambda quant: _squared_error(seen, quant))
+
+
+def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:
+    wanted = np.rint(seen.values / quant.scale) + quant.zero_point
+    codes = np.clip(wanted, quant.low, quant.high)
+    counts = np.where(codes == wanted, seen.counts, _CUT * seen.counts)
+    return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * counts).sum())
 
 
 def _candidates(form: PortableForm, seen: Range, bits: int) -> list[ActivationQuant]:

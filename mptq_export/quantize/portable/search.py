@@ -9,16 +9,25 @@ import torch
 from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture import ops
-from mptq_export.capture.graph import Graph
+from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import range_of
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.activations.search import reading_weights
 from mptq_export.quantize.method import Method
+<<<<<<< HEAD
+=======
+from mptq_export.quantize.portable.importance import Importance, importance_of, read_importance
+>>>>>>> main
 from mptq_export.quantize.portable.ranges import (
     best_attention,
     best_by_histogram,
     best_by_output,
+<<<<<<< HEAD
+=======
+    best_by_result,
+>>>>>>> main
     of_attention,
     of_range,
 )
@@ -41,8 +50,7 @@ class PortableSearch:
         value: float32, what the quantized model gives there, all calibration images.
         known: the quantizers of all sites before this one, by key.
         method: which techniques are used.
-        importance: float64 [rows], how much the rows of the linear layer that reads the value count; None where there
-            is none, or they count alike.
+        layers: how much the rows of every layer count, by its name; empty where they count alike.
     """
 
     form: PortableForm
@@ -51,7 +59,7 @@ class PortableSearch:
     value: torch.Tensor
     known: Mapping[str, ActivationQuant]
     method: Method
-    importance: torch.Tensor | None
+    layers: Importance
 
     @cached_property
     def range(self) -> Range:
@@ -73,19 +81,55 @@ class PortableSearch:
             bits: 8 or 16.
         """
         root = self.graph.root(self.site.value)
+        by_error = self.method.ranges_by_error and bits <= 8
         if isinstance(root.op, ops.Softmax):
+<<<<<<< HEAD
             if self.form.everywhere or not self.method.ranges_by_error or bits > 8:  # accelerators want 0 to 1
                 return of_attention(self.form, bits)
             return best_attention(self.form, Histogram.of(self.value), bits)
+=======
+            searched = by_error and self.form.attention_searched
+            return best_attention(self.form, self._histogram, bits) if searched else of_attention(self.form, bits)
+>>>>>>> main
         if isinstance(root.op, ops.ToPixels) and self.site.kind == SiteKind.TENSOR:
             return self._pixels()
-        if not self.method.ranges_by_error or bits > 8 or self._given:
+        if not by_error or self._given:
             return of_range(self.form, self.range, bits)
-        if self._weight is not None:
-            sample = Sample.of(self.value, self.importance)
-            return best_by_output(self.form, sample, self.range, bits, self._weight)
-        value = self.value if self._scores is None else self.value.clamp(self._scores.low, self._scores.high)
-        return best_by_histogram(self.form, Histogram.of(value), bits)
+        return self._by_error(bits)
+
+    def _by_error(self, bits: int) -> ActivationQuant:
+        """By the error of what reads the value, where that is one kind of op; else by that of the value itself."""
+        readers = [reader for reader, _ in self.graph.final_readers(self.site.value) or ()]
+        if self.site.kind != SiteKind.TENSOR:
+            readers = [self.site.node]
+        weight = reading_weights(self.graph, self.site.value)
+        if readers and weight is not None and all(isinstance(reader.op, ops.Linear) for reader in readers):
+            sample = Sample.of(self.value, read_importance(self.graph, self.site.value, self.layers))
+            return best_by_output(self.form, sample, self.range, bits, weight)
+        if self._scores is not None:
+            sample, ones = Sample.of(self.value), self.value.new_ones(1).double()
+            return best_by_result(
+                self.form, sample, self.range, bits, function=lambda rows: rows.softmax(-1), columns=ones
+            )
+        if len(readers) == 1 and isinstance(readers[0].op, ops.Activation):
+            return self._argument(readers[0], bits)
+        return best_by_histogram(self.form, self._histogram, bits)
+
+    def _argument(self, function: Node, bits: int) -> ActivationQuant:
+        """The quantizer of an activation function's argument."""
+        sample = Sample.of(self.value, read_importance(self.graph, function.name, self.layers))
+        weight = reading_weights(self.graph, function.name)
+        columns = self.value.new_ones(1).double() if weight is None else weight.double().square().sum(0)
+        compute = FUNCTIONS[function.attributes(ops.Activation).function].compute
+        return best_by_result(self.form, sample, self.range, bits, function=compute, columns=columns)
+
+    @cached_property
+    def _histogram(self) -> Histogram:
+        importance = importance_of(self.graph, self.site.value, self.layers)
+        rows = self.value.numel() // self.value.shape[-1]
+        return Histogram.of(
+            self.value, importance=importance if importance is not None and len(importance) == rows else None
+        )
 
     @property
     def _given(self) -> bool:
@@ -94,10 +138,6 @@ class PortableSearch:
         given = self.graph.outputs.values()
         outputs = {self.graph.root(value).name for value in given}
         return isinstance(op, ops.Input | ops.Constant | ops.ToPixels) or self.site.value in outputs
-
-    @cached_property
-    def _weight(self) -> torch.Tensor | None:
-        return reading_weights(self.graph, self.site.value)
 
     def _pixels(self) -> ActivationQuant:
         """Whole numbers from 0, or around 0 where codes are signed."""

@@ -61,6 +61,7 @@ def quantize_site(state: WalkState, site: Site, value: torch.Tensor, step: Activ
         known=state.simulator.activations,
         method=state.method,
         importance=state.importance_at(site.node.name),
+        layers=state.importance,
     )
     if not (math.isfinite(search.range.low) and math.isfinite(search.range.high)):
         raise MptqError(

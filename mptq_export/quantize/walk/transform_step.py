@@ -9,6 +9,7 @@ from mptq_export.quantize.sq_b import choose_sq_b
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.recipe.schema import SqB
 from mptq_export.transform.balance_attention import balance_attention
+from mptq_export.transform.even_values import even_values
 from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 from mptq_export.transform.preserved import assert_same
 
@@ -18,8 +19,10 @@ _FLOAT64 = computed_in(torch.float64)
 def balance_attention_of(state: WalkState, linear: Node) -> None:
     """Balance the heads of a q, k, v layer; any other linear layer is left as it is."""
     source = state.values.quantized[linear.inputs[0]]
-    outputs = _FLOAT64(linear, [draw_rows(source).double()])
-    state.graph = balance_attention(state.graph, linear, outputs)
+    rows = draw_rows(source).double()
+    state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]))
+    if state.form.one_scale:
+        state.graph = even_values(state.graph, state.graph[linear.name], _FLOAT64(state.graph[linear.name], [rows]))
 
 
 def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
@@ -34,7 +37,16 @@ def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
     weight = torch.cat([reader.params["weight"] for reader in readers])
     direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
     value = state.values.quantized[norm.name]
-    choice = choose_sq_b(value, weight, state.widths(readers[0].name), state.method, state.importance.get(direct))
+    choice = choose_sq_b(
+        value,
+        weight,
+        state.widths(readers[0].name),
+        state.method,
+        state.importance.get(direct),
+        quantizer=state.form.of_range,
+        form=state.form.weights,
+    )
+    choice = state.form.stored(norm, choice)
     rows = draw_rows(value).double()
     state.graph = fold_sq_b(state.graph, norm, choice)
     shift, scale = (torch.from_numpy(numbers).to(rows) for numbers in (choice.shift, choice.scale))
