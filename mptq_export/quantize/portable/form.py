@@ -51,8 +51,11 @@ class Portable:
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
-        """Rotations of the residual, where the method has them and they pay."""
-        if not method.rotated_residual:
+        """Rotations of the residual, where it has codes, the method has them and they pay.
+
+        They leave norms without gains, and OpenVINO quantizes what a norm without gains gives in a kernel of its own.
+        """
+        if not method.rotated_residual or not self.form.everywhere:
             return calibrated, {}
         hasty = Method(sq_b=method.sq_b, ranges_by_error=method.ranges_by_error)
 
