@@ -65,6 +65,7 @@ TARGETS: dict[str, Target] = {
             attention_one=False,
             norms="codes",
             gelu="erf",
+            layers_in_parts=True,
             largest_stride=7,
             run=True,
         )
