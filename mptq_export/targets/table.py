@@ -57,7 +57,7 @@ TARGETS: dict[str, Target] = {
             run=True,
         )
     ),
-    # In this form the simulator gives what onnxruntime gives, bit by bit.
+    # In this form the simulator computes an op as onnxruntime does, bit by bit.
     "rknn": _portable(
         PortableForm(
             symmetric=False,
@@ -65,6 +65,7 @@ TARGETS: dict[str, Target] = {
             attention_one=False,
             norms="codes",
             gelu="erf",
+            layers_in_parts=True,
             largest_stride=7,
             run=True,
         )
