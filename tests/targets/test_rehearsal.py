@@ -45,7 +45,7 @@ def test_a_stride_that_has_no_form_is_refused_where_the_target_needs_one(tmp_pat
 
 
 def test_widths_that_a_target_does_not_have_are_refused_with_the_nearest():
-    with pytest.raises(MptqError, match="rule 'weight widths' of --target rknn: 4/8: 4 bits .* nearest .* 8"):
+    with pytest.raises(MptqError, match=r"rule 'weight widths' of --target rknn: 4/8: 4 bits .* nearest .* 8"):
         check_target("rknn", None, [(4, 8)])
     with pytest.raises(MptqError, match="rule 'activation widths' of --target tidl: 8/16"):
         check_target("tidl", None, [(8, 16)])
