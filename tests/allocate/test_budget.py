@@ -3,6 +3,7 @@
 import pytest
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.search import _chains
 from mptq_export.support.errors import MptqError
 
 
@@ -77,3 +78,16 @@ def test_one_budget_within_another():
     assert not Budget.parse("6/12").within(Budget.parse("7/10"))
     assert Budget.parse("6/10").within(Budget.parse("7", both=False))
     assert not Budget.parse("6", both=False).within(Budget.parse("7/10"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("4", "5", "3"), [[1, 0, 2]]),
+        (("6/12", "7/10"), [[1], [0]]),
+        (("5/12", "5"), [[1, 0]]),  # on a target a mean alone is of weights
+        (("7/10", "6/12", "6/9", "5/12"), [[0, 2], [1, 3]]),
+    ],
+)
+def test_a_search_goes_on_from_one_budget_to_a_tighter_one(texts: tuple[str, ...], expected: list[list[int]]):
+    assert _chains([Budget.parse(text, both=False) for text in texts]) == expected

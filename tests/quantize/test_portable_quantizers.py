@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_models import calibrated_graph
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Node, Shape
@@ -27,7 +28,6 @@ from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.recipe.schema import SqB
 from mptq_export.targets.portable import PortableForm
 from mptq_export.targets.table import portable_form
-from tests.tiny_models import calibrated_graph
 
 UNSIGNED = PortableForm(signed=False, symmetric=False)
 SIGNED = PortableForm()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_models import calibrated_graph, images
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
@@ -17,7 +18,6 @@ from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.targets.table import portable_form
 from mptq_export.transform.portable import portable_graph
-from tests.tiny_models import calibrated_graph, images
 
 QNN = portable_form("qnn")
 assert QNN is not None

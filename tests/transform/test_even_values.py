@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from tiny_models import images, prepared
 
 from mptq_export.capture.evaluate import computed_in, evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear
 from mptq_export.transform.even_values import even_values
-from tests.tiny_models import images, prepared
 
 
 def outputs(graph: Graph, name: str, x: torch.Tensor) -> torch.Tensor:

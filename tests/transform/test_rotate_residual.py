@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_models import images, prepared
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
@@ -13,7 +14,6 @@ from mptq_export.targets.table import portable_form
 from mptq_export.transform.flat_basis import flat_basis
 from mptq_export.transform.portable import portable_graph
 from mptq_export.transform.rotate_residual import rotate_residual, streams
-from tests.tiny_models import images, prepared
 
 QNN = portable_form("qnn")
 assert QNN is not None
