@@ -152,7 +152,10 @@ def _chains(budgets: Sequence[Budget]) -> list[list[int]]:
     Mean widths of weights and of activations may leave several: `6/12` is no step on the way from `7/10`.
     """
     found: list[list[int]] = []
-    for i in sorted(range(len(budgets)), key=lambda i: -budgets[i].most):
+    wide_first = sorted(
+        range(len(budgets)), key=lambda i: (-budgets[i].most, -(budgets[i].most_activations or math.inf))
+    )
+    for i in wide_first:
         chain = next((chain for chain in found if budgets[i].within(budgets[chain[-1]])), None)
         if chain is None:
             found.append([i])

@@ -1,14 +1,15 @@
 """The widths that a search may choose from: weights and activations each have their own."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mptq_export.recipe.schema import WIDTHS
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.portable import PortableForm
 
 
-class WidthDomain(NamedTuple):
-    """Widths to choose from, rising: one thing that a search is asked for.
+@dataclass(frozen=True)
+class WidthDomain:
+    """Widths to choose from, rising.
 
     Attributes:
         weights: of weights.

@@ -94,7 +94,7 @@ def main(
     Exit status: 0 exact; 3 equal on these inputs, or a matmul in float; 1 different, a result depends on the batch, or
     MODEL is not as it was written; 2 when MODEL, the recipe or the images cannot be used. A MODEL that is not
     --recipe's is not run. With --runtime: 0 whole and right; 3 right, with a matmul in float; 1 wrong, not whole, or
-    refused.
+    refused, or not as it was written.
     """
     if images and random_count:
         raise click.UsageError("--images and --random exclude each other.")
@@ -107,8 +107,8 @@ def main(
     check_float(checkpoint, bool(arch or model_kwargs or base or trust))
     count, terminal = limit or random_count, Terminal()
     if runtime is not None:
-        if recipe or batch:
-            raise click.UsageError("--recipe and --batch do not go with --runtime.")
+        if batch:
+            raise click.UsageError("--batch does not go with --runtime, which runs an input at a time.")
         from mptq_export.load.request import ModelRequest
 
         floating: ModelRequest | Path | None = None
@@ -116,7 +116,13 @@ def main(
             floating = Path(checkpoint)
         elif checkpoint is not None:
             floating = ModelRequest(checkpoint, arch, model_kwargs, trust, base=base)
-        asked = {"images": images, "count": count, "floating": floating, "allow_skipped": allow_skipped}
+        asked = {
+            "images": images,
+            "count": count,
+            "floating": floating,
+            "recipe": recipe,
+            "allow_skipped": allow_skipped,
+        }
         options = replace(options, threads=threads)
         return _elsewhere(model, runtime, options, asked, json_path, terminal=terminal)
     if checkpoint is not None:

@@ -1,12 +1,15 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
+from collections.abc import Mapping
+
 from mptq_export.allocate.feasible import check_budgets_reachable
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Searched, Uniform
+from mptq_export.export.plan import Searched, Uniform, Widths
+from mptq_export.export.rehearsal import rehearse
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
@@ -34,22 +37,32 @@ def check_weights(plan: Uniform | Searched, outputs: Outputs, loaded: LoadedMode
     check_file(str(outputs.onnx), loaded.parameters, bits, "use fewer bits for the weights")
 
 
-def check_layers(plan: Uniform | Searched, target: str | None, graph: Graph) -> None:
+def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> None:
     """Refuse what a look at the layers shows, before the inputs run through them.
 
     Args:
         plan: where the codes come from.
-        target: the runtime that was asked for.
+        outputs: the files that are asked for, and the runtime that they are for.
         graph: prepared canonical graph.
 
     Raises:
-        MptqError: a pin matches no layer, or a budget is below what the cheapest widths have.
+        MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
+            of such layers.
     """
+    pinned: Mapping[str, Widths] = {}
     if isinstance(plan, Searched):
-        form = form_for(target, plan.residual_bits)
+        form = form_for(outputs.target, plan.residual_bits)
         check_budgets_reachable(plan.search, graph_for(form, graph, None), search_form(form))
     else:
-        pinned_widths(graph, plan.pins)
+        pinned = pinned_widths(graph, plan.pins)
+    usual = plan.bits if isinstance(plan, Uniform) else (8, 8)
+    rehearse(
+        graph,
+        outputs.target,
+        lambda layer: pinned.get(layer, usual),
+        plan.residual_bits,
+        outputs.input_type or "float32",
+    )
 
 
 def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated) -> None:

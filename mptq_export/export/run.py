@@ -123,7 +123,7 @@ def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Output
     torch_device(request.calibration.device)
     loaded = _load(request.model, outputs, progress)
     check_weights(plan, outputs, loaded)
-    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, plan, outputs.target))
+    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, plan, outputs))
     progress.warn(calibrated.source.warnings)
     return calibrated
 

@@ -22,6 +22,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
 from mptq_export.support.progress import SILENT, Progress
 from mptq_export.support.version import __version__
+from mptq_export.targets.file.check import refuse_broken
 from mptq_export.verify.portable import PortableCheck, check_portable
 
 #: Images that a file is run on.
@@ -51,11 +52,13 @@ def write_portable(
         progress: hears how far it is.
 
     Raises:
-        MptqError: an op has no spelling for the target, the file does not give what was simulated, or the disk is full;
+        MptqError: an op has no spelling for the target, the file breaks a rule of the target (which is a defect where
+            it was not refused before), or it does not give what was simulated, or the disk is full;
             nothing is written.
     """
     settings, where = recipe.settings, sites_of(recipe.settings, graph, recipe)
     model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
+    refuse_broken(model, settings.target or "ort")
     describe(model, loaded, settings, {FORM_KEY: "portable"})
     tie(model, recipe)
     if images is None:

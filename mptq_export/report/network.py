@@ -64,15 +64,15 @@ def layers_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[
 
 
 def _portable_layers(recipe: ExportRecipe, macs: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    read: dict[str, list[int]] = {}
+    """What a layer gives tells its own width; what it makes of an operand is of that width or narrower."""
     given: dict[str, list[int]] = {}
+    made: dict[str, list[int]] = {}
     for key, quant in recipe.activations.items():
         layer, _, operand = key.rpartition(".")
         if layer in recipe.weights or layer in macs:
-            widths = given if operand == "output" else read
-            widths.setdefault(layer, []).append(quant.bits)
-            read.setdefault(layer, [])
-    return {layer: tuple(dict.fromkeys(bits or given[layer])) for layer, bits in read.items()}
+            made.setdefault(layer, [])
+            (given if operand == "output" else made).setdefault(layer, []).append(quant.bits)
+    return {layer: tuple(dict.fromkeys([*given.get(layer, []), *bits])) for layer, bits in made.items()}
 
 
 def rows_of(recipe: ExportRecipe, macs: Mapping[str, int]) -> tuple[Row, ...]:

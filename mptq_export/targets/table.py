@@ -48,6 +48,7 @@ TARGETS: dict[str, Target] = {
             residual_bits=(16, 8),
             norms="int32 offset",
             one_width=True,
+            recode_cuts=True,
             right_bits=8,
             attention_searched=True,
             inner_codes=True,

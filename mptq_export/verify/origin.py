@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from kernels_ref import Interpreter, InterpreterError
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import Recipe, WeightQuant
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
@@ -110,9 +111,24 @@ def _compare_codes(model: onnx.ModelProto, recipe: Recipe) -> tuple[int, list[st
     wrong = [
         f"the weight codes of {layer} are not the recipe's"
         for layer, quant in recipe.weights.items()
-        if (codes := unpacked.get(f"{layer}.weight")) is not None and not np.array_equal(codes, quant.codes.T)
+        if (found := unpacked.get(f"{layer}.weight")) is not None and not _holds(found, quant)
     ]
     return len(unpacked), wrong
+
+
+def _holds(found: NDArray[Any], quant: WeightQuant) -> bool:
+    """Whether an unpacked weight is the recipe's: its codes [K, N], or what a portable file has.
+
+    That is the codes times their scales in float32, [K, N] of a Gemm or [N, ...] of a convolution, whose windows lie in
+    an order of their own: the hash of the part holds that order.
+    """
+    if found.dtype.kind != "f":
+        return np.array_equal(found, quant.codes.T)
+    expected = quant.codes.astype(np.float32) * quant.scale[:, None]
+    if found.ndim == 2:
+        return np.array_equal(found.T, expected)
+    rows = found.reshape(len(found), -1)
+    return rows.shape == expected.shape and np.array_equal(np.sort(rows, axis=1), np.sort(expected, axis=1))
 
 
 def _unpack(model: onnx.ModelProto, names: set[str]) -> dict[str, Any]:

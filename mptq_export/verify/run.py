@@ -11,8 +11,10 @@ from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import exif_of
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
+from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import to_graph_input
+from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.code_functions.exhaustive import run_tables
@@ -61,9 +63,14 @@ def verify(
         what differs.
 
     Raises:
-        MptqError: the file, the recipe or the images cannot be used.
+        MptqError: the file is of the portable form, or the file, the recipe or the images cannot be used.
     """
     path, document = Path(model), load_onnx(Path(model))
+    if FORM_KEY in metadata_of(document):
+        raise MptqError(
+            f"{path} is of the portable form, of which no bits are promised: --runtime NAME runs it there and says how "
+            "far it is from what the file says, and --recipe goes with it"
+        )
     origin = None if recipe is None else check_recipe(document, Path(recipe))
     if origin is not None and origin.problems:
         return VerifyReport(

@@ -3,6 +3,7 @@
 import pytest
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.search import _chains
 from mptq_export.support.errors import MptqError
 
 
@@ -58,3 +59,35 @@ def test_anything_else_is_refused(text: str):
     with pytest.raises(MptqError, match="neither a mean bit-width such as") as raised:
         Budget.parse(text)
     assert f"--mixed {text} " in str(raised.value)
+
+
+def test_a_mean_is_of_both_sides_where_both_can_have_it():
+    assert Budget.parse("4.5").most_activations == 4.5
+    assert Budget.parse("4.5", both=False).most_activations is None
+    assert Budget.parse("5/12", both=False).most_activations == 12
+    assert Budget.parse("12MB").most_activations is None
+
+
+@pytest.mark.parametrize(("text", "label"), [("5/12", "5-12"), ("75%", "75pct"), ("4.5", "4.5"), ("12MB", "12MB")])
+def test_a_budget_is_part_of_a_files_name(text: str, label: str):
+    assert Budget.parse(text).label == label
+
+
+def test_one_budget_within_another():
+    assert Budget.parse("4").within(Budget.parse("5"))
+    assert not Budget.parse("6/12").within(Budget.parse("7/10"))
+    assert Budget.parse("6/10").within(Budget.parse("7", both=False))
+    assert not Budget.parse("6", both=False).within(Budget.parse("7/10"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("4", "5", "3"), [[1, 0, 2]]),
+        (("6/12", "7/10"), [[1], [0]]),
+        (("5/12", "5"), [[1, 0]]),  # on a target a mean alone is of weights
+        (("7/10", "6/12", "6/9", "5/12"), [[0, 2], [1, 3]]),
+    ],
+)
+def test_a_search_goes_on_from_one_budget_to_a_tighter_one(texts: tuple[str, ...], expected: list[list[int]]):
+    assert _chains([Budget.parse(text, both=False) for text in texts]) == expected

@@ -3,6 +3,7 @@
 import pytest
 from tiny_models import prepared, recipe
 
+from mptq_export.allocate.bit_operations import BitOperations
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
@@ -91,6 +92,31 @@ def test_small_weights_stop_where_they_are_smallest():
     by_size, by_bits = (costs.constraints(Budget.parse(text)) for text in ("0.06kB", "3"))
     assert cheapest(by_size, space) == {"a": (4, 6)}
     assert cheapest(by_bits, space) == {"a": (3, 6)}
+
+
+def test_bit_operations_are_products_of_both_widths():
+    """Of a layer, of a product of two activations, and of one whose activations do not move."""
+    counted = BitOperations({"a": 1000, "b": 500, "m": 500}, frozenset("m"), {"b": 8})
+    assert counted.total(WIDTHS) == 1000 * 8 * 4 + 500 * 4 * 8 + 500 * 6 * 6
+    assert counted.at_8_bits == 2000 * 64
+    halves = BitOperations({"m": 500}, frozenset("m"), {}, right=8)  # as on HTP: the second factor has 8 bits
+    assert halves.of_layer("m", (8, 16)) == 500 * 16 * 8
+    costs = Costs(SMALL.parameters, SMALL.macs, operations=counted)
+    assert limit_of(costs, "52%").met(WIDTHS)  # 66000 of 128000
+    assert not limit_of(costs, "51%").met(WIDTHS)
+    assert limit_of(costs, "0.066MBOPs").met(WIDTHS)
+    assert not limit_of(costs, "0.065MBOPs").met(WIDTHS)
+    assert limit_of(costs, "0.05MBOPs").gain(Unit("a", "weights", 100, 0), WIDTHS) == 1000 * 4 / 0.05e6
+    assert limit_of(costs, "0.05MBOPs").gain(Unit("a", "activations", 0, 1000), WIDTHS) == 1000 * 8 / 0.05e6
+
+
+def test_bit_operations_of_a_model_count_pixels_at_their_width():
+    graph = prepared("vit")
+    names = {type(node.op): node.name for node in layers(graph)}
+    counted = EXACT_SEARCH.operations(graph, SPACE.domain)
+    assert counted.of_layer(names[PatchEmbed], (4, 3)) == 16 * 32 * 3 * 64 * 4 * 8
+    assert counted.of_layer(names[Matmul], (4, 3)) == counted.macs[names[Matmul]] * 3 * 3
+    assert counted.total({node.name: (8, 8) for node in layers(graph)}) == counted.at_8_bits
 
 
 @pytest.mark.parametrize("bits", [3, 4, 6, 7, 8])

@@ -65,6 +65,39 @@ def test_nothing_is_better(seed: int, mean: float):
     assert list(found) == list(START)
 
 
+@pytest.mark.parametrize("most", [0.3, 0.45, 0.7])
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_better_where_both_sides_cost_together(seed: int, most: float):
+    """Products of both widths, as in BOPs; weights and activations have other widths to choose from."""
+    domain = WidthDomain((4, 8), (8, 16))
+    moving = [Unit(layer, side, 1, 1) for layer in "abc" for side in ("weights", "activations")]  # type: ignore[arg-type]
+    start: Widths = {"a": (8, 16), "b": (8, 16), "c": (8, 16), "pinned": (8, 8)}
+    space = SearchSpace(moving, start, domain)
+    macs = {"a": 10, "b": 25, "c": 40, "pinned": 5}
+    generator = np.random.default_rng(seed)
+    estimates = {}
+    for unit in moving:
+        low, high = sorted(generator.exponential(1.0, 2), reverse=True)
+        estimates |= dict(zip([(unit.key, b) for b in space.widths(unit)], [low, high], strict=True))
+    total = sum(macs[layer] * pair[0] * pair[1] for layer, pair in start.items())
+    joint = Constraint({}, {}, most * total, lambda layer, pair: float(macs[layer] * pair[0] * pair[1]))
+
+    def summed(widths: Widths) -> float:
+        return sum(estimates[unit.key, unit.bits(widths)] for unit in moving)
+
+    best = float("inf")
+    for choice in itertools.product(*(space.widths(unit) for unit in moving)):
+        widths = start
+        for unit, bits in zip(moving, choice, strict=True):
+            widths = unit.applied(widths, bits)
+        if joint.met(widths):
+            best = min(best, summed(widths))
+    found = solve(space, estimates, [joint])
+    assert joint.met(found)
+    assert summed(found) == pytest.approx(best)
+    assert found["pinned"] == (8, 8)
+
+
 def test_what_does_not_move_costs_too():
     """A pinned layer takes its part of the budget."""
     prices = {(unit.layer, bits): float(bits) for unit in UNITS for bits in range(2, 9)} | {("pinned", 8): 5.0}

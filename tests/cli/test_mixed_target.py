@@ -13,6 +13,9 @@ from click.testing import Result
 from mptq_export import allocate, calibrate, export, load
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.store import read_recipe
+from mptq_export.report.export_files import read_export
+from mptq_export.report.figures import mean_activation_bits
+from mptq_export.report.network import layers_of
 from mptq_export.support.errors import MptqError
 
 from .conftest import filled
@@ -66,6 +69,12 @@ def test_the_report_shows_the_search(searched: tuple[Path, Result]):
     page = (searched[0] / "m.mptq.6-12.report.html").read_text()
     for words in ("searched under 6/12", "mixed 6/12", "7/10", "--mixed 6/12"):
         assert words in page
+    export = read_export(searched[0] / "m.mptq.6-12.onnx")
+    assert export.evidence is not None
+    _, widths = bits_of(searched[0] / "m.mptq.6-12.recipe.json")
+    shown = layers_of(export.recipe, export.evidence.macs)
+    assert {layer: bits[0] for layer, bits in shown.items()} == {layer: pair[1] for layer, pair in widths.items()}
+    assert mean_activation_bits(export) == pytest.approx(export.recipe.settings.search.mean_bits[1])  # type: ignore[union-attr]
     points = json.loads((searched[0] / "m.mptq.search.json").read_text())
     assert all(point["latency_ms"] is None and point["gbops"] > 0 and point["file_bytes"] > 0 for point in points)
 

@@ -37,8 +37,8 @@ def within_stride(
         block = [1 if size <= largest else _divisor(size, largest) for size in windows.stride]
         if block == [1, 1] or windows != Windows(kernel=windows.stride, stride=windows.stride):
             raise MptqError(
-                f"{node.name}: a convolution of kernel {windows.kernel} and stride {windows.stride} has no form with "
-                f"strides of at most {largest}, the largest of this --target; export for another one"
+                f"rule 'strides' of this --target: {node.name} is a convolution of kernel {windows.kernel} and stride "
+                f"{windows.stride}, which has no form in strides of at most {largest}; choose another --target"
             )
         x = _blocks_to_channels(context, f"{node.name}.blocks_{'x'.join(map(str, block))}", x, kernels.shape[1], block)
         kernels = _of_blocks(kernels, block)

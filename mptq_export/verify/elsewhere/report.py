@@ -10,8 +10,9 @@ from mptq_export.support.json_files import Json
 from mptq_export.verify.elsewhere.closeness import Closeness
 from mptq_export.verify.elsewhere.final_codes import CodesOff
 from mptq_export.verify.inputs.sets import InputKind
+from mptq_export.verify.origin import Origin
 
-ElsewhereVerdict = Literal["right", "right, with matmuls in float", "not whole", "wrong", "refused"]
+ElsewhereVerdict = Literal["right", "right, with matmuls in float", "not whole", "wrong", "refused", "not as written"]
 
 _MATMULS = ("matmul", "gemm", "fullyconnected", "conv", "innerproduct")
 
@@ -69,6 +70,7 @@ class ElsewhereReport:
         seconds: that the runtime took for one input, on average; the first may include its preparation.
         floating: the float model that was compared with; None without one.
         warnings: what the user should know, a sentence each.
+        origin: whether the file is as it was written; None for a file that does not say.
     """
 
     model: str
@@ -84,6 +86,7 @@ class ElsewhereReport:
     seconds: float = 0.0
     floating: str | None = None
     warnings: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def whole(self) -> bool:
@@ -106,6 +109,8 @@ class ElsewhereReport:
     @property
     def verdict(self) -> ElsewhereVerdict:
         """What was found: a wrong result weighs more than where it was computed."""
+        if self.origin is not None and self.origin.problems:
+            return "not as written"
         if self.placement is None:
             return "refused"
         if self.wrong:
@@ -122,7 +127,7 @@ class ElsewhereReport:
     @property
     def failed(self) -> bool:
         """Whether it does not run there as it should."""
-        return self.verdict in {"refused", "wrong", "not whole"}
+        return self.verdict not in {"right", "right, with matmuls in float"}
 
     def to_json(self) -> dict[str, Json]:
         """Plain JSON values, the verdict first."""
@@ -147,5 +152,6 @@ class ElsewhereReport:
             "placement": None
             if placement is None
             else {"source": placement.source, "ops": [asdict(op) for op in placement.ops]},
+            "origin": self.origin.to_json() if self.origin else None,
             "warnings": list(self.warnings),
         }

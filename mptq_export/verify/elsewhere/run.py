@@ -36,6 +36,7 @@ from mptq_export.verify.elsewhere.judge import wrong
 from mptq_export.verify.elsewhere.report import ElsewhereReport, OutputElsewhere
 from mptq_export.verify.inputs.sets import RANDOM, InputKind
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
+from mptq_export.verify.origin import check_contents, check_recipe
 from mptq_export.verify.run import COUNT
 
 Results = list[list[NDArray[Any]]]
@@ -53,6 +54,7 @@ class ElsewhereRequest:
         images: folder of images to run; None for random inputs.
         count: at most so many of them; None: 16 images, or 4 random inputs.
         floating: the float model to compare with: a checkpoint, or an ONNX file; None for none.
+        recipe: also prove that the file came from this `.recipe.json`; one that did not is not run.
         allow_skipped: go on where more than a tenth of the images cannot be read.
     """
 
@@ -62,6 +64,7 @@ class ElsewhereRequest:
     images: Path | None = None
     count: int | None = None
     floating: ModelRequest | Path | None = None
+    recipe: Path | None = None
     allow_skipped: bool = False
 
 
@@ -77,7 +80,7 @@ def verify_elsewhere(asked: ElsewhereRequest, load_float: LoadFloat, progress: P
         progress: hears how far it is.
 
     Returns:
-        The report; where the runtime refuses the file its verdict says so.
+        The report; where the runtime refuses the file, or that is not the recipe's, its verdict says so.
 
     Raises:
         MptqError: the runtime is not installed, the file is of a form that it does not take, or the file, the images or
@@ -87,6 +90,7 @@ def verify_elsewhere(asked: ElsewhereRequest, load_float: LoadFloat, progress: P
     document = load_onnx(asked.model)
     metadata = metadata_of(document)
     check_form(asked.model, metadata, asked.runtime)
+    origin = check_contents(document) if asked.recipe is None else check_recipe(document, asked.recipe)
     written = _as_written(asked.model)
     given, spec = Given.by(metadata, written), declared_input(document)
     floating, told = _floating(asked, metadata, given, load_float)
@@ -100,7 +104,10 @@ def verify_elsewhere(asked: ElsewhereRequest, load_float: LoadFloat, progress: P
         placement=None,
         floating=None if asked.floating is None else _named(asked.floating),
         warnings=told,
+        origin=origin,
     )
+    if origin is not None and origin.problems and asked.recipe is not None:
+        return report
     folder = None if asked.images is None else _images(asked, asked.images, metadata)
     examples, count = _examples(folder, spec, asked.count)
     try:

@@ -11,6 +11,7 @@ from mptq_export.verify.elsewhere.closeness import Closeness
 from mptq_export.verify.elsewhere.final_codes import CodesOff
 from mptq_export.verify.elsewhere.report import ElsewhereReport, OutputElsewhere
 from mptq_export.verify.inputs.sets import describe_inputs
+from mptq_export.verify.show import show_origin
 
 _ROWS = 12
 _NOTHING = "-"
@@ -18,6 +19,10 @@ _NOTHING = "-"
 
 def show_elsewhere(report: ElsewhereReport, console: Console) -> None:
     """Print a report."""
+    if report.origin is not None:
+        show_origin(report.origin, console)
+    if report.placement is None and not report.refused:
+        return  # a file that is not its recipe's
     if report.placement is None:
         console.print(f"[red]REFUSED[/] by {report.runtime}: {escape(report.refused)}", soft_wrap=True)
         return

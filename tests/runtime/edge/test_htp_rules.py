@@ -226,6 +226,37 @@ def test_unsigned_softmax_codes_may_have_any_scale(scale: float, tmp_path: Path)
     assert steps_off(model, session) < 0.5
 
 
+@pytest.mark.parametrize(
+    ("weights", "codes", "start", "own_scale", "right"),
+    [
+        ("s4", "u16", 3, False, False),
+        ("s4", "u16", 3, True, True),
+        ("s4", "u16", 0, False, True),
+        ("s4", "u8", 3, False, True),
+        ("s8", "u16", 3, False, True),
+    ],
+)
+def test_a_cut_of_16_bit_codes_in_front_of_4_bit_weights_is_wrong_in_silence_unless_it_has_its_own_scale(
+    weights: str, codes: str, start: int, own_scale: bool, right: bool, tmp_path: Path
+):
+    graph = FloatGraph((1, 18, 64))
+    cut = graph.add("Slice", "x", *(graph.constant(np.array([n])) for n in (start, start + 1, 1)), name="cut")
+    rows = graph.add("Reshape", cut, graph.constant(np.array([1, 64])), name="rows")
+    end = graph.add("Gemm", rows, normal(graph, 64, 10), normal(graph, 10), name="op")
+    samples = np.random.default_rng(1).standard_normal((3, 18, 64)).astype(np.float32)
+    step = 9 / (2 ** int(codes[1:]) - 1)
+    whole, own = (Codes(codes, scale=factor * step, zero=2 ** (int(codes[1:]) - 1)) for factor in (1, 1.0001))
+
+    def chosen(name: str, _op: str) -> Codes:
+        return CODES[codes] if name == "op" else own if own_scale and name != "x" else whole
+
+    model = quantized(graph, end, samples, chosen, weights=Weights(weights), opset=21, ir=10)
+    session = opened(model, tmp_path)
+    assert in_integers(session)
+    there, here = results(model, session, samples[:, None])
+    assert (np.square(there - here).mean() < 0.01 * np.square(here).mean()) == right
+
+
 def test_gelu_in_parts_with_codes_between_leaves_erf_to_the_cpu(tmp_path: Path):
     assert left(opened(coded(gelu_in_parts, U8), tmp_path)) >= {"Erf"}
 

@@ -18,11 +18,11 @@ from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere
 pytest.importorskip("onnxruntime_qnn", reason="the HTP simulator comes with pip install onnxruntime-qnn")
 
 
-def checkpoint(path: Path, patch: int) -> Path:
-    arch, kwargs = KINDS["vit"]
+def checkpoint(path: Path, patch: int, kind: str = "vit") -> Path:
+    arch, kwargs = KINDS[kind]
     kwargs = {**kwargs, "patch_size": patch}
     torch.manual_seed(0)
-    model = tiny("vit") if patch == KINDS["vit"][1]["patch_size"] else timm.create_model(arch, **kwargs)
+    model = tiny(kind) if patch == KINDS["vit"][1]["patch_size"] else timm.create_model(arch, **kwargs)
     torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": dict(model.state_dict())}, path)
     return path
 
@@ -47,6 +47,14 @@ def test_a_file_is_whole_in_integers_and_right(patch: int, bits: tuple[int, int]
     report = verify_elsewhere(ElsewhereRequest(outputs.onnx, "qnn", count=3), load_float=_no_float)
     assert report.placement is not None, report.refused
     assert (report.verdict, report.placement.floating) == ("right", ())
+
+
+def test_a_second_token_with_a_head_of_its_own_is_right_at_4_bits(tmp_path: Path):
+    """Its 16-bit codes are cut out of the tokens at an offset, in front of 4-bit weights."""
+    outputs = Outputs(tmp_path / "m.onnx", target="qnn")
+    model, calibration = checkpoint(tmp_path / "m.pt", 8, "deit_distilled"), CalibrationRequest(count=4)
+    export_model(ExportRequest(ModelRequest(str(model)), Uniform((4, 16), method="paper"), outputs, calibration))
+    assert verify_elsewhere(ElsewhereRequest(outputs.onnx, "qnn", count=3), load_float=_no_float).verdict == "right"
 
 
 def _no_float(_asked: ModelRequest) -> None:

@@ -111,7 +111,7 @@ def test_a_file_of_the_exact_form_is_refused_before_anything_is_opened(made: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--runtime", "qnn", "--batch", 2), "do not go with --runtime"),
+        (("--runtime", "qnn", "--batch", 2), "does not go with --runtime"),
         (("--runtime", "qnn", "--threads", 2), "does not take the option threads; it takes: backend, soc"),
         (("--float", "m.pt"), "--float goes with --runtime"),
         (("--backend", "libQnnHtp.so"), "go with --runtime"),
