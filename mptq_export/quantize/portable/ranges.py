@@ -1,10 +1,8 @@
 """Quantizers of the portable form: codes of a type that the target has, by the range or by the error."""
 
-<<<<<<< HEAD
-=======
 from collections.abc import Callable
->>>>>>> main
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -67,18 +65,6 @@ def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
     return ActivationQuant(_float32(1.0 / steps), zero, low, high, bits, "a softmax gives 0 to 1")
 
 
-def best_attention(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
-    """The quantizer of a softmax with the smallest squared error of its results.
-
-    A row of 200 tokens has most of them below a code of 1 / 255: finer codes for them are worth more than what the few
-    results next to 1 lose, which get the highest code.
-    """
-    widest = of_attention(form, bits)
-    scales = [_float32(widest.scale * seen.high * share) for share in _SHARES]
-    candidates = [widest, *(replace(widest, scale=scale, reason=_BY_ERROR) for scale in scales if scale > 0)]
-    return min(candidates, key=lambda quant: _squared_error(seen, quant))
-
-
 def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> ActivationQuant:
     """The quantizer of a constant of a layer: by its range."""
     low, high = torch.aminmax(value)
@@ -101,17 +87,7 @@ def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:
 
 def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
     """The range with the smallest squared error of the values themselves."""
-<<<<<<< HEAD
-    candidates = _candidates(form, Range(seen.low, seen.high), bits)
-    return min(candidates, key=lambda quant: _squared_error(seen, quant))
-
-
-def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:
-    codes = np.clip(np.rint(seen.values / quant.scale) + quant.zero_point, quant.low, quant.high)
-    return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * seen.counts).sum())
-=======
     return min(_candidates(form, Range(seen.low, seen.high), bits), key=lambda quant: _squared_error(seen, quant))
->>>>>>> main
 
 
 def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:
@@ -125,7 +101,8 @@ def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, w
         weight: [N, K], of what reads the value.
     """
     error = sample.output_error(weight)
-    return min(_candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
+    candidates = _candidates(form, seen, bits)
+    return _lowest(candidates, lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
 
 
 def best_by_result(
@@ -148,12 +125,10 @@ def best_by_result(
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     if form.symmetric:
-        return min(_candidates(form, seen, bits), key=error)
+        return _lowest(_candidates(form, seen, bits), error)
     lower = [of_range(form, Range(seen.low * share, seen.high), bits, _BY_RESULT) for share in _SHARES]
-    best = min(range(len(lower)), key=lambda n: error(lower[n]))
-    low = seen.low * _SHARES[best]
-    upper = [of_range(form, Range(low, seen.high * share), bits, _BY_RESULT) for share in _SHARES]
-    return min(upper, key=error)
+    low = seen.low * _SHARES[lower.index(_lowest(lower, error))]
+    return _lowest([of_range(form, Range(low, seen.high * share), bits, _BY_RESULT) for share in _SHARES], error)
 
 
 def best_attention(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
@@ -164,6 +139,17 @@ def best_attention(form: PortableForm, seen: Histogram, bits: int) -> Activation
         whole = candidates[0]
         candidates.append(replace(whole, scale=_float32(whole.scale * top), reason=_BY_ERROR))
     return min(candidates, key=lambda quant: _squared_error(seen, quant))
+
+
+def _lowest(candidates: list[ActivationQuant], error: Callable[[ActivationQuant], float]) -> ActivationQuant:
+    """The one with the smallest error, which falls, then rises: the best of every third one, and those beside it."""
+
+    @cache
+    def measured(index: int) -> float:
+        return error(candidates[index])
+
+    about = min(range(0, len(candidates), 3), key=measured)
+    return candidates[min(range(max(about - 2, 0), min(about + 3, len(candidates))), key=measured)]
 
 
 def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:
