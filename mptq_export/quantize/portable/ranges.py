@@ -1,9 +1,6 @@
 """Quantizers of the portable form: codes of a type that the target has, by the range or by the error."""
 
-<<<<<<< HEAD
-=======
 from collections.abc import Callable
->>>>>>> main
 from dataclasses import replace
 
 import numpy as np
@@ -67,18 +64,6 @@ def of_attention(form: PortableForm, bits: int) -> ActivationQuant:
     return ActivationQuant(_float32(1.0 / steps), zero, low, high, bits, "a softmax gives 0 to 1")
 
 
-def best_attention(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
-    """The quantizer of a softmax with the smallest squared error of its results.
-
-    A row of 200 tokens has most of them below a code of 1 / 255: finer codes for them are worth more than what the few
-    results next to 1 lose, which get the highest code.
-    """
-    widest = of_attention(form, bits)
-    scales = [_float32(widest.scale * seen.high * share) for share in _SHARES]
-    candidates = [widest, *(replace(widest, scale=scale, reason=_BY_ERROR) for scale in scales if scale > 0)]
-    return min(candidates, key=lambda quant: _squared_error(seen, quant))
-
-
 def of_parameter(form: PortableForm, value: torch.Tensor, bits: int) -> ActivationQuant:
     """The quantizer of a constant of a layer: by its range."""
     low, high = torch.aminmax(value)
@@ -101,17 +86,7 @@ def of_gain(form: PortableForm, value: torch.Tensor) -> ActivationQuant:
 
 def best_by_histogram(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
     """The range with the smallest squared error of the values themselves."""
-<<<<<<< HEAD
-    candidates = _candidates(form, Range(seen.low, seen.high), bits)
-    return min(candidates, key=lambda quant: _squared_error(seen, quant))
-
-
-def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:
-    codes = np.clip(np.rint(seen.values / quant.scale) + quant.zero_point, quant.low, quant.high)
-    return float((((codes - quant.zero_point) * quant.scale - seen.values) ** 2 * seen.counts).sum())
-=======
     return min(_candidates(form, Range(seen.low, seen.high), bits), key=lambda quant: _squared_error(seen, quant))
->>>>>>> main
 
 
 def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:

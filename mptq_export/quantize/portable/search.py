@@ -16,18 +16,12 @@ from mptq_export.quantize.activations.ranges import range_of
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.activations.search import reading_weights
 from mptq_export.quantize.method import Method
-<<<<<<< HEAD
-=======
 from mptq_export.quantize.portable.importance import Importance, importance_of, read_importance
->>>>>>> main
 from mptq_export.quantize.portable.ranges import (
     best_attention,
     best_by_histogram,
     best_by_output,
-<<<<<<< HEAD
-=======
     best_by_result,
->>>>>>> main
     of_attention,
     of_range,
 )
@@ -83,14 +77,8 @@ class PortableSearch:
         root = self.graph.root(self.site.value)
         by_error = self.method.ranges_by_error and bits <= 8
         if isinstance(root.op, ops.Softmax):
-<<<<<<< HEAD
-            if self.form.everywhere or not self.method.ranges_by_error or bits > 8:  # accelerators want 0 to 1
-                return of_attention(self.form, bits)
-            return best_attention(self.form, Histogram.of(self.value), bits)
-=======
             searched = by_error and self.form.attention_searched
             return best_attention(self.form, self._histogram, bits) if searched else of_attention(self.form, bits)
->>>>>>> main
         if isinstance(root.op, ops.ToPixels) and self.site.kind == SiteKind.TENSOR:
             return self._pixels()
         if not by_error or self._given:
