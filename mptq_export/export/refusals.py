@@ -47,13 +47,13 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
         MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
             of such layers.
     """
+    ready = graph_for(form_for(outputs.target, plan.residual_bits), graph, outputs.input_type)
     if isinstance(plan, Searched):
-        form = form_for(outputs.target, plan.residual_bits)
-        check_budgets_reachable(plan.search, graph_for(form, graph, None), search_form(form))
-        pinned, tried = pinned_widths(graph, plan.search.pins), [plan.search.widths.lowest, plan.search.widths.highest]
+        check_budgets_reachable(plan.search, ready, search_form(form_for(outputs.target, plan.residual_bits)))
+        pinned, tried = pinned_widths(ready, plan.search.pins), [plan.search.widths.lowest, plan.search.widths.highest]
     else:
-        pinned, tried = pinned_widths(graph, plan.pins), [plan.bits]
-    names = [node.name for node in layers(graph)]
+        pinned, tried = pinned_widths(ready, plan.pins), [plan.bits]
+    names = [node.name for node in layers(ready)]
     for usual in tried:
         widths = dict.fromkeys(names, usual) | pinned
         rehearse(graph, outputs.target, widths.__getitem__, plan.residual_bits, outputs.input_type or "float32")
