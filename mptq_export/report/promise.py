@@ -58,7 +58,7 @@ def _off(export: Export) -> str:
     decibels = [each.beside_file.sqnr_db for run in export.runs for each in run.outputs]
     measured = [found for found in decibels if found is not None]
     if measured:
-        return f"{min(measured):.1f} dB off"
+        return f"{min(measured):.1f} dB SQNR"
     return "0 codes off, measured" if decibels else "no bits"
 
 

@@ -5,6 +5,7 @@ from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
 from mptq_export.transform.few_axes import few_axes
 from mptq_export.transform.fold_alpha import fold_alpha
+from mptq_export.transform.layers_in_parts import layers_in_parts
 from mptq_export.transform.merge_movement import merge_movement
 from mptq_export.transform.merge_score_constants import merge_score_constants
 from mptq_export.transform.paired_norms import paired_norms
@@ -29,4 +30,5 @@ def portable_graph(graph: Graph, input_type: InputType, form: PortableForm) -> G
     graph = plain_resample(plain_rotary(fold_alpha(merge_score_constants(graph))))
     graph = plain_activations(graph, inner_codes=form.inner_codes)
     graph = merge_movement(paired_norms(graph) if form.everywhere else graph).pruned()
-    return few_axes(graph) if form.everywhere else graph
+    graph = few_axes(graph) if form.everywhere else graph
+    return layers_in_parts(graph) if form.layers_in_parts else graph

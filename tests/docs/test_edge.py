@@ -11,7 +11,8 @@ import onnx
 import onnxruntime
 import pytest
 from kit.helpers import NODE_MODULES, call
-from tiny_models import pixels, quantized
+from portable import as_written, made_of
+from tiny_models import calibrated_graph, pixels, quantized
 
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.quantize.method import MINMAX
@@ -92,16 +93,43 @@ def test_the_cpp(classified: tuple[Path, np.ndarray, list[int]], tmp_path: Path)
     if compiler is None or not libraries or not (headers / "onnxruntime_cxx_api.h").is_file():
         pytest.skip(f"there is no compiler, no library, or no header in {headers} (set MPTQ_ORT_INCLUDE)")
     path, images, expected = classified
-    (tmp_path / "classify.cpp").write_text(snippet("cpp", "int main"))
+    (tmp_path / "classify.cpp").write_text(snippet("cpp", "onnxruntime_cxx_api.h"))
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (tmp_path / name).symlink_to(libraries[-1])
     search = ["-I", headers, "-L", tmp_path, "-lonnxruntime", f"-Wl,-rpath,{tmp_path}"]
     program = tmp_path / "classify"
     built = call(compiler, "-std=c++17", "-Wall", "-Wextra", tmp_path / "classify.cpp", *search, "-o", program)
     assert built.returncode == 0, built.stderr
+    check_program(program, path, images, expected)
+
+
+def test_the_cpp_of_openvino(tmp_path: Path):
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    package, compiler = Path(openvino.__file__).parent, shutil.which("g++") or shutil.which("clang++")
+    (library,) = sorted((package / "libs").glob("libopenvino.so.*"))[:1]
+    if compiler is None or not (package / "include" / "openvino" / "openvino.hpp").is_file():
+        pytest.skip("there is no compiler, or no header in the package openvino")
+    model = made_of(calibrated_graph("vit"), "openvino", input_type="uint8").file
+    onnx.save(model, tmp_path / "model.onnx")
+    images, session = pixels("vit", 24).numpy(), as_written(model)
+    logits = np.concatenate([session.run(None, {"input": image[None]})[0] for image in images])
+    second, first = np.sort(logits, axis=1)[:, -2:].T
+    clear = np.argsort(second - first)[:4]  # rounding otherwise, as OpenVINO does, turns no class over
+    images, expected = images[clear], logits[clear].argmax(1).tolist()
+    (tmp_path / "classify.cpp").write_text(snippet("cpp", "openvino.hpp"))
+    search = ["-I", package / "include", library, f"-Wl,-rpath,{library.parent}"]
+    program = tmp_path / "classify"
+    built = call(compiler, "-std=c++17", "-Wall", "-Wextra", tmp_path / "classify.cpp", *search, "-o", program)
+    assert built.returncode == 0, built.stderr
+    check_program(program, tmp_path / "model.onnx", images, expected)
+
+
+def check_program(program: Path, path: Path, images: np.ndarray, expected: list[int]) -> None:
+    """A program names the class of each image, and refuses one of another size."""
+    file = program.with_name("pixels.rgb")
     for image, number in zip(images, expected, strict=True):
-        image.tofile(tmp_path / "pixels.rgb")
-        result = call(program, path, tmp_path / "pixels.rgb")
+        image.tofile(file)
+        result = call(program, path, file)
         assert (result.returncode, result.stdout) == (0, f"{number}\n"), result.stderr
-    images[0][:1].tofile(tmp_path / "pixels.rgb")
-    assert call(program, path, tmp_path / "pixels.rgb").returncode == 2
+    images[0][:1].tofile(file)
+    assert call(program, path, file).returncode == 2

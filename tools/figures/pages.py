@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 
 from tools.figures import accuracy, cost, embeddings, exactness, floor, latency, mixed, without_images
+from tools.figures.adopted import ADOPTED, AdoptedTable
+from tools.figures.adopted import caption as adopted_caption
 from tools.figures.latency import SHAPES
 from tools.figures.models import REPO, title_of
 from tools.figures.readme import readme_table
@@ -12,7 +14,7 @@ from tools.figures.table import Document
 Documents = Mapping[str, Document]
 
 #: What holds regions: ``<!-- figures: NAME -->`` to ``<!-- end of figures -->``.
-PAGES = (REPO / "docs" / "benchmarks.md", REPO / "README.md")
+PAGES = (REPO / "docs" / "benchmarks.md", REPO / "docs" / "edge.md", REPO / "README.md")
 _REGION = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 _NAMED = ("onnxruntime", "torch", "timm")
 _MISSING = "*Not measured yet.*"
@@ -22,6 +24,14 @@ def _of(name: str, markdown: Callable[[Document], str]) -> Callable[[Documents],
     def region(documents: Documents) -> str:
         found = documents.get(name)
         return _MISSING if found is None else f"{markdown(found)}\n\n{caption(found)}"
+
+    return region
+
+
+def _adopted(table: AdoptedTable) -> Callable[[Documents], str]:
+    def region(documents: Documents) -> str:
+        found = documents.get(table.name)
+        return _MISSING if found is None else f"{table.markdown(found)}\n\n{adopted_caption(table, found)}"
 
     return region
 
@@ -38,6 +48,7 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "floor": _of("floor", floor.markdown),
     "exactness": _of("exactness", exactness.markdown),
     "readme": readme_table,
+    **{table.name: _adopted(table) for table in ADOPTED},
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.figures.context import Context
 from tools.figures.models import REPO
-from tools.figures.table import Document, Row, Table
+from tools.figures.table import Document, Row
 
 DOCUMENTS = REPO / "docs" / "figures"
 _DIGITS = 6
@@ -50,26 +50,26 @@ class Measured:
         return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
 
 
-def document(table: Table, wanted: Sequence[Row], lines: dict[tuple[str, str], dict[str, Any]]) -> Document | None:
+def document(table: str, wanted: Sequence[Row], lines: dict[tuple[str, str], dict[str, Any]]) -> Document | None:
     """What was measured of a table, in its own order; None where nothing was.
 
     Args:
-        table: which one.
+        table: the name of it.
         wanted: all of its rows.
         lines: of one commit, as `Measured.of` gives them.
 
     Raises:
         SystemExit: rows were measured with different versions.
     """
-    found = [lines[table.name, row.key] for row in wanted if (table.name, row.key) in lines]
+    found = [lines[table, row.key] for row in wanted if (table, row.key) in lines]
     if not found:
         return None
     versions = found[0]["versions"]
     if any(line["versions"] != versions for line in found):
-        raise SystemExit(f"rows of {table.name} were measured with different versions; measure them again")
+        raise SystemExit(f"rows of {table} were measured with different versions; measure them again")
     machines = list(dict.fromkeys(line["machine"] for line in found))
     rows = tuple({**_rounded(line["figures"]), "machine": machines.index(line["machine"])} for line in found)
-    return Document(table.name, found[0]["commit"], tuple(machines), versions, rows)
+    return Document(table, found[0]["commit"], tuple(machines), versions, rows)
 
 
 def write_document(kept: Document, folder: Path = DOCUMENTS) -> Path:
