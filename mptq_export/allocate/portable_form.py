@@ -41,8 +41,10 @@ class PortableSearchForm:
 
     def fixed(self, graph: Graph, domain: WidthDomain) -> dict[str, int]:
         """As the protocol says: the widths that are the same whatever is asked for."""
-        each = [self.quantizing.sites(graph, lambda _layer, b=b: (8, b)) for b in domain.activations]  # type: ignore[misc]
-        found = {node.name: {where.bits(where.operand(node, 0)) for where in each} for node in layers(graph)}
+        nodes = layers(graph)
+        asked = [dict.fromkeys((node.name for node in nodes), (8, bits)) for bits in domain.activations]
+        each = [self.quantizing.sites(graph, widths.__getitem__) for widths in asked]
+        found = {node.name: {where.bits(where.operand(node, 0)) for where in each} for node in nodes}
         return {name: min(bits) for name, bits in found.items() if len(bits) == 1}
 
     def operations(self, graph: Graph, domain: WidthDomain) -> BitOperations:

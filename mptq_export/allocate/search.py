@@ -84,7 +84,9 @@ class SearchResult:
     def bits_text(self, found: FoundWidths) -> str:
         """The widths of one result in a few words."""
         weights, activations = self.costs.mean_bits(found.widths)
-        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}"
+        of_operations = found.budget.kind in ("operations", "operations share")
+        more = f", {self.costs.operations_text(found.widths)}" if of_operations else ""
+        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}{more}"
 
     def estimates(self, found: FoundWidths) -> dict[str, float]:
         """What the width of every unit costs by itself, in divergence of the outputs."""

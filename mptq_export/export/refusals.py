@@ -1,14 +1,12 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
-from collections.abc import Mapping
-
 from mptq_export.allocate.feasible import check_budgets_reachable
 from mptq_export.allocate.forms import search_form
-from mptq_export.allocate.units import pinned_widths
+from mptq_export.allocate.units import layers, pinned_widths
 from mptq_export.calibrate.run import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Searched, Uniform, Widths
+from mptq_export.export.plan import Searched, Uniform
 from mptq_export.export.rehearsal import rehearse
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
@@ -49,20 +47,16 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
         MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
             of such layers.
     """
-    pinned: Mapping[str, Widths] = {}
     if isinstance(plan, Searched):
         form = form_for(outputs.target, plan.residual_bits)
         check_budgets_reachable(plan.search, graph_for(form, graph, None), search_form(form))
+        pinned, tried = pinned_widths(graph, plan.search.pins), [plan.search.widths.lowest, plan.search.widths.highest]
     else:
-        pinned = pinned_widths(graph, plan.pins)
-    usual = plan.bits if isinstance(plan, Uniform) else (8, 8)
-    rehearse(
-        graph,
-        outputs.target,
-        lambda layer: pinned.get(layer, usual),
-        plan.residual_bits,
-        outputs.input_type or "float32",
-    )
+        pinned, tried = pinned_widths(graph, plan.pins), [plan.bits]
+    names = [node.name for node in layers(graph)]
+    for usual in tried:
+        widths = dict.fromkeys(names, usual) | pinned
+        rehearse(graph, outputs.target, widths.__getitem__, plan.residual_bits, outputs.input_type or "float32")
 
 
 def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated) -> None:

@@ -40,6 +40,7 @@ class PortableForm:
         right_bits: width of the second factor of a product of two values; None: that of the first.
         gelu: how GELU is written.
         inner_codes: whether the parts of a function that is several nodes have codes between them.
+        layers_in_parts: whether a layer whose result is cut is a layer for each part.
         largest_stride: of a convolution; None for any.
         recode_cuts: whether 16-bit codes that were cut out of a value get a scale of their own in front of weights of 4
             bits: HTP reads such a cut at another place, without a word.
@@ -66,6 +67,7 @@ class PortableForm:
     right_bits: int | None = None
     gelu: Spelling = "node"
     inner_codes: bool = False
+    layers_in_parts: bool = False
     largest_stride: int | None = None
     recode_cuts: bool = False
     opset: int = 17

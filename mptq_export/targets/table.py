@@ -27,7 +27,15 @@ def _portable(form: PortableForm) -> Target:
 
 
 #: Inputs of matmuls alone: the form that everything reads.
-GENERIC = PortableForm(everywhere=False, residual_bits=(), weights="pair_safe", gelu="erf", fixed_batch=False, run=True)
+GENERIC = PortableForm(
+    everywhere=False,
+    residual_bits=(),
+    weights="pair_safe",
+    attention_searched=True,
+    gelu="erf",
+    fixed_batch=False,
+    run=True,
+)
 
 TARGETS: dict[str, Target] = {
     "ort": Target(),
@@ -35,7 +43,14 @@ TARGETS: dict[str, Target] = {
     "generic": _portable(GENERIC),
     "openvino": _portable(
         PortableForm(
-            everywhere=False, residual_bits=(), weights="pair_safe", opset=20, ir=9, fixed_batch=False, run=True
+            everywhere=False,
+            residual_bits=(),
+            weights="pair_safe",
+            attention_searched=True,
+            opset=20,
+            ir=9,
+            fixed_batch=False,
+            run=True,
         )
     ),
     # HTP computes in integers what has codes of one type in and out, a gain of 8 bits and int32 offsets.
@@ -57,7 +72,7 @@ TARGETS: dict[str, Target] = {
             run=True,
         )
     ),
-    # In this form the simulator gives what onnxruntime gives, bit by bit.
+    # In this form the simulator computes an op as onnxruntime does, bit by bit.
     "rknn": _portable(
         PortableForm(
             symmetric=False,
@@ -65,6 +80,7 @@ TARGETS: dict[str, Target] = {
             attention_one=False,
             norms="codes",
             gelu="erf",
+            layers_in_parts=True,
             largest_stride=7,
             run=True,
         )

@@ -1,9 +1,11 @@
 """Resizing along an axis as a linear layer over that axis: runtimes agree on a matrix, not on what to call resizing."""
 
+import math
+
 import torch
 
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.ops import Linear, Permute, Resample
+from mptq_export.capture.ops import Linear, Permute, Resample, Reshape
 
 
 def plain_resample(graph: Graph) -> Graph:
@@ -28,8 +30,17 @@ def _layer(graph: Graph, node: Node) -> list[Node]:
 
     if perm == tuple(axes):
         return [Node(Linear(), name, (source.name,), node.shape, params)]
-    return [
-        Node(Permute(perm), f"{name}.to_last", (source.name,), moved(source.shape)),
-        Node(Linear(), name, (f"{name}.to_last",), moved(node.shape), params),
-        Node(Permute(back), f"{name}.from_last", (name,), node.shape),
+    first, last = moved(source.shape), moved(node.shape)
+    return [  # as rows: runtimes take a layer over a map of four axes for one over its channels
+        Node(Permute(perm), f"{name}.to_last", (source.name,), first),
+        Node(Reshape(), f"{name}.rows", (f"{name}.to_last",), _rows(first)),
+        Node(Linear(), name, (f"{name}.rows",), _rows(last), params),
+        Node(Reshape(), f"{name}.full", (name,), last),
+        Node(Permute(back), f"{name}.from_last", (f"{name}.full",), node.shape),
     ]
+
+
+def _rows(shape: Shape) -> Shape:
+    """All axes but the images and the last as one."""
+    images, *others, last = shape.dims
+    return Shape((images, math.prod(others), last), 0) if shape.batch_axis == 0 and others else shape

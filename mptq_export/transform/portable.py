@@ -5,6 +5,8 @@ from mptq_export.recipe.settings import InputType
 from mptq_export.targets.portable import PortableForm
 from mptq_export.transform.few_axes import few_axes
 from mptq_export.transform.fold_alpha import fold_alpha
+from mptq_export.transform.layers_in_parts import layers_in_parts
+from mptq_export.transform.merge_movement import merge_movement
 from mptq_export.transform.merge_score_constants import merge_score_constants
 from mptq_export.transform.paired_norms import paired_norms
 from mptq_export.transform.pixel_input import pixel_input
@@ -27,4 +29,6 @@ def portable_graph(graph: Graph, input_type: InputType, form: PortableForm) -> G
     graph = plain_norms(pixel_input(graph, input_type, middle=form.middle_pixel))
     graph = plain_resample(plain_rotary(fold_alpha(merge_score_constants(graph))))
     graph = plain_activations(graph, inner_codes=form.inner_codes)
-    return few_axes(paired_norms(graph)) if form.everywhere else graph
+    graph = merge_movement(paired_norms(graph) if form.everywhere else graph).pruned()
+    graph = few_axes(graph) if form.everywhere else graph
+    return layers_in_parts(graph) if form.layers_in_parts else graph

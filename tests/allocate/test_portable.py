@@ -144,7 +144,7 @@ def test_units_have_their_own_widths():
 @pytest.mark.parametrize("residual", [8, 16])
 def test_what_is_kept_changes_nothing(residual: int):
     evaluator = setting(residual).evaluator()
-    for widths in setting(residual).walk(residual, 12):
+    for widths in setting(residual).walk(residual, 8):
         assert evaluator.divergences(widths) == pytest.approx(from_scratch(setting(residual), widths), rel=1e-6)
 
 
@@ -162,13 +162,13 @@ def test_quantizers_have_their_width():
         assert weight.bits == bits, layer
 
 
-@pytest.mark.parametrize("kind", ["vit", "dinov2_reg", "swin", "deit_distilled"])
+@pytest.mark.parametrize("kind", ["dinov2_reg", "swin"])
 def test_any_widths_of_any_model_are_composed(kind: str):
     graph = graph_for(form().quantizing, prepared(kind), "float32")
     some = images(kind, 2)
     one = made(graph, collect(prepared(kind), [some.numpy()]), some, 16, space_of(graph))
     evaluator = one.evaluator()
-    for widths in one.walk(1, 4):
+    for widths in one.walk(1, 3):
         assert evaluator.divergences(widths) == pytest.approx(from_scratch(one, widths), rel=1e-6)
 
 
@@ -278,12 +278,24 @@ def test_a_finished_search_is_replayed(found: tuple[SearchResult, Path], monkeyp
 @pytest.mark.parametrize("budget", ["70%", "0.5GBOPs"])
 def test_a_budget_of_bit_operations(tmp_path: Path, budget: str):
     problem = AllocationProblem(calibrated(), Method(), settings(budget), form())
-    (one,) = search(problem, tmp_path / "x.jsonl", resume=False).found
+    made = search(problem, tmp_path / "x.jsonl", resume=False)
+    (one,) = made.found
+    assert "GBOPs" in made.bits_text(one) and "of those at 8/8" in made.bits_text(one)
     operations = problem.costs.operations
     most = 0.7 * operations.at_8_bits if budget == "70%" else 0.5e9
     assert 0.9 * most < operations.total(one.widths) <= most
     assert {pair[0] for pair in one.widths.values()} == {4, 8}
     assert {pair[1] for pair in one.widths.values()} == {8, 16}  # both sides pay
+
+
+def test_pixels_are_an_input_too():
+    """Their codes have 8 bits in front of a residual of 16."""
+    graph = graph_for(form().quantizing, digits().graph, "uint8")
+    some = digits().calib[:4]
+    problem = AllocationProblem(CalibratedGraph(graph, digits().stats, some), Method(), settings("5"), form())
+    start, narrow = (problem.evaluator.divergences(w) for w in (problem.space.start, problem.space.narrowest))
+    assert 0 < fmean(start) < fmean(narrow) < 0.1
+    assert problem.costs.file_bytes(problem.space.narrowest) < problem.costs.file_bytes(problem.space.start)
 
 
 @pytest.mark.parametrize("residual", [8, 16])

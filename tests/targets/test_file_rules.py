@@ -221,6 +221,18 @@ def test_a_broken_file_is_refused_with_the_name_of_the_rule(
         refuse_broken(model, target)
 
 
+def test_tokens_that_are_cut_out_have_their_own_scale_in_front_of_4_bit_weights():
+    model = onnx.ModelProto()
+    model.CopyFrom(made("deit_distilled", "qnn", (4, 16)).file)
+    assert check_file(model, "qnn") == []
+    cut = next(node for node in model.graph.node if node.op_type == "Slice" and node.name.endswith(".cut"))
+    own, whole = _behind(model, cut.output[0]).input[1], _front(model, cut.input[0]).input[1]
+    for node in model.graph.node:
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and node.input[1] == own:
+            node.input[1] = whole
+    assert "cut" in [broken.rule for broken in check_file(model, "qnn")]
+
+
 def test_a_file_of_another_target_breaks_rules():
     for target in FILE_RULES:
         for other in FILE_RULES:

@@ -26,7 +26,6 @@ from tools.bench.peer import onnx_predict
 from tools.bench.static_peers import quantized_statically
 from tools.options import Parser
 
-_BASE = "ort, best"
 _STATIC = {"quantize_static, all ops": None, "quantize_static, matmuls": ("MatMul", "Gemm", "Conv")}
 
 
@@ -54,13 +53,14 @@ def run(
     targets: Sequence[str],
 ) -> None:
     model = open_model(checkpoint, calib, val, keep, count=count, images=images)
-    files = {_BASE: model.exported("ort", "best")}
-    files |= {f"{target}, {method}": model.exported(target, method) for target in targets for method in methods}
+    named = [(target, method) for target in ("ort", *targets) for method in methods]
+    files = {f"{target}, {method}": model.exported(target, method) for target, method in named}
+    base = next(iter(files))
     files |= {name: static_file(model, name) for name in _STATIC} | {"float": model.floating}
     forms = [form(name, path) for name, path in files.items()]
     rows: list[dict[str, Any]] = [{"form": each.name, **each.facts, "timings": []} for each in forms]
     for number in threads:
-        found = timed(forms, model.images[:1], number, rounds, _BASE)
+        found = timed(forms, model.images[:1], number, rounds, base)
         for row in rows:
             row["timings"].append(found[row["form"]])
     if accuracy:
@@ -69,7 +69,7 @@ def run(
             row.update(closeness(each, model, floating))
     console = Console(highlight=False, width=WIDTH)
     console.print(f"{checkpoint.name}, {detect_cpu().description}; onnxruntime {ort.__version__}", soft_wrap=True)
-    show(rows, _BASE, console)
+    show(rows, base, console)
     report: dict[str, Any] = {
         "model": checkpoint.name,
         "cpu": asdict(detect_cpu()),

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
-from mptq_export.capture.ops import Depthwise, PatchEmbed, Slice, Windows
+from mptq_export.capture.ops import Depthwise, PatchEmbed, Windows
 from mptq_export.emit.portable.context import PortableContext
 from mptq_export.emit.portable.maps import channels_first, channels_last, is_channels_first_already
 from mptq_export.emit.portable.stored_weight import dequantized
@@ -18,8 +18,6 @@ from mptq_export.recipe.schema import WeightQuant
 #: Accumulators are int32; a bias beyond is cut.
 _INT32 = 2**31 - 1
 
-_ANOTHER_SCALE = 1.0001
-
 
 def emit_linear(context: PortableContext, node: Node) -> Tensor:
     """A linear layer as one Gemm over rows, [rows, K] and [K, N]; over windows of a map as a convolution."""
@@ -28,25 +26,11 @@ def emit_linear(context: PortableContext, node: Node) -> Tensor:
         return _conv_of_windows(context, node, read)
     if is_channels_first_already(context, read.name):
         return _conv(context, node, channels_first(context, node, read.name), Windows())
-    x = _recoded_cut(context, node, context.read_rows(node))
+    x = context.read_rows(node)
     quant = context.recipe.weights[node.name]
     weight = _weight(context, node, np.ascontiguousarray(quant.codes.T), axis=1)
     inputs = [x.tensor, weight, _bias(context, node, x)]
     return Tensor(tensor=context.onnx.one("Gemm", inputs, node.name), flat=True, quant=None)
-
-
-def _recoded_cut(context: PortableContext, node: Node, x: Tensor) -> Tensor:
-    """What a layer reads, in codes of their own where its form wants that of a cut (see `PortableForm.recode_cuts`).
-
-    Any other scale will do. One that is a little larger loses no end of the range.
-    """
-    _, chain = context.graph.path(node.inputs[0])
-    cut = any(isinstance(step.op, Slice) and step.op.start > 0 for step in chain)
-    narrow = context.recipe.weights[node.name].bits == 4
-    if not (context.form.recode_cuts and cut and narrow) or x.quant is None or x.quant.bits != 16:
-        return x
-    own = replace(x.quant, scale=float(np.float32(x.quant.scale * _ANOTHER_SCALE)))
-    return context.coded(x, own, f"{node.name}.cut")
 
 
 def emit_patch_embed(context: PortableContext, node: Node) -> Tensor:

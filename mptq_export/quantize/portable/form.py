@@ -12,7 +12,7 @@ from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
-from mptq_export.quantize.method import Method
+from mptq_export.quantize.method import MINMAX, Method
 from mptq_export.quantize.portable.ranges import of_range
 from mptq_export.quantize.portable.rotation import rotated, rotations
 from mptq_export.quantize.portable.search import PortableSearch
@@ -51,13 +51,15 @@ class Portable:
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
-        """Rotations of the residual, where the method has them and they pay."""
-        if not method.rotated_residual:
+        """Rotations of the residual, where it has codes, the method has them and they pay.
+
+        They leave norms without gains, and OpenVINO quantizes what a norm without gains gives in a kernel of its own.
+        """
+        if not method.rotated_residual or not self.form.everywhere:
             return calibrated, {}
-        hasty = Method(sq_b=method.sq_b, ranges_by_error=method.ranges_by_error)
 
         def quantized(some: CalibratedGraph, images: torch.Tensor) -> torch.Tensor:
-            graph, recipe = Walk(some, widths, hasty, form=self).build_recipe()
+            graph, recipe = Walk(some, widths, MINMAX, form=self).build_recipe()
             simulator = PortableSimulator.of(self.sites(graph, widths), recipe, images.device)
             simulator.activations = {
                 key: quant for key, quant in simulator.activations.items() if not _within_branch(graph, key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -100,7 +101,8 @@ def best_by_output(form: PortableForm, sample: Sample, seen: Range, bits: int, w
         weight: [N, K], of what reads the value.
     """
     error = sample.output_error(weight)
-    return min(_candidates(form, seen, bits), key=lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
+    candidates = _candidates(form, seen, bits)
+    return _lowest(candidates, lambda quant: error(fake_quantize(sample.rows, quant) - sample.rows))
 
 
 def best_by_result(
@@ -123,12 +125,10 @@ def best_by_result(
         return float((gap.square() * columns).sum(-1) @ sample.counts)
 
     if form.symmetric:
-        return min(_candidates(form, seen, bits), key=error)
+        return _lowest(_candidates(form, seen, bits), error)
     lower = [of_range(form, Range(seen.low * share, seen.high), bits, _BY_RESULT) for share in _SHARES]
-    best = min(range(len(lower)), key=lambda n: error(lower[n]))
-    low = seen.low * _SHARES[best]
-    upper = [of_range(form, Range(low, seen.high * share), bits, _BY_RESULT) for share in _SHARES]
-    return min(upper, key=error)
+    low = seen.low * _SHARES[lower.index(_lowest(lower, error))]
+    return _lowest([of_range(form, Range(low, seen.high * share), bits, _BY_RESULT) for share in _SHARES], error)
 
 
 def best_attention(form: PortableForm, seen: Histogram, bits: int) -> ActivationQuant:
@@ -139,6 +139,17 @@ def best_attention(form: PortableForm, seen: Histogram, bits: int) -> Activation
         whole = candidates[0]
         candidates.append(replace(whole, scale=_float32(whole.scale * top), reason=_BY_ERROR))
     return min(candidates, key=lambda quant: _squared_error(seen, quant))
+
+
+def _lowest(candidates: list[ActivationQuant], error: Callable[[ActivationQuant], float]) -> ActivationQuant:
+    """The one with the smallest error, which falls, then rises: the best of every third one, and those beside it."""
+
+    @cache
+    def measured(index: int) -> float:
+        return error(candidates[index])
+
+    about = min(range(0, len(candidates), 3), key=measured)
+    return candidates[min(range(max(about - 2, 0), min(about + 3, len(candidates))), key=measured)]
 
 
 def _squared_error(seen: Histogram, quant: ActivationQuant) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import onnx
 
 from mptq_export.targets.file.rule import FileRule
@@ -135,17 +136,46 @@ def second_factor(kinds: Iterable[str], source: str) -> FileRule:
     return FileRule("second factor", f"the second factor of a MatMul is {' or '.join(allowed)}", source, broken)
 
 
-def same_through_movement(source: str) -> FileRule:
-    """Data movement keeps its codes."""
+def same_through_movement(source: str, *, but: str | None = None) -> FileRule:
+    """Data movement keeps its codes; that of one type of node may change their scale."""
 
     def broken(file: FileView) -> Iterator[str]:
         for node in file.computing:
-            before = file.codes(node.input[0]) if node.op_type in MOVEMENT else None
+            before = file.codes(node.input[0]) if node.op_type in MOVEMENT - {but} else None
             after = [codes for name in node.output for codes in file.codes_made(name)]
             if before is not None and any(codes.parameters != before.parameters for codes in after):
                 yield f"{node.name} ({node.op_type}) changes scale or zero point"
 
     return FileRule("movement", "data movement keeps scale and zero point", source, broken)
+
+
+def recoded_cuts(source: str) -> FileRule:
+    """16-bit codes that are cut out at an offset change their scale where 4-bit weights are multiplied with them."""
+
+    def broken(file: FileView) -> Iterator[str]:
+        for node in file.of_type("Gemm"):
+            weights, name = file.codes(node.input[1]), node.input[0]
+            while weights is not None and weights.kind == "int4":
+                output, after = file.computed(name), file.codes(name)
+                made_by = file.producers.get(output)
+                if made_by is None or made_by.op_type not in MOVEMENT:
+                    break
+                name = made_by.input[0]
+                before = file.codes(name)
+                kept = before is not None and after is not None and before.parameters == after.parameters
+                if kept and after is not None and after.kind == "uint16" and _is_offset(file, made_by, output):
+                    yield f"{node.name} multiplies what {made_by.name} ({made_by.op_type}) cuts out in the same codes"
+
+    says = "16-bit codes cut out at an offset have another scale in front of 4-bit weights"
+    return FileRule("cut", says, source, broken)
+
+
+def _is_offset(file: FileView, node: onnx.NodeProto, output: str) -> bool:
+    """Whether an output holds elements behind the first ones that a node reads."""
+    if node.op_type == "Split":
+        return bool(output != node.output[0])
+    first = file.values(node.input[1]) if node.op_type in {"Slice", "Gather"} else np.zeros(1, np.int64)
+    return first is None or any(first.ravel()[:1].tolist())
 
 
 def softmax_codes(says: str, allowed: Callable[[Codes], bool], source: str) -> FileRule:

@@ -19,6 +19,7 @@ _PARTS = ("Div", "Erf", "Pow")
 _RMS = ("Div", "Sqrt")
 
 _HTP = "run: tests/runtime/edge/test_htp_rules.py"
+_HTP_ZOO = "run: tests/runtime/edge/test_htp_zoo.py"
 _RKNN = "run: tests/runtime/edge/test_rknn.py"
 _OPENVINO = "run: tests/runtime/edge/test_openvino_form.py"
 _TRACT = "run: tests/runtime/edge/test_tract.py"
@@ -87,22 +88,23 @@ FILE_RULES: dict[str, tuple[FileRule, ...]] = {
     "qnn": (
         whole.versions(20, 21, 10, _HTP),
         whole.standard_ops(_HTP),
-        whole.known_ops((*_OPS, "Gelu"), _HTP),
-        whole.fixed_shapes(_HTP),
-        whole.few_axes(5, _HTP),
-        whole.ordered_pieces(_HTP),
-        whole.tokens_by_reshape(_HTP),
+        whole.known_ops((*_OPS, "Gelu"), _HTP_ZOO),
+        whole.fixed_shapes(_HTP_ZOO),
+        whole.few_axes(5, _HTP_ZOO),
+        whole.ordered_pieces(_HTP_ZOO),
+        whole.tokens_by_reshape("run: tests/runtime/edge/test_qnn_form.py"),
         activations.codes_everywhere(_HTP, within_functions=True),
-        activations.one_reader(_HTP),
+        activations.one_reader(_HTP_ZOO),
         activations.types(("uint8", "uint16"), _HTP),
         activations.per_tensor(_HTP),
         activations.one_type(_HTP),
         activations.second_factor(("uint8", "int8"), _HTP),
-        activations.same_through_movement(_HTP),
+        activations.same_through_movement(_HTP, but="Slice"),
+        activations.recoded_cuts(_HTP),
         activations.softmax_codes("a softmax gives codes from 0 of an unsigned type", _from_lowest, _HTP),
         parameters.weights(("int8", "int4"), _HTP),
         parameters.int32_bias(_HTP),
-        parameters.gemm_plain(_HTP),
+        parameters.gemm_plain(_HTP_ZOO),
         parameters.norms_in_integers(_HTP),
         functions.gelu_node(_HTP),
     ),

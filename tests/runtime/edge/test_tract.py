@@ -4,9 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
+import torch
 from onnx import helper
+from tiny_models import KINDS, images, tiny
 
+from mptq_export.calibrate.request import CalibrationRequest
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
+from mptq_export.export.request import ExportRequest
+from mptq_export.export.run import export_model
+from mptq_export.load.request import ModelRequest
 from mptq_export.runtime.edge.options import EdgeOptions
 from mptq_export.support.errors import MptqError
 from tests.runtime.edge.codes_between import CodesBetween, X, Y, erf_gelu, softmax
@@ -63,3 +73,19 @@ def test_what_cannot_be_run_is_one_line(tmp_path: Path) -> None:
     session = open_tract(erf_gelu(divided=True).write(tmp_path / "codes.onnx"), EdgeOptions())
     with pytest.raises(MptqError, match=r"tract fails on codes\.onnx"):
         session.run(np.zeros((1, 15), np.float32))
+
+
+def test_a_file_for_it_is_right(tmp_path: Path) -> None:
+    arch, kwargs = KINDS["vit"]
+    torch.save({"arch": arch, "model_kwargs": kwargs, "state_dict": dict(tiny("vit").state_dict())}, tmp_path / "m.pt")
+    outputs = Outputs(tmp_path / "m.onnx", target="tract")
+    plan = Uniform(method="paper")
+    export_model(ExportRequest(ModelRequest(str(tmp_path / "m.pt")), plan, outputs, CalibrationRequest(count=4)))
+    nodes = onnx.load(outputs.onnx).graph.node
+    makers = {node.output[0]: node.op_type for node in nodes}
+    read = [makers[node.input[0]] for node in nodes if node.op_type == "Softmax"]
+    assert read and "DequantizeLinear" not in read
+    x = images("vit", 4).numpy()
+    (found,) = open_tract(outputs.onnx, EdgeOptions()).run(x).values()
+    (said,) = ort.InferenceSession(outputs.onnx, providers=["CPUExecutionProvider"]).run(None, {"input": x})
+    assert np.abs(found - said).max() < 0.02 * np.abs(said).max()
