@@ -24,8 +24,8 @@ def layers_in_parts(graph: Graph) -> Graph:
                 name: replace(graph[name], op=Reshape(), inputs=(parts[channels].name,))
                 for name, channels in cuts.items()
             }
-            graph = graph.updated(changes).expanded({layer.name: [*parts.values(), layer]}).pruned()
-    return graph
+            graph = graph.updated(changes).expanded({layer.name: [*parts.values(), layer]})
+    return graph.pruned()
 
 
 def _cuts(graph: Graph, layer: Node) -> dict[str, tuple[int, int]]:
