@@ -47,13 +47,15 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
         MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
             of such layers.
     """
-    ready = graph_for(form_for(outputs.target, plan.residual_bits), graph, outputs.input_type)
+    form = form_for(outputs.target, plan.residual_bits)
+    written = graph_for(form, graph, outputs.input_type)  # its layers have the widths
     if isinstance(plan, Searched):
-        check_budgets_reachable(plan.search, ready, search_form(form_for(outputs.target, plan.residual_bits)))
-        pinned, tried = pinned_widths(ready, plan.search.pins), [plan.search.widths.lowest, plan.search.widths.highest]
+        check_budgets_reachable(plan.search, written, search_form(form))
+        pins, tried = plan.search.pins, [plan.search.widths.lowest, plan.search.widths.highest]
     else:
-        pinned, tried = pinned_widths(ready, plan.pins), [plan.bits]
-    names = [node.name for node in layers(ready)]
+        pins, tried = plan.pins, [plan.bits]
+    pinned = pinned_widths(written, pins)
+    names = [node.name for node in layers(written)]
     for usual in tried:
         widths = dict.fromkeys(names, usual) | pinned
         rehearse(graph, outputs.target, widths.__getitem__, plan.residual_bits, outputs.input_type or "float32")
