@@ -22,8 +22,9 @@ def test_every_tensor_is_the_simulations_but_for_codes_on_a_boundary(kind: str, 
     computing = {node.name for node in model.graph if model.where.has_result(node) and node.inputs}
     assert computing <= set(apart)
     for name, steps in apart.items():
-        few = 0.1 if model.where.result_bits(model.graph[name]) == 16 else 0.02
-        assert float(steps.max()) <= 1, name
+        few = (0.5 if bits == (4, 16) else 0.1) if model.where.result_bits(model.graph[name]) == 16 else 0.02
+        # A cut in front of 4-bit weights has a scale of its own (`recode_cuts`): one step of what a Gemm reads.
+        assert float(steps.max()) <= (2 if bits == (4, 16) else 1), name
         assert float((steps > 0).float().mean()) <= max(few, 1.5 / steps.numel()), name
 
 

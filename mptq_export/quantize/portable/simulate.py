@@ -99,6 +99,10 @@ class PortableSimulator:
 
     def _weight(self, node: Node) -> tuple[torch.Tensor, torch.Tensor]:
         codes, scale, bias = self.weights[node.name]
+        quant = self.activations.get(self._where.key(node, 0) or "")
+        if quant is not None and self._where.form.bias_codes:  # whole steps of the accumulator
+            steps = (scale * quant.scale).double()
+            bias = ((bias.double() / steps).round() * steps).float()
         return codes * scale[:, None], bias
 
     def _linear(self, node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
