@@ -1,5 +1,7 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
+from collections.abc import Mapping
+
 from mptq_export.allocate.feasible import check_budgets_reachable
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.units import layers, pinned_widths
@@ -49,6 +51,7 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
     """
     form = form_for(outputs.target, plan.residual_bits)
     written = graph_for(form, graph, outputs.input_type)  # its layers have the widths
+    pins: Mapping[str, tuple[int, int]]
     if isinstance(plan, Searched):
         check_budgets_reachable(plan.search, written, search_form(form))
         pins, tried = plan.search.pins, [plan.search.widths.lowest, plan.search.widths.highest]
