@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mptq_export.kit.portable.tolerance import Spread, Tolerance
+from mptq_export.kit.portable.limits import Spread, Tolerance
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.runtime.edge.qnn_socs import Soc
 

@@ -22,7 +22,9 @@ def form_for(target: str | None, residual: int | None) -> Form:
 
 
 def graph_for(form: Form, graph: Graph, input_type: InputType | None) -> Graph:
-    """A prepared graph as a form has it."""
+    """A prepared graph as a form has it, on its own device; it is rewritten on the CPU, where constants are made."""
     if not isinstance(form, Portable):
         return graph
-    return portable_graph(graph, input_type or "float32", form.form)
+    tensors = [tensor for node in graph for tensor in node.params.values()]
+    device = tensors[0].device if tensors else "cpu"
+    return portable_graph(graph.to("cpu"), input_type or "float32", form.form).to(device)

@@ -42,8 +42,8 @@ class PortableForm:
         inner_codes: whether the parts of a function that is several nodes have codes between them.
         layers_in_parts: whether a layer whose result is cut is a layer for each part.
         largest_stride: of a convolution; None for any.
-        recode_cuts: whether 16-bit codes that were cut out of a value get a scale of their own in front of weights of 4
-            bits: HTP reads such a cut at another place, without a word.
+        bytes_behind_movement: whether weights of 4 bits are stored as bytes where they are multiplied with 16-bit codes
+            that were moved: HTP reads those at another place, without a word.
         opset: of the file.
         ir: IR version of the file.
         fixed_batch: whether shapes are fixed; the file then takes one image.
@@ -69,7 +69,7 @@ class PortableForm:
     inner_codes: bool = False
     layers_in_parts: bool = False
     largest_stride: int | None = None
-    recode_cuts: bool = False
+    bytes_behind_movement: bool = False
     opset: int = 17
     ir: int = 8
     fixed_batch: bool = True

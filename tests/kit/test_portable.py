@@ -18,8 +18,9 @@ from onnx import numpy_helper
 
 from mptq_export.cli.export import main
 from mptq_export.kit.portable.golden import SEEDS
+from mptq_export.kit.portable.limits import Apart, Spread, Tolerance
 from mptq_export.kit.portable.nudged import NUDGE, nudged
-from mptq_export.kit.portable.tolerance import FACTOR, Apart, Spread, Tolerance, apart, tolerance
+from mptq_export.kit.portable.tolerance import FACTOR, apart, tolerance
 from mptq_export.kit.write import PORTABLE_RUNNERS, write_kit
 from mptq_export.support.errors import MptqError
 

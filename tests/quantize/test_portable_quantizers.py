@@ -9,11 +9,11 @@ from tiny_models import calibrated_graph
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Node, Shape
-from mptq_export.capture.ops import LayerNorm, Softmax
+from mptq_export.capture.ops import LayerNorm
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.method import BEST
-from mptq_export.quantize.portable.importance import attention_importance, importance_of, read_importance
+from mptq_export.quantize.portable.importance import importance_of, read_importance
 from mptq_export.quantize.portable.ranges import (
     best_attention,
     best_by_result,
@@ -101,16 +101,3 @@ def test_rows_of_the_residual_count_as_those_of_what_was_added_last():
     assert torch.equal(adds["blocks.0.add_2"], layers["blocks.0.mlp.fc2"])
     assert torch.equal(read_importance(graph, "blocks.0.norm2", layers), layers["blocks.0.mlp.fc1"])
     assert importance_of(graph, "blocks.0.norm1", {}) is None
-
-
-def test_rows_of_attention_count_as_those_of_the_projection_in_every_head():
-    seen = calibrated_graph("vit").with_importance(BEST)
-    graph, layers = seen.graph, seen.importance
-    assert layers is not None
-    softmax = next(node for node in graph if isinstance(node.op, Softmax))
-    images, (heads, tokens) = 16, softmax.shape.dims[-3:-1]
-    found = attention_importance(graph, softmax, images * heads * tokens, layers)
-    assert found is not None
-    each = found.reshape(images, heads, tokens)
-    expected = layers["blocks.0.attn.proj"].reshape(images, tokens)
-    assert all(torch.equal(each[:, head], expected) for head in range(heads))

@@ -221,16 +221,24 @@ def test_a_broken_file_is_refused_with_the_name_of_the_rule(
         refuse_broken(model, target)
 
 
-def test_tokens_that_are_cut_out_have_their_own_scale_in_front_of_4_bit_weights():
+@pytest.mark.parametrize(("kind", "layer"), [("deit_distilled", "head_dist"), ("maxvit", None)])
+def test_4_bit_weights_of_16_bit_codes_that_were_moved_are_stored_as_bytes(kind: str, layer: str | None):
     model = onnx.ModelProto()
-    model.CopyFrom(made("deit_distilled", "qnn", (4, 16)).file)
+    model.CopyFrom(made(kind, "qnn", (4, 16)).file)
     assert check_file(model, "qnn") == []
-    cut = next(node for node in model.graph.node if node.op_type == "Slice" and node.name.endswith(".cut"))
-    own, whole = _behind(model, cut.output[0]).input[1], _front(model, cut.input[0]).input[1]
-    for node in model.graph.node:
-        if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and node.input[1] == own:
-            node.input[1] = whole
-    assert "cut" in [broken.rule for broken in check_file(model, "qnn")]
+    kinds = {each.name: each.data_type for each in model.graph.initializer if each.name.endswith(".weight.codes")}
+    layer = layer or next(name for name in kinds if name.endswith("attn.qkv.weight.codes")).removesuffix(
+        ".weight.codes"
+    )
+    assert kinds[f"{layer}.weight.codes"] == onnx.TensorProto.INT8
+    assert onnx.TensorProto.INT4 in kinds.values()
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith(f"{layer}.weight.") and tensor.data_type == onnx.TensorProto.INT8:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(
+                helper.make_tensor(tensor.name, onnx.TensorProto.INT4, values.shape, values.ravel().tolist())
+            )
+    assert "nibbles" in [broken.rule for broken in check_file(model, "qnn")]
 
 
 def test_a_file_of_another_target_breaks_rules():

@@ -23,9 +23,6 @@ from mptq_export.targets.portable import PortableForm
 from mptq_export.transform.channels import is_permutation
 from mptq_export.transform.few_axes import MOST_AXES
 
-_ANOTHER_SCALE = 1.0001
-"""A little larger, so that no end of the range is lost."""
-
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
 
@@ -98,11 +95,6 @@ class PortableContext(Emission):
             root, chain = self.graph.path(value)
             computed = self.once(root.name, lambda: self._computed(root))
             lowered = [self.lowered(step) for step in chain]
-            cut = next((at for at in reversed(range(len(chain))) if self._recodes(chain[at])), None)
-            if cut is not None:
-                before = chain[cut - 1] if cut else root
-                piece = self.once(("cut", chain[cut].name), lambda: self._recoded_cut(before, chain[cut]))
-                return move(self, piece, chain[cut], _joined(lowered[cut + 1 :]))
             if root.name in self.maps:
                 for at in range(len(chain), 0, -1):
                     if is_permutation(chain[:at], root, NCHW):
@@ -112,23 +104,6 @@ class PortableContext(Emission):
             return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
-
-    def _recodes(self, step: Node) -> bool:
-        """Whether a step is a cut that the form wants in codes of its own (see `PortableForm.recode_cuts`)."""
-        if not self.form.recode_cuts or not isinstance(step.op, Slice) or step.op.start == 0:
-            return False
-        readers = self.graph.final_readers(step.name) or []
-        weights = [self.recipe.weights.get(reader.name) for reader, _ in readers]
-        return any(quant is not None and quant.bits == 4 for quant in weights)
-
-    def _recoded_cut(self, before: Node, step: Node) -> Tensor:
-        """A cut that changes the scale of 16-bit codes a little: any other one will do, in the cut itself."""
-        x = self.unflatten(self.read_value(before.name), before.name)
-        if x.quant is not None and x.quant.bits == 16:
-            x = replace(x, quant=replace(x.quant, scale=float(np.float32(x.quant.scale * _ANOTHER_SCALE))))
-        at = self.lowered(step).attributes(Slice)
-        ends = [self.onnx.shape([each]) for each in (at.start, at.end, at.axis)]
-        return self.moved(x, lambda tensor: self.onnx.one("Slice", [tensor, *ends], f"{step.name}.cut"))
 
     def _tokens(self, root: Node, merged: Node) -> Tensor:
         """A map that a convolution gave as tokens [B, H W, C]: reshaped first, as HTP wants it, then transposed."""

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.capture.graph import Node
-from mptq_export.capture.ops import Depthwise, PatchEmbed, Windows
+from mptq_export.capture.ops import Depthwise, Matmul, PatchEmbed, Permute, Reshape, Slice, Windows
 from mptq_export.emit.portable.context import PortableContext
 from mptq_export.emit.portable.maps import channels_first, channels_last, is_channels_first_already
 from mptq_export.emit.portable.stored_weight import dequantized
@@ -28,9 +28,26 @@ def emit_linear(context: PortableContext, node: Node) -> Tensor:
         return _conv(context, node, channels_first(context, node, read.name), Windows())
     x = context.read_rows(node)
     quant = context.recipe.weights[node.name]
-    weight = _weight(context, node, np.ascontiguousarray(quant.codes.T), axis=1)
+    nibbles = not (context.form.bytes_behind_movement and _wide(x) and _is_moved(context, node))
+    weight = _weight(context, node, np.ascontiguousarray(quant.codes.T), axis=1, nibbles=nibbles)
     inputs = [x.tensor, weight, _bias(context, node, x)]
     return Tensor(tensor=context.onnx.one("Gemm", inputs, node.name), flat=True, quant=None)
+
+
+def _wide(x: Tensor) -> bool:
+    return x.quant is not None and x.quant.bits == 16
+
+
+def _is_moved(context: PortableContext, node: Node) -> bool:
+    """Whether what a layer reads was moved by more than a reshape, a cut from the first element on, or out of heads."""
+    root, chain = context.graph.path(node.inputs[0])
+    heads = isinstance(root.op, Matmul)
+    return not all(
+        isinstance(step.op, Reshape)
+        or (isinstance(step.op, Slice) and step.op.start == 0)
+        or (isinstance(step.op, Permute) and heads)
+        for step in chain
+    )
 
 
 def emit_patch_embed(context: PortableContext, node: Node) -> Tensor:
@@ -79,10 +96,10 @@ def _conv(context: PortableContext, node: Node, x: Tensor, windows: Windows, gro
     return channels_last(context, node, tensor)
 
 
-def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, axis: int) -> str:
-    """Codes of their own width behind a DequantizeLinear with a scale for each output channel."""
+def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, axis: int, nibbles: bool = True) -> str:
+    """Codes behind a DequantizeLinear with a scale for each output channel: of 4 bits where they are, or in bytes."""
     quant, name = context.recipe.weights[node.name], f"{node.name}.weight"
-    if quant.bits == 4 and context.form.opset >= 21:
+    if nibbles and quant.bits == 4 and context.form.opset >= 21:
         stored = context.onnx.initializer(int4_tensor(f"{name}.codes", codes))
         zero = context.onnx.initializer(int4_tensor(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8)))
         scale = context.onnx.constant(f"{name}.scale", quant.scale)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mptq_export.evaluate.given import Given
 from mptq_export.kit.golden import Golden
+from mptq_export.kit.portable.limits import Apart, Spread, Tolerance
 from mptq_export.kit.portable.nudged import nudged
-from mptq_export.kit.portable.tolerance import Apart, Spread, Tolerance, apart, largest, tolerance
+from mptq_export.kit.portable.tolerance import apart, largest, tolerance
 from mptq_export.recipe.outputs import Output, OutputKind
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.session import open_session, run_session

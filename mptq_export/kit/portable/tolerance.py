@@ -7,13 +7,13 @@ of HTP leaves nothing of the signal.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.evaluate.metrics import divergences
+from mptq_export.kit.portable.limits import Apart, Spread, Tolerance
 from mptq_export.recipe.outputs import OutputKind
 
 Array = NDArray[Any]
@@ -23,49 +23,6 @@ FACTOR = 2.0
 
 _LEADS = 4.0
 """Two logits move apart by so many times the tolerance of their mean square at most."""
-
-
-@dataclass(frozen=True)
-class Apart:
-    """How far apart two outputs of one input are.
-
-    Attributes:
-        rms: root of the mean square of the difference; of logits without its mean over the classes, which no softmax
-            sees.
-        kl: KL(golden || found) of the softmax of logits, in nats; None of other outputs.
-    """
-
-    rms: float
-    kl: float | None
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The largest differences from the golden output, over the golden inputs.
-
-    Attributes:
-        default: onnxruntime's CPU provider with its default options.
-        nudged: the file with nudged codes.
-    """
-
-    default: Apart
-    nudged: Apart
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What one output must keep on every golden input.
-
-    Attributes:
-        rms: at most so far, as `Apart.rms`.
-        kl: at most so far apart; None of outputs that are no logits.
-        lead: where the golden output's largest logit leads by more, the same one must be the largest; None of outputs
-            that are no logits.
-    """
-
-    rms: float
-    kl: float | None
-    lead: float | None
 
 
 def apart(kind: OutputKind, golden: Array, found: Array) -> Apart:

@@ -10,8 +10,7 @@ import torch
 
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Activation, Add, LayerNorm, Linear, Matmul, Reshape, Weighted
-from mptq_export.transform.balance_attention import projection_of
+from mptq_export.capture.ops import Activation, Add, LayerNorm, Linear, Reshape, Weighted
 
 Importance = dict[str, torch.Tensor]
 """Float64 [rows] by the name of the layer."""
@@ -44,27 +43,6 @@ def read_importance(graph: Graph, value: str, layers: Importance) -> torch.Tenso
         if isinstance(reader.op, Linear) and reader.name in layers and _keeps_rows(graph, name):
             return layers[reader.name]
     return None
-
-
-def attention_importance(graph: Graph, softmax: Node, rows: int, layers: Importance) -> torch.Tensor | None:
-    """Importance of the rows of attention, of which every head has one for a row of the projection's.
-
-    Args:
-        graph: the graph.
-        softmax: gives the attention, [..., heads, tokens, tokens].
-        rows: of all images and heads.
-        layers: of every layer's rows.
-
-    Returns:
-        Float64 [rows]; None where it is not known.
-    """
-    readers = [reader for reader, _ in graph.final_readers(softmax.name) or ()]
-    found = projection_of(graph, readers[0]) if len(readers) == 1 and isinstance(readers[0].op, Matmul) else None
-    known = None if found is None else layers.get(found[0].name)
-    tokens = softmax.shape.dims[-2]
-    if known is None or rows % len(known) or len(known) % tokens:
-        return None
-    return known.reshape(-1, 1, tokens).expand(-1, rows // len(known), -1).reshape(-1)
 
 
 def _of_readers(graph: Graph, node: Node, layers: Importance) -> torch.Tensor | None:

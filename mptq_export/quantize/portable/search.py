@@ -16,7 +16,7 @@ from mptq_export.quantize.activations.ranges import range_of
 from mptq_export.quantize.activations.sample import Sample
 from mptq_export.quantize.activations.search import reading_weights
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.portable.importance import Importance, attention_importance, importance_of, read_importance
+from mptq_export.quantize.portable.importance import Importance, importance_of, read_importance
 from mptq_export.quantize.portable.ranges import (
     best_attention,
     best_by_histogram,
@@ -95,8 +95,7 @@ class PortableSearch:
             sample = Sample.of(self.value, read_importance(self.graph, self.site.value, self.layers))
             return best_by_output(self.form, sample, self.range, bits, weight)
         if self._scores is not None:
-            sample = Sample.of(self.value, self._of_attention(readers[0]))
-            ones = self.value.new_ones(1).double()
+            sample, ones = Sample.of(self.value), self.value.new_ones(1).double()
             return best_by_result(
                 self.form, sample, self.range, bits, function=lambda rows: rows.softmax(-1), columns=ones
             )
@@ -114,22 +113,11 @@ class PortableSearch:
 
     @cached_property
     def _histogram(self) -> Histogram:
-        root = self.graph.root(self.site.value)
-        if isinstance(root.op, ops.Softmax):
-            return Histogram.of(self.value, importance=self._of_attention(root))
         importance = importance_of(self.graph, self.site.value, self.layers)
-        known = importance is not None and len(importance) == self._rows
-        return Histogram.of(self.value, importance=importance if known else None)
-
-    def _of_attention(self, softmax: Node) -> torch.Tensor | None:
-        """Importance of the rows of what a softmax reads or gives."""
-        if not isinstance(softmax.op, ops.Softmax):  # a constant is added to the scores
-            return None
-        return attention_importance(self.graph, softmax, self._rows, self.layers)
-
-    @property
-    def _rows(self) -> int:
-        return self.value.numel() // self.value.shape[-1]
+        rows = self.value.numel() // self.value.shape[-1]
+        return Histogram.of(
+            self.value, importance=importance if importance is not None and len(importance) == rows else None
+        )
 
     @property
     def _given(self) -> bool:

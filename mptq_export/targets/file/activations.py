@@ -136,12 +136,12 @@ def second_factor(kinds: Iterable[str], source: str) -> FileRule:
     return FileRule("second factor", f"the second factor of a MatMul is {' or '.join(allowed)}", source, broken)
 
 
-def same_through_movement(source: str, *, but: str | None = None) -> FileRule:
-    """Data movement keeps its codes; that of one type of node may change their scale."""
+def same_through_movement(source: str) -> FileRule:
+    """Data movement keeps its codes."""
 
     def broken(file: FileView) -> Iterator[str]:
         for node in file.computing:
-            before = file.codes(node.input[0]) if node.op_type in MOVEMENT - {but} else None
+            before = file.codes(node.input[0]) if node.op_type in MOVEMENT else None
             after = [codes for name in node.output for codes in file.codes_made(name)]
             if before is not None and any(codes.parameters != before.parameters for codes in after):
                 yield f"{node.name} ({node.op_type}) changes scale or zero point"
@@ -149,25 +149,24 @@ def same_through_movement(source: str, *, but: str | None = None) -> FileRule:
     return FileRule("movement", "data movement keeps scale and zero point", source, broken)
 
 
-def recoded_cuts(source: str) -> FileRule:
-    """16-bit codes that are cut out at an offset change their scale where 4-bit weights are multiplied with them."""
+def bytes_behind_movement(source: str) -> FileRule:
+    """Weights of 4 bits are not multiplied with 16-bit codes that were moved, but for those out of heads."""
 
     def broken(file: FileView) -> Iterator[str]:
         for node in file.of_type("Gemm"):
-            weights, name = file.codes(node.input[1]), node.input[0]
-            while weights is not None and weights.kind == "int4":
-                output, after = file.computed(name), file.codes(name)
-                made_by = file.producers.get(output)
-                if made_by is None or made_by.op_type not in MOVEMENT:
-                    break
+            weights, read = file.codes(node.input[1]), file.codes(node.input[0])
+            if weights is None or read is None or (weights.kind, read.kind) != ("int4", "uint16"):
+                continue
+            moves, name = [], node.input[0]
+            while (made_by := file.maker(name)) is not None and made_by.op_type in MOVEMENT:
+                moves.append((made_by, file.computed(name)))
                 name = made_by.input[0]
-                before = file.codes(name)
-                kept = before is not None and after is not None and before.parameters == after.parameters
-                if kept and after is not None and after.kind == "uint16" and _is_offset(file, made_by, output):
-                    yield f"{node.name} multiplies what {made_by.name} ({made_by.op_type}) cuts out in the same codes"
+            heads = made_by is not None and made_by.op_type == "MatMul"
+            for move, output in moves:
+                if _is_offset(file, move, output) or (move.op_type == "Transpose" and not heads):
+                    yield f"{node.name} multiplies 4-bit weights with what {move.name} ({move.op_type}) moved"
 
-    says = "16-bit codes cut out at an offset have another scale in front of 4-bit weights"
-    return FileRule("cut", says, source, broken)
+    return FileRule("nibbles", "no 4-bit weights for 16-bit codes that were moved", source, broken)
 
 
 def _is_offset(file: FileView, node: onnx.NodeProto, output: str) -> bool:

@@ -17,11 +17,14 @@ pytest.importorskip("onnxruntime_qnn", reason="the HTP simulator comes with pip 
 #: One of each kind of what is new: windows and masks; rotations; RMS norms; a hybrid with convolutions.
 QUICK = ("swin", "eva", "rms_norm", "visformer")
 ALL = (*QUICK, "vit", "gap", "dinov2", "clip", "siglip", "cait", "swinv2", "convit", "hiera", "tnt", "crossvit", "pit")
+#: A Gemm of 16-bit windows with 4-bit weights: no spelling that cures it is known.
+WRONG = pytest.mark.xfail(strict=True, reason="HTP computes it wrong without a word; mptq-verify --runtime finds it")
 CASES = [
     pytest.param(kind, bits, marks=() if kind in QUICK and bits == (8, 8) else pytest.mark.slow)
     for kind in (*ALL, "maxvit", "sam")
     for bits in ((8, 8), (8, 16), (4, 16))
-]
+    if (kind, bits) != ("maxvit", (4, 16))
+] + [pytest.param("maxvit", (4, 16), marks=(pytest.mark.slow, WRONG))]
 
 
 def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
