@@ -54,10 +54,10 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
     pins: Mapping[str, tuple[int, int]]
     if isinstance(plan, Searched):
         check_budgets_reachable(plan.search, written, search_form(form))
-        pins, tried = plan.search.pins, [plan.search.widths.lowest, plan.search.widths.highest]
+        pinned = pinned_widths(written, plan.search.pins)
+        tried = [plan.search.widths.lowest, plan.search.widths.highest]
     else:
-        pins, tried = plan.pins, [plan.bits]
-    pinned = pinned_widths(written, pins)
+        pinned, tried = pinned_widths(written, plan.pins), [plan.bits]
     names = [node.name for node in layers(written)]
     for usual in tried:
         widths = dict.fromkeys(names, usual) | pinned
