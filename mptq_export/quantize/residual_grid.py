@@ -14,8 +14,8 @@ from mptq_export.capture.ops import Add, Constant, LayerNorm, Mean, Movement, Pa
 RANGE = 2**15 - 1
 
 
-def streams(graph: Graph) -> dict[str, str]:
-    """Name of the stream (its first value) of every value that a layer norm or a mean reads, seen through sums."""
+def connected(graph: Graph) -> dict[str, str]:
+    """Of every value the name of one, the same for all that additions, padding and data movement connect."""
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -28,8 +28,14 @@ def streams(graph: Graph) -> dict[str, str]:
             for name in node.inputs:
                 if not isinstance(graph[name].op, Constant) and find(name) != find(node.name):
                     parent[find(node.name)] = find(name)
-    wanted = {find(node.inputs[0]) for node in graph if isinstance(node.op, LayerNorm | Mean)}
-    return {node.name: find(node.name) for node in graph if find(node.name) in wanted}
+    return {node.name: find(node.name) for node in graph}
+
+
+def streams(graph: Graph) -> dict[str, str]:
+    """Name of the stream (its first value) of every value that a layer norm or a mean reads, seen through sums."""
+    member = connected(graph)
+    wanted = {member[node.inputs[0]] for node in graph if isinstance(node.op, LayerNorm | Mean)}
+    return {name: stream for name, stream in member.items() if stream in wanted}
 
 
 def grid_exponents(graph: Graph, stats: Statistics) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from mptq_export.capture import ops
 from mptq_export.capture.graph import Graph, Node
+from mptq_export.quantize.residual_grid import connected
 
 
 def residual_values(graph: Graph) -> set[str]:
@@ -10,20 +11,9 @@ def residual_values(graph: Graph) -> set[str]:
     A stream is what sums, padding and data movement connect. A position bias on scores and a rotation are no such sums:
     one of their terms is a constant, or nothing else reads any of them.
     """
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            name = parent[name]
-        return name
-
-    for node in graph:
-        if isinstance(node.op, ops.Add | ops.Pad | ops.Movement):
-            for name in node.inputs:
-                if not isinstance(graph[name].op, ops.Constant):
-                    parent[find(node.name)] = find(name)
-    wanted = {find(node.name) for node in graph if isinstance(node.op, ops.Add) and _goes_on(graph, node)}
-    return {node.name for node in graph if find(node.name) in wanted}
+    member = connected(graph)
+    wanted = {member[node.name] for node in graph if isinstance(node.op, ops.Add) and _goes_on(graph, node)}
+    return {name for name, stream in member.items() if stream in wanted}
 
 
 def begins(graph: Graph, node: Node, residual: set[str]) -> bool:
