@@ -1,7 +1,5 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
-from collections.abc import Mapping
-
 from mptq_export.allocate.feasible import check_budgets_reachable
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.units import layers, pinned_widths
@@ -51,7 +49,6 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
     """
     form = form_for(outputs.target, plan.residual_bits)
     written = graph_for(form, graph, outputs.input_type)  # its layers have the widths
-    pins: Mapping[str, tuple[int, int]]
     if isinstance(plan, Searched):
         check_budgets_reachable(plan.search, written, search_form(form))
         pinned = pinned_widths(written, plan.search.pins)
