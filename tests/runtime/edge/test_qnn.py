@@ -45,7 +45,7 @@ print([(placed.op, placed.where) for placed in open_edge("qnn", Path(sys.argv[1]
 
 
 def test_what_htp_leaves_to_the_cpu_is_named(tmp_path: Path):
-    """In a process of its own, as the commands have one: in one that had opened many files the simulator once failed."""
+    """In a process of its own, as a command has one: in one that had opened many files the simulator failed once."""
     path = save(product(Codes("s16", symmetric=True)), tmp_path / "m.onnx")
     done = subprocess.run([sys.executable, "-c", _LEFT, path], capture_output=True, text=True, check=True)
     assert "('MatMul', 'CPU')" in done.stdout
