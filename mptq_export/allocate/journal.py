@@ -5,27 +5,29 @@ The search is deterministic, so that the same measurements (of divergences, and 
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar
 
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.units import Widths
+from mptq_export.support.appended_lines import AppendedLines
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_text
 
 
-class Journal:
+class Journal(AppendedLines):
     """Measurements in the order in which they are asked for.
 
     Attributes:
         asked: the divergences that were asked for, once each, replayed ones included.
     """
 
+    refusal: ClassVar[str] = "cannot write the journal {name}: {reason}; free space and go on with --resume"
+
     def __init__(self, file: IO[str], measured: dict[str, list[float]], latency: dict[str, Any] | None) -> None:
         self.asked: set[str] = set()
-        self._file, self._measured, self._latency = file, measured, latency
+        super().__init__(file)
+        self._measured, self._latency = measured, latency
 
     @staticmethod
     def open(path: Path, identity: str, *, resume: bool) -> "Journal":
@@ -76,30 +78,12 @@ class Journal:
         self.asked.add(key)
         if key not in self._measured:
             self._measured[key] = measure()
-            self._append({"widths": key, "divergences": self._measured[key]})
+            self.append({"widths": key, "divergences": self._measured[key]})
         return self._measured[key]
 
     def latency(self, measure: Callable[[], LatencyTable]) -> LatencyTable:
         """The latencies, from the journal or measured now: they are never the same twice."""
         if self._latency is None:
             self._latency = measure().to_json()
-            self._append({"latency": self._latency})
+            self.append({"latency": self._latency})
         return LatencyTable.from_json(self._latency)
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        try:
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise MptqError(
-                f"cannot write the journal {self._file.name}: {error.strerror}; free space and go on with --resume"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):  # of what could not be written, which was said already
-            self._file.close()

@@ -7,27 +7,29 @@ in base64. Pixels are the key because names of images, their order and their num
 import base64
 import hashlib
 import json
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.evaluate.outputs import PredictOutputs, Values
 from mptq_export.runtime.pixels import Pixels
+from mptq_export.support.appended_lines import AppendedLines
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_text
 
 _FLOAT = np.dtype("<f4")
 
 
-class KeptOutputs:
+class KeptOutputs(AppendedLines):
     """Outputs of images that one file in one runtime has given."""
 
+    refusal: ClassVar[str] = "cannot keep results in {name}: {reason}; free space, and go on with --resume"
+
     def __init__(self, file: IO[str], known: dict[str, Values]) -> None:
-        self._file, self._known = file, known
+        super().__init__(file)
+        self._known = known
 
     @staticmethod
     def open(path: Path, ran: dict[str, str]) -> "KeptOutputs":
@@ -74,26 +76,8 @@ class KeptOutputs:
         key = hashlib.sha256(image.tobytes()).hexdigest()
         if key not in self._known:
             self._known[key] = [values.astype(np.float32) for values in predict(image)]
-            self._append({"pixels": key, "outputs": [_encoded(values) for values in self._known[key]]})
+            self.append({"pixels": key, "outputs": [_encoded(values) for values in self._known[key]]})
         return self._known[key]
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        try:
-            self._file.write(json.dumps(entry) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise MptqError(
-                f"cannot keep results in {self._file.name}: {error.strerror}; free space, and go on with --resume"
-            ) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):  # of what could not be written, which was said already
-            self._file.close()
 
 
 def _check(path: Path, first: str, ran: dict[str, str]) -> None:
