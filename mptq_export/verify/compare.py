@@ -98,7 +98,7 @@ def verify_model(
 
     try:
         for feed in (part for batch in inputs for part in batches.parts(spec.convert(batch))):
-            ends = compare_tensors(runtime, reference, feed, tensors.keys(), folded, compare)
+            ends = compare_tensors(runtime, reference, feed, compare, names=tensors.keys(), folded=folded)
             plain = runtime.run_default(feed)
             for name in outputs:
                 instrumented[name] += difference(plain[name], ends.got[name])

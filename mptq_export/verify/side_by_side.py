@@ -34,7 +34,13 @@ class Ends:
 
 
 def compare_tensors(
-    runtime: RuntimeGraph, reference: Reference, feed: Feed, names: Collection[str], folded: Feed, compare: Compare
+    runtime: RuntimeGraph,
+    reference: Reference,
+    feed: Feed,
+    compare: Compare,
+    *,
+    names: Collection[str],
+    folded: Feed,
 ) -> Ends:
     """Run both on an input and compare.
 
@@ -42,9 +48,9 @@ def compare_tensors(
         runtime: the graph that onnxruntime runs.
         reference: what it is compared with.
         feed: the graph's input.
+        compare: called for each tensor once.
         names: tensors to compare.
         folded: those of them that onnxruntime has folded into constants.
-        compare: called for each of them once.
 
     Raises:
         MptqError: one of the two has no such tensor.
@@ -52,7 +58,7 @@ def compare_tensors(
     """
     outputs = [entry.name for entry in runtime.default.get_outputs()]
     if runtime.parts:
-        meeting = _Meeting(runtime.run_parts(feed), {*names, *outputs}, outputs, folded, compare)
+        meeting = _Meeting(runtime.run_parts(feed), compare, names={*names, *outputs}, outputs=outputs, folded=folded)
         expected = reference.run(feed, trace={*names, *outputs}, observe=meeting.compare)
         for name in outputs:  # that no node makes
             meeting.compare(name, _value(expected, name))
@@ -74,7 +80,9 @@ class _Meeting:
         nbytes: of what the reference has made.
     """
 
-    def __init__(self, parts: Iterator[Feed], names: set[str], outputs: list[str], folded: Feed, compare: Compare):
+    def __init__(
+        self, parts: Iterator[Feed], compare: Compare, *, names: set[str], outputs: list[str], folded: Feed
+    ) -> None:
         self.ends: Feed = {}
         self.nbytes = 0
         self._parts, self._outputs, self._compare = parts, outputs, compare

@@ -100,18 +100,53 @@ def open_parts(
             filled = 0
         groups[-1].append(node)
         filled += size_of[id(node)]
-    constants = {each.name: each for each in model.graph.initializer}
-    reads = [_reads(group, constants) for group in groups]
+    cut = _Cut(model, entries, threads)
+    reads = [cut.reads(group) for group in groups]
     with tempfile.TemporaryDirectory() as folder:
         return tuple(
             Part(
-                _session(model, group, read, entries, constants, Path(folder) / "part.onnx", threads),
+                cut.session(group, read, Path(folder) / f"{i}.onnx"),
                 read,
                 tuple(name for node in group for name in node.output if name),
                 frozenset(name for later in reads[i + 1 :] for name in later),
             )
             for i, (group, read) in enumerate(zip(groups, reads, strict=True))
         )
+
+
+class _Cut:
+    """A graph of which some nodes become a file."""
+
+    def __init__(self, model: onnx.ModelProto, entries: Mapping[str, ort.NodeArg], threads: int) -> None:
+        self._model, self._entries, self._threads = model, entries, threads
+        self._constants = {each.name: each for each in model.graph.initializer}
+
+    def reads(self, group: Sequence[onnx.NodeProto]) -> tuple[str, ...]:
+        """What some nodes read of other nodes and of the graph's inputs."""
+        made = {name for node in group for name in node.output}
+        names = dict.fromkeys(name for node in group for name in node.input if name)
+        return tuple(name for name in names if name not in made and name not in self._constants)
+
+    def session(self, group: Sequence[onnx.NodeProto], reads: Sequence[str], path: Path) -> ort.InferenceSession:
+        """The nodes as a graph that hands out all that they make."""
+        model = self._model
+        part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+        part.graph.name = "part"
+        part.graph.node.extend(group)
+        used = dict.fromkeys(name for node in group for name in node.input if name in self._constants)
+        part.graph.initializer.extend(self._constants[name] for name in used)
+        for name in reads:
+            entry = self._entries[name]
+            kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(NUMPY_TYPES[entry.type]))
+            sizes = [size if isinstance(size, int) else None for size in entry.shape]
+            part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, sizes))
+        part.graph.output.extend(onnx.ValueInfoProto(name=name) for node in group for name in node.output if name)
+        onnx.save(part, path, save_as_external_data=True, location=f"{path.name}.data")
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = False  # else every part keeps what it once took
+        options.enable_mem_pattern = False
+        return open_session(path, options, threads=self._threads)
 
 
 def _ordered(nodes: Sequence[onnx.NodeProto], order: Mapping[str, int]) -> Iterator[onnx.NodeProto]:
@@ -131,42 +166,6 @@ def _ordered(nodes: Sequence[onnx.NodeProto], order: Mapping[str, int]) -> Itera
             if index not in done:
                 done.add(index)
                 yield nodes[index]
-
-
-def _reads(group: Sequence[onnx.NodeProto], constants: Mapping[str, onnx.TensorProto]) -> tuple[str, ...]:
-    """What some nodes read of other nodes and of the graph's inputs."""
-    made = {name for node in group for name in node.output}
-    names = dict.fromkeys(name for node in group for name in node.input if name)
-    return tuple(name for name in names if name not in made and name not in constants)
-
-
-def _session(
-    model: onnx.ModelProto,
-    group: Sequence[onnx.NodeProto],
-    reads: Sequence[str],
-    entries: Mapping[str, ort.NodeArg],
-    constants: Mapping[str, onnx.TensorProto],
-    path: Path,
-    threads: int,
-) -> ort.InferenceSession:
-    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    part.graph.name = "part"
-    part.graph.node.extend(group)
-    used = dict.fromkeys(name for node in group for name in node.input if name in constants)
-    part.graph.initializer.extend(constants[name] for name in used)
-    for name in reads:
-        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(NUMPY_TYPES[entries[name].type]))
-        sizes = [size if isinstance(size, int) else None for size in entries[name].shape]
-        part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, sizes))
-    part.graph.output.extend(onnx.ValueInfoProto(name=name) for node in group for name in node.output if name)
-    onnx.save(part, path, save_as_external_data=True, location="part.data")
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_cpu_mem_arena = False  # else every part keeps what it once took
-    options.enable_mem_pattern = False
-    session = open_session(path, options, threads=threads)
-    path.with_name("part.data").unlink(missing_ok=True)  # else the next part's numbers follow these
-    return session
 
 
 def sizes_of_one(document: onnx.ModelProto) -> dict[str, int]:
