@@ -123,7 +123,7 @@ def corrected_bias(state: WalkState, node: Node, fitted: FittedWeight, rounded: 
     """The bias with which rounded weights leave no mean error per channel: [N], from weights [N, K]."""
     if fitted.bias_correction is not None:
         return fitted.bias_correction.bias_for(rounded)
-    x = fake_quantize(state.values.quantized[node.inputs[0]], state.input_quant(node))
+    x = fake_quantize(state.values.held(node.inputs[0]), state.input_quant(node))
     target = state.values.fitting_target(state.graph, node, residual=state.method.residual_correction)
     found = depthwise(node, x.double(), rounded.double(), fitted.bias.double())
     return fitted.bias + (target - found.reshape(target.shape)).mean(0)
