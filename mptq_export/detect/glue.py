@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.data.placement import Placement
 from mptq_export.detect.box_results import box_results
 from mptq_export.detect.detections import Detections
 from mptq_export.detect.found import Found
 from mptq_export.detect.mask_results import mask_maps
 from mptq_export.detect.numbers import Floats
 from mptq_export.detect.one_stage import one_stage
-from mptq_export.detect.placement import Placement
 from mptq_export.detect.proposals import proposals
 from mptq_export.detect.roi_align import pool
 from mptq_export.detect.set_prediction import set_prediction

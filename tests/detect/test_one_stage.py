@@ -9,12 +9,12 @@ import torch
 from torchvision.models import detection
 from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder
 
+from mptq_export.data.placement import Placement
 from mptq_export.detect.boxes import level_anchors
 from mptq_export.detect.found import Found
 from mptq_export.detect.glue import Networks, detect
 from mptq_export.detect.numbers import highest
 from mptq_export.detect.one_stage import one_stage
-from mptq_export.detect.placement import Placement
 from mptq_export.recipe.detector import Detector, Selection
 from tests.detect.described import FCOS, IMAGE, NAMES, RETINANET, SET, outputs
 
@@ -97,7 +97,10 @@ def test_set_prediction_is_that_of_transformers():
     given = outputs(SET, 3, seed=1)
     pictures = [(480, 640), (96, 128), (33, 77)]
     found = detect(
-        SET, Networks(lambda _: given), np.zeros((3, 3, *IMAGE), np.float32), [Placement(p, IMAGE) for p in pictures]
+        SET,
+        Networks(lambda _: given),
+        np.zeros((3, 3, *IMAGE), np.float32),
+        [Placement(p, IMAGE, IMAGE) for p in pictures],
     )
     raw = SimpleNamespace(**{name: torch.from_numpy(values) for name, values in given.items()})
     expected = processing.post_process_object_detection(raw, threshold=SET.selection.score, target_sizes=pictures)
