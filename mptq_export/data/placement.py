@@ -28,19 +28,21 @@ class Placement:
         """Pixels of the input by pixels of the picture: (down, right)."""
         return self.inside[0] / self.picture[0], self.inside[1] / self.picture[1]
 
-    def boxes_to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    def to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Boxes (..., 4) as x1, y1, x2, y2 in pixels of the picture, in pixels of the input."""
         down, right = self.scale
         found: NDArray[np.float64] = boxes * np.array([right, down, right, down])
         return found.astype(np.float32)
 
-    def boxes_to_picture(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Boxes (..., 4) as x1, y1, x2, y2 in pixels of the input, in pixels of the picture, and clipped to it."""
-        (height, width), (down, right) = self.picture, self.scale
-        found: NDArray[np.float64] = np.clip(
-            boxes / np.array([right, down, right, down]), 0, [width, height, width, height]
+    def to_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (..., 4) as x1, y1, x2, y2 in pixels of the input, in pixels of the picture.
+
+        They are not cut at its borders. The steps in float32 are those of torchvision's `resize_boxes`.
+        """
+        down, right = (
+            np.float32(own) / np.float32(inside) for own, inside in zip(self.picture, self.inside, strict=True)
         )
-        return found.astype(np.float32)
+        return boxes * np.array((right, down, right, down), np.float32)
 
     def map_to_picture(
         self, values: NDArray[np.floating[Any]], size: tuple[int, int] | None = None

@@ -55,11 +55,12 @@ def test_pixels_lie_where_the_placement_says_and_the_rest_is_the_mean(cornered: 
 def test_boxes_there_and_back():
     placed = corner((50, 100), (24, 32))
     boxes = np.array([[0, 0, 100, 50], [10, 20, 30, 45.5]])
-    there = placed.boxes_to_input(boxes)
+    there = placed.to_input(boxes)
     assert np.allclose(there[0], [0, 0, 32, 16])
-    assert np.allclose(placed.boxes_to_picture(there), boxes, atol=1e-4)
-    assert np.allclose(placed.boxes_to_picture(np.array([[-3.0, 4, 40, 24]])), [[0, 12.5, 100, 50]])
-    assert placed.boxes_to_picture(np.zeros((0, 4))).shape == (0, 4)
+    assert np.allclose(placed.to_picture(there), boxes, atol=1e-4)
+    beyond = np.array([[-3.2, 4, 40, 24]], np.float32)
+    assert np.allclose(placed.to_picture(beyond), [[-10, 12.5, 125, 75]])
+    assert placed.to_picture(np.zeros((0, 4), np.float32)).shape == (0, 4)
 
 
 def test_a_squashed_map_goes_back_as_torch_resizes_it():
