@@ -36,7 +36,7 @@ def _is_polygon(value: Any) -> bool:
 
 
 def _runs_of(text: str) -> list[int] | None:
-    """Lengths of runs from pycocotools' text: from the fourth on it holds differences to the run before the last one."""
+    """Lengths of runs from pycocotools' text: from the fourth on, differences to the last but one."""
     runs: list[int] = []
     number = shift = 0
     for char in text:
