@@ -27,8 +27,8 @@ from mptq_export.targets.rules import check_target
 from mptq_export.targets.table import portable_form
 
 NO_SEARCH = (
-    "widths of a detector of two stages cannot be searched, because its files have one result together; give --bits and "
-    "--pin in place of --mixed"
+    "widths of a detector of two stages cannot be searched, because its files have one result together; give --bits "
+    "and --pin in place of --mixed"
 )
 
 
