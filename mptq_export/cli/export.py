@@ -70,7 +70,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="LIST",
     callback=parse_outputs,
     help="Only these of the model's outputs, in this order, such as logits,pred_boxes. NAME=KIND says what an output "
-    "of your own module is: logits, embedding, map, tokens or values.",
+    "of your own module is: logits, embedding, map, tokens, scores, choices, boxes or values.",
 )
 @click.option(
     "--mean",

@@ -15,6 +15,9 @@ SIZES: dict[OutputKind, tuple[int, ...]] = {
     "embedding": (1, 6),
     "map": (1, 3, 2, 2),
     "tokens": (1, 2, 4),
+    "scores": (1, 2, 3),
+    "choices": (1, 2, 3),
+    "boxes": (1, 2, 4),
     "values": (1, 2, 3),
 }
 
@@ -52,8 +55,12 @@ def test_each_is_what_its_name_says():
     assert torch.allclose(closed_form("cosine", "logits", (1, 6)).distance(x, 3 * x), torch.zeros(1).double())
     kl = torch.nn.functional.kl_div(y.log_softmax(1), x.log_softmax(1), log_target=True, reduction="batchmean")
     assert torch.allclose(closed_form(None, "logits", (1, 6)).distance(x, y), kl)
+    assert torch.allclose(closed_form(None, "choices", (1, 1, 6)).distance(x, y), kl)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    each = entropy(y, x.sigmoid(), reduction="sum") - entropy(x, x.sigmoid(), reduction="sum")
+    assert torch.allclose(closed_form(None, "scores", (1, 2, 3)).distance(x, y), each / 2)
     squares = (x - y).square().sum() / x.square().sum()
-    for kind in ("map", "tokens", "values"):
+    for kind in ("map", "tokens", "boxes", "values"):
         assert torch.allclose(closed_form(None, kind, (1, 6, 1, 1)).distance(x, y), squares)
 
 

@@ -42,7 +42,7 @@ def closed_form(metric: MetricName | None, kind: OutputKind, dims: tuple[int, ..
     name = metric or _OF_KIND[kind]
     if name == "kl":
         # Classes lie on the axis that a cosine is taken along: a map of class scores has a softmax at every position.
-        return _softmax_divergence(kind, dims)
+        return _sigmoid_divergence(kind, dims) if kind == "scores" else _softmax_divergence(kind, dims)
     return _cosine_distance(kind, dims) if name == "cosine" else ClosedForm(_relative_squares, _draw_relative)
 
 
@@ -51,12 +51,18 @@ _OF_KIND: dict[OutputKind, MetricName] = {
     "embedding": "cosine",
     "map": "mse",
     "tokens": "mse",
+    "scores": "kl",
+    "choices": "kl",
+    "boxes": "mse",
     "values": "mse",
 }
 
+#: Kinds with a row a token or candidate.
+_ROWS = ("tokens", "scores", "choices", "boxes")
+
 
 def as_vectors(kind: OutputKind, dims: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
-    """What has a direction in an output: the channels of a position or token, else all values of an image.
+    """What has a direction in an output: the channels of a position, token or candidate, else all values of an image.
 
     Args:
         kind: of the output.
@@ -68,7 +74,7 @@ def as_vectors(kind: OutputKind, dims: tuple[int, ...], x: torch.Tensor) -> torc
     """
     if kind == "map":
         return x.reshape(len(x), dims[1], math.prod(dims[2:])).transpose(1, 2)
-    return x.reshape(len(x), -1, dims[-1]) if kind == "tokens" else x.reshape(len(x), 1, -1)
+    return x.reshape(len(x), -1, dims[-1]) if kind in _ROWS else x.reshape(len(x), 1, -1)
 
 
 def _flat(kind: OutputKind, dims: tuple[int, ...], vectors: torch.Tensor) -> torch.Tensor:
@@ -92,6 +98,29 @@ def _softmax_divergence(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
         return _flat(kind, dims, scaled - probability * scaled.sum(-1, keepdim=True))
 
     return ClosedForm(distance, draw)
+
+
+def _sigmoid_divergence(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
+    """KL divergence of the sigmoid of every score, in nats: the sum over the classes, the mean over the candidates.
+
+    Its Hessian is `p (1 - p)` on the diagonal.
+    """
+
+    def distance(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        return as_vectors(kind, dims, bernoulli_divergence(exact, found)).sum(-1).mean(1)
+
+    def draw(exact: torch.Tensor, noise: torch.Tensor, count: int) -> torch.Tensor:
+        candidates = math.prod(dims[:-1])
+        return noise * (exact.sigmoid() * (-exact).sigmoid() / (count * candidates)).sqrt()
+
+    return ClosedForm(distance, draw)
+
+
+def bernoulli_divergence(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the sigmoids of two tensors of logits, element by element, in nats."""
+    logsigmoid = torch.nn.functional.logsigmoid
+    yes = exact.sigmoid() * (logsigmoid(exact) - logsigmoid(found))
+    return yes + (-exact).sigmoid() * (logsigmoid(-exact) - logsigmoid(-found))
 
 
 def _cosine_distance(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
