@@ -69,7 +69,7 @@ def export(
         out: the ONNX file; what belongs to it is written beside it.
         bits: (weights, activations) of a calibrated model; (8, 8) where it is left out.
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
-        method: `best`, which is taken where it is left out, or `paper`.
+        method: `best`, which is taken where it is left out, `paper` or `minmax`.
         reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
         residual_bits: width of the residual, 8 or 16, for a target that has codes there; None: the best that it takes.
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.

@@ -128,7 +128,7 @@ def allocate(
         widths: the narrowest and the widest that are tried; None: 3 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
-        method: how layers are quantized: `best` or `paper`.
+        method: how layers are quantized: `best`, `paper` or `minmax`.
         metric: what the search keeps small: `kl` (divergence of the classes), `cosine` (1 - cosine), `mse` (squared
             error by the squares of the output), or a loss of your own, `(exact, found)` to a number an image or one for
             all. It gets the float model's outputs and the quantized one's as float32 tensors, or as dictionaries of

@@ -106,7 +106,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     type=click.Choice(list(METHODS)),
     default="best",
     show_default=True,
-    help="paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
+    help="minmax: plain rounding; paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
 )
 @click.option(
     "--reconstruct",
