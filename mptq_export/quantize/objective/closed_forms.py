@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mptq_export.recipe.metric import MetricName
+from mptq_export.recipe.metric import DistanceName
 from mptq_export.recipe.outputs import OutputKind
 
 #: An output of zeros has no relative error, and no direction.
@@ -31,7 +31,7 @@ class ClosedForm:
     draw: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 
-def closed_form(metric: MetricName | None, kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
+def closed_form(metric: DistanceName | None, kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
     """The distance for an output.
 
     Args:
@@ -41,12 +41,14 @@ def closed_form(metric: MetricName | None, kind: OutputKind, dims: tuple[int, ..
     """
     name = metric or _OF_KIND[kind]
     if name == "kl":
+        if kind == "scores":
+            return ClosedForm(_sigmoid_divergence, _draw_sigmoids)
         # Classes lie on the axis that a cosine is taken along: a map of class scores has a softmax at every position.
-        return _sigmoid_divergence(kind, dims) if kind == "scores" else _softmax_divergence(kind, dims)
+        return _softmax_divergence(kind, dims)
     return _cosine_distance(kind, dims) if name == "cosine" else ClosedForm(_relative_squares, _draw_relative)
 
 
-_OF_KIND: dict[OutputKind, MetricName] = {
+_OF_KIND: dict[OutputKind, DistanceName] = {
     "logits": "kl",
     "embedding": "cosine",
     "map": "mse",
@@ -100,20 +102,14 @@ def _softmax_divergence(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
     return ClosedForm(distance, draw)
 
 
-def _sigmoid_divergence(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
-    """KL divergence of the sigmoid of every score, in nats: the sum over the classes, the mean over the candidates.
+def _draw_sigmoids(exact: torch.Tensor, noise: torch.Tensor, count: int) -> torch.Tensor:
+    """The Hessian is `p (1 - p)` on the diagonal, by the number of scores."""
+    return noise * (exact.sigmoid() * (-exact).sigmoid() / (count * exact.shape[1])).sqrt()
 
-    Its Hessian is `p (1 - p)` on the diagonal.
-    """
 
-    def distance(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
-        return as_vectors(kind, dims, bernoulli_divergence(exact, found)).sum(-1).mean(1)
-
-    def draw(exact: torch.Tensor, noise: torch.Tensor, count: int) -> torch.Tensor:
-        candidates = math.prod(dims[:-1])
-        return noise * (exact.sigmoid() * (-exact).sigmoid() / (count * candidates)).sqrt()
-
-    return ClosedForm(distance, draw)
+def _sigmoid_divergence(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the sigmoids, in nats; the mean over all scores."""
+    return bernoulli_divergence(exact, found).mean(1)
 
 
 def bernoulli_divergence(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
