@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from mptq_export.capture.compare_batches import TOLERANCE, largest_change
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.deferred import evaluate_in_parts
 from mptq_export.capture.graph import Graph
 from mptq_export.support.errors import MptqError
 from mptq_export.transform.center_residual import center_residual
@@ -67,7 +67,9 @@ def prepare(
     with torch.no_grad():
         graph = center_scores(graph)  # first: beside large constants float32 scores say little of what it keeps
         broken: list[str] = []
-        expected = evaluate(graph, images, lambda node, x: None if x.isfinite().all() else broken.append(node.name))
+        expected = evaluate_in_parts(
+            graph, images, lambda node, x: None if x.isfinite().all() else broken.append(node.name)
+        )
         if not torch.isfinite(expected).all():
             raise MptqError(
                 f"{broken[0]}: the float model's output on the first calibration images is not finite from here on; "
@@ -106,5 +108,5 @@ class _Function:
 
     def _change_in_float64(self, graph: Graph) -> float:
         images = self._images.double()
-        expected = evaluate(self._graph.cast(torch.float64), images)
+        expected = evaluate_in_parts(self._graph.cast(torch.float64), images)
         return largest_change(graph.cast(torch.float64), images, expected)

@@ -52,15 +52,13 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
             it gives cannot be exported.
     """
     what = type(own.module).__name__
-    for option, said in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
-        if said:
-            raise MptqError(f"{asked.name} is a module, built already; leave {option} out")
+    check_built(asked)
     if isinstance(own.module, torch.jit.ScriptModule):
         raise MptqError(
             f"{asked.name} is a TorchScript module, which cannot be captured; give the module that it was made from"
         )
     found = own_input(what, asked.inputs, own.stated, own.stated_by)
-    module, unwrapped = _unwrapped(own.module)
+    module, told = unwrapped(own.module)
     model = copied(module)
     returned = run_once(model, found.preprocessing.input_size)
     outputs, names, notes = _outputs(model, returned, asked, classes=own.class_names is not None)
@@ -73,7 +71,7 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
         arch_source=own.arch_source,
         preprocessing=found.preprocessing,
         class_names=class_names,
-        notes=(*unwrapped, *notes),
+        notes=(*told, *notes),
         asked=asked,
         weights=own.weights,
         input_sources=found.sources,
@@ -82,7 +80,18 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
     )
 
 
-def _unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+def check_built(asked: ModelRequest) -> None:
+    """Refuse options for a model that is still to be built.
+
+    Raises:
+        MptqError: there are some.
+    """
+    for option, said in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
+        if said:
+            raise MptqError(f"{asked.name} is a module, built already; leave {option} out")
+
+
+def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """What lies in a wrapper of training or compilation, and what to tell of it."""
     notes: list[str] = []
     while True:
