@@ -24,6 +24,9 @@ Family = Literal["fcos", "retinanet", "rcnn", "set"]
 Part = Literal["network", "proposals", "box", "mask"]
 """`network`: a detector of one file. Of two stages: `proposals` (backbone, pyramid, RPN), `box`, `mask`."""
 
+#: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
+FIRST_KEY = "mptq.first_stage"
+
 
 @dataclass(frozen=True)
 class Level:
