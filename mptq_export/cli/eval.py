@@ -97,7 +97,8 @@ def main(
         raise click.UsageError("--resume goes with --runtime: onnxruntime is quick.")
     if class_map is not None:
         read_class_map(class_map)
-    from mptq_export.evaluate.run import EvalRequest, evaluate_file
+    from mptq_export.evaluate.request import EvalRequest
+    from mptq_export.evaluate.run import evaluate_file
     from mptq_export.evaluate.show import show_report
     from mptq_export.load.request import ModelRequest
     from mptq_export.verify.onnx_file import load_onnx, metadata_of
