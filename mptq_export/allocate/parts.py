@@ -10,7 +10,7 @@ from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.run import Aim, Allocation, graph_of, solved
 from mptq_export.allocate.search import SearchResult, TradeOff
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for
 from mptq_export.recipe.settings import MethodName

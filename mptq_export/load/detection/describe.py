@@ -134,7 +134,12 @@ def _unknown_coder(detector: Any, coder: object, wanted: str) -> MptqError:
     )
 
 
-def _pooling(looked: Looked, pooler: Any) -> Pooling:
+def region_of(looked: Looked, pooler: Any) -> tuple[int, int, int]:
+    """(C, rows, columns) of what is cut out for a head.
+
+    Raises:
+        MptqError: it is cut out in another way than by torchvision's RoIAlign.
+    """
     from torchvision.ops import MultiScaleRoIAlign  # noqa: PLC0415 - see `recognise`
 
     if type(pooler) is not MultiScaleRoIAlign:
@@ -142,6 +147,11 @@ def _pooling(looked: Looked, pooler: Any) -> Pooling:
             f"{type(looked.module).__name__} cuts regions out by a {type(pooler).__name__}, which cannot be described; "
             "use torchvision's MultiScaleRoIAlign"
         )
+    rows, columns = pooler.output_size
+    return next(iter(looked.maps.values())).shape[1], int(rows), int(columns)
+
+
+def _pooling(looked: Looked, pooler: Any) -> Pooling:
     levels = tuple(name for name in looked.maps if name in pooler.featmap_names)
     missing = [name for name in pooler.featmap_names if name not in looked.maps]
     if missing:
@@ -149,11 +159,10 @@ def _pooling(looked: Looked, pooler: Any) -> Pooling:
             f"{type(looked.module).__name__} cuts regions out of the map {missing[0]}, and its backbone gives "
             f"{', '.join(looked.maps)}; give its MultiScaleRoIAlign these names"
         )
-    rows, columns = pooler.output_size
     return Pooling(
         levels=levels,
         scales=_scales(looked, levels),
-        size=(int(rows), int(columns)),
+        size=region_of(looked, pooler)[1:],
         samples=int(pooler.sampling_ratio),
         canonical_size=int(pooler.canonical_scale),
         canonical_level=int(pooler.canonical_level),

@@ -43,7 +43,8 @@ def load_detector(own: Own, asked: ModelRequest) -> LoadedModel:
     size = found.preprocessing.input_size
     first, *heads = networks_of(Looked(module, size, maps_at(module, size), own.class_names), family)
     whole = _Whole(own, asked, found, warnings)
-    return replace(whole.loaded(first), heads=tuple(map(whole.head, heads)))
+    loaded = replace(whole.loaded(first), heads=tuple(map(whole.head, heads)))
+    return loaded if asked.outputs is None else loaded.with_outputs(asked.outputs)
 
 
 @dataclass(frozen=True)

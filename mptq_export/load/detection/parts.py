@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mptq_export.load.detection.describe import Looked, one_stage, two_stage
+from mptq_export.load.detection.describe import Looked, one_stage, region_of, two_stage
 from mptq_export.load.detection.networks import BoxHead, MaskHead, OneStage, Proposals, split_levels
 from mptq_export.load.detection.pyramid import BATCH
 from mptq_export.recipe.detector import Detector, Family, Pooling
@@ -88,7 +88,7 @@ def _apart(module: Any, maps: Sequence[Tensor], key: str) -> list[Tensor]:
 def _of_two_stages(looked: Looked, family: str) -> list[Network]:
     roi = looked.module.roi_heads
     box_head = BoxHead(looked.module)
-    box_takes = _region(looked, roi.box_roi_pool)
+    box_takes = region_of(looked, roi.box_roi_pool)
     scores, deltas = _tried(looked.module, lambda: box_head(torch.zeros(BATCH, *box_takes)))
     if scores.dim() != 2 or deltas.shape != (BATCH, 4 * scores.shape[1]):
         raise MptqError(
@@ -113,7 +113,7 @@ def _of_two_stages(looked: Looked, family: str) -> list[Network]:
         ),
     ]
     if family == "MaskRCNN":
-        takes = _region(looked, roi.mask_roi_pool)
+        takes = region_of(looked, roi.mask_roi_pool)
         mask_head = MaskHead(looked.module)
         masks = _tried(looked.module, lambda: mask_head(torch.zeros(BATCH, *takes)))
         if masks.dim() != 4 or masks.shape[1] != scores.shape[1]:
@@ -127,12 +127,6 @@ def _of_two_stages(looked: Looked, family: str) -> list[Network]:
 
 def _pooled(box: Pooling, mask: Pooling | None) -> set[str]:
     return {*box.levels, *(mask.levels if mask is not None else ())}
-
-
-def _region(looked: Looked, pooler: Any) -> tuple[int, int, int]:
-    """(C, rows, columns) of what is cut out for a head."""
-    rows, columns = pooler.output_size
-    return next(iter(looked.maps.values())).shape[1], int(rows), int(columns)
 
 
 def _checked(network: Network, looked: Looked) -> Network:
