@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,17 +15,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
-from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.detect.opened import OpenedDetector, open_detector
 from mptq_export.emit.detector.join import SIZE, Joined, join
-from mptq_export.recipe.detector import Part
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable, write_atomic
-from mptq_export.verify.difference import same_bits
+from mptq_export.verify.difference import difference
 from mptq_export.verify.kernels.plan import KernelPlan, read_kernel_plan
 from mptq_export.verify.onnx_file import load_onnx
 
@@ -34,9 +33,8 @@ FLOAT_KEY = "mptq.float"
 """Metadata: what of the file is float, a sentence."""
 
 FLOAT = (
-    "what lies between the networks (anchors, decoding of boxes, suppression, regions, pasting of masks) is float32 and "
-    "may differ in its last bits between runtimes and CPUs; the networks are those of the files that were joined, bit "
-    "for bit"
+    "what lies between the networks (anchors, boxes, suppression, regions, masks) is float32, and may differ in its "
+    "last bits between runtimes and CPUs; the networks are those of the files that were joined, bit for bit"
 )
 _KEPT = (NAMES_KEY, ORIGIN_KEY, EXIF_KEY, "mptq.arch", "mptq.bits", "mptq.method")
 
@@ -103,8 +101,8 @@ def _describe(model: onnx.ModelProto, opened: OpenedDetector) -> None:
     said = {JOINED_KEY: json.dumps(digests), FLOAT_KEY: FLOAT}
     onnx.helper.set_model_props(model, {**opened.preprocessing.to_metadata(), **kept, **said})
     model.doc_string = (
-        f"A whole detector: {first.get('mptq.arch')}. Of this file {FLOAT}. Inputs: a picture as the metadata says, and "
-        f"its {SIZE} (height, width) before it was resized."
+        f"A whole detector: {first.get('mptq.arch')}. Of this file {FLOAT}. Inputs: a picture as the metadata says, "
+        f"and its {SIZE} (height, width) before it was resized."
     )
 
 
@@ -121,15 +119,16 @@ def _check_joints(path: Path, joined: Joined, opened: OpenedDetector) -> int:
     results = [entry.name for entry in session.get_outputs()]
     with tempfile.TemporaryDirectory() as folder:
         looked_at, names = _expose(joined, Path(folder) / "joints.onnx")
-        for feed in _probes(session, opened.preprocessing):
+        for feed in _probes(opened):
             expected = run_session(session, results, feed)
             values = {**feed, **run_session(looked_at, [*results, *names], feed)}
-            differs = next((name for name in results if not same_bits(values[name], expected[name])), None)
+            differs = next((name for name in results if difference(values[name], expected[name]).differing), None)
             for part, joint in joined.joints.items():
                 own = opened.files[part].run(values[joint.given])
                 for name, tensor in joint.outputs.items():
-                    compared += own[name].size
-                    if not same_bits(values[tensor], own[name]):
+                    found = difference(values[tensor], own[name])
+                    compared += found.values
+                    if found.differing:
                         differs = differs or tensor
             if differs is not None:
                 raise MptqError(
@@ -151,16 +150,16 @@ def _expose(joined: Joined, path: Path) -> tuple[ort.InferenceSession, list[str]
     return open_session(path), names
 
 
-def _probes(session: ort.InferenceSession, preprocessing: Preprocessing) -> Iterator[dict[str, NDArray[np.generic]]]:
+def _probes(opened: OpenedDetector) -> Iterator[dict[str, NDArray[Any]]]:
     """Noise, coarse and fine, as pictures of two sizes."""
+    spec, preprocessing = opened.files[opened.detector.part].spec, opened.preprocessing
     channels, height, width = preprocessing.input_size
-    image = next(entry for entry in session.get_inputs() if entry.name != SIZE)
     draw = np.random.default_rng(0)
     for number, side in enumerate((8, 1)):
         coarse = draw.integers(0, 256, (-(-height // side), -(-width // side), channels), np.uint8)
         pixels = coarse.repeat(side, 0).repeat(side, 1)[None, :height, :width]
-        taken = to_graph_input(pixels, _spec(image), preprocessing.normalize)
-        yield {image.name: taken, SIZE: np.array([height + 40 * number, width], np.int64)}
+        taken = to_graph_input(pixels, spec, preprocessing.normalize)
+        yield {spec.name: taken, SIZE: np.array([height + 40 * number, width], np.int64)}
 
 
 def _check_kernels(path: Path, opened: OpenedDetector) -> Counter[str]:
