@@ -12,7 +12,7 @@ from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.allocate.width_domain import width_domain
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
@@ -25,6 +25,11 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 from mptq_export.targets.rules import check_target
 from mptq_export.targets.table import portable_form
+
+NO_SEARCH = (
+    "widths of a detector of two stages cannot be searched, because its files have one result together; give --bits "
+    "and --pin in place of --mixed"
+)
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,8 @@ def search_widths(
     progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`allocate` with settings and a method that were checked already."""
+    if calibrated.heads:
+        raise MptqError(NO_SEARCH)
     form = form_for(aim.target, aim.residual_bits)
     graph = graph_for(form, calibrated.graph, aim.input_type)
     given = CalibratedGraph(graph, calibrated.stats, calibrated.images)

@@ -114,9 +114,7 @@ class Deferring:
         self._rows = {node.name: node.shape.dims[0] if node.shape.batch_axis == 0 else 0 for node in graph}
         self._constant = {node.name for node in graph if node.shape.batch_axis is None}
         self.names = {
-            name
-            for name in large
-            if name != graph.output and self._in_parts(graph[name]) and may_wait(graph[name])
+            name for name in large if name != graph.output and self._in_parts(graph[name]) and may_wait(graph[name])
         }
 
     def __call__(self, node: Node, operands: list[Value]) -> Value:

@@ -286,7 +286,7 @@ def main(
     terminal = Terminal()
     results = export_checked(request, terminal)
     for result in results:
-        terminal.warn(result.warnings)
+        terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})

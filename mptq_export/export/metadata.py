@@ -29,7 +29,7 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
         promised: what the form says besides.
     """
     metadata = {
-        **loaded.preprocessing.to_metadata(),
+        **({} if loaded.takes_regions else loaded.preprocessing.to_metadata()),
         "mptq.arch": loaded.arch,
         "mptq.bits": settings.bits,
         "mptq.method": settings.method,

@@ -1,11 +1,11 @@
 """Values that are too large to be held are computed a few images at a time, and are the same."""
 
+import pytest
 import torch
 from tiny_models import KINDS, images, prepared
-import pytest
 
-from mptq_export.capture.deferred import Deferred, Deferring, evaluate_in_parts
-from mptq_export.capture.evaluate import compute, evaluate
+from mptq_export.capture.deferred import evaluate_in_parts
+from mptq_export.capture.evaluate import evaluate
 
 
 @pytest.mark.parametrize("kind", KINDS)
