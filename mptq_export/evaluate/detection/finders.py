@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def finders_for(
         quantised = Finder(glued(files.detector, first, {}), f"{digest} {where}")
     floating, warnings = None, tuple[str, ...]()
     if asked.checkpoint is not None:
-        given = replace(Given.by(metadata, files.session), chosen=None)  # all: boxes are made of them together
+        given = Given.by(metadata, files.session)
         loaded = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
         floating = Finder(float_detect(loaded, files.detector, masks=masks), f"float {loaded.digest}")
         warnings = about_float(loaded.warnings)
