@@ -135,10 +135,11 @@ def allocate(
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
         method: how layers are quantized: `best`, `paper` or `minmax`.
         metric: what the search keeps small: `kl` (divergence of the classes), `cosine` (1 - cosine), `mse` (squared
-            error by the squares of the output), or a loss of your own, `(exact, found)` to a number an image or one for
-            all. It gets the float model's outputs and the quantized one's as float32 tensors, or as dictionaries of
-            them by name where there are several; what it gives for `(exact, exact)` is subtracted. None: `kl` for
-            logits, `cosine` for embeddings, `mse` for all else.
+            error by the squares of the output), `detection` (classes and boxes of what a detector sees), or a loss of
+            your own, `(exact, found)` to a number an image or one for all. It gets the float model's outputs and the
+            quantized one's as float32 tensors, or as dictionaries of them by name where there are several; what it
+            gives for `(exact, exact)` is subtracted. None: `kl` for logits, `cosine` for embeddings, `detection` for a
+            detector, `mse` for all else.
         target: the runtime that the file is for, as for `export`.
         residual_bits: width of the residual, as for `export`.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.

@@ -70,7 +70,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="LIST",
     callback=parse_outputs,
     help="Only these of the model's outputs, in this order, such as logits,pred_boxes. NAME=KIND says what an output "
-    "of your own module is: logits, embedding, map, tokens or values.",
+    "of your own module is: logits, embedding, map, tokens, scores, choices, boxes or values.",
 )
 @click.option(
     "--mean",
@@ -152,8 +152,9 @@ from mptq_export.targets.table import TARGETS, portable_form
 @click.option(
     "--metric",
     type=click.Choice(get_args(MetricName)),
-    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, or relative squared error (mse). "
-    "Default: kl for logits, cosine for embeddings, mse for all else.",
+    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, relative squared error (mse), or "
+    "classes and boxes of what a detector sees (detection). Default: kl for logits, cosine for embeddings, detection "
+    "for scores and boxes, mse for all else.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(

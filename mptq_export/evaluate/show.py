@@ -100,12 +100,15 @@ def _neighbours(found: Neighbours) -> list[str]:
 
 def _show_dense(reports: list[DenseReport], console: Console) -> None:
     """A line an output."""
-    table = Table("output", "kind", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
+    objects = any(each.agreement is not None for each in reports)
+    last = ("same class",) if objects else ()
+    table = Table("output", "kind", "shape", "SQNR", "cosine", *last, box=None, padding=(0, 2))
     for each in reports:
         beside = each.cosine is not None
         sqnr = NOTHING if not beside else "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
         cosine = f"{each.cosine:.5f}" if each.cosine is not None else NOTHING
-        table.add_row(each.output, each.kind, "x".join(map(str, each.shape)), sqnr, cosine)
+        shape = "x".join(map(str, each.shape))
+        table.add_row(each.output, each.kind, shape, sqnr, cosine, *([_share(each.agreement)] if objects else []))
     console.print(table)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mptq_export.allocate.feasible import check_budgets_reachable
+from mptq_export.allocate.feasible import check_budgets_reachable, check_metric
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.run import NO_SEARCH
 from mptq_export.allocate.units import layers, pinned_widths
@@ -66,12 +66,13 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
         graph: prepared canonical graph.
 
     Raises:
-        MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
-            of such layers.
+        MptqError: the metric is none of such outputs, a pin matches no layer, a budget is below what the cheapest
+            widths have, or the target takes no file of such layers.
     """
     form = form_for(outputs.target, plan.residual_bits)
     written = graph_for(form, graph, outputs.input_type)  # its layers have the widths
     if isinstance(plan, Searched):
+        check_metric(plan.search, written)
         check_budgets_reachable(plan.search, written, search_form(form))
         pinned = pinned_widths(written, plan.search.pins)
         tried = [plan.search.widths.lowest, plan.search.widths.highest]

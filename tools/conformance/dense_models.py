@@ -68,8 +68,8 @@ def depth_anything_small() -> nn.Module:
     config = transformers.DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=384, neck_hidden_sizes=[48, 96, 192, 384]
     )
-    model: Any = _filled(transformers.DepthAnythingForDepthEstimation(config))
-    model.head.conv3.bias.fill_(1.0)  # else its last ReLU lets nothing through
+    model = _filled(transformers.DepthAnythingForDepthEstimation(config))
+    model.get_parameter("head.conv3.bias").fill_(1.0)  # else its last ReLU lets nothing through
     return model
 
 
