@@ -42,20 +42,9 @@ def to_json(recipe: ExportRecipe) -> str:
             proof=tuple(recipe.proof),
             contents=recipe.contents,
             rotations={name: RotationEntry.of(matrix) for name, matrix in recipe.rotations.items()},
-            calls=_further_calls(recipe),
+            calls=recipe.further_calls,
         )
     )
-
-
-def _further_calls(recipe: Recipe) -> dict[str, str]:
-    """Of every layer whose codes and scales are those of a layer before it, the name of that one."""
-    first: dict[tuple[bytes, bytes], str] = {}
-    found: dict[str, str] = {}
-    for name, quant in recipe.weights.items():
-        before = first.setdefault((quant.codes.tobytes(), quant.scale.tobytes()), name)
-        if before != name and recipe.weights[before].codes.shape == quant.codes.shape:
-            found[name] = before
-    return found
 
 
 def layer_bits(recipe: Recipe) -> dict[str, str]:
@@ -74,7 +63,7 @@ def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable
     """Both files and what writes each, for `write_together`."""
     json_path, tensor_path = recipe_paths(onnx_path)
     tensors: dict[str, NDArray[Any]] = {}
-    further = _further_calls(recipe)
+    further = recipe.further_calls
     for name, quant in recipe.weights.items():
         tensors |= {} if name in further else {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale}
         tensors[f"{name}.bias"] = quant.bias
