@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mptq_export.allocate.run import Allocation, allocate
-from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.calibrate.calibrated import Calibrated
+from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.refusals import check_parts
 from mptq_export.export.run import check_and_write_companion, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
@@ -69,7 +71,7 @@ def export(
         out: the ONNX file; what belongs to it is written beside it.
         bits: (weights, activations) of a calibrated model; (8, 8) where it is left out.
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
-        method: `best`, which is taken where it is left out, or `paper`.
+        method: `best`, which is taken where it is left out, `paper` or `minmax`.
         reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
         residual_bits: width of the residual, 8 or 16, for a target that has codes there; None: the best that it takes.
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
@@ -114,10 +116,12 @@ def export(
     else:
         loaded, read = calibrated, (None, None)
     outputs.check(plan, loaded.asked.name, *read)
+    check_parts(outputs, plan, loaded, *read)
     ready = _ready(plan, source, outputs)
     check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated)
     (result,) = export_built([ready], outputs, progress)
-    for sentence in result.warnings:
+    told = (sentence for each in (result, *result.heads) for sentence in each.warnings)
+    for sentence in dict.fromkeys(told):
         if sentence not in loaded.warnings:  # `load` told those
             warnings.warn(sentence, MptqWarning, stacklevel=2)
     return result
@@ -151,4 +155,4 @@ def _ready(plan: Plan, source: Calibrated | Allocation | LoadedModel, outputs: O
     if isinstance(plan, Searched) and isinstance(source, Allocation):
         return SearchedBuild(plan, source)
     assert isinstance(plan, Uniform) and isinstance(source, Calibrated)
-    return UniformBuild(plan, source)
+    return UniformBuild.of(plan, source, outputs)

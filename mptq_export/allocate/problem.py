@@ -9,6 +9,7 @@ import torch
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
 from mptq_export.allocate.latency import LatencyTable
@@ -63,10 +64,11 @@ class AllocationProblem:
             form: of the file.
 
         Raises:
-            MptqError: a pin matches no layer, a loss of the caller's own does not give numbers, or a table cannot be
-                certified.
+            MptqError: the metric is none of such outputs, a pin matches no layer, a loss of the caller's own does not
+                give numbers, or a table cannot be certified.
         """
         self.settings, self.method, self.form = settings, method, form
+        check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)

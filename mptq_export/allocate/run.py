@@ -12,7 +12,7 @@ from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
 from mptq_export.allocate.width_domain import width_domain
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
@@ -25,6 +25,11 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Bar, Progress
 from mptq_export.targets.rules import check_target
 from mptq_export.targets.table import portable_form
+
+NO_SEARCH = (
+    "widths of a detector of two stages cannot be searched, because its files have one result together; give --bits "
+    "and --pin in place of --mixed"
+)
 
 
 @dataclass(frozen=True)
@@ -128,12 +133,13 @@ def allocate(
         widths: the narrowest and the widest that are tried; None: 3 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
-        method: how layers are quantized: `best` or `paper`.
+        method: how layers are quantized: `best`, `paper` or `minmax`.
         metric: what the search keeps small: `kl` (divergence of the classes), `cosine` (1 - cosine), `mse` (squared
-            error by the squares of the output), or a loss of your own, `(exact, found)` to a number an image or one for
-            all. It gets the float model's outputs and the quantized one's as float32 tensors, or as dictionaries of
-            them by name where there are several; what it gives for `(exact, exact)` is subtracted. None: `kl` for
-            logits, `cosine` for embeddings, `mse` for all else.
+            error by the squares of the output), `detection` (classes and boxes of what a detector sees), or a loss of
+            your own, `(exact, found)` to a number an image or one for all. It gets the float model's outputs and the
+            quantized one's as float32 tensors, or as dictionaries of them by name where there are several; what it
+            gives for `(exact, exact)` is subtracted. None: `kl` for logits, `cosine` for embeddings, `detection` for a
+            detector, `mse` for all else.
         target: the runtime that the file is for, as for `export`.
         residual_bits: width of the residual, as for `export`.
         journal: file that keeps every measurement, so that an interrupted search can go on; None keeps none.
@@ -177,6 +183,8 @@ def search_widths(
     progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`allocate` with settings and a method that were checked already."""
+    if calibrated.heads:
+        raise MptqError(NO_SEARCH)
     form = form_for(aim.target, aim.residual_bits)
     graph = graph_for(form, calibrated.graph, aim.input_type)
     given = CalibratedGraph(graph, calibrated.stats, calibrated.images)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.deferred import evaluate_in_parts
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Constant
 from mptq_export.support.errors import MptqError
@@ -76,7 +76,7 @@ def collect(graph: Graph, batches: Iterable[NDArray[np.float32]], device: str = 
     moved = graph.to(device)
     with torch.no_grad():
         for batch in batches:
-            evaluate(moved, torch.from_numpy(batch).to(device), observe)
+            evaluate_in_parts(moved, torch.from_numpy(batch).to(device), observe)
             stats.images += len(batch)
     if stats.images == 0:
         raise MptqError("calibration got no images")

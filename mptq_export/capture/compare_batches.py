@@ -9,7 +9,8 @@ import math
 import torch
 from torch.utils import _pytree as pytree
 
-from mptq_export.capture.evaluate import evaluate, joined
+from mptq_export.capture.deferred import evaluate_in_parts
+from mptq_export.capture.evaluate import joined
 from mptq_export.capture.follow_images import check_images
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.run import own
@@ -45,7 +46,7 @@ def largest_change(graph: Graph, images: torch.Tensor, expected: torch.Tensor) -
     changes = [0.0]
     for batch in (batch for batch in BATCHES if batch <= len(images)):
         try:
-            found = evaluate(graph, images[:batch])
+            found = evaluate_in_parts(graph, images[:batch])
         except (RuntimeError, IndexError) as error:
             if "memory" in str(error):
                 raise

@@ -70,7 +70,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="LIST",
     callback=parse_outputs,
     help="Only these of the model's outputs, in this order, such as logits,pred_boxes. NAME=KIND says what an output "
-    "of your own module is: logits, embedding, map, tokens or values.",
+    "of your own module is: logits, embedding, map, tokens, scores, choices, boxes or values.",
 )
 @click.option(
     "--mean",
@@ -106,7 +106,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     type=click.Choice(list(METHODS)),
     default="best",
     show_default=True,
-    help="paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
+    help="minmax: plain rounding; paper: MPTQ-ViT as published (SQ-b and OPT-m); best: all that pays.",
 )
 @click.option(
     "--reconstruct",
@@ -152,8 +152,9 @@ from mptq_export.targets.table import TARGETS, portable_form
 @click.option(
     "--metric",
     type=click.Choice(get_args(MetricName)),
-    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, or relative squared error (mse). "
-    "Default: kl for logits, cosine for embeddings, mse for all else.",
+    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, relative squared error (mse), or "
+    "classes and boxes of what a detector sees (detection). Default: kl for logits, cosine for embeddings, detection "
+    "for scores and boxes, mse for all else.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(
@@ -286,7 +287,7 @@ def main(
     terminal = Terminal()
     results = export_checked(request, terminal)
     for result in results:
-        terminal.warn(result.warnings)
+        terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})

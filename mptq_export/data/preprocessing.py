@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mptq_export.data.placement import Placement, corner, squash
 from mptq_export.support.errors import MptqError
 
 _PREFIX = "preprocessing."
-CROP_MODES = ("center", "squash", "border")
+CROP_MODES = ("center", "squash", "border", "corner")
 _LARGEST = 2**14
 PIL_MODES = {1: "L", 3: "RGB"}
 """Pillow's mode of a picture, by its channels."""
@@ -32,7 +33,8 @@ class Preprocessing:
         interpolation: name of the resampling filter in PIL, such as ``bicubic``.
         crop_pct: cropped size over resized size, in (0, 2]; above 1, timm pads the resized image with black.
         crop_mode: ``center`` (resize the shorter side, crop), ``squash`` (resize both sides, crop) or ``border``
-            (resize the longer side, pad with the mean).
+            (resize the longer side, pad with the mean), as timm has them; or ``corner`` (the whole picture with its
+            sides in proportion, as large as fits, in the top left corner; the rest is the mean).
         resize_to: what pictures are resized to before the crop, where a library says it in pixels, as transformers
             does: (shorter side,) or (height, width). The crop begins at half of what is left over, rounded down, and
             what the picture lacks is black. None: timm's rule, from the two above.
@@ -80,6 +82,8 @@ class Preprocessing:
                 f"preprocessing: unknown crop_mode {self.crop_mode!r}; overrule it with --crop-mode, one of "
                 f"{', '.join(CROP_MODES)}"
             )
+        if self.crop_mode == "corner" and (self.crop_pct != 1 or self.resize_to is not None):
+            raise MptqError("preprocessing: crop_mode corner cuts nothing off; give --crop-pct 1")
         if self.resize_to is not None and not (
             len(self.resize_to) in (1, 2) and 1 <= min(self.resize_to) <= max(self.resize_to) <= _LARGEST
         ):
@@ -151,6 +155,8 @@ class Preprocessing:
         converted = image.convert(PIL_MODES[self.input_size[0]])
         if self.resize_to is not None:
             return self._resized_and_cropped(converted, self.resize_to)
+        if self.shows_all:
+            return self._placed(converted)
         return np.ascontiguousarray(np.asarray(self._resize_and_crop(converted)).transpose(1, 2, 0))
 
     def _resized_and_cropped(self, image: Image.Image, resize_to: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -161,6 +167,44 @@ class Preprocessing:
         left, top = (resized.width - width) // 2, (resized.height - height) // 2
         cropped = resized.crop((left, top, left + width, top + height))  # black, where it reaches beyond
         return np.asarray(cropped).reshape(height, width, channels)
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether the input is all of a picture, so that there is a way back from it: `placement`."""
+        if self.resize_to is not None:
+            return self.resize_to == self.input_size[1:]
+        return self.crop_pct == 1 and self.crop_mode in ("corner", "squash")
+
+    def check_whole(self) -> None:
+        """Refuse to go back from the input to the picture where it need not be all of it.
+
+        Raises:
+            MptqError: it need not.
+        """
+        if not self.shows_all:
+            raise MptqError(
+                f"crop mode {self.crop_mode} at {self.crop_pct:g} does not show whole pictures, and what is cut off "
+                "cannot be found; export with --crop-mode corner (or squash) and --crop-pct 1"
+            )
+
+    def placement(self, picture: tuple[int, int]) -> Placement:
+        """Where a picture (height, width) lies in the input.
+
+        Raises:
+            MptqError: the input need not be all of it.
+        """
+        self.check_whole()
+        return (corner if self.crop_mode == "corner" else squash)(picture, self.input_size[1:])
+
+    def _placed(self, image: Image.Image) -> NDArray[np.uint8]:
+        """All of a picture by Pillow alone; of `squash` the bits that timm gives."""
+        rows, columns = self.placement((image.height, image.width)).inside
+        resized = image.resize((columns, rows), Image.Resampling[self.interpolation.upper()])
+        channels, height, width = self.input_size
+        filling = np.rint(255 * np.array(self.mean)).astype(np.uint8)
+        pixels = np.broadcast_to(filling, (height, width, channels)).copy()
+        pixels[:rows, :columns] = np.asarray(resized).reshape(rows, columns, channels)
+        return pixels
 
     def check_pictures(self) -> None:
         """Refuse to make pictures the input of a model that has neither 1 nor 3 channels.

@@ -11,6 +11,7 @@ from mptq_export.data.reading import EXIF_KEY
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.outputs import LOGITS, OUTPUTS_KEY, outputs_text
+from mptq_export.recipe.detector import DETECTOR_KEY, detector_text
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import Settings
@@ -28,7 +29,7 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
         promised: what the form says besides.
     """
     metadata = {
-        **loaded.preprocessing.to_metadata(),
+        **({} if loaded.takes_regions else loaded.preprocessing.to_metadata()),
         "mptq.arch": loaded.arch,
         "mptq.bits": settings.bits,
         "mptq.method": settings.method,
@@ -40,6 +41,8 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
         metadata[FEATURES_KEY] = features_text(loaded.features)
     elif loaded.outputs != LOGITS or loaded.library == "module":  # no library says what a module gives
         metadata[OUTPUTS_KEY] = outputs_text(loaded.outputs)
+    if loaded.detector is not None:
+        metadata[DETECTOR_KEY] = detector_text(loaded.detector)
     if settings.classes is not None:
         metadata[NAMES_KEY] = json.dumps(settings.classes.names)
         metadata[ORIGIN_KEY] = settings.classes.origin

@@ -28,7 +28,7 @@ class InputOptions:
         img_size: (height, width) in pixels.
         interpolation: name of a resampling filter in PIL.
         crop_pct: cropped size over resized size.
-        crop_mode: `center`, `squash` or `border`.
+        crop_mode: `center`, `squash`, `border` or `corner`.
         in_chans: channels of the input.
 
     Raises:

@@ -9,8 +9,10 @@ from torch import nn
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.forward import picking
+from mptq_export.load.inputs import input_text
 from mptq_export.load.outputs import LOGITS, Output, chosen
 from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.detector import Detector
 from mptq_export.recipe.settings import Library
 from mptq_export.support.errors import MptqError
 
@@ -52,6 +54,8 @@ class LoadedModel:
             where `outputs` are all that it has.
         outputs: what it gives, in order.
         library: whose it is.
+        detector: what of it is float by nature, where it is a detector that gives all of its outputs.
+        heads: the networks of a detector's second stage, which take regions of its maps, in the order of running.
     """
 
     model: nn.Module
@@ -71,6 +75,8 @@ class LoadedModel:
     output_maker: "Callable[[LoadedModel, tuple[str, ...]], LoadedModel] | None" = None
     outputs: tuple[Output, ...] = LOGITS
     library: Library = "timm"
+    detector: Detector | None = None
+    heads: "tuple[LoadedModel, ...]" = ()
 
     def with_features(self, indices: tuple[int, ...]) -> "LoadedModel":
         """The same model, giving feature maps; this one stays as it is.
@@ -106,7 +112,8 @@ class LoadedModel:
         if outputs == self.outputs:
             return self
         kept = self.class_names if any(each.kind == "logits" for each in outputs) else None
-        return replace(self, model=picking(self.model, places), outputs=outputs, class_names=kept)
+        picked = replace(self, model=picking(self.model, places), outputs=outputs, class_names=kept)
+        return picked if self.detector is None else picked._no_detector()
 
     def as_recorded(self, outputs: tuple[Output, ...]) -> "LoadedModel":
         """The same model, giving what a recipe says; of a module the recipe says the kinds, too.
@@ -120,6 +127,23 @@ class LoadedModel:
         alone = len(self.outputs) == len(outputs) == 1
         picked = self if alone else self.with_outputs(tuple(each.name for each in outputs))
         return replace(picked, outputs=outputs)
+
+    def _no_detector(self) -> "LoadedModel":
+        """The same as a network that gives tensors: boxes are made of all outputs together."""
+        said = f"of the detector {self.arch} only some outputs are given, so that its file makes no boxes"
+        return replace(self, detector=None, heads=(), warnings=(*self.warnings, said))
+
+    @property
+    def takes_regions(self) -> bool:
+        """Whether its input is what was cut out of maps, where that of all other models are images."""
+        return self.detector is not None and self.detector.part in ("box", "mask")
+
+    @property
+    def input_text(self) -> str:
+        """What it takes, in one line for people."""
+        if self.takes_regions:
+            return f"{'x'.join(map(str, self.preprocessing.input_size))}, cut out of the maps of the first stage"
+        return input_text(self.preprocessing, self.input_sources)
 
     @property
     def logits(self) -> int | None:

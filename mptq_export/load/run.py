@@ -59,7 +59,7 @@ def load(
         img_size: height and width of the input, or one number for both.
         interpolation: resampling filter, such as `bicubic`.
         crop_pct: cropped size over resized size.
-        crop_mode: `center`, `squash` or `border`.
+        crop_mode: `center`, `squash`, `border` or `corner`.
         in_chans: channels of the input.
 
     Returns:

@@ -46,6 +46,7 @@ class Method:
         return self.weight_scales_by_error or self.gptq or self.ridge_correction or self.bias_correction
 
 
+#: What every quantizer does, to compare with.
 MINMAX = Method()
 
 #: MPTQ-ViT as published, without its mixed precision.
@@ -65,4 +66,4 @@ BEST = Method(
     rotated_residual=True,
 )
 
-METHODS: dict[MethodName, Method] = {"paper": PAPER, "best": BEST}
+METHODS: dict[MethodName, Method] = {"minmax": MINMAX, "paper": PAPER, "best": BEST}

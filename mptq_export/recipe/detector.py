@@ -15,6 +15,9 @@ from mptq_export.support.typed_json import from_json
 #: Metadata of an ONNX file that is a detector or a part of one: its `Detector`.
 DETECTOR_KEY = "mptq.detector"
 
+#: Metadata of a file that takes regions of maps: the least and the largest number that has a code, as a JSON list.
+RANGE_KEY = "mptq.input_range"
+
 Family = Literal["fcos", "retinanet", "rcnn", "set"]
 """`fcos`, `retinanet`: one stage. `rcnn`: Faster or Mask R-CNN. `set`: boxes, each with a class (DETR, YOLOS)."""
 
@@ -140,6 +143,16 @@ class Detector:
 def detector_text(detector: Detector) -> str:
     """A detector as an ONNX file's metadata has it."""
     return json.dumps(asdict(detector))
+
+
+def takes_regions(metadata: Mapping[str, str]) -> bool:
+    """Whether an ONNX file is a head of a detector's second stage: its input is cut out of maps, it is no image.
+
+    Raises:
+        MptqError: the metadata is damaged.
+    """
+    detector = detector_of(metadata)
+    return detector is not None and detector.part in ("box", "mask")
 
 
 def detector_of(metadata: Mapping[str, str]) -> Detector | None:

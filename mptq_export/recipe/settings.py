@@ -12,7 +12,7 @@ InputType = Literal["float32", "uint8"]
 WeightStorage = Literal["packed", "int8"]
 """Codes below 8 bits at their own width, or a byte each."""
 
-MethodName = Literal["paper", "best"]
+MethodName = Literal["minmax", "paper", "best"]
 """A method that exports can use; see `quantize.method.METHODS`."""
 
 Form = Literal["exact", "portable"]

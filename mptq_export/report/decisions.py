@@ -18,6 +18,7 @@ OUTSIDE = "outside the blocks"
 
 _METHODS = {
     "best": "every quantizer by the error of its layer, weights repaired with the calibration inputs",
+    "minmax": "min/max ranges, and weights rounded to nearest",
     "paper": "MPTQ-ViT as published: SQ-b and OPT-m, all else min/max",
 }
 #: Of a portable file, whose codes have no regions.

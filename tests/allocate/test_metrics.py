@@ -102,6 +102,11 @@ def test_the_rows_count_by_the_metric():
     assert any(not torch.equal(by_kind[name], rows) for name, rows in mse.items())
 
 
+def test_the_metric_of_detectors_is_of_detectors_alone():
+    with pytest.raises(MptqError, match=r"--metric detection .* the model gives logits \(logits\); leave --metric out"):
+        AllocationProblem(digits().calibrated, PAPER, asked("detection"))
+
+
 def test_a_journal_is_of_one_metric(by_squares: SearchResult):
     def twice(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         return 2 * squares(exact, found)

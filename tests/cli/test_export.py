@@ -119,15 +119,17 @@ def test_options_reach_the_file(work: Path):
     assert open_session(out).run(None, {"input": pixels(KIND, 2).numpy()})[0].shape == (2, 7)
 
 
-def test_the_paper_is_a_method(work: Path):
-    result = run(work / "m.pt", "--calib", work / "calib", "--method", "paper", "--bits", "4/4")
+@pytest.mark.parametrize("method", ["minmax", "paper"])
+def test_the_paper_and_plain_rounding_are_methods(work: Path, method: str):
+    result = run(work / "m.pt", "--calib", work / "calib", "--method", method, "--bits", "4/4")
     assert result.exit_code == 0, result.output
-    assert "method       paper\n" in result.stdout
+    assert f"method       {method}\n" in result.stdout
     made = read_recipe(work / "m.mptq.recipe.json")
     settings = made.settings
-    assert (settings.method, settings.bits, settings.calibration.pixel_inputs) == ("paper", "4/4", True)
+    assert (settings.method, settings.bits, settings.calibration.pixel_inputs) == (method, "4/4", True)
     assert all(quant.reason == "min/max scales" for quant in made.weights.values())
-    assert made.sq_b
+    assert bool(made.sq_b) == (method == "paper")
+    assert any(quant.regions for quant in made.activations.values()) == (method == "paper")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -16,6 +16,7 @@ LAYERS = (
     ("targets",),
     ("capture", "data"),
     ("load", "runtime"),
+    ("detect",),
     ("transform",),
     ("calibrate",),
     ("quantize",),

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_models import KINDS, images, prepared
 
+from mptq_export.capture.deferred import image_chunks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.ops import (
@@ -23,7 +24,6 @@ from mptq_export.quantize.walk.chunks import (
     compute_in_chunks,
     drop,
     even_then_odd,
-    image_chunks,
     overwrite,
     walk_order,
 )

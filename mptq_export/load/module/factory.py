@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from mptq_export.capture.user_source import of_traceback
+from mptq_export.load.detection.loader import load_module
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.module.door import import_from_here, names_code
-from mptq_export.load.module.own import Own, load_own
+from mptq_export.load.module.own import Own
 from mptq_export.load.module.program import load_exported
 from mptq_export.support.errors import MptqError
 
@@ -34,7 +35,7 @@ def load_made(source: Source) -> LoadedModel:
         return load_exported(made, asked, f"made by {name}")
     if not isinstance(made, nn.Module):
         raise MptqError(f"{name} gives a {type(made).__name__}, no torch.nn.Module; let it return the model")
-    return load_own(Own(made, f"made by {name}", weights=f"those that {name} gives"), asked)
+    return load_module(Own(made, f"made by {name}", weights=f"those that {name} gives"), asked)
 
 
 def _found(name: str) -> Any:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from mptq_export.load.detection.loader import load_module
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Source
-from mptq_export.load.module.own import Own, copied, load_own
+from mptq_export.load.module.own import Own, copied
 from mptq_export.load.module.program import load_exported
 from mptq_export.load.request import ModelRequest
 from mptq_export.load.timm.prebuilt import Prebuilt, loaded_from, pretrained_cfg_of
@@ -39,7 +40,7 @@ def load_given(
         return _of_timm(model, asked, str(config.get("architecture") or type(model).__name__))
     stated = config if isinstance(config, Mapping) else {}
     own = Own(model, "given in Python", stated, "its pretrained_cfg", class_names)
-    loaded = load_own(own, asked)
+    loaded = load_module(own, asked)
     if asked.features is not None:
         return loaded.with_features(asked.features)
     return loaded

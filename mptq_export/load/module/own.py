@@ -12,7 +12,7 @@ from torch import nn
 from mptq_export.load.forward import with_forward
 from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.module.inputs import own_input
-from mptq_export.load.module.kinds import SaidKinds, kind_of
+from mptq_export.load.module.kinds import SaidKinds, kinds_of
 from mptq_export.load.module.named import ALONE, give_named
 from mptq_export.load.module.run_once import Returned, run_once
 from mptq_export.load.outputs import Output, chosen
@@ -52,15 +52,13 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
             it gives cannot be exported.
     """
     what = type(own.module).__name__
-    for option, said in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
-        if said:
-            raise MptqError(f"{asked.name} is a module, built already; leave {option} out")
+    check_built(asked)
     if isinstance(own.module, torch.jit.ScriptModule):
         raise MptqError(
             f"{asked.name} is a TorchScript module, which cannot be captured; give the module that it was made from"
         )
     found = own_input(what, asked.inputs, own.stated, own.stated_by)
-    module, unwrapped = _unwrapped(own.module)
+    module, told = unwrapped(own.module)
     model = copied(module)
     returned = run_once(model, found.preprocessing.input_size)
     outputs, names, notes = _outputs(model, returned, asked, classes=own.class_names is not None)
@@ -73,7 +71,7 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
         arch_source=own.arch_source,
         preprocessing=found.preprocessing,
         class_names=class_names,
-        notes=(*unwrapped, *notes),
+        notes=(*told, *notes),
         asked=asked,
         weights=own.weights,
         input_sources=found.sources,
@@ -82,7 +80,18 @@ def load_own(own: Own, asked: ModelRequest) -> LoadedModel:
     )
 
 
-def _unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+def check_built(asked: ModelRequest) -> None:
+    """Refuse options for a model that is still to be built.
+
+    Raises:
+        MptqError: there are some.
+    """
+    for option, said in (("--arch", asked.arch), ("--model-kwargs", asked.model_kwargs)):
+        if said:
+            raise MptqError(f"{asked.name} is a module, built already; leave {option} out")
+
+
+def unwrapped(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
     """What lies in a wrapper of training or compilation, and what to tell of it."""
     notes: list[str] = []
     while True:
@@ -133,7 +142,8 @@ def _outputs(
     if said.by_name:
         chosen(every, tuple(said.by_name))
     _check(model, returned, wanted)
-    outputs = tuple(Output(name, said.by_name.get(name) or _kind(name, returned)) for name in wanted)
+    kinds = _kinds(wanted, returned)
+    outputs = tuple(Output(name, said.by_name.get(name) or kinds[name]) for name in wanted)
     guessed = [f"{each.name} {each.kind}" for each in outputs if each.name not in said.by_name]
     notes = (f"kinds of the outputs by their names and axes: {', '.join(guessed)}",) if guessed else ()
     return outputs, tuple(wanted), notes
@@ -152,7 +162,7 @@ def _alone(
         kind = "logits"
     shape = tuple(returned.leaves[ALONE].shape)
     if kind is None:
-        kind, note = _kind(ALONE, returned), "by its axes"
+        kind, note = _kinds([ALONE], returned)[ALONE], "by its axes"
         if kind == "embedding" and getattr(model, "num_classes", None) == shape[1]:
             kind, note = "logits", f"as its num_classes is {shape[1]}"
     output = Output(ALONE if kind == "values" else kind, kind)
@@ -169,8 +179,8 @@ def _only(asked: ModelRequest) -> OutputKind | None:
     return None if asked.kinds is None or isinstance(asked.kinds, Mapping) else asked.kinds
 
 
-def _kind(name: str, returned: Returned) -> OutputKind:
-    return kind_of(name, tuple(returned.leaves[name].shape))
+def _kinds(names: list[str], returned: Returned) -> dict[str, OutputKind]:
+    return kinds_of({name: tuple(returned.leaves[name].shape) for name in names})
 
 
 def _check(model: nn.Module, returned: Returned, wanted: list[str]) -> None:

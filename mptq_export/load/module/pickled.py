@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from mptq_export.load.detection.loader import load_module
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.module.door import import_from_here
-from mptq_export.load.module.own import Own, load_own
+from mptq_export.load.module.own import Own
 from mptq_export.support.errors import one_line
 
 
@@ -25,7 +26,7 @@ def load_pickled(source: Source) -> LoadedModel:
         checkpoint.class_names,
         checkpoint.weights,
     )
-    loaded = load_own(own, source.asked)
+    loaded = load_module(own, source.asked)
     return replace(loaded, class_map=checkpoint.class_map, notes=tuple(map(one_line, loaded.notes)))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from mptq_export.capture.calls import calls, in_order
+from mptq_export.capture.deferred import image_chunks, rows_of
 from mptq_export.capture.evaluate import Compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.liveness import spare
@@ -48,20 +49,14 @@ def compute_in_chunks(
     images = max(len(x) // each for x, each in zip(inputs, rows, strict=True) if each)
     result = values.get(spare(graph, node))
     for some in image_chunks(images, max(math.prod(node.shape.at(images)), *(x.numel() for x in inputs)), chunk):
-        value = compute_node(node, [_rows_of(x, some, r) if r else x for x, r in zip(inputs, rows, strict=True)])
+        value = compute_node(node, [rows_of(x, some, r) if r else x for x, r in zip(inputs, rows, strict=True)])
         if len(some) == images:
             return value
         if result is None:
             result = value.new_empty(node.shape.at(images))
-        _rows_of(result, some, node.shape.dims[0]).copy_(value)
+        rows_of(result, some, node.shape.dims[0]).copy_(value)
     assert result is not None
     return result
-
-
-def image_chunks(images: int, numbers: int, chunk: int = CHUNK) -> Iterator[range]:
-    """Images, so few at a time that of `numbers` of all images no more than `chunk` are theirs (or one image)."""
-    together = max(1, images * chunk // max(1, numbers))
-    return (range(start, min(start + together, images)) for start in range(0, images, together))
 
 
 def even_then_odd(images: int, numbers: int, chunk: int = CHUNK) -> Iterator[slice]:
@@ -109,8 +104,3 @@ def walk_order(graph: Graph) -> list[str]:
             if isinstance(node.op, Weighted):
                 pending += [reader for reader in reversed(readers[each.name]) if isinstance(reader.op, Movement)]
     return list(order)
-
-
-def _rows_of(value: torch.Tensor, images: range, rows: int) -> torch.Tensor:
-    """The rows of some images, so many per image."""
-    return value[images.start * rows : images.stop * rows]

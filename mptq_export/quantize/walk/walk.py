@@ -15,7 +15,7 @@ import torch
 
 from mptq_export.capture.calls import calls
 from mptq_export.capture.compare_batches import BATCHES, largest_change
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.deferred import evaluate_in_parts
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Constant, Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -88,7 +88,7 @@ class Walk:
         graph, activations = self.state.graph, self.state.simulator.activations
         probe = self._calibrated.images[: max(BATCHES)].double()
         with torch.no_grad():
-            change = largest_change(graph, probe, evaluate(self._calibrated.graph, probe))
+            change = largest_change(graph, probe, evaluate_in_parts(self._calibrated.graph, probe))
         assert_small("SQ-b with balanced attention", change)
         return graph, Recipe(activations, self.weights, self.sq_b, self._exponents)
 

@@ -1,0 +1,1 @@
+"""Tests of data in COCO's format."""

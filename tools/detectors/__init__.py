@@ -1,0 +1,1 @@
+"""How the demo's detectors learn from scenes of digits: a loss each, averaged weights, and their AP."""
