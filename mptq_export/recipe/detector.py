@@ -50,7 +50,7 @@ class Selection:
     """Which candidates are kept.
 
     Attributes:
-        score: a candidate's score must be above it.
+        score: a candidate's score must be above it; that of a proposal, as in torchvision, at least it.
         candidates: at most so many of a level are looked at, by score.
         overlap: of two of one class (of one level, for proposals) with a larger intersection over union, the better.
         kept: at most so many of an image.
