@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mptq_export.allocate.budget import Budget
@@ -10,7 +10,7 @@ from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.greedy_mp import Step
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
-from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, search
+from mptq_export.allocate.search import FoundWidths, FrontPoint, Problem, SearchResult, TradeOff, trade_off
 from mptq_export.allocate.width_domain import width_domain
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
@@ -93,6 +93,16 @@ class Allocation:
     def front(self) -> tuple[FrontPoint, ...]:
         """Every accepted step of the search."""
         return self.search.front
+
+    def on(self, calibrated: Calibrated) -> "Allocation":
+        """The same widths for a model that was calibrated on other inputs: all quantizers are chosen on these.
+
+        Args:
+            calibrated: the same model.
+        """
+        graph = graph_of(calibrated, Aim(self.target, self.residual_bits))
+        search = replace(self.search, problem=self.search.problem.recalibrated(graph))
+        return replace(self, calibrated=calibrated, search=search)
 
     def build_final_recipe(self, input_type: InputType | None = None) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
@@ -185,16 +195,25 @@ def search_widths(
     """`allocate` with settings and a method that were checked already."""
     if calibrated.heads:
         raise MptqError(NO_SEARCH)
-    form = form_for(aim.target, aim.residual_bits)
-    graph = graph_for(form, calibrated.graph, aim.input_type)
-    given = CalibratedGraph(graph, calibrated.stats, calibrated.images)
-    problem = AllocationProblem(given, METHODS[method], settings, search_form(form))
-    start, end = problem.costs.mean_bits(problem.space.start), settings.lowest
-    with progress.stage("searching", _distance(start, end)) as bar:
-        result = search(problem, journal, resume=resume, tick=_advancing(bar, start, end))
+    form = search_form(form_for(aim.target, aim.residual_bits))
+    problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form)
+    result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
     return [
         Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
     ]
+
+
+def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
+    """A calibrated model, prepared for the form of the file."""
+    graph = graph_for(form_for(aim.target, aim.residual_bits), calibrated.graph, aim.input_type)
+    return CalibratedGraph(graph, calibrated.stats, calibrated.images)
+
+
+def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress) -> TradeOff:
+    """`trade_off`, shown as a stage."""
+    start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
+    with progress.stage("searching", _distance(start, end)) as bar:
+        return trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end))
 
 
 def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:

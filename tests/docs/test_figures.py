@@ -179,6 +179,30 @@ WRITTEN = {
         },
         "| deit | `qnn:8/8:8` | best | 50 | 0.00100 (0.00000 to 0.00200) | 100.0 % (90.0 to 100.0) | 90.0 % | 91.0 % |",
     ),
+    "detection": (
+        {
+            "model": "detectors:fcos", "images": 500, "calibration_images": 128,
+            "rows": [
+                {
+                    "row": "4/4", "box": {"ap": 61.234, "ap50": 90.0, "ap75": 70.0}, "mask": None, "bytes": 1_230_000,
+                    "differing": 0, "values": 123_456, "export_seconds": 98.7, "eval_seconds": 5.0,
+                }
+            ],
+        },
+        "| detectors:fcos | 4/4 | 500 | 61.23 |  | 90.00 | 70.00 | 1.23 | 0 of 123,456 | 99 s |",
+    ),
+    "detection-latency": (
+        {
+            "model": "fcos", "bits": "8/8", "images": 40,
+            "rows": [
+                {
+                    "part": "whole", "threads": 1, "float_ms": asdict(Quartiles(1.0, 2.0, 3.0)),
+                    "ours_ms": asdict(Quartiles(1.0, 1.5, 3.0)), "over_float": asdict(Quartiles(0.7, 0.75, 0.8)),
+                }
+            ],
+        },
+        "| fcos | 8/8 | 1 | whole | 2.00 | 1.50 | 0.75 (0.70 to 0.80) |",
+    ),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.figures.context import Context
+from tools.figures.detection import accuracy_markdown, accuracy_rows, latency_markdown, latency_rows
 from tools.figures.show import interval, markdown_table, percent
 from tools.figures.store import Measured
 from tools.figures.table import Document, Figures, Row
@@ -234,5 +235,17 @@ ADOPTED: tuple[AdoptedTable, ...] = (
         "python -m tools.bench.portable_methods MODEL --calib DIR --val DIR --json FILE",
         _methods,
         _methods_markdown,
+    ),
+    AdoptedTable(
+        "detection",
+        "python -m tools.bench.detection MODEL --calib DIR --data DIR --out DIR --json FILE",
+        accuracy_rows,
+        accuracy_markdown,
+    ),
+    AdoptedTable(
+        "detection-latency",
+        "python -m tools.bench.detection_latency MODEL.onnx --float FLOAT.onnx --data DIR --json FILE",
+        latency_rows,
+        latency_markdown,
     ),
 )
