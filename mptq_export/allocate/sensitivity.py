@@ -61,7 +61,7 @@ def sensitivity_table(
         with torch.no_grad():
             for unit in space.units:
                 for b in space.widths(unit):
-                    catalogue.install(simulator, {unit.layer: unit.pair(space.start, b)}, some.device)
+                    catalogue.install(simulator, unit.given(space.start, b), some.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
                         error = simulator.compute(graph[name], inputs).double().sub_(exact)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mptq_export.capture.blocks import Block, split_blocks
+from mptq_export.capture.calls import calls
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear, PatchEmbed
@@ -42,8 +43,9 @@ def row_importance(
         metric: by which the outputs are compared; None takes that of their kinds.
 
     Returns:
-        For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
-        which rows are drawn and how weights are rounded would else depend on the order of sums.
+        For each layer by name: float64 [rows], mean 1 over all calls of the layer, rows in the order of the batches.
+        Computed in float64, because which rows are drawn and how weights are rounded would else depend on the order of
+        sums.
     """
     squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
     generator = torch.Generator().manual_seed(0)
@@ -64,7 +66,9 @@ def row_importance(
                 for name, at_layer in found.items():
                     squares[name].append(at_layer.square().sum(-1).reshape(-1))
             gradient = torch.cat(moved)
-    return {name: _mixed(torch.cat(of_batches)) for name, of_batches in squares.items()}
+    gradients = {name: torch.cat(of_batches) for name, of_batches in squares.items()}
+    called = calls(graph)
+    return {name: _mixed(square, [gradients[call] for call in called[name]]) for name, square in gradients.items()}
 
 
 def images_at_once(numbers: int) -> int:
@@ -97,6 +101,6 @@ def _block_gradients(
     return first, dict(zip(layers, others, strict=True))
 
 
-def _mixed(square: torch.Tensor) -> torch.Tensor:
-    mean = square.mean()
+def _mixed(square: torch.Tensor, calls: list[torch.Tensor]) -> torch.Tensor:
+    mean = square.mean() if len(calls) == 1 else torch.cat(calls).mean()
     return _EQUAL + (1 - _EQUAL) * square / mean if float(mean) > 0 else torch.ones_like(square)
