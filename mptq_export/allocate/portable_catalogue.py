@@ -99,10 +99,10 @@ class PortableCatalogue:
     def places(self, graph: Graph, unit: Unit) -> list[str]:
         """As the protocol says: the layer, and what has narrower codes where its activations have."""
         if unit.side == "weights":
-            return [unit.layer]
+            return list(unit.calls)
         lowered = unit.applied(self.space.start, self.space.widths(unit)[0])
         wide, narrow = (_Bits(self.form.sites(graph, widths.__getitem__)) for widths in (self.space.start, lowered))
-        return [node.name for node in graph if node.name == unit.layer or narrow.rounds_more(node, wide)]
+        return [node.name for node in graph if node.name in unit.calls or narrow.rounds_more(node, wide)]
 
 
 class _Bits:

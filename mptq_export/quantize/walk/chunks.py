@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
+from mptq_export.capture.calls import calls, in_order
 from mptq_export.capture.deferred import Value, image_chunks, is_held, rows_of
 from mptq_export.capture.evaluate import Compute
 from mptq_export.capture.graph import Graph, Node
@@ -91,10 +92,12 @@ def drop(values: dict[str, Value], names: Iterable[str]) -> None:
 def walk_order(graph: Graph) -> list[str]:
     """Names of the nodes in graph order, but what moves a layer's output right behind the layer.
 
-    Queries, keys and values are then cut apart at once, and can be dropped one by one.
+    Queries, keys and values are then cut apart at once, and can be dropped one by one. What any
+    call of a layer reads stands before the first of its calls.
     """
     readers, order = graph.consumers(), dict[str, None]()
-    for node in graph:
+    for name in in_order(graph, calls(graph)) or ():
+        node = graph[name]
         pending = [node]
         while pending:
             each = pending.pop()
