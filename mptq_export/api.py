@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from mptq_export.allocate.run import Allocation, allocate
+from mptq_export.allocate.allocation import Allocation
+from mptq_export.allocate.run import allocate
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild

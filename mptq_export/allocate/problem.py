@@ -35,6 +35,9 @@ from mptq_export.support.errors import MptqError
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
 
+#: Numbers of outputs that are compared at once.
+_MOST_NUMBERS = 2**24
+
 #: Of the distances, below which no rise is measured.
 _LEAST_RISE = 1e-9
 
@@ -137,8 +140,10 @@ class AllocationProblem:
 
     def _by_kind(self, exact: torch.Tensor, found: torch.Tensor) -> list[float]:
         """The distances that have a second derivative."""
-        distances: list[float] = divergence(self.transformed.graph, exact, found, self.settings.closed_form).tolist()
-        return distances
+        graph, metric = self.transformed.graph, self.settings.closed_form
+        at_once = max(1, _MOST_NUMBERS // exact.shape[1])  # dense outputs are millions of numbers an image
+        pairs = zip(torch.split(exact, at_once), torch.split(found, at_once), strict=True)
+        return [distance for a, b in pairs for distance in divergence(graph, a, b, metric).tolist()]
 
     def _try_own(self, calibrated: CalibratedGraph) -> tuple[float, ...]:
         """Refuse a loss that gives no numbers before anything else is computed."""

@@ -38,6 +38,7 @@ class Outputs:
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
             would be too new for it, `weight_storage` becomes `int8`.
         force: replace existing files.
+        first_stage: of a detector's head, the digest of the contents of the file that runs before it.
 
     Raises:
         MptqError: the input type or the weight storage is unknown.
@@ -53,6 +54,7 @@ class Outputs:
     target: str | None = None
     min_ort: str | None = None
     force: bool = False
+    first_stage: str | None = None
 
     def __post_init__(self) -> None:
         check_known("input_type", self.input_type, get_args(InputType))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from mptq_export.allocate.feasible import check_budgets_reachable, check_metric
 from mptq_export.allocate.forms import search_form
-from mptq_export.allocate.run import NO_SEARCH
 from mptq_export.allocate.units import layers, pinned_widths
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
@@ -48,11 +47,9 @@ def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path
         inputs: what is read besides; None where there is none.
 
     Raises:
-        MptqError: one is there already, or an input has its name; or widths are searched.
+        MptqError: one is there already, or an input has its name.
     """
     parts = [head.detector.part for head in loaded.heads if head.detector is not None]
-    if parts and isinstance(plan, Searched):
-        raise MptqError(NO_SEARCH)
     if parts:
         outputs.check(plan, loaded.asked.name, *inputs, parts=parts)
 

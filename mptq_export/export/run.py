@@ -6,7 +6,8 @@ from functools import partial
 
 import torch
 
-from mptq_export.allocate.run import Aim, search_widths
+from mptq_export.allocate.allocation import Aim
+from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph

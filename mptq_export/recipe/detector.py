@@ -24,7 +24,7 @@ Family = Literal["fcos", "retinanet", "rcnn", "set"]
 Part = Literal["network", "proposals", "box", "mask"]
 """`network`: a detector of one file. Of two stages: `proposals` (backbone, pyramid, RPN), `box`, `mask`."""
 
-#: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file, its own.
+#: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
 FIRST_KEY = "mptq.first_stage"
 
 

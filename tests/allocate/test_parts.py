@@ -11,7 +11,7 @@ from mptq_export import calibrate, load
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.parts import SearchedPart, search_parts
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.run import Aim, Allocation
+from mptq_export.allocate.allocation import Aim, Allocation
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.support.errors import MptqError
 
