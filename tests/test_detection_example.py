@@ -78,9 +78,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_commands_run(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """With a detector that exports at once in place of the trained one, and options that hurry."""
+    """With a detector that other tests export too in place of the trained one, and options that hurry."""
     pytest.importorskip("pycocotools", reason="computes AP")
-    monkeypatch.setattr(tiny_detectors, "CLASSES", 10)
+    names = (here / "classes.txt").read_text().splitlines()
+    (here / "classes.txt").write_text("\n".join(names[: tiny_detectors.CLASSES]))
     (here / "detectors.py").write_text("import tiny_detectors\n\nfcos = tiny_detectors.small_fcos\n")
     size = str(tiny_detectors.SIZE)
     run: dict[str, Callable[[list[str]], Any]] = {
