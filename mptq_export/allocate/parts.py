@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.run import Aim, Allocation, graph_of, solved
 from mptq_export.allocate.search import SearchResult, TradeOff
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
@@ -79,6 +79,29 @@ def search_parts(
         )
         for i in range(len(settings.budgets))
     ]
+
+
+def search_detector(
+    calibrated: Calibrated,
+    settings: SearchRequest,
+    method: MethodName,
+    journal: Path,
+    *,
+    aim: Aim,
+    resume: bool = False,
+    progress: Progress = SILENT,
+) -> list[Allocation]:
+    """`search_parts` of a calibrated detector of two stages: an allocation a budget, with those of its heads."""
+    pictures = len(calibrated.images)
+    parts = [SearchedPart(_name(each), each, len(each.images) / pictures) for each in (calibrated, *calibrated.heads)]
+    found = search_parts(parts, settings, method, journal, aim=aim, resume=resume, progress=progress)
+    return [replace(first, heads=tuple(heads)) for first, *heads in found]
+
+
+def _name(calibrated: Calibrated) -> str:
+    detector = calibrated.loaded.detector
+    assert detector is not None
+    return detector.part
 
 
 def _own(part: PartProblem, found: TradeOff) -> SearchResult:

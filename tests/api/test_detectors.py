@@ -20,6 +20,7 @@ from mptq_export.export.parts import file_network
 from mptq_export.recipe.detector import FIRST_KEY, RANGE_KEY, detector_of
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.verify.onnx_file import load_onnx, metadata_of
+from mptq_export.verify.report import VerifyReport
 
 PARTS = ("", ".box", ".mask")
 _COUNT = 6
@@ -100,13 +101,16 @@ def test_boxes_of_a_picture(exported: ExportResult, pictures: Path):
 def test_a_replay_from_the_command_line_gives_the_same_bytes(exported: ExportResult, tmp_path: Path):
     out = tmp_path / "m.onnx"
     recipe = exported.onnx.with_suffix(".recipe.json")
-    done = run("tiny_detectors:mask_rcnn", "--recipe", recipe, "-o", out, "--json", tmp_path / "m.json")
+    done = run("tiny_detectors:mask_rcnn", "--recipe", recipe, "--one-file", "-o", out, "--json", tmp_path / "m.json")
     assert done.exit_code == 0, done.output
+    assert (tmp_path / "m.one.onnx").is_file()
+    assert "one file" in done.stdout
     for each in (exported, *exported.heads):
         assert (tmp_path / each.onnx.name).read_bytes() == each.onnx.read_bytes()
     assert f"{out}, {part(out, '.box')}, {part(out, '.mask')}: the files of one detector" in done.stdout
     facts = json.loads((tmp_path / "m.json").read_text())
     assert [facts["detector"], *(head["detector"] for head in facts["heads"])] == ["proposals", "box", "mask"]
+    assert facts["one_file"] == str(tmp_path / "m.one.onnx")
     assert "cut out of the maps of the first stage" in done.stdout
 
 
@@ -134,13 +138,24 @@ def test_files_without_the_others_do_not_stay(calibrated: Calibrated, tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
-def test_pins_and_searches(calibrated: Calibrated, tmp_path: Path):
+@pytest.mark.slow
+def test_one_budget_over_three_files(calibrated: Calibrated, tmp_path: Path):
+    pins = {"backbone.*": (4, 4)}
+    (found,) = allocate(calibrated, "3.9", widths=(3, 4), tied=True, pins=pins, method="paper")
+    result = export(found, tmp_path / "m.onnx")
+    files = [result, *result.heads]
+    assert all(each.verification.passed for each in files if isinstance(each.verification, VerifyReport))
+    facts = [each.recipe.settings.search for each in files]
+    weights = [each.mean_bits[0] for each in facts if each is not None]
+    # The budget is of all files together: the pinned backbone alone is above it.
+    assert min(weights[1:]) < 3.9 < weights[0]
+
+
+def test_a_pin_of_no_part(calibrated: Calibrated, tmp_path: Path):
     with pytest.raises(
-        MptqError, match=r"--pin heads\.\* matches no layer; layers are named like backbone\.\S+ or roi"
+        MptqError, match=r"--pin heads\.\* matches no layer of any part; layers are named like backbone\.\S+ or roi"
     ):
         export(calibrated, tmp_path / "m.onnx", pins={"heads.*": (4, 4)})
-    with pytest.raises(MptqError, match="widths of a detector of two stages cannot be searched"):
-        allocate(calibrated, "4.5")
 
 
 def test_a_detector_that_finds_nothing_calibrates_its_masks_on_proposals(pictures: Path):
@@ -164,13 +179,10 @@ def test_one_stage_from_the_command_line(pictures: Path, tmp_path: Path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("options", "words"), [(("--mixed", "4.5"), "cannot be searched"), (("--img-size", "96"), "96")]
-)
-def test_refused_before_any_calibration(options: tuple[str, ...], words: str, pictures: Path, tmp_path: Path):
-    done = run("tiny_detectors:mask_rcnn", "--calib", pictures, *options, "-o", tmp_path / "m.onnx")
+def test_another_size_is_refused_before_any_calibration(pictures: Path, tmp_path: Path):
+    done = run("tiny_detectors:mask_rcnn", "--calib", pictures, "--img-size", 96, "-o", tmp_path / "m.onnx")
     assert done.exit_code == 2
-    assert words in done.stderr
+    assert "takes no images of 96x96" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

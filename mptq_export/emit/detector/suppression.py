@@ -16,7 +16,7 @@ class Candidates:
     """What is suppressed; the number is fixed, and those that are none are marked.
 
     Attributes:
-        boxes: [N, 4], none left of or above the image.
+        boxes: [N, 4], none left of or above the image, none with its ends in the wrong order.
         scores: [N], 0 or more.
         groups: [N] int64.
         valid: [N] bool, which of them are candidates.

@@ -146,11 +146,11 @@ def _report(truth: Truth, scenes: Scenes, found: list[list[FoundObjects]]) -> De
     with_masks = scenes.masks and all(each.masks is not None for each in quantised)
     kinds: list[Kind] = [] if not to_find else ["box", "mask"] if with_masks else ["box"]
     return DetectionReport(
-        pictures=len(truth.sizes),
+        images=len(truth.sizes),
         objects=None if scenes.objects is None else to_find,
         crowds=len(objects) - to_find,
         empty=sum(not some for some in truth.objects) if scenes.objects is not None else 0,
         categories=len({each.category for each in objects}),
         precision=tuple(compare(truth, scenes.names, quantised, floating, kind) for kind in kinds),
-        agreement=None if floating is None else agreement(quantised, floating),
+        found_again=None if floating is None else agreement(quantised, floating),
     )

@@ -1,7 +1,7 @@
 """What an evaluation of a segmentation found."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,37 +21,48 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class SegmentationReport:
-    """A map of classes of a file on pictures.
+class Intersection:
+    """Intersection over union of a file, and of its float model, on the same images.
 
     Attributes:
-        pictures: how many there are.
-        classes: how many the model has.
-        labelled_classes: how many of them label maps have; None without label maps.
-        labelled_share: share of the pixels that have a class in a label map; None without label maps.
-        quantised: of the file; None without label maps.
-        quantised_interval: what mean IoU other pictures of the same kind would give, at 95 %, as
-            `metrics.pictures_interval`.
-        floating: of the float model; None without one, or without label maps.
-        difference: mean IoU of the file less that of the float model.
-        difference_interval: of it, at 95 %: both are judged on each draw of pictures, so that what they share cancels.
-        agreement: share of all pixels that both give the same class; None without a float model.
+        labelled_classes: how many of the classes label maps have.
+        labelled_share: share of the pixels that have a class in a label map.
+        quantised: of the file.
+        quantised_interval: what mean IoU other images of the same kind would give, at 95 %, as
+            `metrics.pictures_interval`; None where it is not known.
         quantised_by_class: IoU of each class by its name or number; None of a class that has no pixels.
-        floating_by_class: the same of the float model.
+        floating: of the float model; None without one.
+        floating_by_class: as `quantised_by_class`.
+        difference: mean IoU of the file less that of the float model.
+        difference_interval: of it, at 95 %: both are judged on each draw of images, so that what they share cancels.
     """
 
-    pictures: int
-    classes: int
-    labelled_classes: int | None
-    labelled_share: float | None
-    quantised: Overlap | None
+    labelled_classes: int
+    labelled_share: float
+    quantised: Overlap
     quantised_interval: Interval | None
-    floating: Overlap | None
-    difference: float | None
-    difference_interval: Interval | None
-    agreement: float | None
-    quantised_by_class: dict[str, float | None] | None
-    floating_by_class: dict[str, float | None] | None
+    quantised_by_class: dict[str, float | None]
+    floating: Overlap | None = None
+    floating_by_class: dict[str, float | None] | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class SegmentationReport:
+    """A map of classes of a file on images.
+
+    Attributes:
+        images: how many there are.
+        classes: how many the model has.
+        iou: by label maps; None without them.
+        same_class: share of all pixels that file and float model give the same class; None without a float model.
+    """
+
+    images: int
+    classes: int
+    iou: Intersection | None
+    same_class: float | None
 
 
 @dataclass(frozen=True)
@@ -86,14 +97,14 @@ class Tally:
     """What was counted over all pictures.
 
     Attributes:
-        pictures: how many there are.
+        images: how many there are.
         pixels: of all of them.
         same: pixels that the file and the float model give the same class; None without a float model.
-        quantised: what each picture adds; None without label maps.
+        quantised: what each image adds; None without label maps.
         floating: of the float model; None without one, or without label maps.
     """
 
-    pictures: int
+    images: int
     pixels: int
     same: int | None
     quantised: PictureOverlaps | None
@@ -108,36 +119,37 @@ def report_of(tally: Tally, classes: int, names: Sequence[str] | None) -> Segmen
         classes: how many the model has.
         names: of the classes; None where nobody says them.
     """
-    found, exact = tally.quantised, tally.floating
     called = list(names) if names is not None else [str(number) for number in range(classes)]
-    interval = difference = difference_interval = None
-    if found is not None:
-        interval = pictures_interval(tally.pictures, lambda counts: mean_ious(found, counts))
-    if found is not None and exact is not None:
+    same = None if tally.same is None else tally.same / tally.pixels
+    return SegmentationReport(tally.images, classes, _intersection(tally, called), same)
 
-        def less(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-            return mean_ious(found, counts) - mean_ious(exact, counts)
 
-        difference = float(less(np.ones((1, tally.pictures)))[0])
-        difference_interval = pictures_interval(tally.pictures, less)
-    return SegmentationReport(
-        tally.pictures,
-        classes,
-        None if found is None else int((found.labelled.sum(0) > 0).sum()),
-        None if found is None else float(found.labelled.sum() / tally.pixels),
-        None if found is None else overlap(found),
-        interval,
-        None if exact is None else overlap(exact),
-        difference,
-        difference_interval,
-        None if tally.same is None else tally.same / tally.pixels,
-        _by_class(found, called),
-        _by_class(exact, called),
+def _intersection(tally: Tally, names: list[str]) -> Intersection | None:
+    found, exact = tally.quantised, tally.floating
+    if found is None:
+        return None
+    alone = Intersection(
+        int((found.labelled.sum(0) > 0).sum()),
+        float(found.labelled.sum() / tally.pixels),
+        overlap(found),
+        pictures_interval(tally.images, lambda counts: mean_ious(found, counts)),
+        _by_class(found, names),
+    )
+    if exact is None:
+        return alone
+
+    def difference(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return mean_ious(found, counts) - mean_ious(exact, counts)
+
+    return replace(
+        alone,
+        floating=overlap(exact),
+        floating_by_class=_by_class(exact, names),
+        difference=float(difference(np.ones((1, tally.images)))[0]),
+        difference_interval=pictures_interval(tally.images, difference),
     )
 
 
-def _by_class(overlaps: PictureOverlaps | None, names: list[str]) -> dict[str, float | None] | None:
-    if overlaps is None:
-        return None
+def _by_class(overlaps: PictureOverlaps, names: list[str]) -> dict[str, float | None]:
     ious = class_ious(overlaps, np.ones((1, len(overlaps.both))))[0].tolist()
     return {name: None if np.isnan(iou) else iou for name, iou in zip(names, ious, strict=True)}

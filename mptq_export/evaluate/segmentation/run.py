@@ -149,7 +149,7 @@ class _Counting:
 
     def of(self, batches: Iterable[list[Labelled]]) -> Tally:
         """Run both on all pictures."""
-        pictures = pixels = same = 0
+        images = pixels = same = 0
         found: list[PictureOverlaps] = []
         exact: list[PictureOverlaps] = []
         for batch in batches:
@@ -162,7 +162,7 @@ class _Counting:
                     "they are not the same model; name the checkpoint that was exported"
                 )
             for number, each in enumerate(batch):
-                pictures += 1
+                images += 1
                 given = each.placement.classes_on_picture(maps[number])
                 pixels += given.size
                 if each.classes is not None:
@@ -173,7 +173,7 @@ class _Counting:
                     if each.classes is not None:
                         exact.append(PictureOverlaps.of_one(*each.classes, other, self._classes))
         return Tally(
-            pictures,
+            images,
             pixels,
             None if self._floating is None else same,
             PictureOverlaps.joined(found) if found else None,

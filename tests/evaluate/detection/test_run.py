@@ -64,7 +64,7 @@ def test_what_is_right_has_an_average_precision_of_1_on_pictures_of_any_size(
     (box,) = said["precision"]
     assert box["quantised"]["ap"] == pytest.approx(1)
     assert box["quantised_by_category"] == pytest.approx(dict.fromkeys(NAMES, 1))
-    assert (said["pictures"], said["objects"], said["empty"], said["categories"]) == (3, 3, 1, 3)
+    assert (said["images"], said["objects"], said["empty"], said["categories"]) == (3, 3, 1, 3)
     assert said["warnings"] == []
 
 
@@ -77,7 +77,7 @@ def test_file_and_float_model_side_by_side(tmp_path: Path, folder: Path):
     assert box["floating"]["ap"] == pytest.approx(1)
     assert box["difference"] == pytest.approx(box["quantised"]["ap"] - 1)
     assert box["quantised"]["ap"] < 0.8
-    assert said["agreement"]["of_float"] == {
+    assert said["found_again"]["of_float"] == {
         "detections": 5,
         "at_50": 1,
         "at_50_interval": [1, 1],
@@ -96,7 +96,7 @@ def test_without_annotations_the_float_model_is_compared_with(tmp_path: Path, fi
     (folder / "annotations.json").unlink()
     said = found(tmp_path, file, "--data", folder, "--float", "colour_boxes:wide")
     assert (said["precision"], said["objects"]) == ([], None)
-    assert said["agreement"]["of_float"]["at_75"] == pytest.approx(4 / 5)
+    assert said["found_again"]["of_float"]["at_75"] == pytest.approx(4 / 5)
     assert "no annotations" in said["warnings"][0]
 
 
@@ -166,7 +166,7 @@ def test_pictures_that_annotations_say_another_size_of_are_left_out(tmp_path: Pa
     told = run(file, "--data", folder)
     assert told.exit_code == 2 and "64x48, its annotations are for 99x48" in told.output
     said = found(tmp_path, file, "--data", folder, "--allow-skipped")
-    assert (said["skipped"], said["pictures"], said["objects"]) == (1, 3, 4)
+    assert (said["skipped"], said["images"], said["objects"]) == (1, 3, 4)
     assert said["precision"][0]["quantised"]["ap"] == pytest.approx(1)
 
 
@@ -175,12 +175,12 @@ def test_pictures_that_are_not_there(tmp_path: Path, file: Path, folder: Path):
     told = run(file, "--data", folder)
     assert told.exit_code == 2 and "1 of 4 pictures" in told.output
     said = found(tmp_path, file, "--data", folder, "--allow-skipped")
-    assert (said["counted"]["missing"], said["pictures"], said["objects"]) == (1, 3, 3)
+    assert (said["counted"]["missing"], said["images"], said["objects"]) == (1, 3, 3)
 
 
 def test_a_limit_takes_pictures_with_their_objects(tmp_path: Path, file: Path, folder: Path):
     said = found(tmp_path, file, "--data", folder, "--limit", 2)
-    assert (said["pictures"], said["objects"]) == (2, 2)
+    assert (said["images"], said["objects"]) == (2, 2)
 
 
 def test_folders_that_nothing_can_be_said_of(tmp_path: Path, file: Path, folder: Path):
@@ -240,6 +240,6 @@ def test_a_float_model_of_two_stages_by_the_glue_is_the_library(tmp_path: Path):
 def test_pictures_that_cannot_be_decoded(tmp_path: Path, file: Path, folder: Path):
     (folder / "2.png").write_bytes(b"no picture")
     said = found(tmp_path, file, "--data", folder, "--allow-skipped")
-    assert (said["skipped"], said["pictures"]) == (1, 3)
+    assert (said["skipped"], said["images"]) == (1, 3)
     Image.new("RGB", (64, 48)).save(folder / "2.png")
     assert found(tmp_path, file, "--data", folder)["skipped"] == 0

@@ -60,11 +60,11 @@ def file(tmp_path: Path) -> Path:
 def test_what_is_right_has_a_mean_iou_of_1(tmp_path: Path, file: Path):
     data = folder(tmp_path / "data", [blocks(), blocks().T.copy()])
     said = found(tmp_path, file, "--data", data, "--float", "colour_map:right")
-    assert said["quantised"] == {"mean_iou": 1, "pixel_accuracy": 1, "class_accuracy": 1}
-    assert said["floating"] == said["quantised"]
-    assert (said["difference"], said["difference_interval"], said["agreement"]) == (0, [0, 0], 1)
-    assert said["labelled_share"] == pytest.approx(1 - 1 / SIZE)
-    assert said["quantised_by_class"] == {"0": 1, "1": 1, "2": 1}
+    assert said["iou"]["quantised"] == {"mean_iou": 1, "pixel_accuracy": 1, "class_accuracy": 1}
+    assert said["iou"]["floating"] == said["iou"]["quantised"]
+    assert (said["iou"]["difference"], said["iou"]["difference_interval"], said["same_class"]) == (0, [0, 0], 1)
+    assert said["iou"]["labelled_share"] == pytest.approx(1 - 1 / SIZE)
+    assert said["iou"]["quantised_by_class"] == {"0": 1, "1": 1, "2": 1}
     assert said["warnings"] == []
 
 
@@ -73,10 +73,10 @@ def test_file_and_float_model_side_by_side(tmp_path: Path, file: Path):
     told = run(file, "--data", data, "--float", "colour_map:blind", "--json", tmp_path / "found.json")
     said = json.loads((tmp_path / "found.json").read_text())
     # 0 is right; all of 2 is seen as 1, which are 3 columns of 2; the float model gives 0 everywhere
-    assert said["quantised_by_class"] == pytest.approx({"0": 1, "1": 3 / 5, "2": 0})
-    assert said["floating_by_class"] == pytest.approx({"0": 3 / 8, "1": 0, "2": 0})
-    assert said["difference"] == pytest.approx(1.6 / 3 - 1 / 8)
-    assert said["agreement"] == pytest.approx((3 * 7 + 8) / 64)
+    assert said["iou"]["quantised_by_class"] == pytest.approx({"0": 1, "1": 3 / 5, "2": 0})
+    assert said["iou"]["floating_by_class"] == pytest.approx({"0": 3 / 8, "1": 0, "2": 0})
+    assert said["iou"]["difference"] == pytest.approx(1.6 / 3 - 1 / 8)
+    assert said["same_class"] == pytest.approx((3 * 7 + 8) / 64)
     assert "mean IoU less that of float +40.83 points" in told.output
 
 
@@ -93,7 +93,7 @@ def test_logits_are_resized_to_the_picture_as_torch_does_it(tmp_path: Path, file
     large = torch.nn.functional.interpolate(logits, (13, 20), mode="bilinear", align_corners=False)
     wanted = float((large[0].argmax(0).numpy() == classes).mean())
     assert 0.2 < wanted < 0.95
-    assert said["quantised"]["pixel_accuracy"] == pytest.approx(wanted, abs=1e-6)
+    assert said["iou"]["quantised"]["pixel_accuracy"] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_values_that_the_model_lacks_stop_it_before_it_runs(tmp_path: Path, file: Path):
@@ -102,7 +102,7 @@ def test_values_that_the_model_lacks_stop_it_before_it_runs(tmp_path: Path, file
     told = run(file, "--data", data)
     assert told.exit_code == 2 and "0.png holds 3" in told.output and "--first-label 1" in told.output
     said = found(tmp_path, file, "--data", data, "--first-label", 1)
-    assert said["quantised"]["mean_iou"] == 1
+    assert said["iou"]["quantised"]["mean_iou"] == 1
     told = run(file, "--data", data, "--ignore", 3)
     assert told.exit_code == 2 and "holds 255" in told.output
 
@@ -113,12 +113,12 @@ def test_label_maps_that_are_missing_or_of_another_size(tmp_path: Path, file: Pa
     told = run(file, "--data", data)
     assert told.exit_code == 2 and "1 of 3 pictures" in told.output and "1.png" in told.output
     said = found(tmp_path, file, "--data", data, "--allow-skipped")
-    assert (said["pictures"], said["without_label_map"]) == (2, 1)
+    assert (said["images"], said["without_label_map"]) == (2, 1)
     Image.fromarray(blocks(9).astype(np.uint8)).save(data / "labels/1.png")
     told = run(file, "--data", data)
     assert told.exit_code == 2 and "it is 8x8, its label map 8x9" in told.output
     said = found(tmp_path, file, "--data", data, "--allow-skipped")
-    assert (said["pictures"], said["skipped"], said["quantised"]["mean_iou"]) == (2, 1, 1)
+    assert (said["images"], said["skipped"], said["iou"]["quantised"]["mean_iou"]) == (2, 1, 1)
 
 
 def test_without_label_maps_the_float_model_is_compared_with(tmp_path: Path, file: Path):
@@ -126,7 +126,7 @@ def test_without_label_maps_the_float_model_is_compared_with(tmp_path: Path, fil
     told = run(file, "--data", data)
     assert told.exit_code == 2 and "--annotations" in told.output
     said = found(tmp_path, file, "--data", data, "--float", "colour_map:right")
-    assert (said["agreement"], said["quantised"], said["labelled_classes"]) == (1, None, None)
+    assert (said["same_class"], said["iou"]) == (1, None)
     assert "no label maps" in said["warnings"][0]
 
 
@@ -138,7 +138,7 @@ def test_label_maps_without_a_class(tmp_path: Path, file: Path):
 def test_names_of_classes(tmp_path: Path, file: Path):
     (tmp_path / "names.txt").write_text("road\nsky\ncar\n")
     said = found(tmp_path, file, "--data", folder(tmp_path / "data", [blocks()]), "--class-map", tmp_path / "names.txt")
-    assert list(said["quantised_by_class"]) == ["road", "sky", "car"]
+    assert list(said["iou"]["quantised_by_class"]) == ["road", "sky", "car"]
 
 
 def test_files_that_give_no_map_of_classes(tmp_path: Path, file: Path):
