@@ -140,10 +140,10 @@ def test_what_a_file_takes(tmp_path: Path):
         Image.effect_noise((50, 70), 60).convert("RGB"),
         open_detector(tmp_path / "m.onnx").preprocessing,
     )
-    pixels, inside = script().prepare(picture, metadata.items(), "tensor(uint8)")
+    pixels, inside = script().prepare(picture, metadata, "tensor(uint8)")
     np.testing.assert_array_equal(pixels[0], preprocessing.transform_uint8(picture))
     assert inside == preprocessing.placement((70, 50)).inside
-    values, _ = script().prepare(picture, metadata.items(), "tensor(float)")
+    values, _ = script().prepare(picture, metadata, "tensor(float)")
     np.testing.assert_array_equal(values, preprocessing.normalize(pixels))
     assert values.dtype == np.float32
 

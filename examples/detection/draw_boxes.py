@@ -22,21 +22,23 @@ def prepare(picture, metadata, dtype):
 
     Returns the input, and the (height, width) of it that the picture takes.
     """
-    said = {key.removeprefix("preprocessing."): json.loads(value) for key, value in metadata if "preprocessing." in key}
-    if said["crop_mode"] != "corner":
-        sys.exit(f"the file wants crop mode {said['crop_mode']}, and this draws for corner alone")
-    mean, std = np.float32(said["mean"]), np.float32(said["std"])
-    _, rows, columns = said["input_size"]
+    names = ("input_size", "mean", "std", "interpolation", "crop_mode")
+    (_, rows, columns), mean, std, interpolation, mode = (
+        json.loads(metadata[f"preprocessing.{name}"]) for name in names
+    )
+    if mode != "corner":
+        sys.exit(f"the file wants crop mode {mode}, and this draws for corner alone")
     wide = columns * picture.height <= rows * picture.width
     above, below = (columns, picture.width) if wide else (rows, picture.height)
     height, width = (max(1, (2 * edge * above + below) // (2 * below)) for edge in (picture.height, picture.width))
     pixels = np.empty((rows, columns, 3), np.uint8)
-    pixels[:] = np.rint(255 * mean)
-    resized = picture.resize((width, height), Image.Resampling[said["interpolation"].upper()])
+    pixels[:] = np.rint(255 * np.array(mean))
+    resized = picture.resize((width, height), Image.Resampling[interpolation.upper()])
     pixels[:height, :width] = np.asarray(resized)
     if dtype == "tensor(uint8)":
         return pixels[None], (height, width)
-    return ((pixels / np.float32(255) - mean) / std).transpose(2, 0, 1)[None], (height, width)
+    values = (pixels / np.float32(255) - np.float32(mean)) / np.float32(std)
+    return values.transpose(2, 0, 1)[None], (height, width)
 
 
 def sigmoid(logits):
@@ -85,7 +87,7 @@ def find(session, picture):
     if detector.get("family") != "fcos":
         sys.exit("the file is no FCOS; README.md says how the others are run")
     (entry,) = session.get_inputs()
-    values, inside = prepare(picture, metadata.items(), entry.type)
+    values, inside = prepare(picture, metadata, entry.type)
     names = [output.name for output in session.get_outputs()]
     outputs = dict(zip(names, session.run(names, {entry.name: values}), strict=True))
     levels = [candidates(level, outputs, detector) for level in detector["levels"] if level["anchors"]]
