@@ -104,13 +104,16 @@ def test_boxes_of_a_picture(exported: ExportResult, pictures: Path):
 def test_a_replay_from_the_command_line_gives_the_same_bytes(exported: ExportResult, tmp_path: Path):
     out = tmp_path / "m.onnx"
     recipe = exported.onnx.with_suffix(".recipe.json")
-    done = run("tiny_detectors:mask_rcnn", "--recipe", recipe, "-o", out, "--json", tmp_path / "m.json")
+    done = run("tiny_detectors:mask_rcnn", "--recipe", recipe, "--one-file", "-o", out, "--json", tmp_path / "m.json")
     assert done.exit_code == 0, done.output
+    assert (tmp_path / "m.one.onnx").is_file()
+    assert "one file" in done.stdout
     for each in (exported, *exported.heads):
         assert (tmp_path / each.onnx.name).read_bytes() == each.onnx.read_bytes()
     assert f"{out}, {part(out, '.box')}, {part(out, '.mask')}: the files of one detector" in done.stdout
     facts = json.loads((tmp_path / "m.json").read_text())
     assert [facts["detector"], *(head["detector"] for head in facts["heads"])] == ["proposals", "box", "mask"]
+    assert facts["one_file"] == str(tmp_path / "m.one.onnx")
     assert "cut out of the maps of the first stage" in done.stdout
 
 
