@@ -47,8 +47,13 @@ def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path
         inputs: what is read besides; None where there is none.
 
     Raises:
-        MptqError: one is there already, or an input has its name.
+        MptqError: one is there already, or an input has its name; or one file is asked for of what is no detector.
     """
+    if outputs.one_file and loaded.detector is None:
+        raise MptqError(
+            f"--one-file is about detectors, and {loaded.asked.name} is none whose boxes can be described: it is one "
+            "file already; leave the option out"
+        )
     parts = [head.detector.part for head in loaded.heads if head.detector is not None]
     if parts:
         outputs.check(plan, loaded.asked.name, *inputs, parts=parts)

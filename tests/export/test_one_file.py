@@ -4,17 +4,22 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import onnx
 import pytest
-import tiny_detectors
+from api.test_detectors import calibrated, exported, pictures  # noqa: F401 - fixtures
 from onnx import numpy_helper
 from PIL import Image
+from torch import nn
 
 from mptq_export import join_detector, open_detector
-from mptq_export.api import calibrate, export, load
+from mptq_export.api import ExportResult, load
 from mptq_export.export import one_file
+from mptq_export.export.outputs import Outputs
+from mptq_export.export.plan import Uniform
+from mptq_export.export.refusals import check_parts
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.kernels.plan import read_kernel_plan
 from tests.detect.described import FCOS, RCNN
@@ -22,21 +27,18 @@ from tests.detect.made_up_files import write_all, write_part
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Mask R-CNN with a Swin, in three files of integers."""
-    path = tmp_path_factory.mktemp("detector") / "model.onnx"
-    size = tiny_detectors.SIZE
-    images = np.random.default_rng(0).uniform(-1.7, 2.2, (8, 3, size, size)).astype(np.float32)
-    with pytest.warns(UserWarning, match="calibrated on 8 inputs"):
-        calibrated = calibrate(load(tiny_detectors.mask_rcnn(), img_size=size), images, count=8)
-        export(calibrated, path, bits=(8, 8), method="paper")
-    return path
+def three_files(exported: ExportResult, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811 - a fixture
+    """A Mask R-CNN with a Swin, in integers: a copy, which tests may write beside."""
+    folder = tmp_path_factory.mktemp("one")
+    for each in (exported, *exported.heads):
+        copy(each.onnx, folder)
+    return folder / exported.onnx.name
 
 
-def test_a_mask_r_cnn_of_integers_in_one_file(exported: Path):
-    out = exported.with_name("one.onnx")
-    written = join_detector(exported, out)
-    opened = open_detector(exported)
+def test_a_mask_r_cnn_of_integers_in_one_file(three_files: Path):
+    out = three_files.with_name("one.onnx")
+    written = join_detector(three_files, out)
+    opened = open_detector(three_files)
     plans = [read_kernel_plan(file.path) for file in opened.files.values()]
     joined = read_kernel_plan(out)
     integer = Counter(kernel.op for plan in plans for kernel in plan.integer)
@@ -106,12 +108,19 @@ def test_a_network_that_gives_other_bits_in_one_file_is_not_written(tmp_path: Pa
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_a_file_with_fewer_integer_kernels_is_not_written(exported: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_with_fewer_integer_kernels_is_not_written(three_files: Path, monkeypatch: pytest.MonkeyPatch):
     def fewer(path: Path):
         plan = read_kernel_plan(path)
-        return replace(plan, matmuls=plan.matmuls[1:]) if path.name.startswith("model") else plan
+        return replace(plan, matmuls=plan.matmuls[1:]) if path.name.startswith("m.") else plan
 
     monkeypatch.setattr(one_file, "read_kernel_plan", fewer)
     with pytest.raises(MptqError, match=r"in one file onnxruntime runs .* QGemm"):
-        join_detector(exported, exported.with_name("other.onnx"))
-    assert not exported.with_name("other.onnx").exists()
+        join_detector(three_files, three_files.with_name("other.onnx"))
+    assert not three_files.with_name("other.onnx").exists()
+
+
+def test_what_is_no_detector_is_one_file_already(tmp_path: Path):
+    loaded = load(nn.Linear(3, 3), img_size=(1, 3), mean=(0.0,), std=(1.0,), in_chans=1)
+    asked = Outputs(tmp_path / "m.onnx", one_file=True)
+    with pytest.raises(MptqError, match="--one-file is about detectors"):
+        check_parts(asked, Uniform(), loaded)
