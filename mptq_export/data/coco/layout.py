@@ -71,8 +71,8 @@ def find_pictures(data: Path, annotations: Path, names: Sequence[str]) -> Path:
         if any(is_there(place / name) for name in _spread(names)):
             return place
     raise MptqError(
-        f"none of the pictures of {annotations} ({names[0][:80]} ...) is in {data}, its folder images or {split}; name the "
-        "folder that holds them with --data"
+        f"none of the pictures of {annotations} ({names[0][:80]} ...) is in {data}, its folder images or {split}; name "
+        "the folder that holds them with --data"
     )
 
 
