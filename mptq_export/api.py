@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from mptq_export.allocate.run import Allocation, allocate
+from mptq_export.allocate.allocation import Allocation
+from mptq_export.allocate.run import allocate
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
@@ -58,6 +59,7 @@ def export(
     target: str | None = None,
     min_ort: str | None = None,
     float_onnx: str | Path | None = None,
+    one_file: bool = False,
     kit: str | Path | None = None,
     context: str | None = None,
     force: bool = False,
@@ -81,6 +83,7 @@ def export(
             `ort-web` get the exact form, all others the portable one.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
+        one_file: of a detector, also write `OUT.one.onnx`, as `join_detector` does.
         kit: also write a verification kit in this folder.
         context: in the kit of a file for `qnn`, also the file as HTP's compiler prepares it for this SoC.
         force: replace existing files.
@@ -102,6 +105,7 @@ def export(
     outputs = Outputs(
         onnx=Path(out),
         float_onnx=None if float_onnx is None else Path(float_onnx),
+        one_file=one_file,
         kit=None if kit is None else Path(kit),
         context=context,
         input_type=input_type,

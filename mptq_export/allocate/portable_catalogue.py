@@ -18,6 +18,7 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture import ops
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import Simulation, SiteSearch, WidthsOf
@@ -174,7 +175,7 @@ class _EveryConversion:
         *,
         graph: Graph,
         site: Site,
-        value: torch.Tensor,
+        value: Value,
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,

@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,20 +114,6 @@ def multiplications(graph: Graph, node: Node) -> int:
     if isinstance(node.op, Matmul):
         return outputs * graph[node.inputs[0]].shape.dims[-1]
     return outputs * math.prod(node.params["weight"].shape[1:])
-
-
-def pins_of_each(graphs: Sequence[Graph], pins: Mapping[str, tuple[int, int]]) -> list[dict[str, tuple[int, int]]]:
-    """Of patterns of `--pin` for several networks those that name layers of each.
-
-    Raises:
-        MptqError: a pattern matches no layer of any.
-    """
-    names = [[node.name for node in layers(graph)] for graph in graphs]
-    for pattern in pins:
-        if not any(fnmatch.filter(each, pattern) for each in names):
-            first, *_, last = names
-            raise MptqError(f"--pin {pattern} matches no layer; layers are named like {first[1]} or {last[-1]}")
-    return [{pattern: widths for pattern, widths in pins.items() if fnmatch.filter(each, pattern)} for each in names]
 
 
 def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:

@@ -8,6 +8,7 @@ import torch
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.calibrate.statistics import Statistics, collect
 from mptq_export.capture.compare_batches import BATCHES, check_capture, probe_images
+from mptq_export.capture.deferred import deferring_scores
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.liveness import values_at_once
 from mptq_export.capture.run import capture
@@ -85,7 +86,7 @@ def calibrate_on(
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> tuple[Graph, int, Statistics]:
         graph = prepare(captured, probe, normalisation)
         check(graph)
-        held = values_at_once(graph)
+        held = values_at_once(graph, deferring_scores(graph, source.count).names)
         if device == "cpu":
             needed = source.count * held * 4
             check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")

@@ -184,6 +184,11 @@ from mptq_export.targets.table import TARGETS, portable_form
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
 )
 @click.option(
+    "--one-file",
+    is_flag=True,
+    help="Of a detector also write OUT.one.onnx: picture in, boxes out, in standard ONNX ops that are float.",
+)
+@click.option(
     "--kit",
     type=click.Path(path_type=Path),
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
@@ -237,6 +242,7 @@ def main(
     min_ort: str | None,
     onnx: Path | None,
     float_onnx: Path | None,
+    one_file: bool,
     kit: Path | None,
     context: str | None,
     device: str | None,
@@ -264,6 +270,7 @@ def main(
     files = Outputs(
         onnx=onnx or default_output(model),
         float_onnx=float_onnx,
+        one_file=one_file,
         kit=kit,
         context=context,
         json=json_path,

@@ -11,7 +11,7 @@ from mptq_export.evaluate.outputs import PredictOutputs
 from mptq_export.load.features import features_of
 from mptq_export.load.inputs import inputs_of
 from mptq_export.load.request import ModelRequest
-from mptq_export.recipe.detector import DETECTOR_KEY, Detector, Part
+from mptq_export.recipe.detector import Detector, Part, detector_of
 from mptq_export.recipe.outputs import Output
 
 
@@ -70,7 +70,9 @@ def load_beside(
     """
     features = tuple(each.index for each in features_of(metadata)) or None
     inputs = inputs_of(Preprocessing.from_metadata(metadata))
-    kinds = None if DETECTOR_KEY in metadata else given.kinds  # of a detector's outputs they are known
+    detector = detector_of(metadata)
+    # Of torchvision's detectors kinds are known, and nobody may say them.
+    kinds = given.kinds if detector is None or detector.family == "set" else None
     asked = replace(checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=kinds)
     floating = load_float(asked)
     given.check_beside(model, floating.outputs)

@@ -97,7 +97,7 @@ def evaluate_file(
         floating = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
     outputs = [each.name for each in given.outputs]
-    with _predictor(asked, session, outputs, preprocessing.normalize) as (predict, elsewhere):
+    with file_predictor(asked, session, outputs, preprocessing.normalize) as (predict, elsewhere):
         report = evaluate_outputs(
             batches,
             given.outputs,
@@ -117,10 +117,17 @@ def evaluate_file(
 
 
 @contextmanager
-def _predictor(
+def file_predictor(
     asked: EvalRequest, session: ort.InferenceSession, outputs: Sequence[str], normalize: Normalize
 ) -> Iterator[tuple[PredictOutputs, Elsewhere | None]]:
-    """The file as a function, in the runtime that is asked for."""
+    """The file as a function, in the runtime that is asked for.
+
+    Args:
+        asked: the file, and where it runs.
+        session: of the file.
+        outputs: names of those that are wanted.
+        normalize: the normalisation that belongs to it.
+    """
     if asked.runtime is None:
         yield onnx_outputs(session, outputs, normalize), None
         return

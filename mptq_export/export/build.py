@@ -6,8 +6,9 @@ from importlib.metadata import version
 
 import torch
 
-from mptq_export.allocate.run import Allocation
-from mptq_export.allocate.units import pinned_widths, pins_of_each
+from mptq_export.allocate.allocation import Allocation
+from mptq_export.allocate.parts_problem import pins_of
+from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.heads import recalibrated
 from mptq_export.capture.blocks import split_blocks, trunk
@@ -56,7 +57,7 @@ class UniformBuild:
             return UniformBuild(plan, calibrated)
         form, networks = form_for(outputs.target, plan.residual_bits), (calibrated, *calibrated.heads)
         graphs = [graph_for(form, each.graph, outputs.input_type) for each in networks]
-        pins = pins_of_each(graphs, plan.pins)
+        pins = pins_of(graphs, plan.pins)
         first, *heads = (UniformBuild(replace(plan, pins=own), one) for one, own in zip(networks, pins, strict=True))
         return replace(first, heads=tuple(heads))
 
@@ -96,7 +97,11 @@ class SearchedBuild:
 
     plan: Searched
     allocation: Allocation
-    heads: "tuple[SearchedBuild, ...]" = ()
+
+    @property
+    def heads(self) -> "tuple[SearchedBuild, ...]":
+        """Of a detector of two stages those of its heads."""
+        return tuple(SearchedBuild(self.plan, each) for each in self.allocation.heads)
 
     @property
     def calibrated(self) -> Calibrated:
@@ -108,9 +113,11 @@ class SearchedBuild:
         """The float model."""
         return self.calibrated.loaded
 
-    def head(self, number: int, _networks: Networks, _progress: Progress) -> "SearchedBuild":
-        """One of the heads."""
-        return self.heads[number]
+    def head(self, number: int, networks: Networks, progress: Progress) -> "SearchedBuild":
+        """One of the heads, calibrated on what the finished networks before it cut out of the pictures."""
+        own = self.allocation.heads[number]
+        on = recalibrated(own.calibrated, self.calibrated, networks, progress)
+        return SearchedBuild(self.plan, own.on(on))
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""

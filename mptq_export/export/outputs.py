@@ -29,6 +29,7 @@ class Outputs:
     Attributes:
         onnx: the ONNX file; recipe, report and what the report shows lie beside it.
         float_onnx: also write the float model here.
+        one_file: of a detector, also write it as one file, with its float parts as ONNX ops.
         kit: also write a verification kit in this folder.
         context: in the kit, also prepare the file for this SoC of Qualcomm's, by its name or number.
         json: a file that the caller writes afterwards; it must not be one of the outputs.
@@ -38,6 +39,7 @@ class Outputs:
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
             would be too new for it, `weight_storage` becomes `int8`.
         force: replace existing files.
+        first_stage: of a detector's head, the digest of the contents of the file that runs before it.
 
     Raises:
         MptqError: the input type or the weight storage is unknown.
@@ -45,6 +47,7 @@ class Outputs:
 
     onnx: Path
     float_onnx: Path | None = None
+    one_file: bool = False
     kit: Path | None = None
     context: str | None = None
     json: Path | None = None
@@ -53,6 +56,7 @@ class Outputs:
     target: str | None = None
     min_ort: str | None = None
     force: bool = False
+    first_stage: str | None = None
 
     def __post_init__(self) -> None:
         check_known("input_type", self.input_type, get_args(InputType))
@@ -62,6 +66,11 @@ class Outputs:
     def models(self) -> list[Path]:
         """The ONNX files."""
         return [self.onnx, *([self.float_onnx] if self.float_onnx else [])]
+
+    @property
+    def joined(self) -> Path:
+        """The detector as one file."""
+        return self.onnx.with_name(f"{self.onnx.stem}.one{self.onnx.suffix}")
 
     @property
     def front(self) -> Path:
@@ -119,7 +128,9 @@ class Outputs:
 
         onnx = self.onnx.with_name(f"{self.onnx.stem}.{part}{self.onnx.suffix}")
         kit = None if self.kit is None else self.kit.with_name(f"{self.kit.name}.{part}")
-        return replace(self, onnx=onnx, float_onnx=beside(self.float_onnx), kit=kit, input_type="float32")
+        return replace(
+            self, onnx=onnx, float_onnx=beside(self.float_onnx), one_file=False, kit=kit, input_type="float32"
+        )
 
     def _of_budget(self, label: str) -> "Outputs":
         onnx = self.onnx.with_name(f"{self.onnx.stem}.{label}{self.onnx.suffix}")
@@ -164,7 +175,7 @@ class Outputs:
             stored: the recipe that is replayed: its own name may be written again.
         """
         written: set[Path] = set()
-        models = self.models
+        models = [*self.models, *([self.joined] if self.one_file else [])]
         for path in [*models, *recipe_paths(self.onnx), report_path(self.onnx), evidence_path(self.onnx)]:
             if path.resolve() in read | written | (stored if path in models else set()):
                 raise MptqError(

@@ -11,6 +11,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.detect.glue import Network, Networks
 from mptq_export.export.build import Build
 from mptq_export.export.outputs import Outputs
+from mptq_export.recipe.onnx_contents import contents_digest
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.paths import evidence_path
 from mptq_export.report.result import ExportResult
@@ -35,28 +36,28 @@ def export_with_heads(ready: Build, outputs: Outputs, export_one: ExportOne, pro
     Raises:
         MptqError: one cannot be proved or written; then those that were written before it are removed.
     """
-    written, begun = list[ExportResult](), {outputs: _stamp(outputs.onnx)}
+    if not ready.heads:
+        return export_one(ready, outputs)
     heads: Sequence[Build] = ready.heads
+    begun = {outputs: _stamp(outputs.onnx)}
     try:
-        written.append(export_one(ready, outputs))
-        networks: Networks | None = None
+        first = export_one(ready, outputs)
+        networks = Networks(file_network(outputs.onnx, ready.loaded.preprocessing))
+        written: list[ExportResult] = []
         for number, head in enumerate(heads):
-            if networks is None:
-                networks = Networks(file_network(outputs.onnx, ready.loaded.preprocessing))
             detector = head.loaded.detector
             assert detector is not None
-            own = outputs.of_part(detector.part)
+            own = replace(outputs.of_part(detector.part), first_stage=contents_digest(first.recipe.contents))
             begun[own] = _stamp(own.onnx)
             written.append(export_one(ready.head(number, networks, progress), own))
             if detector.part == "box":
                 networks = replace(networks, box=file_network(own.onnx, head.loaded.preprocessing))
     except BaseException:
         for each, before in begun.items():
-            if heads and _stamp(each.onnx) != before:
+            if _stamp(each.onnx) != before:
                 _remove(each)
         raise
-    first, *others = written
-    return replace(first, heads=tuple(others))
+    return replace(first, heads=tuple(written))
 
 
 def file_network(path: Path, preprocessing: Preprocessing) -> Network:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from mptq_export.allocate.feasible import check_budgets_reachable, check_metric
 from mptq_export.allocate.forms import search_form
-from mptq_export.allocate.run import NO_SEARCH
 from mptq_export.allocate.units import layers, pinned_widths
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
@@ -48,11 +47,14 @@ def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path
         inputs: what is read besides; None where there is none.
 
     Raises:
-        MptqError: one is there already, or an input has its name; or widths are searched.
+        MptqError: one is there already, or an input has its name; or one file is asked for of what is no detector.
     """
+    if outputs.one_file and loaded.detector is None:
+        raise MptqError(
+            f"--one-file is about detectors, and {loaded.asked.name} is none whose boxes can be described: it is one "
+            "file already; leave the option out"
+        )
     parts = [head.detector.part for head in loaded.heads if head.detector is not None]
-    if parts and isinstance(plan, Searched):
-        raise MptqError(NO_SEARCH)
     if parts:
         outputs.check(plan, loaded.asked.name, *inputs, parts=parts)
 

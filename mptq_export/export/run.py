@@ -6,7 +6,8 @@ from functools import partial
 
 import torch
 
-from mptq_export.allocate.run import Aim, search_widths
+from mptq_export.allocate.allocation import Aim
+from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
@@ -15,6 +16,7 @@ from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
 from mptq_export.export.forms import simulation_of
+from mptq_export.export.one_file import join_detector
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.parts import export_with_heads
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
@@ -123,7 +125,10 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         def export_one(build: Build, own: Outputs, command: str = command) -> ExportResult:
             return _export_one(build, own, command, floating[build.loaded.detector], progress)
 
-        results.append(export_with_heads(whole, one, export_one, progress))
+        result = export_with_heads(whole, one, export_one, progress)
+        if one.one_file:
+            result = replace(result, one_file=join_detector(one.onnx, one.joined, force=one.force).path)
+        results.append(result)
     if isinstance(first, SearchedBuild):
         write_json(outputs.front, first.allocation.front)
     return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mptq_export.data.classes import FOLDERS
 from mptq_export.emit.exact.proof import Quantity
+from mptq_export.export.one_file import FLOAT
 from mptq_export.load.inputs import values_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.detector import Part
@@ -67,6 +68,7 @@ class Summary:
             is equal.
         detector: which part of a detector the file is; None where it is of none.
         heads: of a detector of two stages, the same of the files of its heads.
+        one_file: a detector as one file, float between its networks; None where it was not asked for.
     """
 
     output: str
@@ -107,6 +109,7 @@ class Summary:
     simulation_db: float | None
     detector: Part | None
     heads: "tuple[Summary, ...]"
+    one_file: str | None
 
 
 _PARTS: dict[str | None, str] = {
@@ -159,6 +162,7 @@ def summary_of(result: ExportResult) -> Summary:
         simulation_db=_decibels(check),
         detector=None if loaded.detector is None else loaded.detector.part,
         heads=tuple(map(summary_of, result.heads)),
+        one_file=None if result.one_file is None else str(result.one_file),
     )
 
 
@@ -171,6 +175,8 @@ def show_summary(result: ExportResult, console: Console) -> None:
     if result.heads:
         files = ", ".join(str(each.onnx) for each in (result, *result.heads))
         console.print(f"{'detector':<12} {files}: the files of one detector, which run together", markup=False)
+    if result.one_file is not None:
+        console.print(f"{'one file':<12} {result.one_file}: {FLOAT}", markup=False)
 
 
 def _show_file(result: ExportResult, console: Console) -> None:

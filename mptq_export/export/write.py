@@ -12,7 +12,7 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.sites import sites
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.export.metadata import describe, tie
+from mptq_export.export.metadata import describe, first_stage, tie
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.loaded import LoadedModel
@@ -74,7 +74,7 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs = sum(Costs.of(graph).macs.values())
-    out, pending = outputs.onnx, [_emit_tied_model(loaded, graph, recipe, outputs.min_ort)]
+    out, pending = outputs.onnx, [_emit_tied_model(outputs, loaded, graph, recipe)]
     check_tables(pending[0])
     min_ort = oldest_onnxruntime(pending[0])
     reports: list[VerifyReport] = []
@@ -114,7 +114,7 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
+def _emit_tied_model(outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe: ExportRecipe) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
     check_target(settings.target or "ort", settings.weight_storage, _widths(recipe))
@@ -125,8 +125,9 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         producer=__version__,
         storage=settings.weight_storage,
     )
-    check_oldest(model, min_ort)
+    check_oldest(model, outputs.min_ort)
     promised = {OLDEST_KEY: oldest_onnxruntime(model), PRECONDITIONS_KEY: preconditions(settings.input_type)}
+    promised |= first_stage(outputs)
     if loaded.takes_regions:
         promised[RANGE_KEY] = json.dumps(_input_range(graph, recipe))
     describe(model, loaded, settings, promised)

@@ -24,6 +24,9 @@ Family = Literal["fcos", "retinanet", "rcnn", "set"]
 Part = Literal["network", "proposals", "box", "mask"]
 """`network`: a detector of one file. Of two stages: `proposals` (backbone, pyramid, RPN), `box`, `mask`."""
 
+#: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
+FIRST_KEY = "mptq.first_stage"
+
 
 @dataclass(frozen=True)
 class Level:
@@ -47,7 +50,7 @@ class Selection:
     """Which candidates are kept.
 
     Attributes:
-        score: a candidate's score must be above it.
+        score: a candidate's score must be above it; that of a proposal, as in torchvision, at least it.
         candidates: at most so many of a level are looked at, by score.
         overlap: of two of one class (of one level, for proposals) with a larger intersection over union, the better.
         kept: at most so many of an image.

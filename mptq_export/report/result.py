@@ -29,6 +29,7 @@ class ExportResult:
         min_ort: the oldest onnxruntime that opens the file; None for a portable file.
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         heads: of a detector of two stages the files of its heads, in the order in which they run.
+        one_file: a detector as one file, float between its networks; None where it was not asked for.
     """
 
     onnx: Path
@@ -45,3 +46,4 @@ class ExportResult:
     min_ort: str | None
     warnings: tuple[str, ...]
     heads: "tuple[ExportResult, ...]" = ()
+    one_file: Path | None = None

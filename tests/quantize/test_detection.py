@@ -5,7 +5,11 @@ import math
 import pytest
 import torch
 
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.ops import Input, Outputs
 from mptq_export.quantize.objective.detection import BOXES, Detection
+from mptq_export.quantize.objective.divergence import divergence
+from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.outputs import Output, OutputKind
 
 Named = dict[str, tuple[OutputKind, tuple[int, ...]]]
@@ -119,3 +123,18 @@ def test_maps_beside_the_candidates_count_by_their_mean():
     found = [x.clone() for x in exact]
     found[2] *= 1.1
     assert torch.allclose(loss.distance(exact, found), torch.full((1,), 0.01 / 2).double())
+
+
+def test_masks_alone_are_compared_pixel_by_pixel():
+    size, generator = (1, 3, 2, 2), torch.Generator().manual_seed(0)
+    nodes = [
+        Node(Input(), "input", (), Shape(size)),
+        Node(Outputs((Output("masks", "scores"),)), "o", ("input",), Shape((1, 12))),
+    ]
+    graph = Graph(nodes, "o")
+    exact, found = (torch.randn(2, 12, generator=generator, dtype=torch.float64) for _ in range(2))
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    each = entropy(found, exact.sigmoid(), reduction="none") - entropy(exact, exact.sigmoid(), reduction="none")
+    names: tuple[MetricName | None, ...] = ("detection", None)
+    for metric in names:
+        assert torch.allclose(divergence(graph, exact, found, metric), each.mean(1))

@@ -123,7 +123,7 @@ def mean_precision(curves: Sequence[Curve], counts: NDArray[np.float64]) -> NDAr
     """AP where pictures count several times or not at all: (draws,); NaN where no picture with objects counts.
 
     What COCOeval computes for a data set with so many copies of each picture, without its loops: precision is the best
-    at this recall or more, and read at 101 recalls.
+    at this recall or more, and read at 101 recalls. Of equal scores on one picture, all copies of the first come first.
 
     Args:
         curves: of every category.

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.detect.parts import PartFile
 from mptq_export.evaluate.beside import LoadFloat, load_beside
 from mptq_export.evaluate.data import about_float
-from mptq_export.evaluate.detection.models import Detect, float_detect, glued, heads_of, open_detector_files
+from mptq_export.evaluate.detection.models import Detect, file_detect, float_detect, glued, heads_of
 from mptq_export.evaluate.edge import Elsewhere
 from mptq_export.evaluate.given import Given
 from mptq_export.evaluate.request import EvalRequest
-from mptq_export.recipe.detector import Detector
+from mptq_export.recipe.detector import Detector, Part
 from mptq_export.runtime.edge.form import check_form
 from mptq_export.runtime.edge.opening import check_runtime, open_edge
-from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Pixels
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
@@ -81,39 +81,40 @@ def check_runtime_for(asked: EvalRequest, metadata: Mapping[str, str], detector:
 
 
 def finders_for(
-    asked: EvalRequest, metadata: Mapping[str, str], load_float: LoadFloat, stack: ExitStack, *, masks: bool
+    asked: EvalRequest, parts: Mapping[Part, PartFile], load_float: LoadFloat, stack: ExitStack, *, masks: bool
 ) -> Finders:
-    """Open the file, and load the float model.
+    """The file as it is asked for, and the float model, loaded.
 
     Args:
         asked: what is evaluated.
-        metadata: of the file.
+        parts: the detector's files.
         load_float: loads `asked.checkpoint`; called where there is one.
         stack: closes what was opened.
         masks: whether masks are wanted.
 
     Raises:
-        MptqError: a file is missing or of another detector, or so is the float model.
+        MptqError: the runtime refuses the file, or the float model is another detector.
     """
-    normalize = Preprocessing.from_metadata(metadata).normalize
-    files = open_detector_files(asked.model, metadata, normalize, masks=masks)
-    spec, digest = graph_input(files.session), " ".join(map(sha256_of, files.paths))
-    quantised, elsewhere = Finder(files.detect, digest), None
+    first = next(iter(parts.values()))
+    normalize = Preprocessing.from_metadata(first.metadata).normalize
+    paths = tuple(part.path for part in parts.values())
+    digest, elsewhere = " ".join(map(sha256_of, paths)), None
+    quantised = Finder(file_detect(parts, normalize, masks=masks), digest)
     if asked.runtime is not None:
         opened = stack.enter_context(closing(open_edge(asked.runtime, asked.model, asked.options)))
-        names = [entry.name for entry in files.session.get_outputs()]
-        running = elsewhere = Elsewhere(opened, spec, names, normalize)
+        names = [entry.name for entry in first.session.get_outputs()]
+        running = elsewhere = Elsewhere(opened, first.spec, names, normalize)
 
-        def first(pixels: Pixels) -> Mapping[str, NDArray[np.float32]]:
+        def outputs(pixels: Pixels) -> Mapping[str, NDArray[np.float32]]:
             return dict(zip(names, running.predict(pixels), strict=True))
 
         where = f"{opened.name} {opened.version} {opened.device}"
-        quantised = Finder(glued(files.detector, first, {}), f"{digest} {where}")
+        quantised = Finder(glued(first.detector, outputs, {}), f"{digest} {where}")
     floating, warnings = None, tuple[str, ...]()
     if asked.checkpoint is not None:
-        given = replace(Given.by(metadata, files.session), chosen=None)  # all: boxes are made of them together
-        loaded = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
-        floating = Finder(float_detect(loaded, files.detector, masks=masks), f"float {loaded.digest}")
+        given = Given.by(first.metadata, first.session)
+        loaded = load_beside(asked.checkpoint, asked.model, first.metadata, given, load_float)
+        floating = Finder(float_detect(loaded, first.detector, masks=masks), f"float {loaded.digest}")
         warnings = about_float(loaded.warnings)
-    batch = spec.batch(asked.batch if elsewhere is None else 1)
-    return Finders(quantised, floating, files.paths, batch, elsewhere, warnings)
+    batch = first.spec.batch(asked.batch if elsewhere is None else 1)
+    return Finders(quantised, floating, paths, batch, elsewhere, warnings)

@@ -54,22 +54,22 @@ class DetectionReport:
     """A detector's file on pictures.
 
     Attributes:
-        pictures: how many there are.
+        images: how many there are.
         objects: on them, to be found; None without annotations.
         crowds: on them; what is found in one counts neither way.
-        empty: pictures without objects: what is found there is wrong.
+        empty: images without objects: what is found there is wrong.
         categories: how many were judged.
         precision: of boxes, then of masks where they are known; empty without objects.
-        agreement: beside the float model; None without one.
+        found_again: detections of the file and of the float model, each among the other's; None without one.
     """
 
-    pictures: int
+    images: int
     objects: int | None
     crowds: int
     empty: int
     categories: int
     precision: tuple[Precision, ...]
-    agreement: Agreement | None
+    found_again: Agreement | None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mptq_export.data.class_names import ClassNames
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.placement import Placement
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.detect.parts import open_parts
 from mptq_export.evaluate.beside import LoadFloat
 from mptq_export.evaluate.data import about_data, turns_for
 from mptq_export.evaluate.detection.agreement import agreement
@@ -21,7 +22,7 @@ from mptq_export.evaluate.detection.cocotools import cocotools
 from mptq_export.evaluate.detection.finders import Finder, check_runtime_for, finders_for
 from mptq_export.evaluate.detection.found import FoundObjects, found_objects
 from mptq_export.evaluate.detection.kept import KeptDetections
-from mptq_export.evaluate.detection.models import detector_in, heads_of
+from mptq_export.evaluate.detection.models import heads_of
 from mptq_export.evaluate.detection.numbering import numbering_notes
 from mptq_export.evaluate.detection.pictures import Scenes, scenes_for
 from mptq_export.evaluate.detection.report import DetectionEvaluated, DetectionReport, compare
@@ -50,7 +51,8 @@ def evaluate_detector(
         MptqError: the file is no detector, it and the float model do not belong together, annotations cannot be judged,
             or nothing can be measured without a float model or annotations.
     """
-    detector, preprocessing = detector_in(asked.model, metadata), Preprocessing.from_metadata(metadata)
+    parts = open_parts(asked.model)
+    detector, preprocessing = next(iter(parts.values())).detector, Preprocessing.from_metadata(metadata)
     preprocessing.check_whole()
     check_runtime_for(asked, metadata, detector)
     scenes = scenes_for(asked, detector, _class_map(asked.class_map, detector))
@@ -63,7 +65,7 @@ def evaluate_detector(
         scenes.folder, preprocessing, labels=False, exif=turns, allow_skipped=asked.allow_skipped, files=scenes.files
     )
     with ExitStack() as stack:
-        finders = finders_for(asked, metadata, load_float, stack, masks=masks)
+        finders = finders_for(asked, parts, load_float, stack, masks=masks)
         kept = None if asked.resume is None else stack.enter_context(KeptDetections.open(asked.resume))
         inputs = _inputs(folder, scenes, preprocessing)
         batches = iter(lambda: list(islice(inputs, finders.batch)), [])
@@ -144,11 +146,11 @@ def _report(truth: Truth, scenes: Scenes, found: list[list[FoundObjects]]) -> De
     with_masks = scenes.masks and all(each.masks is not None for each in quantised)
     kinds: list[Kind] = [] if not to_find else ["box", "mask"] if with_masks else ["box"]
     return DetectionReport(
-        pictures=len(truth.sizes),
+        images=len(truth.sizes),
         objects=None if scenes.objects is None else to_find,
         crowds=len(objects) - to_find,
         empty=sum(not some for some in truth.objects) if scenes.objects is not None else 0,
         categories=len({each.category for each in objects}),
         precision=tuple(compare(truth, scenes.names, quantised, floating, kind) for kind in kinds),
-        agreement=None if floating is None else agreement(quantised, floating),
+        found_again=None if floating is None else agreement(quantised, floating),
     )

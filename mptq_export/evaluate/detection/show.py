@@ -16,19 +16,19 @@ def show_detection(found: DetectionEvaluated, console: Console) -> None:
     report, labels = found.report, found.about["labels"]
     show_ran_in(found.ran_in, console)
     if report.objects is None:
-        console.print(f"{report.pictures} images, no annotations")
+        console.print(f"{report.images} images, no annotations")
     else:
         crowds = f" and {report.crowds} crowds" if report.crowds else ""
         console.print(
-            f"{report.pictures} images ({report.empty} without objects), {report.objects} objects{crowds} of "
+            f"{report.images} images ({report.empty} without objects), {report.objects} objects{crowds} of "
             f"{report.categories} categories"
         )
         console.print(f"labels: {labels}", markup=False, soft_wrap=True)
     for each in report.precision:
         _show_precision(each, console)
-    if report.agreement is not None:
-        _show_again("detections of float found again", report.agreement.of_float, console)
-        _show_again("detections that float has, too", report.agreement.of_quantised, console)
+    if report.found_again is not None:
+        _show_again("detections of float found again", report.found_again.of_float, console)
+        _show_again("detections that float has, too", report.found_again.of_quantised, console)
 
 
 def _show_precision(found: Precision, console: Console) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.capture.graph import Graph
-from mptq_export.quantize.objective.candidates import Given, candidates_of
+from mptq_export.quantize.objective.candidates import candidates_of
 from mptq_export.quantize.objective.closed_forms import ClosedForm, closed_form
 from mptq_export.quantize.objective.detection import Detection
 from mptq_export.recipe.metric import MetricName
+from mptq_export.recipe.outputs import OF_DETECTORS
 
 
 def divergence(
@@ -63,17 +64,14 @@ class _Mean:
 
 
 def _objective(graph: Graph, metric: MetricName | None) -> Detection | _Mean:
-    given = _given(graph)
-    if metric == "detection" or (metric is None and candidates_of(given)):
+    values = zip(graph.given, graph.outputs.values(), strict=True)
+    given = [(output, graph[value].shape.dims) for output, value in values]
+    distance = None if metric == "detection" else metric
+    if distance is None and candidates_of(given):  # masks alone are none: each of their pixels is a score
         return Detection.of(given)
-    return _Mean([closed_form(metric, output.kind, dims) for output, dims in given])
+    return _Mean([closed_form(distance, output.kind, dims) for output, dims in given])
 
 
 def detects(graph: Graph) -> bool:
-    """Whether the outputs speak of candidates, so that they can be compared as a detector's."""
-    return bool(candidates_of(_given(graph)))
-
-
-def _given(graph: Graph) -> Given:
-    values = zip(graph.given, graph.outputs.values(), strict=True)
-    return [(output, graph[value].shape.dims) for output, value in values]
+    """Whether a graph gives what only detectors give."""
+    return any(output.kind in OF_DETECTORS for output in graph.given)

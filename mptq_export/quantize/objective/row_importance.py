@@ -22,6 +22,9 @@ _EQUAL = 0.5
 
 _Layers = Linear | PatchEmbed
 
+#: Bytes that values held for a backward pass may take together.
+_MOST = 4e9
+
 _COMPUTE = computed_in(torch.float64)
 
 
@@ -54,13 +57,27 @@ def row_importance(
                 sources.append(block.run(sources[-1], _COMPUTE))
         gradient = hessian_draw(graph, sources.pop(), generator, metric)
         for block in reversed(blocks):
-            source = sources.pop().detach().requires_grad_()
-            gradient, found = _block_gradients(block, source, gradient)
-            for name, at_layer in found.items():
-                squares[name].append(at_layer.square().sum(-1).reshape(-1))
-    found = {name: torch.cat(of_batches) for name, of_batches in squares.items()}
+            source, moved = sources.pop().detach(), []
+            at_once = images_at_once(block.numbers)
+            parts = (torch.split(x, at_once * (len(x) // len(images))) for x in (source, gradient))
+            for some, at_result in zip(*parts, strict=True):
+                first, found = _block_gradients(block, some.requires_grad_(), at_result)
+                moved.append(first)
+                for name, at_layer in found.items():
+                    squares[name].append(at_layer.square().sum(-1).reshape(-1))
+            gradient = torch.cat(moved)
+    gradients = {name: torch.cat(of_batches) for name, of_batches in squares.items()}
     called = calls(graph)
-    return {name: _mixed(square, [found[call] for call in called[name]]) for name, square in found.items()}
+    return {name: _mixed(square, [gradients[call] for call in called[name]]) for name, square in gradients.items()}
+
+
+def images_at_once(numbers: int) -> int:
+    """How many images are computed at once with all values held: as many as memory should hold, or one.
+
+    Args:
+        numbers: values of one image, float64.
+    """
+    return max(1, int(_MOST / (8 * max(numbers, 1))))
 
 
 def _block_gradients(

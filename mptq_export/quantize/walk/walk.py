@@ -15,7 +15,7 @@ import torch
 
 from mptq_export.capture.calls import calls
 from mptq_export.capture.compare_batches import BATCHES, largest_change
-from mptq_export.capture.deferred import evaluate_in_parts
+from mptq_export.capture.deferred import evaluate_in_parts, is_held
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Constant, Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -152,6 +152,8 @@ class Walk:
         if site is not None:
             value = self.state.values.quantized[node.name]
             quant = quantize_site(self.state, site, value, self._activation_step)
-            if isinstance(node.op, Input | Constant):  # not ours to overwrite
+            if is_held(value) and isinstance(node.op, Input | Constant):  # not ours to overwrite
                 value = value.clone()
-            self.state.values.quantized[node.name] = overwrite(value, lambda some: fake_quantize(some, quant))
+            if is_held(value):  # what is deferred is quantized where it is computed from now on
+                value = overwrite(value, lambda some: fake_quantize(some, quant))
+            self.state.values.quantized[node.name] = value

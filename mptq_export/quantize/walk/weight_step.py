@@ -184,7 +184,7 @@ def corrected_bias(
     """
     if fitted.bias_corrections:
         return fitted.bias_corrections[call].bias_for(rounded)
-    x = fake_quantize(state.values.quantized[node.inputs[0]], state.input_quant(node))
+    x = fake_quantize(state.values.held(node.inputs[0]), state.input_quant(node))
     target = state.values.fitting_target(state.graph, node, residual=state.method.residual_correction)
     found = depthwise(node, x.double(), rounded.double(), fitted.bias.double())
     return fitted.bias + (target - found.reshape(target.shape)).mean(0)
