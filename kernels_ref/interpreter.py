@@ -1,6 +1,6 @@
 """Runs a graph: compiled once to a list of steps, in file order."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,13 +120,21 @@ class Interpreter:
         with np.errstate(all="ignore"):
             return EveryValue(self._graph, self._constants, _evaluate).of(name)
 
-    def run(self, feeds: Mapping[str, Array], *, trace: bool | Collection[str] = False) -> dict[str, Array]:
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        trace: bool | Collection[str] = False,
+        observe: Callable[[str, Array], None] | None = None,
+    ) -> dict[str, Array]:
         """Compute the graph.
 
         Args:
             feeds: one array for each graph input.
             trace: return every tensor that a node makes, not only the outputs; or those of these names, and the
                 outputs. A tensor inside a fused product has the value that it would have outside of it.
+            observe: called with every traced tensor as soon as it is made, constants first; the outputs alone are
+                returned, and the rest is dropped once nothing needs it.
 
         Raises:
             InterpreterError: the feeds do not fit the graph's inputs, or an op refuses its inputs.
@@ -134,19 +142,37 @@ class Interpreter:
         _check_feeds(feeds, self._graph.inputs)
         with np.errstate(all="ignore"):
             if trace is not False:
-                return self._trace(feeds, None if trace is True else trace)
+                return self._trace(feeds, None if trace is True else trace, observe)
             values: Values = {"": None, **self._used} | {name: np.asarray(feed) for name, feed in feeds.items()}
             perform(self._steps, values, self._expiring)
         return _present(values, self._graph.outputs)
 
-    def _trace(self, feeds: Mapping[str, Array], names: Collection[str] | None) -> dict[str, Array]:
+    def _trace(
+        self,
+        feeds: Mapping[str, Array],
+        names: Collection[str] | None,
+        observe: Callable[[str, Array], None] | None,
+    ) -> dict[str, Array]:
         asked = None if names is None else frozenset(names)
         if self._traced is None or self._traced.asked != asked:
             self._traced = self._tracing(asked)
         tracing = self._traced
         values: Values = {"": None, **tracing.constants} | {name: np.asarray(feed) for name, feed in feeds.items()}
-        perform(tracing.steps, values, tracing.expiring)
-        return _present(values, tracing.results)
+        if observe is None:
+            perform(tracing.steps, values, tracing.expiring)
+            return _present(values, tracing.results)
+        for name in tracing.results:
+            if name in tracing.constants:
+                observe(name, tracing.constants[name])
+        wanted = set(tracing.results)
+        kept = {*tracing.constants, *self._graph.inputs, *self._graph.outputs}
+        perform(
+            tracing.steps,
+            values,
+            last_uses(tracing.steps, keep=kept),
+            lambda name, value: observe(name, value) if name in wanted else None,
+        )
+        return _present(values, self._graph.outputs)
 
     def _tracing(self, asked: frozenset[str] | None) -> "_Tracing":
         nodes = (*self._graph.nodes, *self._shadows)

@@ -36,13 +36,19 @@ class Step:
     compute: Callable[..., tuple[Array, ...]]
 
 
-def perform(steps: Sequence[Step], values: Values, expiring: Sequence[Sequence[str]]) -> None:
+def perform(
+    steps: Sequence[Step],
+    values: Values,
+    expiring: Sequence[Sequence[str]],
+    made: Callable[[str, Array], None] | None = None,
+) -> None:
     """Run steps.
 
     Args:
         steps: in an order that makes every tensor before it is read.
         values: what is there already; the results are added.
         expiring: for each step, the tensors to drop once it is done.
+        made: called with every tensor that a step has made, before anything is dropped.
 
     Raises:
         InterpreterError: an op refuses its inputs; the message names the node.
@@ -60,6 +66,11 @@ def perform(steps: Sequence[Step], values: Values, expiring: Sequence[Sequence[s
             if len(outputs) < len(names):
                 raise InterpreterError(f"{step.label} gives {len(outputs)} outputs; the file names {len(names)}")
             values.update((name, value) for name, value in zip(names, outputs, strict=False) if name)
+        if made is not None:
+            for name in filter(None, names):
+                value = values.get(name)
+                if value is not None:
+                    made(name, value)
         for name in expired:
             del values[name]
 

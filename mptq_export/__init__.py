@@ -16,18 +16,26 @@ from mptq_export.support.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from mptq_export.api import allocate, calibrate, export, load, verify
+    from mptq_export.detect.opened import open_detector
+    from mptq_export.export.one_file import join_detector
 
-__all__ = ["allocate", "calibrate", "export", "load", "verify"]
+__all__ = ["allocate", "calibrate", "export", "join_detector", "load", "open_detector", "verify"]
+
+# The module that has each. What runs a finished file needs no torch, and does not import it.
+_WHERE = {name: "mptq_export.api" for name in __all__} | {
+    "join_detector": "mptq_export.export.one_file",
+    "open_detector": "mptq_export.detect.opened",
+}
 
 # The verbs are the names of folders, too. Importing a folder for the first time makes it an attribute of this package,
 # so that is done here (they are empty), and undone: `mptq_export.load` stays the function.
-for _name in __all__:
+for _name in ("allocate", "calibrate", "export", "load", "verify"):
     import_module(f"mptq_export.{_name}")
     del globals()[_name]
 
 
 def __getattr__(name: str) -> Any:
     """The verbs, with all that they import, when one is first asked for."""
-    if name in __all__:
-        return getattr(import_module("mptq_export.api"), name)
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,11 +10,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from mptq_export.allocate.run import Allocation, allocate
-from mptq_export.calibrate.run import Calibrated, calibrate
+from mptq_export.allocate.allocation import Allocation
+from mptq_export.allocate.run import allocate
+from mptq_export.calibrate.calibrated import Calibrated
+from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.refusals import check_parts
 from mptq_export.export.run import check_and_write_companion, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
@@ -56,6 +59,7 @@ def export(
     target: str | None = None,
     min_ort: str | None = None,
     float_onnx: str | Path | None = None,
+    one_file: bool = False,
     kit: str | Path | None = None,
     context: str | None = None,
     force: bool = False,
@@ -79,6 +83,7 @@ def export(
             `ort-web` get the exact form, all others the portable one.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
         float_onnx: also write the float model here.
+        one_file: of a detector, also write `OUT.one.onnx`, as `join_detector` does.
         kit: also write a verification kit in this folder.
         context: in the kit of a file for `qnn`, also the file as HTP's compiler prepares it for this SoC.
         force: replace existing files.
@@ -100,6 +105,7 @@ def export(
     outputs = Outputs(
         onnx=Path(out),
         float_onnx=None if float_onnx is None else Path(float_onnx),
+        one_file=one_file,
         kit=None if kit is None else Path(kit),
         context=context,
         input_type=input_type,
@@ -114,10 +120,12 @@ def export(
     else:
         loaded, read = calibrated, (None, None)
     outputs.check(plan, loaded.asked.name, *read)
+    check_parts(outputs, plan, loaded, *read)
     ready = _ready(plan, source, outputs)
     check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated)
     (result,) = export_built([ready], outputs, progress)
-    for sentence in result.warnings:
+    told = (sentence for each in (result, *result.heads) for sentence in each.warnings)
+    for sentence in dict.fromkeys(told):
         if sentence not in loaded.warnings:  # `load` told those
             warnings.warn(sentence, MptqWarning, stacklevel=2)
     return result
@@ -151,4 +159,4 @@ def _ready(plan: Plan, source: Calibrated | Allocation | LoadedModel, outputs: O
     if isinstance(plan, Searched) and isinstance(source, Allocation):
         return SearchedBuild(plan, source)
     assert isinstance(plan, Uniform) and isinstance(source, Calibrated)
-    return UniformBuild(plan, source)
+    return UniformBuild.of(plan, source, outputs)

@@ -22,7 +22,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def working(*_: object) -> None:
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(import_module("mptq_export.calibrate.run"), "collect", working)
+    monkeypatch.setattr(import_module("mptq_export.calibrate.calibrated"), "collect", working)
     return save(tmp_path / "m.pt")
 
 

@@ -136,7 +136,7 @@ KINDS = {
         "YolosForObjectDetection",
         "YolosConfig",
         _VIT | {"image_size": [32, 32], "num_detection_tokens": 4},
-        {"logits": "values", "pred_boxes": "values"},
+        {"logits": "choices", "pred_boxes": "boxes"},
     ),
     "segformer": Kind("SegformerForSemanticSegmentation", "SegformerConfig", _SEGFORMER, {"logits": "map"}, 64),
     "segformer_classes": Kind("SegformerForImageClassification", "SegformerConfig", _SEGFORMER, _LOGITS, 64),

@@ -1,6 +1,6 @@
 """Quantizers of every width for every layer of the exact form, from one walk at the highest width."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,7 +68,7 @@ class ExactCatalogue:
 
     def places(self, _graph: Graph, unit: Unit) -> list[str]:
         """As the protocol says: the layer alone."""
-        return [unit.layer]
+        return list(unit.calls)
 
 
 class _EveryActivation:
@@ -96,12 +96,13 @@ class EveryWeight:
     def __init__(self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant]) -> None:
         self._space, self._codes, self._step = space, codes, FittedCodes(_WIDEST_GPTQ)
 
-    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says; the walk goes on with the width asked for."""
-        fitted = fit_weight(state, node)
-        for bits in self._space.weight_widths(node.name):
-            self._codes[node.name, bits] = self._step.round_weight(state, node, fitted, bits)
-        return self._codes[node.name, state.widths(node.name)[0]]
+        fitted = fit_weight(state, nodes)
+        for bits in self._space.weight_widths(nodes[0].name):
+            found = self._step.round_weight(state, nodes, fitted, bits)
+            self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
+        return [self._codes[node.name, state.widths(node.name)[0]] for node in nodes]
 
 
 def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:

@@ -40,8 +40,12 @@ class Constraint:
     def price(self, unit: Unit, bits: int, widths: Widths) -> float:
         """What a unit costs at a width, with the other side of its layer as it is in `widths`."""
         weights = self.weights.get((unit.layer, bits), 0.0) if unit.side != "activations" else 0.0
-        apart = weights + (self.activations.get((unit.layer, bits), 0.0) if unit.side != "weights" else 0.0)
-        return apart if self.joint is None else apart + self.joint(unit.layer, unit.pair(widths, bits))
+        if unit.side != "weights":
+            weights += sum(self.activations.get((name, bits), 0.0) for name in unit.calls)
+        if self.joint is None:
+            return weights
+        pair = unit.pair(widths, bits)
+        return weights + sum(self.joint(name, pair) for name in unit.calls)
 
     def saving(self, unit: Unit, widths: Widths, below: tuple[int, ...]) -> float:
         """What one bit less brings, at the best width below: one step may save nothing, and the next one much."""

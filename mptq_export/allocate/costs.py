@@ -8,7 +8,7 @@ from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.prices import Prices
-from mptq_export.allocate.units import Widths, layers, multiplications
+from mptq_export.allocate.units import Widths, layers, multiplications, weight_counts
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed
 from mptq_export.recipe.schema import WIDTHS
@@ -45,7 +45,7 @@ class Costs:
             operations: BOPs of the form of the file; None where they do not matter.
         """
         nodes = layers(graph)
-        parameters = {node.name: node.params["weight"].numel() for node in nodes if "weight" in node.params}
+        parameters = weight_counts(graph)
         macs = {node.name: multiplications(graph, node) for node in nodes if not isinstance(node.op, PatchEmbed)}
         return Costs(parameters, macs, sizes, operations=operations or BitOperations())
 

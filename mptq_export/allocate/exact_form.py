@@ -11,7 +11,7 @@ from mptq_export.allocate.catalogue import ExactCatalogue, collect_catalogue
 from mptq_export.allocate.form import Catalogue, Sizes
 from mptq_export.allocate.latency import LatencyTable, measure_latency_table
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.units import layers
+from mptq_export.allocate.units import layers, weight_counts
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed, Softmax
@@ -56,10 +56,10 @@ class ExactSearchForm:
 
     def sizes(self, graph: Graph, recipe: Recipe, _space: SearchSpace) -> Sizes:
         """As the protocol says; what is not weight codes is measured on the file of the recipe."""
-        counts = {node.name: node.params["weight"].numel() for node in layers(graph) if "weight" in node.params}
+        counts = weight_counts(graph)
         stored = {(name, bits): float(_stored_bytes(count, bits)) for name, count in counts.items() for bits in WIDTHS}
         model = emit(graph.to("cpu"), replace(recipe), input_type="float32", producer="")
-        codes = sum(stored[name, quant.bits] for name, quant in recipe.weights.items())
+        codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         return Sizes(float(model.ByteSize() - codes) * (1 + _SLACK), stored)
 
     def collect(self, calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:

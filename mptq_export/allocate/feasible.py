@@ -6,6 +6,22 @@ from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.graph import Graph
+from mptq_export.quantize.objective.divergence import detects
+from mptq_export.support.errors import MptqError
+
+
+def check_metric(settings: SearchRequest, graph: Graph) -> None:
+    """Refuse the metric of detectors for what is none.
+
+    Raises:
+        MptqError: no output is of candidates.
+    """
+    if settings.metric == "detection" and not detects(graph):
+        given = ", ".join(f"{each.name} ({each.kind})" for each in graph.given)
+        raise MptqError(
+            f"--metric detection compares scores and boxes of candidates, and the model gives {given}; leave --metric "
+            "out, or say with --outputs NAME=KIND what is scores, choices or boxes"
+        )
 
 
 def check_budgets_reachable(settings: SearchRequest, graph: Graph, form: SearchForm = EXACT_SEARCH) -> None:

@@ -48,7 +48,7 @@ def solve(space: SearchSpace, table: SensitivityTable, constraints: list[Constra
         chosen = each[int(result.x[first : first + len(each)].argmax())]
         first += len(each)
         for unit, bits in zip(group, chosen, strict=True):
-            widths[unit.layer] = unit.pair(widths, bits)
+            widths |= unit.given(widths, bits)
     return widths
 
 
@@ -69,7 +69,7 @@ def _price(constraint: Constraint, group: list[Unit], bits: Sequence[int], start
     """What the units of a group cost at some widths."""
     if constraint.joint is None:
         return sum(constraint.price(unit, b, start) for unit, b in zip(group, bits, strict=True))
-    widths = {group[0].layer: start[group[0].layer]}
+    widths = start
     for unit, b in zip(group, bits, strict=True):
-        widths[unit.layer] = unit.pair(widths, b)
-    return constraint.of_layer(group[0].layer, widths[group[0].layer])
+        widths = unit.applied(widths, b)
+    return sum(constraint.of_layer(name, widths[name]) for name in group[0].calls)

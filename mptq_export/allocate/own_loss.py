@@ -5,12 +5,12 @@ derivative (`quantize/objective/closed_forms.py`), scaled so that both rise alik
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from mptq_export.capture.graph import Graph
-from mptq_export.recipe.metric import OwnMetric, metric_text
+from mptq_export.recipe.metric import MetricName, OwnMetric, metric_text
 from mptq_export.support.errors import MptqError
 
 _TRIED = 0.01
@@ -31,7 +31,8 @@ class OwnLoss:
             MptqError: it cannot be called.
         """
         if not callable(function):
-            raise MptqError(f"metric is a {type(function).__name__}, neither a function nor one of kl, cosine, mse")
+            known = ", ".join(get_args(MetricName))
+            raise MptqError(f"metric is a {type(function).__name__}, neither a function nor one of {known}")
         self._function, self._graph = function, graph
         self._name = metric_text(function)
 

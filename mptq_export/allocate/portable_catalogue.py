@@ -18,6 +18,7 @@ from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture import ops
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import Simulation, SiteSearch, WidthsOf
@@ -98,10 +99,10 @@ class PortableCatalogue:
     def places(self, graph: Graph, unit: Unit) -> list[str]:
         """As the protocol says: the layer, and what has narrower codes where its activations have."""
         if unit.side == "weights":
-            return [unit.layer]
+            return list(unit.calls)
         lowered = unit.applied(self.space.start, self.space.widths(unit)[0])
         wide, narrow = (_Bits(self.form.sites(graph, widths.__getitem__)) for widths in (self.space.start, lowered))
-        return [node.name for node in graph if node.name == unit.layer or narrow.rounds_more(node, wide)]
+        return [node.name for node in graph if node.name in unit.calls or narrow.rounds_more(node, wide)]
 
 
 class _Bits:
@@ -174,7 +175,7 @@ class _EveryConversion:
         *,
         graph: Graph,
         site: Site,
-        value: torch.Tensor,
+        value: Value,
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,

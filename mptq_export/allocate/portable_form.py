@@ -10,7 +10,7 @@ from mptq_export.allocate.form import Catalogue, Sizes
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.portable_catalogue import PortableCatalogue, collect_portable, possible_sites
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.units import layers
+from mptq_export.allocate.units import layers, weight_counts
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import ToPixels
@@ -61,17 +61,17 @@ class PortableSearchForm:
         What is not weight codes is measured on the file of the recipe; there is room for every conversion that some
         widths need.
         """
-        nodes = [node for node in layers(graph) if "weight" in node.params]
+        counts = weight_counts(graph)
         low = {layer: self.middle(space.domain) for layer in space.start}
         where = self.quantizing.sites(graph.to("cpu").cast(torch.float32), low.__getitem__)
         pixels = any(isinstance(node.op, ToPixels) for node in graph)
         model = emit_portable(where.graph, recipe, where, input_type="uint8" if pixels else "float32", producer="")
         stored = {
-            (node.name, bits): _code_bytes(tuple(node.params["weight"].shape), bits)
-            for node in nodes
+            (name, bits): _code_bytes(tuple(graph[name].params["weight"].shape), bits)
+            for name in counts
             for bits in self.quantizing.form.weight_bits
         }
-        codes = sum(stored[name, quant.bits] for name, quant in recipe.weights.items())
+        codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         more = len(possible_sites(self.quantizing, graph, space)) - len(where.all)
         return Sizes(float(model.ByteSize() - codes + _CONVERSION * more), stored)
 

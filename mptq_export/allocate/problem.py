@@ -1,6 +1,9 @@
 """The allocation problem of one model: variables, quantizers of every width, estimated and true objective, costs."""
 
-from dataclasses import replace
+import hashlib
+import json
+from copy import copy
+from dataclasses import asdict, replace
 from functools import cached_property
 from statistics import fmean
 
@@ -9,6 +12,7 @@ import torch
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
 from mptq_export.allocate.latency import LatencyTable
@@ -30,6 +34,9 @@ from mptq_export.support.errors import MptqError
 
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
+
+#: Numbers of outputs that are compared at once.
+_MOST_NUMBERS = 2**24
 
 #: Of the distances, below which no rise is measured.
 _LEAST_RISE = 1e-9
@@ -63,10 +70,11 @@ class AllocationProblem:
             form: of the file.
 
         Raises:
-            MptqError: a pin matches no layer, a loss of the caller's own does not give numbers, or a table cannot be
-                certified.
+            MptqError: the metric is none of such outputs, a pin matches no layer, a loss of the caller's own does not
+                give numbers, or a table cannot be certified.
         """
         self.settings, self.method, self.form = settings, method, form
+        check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
@@ -132,8 +140,10 @@ class AllocationProblem:
 
     def _by_kind(self, exact: torch.Tensor, found: torch.Tensor) -> list[float]:
         """The distances that have a second derivative."""
-        distances: list[float] = divergence(self.transformed.graph, exact, found, self.settings.closed_form).tolist()
-        return distances
+        graph, metric = self.transformed.graph, self.settings.closed_form
+        at_once = max(1, _MOST_NUMBERS // exact.shape[1])  # dense outputs are millions of numbers an image
+        pairs = zip(torch.split(exact, at_once), torch.split(found, at_once), strict=True)
+        return [distance for a, b in pairs for distance in divergence(graph, a, b, metric).tolist()]
 
     def _try_own(self, calibrated: CalibratedGraph) -> tuple[float, ...]:
         """Refuse a loss that gives no numbers before anything else is computed."""
@@ -146,6 +156,27 @@ class AllocationProblem:
         # Rounded, because sums in an order of their own must not make it another loss.
         return tuple(float(f"{number:.4g}") for number in self._own.tried(output))
 
+    def divergences(self, widths: Widths) -> list[float]:
+        """The true objective of every image, or one number for all."""
+        return self.evaluator.divergences(widths)
+
+    @property
+    def identity(self) -> str:
+        """What a journal belongs to: the search, the images and the weights."""
+        settings, digest = self.settings, hashlib.sha256()
+        content = {
+            "metric": [metric_text(settings.metric), *self.metric_sample],
+            "budgets": [b.text for b in settings.budgets],
+            "bits": [list(settings.widths.weights), list(settings.widths.activations)],
+            "form": repr(self.form),
+            "tied": settings.tied,
+        }
+        digest.update(json.dumps({**content, "pins": settings.pins, **asdict(self.method)}, sort_keys=True).encode())
+        digest.update(repr(self.calibrated.graph.given).encode() + self.calibrated.images.cpu().numpy().tobytes())
+        for name, quant in self.recipe.weights.items():
+            digest.update(name.encode() + quant.codes.tobytes())
+        return digest.hexdigest()
+
     def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too.
 
@@ -155,6 +186,16 @@ class AllocationProblem:
         """
         calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
         return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
+
+    def recalibrated(self, calibrated: CalibratedGraph) -> "AllocationProblem":
+        """The same, but for the final recipe, whose quantizers are chosen on other inputs.
+
+        Args:
+            calibrated: the graph, prepared for the form, with these.
+        """
+        other = copy(self)
+        other.calibrated = replace(calibrated, metric=self.settings.closed_form).with_importance(self.method)
+        return other
 
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""

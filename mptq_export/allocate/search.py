@@ -1,24 +1,59 @@
 """Greedy MP from a calibrated model: one search, and widths per budget."""
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Protocol
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.greedy_mp import Step, greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
+from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.problem import AllocationProblem
+from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Widths
-from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
+
+
+class Problem(Protocol):
+    """What is solved: of one model (`AllocationProblem`), or of several under one budget (`PartsProblem`)."""
+
+    settings: SearchRequest
+    form: SearchForm
+    space: SearchSpace
+    costs: Costs
+
+    @property
+    def identity(self) -> str:
+        """What a journal belongs to."""
+        ...
+
+    @property
+    def table(self) -> SensitivityTable:
+        """Estimated divergence of every unit and width."""
+        ...
+
+    @property
+    def unit(self) -> float:
+        """How far the true objective rises where the distances rise by 1 that it is estimated with."""
+        ...
+
+    def divergences(self, widths: Widths) -> list[float]:
+        """The true objective of every image, or one number for all."""
+        ...
+
+    def measure_latency(self) -> LatencyTable:
+        """What widths cost in time, here and now."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,22 +99,36 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
-class SearchResult:
+class TradeOff:
     """The trade-off between costs and divergence, and the widths that it has for every budget.
 
     Attributes:
-        problem: what was solved.
         costs: what widths cost, in time too.
         found: one result per budget, in the order of the budgets.
         front: every accepted step.
         evaluations: different candidates that were measured.
     """
 
-    problem: AllocationProblem
     costs: Costs
     found: list[FoundWidths]
     front: tuple[FrontPoint, ...]
     evaluations: int
+
+
+@dataclass(frozen=True)
+class SearchResult(TradeOff):
+    """That of one model.
+
+    Attributes:
+        problem: what was solved.
+    """
+
+    problem: AllocationProblem
+
+    @staticmethod
+    def of(problem: AllocationProblem, found: TradeOff) -> "SearchResult":
+        """A trade-off with its problem."""
+        return SearchResult(found.costs, found.found, found.front, found.evaluations, problem)
 
     def bits_text(self, found: FoundWidths) -> str:
         """The widths of one result in a few words."""
@@ -97,6 +146,13 @@ class SearchResult:
 def search(
     problem: AllocationProblem, journal: Path, *, resume: bool, tick: Callable[[Step, float, float], None] | None = None
 ) -> SearchResult:
+    """`trade_off` of one model, with it."""
+    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick))
+
+
+def trade_off(
+    problem: Problem, journal: Path, *, resume: bool, tick: Callable[[Step, float, float], None] | None = None
+) -> TradeOff:
     """Find widths for every budget.
 
     Args:
@@ -112,7 +168,7 @@ def search(
     for budget in budgets:
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(problem, budget, costs)
-    with Journal.open(journal, _identity(problem), resume=resume) as kept:
+    with Journal.open(journal, problem.identity, resume=resume) as kept:
         if problem.form.timed:
             costs = replace(costs, latency=kept.latency(problem.measure_latency))
         try:
@@ -124,7 +180,7 @@ def search(
             raise
 
         def measure(widths: Widths) -> list[float]:
-            return kept.divergences(widths, lambda: problem.evaluator.divergences(widths))
+            return kept.divergences(widths, lambda: problem.divergences(widths))
 
         front: list[FrontPoint] = []
         found: dict[int, FoundWidths] = {}
@@ -145,7 +201,7 @@ def search(
                 if tick:
                     tick(step, *costs.mean_bits(widths))
     results = [found[i] for i in range(len(budgets))]
-    return SearchResult(problem, costs, results, tuple(front), len(kept.asked))
+    return TradeOff(costs, results, tuple(front), len(kept.asked))
 
 
 def _chains(budgets: Sequence[Budget]) -> list[list[int]]:
@@ -166,7 +222,7 @@ def _chains(budgets: Sequence[Budget]) -> list[list[int]]:
     return found
 
 
-def _check_possible(problem: AllocationProblem, budget: Budget, costs: Costs) -> None:
+def _check_possible(problem: Problem, budget: Budget, costs: Costs) -> None:
     constraints = costs.constraints(budget)
     bottom = cheapest(constraints, problem.space)
     if all(constraint.met(bottom) for constraint in constraints):
@@ -187,21 +243,3 @@ def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widt
     if programme[1] < stepped[1]:
         return FoundWidths(budget, *programme, "integer programme", compared)
     return FoundWidths(budget, *stepped, "greedy", compared)
-
-
-def _identity(problem: AllocationProblem) -> str:
-    """What a journal belongs to: the search, the images and the weights."""
-    settings, digest = problem.settings, hashlib.sha256()
-    metric = [metric_text(settings.metric), *problem.metric_sample]
-    content = {
-        "metric": metric,
-        "budgets": [b.text for b in settings.budgets],
-        "bits": [list(settings.widths.weights), list(settings.widths.activations)],
-        "form": repr(problem.form),
-        "tied": settings.tied,
-    }
-    digest.update(json.dumps({**content, "pins": settings.pins, **asdict(problem.method)}, sort_keys=True).encode())
-    digest.update(repr(problem.calibrated.graph.given).encode() + problem.calibrated.images.cpu().numpy().tobytes())
-    for name, quant in problem.recipe.weights.items():
-        digest.update(name.encode() + quant.codes.tobytes())
-    return digest.hexdigest()

@@ -65,7 +65,7 @@ class SearchSpace:
         """All that moves at its narrowest."""
         found = dict(self.start)
         for unit in self.units:
-            found[unit.layer] = unit.pair(found, self.widths(unit)[0])
+            found |= unit.given(found, self.widths(unit)[0])
         return found
 
     def weight_widths(self, layer: str) -> Sequence[int]:

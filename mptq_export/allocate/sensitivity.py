@@ -5,6 +5,8 @@ An error e of a layer's output changes the divergence of the outputs by about `(
 where a width is that of several (in the portable form a softmax has the width of its scores).
 """
 
+import math
+
 import torch
 
 from mptq_export.allocate.form import Catalogue
@@ -12,13 +14,14 @@ from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.quantize.objective.row_importance import images_at_once
 from mptq_export.recipe.metric import MetricName
 
 #: Random vectors per image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,
 #: the errors, all of them share.
 _DRAWS = 2
 
-#: Images that go through at once: gradients of all layers and draws are kept.
+#: At most so many images go through at once: gradients of all layers and draws are kept.
 _IMAGES = 4
 
 SensitivityTable = dict[tuple[str, int], float]
@@ -42,7 +45,8 @@ def sensitivity_table(
     places = {unit.key: catalogue.places(graph, unit) for unit in space.units}
     wanted = list(dict.fromkeys(name for names in places.values() for name in names))
     generator = torch.Generator().manual_seed(0)
-    for some in torch.split(images, _IMAGES):
+    numbers = sum(math.prod(node.shape.dims) for node in graph)
+    for some in torch.split(images, min(_IMAGES, images_at_once(numbers))):
         values: dict[str, torch.Tensor] = {}
 
         def observe(node: Node, value: torch.Tensor, values: dict[str, torch.Tensor] = values) -> None:
@@ -57,7 +61,7 @@ def sensitivity_table(
         with torch.no_grad():
             for unit in space.units:
                 for b in space.widths(unit):
-                    catalogue.install(simulator, {unit.layer: unit.pair(space.start, b)}, some.device)
+                    catalogue.install(simulator, unit.given(space.start, b), some.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
                         error = simulator.compute(graph[name], inputs).double().sub_(exact)

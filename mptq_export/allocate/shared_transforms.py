@@ -1,5 +1,6 @@
 """What all widths share (SQ-b, balanced attention, rotations of the residual), chosen at one width in a cheap walk."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -24,12 +25,12 @@ class _RoundedWeights:
 
     fits = False
 
-    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
-        widest = state.form.weights
+    def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
+        widest, node = state.form.weights, nodes[0]
         codes, scale = quantize_weight(weight_matrix(node), _WEIGHT_BITS, form=widest)
         stored, bias = codes.to(torch.int8).cpu().numpy(), node.params["bias"].float().cpu().numpy()
         form = CodeRange.of(_WEIGHT_BITS, widest).form
-        return WeightQuant(stored, scale.cpu().numpy(), bias, _WEIGHT_BITS, form, "min/max scales")
+        return [WeightQuant(stored, scale.cpu().numpy(), bias, _WEIGHT_BITS, form, "min/max scales")] * len(nodes)
 
 
 def choose_transforms(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from mptq_export.capture.calls import calls
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Matmul, PatchEmbed, Weighted
 from mptq_export.support.errors import MptqError
@@ -22,25 +23,36 @@ class Unit:
     """One thing that has a width.
 
     Attributes:
-        layer: name of the linear layer, patch embedding or matmul.
+        layer: name of the linear layer, patch embedding or matmul; of its first call, where it has several.
         side: what of the layer has the width.
         parameters: how many weights it has; 0 for activations alone.
         macs: multiply-accumulates per image that read its activations; 0 for weights alone.
+        other_calls: names of all further calls of the layer, which have the same width.
     """
 
     layer: str
     side: Side
     parameters: int
     macs: int
+    other_calls: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Unique name."""
         return f"{self.layer}:{self.side}"
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Names of all calls of its layer."""
+        return (self.layer, *self.other_calls)
+
     def applied(self, widths: Widths, bits: int) -> Widths:
         """A copy of the widths in which this unit has another one."""
-        return {**widths, self.layer: self.pair(widths, bits)}
+        return widths | self.given(widths, bits)
+
+    def given(self, widths: Widths, bits: int) -> Widths:
+        """The widths of all calls of its layer where this unit has another one."""
+        return dict.fromkeys(self.calls, self.pair(widths, bits))
 
     def pair(self, widths: Widths, bits: int) -> tuple[int, int]:
         """(weights, activations) of its layer where this unit has another width."""
@@ -70,21 +82,30 @@ def units(graph: Graph, *, tied: bool, pinned: Iterable[str] = (), fixed: Iterab
         fixed: layers of which only the weights move: the form of the file says what width they run at.
     """
     found: list[Unit] = []
-    still, weights_alone = set(pinned), set(fixed)
+    still, weights_alone, called = set(pinned), set(fixed), calls(graph)
     for node in layers(graph):
-        if node.name in still:
+        names = called.get(node.name, (node.name,))
+        if node.name in still or node.name != names[0]:
             continue
-        macs = multiplications(graph, node)
+        macs = sum(multiplications(graph, graph[name]) for name in names)
         parameters = node.params["weight"].numel() if "weight" in node.params else 0
         if isinstance(node.op, Matmul):
             found += [] if node.name in weights_alone else [Unit(node.name, "activations", 0, macs)]
         elif isinstance(node.op, PatchEmbed) or node.name in weights_alone:
-            found.append(Unit(node.name, "weights", parameters, 0))
+            found.append(Unit(node.name, "weights", parameters, 0, names[1:]))
         elif tied:
-            found.append(Unit(node.name, "both", parameters, macs))
+            found.append(Unit(node.name, "both", parameters, macs, names[1:]))
         else:
-            found += [Unit(node.name, "weights", parameters, 0), Unit(node.name, "activations", 0, macs)]
+            weights = Unit(node.name, "weights", parameters, 0, names[1:])
+            found += [weights, Unit(node.name, "activations", 0, macs, names[1:])]
     return found
+
+
+def weight_counts(graph: Graph) -> dict[str, int]:
+    """How many weights every layer has that has some: one with several calls stands once, with its first."""
+    called = calls(graph)
+    nodes = (node for node in layers(graph) if "weight" in node.params)
+    return {node.name: node.params["weight"].numel() for node in nodes if node.name == called[node.name][0]}
 
 
 def multiplications(graph: Graph, node: Node) -> int:
@@ -96,7 +117,7 @@ def multiplications(graph: Graph, node: Node) -> int:
 
 
 def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:
-    """Widths of the layers that match a pattern of `--pin`.
+    """Widths of the layers that match a pattern of `--pin`; that of one call is that of all calls of its layer.
 
     Args:
         graph: prepared canonical graph.
@@ -105,11 +126,11 @@ def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:
     Raises:
         MptqError: a pattern matches no layer.
     """
-    names = [node.name for node in layers(graph)]
+    names, called = [node.name for node in layers(graph)], calls(graph)
     found: Widths = {}
     for pattern, widths in pins.items():
         matched = fnmatch.filter(names, pattern)
         if not matched:
             raise MptqError(f"--pin {pattern} matches no layer; layers are named like {names[1]} or {names[-1]}")
-        found.update(dict.fromkeys(matched, widths))
+        found.update((name, widths) for one in matched for name in called.get(one, (one,)))
     return found

@@ -28,8 +28,8 @@ class Range:
     def update(self, value: torch.Tensor) -> None:
         """Take one batch into account."""
         low, high = torch.aminmax(value)
-        self.low = min(self.low, float(low))
-        self.high = max(self.high, float(high))
+        self.low = float(np.minimum(self.low, float(low)))  # Python's own would lose what is no number
+        self.high = float(np.maximum(self.high, float(high)))
 
     @property
     def magnitude(self) -> float:

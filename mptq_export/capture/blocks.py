@@ -1,5 +1,6 @@
 """Cuts a graph where a single value carries everything: after every residual sum of a transformer."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -27,9 +28,18 @@ class Block:
     def run(self, value: torch.Tensor, compute_node: Compute) -> torch.Tensor:
         """Compute `result` from `source`."""
         values = {self.source: value}
+        last = {name: node.name for node in self.nodes for name in node.inputs}
         for node in self.nodes:
             values[node.name] = compute_node(node, [values[name] for name in node.inputs])
+            for name in {*node.inputs, node.name} - {self.result}:
+                if last.get(name, node.name) == node.name:  # a block may be a whole detector, held at once
+                    del values[name]
         return values[self.result]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all its values are, for one image."""
+        return sum(math.prod(node.shape.dims) for node in self.nodes if not isinstance(node.op, Constant))
 
 
 def split_blocks(graph: Graph, *, whole: bool = False) -> list[Block]:

@@ -11,13 +11,19 @@ from typing import TypeGuard, cast
 
 import torch
 
+from mptq_export.capture import ops
 from mptq_export.capture.evaluate import Compute, Observer, computed_in, evaluate
 from mptq_export.capture.follow_images import images_lead
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Constant, Input, Permute, Slice
 
 #: Numbers of a value of all images; what has more is computed in parts.
 MOST = 1 << 26
+
+#: The same of scores in a walk, which computes them three times where they are deferred.
+MOST_SCORES = 1 << 27
+
+#: What lies between the two products of an attention.
+_OF_SCORES = (ops.Matmul, ops.Add, ops.Mul, ops.Product, ops.Max, ops.Softmax, ops.Reshape, ops.Permute, ops.Slice)
 
 
 @dataclass(frozen=True)
@@ -87,46 +93,52 @@ def rows_of(value: torch.Tensor, images: range, rows: int) -> torch.Tensor:
 
 
 class Deferring:
-    """Computes values, and defers those that are too large."""
+    """Which values of a graph are too large, and how what reads them is computed.
+
+    Only what one node reads is deferred, so that nothing is computed more often for it.
+
+    Attributes:
+        names: of the values that are deferred.
+    """
 
     def __init__(
-        self,
-        graph: Graph,
-        images: int,
-        compute_node: Compute,
-        *,
-        most: int = MOST,
-        may_wait: Callable[[Node], bool] = lambda _node: True,
+        self, graph: Graph, images: int, *, most: int = MOST, may_wait: Callable[[Node], bool] = lambda _node: True
     ) -> None:
-        """Know the graph.
+        """Look at a graph; nodes may be replaced later, but not their names and shapes.
 
         Args:
             graph: what is computed.
             images: how many.
-            compute_node: gives the value of a node for some images.
             most: numbers of a value of all images; what has more is deferred.
-            may_wait: whether what reads a node's value takes one that is deferred.
+            may_wait: whether the value of a node may be deferred, because all that reads it takes that.
         """
-        self._images, self._compute, self._most = images, compute_node, most
+        self._images, self._most = images, most
         large = [node.name for node in graph if math.prod(node.shape.at(images)) > most]
         lead = images_lead(graph) if large and images > 1 else set()
         self._lead = {name for name in lead if graph[name].shape.batch_axis == 0}
         self._rows = {node.name: node.shape.dims[0] if node.shape.batch_axis == 0 else 0 for node in graph}
         self._constant = {node.name for node in graph if node.shape.batch_axis is None}
-        self.names = {
-            name for name in large if name != graph.output and self._in_parts(graph[name]) and may_wait(graph[name])
-        }
+        readers = graph.consumers()
+        self.names = frozenset(
+            name for name in large if len(readers[name]) == 1 and self._in_parts(graph[name]) and may_wait(graph[name])
+        )
 
-    def __call__(self, node: Node, operands: list[Value]) -> Value:
-        """The value of a node, or the way to it."""
-        reads_deferred = any(isinstance(each, Deferred) for each in operands)
-        view = isinstance(node.op, Permute | Slice) and not reads_deferred
+    def value(self, node: Node, operands: list[Value], compute_node: Compute) -> Value:
+        """The value of a node, or the way to it.
+
+        Args:
+            node: any node but the input.
+            operands: what it reads.
+            compute_node: gives the value of a node for some images.
+        """
+        reads_deferred = any(not is_held(each) for each in operands)
         rows = tuple(self._rows[name] for name in node.inputs)
-        value = Deferred(node, tuple(operands), rows, self._images, self._compute)
-        if node.name in self.names and not view:
+        value = Deferred(node, tuple(operands), rows, self._images, compute_node)
+        is_view = isinstance(node.op, ops.Permute | ops.Slice) and not reads_deferred
+        if node.name in self.names and not is_view:
             return value
         if not reads_deferred or not self._in_parts(node):
-            return self._compute(node, [whole(each) for each in operands])
+            return compute_node(node, [whole(each) for each in operands])
         result: torch.Tensor | None = None
         start = 0
         for part in value.parts(self._most):
@@ -142,10 +154,20 @@ class Deferring:
     def _in_parts(self, node: Node) -> bool:
         """Whether the value for some images needs the operands for these alone."""
         return (
-            not isinstance(node.op, Input | Constant)
+            not isinstance(node.op, ops.Input | ops.Constant)
             and node.name in self._lead
             and all(name in self._lead or name in self._constant for name in node.inputs)
         )
+
+
+def deferring_scores(graph: Graph, images: int, *, most: int = MOST_SCORES) -> Deferring:
+    """What a walk defers: scores and what becomes of them, up to the product behind, where they are many."""
+    readers = graph.consumers()
+
+    def may_wait(node: Node) -> bool:
+        return isinstance(node.op, _OF_SCORES) and all(isinstance(each.op, _OF_SCORES) for each in readers[node.name])
+
+    return Deferring(graph, images, most=most, may_wait=may_wait)
 
 
 def evaluate_in_parts(
@@ -159,7 +181,7 @@ def evaluate_in_parts(
         observe: called with every node and its value; of one that is deferred with parts of it, each once or more.
         most: numbers of a value of all images; what has more is deferred.
     """
-    compute_float = computed_in(images.dtype)
+    deferring, compute_float = Deferring(graph, len(images), most=most), computed_in(images.dtype)
 
     def compute(node: Node, operands: list[torch.Tensor]) -> torch.Tensor:
         value = compute_float(node, operands)
@@ -167,10 +189,12 @@ def evaluate_in_parts(
             observe(node, value)
         return value
 
+    def value(node: Node, operands: list[Value]) -> Value:
+        return deferring.value(node, operands, compute)
+
     if observe is not None:
         observe(graph.input, images)
-    # `evaluate` hands values on as they are: deferred ones too.
-    return evaluate(graph, images, compute_node=cast("Compute", Deferring(graph, len(images), compute, most=most)))
+    return evaluate(graph, images, compute_node=cast("Compute", value))  # which hands on whatever it gets
 
 
 def is_held(value: Value) -> TypeGuard[torch.Tensor]:

@@ -53,6 +53,7 @@ class Node:
         shape: shape of the value.
         params: float32 tensors, by the names that the op's class gives them; float64 where a search has transformed
             them.
+        weights_of: of a layer with weights: names of the model's tensors that they come from.
     """
 
     op: Op
@@ -60,6 +61,7 @@ class Node:
     inputs: tuple[str, ...]
     shape: Shape
     params: dict[str, torch.Tensor] = field(default_factory=dict)
+    weights_of: tuple[str, ...] = ()
 
     def attributes(self, kind: type[AnOp]) -> AnOp:
         """The op, for a reader that is only ever given this one."""

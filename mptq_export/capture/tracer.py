@@ -8,6 +8,7 @@ stops the export with its name and its module.
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import fx
 
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.metadata import check_sizes, line_of, module_path, one_image, place_of, shape_of
-from mptq_export.capture.ops import Constant, Input, Op, Outputs, label
+from mptq_export.capture.ops import Constant, Input, Op, Outputs, Weighted, label
 from mptq_export.capture.regions import region_of
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.support.errors import MptqError
@@ -43,15 +44,12 @@ class Tracer:
         self.fx_nodes = list(program.graph.nodes)
         state = {**program.state_dict, **program.constants}
         signature = program.graph_signature
-        self.bound = {
-            name: state[target].detach()
-            for table in (
-                signature.inputs_to_parameters,
-                signature.inputs_to_buffers,
-                signature.inputs_to_lifted_tensor_constants,
-            )
-            for name, target in table.items()
+        self._targets = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
         }
+        self.bound = {name: state[target].detach() for name, target in self._targets.items()}
 
     def run(self, given: tuple[Output, ...] = LOGITS) -> Graph:
         """Translate every node and return the graph; `given` says what the program's outputs are."""
@@ -113,13 +111,30 @@ class Tracer:
                 f"{place_of(node)} uses {node.target}, which has no place in an integer transformer graph; this "
                 "architecture is not supported"
             )
+        first = len(self.nodes)
         try:
-            return handler(self, node)
+            value = handler(self, node)
         except MptqError as error:
             line = line_of(node)
             if line is None or str(line) in str(error):
                 raise
             raise MptqError(f"{error} ({line})") from error
+        self._note_weights(node, first)
+        return value
+
+    def _note_weights(self, node: fx.Node, first: int) -> None:
+        """Say of the layers from the node `first` on, which an fx node gave, which tensors their weights are."""
+        layers = [n for n, made in enumerate(self.nodes[first:], first) if isinstance(made.op, Weighted)]
+        origins: dict[str, None] = {}
+        pending = [source for source in node.all_input_nodes if layers and self.is_constant(source)]
+        while pending:
+            source = pending.pop()
+            if source.name in self._targets:
+                origins[self._targets[source.name]] = None
+            pending += source.all_input_nodes
+        for position in layers:
+            made = replace(self.nodes[position], weights_of=tuple(sorted(origins)))
+            self.nodes[position] = self.by_name[made.name] = made
 
     def region(self, nodes: list[fx.Node], given: dict[fx.Node, Any]) -> tuple[Any, ...]:
         """The results of a part that torch keeps as a graph of its own; see `region_of`."""

@@ -70,7 +70,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="LIST",
     callback=parse_outputs,
     help="Only these of the model's outputs, in this order, such as logits,pred_boxes. NAME=KIND says what an output "
-    "of your own module is: logits, embedding, map, tokens or values.",
+    "of your own module is: logits, embedding, map, tokens, scores, choices, boxes or values.",
 )
 @click.option(
     "--mean",
@@ -152,8 +152,9 @@ from mptq_export.targets.table import TARGETS, portable_form
 @click.option(
     "--metric",
     type=click.Choice(get_args(MetricName)),
-    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, or relative squared error (mse). "
-    "Default: kl for logits, cosine for embeddings, mse for all else.",
+    help="What --mixed keeps small: divergence of the classes (kl), 1 - cosine, relative squared error (mse), or "
+    "classes and boxes of what a detector sees (detection). Default: kl for logits, cosine for embeddings, detection "
+    "for scores and boxes, mse for all else.",
 )
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
 @click.option(
@@ -181,6 +182,11 @@ from mptq_export.targets.table import TARGETS, portable_form
 @click.option("-o", "--output", "onnx", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
+)
+@click.option(
+    "--one-file",
+    is_flag=True,
+    help="Of a detector also write OUT.one.onnx: picture in, boxes out, in standard ONNX ops that are float.",
 )
 @click.option(
     "--kit",
@@ -236,6 +242,7 @@ def main(
     min_ort: str | None,
     onnx: Path | None,
     float_onnx: Path | None,
+    one_file: bool,
     kit: Path | None,
     context: str | None,
     device: str | None,
@@ -263,6 +270,7 @@ def main(
     files = Outputs(
         onnx=onnx or default_output(model),
         float_onnx=float_onnx,
+        one_file=one_file,
         kit=kit,
         context=context,
         json=json_path,
@@ -286,7 +294,7 @@ def main(
     terminal = Terminal()
     results = export_checked(request, terminal)
     for result in results:
-        terminal.warn(result.warnings)
+        terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
         show_summary(result, output(soft_wrap=True))
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})

@@ -155,10 +155,17 @@ class ImageFolder:
 
     def converted(self, convert: Callable[[Image.Image], Result], start: int = 0) -> Iterator[Result]:
         """As `images`, with what becomes of a decoded image said by the caller; it is called from several threads."""
+        for _, value in self.with_files(lambda _file, image: convert(image), start):
+            yield value
+
+    def with_files(
+        self, convert: Callable[[Path, Image.Image], Result], start: int = 0
+    ) -> Iterator[tuple[Path, Result]]:
+        """As `converted`, with the file of each image; one that `convert` raises a ValueError of is left out."""
 
         def read(file: Path) -> tuple[Picture, Result]:
             picture = read_picture(file, exif=self._exif)
-            return picture, convert(picture.image)
+            return picture, convert(file, picture.image)
 
         good = self.files[:start]
         for file, result in _in_order(self.files[start:], read):
@@ -170,7 +177,7 @@ class ImageFolder:
             else:
                 good.append(file)
                 self._seen[file] = _Seen(*picture.image.size, picture.turned, picture.masklike)
-                yield value
+                yield file, value
         self.files = good
         self._check_skipped()
 

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_STRIP = 64
+"""Rows at a time."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -56,13 +59,24 @@ class Placement:
             values: (channels, rows, columns), of any number of positions over the whole input.
             size: (height, width) of the result; None for the picture's own.
         """
-        down, right = (
-            _weights(wanted, inside, image, positions)
-            for wanted, inside, image, positions in zip(
-                size or self.picture, self.inside, self.image, values.shape[1:], strict=True
-            )
-        )
+        down, right = self._axes(values.shape[1:], size or self.picture)
         return _mixed(_mixed(values.astype(np.float32), right, 2), down, 1)
+
+    def classes_on_picture(self, values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """The channel with the largest value of `map_to_picture`, of every pixel of the picture: (height, width).
+
+        It is computed some rows at a time: all channels of a large picture may not fit into memory.
+        """
+        down, right = self._axes(values.shape[1:], self.picture)
+        wide = _mixed(values.astype(np.float32), right, 2)
+        strips = [
+            _mixed(wide, down.part(start, start + _STRIP), 1).argmax(0) for start in range(0, self.picture[0], _STRIP)
+        ]
+        return np.concatenate(strips).astype(np.int64)
+
+    def _axes(self, positions: tuple[int, ...], size: tuple[int, int]) -> "tuple[_Axis, _Axis]":
+        down, right = (_weights(*each) for each in zip(size, self.inside, self.image, positions, strict=True))
+        return down, right
 
 
 def corner(picture: tuple[int, int], image: tuple[int, int]) -> Placement:
@@ -97,6 +111,10 @@ class _Axis:
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     share: NDArray[np.float32]
+
+    def part(self, start: int, stop: int) -> "_Axis":
+        """Some of the results."""
+        return _Axis(self.first[start:stop], self.second[start:stop], self.share[start:stop])
 
 
 def _weights(wanted: int, inside: int, image: int, positions: int) -> _Axis:

@@ -175,17 +175,25 @@ class Preprocessing:
             return self.resize_to == self.input_size[1:]
         return self.crop_pct == 1 and self.crop_mode in ("corner", "squash")
 
-    def placement(self, picture: tuple[int, int]) -> Placement:
-        """Where a picture (height, width) lies in the input.
+    def check_whole(self) -> None:
+        """Refuse to go back from the input to the picture where it need not be all of it.
 
         Raises:
-            MptqError: the input need not be all of it.
+            MptqError: it need not.
         """
         if not self.shows_all:
             raise MptqError(
                 f"crop mode {self.crop_mode} at {self.crop_pct:g} does not show whole pictures, and what is cut off "
                 "cannot be found; export with --crop-mode corner (or squash) and --crop-pct 1"
             )
+
+    def placement(self, picture: tuple[int, int]) -> Placement:
+        """Where a picture (height, width) lies in the input.
+
+        Raises:
+            MptqError: the input need not be all of it.
+        """
+        self.check_whole()
         return (corner if self.crop_mode == "corner" else squash)(picture, self.input_size[1:])
 
     def _placed(self, image: Image.Image) -> NDArray[np.uint8]:

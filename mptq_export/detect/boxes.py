@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mptq_export.detect.numbers import Floats
 from mptq_export.recipe.detector import Level
 
-_LARGEST_GROWTH = math.log(1000 / 16)
+LARGEST_GROWTH = math.log(1000 / 16)
 """A box is at most 62.5 times as wide or high as its anchor: `bbox_xform_clip` of torchvision's `BoxCoder`."""
 
 
@@ -41,7 +41,7 @@ def decode_deltas(deltas: Floats, boxes: Floats, weights: tuple[float, float, fl
     centre = boxes[:, :2] + half * size
     change = deltas / np.array(weights, np.float32)
     centre = change[:, :2] * size + centre
-    extent = half * (np.exp(np.minimum(change[:, 2:], np.float32(_LARGEST_GROWTH))) * size)
+    extent = half * (np.exp(np.minimum(change[:, 2:], np.float32(LARGEST_GROWTH))) * size)
     return np.concatenate((centre - extent, centre + extent), axis=1)
 
 

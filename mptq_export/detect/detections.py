@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mptq_export.detect.mask_results import paste
 from mptq_export.detect.numbers import Floats
 
-_MASK = 0.5
+LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Detections:
         """
         if self.small_masks is None:
             raise ValueError("the detector has no mask head")
-        result: NDArray[np.bool_] = paste(self.small_masks[number], self.boxes[number], self.size) > np.float32(_MASK)
+        result: NDArray[np.bool_] = paste(self.small_masks[number], self.boxes[number], self.size) > np.float32(LIKELY)
         return result
 
     def masks(self) -> Iterator[NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from mptq_export.detect.numbers import Floats, sigmoid
 
-_BORDER = 1
+BORDER = 1
 """Zeros around a small map, so that a mask can end within its box."""
 
 
@@ -35,7 +35,7 @@ def paste(small: Floats, box: Floats, size: tuple[int, int]) -> Floats:
     """
     picture = np.zeros(size, np.float32)
     left, top, right, bottom = _whole_box(box, len(small))
-    framed = np.pad(small, _BORDER)
+    framed = np.pad(small, BORDER)
     rows, y = _places(top, bottom, len(framed), size[0])
     columns, x = _places(left, right, len(framed), size[1])
     if len(rows) and len(columns):
@@ -46,7 +46,7 @@ def paste(small: Floats, box: Floats, size: tuple[int, int]) -> Floats:
 
 def _whole_box(box: Floats, side: int) -> tuple[int, ...]:
     """The box that the framed map fills, in whole pixels rounded towards 0: first and last ones."""
-    half, scale = np.float32(0.5), np.float32((side + 2 * _BORDER) / side)
+    half, scale = np.float32(0.5), np.float32((side + 2 * BORDER) / side)
     extent = (box[2:] - box[:2]) * half * scale
     centre = (box[2:] + box[:2]) * half
     return tuple(np.concatenate((centre - extent, centre + extent)).astype(np.int64).tolist())

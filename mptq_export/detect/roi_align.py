@@ -48,7 +48,11 @@ def region_levels(pooling: Pooling, boxes: Floats) -> NDArray[np.int64]:
     Returns:
         [R], numbers from 0.
     """
-    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    return levels_of_sides(pooling, np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))
+
+
+def levels_of_sides(pooling: Pooling, sides: Floats) -> NDArray[np.int64]:
+    """As `region_levels`, by the square roots of the areas [R]; it never falls from one side to a larger one."""
     with np.errstate(divide="ignore"):  # a region without area belongs to the finest level
         octaves = np.log2(sides / np.float32(pooling.canonical_size))
     levels = np.floor(np.float32(pooling.canonical_level) + octaves + np.float32(_LEVEL_EPSILON))

@@ -40,7 +40,7 @@ class OnnxBuilder:
         """An initializer of one reader, after which it is named: what a runtime changes for it, no other sees.
 
         onnxruntime's option `session.x64quantprecision` rewrites int8 weights and their zero points, and fails where
-        two matmuls share one.
+        two matmuls share one: as two calls of a layer do with its weight, for which the file holds it once.
         """
         return self._store(name, name, value)
 

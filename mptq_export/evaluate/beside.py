@@ -5,12 +5,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.detect.glue import Network
 from mptq_export.evaluate.given import Given
 from mptq_export.evaluate.outputs import PredictOutputs
 from mptq_export.load.features import features_of
 from mptq_export.load.inputs import inputs_of
 from mptq_export.load.request import ModelRequest
+from mptq_export.recipe.detector import Detector, Part, detector_of
 from mptq_export.recipe.outputs import Output
+
+
+@dataclass(frozen=True)
+class FloatHead:
+    """A network of a float detector's second stage.
+
+    Attributes:
+        part: which it is.
+        network: regions of its maps to its outputs by their names.
+    """
+
+    part: Part
+    network: Network
 
 
 @dataclass(frozen=True)
@@ -21,11 +36,17 @@ class FloatModel:
         predict: pixels to its outputs.
         outputs: what they are.
         warnings: what the user must see of it, a sentence each.
+        detector: what of it is float by nature, where it is a detector that says so.
+        heads: of its second stage, in the order of running.
+        digest: SHA-256 of its parameters and buffers, so that kept results of another one are known.
     """
 
     predict: PredictOutputs
     outputs: tuple[Output, ...]
     warnings: tuple[str, ...]
+    detector: Detector | None = None
+    heads: tuple[FloatHead, ...] = ()
+    digest: str = ""
 
 
 LoadFloat = Callable[[ModelRequest], FloatModel]
@@ -49,7 +70,10 @@ def load_beside(
     """
     features = tuple(each.index for each in features_of(metadata)) or None
     inputs = inputs_of(Preprocessing.from_metadata(metadata))
-    asked = replace(checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=given.kinds)
+    detector = detector_of(metadata)
+    # Of torchvision's detectors kinds are known, and nobody may say them.
+    kinds = given.kinds if detector is None or detector.family == "set" else None
+    asked = replace(checkpoint, inputs=inputs, features=features, outputs=given.chosen, kinds=kinds)
     floating = load_float(asked)
     given.check_beside(model, floating.outputs)
     return floating

@@ -1,12 +1,18 @@
 """The float checkpoint as a function from pixels to its outputs: what of an evaluation needs torch."""
 
-import torch
+import hashlib
+from collections.abc import Mapping
 
-from mptq_export.evaluate.beside import FloatModel
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mptq_export.evaluate.beside import FloatHead, FloatModel
 from mptq_export.evaluate.logits import Predict
 from mptq_export.evaluate.metrics import Logits
 from mptq_export.evaluate.outputs import PredictOutputs, Values
 from mptq_export.load.forward import tensors
+from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
 from mptq_export.load.request import ModelRequest
 from mptq_export.runtime.pixels import Normalize, Pixels
@@ -19,7 +25,38 @@ def load_float(asked: ModelRequest) -> FloatModel:
         MptqError: it cannot be loaded, or lacks what is asked for.
     """
     loaded = load_asked(asked)
-    return FloatModel(float_outputs(loaded.model, loaded.preprocessing.normalize), loaded.outputs, loaded.warnings)
+    return FloatModel(
+        float_outputs(loaded.model, loaded.preprocessing.normalize),
+        loaded.outputs,
+        loaded.warnings,
+        loaded.detector,
+        tuple(_head(head) for head in loaded.heads),
+        _digest(loaded.model, *(head.model for head in loaded.heads)),
+    )
+
+
+def _head(loaded: LoadedModel) -> FloatHead:
+    """A network of a detector's second stage, which takes regions."""
+    assert loaded.detector is not None
+    names = [each.name for each in loaded.outputs]
+    loaded.model.eval()
+
+    def run(x: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        with torch.inference_mode():
+            found = tensors(loaded.model(torch.from_numpy(x)))
+        return {name: value.float().cpu().numpy() for name, value in zip(names, found, strict=True)}
+
+    return FloatHead(loaded.detector.part, run)
+
+
+def _digest(*models: torch.nn.Module) -> str:
+    """SHA-256 of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for model in models:
+        for name, value in model.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def float_outputs(model: torch.nn.Module, normalize: Normalize) -> PredictOutputs:

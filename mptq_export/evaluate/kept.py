@@ -7,6 +7,7 @@ in base64. Pixels are the key because names of images, their order and their num
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -43,25 +44,11 @@ class KeptOutputs(AppendedLines):
             MptqError: it cannot be used, or is of something else.
         """
         known: dict[str, Values] = {}
-        lines = [json.dumps({"ran": ran})]
-        try:
-            if path.exists():
-                first, *rest = path.read_text(encoding="utf-8").splitlines() or [""]
-                _check(path, first, ran)
-                for line in rest:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        break  # the line that an interruption cut
-                    known[entry["pixels"]] = [_decoded(value) for value in entry["outputs"]]
-                    lines.append(line)
-            write_text(path, "".join(f"{line}\n" for line in lines))
-            file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise MptqError(f"cannot keep results in {path}: {error.strerror or error}; name another file") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise MptqError(f"--resume {path} holds no results of an evaluation; name another file") from error
-        return KeptOutputs(file, known)
+
+        def take(entry: dict[str, Any]) -> None:
+            known[entry["pixels"]] = [_decoded(value) for value in entry["outputs"]]
+
+        return KeptOutputs(open_kept(path, ran, take), known)
 
     def around(self, predict: PredictOutputs) -> PredictOutputs:
         """The same function, which computes an image once: known ones are read, new ones are written at once."""
@@ -78,6 +65,40 @@ class KeptOutputs(AppendedLines):
             self._known[key] = [values.astype(np.float32) for values in predict(image)]
             self.append({"pixels": key, "outputs": [_encoded(values) for values in self._known[key]]})
         return self._known[key]
+
+
+def open_kept(path: Path, ran: dict[str, str], take: Callable[[dict[str, Any]], None]) -> IO[str]:
+    """Start a file of results, or go on with it where it is there.
+
+    Args:
+        path: the file.
+        ran: what computes them.
+        take: gets every result that it holds; raises KeyError, TypeError or ValueError where it is none.
+
+    Returns:
+        The file, open at its end.
+
+    Raises:
+        MptqError: it cannot be used, or is of something else.
+    """
+    lines = [json.dumps({"ran": ran})]
+    try:
+        if path.exists():
+            first, *rest = path.read_text(encoding="utf-8").splitlines() or [""]
+            _check(path, first, ran)
+            for line in rest:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    break  # the line that an interruption cut
+                take(entry)
+                lines.append(line)
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise MptqError(f"cannot keep results in {path}: {error.strerror or error}; name another file") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise MptqError(f"--resume {path} holds no results of an evaluation; name another file") from error
 
 
 def _check(path: Path, first: str, ran: dict[str, str]) -> None:

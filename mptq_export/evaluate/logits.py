@@ -132,7 +132,7 @@ def judge_logits(
             "name the folder that the model was trained for"
         )
     images, classes = logits.shape
-    note = None if labels is None else misnumbered(logits, labels)
+    note = None if labels is None else misnumbered(logits.argmax(axis=1), labels, classes)
     report = EvalReport(
         images=images,
         classes=classes,

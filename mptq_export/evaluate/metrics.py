@@ -1,5 +1,6 @@
 """Accuracy metrics of logits, as plain NumPy functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -114,6 +115,27 @@ def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> tu
 def _ratio(values: NDArray[np.float64], base: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     found: NDArray[np.float64] = values.mean(axis=axis) / base.mean(axis=axis)
     return found
+
+
+def pictures_interval(
+    pictures: int, statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> tuple[float, float] | None:
+    """The same for a statistic that is no mean over images, as average precision; None where a draw does not have it.
+
+    Args:
+        pictures: how many there are.
+        statistic: of (draws, images), how often each image was drawn, gives (draws,).
+    """
+
+    def of_draws(indices: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+        drawn = np.atleast_2d(np.moveaxis(indices, axis, -1)).astype(np.int64)
+        places = drawn + pictures * np.arange(len(drawn))[:, None]
+        counts = np.bincount(places.reshape(-1), minlength=len(drawn) * pictures).reshape(len(drawn), pictures)
+        found = statistic(counts.astype(np.float64))
+        return found[0] if indices.ndim == 1 else found
+
+    low, high = _bootstrap((np.arange(pictures, dtype=np.float64),), of_draws)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _bootstrap(data: tuple[NDArray[np.float64], ...], statistic: Callable[..., Any]) -> tuple[float, float]:

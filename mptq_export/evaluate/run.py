@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -18,48 +17,15 @@ from mptq_export.evaluate.given import Given
 from mptq_export.evaluate.kept import KeptOutputs
 from mptq_export.evaluate.metrics import Labels
 from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
-from mptq_export.load.request import ModelRequest
+from mptq_export.evaluate.request import EvalRequest
 from mptq_export.runtime.edge.form import check_form
 from mptq_export.runtime.edge.opening import check_runtime, open_edge
-from mptq_export.runtime.edge.options import EdgeOptions
-from mptq_export.runtime.edge.session import RuntimeName
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize
 from mptq_export.runtime.session import open_session
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import Json
 from mptq_export.support.progress import SILENT, Progress, tracked
-
-
-@dataclass(frozen=True)
-class EvalRequest:
-    """What is evaluated, and on what.
-
-    Attributes:
-        model: the ONNX file.
-        data: folder of images; its subfolders are the classes.
-        checkpoint: the float model; None to evaluate the file alone.
-        class_map: file that names the logits.
-        exif: whether images are turned as their EXIF orientation says; None: as the file says.
-        allow_skipped: go on where more than a tenth of the images cannot be read.
-        limit: at most so many images, spread evenly.
-        batch: images a batch; another runtime gets one at a time.
-        runtime: where the file runs; None: in onnxruntime on this CPU.
-        options: how that is opened.
-        resume: file that keeps the results of `runtime` as they come, and gives those that it has.
-    """
-
-    model: Path
-    data: Path
-    checkpoint: ModelRequest | None = None
-    class_map: Path | None = None
-    exif: bool | None = None
-    allow_skipped: bool = False
-    limit: int | None = None
-    batch: int = 8
-    runtime: RuntimeName | None = None
-    options: EdgeOptions = field(default_factory=EdgeOptions)
-    resume: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +97,7 @@ def evaluate_file(
         floating = load_beside(asked.checkpoint, asked.model, metadata, given, load_float)
     batches = tracked(folder.batches(size), progress, "evaluating", -(-len(folder) // size))
     outputs = [each.name for each in given.outputs]
-    with _predictor(asked, session, outputs, preprocessing.normalize) as (predict, elsewhere):
+    with file_predictor(asked, session, outputs, preprocessing.normalize) as (predict, elsewhere):
         report = evaluate_outputs(
             batches,
             given.outputs,
@@ -151,10 +117,17 @@ def evaluate_file(
 
 
 @contextmanager
-def _predictor(
+def file_predictor(
     asked: EvalRequest, session: ort.InferenceSession, outputs: Sequence[str], normalize: Normalize
 ) -> Iterator[tuple[PredictOutputs, Elsewhere | None]]:
-    """The file as a function, in the runtime that is asked for."""
+    """The file as a function, in the runtime that is asked for.
+
+    Args:
+        asked: the file, and where it runs.
+        session: of the file.
+        outputs: names of those that are wanted.
+        normalize: the normalisation that belongs to it.
+    """
     if asked.runtime is None:
         yield onnx_outputs(session, outputs, normalize), None
         return

@@ -24,9 +24,7 @@ def show_report(
         labels: how the images got their labels.
         ran_in: the runtime that was asked for; None for onnxruntime on this CPU.
     """
-    if ran_in is not None:
-        pace = "" if ran_in.seconds is None else f", {ran_in.seconds:.2f} s an image"
-        console.print(f"on the {ran_in.device} ({ran_in.version}){pace}", markup=False, soft_wrap=True)
+    show_ran_in(ran_in, console)
     classifier = report.logits
     if classifier is not None:
         console.print(f"{report.images} images, {classifier.classes} classes")
@@ -45,6 +43,13 @@ def show_report(
     dense = [each for each in report.outputs if isinstance(each, DenseReport)]
     if dense:
         _show_dense(dense, console)
+
+
+def show_ran_in(ran_in: RanIn | None, console: Console) -> None:
+    """Print what another runtime ran the file on; nothing for onnxruntime on this CPU."""
+    if ran_in is not None:
+        pace = "" if ran_in.seconds is None else f", {ran_in.seconds:.2f} s an image"
+        console.print(f"on the {ran_in.device} ({ran_in.version}){pace}", markup=False, soft_wrap=True)
 
 
 def _show_logits(report: EvalReport, console: Console) -> None:
@@ -95,12 +100,15 @@ def _neighbours(found: Neighbours) -> list[str]:
 
 def _show_dense(reports: list[DenseReport], console: Console) -> None:
     """A line an output."""
-    table = Table("output", "kind", "shape", "SQNR", "cosine", box=None, padding=(0, 2))
+    objects = any(each.agreement is not None for each in reports)
+    last = ("same class",) if objects else ()
+    table = Table("output", "kind", "shape", "SQNR", "cosine", *last, box=None, padding=(0, 2))
     for each in reports:
         beside = each.cosine is not None
         sqnr = NOTHING if not beside else "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
         cosine = f"{each.cosine:.5f}" if each.cosine is not None else NOTHING
-        table.add_row(each.output, each.kind, "x".join(map(str, each.shape)), sqnr, cosine)
+        shape = "x".join(map(str, each.shape))
+        table.add_row(each.output, each.kind, shape, sqnr, cosine, *([_share(each.agreement)] if objects else []))
     console.print(table)
 
 

@@ -6,15 +6,18 @@ from importlib.metadata import version
 
 import torch
 
-from mptq_export.allocate.run import Allocation
+from mptq_export.allocate.allocation import Allocation
+from mptq_export.allocate.parts_problem import pins_of
 from mptq_export.allocate.units import pinned_widths
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
+from mptq_export.calibrate.heads import recalibrated
 from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
+from mptq_export.detect.glue import Networks
 from mptq_export.export.identity import identity_of
-from mptq_export.export.outputs import Outputs
+from mptq_export.export.outputs import Outputs, part_recipe
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
 from mptq_export.load.loaded import LoadedModel
@@ -23,6 +26,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.quantize.weights.reconstruct import reconstruct
+from mptq_export.recipe.detector import Part
 from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
@@ -36,10 +40,31 @@ from mptq_export.targets.table import portable_form
 
 @dataclass(frozen=True)
 class UniformBuild:
-    """A calibrated model that will have one pair of widths."""
+    """A calibrated model that will have one pair of widths; of a detector with the heads of its second stage."""
 
     plan: Uniform
     calibrated: Calibrated
+    heads: "tuple[UniformBuild, ...]" = ()
+
+    @staticmethod
+    def of(plan: Uniform, calibrated: Calibrated, outputs: Outputs) -> "UniformBuild":
+        """The same plan for all networks of a model, each with the pins that name layers of it.
+
+        Raises:
+            MptqError: a pin matches no layer.
+        """
+        if not calibrated.heads:
+            return UniformBuild(plan, calibrated)
+        form, networks = form_for(outputs.target, plan.residual_bits), (calibrated, *calibrated.heads)
+        graphs = [graph_for(form, each.graph, outputs.input_type) for each in networks]
+        pins = pins_of(graphs, plan.pins)
+        first, *heads = (UniformBuild(replace(plan, pins=own), one) for one, own in zip(networks, pins, strict=True))
+        return replace(first, heads=tuple(heads))
+
+    def head(self, number: int, networks: Networks, progress: Progress) -> "UniformBuild":
+        """One of the heads, calibrated on what the finished networks before it cut out of the pictures."""
+        own = self.heads[number]
+        return replace(own, calibrated=recalibrated(own.calibrated, self.calibrated, networks, progress))
 
     @property
     def loaded(self) -> LoadedModel:
@@ -74,6 +99,11 @@ class SearchedBuild:
     allocation: Allocation
 
     @property
+    def heads(self) -> "tuple[SearchedBuild, ...]":
+        """Of a detector of two stages those of its heads."""
+        return tuple(SearchedBuild(self.plan, each) for each in self.allocation.heads)
+
+    @property
     def calibrated(self) -> Calibrated:
         """What the model was calibrated on."""
         return self.allocation.calibrated
@@ -82,6 +112,12 @@ class SearchedBuild:
     def loaded(self) -> LoadedModel:
         """The float model."""
         return self.calibrated.loaded
+
+    def head(self, number: int, networks: Networks, progress: Progress) -> "SearchedBuild":
+        """One of the heads, calibrated on what the finished networks before it cut out of the pictures."""
+        own = self.allocation.heads[number]
+        on = recalibrated(own.calibrated, self.calibrated, networks, progress)
+        return SearchedBuild(self.plan, own.on(on))
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
@@ -101,6 +137,7 @@ class ReplayedBuild:
     loaded: LoadedModel
     recipe: ExportRecipe
     calibrated: None = None
+    heads: "tuple[ReplayedBuild, ...]" = ()
 
     @staticmethod
     def read(plan: Replayed, loaded: LoadedModel, outputs: Outputs) -> "ReplayedBuild":
@@ -118,7 +155,16 @@ class ReplayedBuild:
         elif settings.outputs and not settings.features:
             loaded = loaded.as_recorded(settings.outputs)
         check_model(plan.recipe, recipe, identity_of(loaded), loaded.preprocessing.to_metadata())
-        return ReplayedBuild(plan, loaded, recipe)
+        heads = []
+        for head in loaded.heads:
+            part = _part(head)
+            own = Replayed(part_recipe(plan.recipe, part))
+            heads.append(ReplayedBuild.read(own, head, outputs.of_part(part)))
+        return ReplayedBuild(plan, loaded, recipe, heads=tuple(heads))
+
+    def head(self, number: int, _networks: Networks, _progress: Progress) -> "ReplayedBuild":
+        """One of the heads, as its own recipe has it."""
+        return self.heads[number]
 
     def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, ExportRecipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
@@ -127,6 +173,11 @@ class ReplayedBuild:
 
 
 Build = UniformBuild | SearchedBuild | ReplayedBuild
+
+
+def _part(head: LoadedModel) -> Part:
+    assert head.detector is not None
+    return head.detector.part
 
 
 def _reconstruct_if_asked(

@@ -35,6 +35,7 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     }
     for option, value in options.items():
         words += [option, value] if value else []
+    words += ["--one-file"] if outputs.one_file else []
     line = shlex.join([*words, "-o", str(outputs.onnx)])
     only_in_python = []
     if calibration is not None and calibration.given.anything:

@@ -8,15 +8,21 @@ import onnx
 
 from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
 from mptq_export.data.reading import EXIF_KEY
+from mptq_export.export.outputs import Outputs
 from mptq_export.load.features import FEATURES_KEY, features_text
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.outputs import LOGITS, OUTPUTS_KEY, outputs_text
-from mptq_export.recipe.detector import DETECTOR_KEY, detector_text
+from mptq_export.recipe.detector import DETECTOR_KEY, FIRST_KEY, detector_text
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import Settings
 from mptq_export.recipe.store import to_json
 from mptq_export.support.version import __version__
+
+
+def first_stage(outputs: Outputs) -> dict[str, str]:
+    """What the file of a head says of the one before it: heads of two exports do not go together."""
+    return {} if outputs.first_stage is None else {FIRST_KEY: outputs.first_stage}
 
 
 def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, promised: Mapping[str, str]) -> None:
@@ -29,7 +35,7 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
         promised: what the form says besides.
     """
     metadata = {
-        **loaded.preprocessing.to_metadata(),
+        **({} if loaded.takes_regions else loaded.preprocessing.to_metadata()),
         "mptq.arch": loaded.arch,
         "mptq.bits": settings.bits,
         "mptq.method": settings.method,

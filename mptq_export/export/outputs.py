@@ -1,5 +1,6 @@
 """What an export writes: refused before any work where it cannot be written, or would overwrite what is needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -9,9 +10,10 @@ from mptq_export.export.context import check_context
 from mptq_export.export.plan import Plan, Replayed, Searched
 from mptq_export.kit.folder import check_kit_folder
 from mptq_export.load.file.folder import files_of
+from mptq_export.recipe.detector import Part
 from mptq_export.recipe.settings import InputType, WeightStorage
 from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
-from mptq_export.report.paths import evidence_path, report_path
+from mptq_export.report.paths import evidence_path, onnx_path_of, report_path
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
@@ -27,6 +29,7 @@ class Outputs:
     Attributes:
         onnx: the ONNX file; recipe, report and what the report shows lie beside it.
         float_onnx: also write the float model here.
+        one_file: of a detector, also write it as one file, with its float parts as ONNX ops.
         kit: also write a verification kit in this folder.
         context: in the kit, also prepare the file for this SoC of Qualcomm's, by its name or number.
         json: a file that the caller writes afterwards; it must not be one of the outputs.
@@ -36,6 +39,7 @@ class Outputs:
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
             would be too new for it, `weight_storage` becomes `int8`.
         force: replace existing files.
+        first_stage: of a detector's head, the digest of the contents of the file that runs before it.
 
     Raises:
         MptqError: the input type or the weight storage is unknown.
@@ -43,6 +47,7 @@ class Outputs:
 
     onnx: Path
     float_onnx: Path | None = None
+    one_file: bool = False
     kit: Path | None = None
     context: str | None = None
     json: Path | None = None
@@ -51,6 +56,7 @@ class Outputs:
     target: str | None = None
     min_ort: str | None = None
     force: bool = False
+    first_stage: str | None = None
 
     def __post_init__(self) -> None:
         check_known("input_type", self.input_type, get_args(InputType))
@@ -60,6 +66,11 @@ class Outputs:
     def models(self) -> list[Path]:
         """The ONNX files."""
         return [self.onnx, *([self.float_onnx] if self.float_onnx else [])]
+
+    @property
+    def joined(self) -> Path:
+        """The detector as one file."""
+        return self.onnx.with_name(f"{self.onnx.stem}.one{self.onnx.suffix}")
 
     @property
     def front(self) -> Path:
@@ -109,26 +120,41 @@ class Outputs:
             for one, budget in zip(found, budgets, strict=True)
         ]
 
+    def of_part(self, part: Part) -> "Outputs":
+        """The outputs of a network of a detector's second stage: `NAME.PART.onnx` and so on. It takes no pixels."""
+
+        def beside(path: Path | None) -> Path | None:
+            return None if path is None else path.with_name(f"{path.stem}.{part}{path.suffix}")
+
+        onnx = self.onnx.with_name(f"{self.onnx.stem}.{part}{self.onnx.suffix}")
+        kit = None if self.kit is None else self.kit.with_name(f"{self.kit.name}.{part}")
+        return replace(
+            self, onnx=onnx, float_onnx=beside(self.float_onnx), one_file=False, kit=kit, input_type="float32"
+        )
+
     def _of_budget(self, label: str) -> "Outputs":
         onnx = self.onnx.with_name(f"{self.onnx.stem}.{label}{self.onnx.suffix}")
         return replace(self, onnx=onnx, kit=self.kit and self.kit / label)
 
-    def check(self, plan: Plan, model: str, *inputs: Path | None) -> None:
+    def check(self, plan: Plan, model: str, *inputs: Path | None, parts: Sequence[Part] = ()) -> None:
         """Refuse outputs that cannot be written, are an input, or are one file twice.
 
         Args:
             plan: what gives the codes.
             model: the checkpoint.
             inputs: what else is read; None where there is none.
+            parts: of a detector, whose files are written beside each.
 
         Raises:
             MptqError: it is so.
         """
         read = {path.resolve() for path in (*files_of(Path(model)), *inputs) if path is not None}
-        recipe = [plan.recipe, tensors_path(plan.recipe)] if isinstance(plan, Replayed) else []
-        stored = {path.resolve() for path in recipe}
+        recipes = (
+            [plan.recipe, *(part_recipe(plan.recipe, part) for part in parts)] if isinstance(plan, Replayed) else []
+        )
+        stored = {path.resolve() for recipe in recipes for path in (recipe, tensors_path(recipe))}
         written: set[Path] = set()
-        each = self.of_each(plan)
+        each = [one for whole in self.of_each(plan) for one in (whole, *map(whole.of_part, parts))]
         for one in each:
             written |= one._check_files(read, stored)
         if isinstance(plan, Searched):
@@ -149,7 +175,7 @@ class Outputs:
             stored: the recipe that is replayed: its own name may be written again.
         """
         written: set[Path] = set()
-        models = self.models
+        models = [*self.models, *([self.joined] if self.one_file else [])]
         for path in [*models, *recipe_paths(self.onnx), report_path(self.onnx), evidence_path(self.onnx)]:
             if path.resolve() in read | written | (stored if path in models else set()):
                 raise MptqError(
@@ -159,6 +185,12 @@ class Outputs:
             written.add(path.resolve())
             check_writable(path, force=self.force)
         return written
+
+
+def part_recipe(recipe: Path, part: Part) -> Path:
+    """The recipe of a network of a detector's second stage, beside that of the first."""
+    onnx = onnx_path_of(recipe)
+    return recipe_paths(onnx.with_name(f"{onnx.stem}.{part}{onnx.suffix}"))[0]
 
 
 def _begun(path: Path, budget: str) -> bool:

@@ -1,7 +1,7 @@
 """Where the codes of an export come from: a closed set of plans. What a plan can be told are its fields."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mptq_export.allocate.request import SearchRequest
@@ -40,6 +40,10 @@ class Uniform:
         _check_widths({"bits": self.bits, **self.pins})
         check_known("method", self.method, METHODS)
 
+    def without_pins(self) -> "Uniform":
+        """The same for a part of a model, of which pins may name no layer."""
+        return replace(self, pins={})
+
     @property
     def widths(self) -> list[Widths]:
         """Pairs that layers will have."""
@@ -76,6 +80,10 @@ class Searched:
         _check_widths(self.search.pins)
         check_known("method", self.method, METHODS)
         self.search.check()
+
+    def without_pins(self) -> "Searched":
+        """The same for a part of a model, of which pins may name no layer."""
+        return replace(self, search=replace(self.search, pins={}))
 
     @property
     def widths(self) -> list[Widths]:

@@ -1,12 +1,14 @@
 """What is asked for and the model or its inputs cannot give, refused before the long work."""
 
-from mptq_export.allocate.feasible import check_budgets_reachable
+from pathlib import Path
+
+from mptq_export.allocate.feasible import check_budgets_reachable, check_metric
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.units import layers, pinned_widths
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Searched, Uniform
+from mptq_export.export.plan import Plan, Searched, Uniform
 from mptq_export.export.rehearsal import rehearse
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
@@ -35,6 +37,28 @@ def check_weights(plan: Uniform | Searched, outputs: Outputs, loaded: LoadedMode
     check_file(str(outputs.onnx), loaded.parameters, bits, "use fewer bits for the weights")
 
 
+def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path | None) -> None:
+    """Refuse outputs of the networks of a detector's second stage that cannot be written.
+
+    Args:
+        outputs: of the whole, checked.
+        plan: what gives the codes.
+        loaded: the model.
+        inputs: what is read besides; None where there is none.
+
+    Raises:
+        MptqError: one is there already, or an input has its name; or one file is asked for of what is no detector.
+    """
+    if outputs.one_file and loaded.detector is None:
+        raise MptqError(
+            f"--one-file is about detectors, and {loaded.asked.name} is none whose boxes can be described: it is one "
+            "file already; leave the option out"
+        )
+    parts = [head.detector.part for head in loaded.heads if head.detector is not None]
+    if parts:
+        outputs.check(plan, loaded.asked.name, *inputs, parts=parts)
+
+
 def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> None:
     """Refuse what a look at the layers shows, before the inputs run through them.
 
@@ -44,12 +68,13 @@ def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> No
         graph: prepared canonical graph.
 
     Raises:
-        MptqError: a pin matches no layer, a budget is below what the cheapest widths have, or the target takes no file
-            of such layers.
+        MptqError: the metric is none of such outputs, a pin matches no layer, a budget is below what the cheapest
+            widths have, or the target takes no file of such layers.
     """
     form = form_for(outputs.target, plan.residual_bits)
     written = graph_for(form, graph, outputs.input_type)  # its layers have the widths
     if isinstance(plan, Searched):
+        check_metric(plan.search, written)
         check_budgets_reachable(plan.search, written, search_form(form))
         pinned = pinned_widths(written, plan.search.pins)
         tried = [plan.search.widths.lowest, plan.search.widths.highest]

@@ -3,21 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from mptq_export.allocate.run import Aim, search_widths
-from mptq_export.calibrate.run import Calibrated, calibrate_model, torch_device
+from mptq_export.allocate.allocation import Aim
+from mptq_export.allocate.run import search_widths
+from mptq_export.calibrate.calibrated import Calibrated, torch_device
+from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
 from mptq_export.export.forms import simulation_of
+from mptq_export.export.one_file import join_detector
 from mptq_export.export.outputs import Outputs
+from mptq_export.export.parts import export_with_heads
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
-from mptq_export.export.refusals import check_calibrated, check_companion, check_layers, check_weights
+from mptq_export.export.refusals import (
+    check_calibrated,
+    check_companion,
+    check_layers,
+    check_parts,
+    check_weights,
+)
 from mptq_export.export.request import ExportRequest
 from mptq_export.export.write import load_milliseconds, write_export
 from mptq_export.export.write_portable import write_portable
@@ -25,7 +34,6 @@ from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
-from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
@@ -61,14 +69,14 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     """`export_model` of a request that was checked."""
     plan, outputs = request.plan, request.outputs.fitting(request.plan)
     if isinstance(plan, Replayed):
-        stored = ReplayedBuild.read(plan, _load(request.model, outputs, progress), outputs)
+        stored = ReplayedBuild.read(plan, _load(request, outputs, progress), outputs)
         progress.warn(stored.recipe.settings.calibration.warnings)
         check_and_write_companion(plan, outputs, stored.loaded)
         return export_built([stored], outputs, progress)
     calibrated = _calibrate(request, plan, outputs, progress)
     check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
     if isinstance(plan, Uniform):
-        return export_built([UniformBuild(plan, calibrated)], outputs, progress)
+        return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
     journal = outputs.journal
     found = search_widths(calibrated, plan.search, plan.method, journal, aim=aim, resume=plan.resume, progress=progress)
@@ -91,6 +99,10 @@ def check_and_write_companion(
     if outputs.float_onnx is not None:
         names = [each.name for each in loaded.outputs]
         write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
+    heads = calibrated.heads if calibrated is not None else (None,) * len(loaded.heads)
+    for head, own in zip(loaded.heads, heads, strict=True):
+        assert head.detector is not None
+        check_and_write_companion(plan, outputs.of_part(head.detector.part), head, own)
 
 
 def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
@@ -102,41 +114,54 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         progress: hears how far it is.
     """
     first = ready[0]
-    floating = FloatOutputs(first.loaded.model, first.loaded.outputs)
-    results = [
-        _export_one(each, one, outputs.onnx, floating, progress)
-        for each, one in zip(ready, outputs.of_each(first.plan), strict=True)
-    ]
+    floating = {
+        each.loaded.detector: FloatOutputs(each.loaded.model, each.loaded.outputs) for each in (first, *first.heads)
+    }
+    results = []
+    for whole, one in zip(ready, outputs.of_each(first.plan), strict=True):
+        calibration = None if whole.calibrated is None else whole.calibrated.asked
+        command = command_of(whole.loaded.asked, whole.plan, replace(one, onnx=outputs.onnx), calibration)
+
+        def export_one(build: Build, own: Outputs, command: str = command) -> ExportResult:
+            return _export_one(build, own, command, floating[build.loaded.detector], progress)
+
+        result = export_with_heads(whole, one, export_one, progress)
+        if one.one_file:
+            result = replace(result, one_file=join_detector(one.onnx, one.joined, force=one.force).path)
+        results.append(result)
     if isinstance(first, SearchedBuild):
         write_json(outputs.front, first.allocation.front)
-    return [_write_page(result) for result in results]
+    return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
 
 
-def _load(asked: ModelRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
-    loaded = load_asked(asked)
+def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
+    loaded, calibration = load_asked(request.model), request.calibration
     progress.warn(loaded.warnings)
+    check_parts(outputs, request.plan, loaded, calibration.images, calibration.class_map)
     check_companion(outputs, loaded)
     return loaded
 
 
 def _calibrate(request: ExportRequest, plan: Uniform | Searched, outputs: Outputs, progress: Listener) -> Calibrated:
     torch_device(request.calibration.device)
-    loaded = _load(request.model, outputs, progress)
+    loaded = _load(request, outputs, progress)
     check_weights(plan, outputs, loaded)
-    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, plan, outputs))
-    progress.warn(calibrated.source.warnings)
+    checked = plan if not loaded.heads else plan.without_pins()  # each names layers of one network
+    calibrated = calibrate_model(loaded, request.calibration, progress, partial(check_layers, checked, outputs))
+    for each in (calibrated, *calibrated.heads):
+        progress.warn(each.source.warnings)
     return calibrated
 
 
 def _export_one(
-    ready: Build, outputs: Outputs, named: Path, floating: FloatOutputs, progress: Progress
+    ready: Build, outputs: Outputs, command: str, floating: FloatOutputs, progress: Progress
 ) -> ExportResult:
     """Build and write one file, proved and compared with the reference, and measure what its report shows.
 
     Args:
         ready: what it is built from.
         outputs: its own.
-        named: the ONNX file that was asked for, which of several budgets gives each its own.
+        command: the command line that does the same again.
         floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
     """
@@ -144,7 +169,6 @@ def _export_one(
     graph, recipe = ready.build(outputs, progress)
     images = None if calibrated is None else calibrated.images
     verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
-    asked = None if calibrated is None else calibrated.asked
     if outputs.kit is not None:
         inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
         write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
@@ -154,7 +178,7 @@ def _export_one(
         float_onnx=outputs.float_onnx,
         kit=outputs.kit,
         replayed=ready.plan.recipe if isinstance(ready.plan, Replayed) else None,
-        command=command_of(loaded.asked, ready.plan, replace(outputs, onnx=named), asked),
+        command=command,
         loaded=loaded,
         recipe=recipe,
         verification=verification,

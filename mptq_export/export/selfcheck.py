@@ -16,6 +16,7 @@ from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.probe import probe_inputs
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import file_inputs
+from mptq_export.verify.inputs.probes import space_of
 from mptq_export.verify.inputs.sets import CONSTANT, EXTREME, RANDOM, InputSet, probe_sources
 
 #: Pictures of a whole check.
@@ -62,7 +63,7 @@ def selfcheck_inputs(
     wanted = counts.pop("images")
     spec = declared_input(model)
     if images is None:
-        pictures = probe_inputs(preprocessing, wanted)
+        pictures = space_of(model).filled(probe_inputs(preprocessing, wanted))
     else:
         pictures = images[spread(range(len(images)), wanted)].cpu().numpy()
     rows: NDArray[Any] = file_inputs(pictures, spec, preprocessing)

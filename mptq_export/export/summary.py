@@ -7,8 +7,10 @@ from rich.console import Console
 
 from mptq_export.data.classes import FOLDERS
 from mptq_export.emit.exact.proof import Quantity
-from mptq_export.load.inputs import input_text, values_of
+from mptq_export.export.one_file import FLOAT
+from mptq_export.load.inputs import values_of
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.detector import Part
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import Form, NamedClasses
@@ -64,6 +66,9 @@ class Summary:
         residual_bits: width of the residual; 32 where it is a float.
         simulation_db: signal to noise of a portable file against the simulation; None for an exact one, or where all
             is equal.
+        detector: which part of a detector the file is; None where it is of none.
+        heads: of a detector of two stages, the same of the files of its heads.
+        one_file: a detector as one file, float between its networks; None where it was not asked for.
     """
 
     output: str
@@ -102,6 +107,16 @@ class Summary:
     target: str | None
     residual_bits: int
     simulation_db: float | None
+    detector: Part | None
+    heads: "tuple[Summary, ...]"
+    one_file: str | None
+
+
+_PARTS: dict[str | None, str] = {
+    "proposals": ", its backbone, pyramid and proposals",
+    "box": ", its box head",
+    "mask": ", its mask head",
+}
 
 
 def summary_of(result: ExportResult) -> Summary:
@@ -145,20 +160,35 @@ def summary_of(result: ExportResult) -> Summary:
         target=settings.target,
         residual_bits=settings.residual_bits,
         simulation_db=_decibels(check),
+        detector=None if loaded.detector is None else loaded.detector.part,
+        heads=tuple(map(summary_of, result.heads)),
+        one_file=None if result.one_file is None else str(result.one_file),
     )
 
 
 def show_summary(result: ExportResult, console: Console) -> None:
-    """Print the summary, one fact a line."""
+    """Print the summary, one fact a line; of a detector of two stages the facts of each file."""
+    _show_file(result, console)
+    for head in result.heads:
+        console.print()
+        _show_file(head, console)
+    if result.heads:
+        files = ", ".join(str(each.onnx) for each in (result, *result.heads))
+        console.print(f"{'detector':<12} {files}: the files of one detector, which run together", markup=False)
+    if result.one_file is not None:
+        console.print(f"{'one file':<12} {result.one_file}: {FLOAT}", markup=False)
+
+
+def _show_file(result: ExportResult, console: Console) -> None:
     facts = summary_of(result)
     ratio = facts.onnx_bytes / facts.float32_bytes
     maps = [f"{each.name} ({each.channels} channels, 1/{each.reduction})" for each in result.loaded.features]
     others = () if maps or result.loaded.outputs == LOGITS else result.loaded.outputs
     outputs = [each.name if each.name == each.kind else f"{each.name} ({each.kind})" for each in others]
     rows = {
-        "model": f"{facts.arch} ({facts.arch_source})",
+        "model": f"{facts.arch} ({facts.arch_source})" + _PARTS.get(facts.detector, ""),
         "weights": facts.weights,
-        "input": input_text(result.loaded.preprocessing, result.loaded.input_sources),
+        "input": result.loaded.input_text,
         **({"maps": ", ".join(maps)} if maps else {}),
         **({"outputs": ", ".join(outputs)} if outputs else {}),
         "calibration": facts.calibration + (f", replayed from {facts.recipe}" if facts.recipe else ""),
@@ -231,6 +261,8 @@ def _checked(verification: VerifyReport) -> str:
 
 def _input(loaded: LoadedModel) -> dict[str, dict[str, Json]]:
     """Every part of the input with who said it."""
+    if loaded.takes_regions:
+        return {"region": {"value": list(loaded.preprocessing.input_size), "from": "the first stage"}}
     values = values_of(loaded.preprocessing)
     return {part: {"value": value, "from": loaded.input_sources.get(part)} for part, value in values.items()}
 

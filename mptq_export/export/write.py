@@ -1,5 +1,6 @@
 """The last stage: emit, prove, compare with the reference, and only then let the file and its recipe appear."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -8,12 +9,14 @@ import onnx
 import torch
 
 from mptq_export.allocate.costs import Costs
+from mptq_export.calibrate.sites import sites
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.export.metadata import describe, tie
+from mptq_export.export.metadata import describe, first_stage, tie
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.detector import RANGE_KEY
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers
 from mptq_export.runtime.session import open_session
@@ -71,7 +74,7 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs = sum(Costs.of(graph).macs.values())
-    out, pending = outputs.onnx, [_emit_tied_model(loaded, graph, recipe, outputs.min_ort)]
+    out, pending = outputs.onnx, [_emit_tied_model(outputs, loaded, graph, recipe)]
     check_tables(pending[0])
     min_ort = oldest_onnxruntime(pending[0])
     reports: list[VerifyReport] = []
@@ -111,7 +114,7 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, min_ort: str | None) -> onnx.ModelProto:
+def _emit_tied_model(outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe: ExportRecipe) -> onnx.ModelProto:
     """The proved model, with all that its file says about itself; the recipe lists its parts."""
     settings = recipe.settings
     check_target(settings.target or "ort", settings.weight_storage, _widths(recipe))
@@ -122,11 +125,22 @@ def _emit_tied_model(loaded: LoadedModel, graph: Graph, recipe: ExportRecipe, mi
         producer=__version__,
         storage=settings.weight_storage,
     )
-    check_oldest(model, min_ort)
+    check_oldest(model, outputs.min_ort)
     promised = {OLDEST_KEY: oldest_onnxruntime(model), PRECONDITIONS_KEY: preconditions(settings.input_type)}
+    promised |= first_stage(outputs)
+    if loaded.takes_regions:
+        promised[RANGE_KEY] = json.dumps(_input_range(graph, recipe))
     describe(model, loaded, settings, promised)
     tie(model, recipe)
     return model
+
+
+def _input_range(graph: Graph, recipe: Recipe) -> tuple[float, float]:
+    """The least and the largest number of the input that has a code, of all quantizers that read it."""
+    read = [site.key for site in sites(graph) if graph.root(site.value) is graph.input]
+    quants = [recipe.activations[key] for key in read]
+    low = min((quant.low - quant.zero_point) * quant.scale for quant in quants)
+    return low, max((quant.high - quant.zero_point) * quant.scale for quant in quants)
 
 
 def _widths(recipe: Recipe) -> list[tuple[int, int]]:

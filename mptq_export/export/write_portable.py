@@ -11,7 +11,7 @@ from mptq_export.data.images import spread
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.portable.emitter import emit_portable
 from mptq_export.export.forms import sites_of
-from mptq_export.export.metadata import describe, tie
+from mptq_export.export.metadata import describe, first_stage, tie
 from mptq_export.export.outputs import Outputs
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.portable.simulate import PortableSimulator
@@ -59,7 +59,7 @@ def write_portable(
     settings, where = recipe.settings, sites_of(recipe.settings, graph, recipe)
     model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
     refuse_broken(model, settings.target or "ort")
-    describe(model, loaded, settings, {FORM_KEY: "portable"})
+    describe(model, loaded, settings, {FORM_KEY: "portable", **first_stage(outputs)})
     tie(model, recipe)
     if images is None:
         pictures = torch.from_numpy(probe_inputs(loaded.preprocessing, IMAGES))

@@ -70,6 +70,7 @@ def probe_suffix(probes: list[Probe]) -> bytes:
 def _cuts(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Nodes behind a matmul whose one result is all that later nodes read of what was computed so far."""
     last_use = {name: i for i, node in enumerate(graph.node) for name in node.input}
+    quantized = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     live = {entry.name for entry in graph.input}
     computed = set(live)
     matmul = False
@@ -79,6 +80,7 @@ def _cuts(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         computed.update(node.output)
         matmul |= node.op_type in _MATMULS
         live = {name for name in live.union(node.output) if last_use.get(name, -1) > i}
-        if matmul and live == {node.output[0]}:
+        fused = node.op_type in _MATMULS and node.output[0] in quantized  # inside one kernel: not to be seen
+        if matmul and live == {node.output[0]} and not fused:
             yield node
             matmul = False

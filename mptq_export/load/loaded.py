@@ -9,6 +9,7 @@ from torch import nn
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.load.features import FeatureMap
 from mptq_export.load.forward import picking
+from mptq_export.load.inputs import input_text
 from mptq_export.load.outputs import LOGITS, Output, chosen
 from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.detector import Detector
@@ -131,6 +132,18 @@ class LoadedModel:
         """The same as a network that gives tensors: boxes are made of all outputs together."""
         said = f"of the detector {self.arch} only some outputs are given, so that its file makes no boxes"
         return replace(self, detector=None, heads=(), warnings=(*self.warnings, said))
+
+    @property
+    def takes_regions(self) -> bool:
+        """Whether its input is what was cut out of maps, where that of all other models are images."""
+        return self.detector is not None and self.detector.part in ("box", "mask")
+
+    @property
+    def input_text(self) -> str:
+        """What it takes, in one line for people."""
+        if self.takes_regions:
+            return f"{'x'.join(map(str, self.preprocessing.input_size))}, cut out of the maps of the first stage"
+        return input_text(self.preprocessing, self.input_sources)
 
     @property
     def logits(self) -> int | None:

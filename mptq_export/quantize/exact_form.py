@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range, Statistics
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.search import ActivationSearch
@@ -57,7 +58,7 @@ class ExactForm:
         *,
         graph: Graph,
         site: Site,
-        value: torch.Tensor,
+        value: Value,
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,

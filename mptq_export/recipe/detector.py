@@ -15,11 +15,17 @@ from mptq_export.support.typed_json import from_json
 #: Metadata of an ONNX file that is a detector or a part of one: its `Detector`.
 DETECTOR_KEY = "mptq.detector"
 
+#: Metadata of a file that takes regions of maps: the least and the largest number that has a code, as a JSON list.
+RANGE_KEY = "mptq.input_range"
+
 Family = Literal["fcos", "retinanet", "rcnn", "set"]
 """`fcos`, `retinanet`: one stage. `rcnn`: Faster or Mask R-CNN. `set`: boxes, each with a class (DETR, YOLOS)."""
 
 Part = Literal["network", "proposals", "box", "mask"]
 """`network`: a detector of one file. Of two stages: `proposals` (backbone, pyramid, RPN), `box`, `mask`."""
+
+#: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
+FIRST_KEY = "mptq.first_stage"
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Selection:
     """Which candidates are kept.
 
     Attributes:
-        score: a candidate's score must be above it.
+        score: a candidate's score must be above it; that of a proposal, as in torchvision, at least it.
         candidates: at most so many of a level are looked at, by score.
         overlap: of two of one class (of one level, for proposals) with a larger intersection over union, the better.
         kept: at most so many of an image.
@@ -140,6 +146,16 @@ class Detector:
 def detector_text(detector: Detector) -> str:
     """A detector as an ONNX file's metadata has it."""
     return json.dumps(asdict(detector))
+
+
+def takes_regions(metadata: Mapping[str, str]) -> bool:
+    """Whether an ONNX file is a head of a detector's second stage: its input is cut out of maps, it is no image.
+
+    Raises:
+        MptqError: the metadata is damaged.
+    """
+    detector = detector_of(metadata)
+    return detector is not None and detector.part in ("box", "mask")
 
 
 def detector_of(metadata: Mapping[str, str]) -> Detector | None:

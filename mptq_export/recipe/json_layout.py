@@ -99,6 +99,8 @@ class RecipeJson:
         proof: all claims.
         contents: SHA-256 of every part of the ONNX file; empty where none was written.
         rotations: of residual streams, `Recipe.rotations`.
+        calls: of layers whose codes and scales are those of another one, as they are one layer of the model, the name
+            of that one, with which they are stored.
     """
 
     recipe_version: int
@@ -112,6 +114,7 @@ class RecipeJson:
     proof: tuple[Claim, ...]
     contents: dict[str, str] = field(default_factory=dict)
     rotations: dict[str, RotationEntry] = field(default_factory=dict)
+    calls: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse numbers that no quantizer and no grid has."""

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-MetricName = Literal["kl", "cosine", "mse"]
+DistanceName = Literal["kl", "cosine", "mse"]
+"""Distances of one output."""
+
+MetricName = Literal[DistanceName, "detection"]
 """`kl`: divergence of the softmax over the classes. `cosine`: 1 - cosine. `mse`: squared error by squares of the float
-output."""
+output. `detection`: classes and boxes of a detector, weighed by how much it believes in an object there."""
 
 OwnMetric = Callable[[Any, Any], Any]
 """A loss `(exact, found)` of the float model's outputs and the quantized one's, both a tensor, or a dictionary of them
@@ -14,7 +17,8 @@ by name where there are several. It gives a number an image, [B], or one for all
 Metric = MetricName | OwnMetric
 
 BY_KIND = "by kind of output"
-"""What recipes say where no metric was asked for: `kl` for logits, `cosine` for embeddings, `mse` for all else."""
+"""What recipes say where no metric was asked for: `kl` for logits, `cosine` for embeddings, `detection` for a
+detector, `mse` for all else."""
 
 
 def metric_text(metric: Metric | None) -> str:

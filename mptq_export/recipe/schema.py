@@ -178,6 +178,23 @@ class Recipe:
     proof: list[Claim] = field(default_factory=list)
     rotations: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
+    @property
+    def further_calls(self) -> dict[str, str]:
+        """Of every layer whose codes and scales are those of a layer before it, the name of that one."""
+        first: dict[tuple[bytes, bytes, tuple[int, ...]], str] = {}
+        found: dict[str, str] = {}
+        for name, quant in self.weights.items():
+            before = first.setdefault((quant.codes.tobytes(), quant.scale.tobytes(), quant.codes.shape), name)
+            if before != name:
+                found[name] = before
+        return found
+
+    @property
+    def own_weights(self) -> dict[str, WeightQuant]:
+        """The weights, each once however many calls it has."""
+        further = self.further_calls
+        return {name: quant for name, quant in self.weights.items() if name not in further}
+
 
 @dataclass(kw_only=True)
 class ExportRecipe(Recipe):

@@ -42,6 +42,7 @@ def to_json(recipe: ExportRecipe) -> str:
             proof=tuple(recipe.proof),
             contents=recipe.contents,
             rotations={name: RotationEntry.of(matrix) for name, matrix in recipe.rotations.items()},
+            calls=recipe.further_calls,
         )
     )
 
@@ -62,8 +63,10 @@ def recipe_writers(recipe: ExportRecipe, onnx_path: Path) -> dict[Path, Callable
     """Both files and what writes each, for `write_together`."""
     json_path, tensor_path = recipe_paths(onnx_path)
     tensors: dict[str, NDArray[Any]] = {}
+    further = recipe.further_calls
     for name, quant in recipe.weights.items():
-        tensors |= {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale, f"{name}.bias": quant.bias}
+        tensors |= {} if name in further else {f"{name}.codes": quant.codes, f"{name}.scale": quant.scale}
+        tensors[f"{name}.bias"] = quant.bias
     for name, entry in recipe.sq_b.items():
         tensors |= {f"{name}.smoothing.shift": entry.shift, f"{name}.smoothing.scale": entry.scale}
     tensors |= {f"{name}.rotation": matrix for name, matrix in recipe.rotations.items()}
@@ -144,8 +147,8 @@ def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRec
 
     weights = {
         name: WeightQuant(
-            codes=tensor(f"{name}.codes", np.int8, 2),
-            scale=tensor(f"{name}.scale", np.float32, 1, positive=True),
+            codes=tensor(f"{readable.calls.get(name, name)}.codes", np.int8, 2),
+            scale=tensor(f"{readable.calls.get(name, name)}.scale", np.float32, 1, positive=True),
             bias=tensor(f"{name}.bias", np.float32, 1),
             bits=entry.bits,
             form=entry.form,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.support.errors import MptqError
@@ -78,6 +79,57 @@ class StoredRuntime:
 
 
 @dataclass(frozen=True)
+class StoredAp:
+    """See `evaluate.detection.average_precision.AveragePrecision`."""
+
+    ap: float | None
+
+
+@dataclass(frozen=True)
+class StoredPrecision:
+    """See `evaluate.detection.report.Precision`."""
+
+    kind: Literal["box", "mask"]
+    quantised: StoredAp
+    floating: StoredAp | None
+    difference: float | None
+    difference_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class StoredIou:
+    """See `evaluate.segmentation.overlap.Overlap`."""
+
+    mean_iou: float
+
+
+@dataclass(frozen=True)
+class StoredIntersection:
+    """See `evaluate.segmentation.report.Intersection`."""
+
+    quantised: StoredIou
+    floating: StoredIou | None
+    difference: float | None
+    difference_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class StoredFoundAgain:
+    """See `evaluate.detection.agreement.FoundAgain`."""
+
+    detections: int
+    at_50: float | None
+    at_75: float | None
+
+
+@dataclass(frozen=True)
+class StoredAgreement:
+    """See `evaluate.detection.agreement.Agreement`."""
+
+    of_float: StoredFoundAgain
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What `mptq-eval` found; see `evaluate.run.Evaluated`.
 
@@ -91,6 +143,11 @@ class Evaluation:
         warnings: what `mptq-eval` warned of: labels, images that were left out.
         outputs: what it gives otherwise.
         ran_in: the other runtime that computed the file; None for onnxruntime on a CPU.
+        task: what it was judged at, where it was more than its outputs.
+        precision: of a detector: of boxes, and of masks.
+        found_again: of a detector beside its float model.
+        iou: of a segmentation, by label maps.
+        same_class: of a segmentation: share of the pixels that both give the same class.
     """
 
     sha256: str
@@ -102,14 +159,21 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     outputs: tuple[EvaluatedOutput, ...] = ()
     ran_in: StoredRuntime | None = None
+    task: Literal["detection", "segmentation"] | None = None
+    precision: tuple[StoredPrecision, ...] = ()
+    found_again: StoredAgreement | None = None
+    iou: StoredIntersection | None = None
+    same_class: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.quantised is None) == (not self.outputs):
+        if self.task is None and (self.quantised is None) == (not self.outputs):
             raise ValueError("it has neither the accuracy of a classifier nor a list of outputs")
 
     @property
     def each(self) -> tuple[EvaluatedOutput, ...]:
-        """All outputs, a classifier's too."""
+        """All outputs that were judged by themselves, a classifier's too."""
+        if self.task is not None:
+            return ()
         logits = EvaluatedOutput("logits", "logits", self.quantised, self.floating, self.agreement, self.mean_kl)
         return self.outputs or (logits,)
 

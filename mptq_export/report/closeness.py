@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mptq_export.report.accuracy import EvaluatedOutput, Evaluation, Shares
+from mptq_export.report.accuracy import EvaluatedOutput, Evaluation, Shares, StoredIntersection, StoredPrecision
 from mptq_export.report.evidence import Agreement, OutputCloseness
 from mptq_export.report.export_files import Export
 from mptq_export.report.figure import UNKNOWN, Figure
@@ -28,10 +28,11 @@ def closeness_figure(export: Export) -> Figure:
 
 def _evaluated(accuracy: Evaluation) -> list[Figure]:
     """A figure for every output of an evaluation."""
-    found = []
+    where = "" if accuracy.ran_in is None else f" on the {accuracy.ran_in.device} ({accuracy.ran_in.runtime})"
+    images = f"{accuracy.images:,} images{where}"
+    found = _of_task(accuracy, images)
     for each in accuracy.each:
-        where = "" if accuracy.ran_in is None else f" on the {accuracy.ran_in.device} ({accuracy.ran_in.runtime})"
-        figure = _of_output(each, f"{accuracy.images:,} images{where}")
+        figure = _of_output(each, images)
         if figure is not None:
             named = f"{each.output}, {figure.note}" if accuracy.outputs else figure.note
             found.append(replace(figure, note=named))
@@ -39,6 +40,44 @@ def _evaluated(accuracy: Evaluation) -> list[Figure]:
         told = "; ".join(f"mptq-eval warned: {warning}" for warning in accuracy.warnings)
         found[0] = replace(found[0], note=f"{found[0].note}; {told}")
     return found
+
+
+def _of_task(accuracy: Evaluation, images: str) -> list[Figure]:
+    """Average precision, or mean intersection over union, in points of 100."""
+    found = [
+        _points(
+            f"{each.kind.capitalize()} AP",
+            each.quantised.ap,
+            None if each.floating is None else each.floating.ap,
+            each,
+            images,
+        )
+        for each in accuracy.precision
+        if each.quantised.ap is not None
+    ]
+    iou, again = accuracy.iou, accuracy.found_again
+    if iou is not None:
+        beside = None if iou.floating is None else iou.floating.mean_iou
+        found.append(_points("Mean IoU", iou.quantised.mean_iou, beside, iou, images))
+    if accuracy.same_class is not None:
+        found.append(Figure("Pixels of one class", f"{accuracy.same_class:.2%}", f"beside the float model's; {images}"))
+    if again is not None and again.of_float.at_50 is not None:
+        note = f"of the float model's {again.of_float.detections:,} sure ones, at IoU 0.5"
+        found.append(Figure("Detections found again", f"{again.of_float.at_50:.2%}", f"{note}; {images}"))
+    return found
+
+
+def _points(
+    title: str, value: float | None, beside: float | None, found: StoredPrecision | StoredIntersection, images: str
+) -> Figure:
+    notes = [images]
+    if beside is not None and found.difference is not None:
+        within = ""
+        if found.difference_interval is not None:
+            low, high = (100 * bound for bound in found.difference_interval)
+            within = f", 95 %: {low:+.2f} to {high:+.2f}"
+        notes.insert(0, f"float {100 * beside:.2f} ({100 * found.difference:+.2f}{within})")
+    return Figure(title, f"{100 * (value or 0.0):.2f}", "; ".join(notes))
 
 
 def _of_output(found: EvaluatedOutput, images: str) -> Figure | None:

@@ -27,7 +27,7 @@ def _size(export: Export) -> Figure:
     if stored is None:
         return Figure("Size", "unknown", f"{export.name} is not there")
     if evidence is None:
-        floats = sum(quant.codes.size + quant.bias.size for quant in export.recipe.weights.values()) * 4
+        floats = sum(quant.codes.size + quant.bias.size for quant in export.recipe.own_weights.values()) * 4
         note = f"{stored.size / floats:.3f} of the quantized layers in float32"
     else:
         floats = evidence.float_bytes
@@ -53,7 +53,7 @@ def _latency(export: Export) -> Figure:
 
 def mean_weight_bits(export: Export) -> float:
     """Mean width of the weights, by parameters."""
-    weights = export.recipe.weights.values()
+    weights = export.recipe.own_weights.values()
     return sum(quant.bits * quant.codes.size for quant in weights) / max(sum(q.codes.size for q in weights), 1)
 
 

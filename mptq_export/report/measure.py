@@ -5,9 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from mptq_export.allocate.costs import Costs
-from mptq_export.calibrate.run import Calibrated
+from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
-from mptq_export.load.inputs import input_text
 from mptq_export.quantize.form import Simulation
 from mptq_export.report.deployed import Compared, FloatOutputs, agreement_images, compare_with_float, measure_latency
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
@@ -71,7 +70,7 @@ def write_evidence(
         outputs=compared.outputs,
         latency=measure_latency(result.onnx, result.float_onnx),
         weights=result.loaded.weights,
-        input=input_text(result.loaded.preprocessing, result.loaded.input_sources),
+        input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
     )

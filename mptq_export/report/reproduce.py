@@ -33,11 +33,20 @@ def commands_of(export: Export) -> list[Command]:
         *_checks(export, recipe),
         Command(
             "Accuracy, for this report",
-            _line("mptq-eval", name, "--data", "VAL", "--float", "MODEL", "--json", accuracy_path(export.onnx).name),
+            _line(
+                *("mptq-eval", name, *_task(export), "--data", "VAL", "--float", "MODEL"),
+                *("--json", accuracy_path(export.onnx).name),
+            ),
         ),
         Command("Latency beside the float model", _line("mptq-bench", "FLOAT.onnx", name)),
         Command("This report", _line("mptq-report", name)),
     ]
+
+
+def _task(export: Export) -> tuple[str, ...]:
+    """What the file was judged at, as options."""
+    task = None if export.accuracy is None else export.accuracy.task
+    return () if task is None else ("--task", task)
 
 
 def _checks(export: Export, recipe: str) -> list[Command]:

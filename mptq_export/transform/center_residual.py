@@ -86,7 +86,7 @@ def _keeps_channels(graph: Graph, node: Node, readers: list[Node]) -> bool:
     if isinstance(node.op, Mean) and len(graph[node.inputs[0]].shape.dims) - 1 in node.op.axes:
         return False
     if not isinstance(node.op, Movement):
-        return all(graph[n].shape.dims[-1] == node.shape.dims[-1] for n in node.inputs)
+        return all(graph[n].shape.dims[-1:] == node.shape.dims[-1:] for n in node.inputs)  # a number has no axis
     if all(isinstance(reader.op, Movement) for reader in readers):
         return True
     chain: list[Node] = []

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from mptq_export.capture.calls import calls
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear
 from mptq_export.recipe.schema import SqB
@@ -15,12 +16,16 @@ from mptq_export.transform.channels import channel_numbers, constant_along
 
 
 def sq_b_readers(graph: Graph, norm: Node) -> list[Node]:
-    """The linear layers that read a layer norm, all channels in order; empty where anything else reads it."""
+    """The linear layers that read a layer norm, all channels in order; empty where anything else reads it.
+
+    A layer that is called at several places is such a thing: its weight is that of the other calls too.
+    """
+    called = calls(graph)
     found: list[Node] = []
     channels = torch.arange(norm.shape.dims[-1])
     for reader, value in graph.final_readers(norm.name) or ():
         order = constant_along(channel_numbers(graph, value), -1) if isinstance(reader.op, Linear) else None
-        if order is None or not torch.equal(order, channels):
+        if order is None or not torch.equal(order, channels) or len(called[reader.name]) > 1:
             return []
         found.append(reader)
     return found

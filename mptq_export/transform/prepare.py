@@ -1,9 +1,11 @@
-"""The rewrites in the order of `PASSES`, each asserted on real images, at several batch sizes.
+"""The rewrites in the order of `PASSES`, asserted on real images, at several batch sizes.
 
-Every pass takes a graph and returns a graph that computes the same function (up to float32 rounding).
+Every pass takes a graph and returns a graph that computes the same function (up to float32 rounding). What is compared
+is the graph behind all of them, with the one before them: of a large model that is most of the time that this takes.
+Where it differs, they are made again and compared one by one, for the name of the one that does it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -49,7 +51,7 @@ def prepare(
     *,
     passes: tuple[Pass, ...] = PASSES,
 ) -> Graph:
-    """Apply all passes and assert after each that the function is unchanged.
+    """Apply all passes and assert that the function is unchanged.
 
     Args:
         graph: as captured.
@@ -75,12 +77,34 @@ def prepare(
                 f"{broken[0]}: the float model's output on the first calibration images is not finite from here on; "
                 "check the checkpoint for extreme weights, and the images"
             )
-        function = _Function(graph, images, expected)
-        for rewrite in passes:
-            graph = function.kept_by(rewrite.__name__, rewrite(graph).pruned(), graph)
         if normalisation is not None:
-            graph = function.kept_by("fold_normalisation", fold_normalisation(graph, *normalisation), graph)
-    return graph
+            passes = (*passes, _folding(normalisation))
+        function, result = _Function(graph, images, expected), graph
+        for _name, rewritten in _rewritten(graph, passes):
+            result = rewritten
+        if result is not graph and not function.change(result) <= TOLERANCE:
+            for name, rewritten in _rewritten(graph, passes):
+                function.check(name, rewritten)
+    return result
+
+
+def _folding(normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> Pass:
+    mean, std = normalisation
+
+    def fold(graph: Graph) -> Graph:
+        return fold_normalisation(graph, mean, std)
+
+    fold.__name__ = fold_normalisation.__name__
+    return fold
+
+
+def _rewritten(graph: Graph, passes: tuple[Pass, ...]) -> Iterator[tuple[str, Graph]]:
+    """The graph behind every pass that found something to do, with the name of the pass."""
+    for rewrite in passes:
+        found = rewrite(graph).pruned()
+        if found.output != graph.output or [id(node) for node in found] != [id(node) for node in graph]:
+            graph = found
+            yield rewrite.__name__, graph
 
 
 class _Function:
@@ -89,24 +113,23 @@ class _Function:
     def __init__(self, graph: Graph, images: torch.Tensor, expected: torch.Tensor) -> None:
         self._graph, self._images, self._expected = graph, images, expected
 
-    def kept_by(self, name: str, graph: Graph, before: Graph) -> Graph:
-        """The rewritten graph, if it computes the same.
+    def change(self, graph: Graph) -> float:
+        """How much the output of a rewritten graph differs, relative to its maximum."""
+        change = largest_change(graph, self._images, self._expected)
+        if change <= TOLERANCE:
+            return change
+        images = self._images.double()  # float32 may round more than that by itself
+        expected = evaluate_in_parts(self._graph.cast(torch.float64), images)
+        return largest_change(graph.cast(torch.float64), images, expected)
+
+    def check(self, name: str, graph: Graph) -> None:
+        """Refuse a rewritten graph that computes something else.
 
         Raises:
-            MptqError: it does not.
+            MptqError: it does.
         """
-        if graph.output == before.output and [id(node) for node in graph] == [id(node) for node in before]:
-            return before  # the rewrite found nothing to do
-        change = largest_change(graph, self._images, self._expected)
-        if not change <= TOLERANCE:
-            change = self._change_in_float64(graph)  # float32 may round more than that by itself
+        change = self.change(graph)
         if not change <= TOLERANCE:
             raise MptqError(
                 f"the rewrite {name} changed the output by {change:.1e} of its maximum; please report this model"
             )
-        return graph
-
-    def _change_in_float64(self, graph: Graph) -> float:
-        images = self._images.double()
-        expected = evaluate_in_parts(self._graph.cast(torch.float64), images)
-        return largest_change(graph.cast(torch.float64), images, expected)

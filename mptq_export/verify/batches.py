@@ -1,7 +1,7 @@
 """Is the result for an input the same in any batch? And how much of a batch fits into memory with all its tensors."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,9 @@ class BatchCheck:
             self.outputs_only += 0 if whole else size
             self._compare(batch, rows)
 
-    def traced(self, tensors: Iterable[Array], inputs: int) -> None:
+    def traced(self, nbytes: int, inputs: int) -> None:
         """Note how much memory the tensors of so many inputs take."""
-        self._largest = max(self._largest, sum(tensor.nbytes for tensor in tensors) // max(inputs, 1))
+        self._largest = max(self._largest, nbytes // max(inputs, 1))
 
     @property
     def where(self) -> str:

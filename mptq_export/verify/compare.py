@@ -20,6 +20,7 @@ from mptq_export.verify.code_functions.clearance import uncertain_tables
 from mptq_export.verify.difference import Difference, difference
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.kernels.agreement import ReferenceKernels, refuse_undefined
+from mptq_export.verify.kernels.parts import PART_BYTES
 from mptq_export.verify.kernels.plan import kernel_plan
 from mptq_export.verify.kernels.runtime_graph import open_runtime_graph
 from mptq_export.verify.kernels.saturation import may_saturate
@@ -27,6 +28,7 @@ from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
 from mptq_export.verify.reference import Reference
 from mptq_export.verify.report import TensorReport, VerifyReport
+from mptq_export.verify.side_by_side import compare_tensors
 
 
 def verify_model(
@@ -36,10 +38,12 @@ def verify_model(
     threads: int = 0,
     reference: Reference | None = None,
     most_bytes: float = inf,
+    part_bytes: float = PART_BYTES,
 ) -> VerifyReport:
     """Run onnxruntime and the reference on the same inputs and compare every tensor.
 
-    One batch is held in memory at a time, with all its tensors, twice: keep the batches small. Where the file leaves
+    One batch is held in memory at a time, with all its tensors, twice: keep the batches small. Where those of one input
+    are more than `PART_BYTES`, they are compared a part at a time. Where the file leaves
     the batch free, the outputs of each batch are also compared with those of its inputs alone.
 
     Args:
@@ -48,6 +52,7 @@ def verify_model(
         threads: onnxruntime's threads within an operator; 0 is its own choice.
         reference: what to compare with; `kernels_ref` on the same file when left out.
         most_bytes: of batches whose tensors take more, the tensors of each input alone are compared.
+        part_bytes: of inputs whose tensors take more, so many are compared at a time.
 
     Raises:
         MptqError: the file is not ONNX, one of the two cannot run it, or there are no inputs.
@@ -64,7 +69,7 @@ def verify_model(
     uncertain = uncertain_tables(original, reference, tables)
     ours = ReferenceKernels(original, reference.kernels)
     del original, graph  # weights of a large model need its memory
-    runtime = open_runtime_graph(path, threads=threads)
+    runtime = open_runtime_graph(path, threads=threads, part_bytes=part_bytes)
     refuse_undefined(runtime.model, path)
     spec, plan = graph_input(runtime.default), kernel_plan(runtime)
     folded = {
@@ -86,21 +91,19 @@ def verify_model(
     instrumented = dict.fromkeys(outputs, Difference())
     default = dict.fromkeys(outputs, Difference())
     batches = BatchCheck(runtime.run_default, spec, most_bytes)
+
+    def compare(name: str, got: NDArray[Any], value: NDArray[Any]) -> None:
+        step = tables.get(name)
+        tensors[name] += difference(got, value) if step is None else table_difference(got, value, step)
+
     try:
         for feed in (part for batch in inputs for part in batches.parts(spec.convert(batch))):
-            expected = reference.run(feed, trace=tensors.keys())
+            ends = compare_tensors(runtime, reference, feed, compare, names=tensors.keys(), folded=folded)
             plain = runtime.run_default(feed)
-            got = folded | runtime.run_traced(feed)
-            for name in tensors:
-                value = _value(expected, name)
-                step = tables.get(name)
-                tensors[name] += (
-                    difference(got[name], value) if step is None else table_difference(got[name], value, step)
-                )
             for name in outputs:
-                instrumented[name] += difference(plain[name], got[name])
-                default[name] += difference(plain[name], _value(expected, name))
-            batches.traced(expected.values(), len(feed[spec.name]))
+                instrumented[name] += difference(plain[name], ends.got[name])
+                default[name] += difference(plain[name], ends.expected[name])
+            batches.traced(ends.nbytes, len(feed[spec.name]))
     except InterpreterError as error:
         raise MptqError(f"kernels_ref cannot run {path}{batches.where}: {error_line(error)}") from error
     if not batches.sizes.total():
@@ -143,9 +146,3 @@ def _unclaimed(
         for name, reason in found.items()
         if name in live and (name not in tables or name in uncertain)
     }
-
-
-def _value(expected: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
-    if name not in expected:
-        raise MptqError(f"kernels_ref gave no value for tensor {name}; please report this file")
-    return expected[name]

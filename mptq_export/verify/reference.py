@@ -31,8 +31,14 @@ class Reference(ValueSource, Protocol):
     def unclaimed(self) -> Mapping[str, str]:
         """Tensors of the runs so far that come without a claim of equal bits, with the reason."""
 
-    def run(self, feeds: dict[str, NDArray[Any]], *, trace: Collection[str]) -> dict[str, NDArray[Any]]:
-        """The graph's outputs and the tensors of these names."""
+    def run(
+        self,
+        feeds: dict[str, NDArray[Any]],
+        *,
+        trace: Collection[str],
+        observe: Callable[[str, NDArray[Any]], None] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """The graph's outputs and the tensors of these names; with `observe` these are handed on as they are made."""
 
 
 def open_reference(path: Path) -> Callable[[Feed], dict[str, NDArray[Any]]]:

@@ -10,6 +10,7 @@ import onnx
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import exif_of
+from mptq_export.recipe.detector import takes_regions
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.runtime.graph_input import declared_input
@@ -108,6 +109,10 @@ def verify(
 def _images(document: onnx.ModelProto, images: Path, count: int | None, allow_skipped: bool) -> ImageFolder:
     """The images, read as the file's own calibration images were."""
     metadata = metadata_of(document)
+    if takes_regions(metadata):
+        raise MptqError(
+            "the file is a head of a detector, whose input is cut out of maps: no image is one; leave --images out"
+        )
     return ImageFolder(
         images,
         Preprocessing.from_metadata(metadata),

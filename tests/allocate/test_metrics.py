@@ -15,7 +15,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import SearchResult, _identity, search
+from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
@@ -102,6 +102,11 @@ def test_the_rows_count_by_the_metric():
     assert any(not torch.equal(by_kind[name], rows) for name, rows in mse.items())
 
 
+def test_the_metric_of_detectors_is_of_detectors_alone():
+    with pytest.raises(MptqError, match=r"--metric detection .* the model gives logits \(logits\); leave --metric out"):
+        AllocationProblem(digits().calibrated, PAPER, asked("detection"))
+
+
 def test_a_journal_is_of_one_metric(by_squares: SearchResult):
     def twice(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         return 2 * squares(exact, found)
@@ -109,8 +114,8 @@ def test_a_journal_is_of_one_metric(by_squares: SearchResult):
     twice.__name__ = squares.__name__
     problem = by_squares.problem
     metrics: tuple[Metric | None, ...] = (None, "kl", "mse", squares, twice)
-    assert len({_identity(with_metric(problem, metric)) for metric in metrics}) == len(metrics)
-    assert _identity(with_metric(problem, squares)) == _identity(problem)
+    assert len({with_metric(problem, metric).identity for metric in metrics}) == len(metrics)
+    assert with_metric(problem, squares).identity == problem.identity
 
 
 def test_what_it_gives_for_the_float_model_is_subtracted():

@@ -1,11 +1,17 @@
 """Values that are too large to be held are computed a few images at a time, and are the same."""
 
+import numpy as np
 import pytest
 import torch
-from tiny_models import KINDS, images, prepared
+from tiny_models import KINDS, images, prepared, quantized_anew
 
-from mptq_export.capture.deferred import evaluate_in_parts
+from mptq_export.capture.deferred import Deferring, deferring_scores, evaluate_in_parts
 from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.graph import Graph, Node, Shape
+from mptq_export.capture.liveness import values_at_once
+from mptq_export.capture.ops import Input, Matmul, Permute, Softmax
+from mptq_export.quantize.method import BEST, PAPER, Method
+from mptq_export.quantize.walk import values_in_flight
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -16,7 +22,7 @@ def test_a_graph_computed_in_parts_gives_the_same(kind: str) -> None:
     whole: dict[str, torch.Tensor] = {}
     expected = evaluate(graph.cast(torch.float64), x, lambda node, value: whole.update({node.name: value}))
 
-    def observe(node, value):
+    def observe(node: Node, value: torch.Tensor) -> None:
         parts[node.name] = parts.get(node.name, 0) + len(value)
         low, high = torch.aminmax(whole[node.name])
         assert low - 1e-9 <= value.min()
@@ -26,3 +32,43 @@ def test_a_graph_computed_in_parts_gives_the_same(kind: str) -> None:
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert set(parts) == set(graph.nodes)
     assert all(parts[node.name] >= len(whole[node.name]) for node in graph)
+
+
+@pytest.mark.parametrize("method", [PAPER, BEST], ids=["paper", "best"])
+@pytest.mark.parametrize("kind", ["sam", "swin"])
+def test_a_walk_that_defers_its_scores_chooses_the_same(
+    monkeypatch: pytest.MonkeyPatch, kind: str, method: Method
+) -> None:
+    _, expected = quantized_anew(kind, (8, 8), method)
+    deferred: list[frozenset[str]] = []
+
+    def all_of_them(graph: Graph, count: int) -> Deferring:
+        deferring = deferring_scores(graph, count, most=1)
+        deferred.append(deferring.names)
+        return deferring
+
+    monkeypatch.setattr(values_in_flight, "deferring_scores", all_of_them)
+    _, found = quantized_anew(kind, (8, 8), method)
+    softmaxes = {node.name for node in prepared(kind) if isinstance(node.op, Softmax)}
+    assert softmaxes
+    assert softmaxes <= deferred[0]
+    assert found.activations == expected.activations
+    for name, quant in expected.weights.items():
+        assert np.array_equal(found.weights[name].codes, quant.codes)
+        assert np.array_equal(found.weights[name].bias, quant.bias)
+
+
+def test_what_is_deferred_is_not_held() -> None:
+    narrow, square = Shape((1, 32, 4)), Shape((1, 32, 32))
+    nodes = [
+        Node(Input(), "x", (), narrow),
+        Node(Permute((0, 2, 1)), "k", ("x",), Shape((1, 4, 32))),
+        Node(Matmul(), "scores", ("x", "k"), square),
+        Node(Softmax(), "attention", ("scores",), square),
+        Node(Matmul(), "y", ("attention", "x"), narrow),
+    ]
+    graph = Graph(nodes, "y")
+    names = deferring_scores(graph, 3, most=1000).names
+    assert names == {"scores", "attention"}
+    assert values_at_once(graph) == 32 * 32 + 2 * 32 * 4
+    assert values_at_once(graph, names) == 2 * 32 * 4

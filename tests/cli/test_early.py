@@ -102,7 +102,7 @@ def test_mistakes_that_the_graph_shows(
     options: tuple[str, ...],
     words: tuple[str, ...],
 ):
-    monkeypatch.setattr(import_module("mptq_export.calibrate.run"), "collect", stopped)
+    monkeypatch.setattr(import_module("mptq_export.calibrate.calibrated"), "collect", stopped)
     refused(work / "m.pt", "--calib", work / "calib", *options, words=words)
 
 

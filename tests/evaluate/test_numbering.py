@@ -5,10 +5,9 @@ import numpy as np
 from mptq_export.evaluate.numbering import misnumbered
 
 
-def logits_for(classes: np.ndarray, count: int, wrong: float = 0.0) -> np.ndarray:
+def named_for(classes: np.ndarray, count: int, wrong: float = 0.0) -> np.ndarray:
     generator = np.random.default_rng(0)
-    named = np.where(generator.random(len(classes)) < wrong, generator.integers(0, count, len(classes)), classes)
-    return np.eye(count, dtype=np.float32)[named]
+    return np.where(generator.random(len(classes)) < wrong, generator.integers(0, count, len(classes)), classes)
 
 
 LABELS = np.repeat(np.arange(10), 12)
@@ -16,16 +15,16 @@ LABELS = np.repeat(np.arange(10), 12)
 
 def test_a_permutation_is_found_even_under_errors():
     for wrong in (0.0, 0.4):
-        told = misnumbered(logits_for((LABELS + 1) % 10, 10, wrong), LABELS)
+        told = misnumbered(named_for((LABELS + 1) % 10, 10, wrong), LABELS, 10)
         assert told is not None and "--class-map" in told
-    told = misnumbered(logits_for((LABELS + 3) % 10, 10), LABELS)
+    told = misnumbered(named_for((LABELS + 3) % 10, 10), LABELS, 10)
     assert told is not None and "0% are right, 100% would be" in told and "logit 3 for what is logit 0 now" in told
 
 
 def test_a_part_of_the_classes_shifted_by_one():
     part = np.repeat([2, 3, 4, 5], 12)
-    assert misnumbered(logits_for(part, 10), part - 2) is not None
-    assert misnumbered(logits_for(part, 10), part) is None
+    assert misnumbered(named_for(part, 10), part - 2, 10) is not None
+    assert misnumbered(named_for(part, 10), part, 10) is None
 
 
 def test_what_only_is_a_bad_model_is_not():
@@ -33,12 +32,12 @@ def test_what_only_is_a_bad_model_is_not():
     for count in (2, 3, 10, 50):
         labels = np.repeat(np.arange(count), 40)
         for wrong in (0.0, 0.3, 0.6, 1.0):
-            assert misnumbered(logits_for(labels, count, wrong), labels) is None
-        assert misnumbered(generator.standard_normal((len(labels), count)).astype(np.float32), labels) is None
-        assert misnumbered(np.zeros((len(labels), count), np.float32), labels) is None  # always class 0
+            assert misnumbered(named_for(labels, count, wrong), labels, count) is None
+        assert misnumbered(generator.integers(0, count, len(labels)), labels, count) is None
+        assert misnumbered(np.zeros(len(labels), np.int64), labels, count) is None  # always class 0
 
 
 def test_few_images_say_nothing():
     labels = np.arange(10)
-    assert misnumbered(logits_for((labels + 1) % 10, 10), labels) is None
-    assert misnumbered(logits_for(np.ones(60, int), 2), np.zeros(60, int)) is None  # one class alone
+    assert misnumbered(named_for((labels + 1) % 10, 10), labels, 10) is None
+    assert misnumbered(named_for(np.ones(60, int), 2), np.zeros(60, int), 2) is None  # one class alone

@@ -13,7 +13,15 @@ from mptq_export.support.errors import MptqError
 
 IMAGES = 24
 GIVEN = (Output("boxes", "values"), Output("logits", "logits"), Output("pooled", "embedding"), Output("map", "map"))
-SHAPES = {"boxes": (5, 4), "logits": (6,), "pooled": (8,), "map": (3, 2, 2), "tokens": (5, 8)}
+SHAPES = {
+    "boxes": (5, 4),
+    "logits": (6,),
+    "pooled": (8,),
+    "map": (3, 2, 2),
+    "tokens": (5, 8),
+    "scores": (5, 3),
+    "choices": (5, 3),
+}
 
 
 def values(name: str, seed: int = 0, *, images: int = IMAGES) -> NDArray[np.float32]:
@@ -92,3 +100,15 @@ def test_what_does_not_belong_together():
     ):
         with pytest.raises(MptqError, match=words):
             compare_outputs(batches, given)
+
+
+def test_classes_are_compared_where_the_float_model_sees_an_object():
+    given = (Output("scores", "scores"), Output("choices", "choices"), Output("tokens", "tokens"))
+    found = [row.agreement for row in compared(0.5, *given).outputs if isinstance(row, DenseReport)]
+    seen = {"scores": lambda x: x.max(-1) > 0, "choices": lambda x: x.argmax(-1) != 2}
+    for name, agreement in zip(seen, found, strict=False):
+        exact, other = values(name), values(name) + np.float32(0.5) * values(name, 1)
+        same = (exact.argmax(-1) == other.argmax(-1))[seen[name](exact)]
+        assert agreement == same.mean() and 0.5 < agreement < 1
+    assert found[2] is None
+    assert [row.agreement for row in compared(0, *given).outputs if isinstance(row, DenseReport)] == [1, 1, None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mptq_export.quantize.objective.closed_forms import as_vectors, closed_form
-from mptq_export.recipe.metric import MetricName
+from mptq_export.recipe.metric import DistanceName
 from mptq_export.recipe.outputs import OutputKind
 
 SIZES: dict[OutputKind, tuple[int, ...]] = {
@@ -15,6 +15,9 @@ SIZES: dict[OutputKind, tuple[int, ...]] = {
     "embedding": (1, 6),
     "map": (1, 3, 2, 2),
     "tokens": (1, 2, 4),
+    "scores": (1, 2, 3),
+    "choices": (1, 2, 3),
+    "boxes": (1, 2, 4),
     "values": (1, 2, 3),
 }
 
@@ -25,8 +28,8 @@ def output(kind: OutputKind, seed: int = 0, images: int = 1) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", SIZES)
-@pytest.mark.parametrize("metric", [*get_args(MetricName), None])
-def test_the_draw_has_the_hessian_as_covariance(metric: MetricName | None, kind: OutputKind):
+@pytest.mark.parametrize("metric", [*get_args(DistanceName), None])
+def test_the_draw_has_the_hessian_as_covariance(metric: DistanceName | None, kind: OutputKind):
     form, x = closed_form(metric, kind, SIZES[kind]), output(kind)
     hessian = torch.autograd.functional.hessian(lambda y: form.distance(x, y).sum(), x)[0, :, 0]
     # The draw is linear in its noise: its matrix comes from the unit vectors.
@@ -36,8 +39,8 @@ def test_the_draw_has_the_hessian_as_covariance(metric: MetricName | None, kind:
 
 
 @pytest.mark.parametrize("kind", SIZES)
-@pytest.mark.parametrize("metric", [*get_args(MetricName), None])
-def test_nothing_is_lost_where_nothing_differs(metric: MetricName | None, kind: OutputKind):
+@pytest.mark.parametrize("metric", [*get_args(DistanceName), None])
+def test_nothing_is_lost_where_nothing_differs(metric: DistanceName | None, kind: OutputKind):
     form, x = closed_form(metric, kind, SIZES[kind]), output(kind, images=4)
     assert form.distance(x, x).tolist() == [0] * 4
     found = form.distance(x, output(kind, 1, images=4))
@@ -52,8 +55,12 @@ def test_each_is_what_its_name_says():
     assert torch.allclose(closed_form("cosine", "logits", (1, 6)).distance(x, 3 * x), torch.zeros(1).double())
     kl = torch.nn.functional.kl_div(y.log_softmax(1), x.log_softmax(1), log_target=True, reduction="batchmean")
     assert torch.allclose(closed_form(None, "logits", (1, 6)).distance(x, y), kl)
+    assert torch.allclose(closed_form(None, "choices", (1, 1, 6)).distance(x, y), kl)
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    each = entropy(y, x.sigmoid(), reduction="sum") - entropy(x, x.sigmoid(), reduction="sum")
+    assert torch.allclose(closed_form(None, "scores", (1, 2, 3)).distance(x, y), each / 6)
     squares = (x - y).square().sum() / x.square().sum()
-    for kind in ("map", "tokens", "values"):
+    for kind in ("map", "tokens", "boxes", "values"):
         assert torch.allclose(closed_form(None, kind, (1, 6, 1, 1)).distance(x, y), squares)
 
 
@@ -67,8 +74,8 @@ def test_the_mean_is_over_positions_and_tokens():
     assert as_vectors("values", SIZES["values"], output("values")).shape == (1, 1, 6)
 
 
-@pytest.mark.parametrize("metric", get_args(MetricName))
-def test_outputs_of_zeros_stay_finite(metric: MetricName):
+@pytest.mark.parametrize("metric", get_args(DistanceName))
+def test_outputs_of_zeros_stay_finite(metric: DistanceName):
     form, zeros = closed_form(metric, "embedding", (1, 6)), torch.zeros(1, 6, dtype=torch.float64)
     assert form.distance(zeros, zeros).tolist() == [0]
     assert bool(form.distance(zeros, output("embedding")).isfinite().all())

@@ -38,7 +38,7 @@ def measured(
                     x[rows], target[rows].double(), torch.ones(len(rows), dtype=torch.float64), odd=odd == 1
                 )
 
-    return Moments.of(chunks(), weight, bias)
+    return Moments.of([chunks()], weight, bias)
 
 
 def output(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -51,7 +51,7 @@ def test_a_linear_change_of_the_target_is_found():
     target = output(x, weight + change, bias + 0.7)
     found = measured(x, target, weight, bias, IMAGES)
     fixed = found.ridge_corrected()
-    gap = output(x, fixed, found.bias_correction.bias_for(fixed)) - target
+    gap = output(x, fixed, found.bias_corrections[0].bias_for(fixed)) - target
     assert gap.square().mean() < 0.01 * (output(x, weight, bias + 0.7) - target).square().mean()
     assert (fixed - weight - change).square().sum() < 0.1 * change.square().sum()
 
@@ -80,7 +80,7 @@ def test_a_target_that_is_met_is_left_alone():
     x, weight, bias = layer()
     found = measured(x, output(x, weight, bias), weight, bias, IMAGES)
     assert torch.allclose(found.ridge_corrected(), weight, atol=1e-5)
-    assert torch.allclose(found.bias_correction.bias_for(weight), bias, atol=1e-5)
+    assert torch.allclose(found.bias_corrections[0].bias_for(weight), bias, atol=1e-5)
 
 
 @pytest.mark.parametrize("images", [1, 2])
@@ -88,7 +88,7 @@ def test_one_or_two_images_are_enough_to_measure(images: int):
     x, weight, bias = layer()
     found = measured(x[: images * TOKENS], output(x, weight, bias)[: images * TOKENS] + 0.5, weight, bias, images)
     assert torch.isfinite(found.ridge_corrected()).all()
-    assert torch.allclose(found.bias_correction.bias_for(weight), bias + 0.5, atol=1e-4)
+    assert torch.allclose(found.bias_corrections[0].bias_for(weight), bias + 0.5, atol=1e-4)
 
 
 def test_halves_are_the_even_and_the_odd_images():
@@ -106,7 +106,7 @@ def test_the_bias_cancels_the_mean_error(rounding: float):
     target = output(x, weight, bias) + torch.linspace(-2, 2, WIDTH) + torch.randn(len(x), WIDTH, generator=generator(5))
     found = measured(x, target, weight, bias, IMAGES)
     rough = weight + rounding * torch.randn(WIDTH, KEYS, generator=generator(6))
-    left = target.double() - output(x.double(), rough.double(), found.bias_correction.bias_for(rough).double())
+    left = target.double() - output(x.double(), rough.double(), found.bias_corrections[0].bias_for(rough).double())
     assert left.mean(0).abs().max() < 1e-5
 
 
@@ -138,5 +138,5 @@ def test_it_does_not_matter_how_rows_are_cut():
     assert torch.allclose(whole.hessian(centred=True).matrix, cut.hessian(centred=True).matrix, rtol=1e-4, atol=1e-5)
     assert torch.allclose(whole.ridge_corrected(), cut.ridge_corrected(), rtol=1e-3, atol=1e-4)
     assert torch.allclose(
-        whole.bias_correction.bias_for(weight), cut.bias_correction.bias_for(weight), rtol=1e-4, atol=1e-4
+        whole.bias_corrections[0].bias_for(weight), cut.bias_correction.bias_for(weight), rtol=1e-4, atol=1e-4
     )

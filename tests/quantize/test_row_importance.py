@@ -98,6 +98,15 @@ def test_rows_are_in_the_order_of_the_images_however_they_are_split(kind: str, m
             torch.testing.assert_close(weights, whole[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_what_is_too_large_for_memory_goes_through_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch):
+    graph = prepared(kind)
+    whole = importance(graph, kind)
+    monkeypatch.setattr("mptq_export.quantize.objective.row_importance._MOST", 1.0)
+    for name, weights in importance(graph, kind).items():
+        assert torch.allclose(weights, whole[name], rtol=1e-9), name
+
+
 def test_an_error_in_rows_that_count_more_moves_the_logits_more():
     graph, x = captured("vit"), images("vit", IMAGES, 3)
     name = "blocks.0.mlp.fc2"

@@ -261,6 +261,34 @@ def test_top1_comes_from_an_evaluation_of_this_file(folder: Path):
     assert "u.eval.json was measured on another file" in page_of(folder / "u.onnx").text
 
 
+def test_average_precision_and_mean_iou_come_from_an_evaluation_too(folder: Path):
+    ap = {"ap50": 0.9, "ap75": 0.8, "small": None, "medium": None, "large": None}
+    found = {
+        "task": "detection",
+        "sha256": read_export(folder / "u.onnx").files[0].sha256,
+        "images": 500,
+        "precision": [
+            {
+                "kind": "box",
+                "quantised": {"ap": 0.7543, **ap},
+                "floating": {"ap": 0.7561, **ap},
+                "difference": -0.0018,
+                "difference_interval": [-0.003, -0.0005],
+            }
+        ],
+        "found_again": {"of_float": {"detections": 1500, "at_50": 0.99, "at_75": 0.98}},
+    }
+    (folder / "u.eval.json").write_text(json.dumps(found))
+    page = page_of(folder / "u.onnx").text
+    assert "Box AP 75.43 float 75.61 (-0.18, 95 %: -0.30 to -0.05); 500 images" in page
+    assert "detections found again 99.00%" in page
+    assert "mptq-eval u.onnx --task detection" in page
+    iou = {"quantised": {"mean_iou": 0.4}, "floating": None, "difference": None, "difference_interval": None}
+    found = {**found, "task": "segmentation", "iou": iou, "same_class": None, "precision": [], "found_again": None}
+    (folder / "u.eval.json").write_text(json.dumps(found))
+    assert "Mean IoU 40.00 500 images" in page_of(folder / "u.onnx").text
+
+
 def test_the_agreement_is_of_the_same_images_whatever_the_calibration(folder: Path):
     found = []
     for count in (2, 5):

@@ -111,7 +111,7 @@ def test_a_runtime_that_takes_one_alone():
         return {"y": np.zeros(1)}
 
     check = BatchCheck(run, GraphInput("x", "float32", ("n", 2)), 0)
-    check.traced([np.zeros(1)], 1)
+    check.traced(8, 1)
     parts = check.parts(np.zeros((3, 2), np.float32))
     assert [len(next(parts)["x"]) for _ in range(3)] == [1, 1, 1]
     with pytest.raises(MptqError, match="runs one input, but not 3 at once"):

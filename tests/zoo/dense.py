@@ -92,7 +92,8 @@ def _of(model: str, config: str, **kwargs: Any) -> Callable[[], nn.Module]:
 _SQUARE = (3, 32, 32)
 _LARGE = (3, 64, 64)
 _MAP, _DEPTH = (Output("logits", "map"),), (Output("predicted_depth", "values"),)
-_BOXES = (Output("logits", "values"), Output("pred_boxes", "values"))
+_BOXES = (Output("logits", "choices"), Output("pred_boxes", "boxes"))
+_SIGMOIDS = (Output("logits", "scores"), Output("pred_boxes", "boxes"))
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"}
 _BACKBONE = {"backbone_config": ("ResNetConfig", {**_RESNET, "out_features": ["stage4"]})}
 
@@ -134,7 +135,7 @@ DENSE: dict[str, Dense] = {
     ),
     "DetrForObjectDetection": Dense(_LARGE, _BOXES, _of("DetrForObjectDetection", "DetrConfig", **_DETR, **_BACKBONE)),
     "ConditionalDetrForObjectDetection": Dense(
-        _LARGE, _BOXES, _of("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", **_DETR, **_BACKBONE)
+        _LARGE, _SIGMOIDS, _of("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", **_DETR, **_BACKBONE)
     ),
     "SamVisionModel": Dense(
         (3, 48, 48),

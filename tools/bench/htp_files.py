@@ -17,7 +17,6 @@ from mptq_export.api import export
 from mptq_export.calibrate.run import calibrate
 from mptq_export.cli.terminal import Terminal
 from mptq_export.load.run import load
-from mptq_export.quantize.method import METHODS, MINMAX
 from tools.options import Parser, existing, positive
 
 ROWS = (
@@ -28,7 +27,6 @@ ROWS = (
 
 
 def write(*, checkpoint: str, calib: Path, out: Path, rows: list[str], count: int, device: str | None) -> int:
-    METHODS["minmax"] = MINMAX  # type: ignore[index] # no method of the command line: what `best` is measured against
     out.mkdir(parents=True, exist_ok=True)
     calibrated = calibrate(load(checkpoint), calib, count=count, device=device, progress=Terminal())
     floating = None if (out / "float.onnx").exists() else out / "float.onnx"

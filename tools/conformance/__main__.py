@@ -13,6 +13,7 @@ import fnmatch
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--most", type=positive, default=350, help="Largest model that is tried, in millions of parameters."
     )
     parser.add_argument("--timeout", type=positive, default=900, help="Seconds for one model.")
+    parser.add_argument("--threads", type=positive, default=1, help="Threads of torch for one model.")
     parser.add_argument("--table", type=Path, help="Write the results as Markdown.")
     return parser.run(run, arguments)
 
@@ -48,6 +50,7 @@ def run(
     jobs: int,
     most: int,
     timeout: int,
+    threads: int,
     table: Path | None,
 ) -> None:
     kept = [row for row in read_rows(results) if row.library == library and row.status not in again]
@@ -58,7 +61,8 @@ def run(
         if name not in known and any(fnmatch.fnmatch(name, pattern) for pattern in only)
     ]
     with ThreadPoolExecutor(jobs) as pool, results.open("a", encoding="utf-8") as file:
-        started = [pool.submit(tried, library, *job, most * 1_000_000, timeout) for job in wanted]
+        limited = partial(tried, library, most=most * 1_000_000, timeout=timeout, threads=threads)
+        started = [pool.submit(limited, *job) for job in wanted]
         for done in track(as_completed(started), "examining", len(wanted), transient=True):
             file.write(line(done.result()))
             file.flush()

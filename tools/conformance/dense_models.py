@@ -1,11 +1,11 @@
 """What segments, detects and measures depth at its published size: random weights, any of them by its name.
 
-    mptq-export tools.conformance.dense_models:segformer_b0 --img-size 512 --mean 0.5 --std 0.5 --method paper --count 4
+    mptq-export tools.conformance.dense_models:segformer_b0 --img-size 512 --mean 0.5 --std 0.5 --method paper --count 3
 
 Every function gives a model that `mptq-export` takes as it takes a module of anybody's; `MODELS` has their sizes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,11 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 import transformers
 from torch import Tensor, nn
 
+from mptq_export.recipe.outputs import OutputKind
 from tools.random_weights import seeded
+
+#: Images that a model is calibrated on.
+IMAGES = 3
 
 #: Classes of ADE20K, and of COCO with its gaps.
 _ADE20K, _COCO = 150, 91
@@ -34,12 +38,12 @@ class Patches(nn.Module):
         tokens = backbone.forward_features(x)[:, backbone.num_prefix_tokens :]
         height, width = backbone.patch_embed.grid_size
         found = self.head(tokens.transpose(1, 2).unflatten(2, (height, width)))
-        return {"masks": F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)}
+        return {"logits": F.interpolate(found, x.shape[-2:], mode="bilinear", align_corners=False)}
 
 
 def segformer_b0() -> nn.Module:
     """SegFormer-B0 with its decoder."""
-    return _filled(transformers.SegformerForSemanticSegmentation(transformers.SegformerConfig(num_labels=_ADE20K)))
+    return _seeded(transformers.SegformerForSemanticSegmentation(transformers.SegformerConfig(num_labels=_ADE20K)))
 
 
 def dpt_base() -> nn.Module:
@@ -52,7 +56,7 @@ def dpt_base() -> nn.Module:
         backbone_out_indices=[2, 5, 8, 11],
         neck_hidden_sizes=[96, 192, 384, 768],
     )
-    return _filled(transformers.DPTForDepthEstimation(config))
+    return _seeded(transformers.DPTForDepthEstimation(config))
 
 
 def depth_anything_small() -> nn.Module:
@@ -68,8 +72,8 @@ def depth_anything_small() -> nn.Module:
     config = transformers.DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=384, neck_hidden_sizes=[48, 96, 192, 384]
     )
-    model: Any = _filled(transformers.DepthAnythingForDepthEstimation(config))
-    model.head.conv3.bias.fill_(1.0)  # else its last ReLU lets nothing through
+    model = _seeded(transformers.DepthAnythingForDepthEstimation(config))
+    model.get_parameter("head.conv3.bias").fill_(1.0)  # else its last ReLU lets nothing through
     return model
 
 
@@ -88,7 +92,7 @@ def detr_resnet_50() -> nn.Module:
     config = transformers.DetrConfig(
         use_timm_backbone=True, backbone="resnet50", use_pretrained_backbone=False, num_labels=_COCO
     )
-    return _filled(transformers.DetrForObjectDetection(config))
+    return _seeded(transformers.DetrForObjectDetection(config))
 
 
 def sam_vit_b() -> nn.Module:
@@ -103,7 +107,7 @@ def sam_vit_b_512() -> nn.Module:
 
 def vit_linear_head() -> nn.Module:
     """ViT-S/16 with a linear layer on every patch, as Segmenter's."""
-    return _filled(Patches(nn.Conv2d(384, _ADE20K, 1), 512))
+    return _seeded(Patches(nn.Conv2d(384, _ADE20K, 1), 512))
 
 
 def vit_convolution_head() -> nn.Module:
@@ -112,7 +116,7 @@ def vit_convolution_head() -> nn.Module:
     for inputs in (384, 256, 256):
         layers += [nn.Conv2d(inputs, 256, 3, padding=1, bias=False), nn.BatchNorm2d(256), nn.ReLU()]
         layers += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
-    return _filled(Patches(nn.Sequential(*layers, nn.Conv2d(256, _ADE20K, 1)), 512))
+    return _seeded(Patches(nn.Sequential(*layers, nn.Conv2d(256, _ADE20K, 1)), 512))
 
 
 def upernet_swin_tiny() -> nn.Module:
@@ -123,7 +127,7 @@ def upernet_swin_tiny() -> nn.Module:
         num_labels=_ADE20K,
         use_auxiliary_head=False,
     )
-    return _filled(transformers.UperNetForSemanticSegmentation(config))
+    return _seeded(transformers.UperNetForSemanticSegmentation(config))
 
 
 def beit_base() -> nn.Module:
@@ -137,7 +141,7 @@ def beit_base() -> nn.Module:
         use_mask_token=False,
         layer_scale_init_value=0.1,
     )
-    return _filled(transformers.BeitForSemanticSegmentation(config))
+    return _seeded(transformers.BeitForSemanticSegmentation(config))
 
 
 @dataclass(frozen=True)
@@ -148,28 +152,33 @@ class DenseModel:
         make: the model.
         size: height and width of its image.
         family: whose classes it is made of.
-        gives: outputs that are looked at, with their kinds, as `--outputs` takes them.
+        kinds: of its outputs that are exported, by their names.
     """
 
     make: Callable[[], nn.Module]
     size: tuple[int, int]
     family: str
-    gives: str
+    kinds: Mapping[str, OutputKind]
 
+
+_LOGITS: Mapping[str, OutputKind] = {"logits": "map"}
+_DEPTH: Mapping[str, OutputKind] = {"predicted_depth": "values"}
+_BOXES: Mapping[str, OutputKind] = {"logits": "choices", "pred_boxes": "boxes"}
+_FEATURES: Mapping[str, OutputKind] = {"last_hidden_state": "map"}
 
 MODELS: dict[str, DenseModel] = {
-    "segformer_b0": DenseModel(segformer_b0, (512, 512), "transformers", "logits=map"),
-    "dpt_base": DenseModel(dpt_base, (384, 384), "transformers", "predicted_depth=values"),
-    "depth_anything_small": DenseModel(depth_anything_small, (518, 518), "transformers", "predicted_depth=values"),
-    "yolos_tiny": DenseModel(yolos_tiny, (512, 864), "transformers", "logits=values,pred_boxes=values"),
-    "yolos_small": DenseModel(yolos_small, (512, 864), "transformers", "logits=values,pred_boxes=values"),
-    "detr_resnet_50": DenseModel(detr_resnet_50, (640, 640), "transformers", "logits=values,pred_boxes=values"),
-    "sam_vit_b_512": DenseModel(sam_vit_b_512, (512, 512), "transformers", "last_hidden_state=map"),
-    "sam_vit_b": DenseModel(sam_vit_b, (1024, 1024), "transformers", "last_hidden_state=map"),
-    "vit_linear_head": DenseModel(vit_linear_head, (512, 512), "timm", "masks=map"),
-    "vit_convolution_head": DenseModel(vit_convolution_head, (512, 512), "timm", "masks=map"),
-    "upernet_swin_tiny": DenseModel(upernet_swin_tiny, (512, 512), "transformers", "logits=map"),
-    "beit_base": DenseModel(beit_base, (512, 512), "transformers", "logits=map"),
+    "segformer_b0": DenseModel(segformer_b0, (512, 512), "transformers", _LOGITS),
+    "dpt_base": DenseModel(dpt_base, (384, 384), "transformers", _DEPTH),
+    "depth_anything_small": DenseModel(depth_anything_small, (518, 518), "transformers", _DEPTH),
+    "yolos_tiny": DenseModel(yolos_tiny, (512, 864), "transformers", _BOXES),
+    "yolos_small": DenseModel(yolos_small, (512, 864), "transformers", _BOXES),
+    "detr_resnet_50": DenseModel(detr_resnet_50, (640, 640), "transformers", _BOXES),
+    "sam_vit_b_512": DenseModel(sam_vit_b_512, (512, 512), "transformers", _FEATURES),
+    "sam_vit_b": DenseModel(sam_vit_b, (1024, 1024), "transformers", _FEATURES),
+    "vit_linear_head": DenseModel(vit_linear_head, (512, 512), "timm", _LOGITS),
+    "vit_convolution_head": DenseModel(vit_convolution_head, (512, 512), "timm", _LOGITS),
+    "upernet_swin_tiny": DenseModel(upernet_swin_tiny, (512, 512), "transformers", _LOGITS),
+    "beit_base": DenseModel(beit_base, (512, 512), "transformers", _LOGITS),
 }
 """By the name of the function."""
 
@@ -178,12 +187,12 @@ def _yolos(**sizes: int) -> nn.Module:
     config = transformers.YolosConfig(
         **sizes, num_hidden_layers=12, image_size=[512, 864], use_mid_position_embeddings=False, num_labels=_COCO
     )
-    return _filled(transformers.YolosForObjectDetection(config))
+    return _seeded(transformers.YolosForObjectDetection(config))
 
 
 def _sam(side: int) -> nn.Module:
-    return _filled(transformers.SamVisionModel(transformers.SamVisionConfig(image_size=side)))
+    return _seeded(transformers.SamVisionModel(transformers.SamVisionConfig(image_size=side)))
 
 
-def _filled(model: nn.Module) -> nn.Module:
-    return seeded(model)
+def _seeded(model: nn.Module) -> nn.Module:
+    return seeded(model)  # as a module: transformers has no types

@@ -13,18 +13,18 @@ from tools.in_process import LostError, in_process
 from tools.short_paths import short_paths
 
 
-def tried(library: str, arch: str, family: str, most: int, timeout: float) -> Row:
+def tried(library: str, arch: str, family: str, *, most: int, timeout: float, threads: int = 1) -> Row:
     """Examine a model in a process of its own, which may die or hang."""
     start = time.perf_counter()
     try:
-        return in_process(examine, library, arch, family, most, timeout=timeout, preload=[__name__])
+        return in_process(examine, library, arch, family, most, threads, timeout=timeout, preload=[__name__])
     except LostError as error:
         return Row(arch, family, FAILED, str(error), 0, 0, round(time.perf_counter() - start, 1), library)
 
 
-def examine(library: str, arch: str, family: str, most: int) -> Row:
+def examine(library: str, arch: str, family: str, most: int, threads: int = 1) -> Row:
     """Build, export and compare one model."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     start = time.perf_counter()
     parameters, side, reduced = 0, 0, ""
     try:

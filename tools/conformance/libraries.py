@@ -1,14 +1,25 @@
 """The libraries: their models by name and family, and how one is tried."""
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
-from mptq_export import load
+from mptq_export import calibrate, export, load
 from mptq_export.load.timm.preprocess import preprocessing_of
-from tools.conformance import timm_models, torch_models, torchvision_models, transformers_models, vit_pytorch_models
+from mptq_export.verify.report import VerifyReport
+from tools.conformance import (
+    dense_models,
+    timm_models,
+    torch_models,
+    torchvision_models,
+    transformers_models,
+    vit_pytorch_models,
+)
 from tools.conformance.exact import exported
+from tools.peak_memory import peak_memory
 from tools.random_weights import seeded
 
 #: At which widths and batches modules of other libraries than timm are compared.
@@ -93,6 +104,25 @@ def _torch(name: str) -> Tried:
     return _module(seeded(torch_models.build(name)), torch_models.SIDE)
 
 
+def _dense(name: str) -> Tried:
+    """A large model as the command exports it, with all that an export checks and writes."""
+    found = dense_models.MODELS[name]
+    model, (height, width) = found.make(), found.size
+
+    def compare() -> str:
+        loaded = load(
+            model, input_size=(3, height, width), mean=0.5, std=0.5, output=found.kinds, outputs=tuple(found.kinds)
+        )
+        calibrated = calibrate(loaded, count=dense_models.IMAGES)
+        with tempfile.TemporaryDirectory() as folder:
+            report = export(calibrated, Path(folder) / "model.onnx", bits=(8, 8), method="paper").verification
+        assert isinstance(report, VerifyReport)
+        return f"{report.values:,} values at 8/8, in {peak_memory() / 2**30:.1f} GiB of memory"
+
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Tried(parameters, height, compare, f"whole, {height} x {width}")
+
+
 LIBRARIES: dict[str, Library] = {
     "timm": Library(timm_models.names, _timm, "every transformer architecture of its registry, at 8/8 on two images"),
     "transformers": Library(
@@ -109,6 +139,12 @@ LIBRARIES: dict[str, Library] = {
         lambda: [(name, name.partition(".")[0]) for name in vit_pytorch_models.MODELS],
         _vit_pytorch,
         "classes of the library with small arguments",
+    ),
+    "dense": Library(
+        lambda: [(name, found.family) for name, found in dense_models.MODELS.items()],
+        _dense,
+        "what segments, detects and measures depth at its published size, exported as `mptq-export --method paper` "
+        "does on three synthetic images; the memory is the most that the process takes",
     ),
     "torch": Library(
         lambda: [(name, name.partition(",")[0]) for name in torch_models.MODELS],

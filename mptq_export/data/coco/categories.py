@@ -66,8 +66,8 @@ def match_categories(
                 f"{annotations}: categories {categories[other]} and {categories[number]} are the same class by "
                 f"{names.origin}; name the classes with --class-map FILE"
             )
-    if not used & set(found):
-        shown = ", ".join([categories[number] for number in sorted(used or categories)][:_SHOWN])
+    if used and not used & set(found):
+        shown = ", ".join([categories[number] for number in sorted(used)][:_SHOWN])
         raise MptqError(
             f"no category of {annotations} ({shown}) is a class that {names.origin} names "
             f"({', '.join(list(names.numbers)[:_SHOWN])}); give --class-map FILE, a name a line in "

@@ -15,6 +15,7 @@ from mptq_export.emit.exact.quantizer import clip
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.emit.exact.weight_storage import StoreWeight, store_packed
 from mptq_export.emit.movement import move
+from mptq_export.emit.stored_once import weight_names
 from mptq_export.quantize.simulation.fake_quantize import codes
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.recipe.settings import InputType
@@ -51,6 +52,7 @@ class Context(Emission):
         store: how weight codes are stored.
         proof: the claims so far.
         sites: where the graph is quantized, by the site's key.
+        weight_names: what the weight of every layer is called in the file.
         shifted: of tensors of a residual stream, the tensors that hold them plus `SHIFT`.
     """
 
@@ -63,6 +65,7 @@ class Context(Emission):
         self.store = store
         self.proof = Proof()
         self.sites: dict[str, Site] = {site.key: site for site in sites(graph)}
+        self.weight_names = weight_names(graph, recipe)
         self.shifted: dict[str, str] = {}
 
     def read_codes(self, node: Node, operand: Operand) -> Codes:

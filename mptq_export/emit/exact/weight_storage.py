@@ -45,7 +45,8 @@ def store_packed(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits:
 
     Args:
         builder: the graph under construction.
-        name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`).
+        name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`), and
+            once however often it is asked for.
         codes: int8 [K, N], within the range of `bits`.
         bits: 2 to 8.
 

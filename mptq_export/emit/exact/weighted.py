@@ -78,7 +78,7 @@ def integer_operands(
     bias_scale = np.float32(source.scale) * scale
     bias = np.rint((quant.bias.astype(np.float64) * gain + shift) / bias_scale)
     bound = _prove(context, node, source, bias)
-    weight = context.store(onnx, f"{node.name}.weight", codes, quant.bits)
+    weight = context.store(onnx, context.weight_names[node.name], codes, quant.bits)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
     w_zero = onnx.own_constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
     b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))

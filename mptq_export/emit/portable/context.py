@@ -13,6 +13,7 @@ from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.emission import Emission
 from mptq_export.emit.movement import move
 from mptq_export.emit.portable.values import Tensor, code_type
+from mptq_export.emit.stored_once import weight_names
 from mptq_export.emit.value import AnyValue
 from mptq_export.quantize.portable.ranges import of_parameter
 from mptq_export.quantize.portable.sites import PortableSites
@@ -34,6 +35,7 @@ class PortableContext(Emission):
         recipe: all decisions.
         where: where the graph has codes.
         table: how each op is emitted.
+        weight_names: what the weight of every layer is called in the file.
         maps: what convolutions gave, channels first, by the name of their node.
     """
 
@@ -50,6 +52,7 @@ class PortableContext(Emission):
         self.recipe = recipe
         self.where = where
         self.table = table
+        self.weight_names = weight_names(graph, recipe)
         self.maps: dict[str, Tensor] = {}
 
     @property

@@ -98,7 +98,7 @@ def _conv(context: PortableContext, node: Node, x: Tensor, windows: Windows, gro
 
 def _weight(context: PortableContext, node: Node, codes: NDArray[np.int8], *, axis: int, nibbles: bool = True) -> str:
     """Codes behind a DequantizeLinear with a scale for each output channel: of 4 bits where they are, or in bytes."""
-    quant, name = context.recipe.weights[node.name], f"{node.name}.weight"
+    quant, name = context.recipe.weights[node.name], context.weight_names[node.name]
     if nibbles and quant.bits == 4 and context.form.opset >= 21:
         stored = context.onnx.initializer(int4_tensor(f"{name}.codes", codes))
         zero = context.onnx.initializer(int4_tensor(f"{name}.zero_point", np.zeros(len(quant.scale), np.int8)))

@@ -9,6 +9,8 @@ from mptq_export.recipe.outputs import AXES, OutputKind
 
 _LOGITS = re.compile(r"(^|[._])logits$")
 _EMBEDDING = re.compile(r"embed|pool|feature|latent|cls|proj|representation")
+_BOXES = re.compile(r"(pred_)?(boxes|deltas)($|\.)")
+_SCORES = re.compile(r"(scores|logits|centerness|objectness)($|\.)")
 _VALUES = re.compile(r"box|mask|depth|logit|score|prob|coord|point|heat|flow|normal")
 
 
@@ -27,8 +29,30 @@ class SaidKinds:
     classes: bool = False
 
 
-def kind_of(name: str, shape: tuple[int, ...]) -> OutputKind:
-    """The kind of an output that nobody speaks of.
+def kinds_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, OutputKind]:
+    """The kinds of outputs that nobody speaks of.
+
+    Those of a detector are known by standing side by side: boxes and scores of as many candidates, on the same level
+    (what follows the first dot of their names).
+
+    Args:
+        shapes: by the module's own name, `output` for a single tensor without one; with the batch first.
+    """
+    found = {name: _kind_of(name, shape) for name, shape in shapes.items()}
+    dense = [(name, shape, (name.partition(".")[2], shape[1])) for name, shape in shapes.items() if len(shape) == 3]
+    boxes = {name: level for name, shape, level in dense if _BOXES.match(name) and shape[2] == 4}
+    scores = {name: level for name, _, level in dense if _SCORES.match(name)}
+    for name, level in boxes.items():
+        if level in scores.values():
+            found[name] = "boxes"
+    for name, level in scores.items():
+        if level in boxes.values():
+            found[name] = "choices" if name.startswith("logits") else "scores"
+    return found
+
+
+def _kind_of(name: str, shape: tuple[int, ...]) -> OutputKind:
+    """The kind of an output by itself.
 
     Rows of numbers are logits only where they are called so: else a search would compare directions as probabilities.
 

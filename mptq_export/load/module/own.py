@@ -12,7 +12,7 @@ from torch import nn
 from mptq_export.load.forward import with_forward
 from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.module.inputs import own_input
-from mptq_export.load.module.kinds import SaidKinds, kind_of
+from mptq_export.load.module.kinds import SaidKinds, kinds_of
 from mptq_export.load.module.named import ALONE, give_named
 from mptq_export.load.module.run_once import Returned, run_once
 from mptq_export.load.outputs import Output, chosen
@@ -142,7 +142,8 @@ def _outputs(
     if said.by_name:
         chosen(every, tuple(said.by_name))
     _check(model, returned, wanted)
-    outputs = tuple(Output(name, said.by_name.get(name) or _kind(name, returned)) for name in wanted)
+    kinds = _kinds(wanted, returned)
+    outputs = tuple(Output(name, said.by_name.get(name) or kinds[name]) for name in wanted)
     guessed = [f"{each.name} {each.kind}" for each in outputs if each.name not in said.by_name]
     notes = (f"kinds of the outputs by their names and axes: {', '.join(guessed)}",) if guessed else ()
     return outputs, tuple(wanted), notes
@@ -161,7 +162,7 @@ def _alone(
         kind = "logits"
     shape = tuple(returned.leaves[ALONE].shape)
     if kind is None:
-        kind, note = _kind(ALONE, returned), "by its axes"
+        kind, note = _kinds([ALONE], returned)[ALONE], "by its axes"
         if kind == "embedding" and getattr(model, "num_classes", None) == shape[1]:
             kind, note = "logits", f"as its num_classes is {shape[1]}"
     output = Output(ALONE if kind == "values" else kind, kind)
@@ -178,8 +179,8 @@ def _only(asked: ModelRequest) -> OutputKind | None:
     return None if asked.kinds is None or isinstance(asked.kinds, Mapping) else asked.kinds
 
 
-def _kind(name: str, returned: Returned) -> OutputKind:
-    return kind_of(name, tuple(returned.leaves[name].shape))
+def _kinds(names: list[str], returned: Returned) -> dict[str, OutputKind]:
+    return kinds_of({name: tuple(returned.leaves[name].shape) for name in names})
 
 
 def _check(model: nn.Module, returned: Returned, wanted: list[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.outputs import Output, OutputKind, chosen
+from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 
 _BATCH = 3
@@ -22,6 +23,7 @@ _FIRST: tuple[tuple[str, ...], ...] = (
 """What people want, the first that a model has: with a head its scores (and boxes), else one vector a picture."""
 _EMBEDDINGS = ("pooler_output", "image_embeds")
 _LAST = "last_hidden_state"
+_BOXES = "pred_boxes"
 _MAPS = "feature_maps."
 """Of a backbone: all of them are wanted."""
 
@@ -128,6 +130,8 @@ def outputs_of(
     if not shapes:
         raise MptqError(f"{type(model).__name__} gives no tensor with the batch first; it is no model of pictures")
     kinds = {name: _kind(name, shape, one_label) for name, shape in shapes.items()}
+    if _BOXES in shapes:
+        kinds |= _of_candidates(shapes, getattr(model, "config", None))
     wanted = next((names for names in _FIRST if names[0] in shapes), (_LAST,))
     if not any(name in shapes for name in wanted):
         wanted = tuple(name for name in shapes if name.startswith(_MAPS))
@@ -150,6 +154,15 @@ def _tensors(given: Mapping[str, Any]) -> dict[str, Tensor]:
         for number, part in enumerate(value)
     }
     return {name: value for name, value in {**given, **parts}.items() if isinstance(value, Tensor)}
+
+
+def _of_candidates(shapes: Mapping[str, tuple[int, ...]], config: Any) -> dict[str, OutputKind]:
+    """Kinds of the boxes, and of scores for as many candidates: with one more than classes, that is "no object"."""
+    kinds: dict[str, OutputKind] = {_BOXES: "boxes"}
+    scores = shapes.get("logits", ())
+    if len(scores) == AXES["choices"] and scores[:2] == shapes[_BOXES][:2]:
+        kinds["logits"] = "scores" if scores[2] == getattr(config, "num_labels", None) else "choices"
+    return kinds
 
 
 def _kind(name: str, shape: tuple[int, ...], one_label: bool) -> OutputKind:

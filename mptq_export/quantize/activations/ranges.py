@@ -1,5 +1,6 @@
 """Uniform activation quantizers: by the range of the calibration images, or by the error of what reads them."""
 
+import math
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.deferred import Value, parts_of
 from mptq_export.capture.function_names import Function
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.sample import Sample
@@ -23,10 +25,21 @@ _BY_RANGE = "min/max of the calibration images"
 _BY_ERROR = "range with the smallest output error"
 
 
-def range_of(value: torch.Tensor) -> Range:
+def range_of(value: Value) -> Range:
     """Smallest and largest element."""
-    low, high = torch.aminmax(value)
-    return Range(float(low), float(high))
+    seen = Range()
+    for part in parts_of(value):
+        seen.update(part)
+    return seen
+
+
+def range_and_lowest_maximum(value: Value) -> tuple[Range, float]:
+    """The same, and the smallest maximum of a row."""
+    seen, lowest = Range(), math.inf
+    for part in parts_of(value):
+        seen.update(part)
+        lowest = min(lowest, float(part.amax(-1).min()))
+    return seen, lowest
 
 
 def affine(seen: Range, bits: int, reason: str = _BY_RANGE) -> ActivationQuant:

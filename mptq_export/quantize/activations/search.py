@@ -7,6 +7,7 @@ import torch
 
 from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.deferred import Value, whole
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, Linear, ToPixels
@@ -17,6 +18,7 @@ from mptq_export.quantize.activations.ranges import (
     best_affine,
     best_argument,
     best_symmetric,
+    range_and_lowest_maximum,
     range_of,
     symmetric,
 )
@@ -43,7 +45,7 @@ class ActivationSearch:
 
     graph: Graph
     site: Site
-    value: torch.Tensor
+    value: Value
     known: dict[str, ActivationQuant]
     method: Method
     importance: torch.Tensor | None
@@ -51,7 +53,7 @@ class ActivationSearch:
     @cached_property
     def range(self) -> Range:
         """Smallest and largest value."""
-        return range_of(self.value)
+        return self._scores[0] if self.site.kind == SiteKind.SCORES else range_of(self.value)
 
     def at(self, bits: int) -> ActivationQuant:
         """Choose scale, zero point and levels.
@@ -67,7 +69,7 @@ class ActivationSearch:
             case SiteKind.PIXELS:
                 return self._pixels()
             case SiteKind.SCORES:
-                return quantize_scores(graph, site.node, self.range, self._lowest_maximum, bits)
+                return quantize_scores(graph, site.node, *self._scores, bits)
             case SiteKind.ATTENTION:
                 return quantize_attention(graph, site, self.known, bits)
             case SiteKind.ACTIVATION:
@@ -85,7 +87,7 @@ class ActivationSearch:
 
     @cached_property
     def _sample(self) -> Sample:
-        return Sample.of(self.value, self.importance)
+        return Sample.of(self._held, self.importance)
 
     @cached_property
     def _weight(self) -> torch.Tensor | None:
@@ -93,18 +95,23 @@ class ActivationSearch:
 
     @cached_property
     def _histogram(self) -> Histogram:
-        return Histogram.of(self.value)
+        return Histogram.of(self._held)
 
     @cached_property
     def _read_histogram(self) -> Histogram:
         """Values count as much as their errors change the output of what reads them."""
         columns = None if self._weight is None else self._weight.double().square().sum(0)
-        return Histogram.of(self.value, columns, self.importance)
+        return Histogram.of(self._held, columns, self.importance)
 
     @cached_property
-    def _lowest_maximum(self) -> float:
-        """The smallest maximum of a row of scores."""
-        return float(self.value.amax(-1).min())
+    def _scores(self) -> tuple[Range, float]:
+        """The range of scores, and the smallest maximum of a row."""
+        return range_and_lowest_maximum(self.value)
+
+    @cached_property
+    def _held(self) -> torch.Tensor:
+        """The value, all of it at once."""
+        return whole(self.value)
 
     def _pixels(self) -> ActivationQuant:
         if isinstance(self.graph[self.site.value].op, ToPixels):
@@ -118,7 +125,7 @@ class ActivationSearch:
             return affine(self.range, 8)
         node = self.site.node
         readers = reading_weights(self.graph, node.name)
-        columns = self.value.new_ones(1).double() if readers is None else readers.double().square().sum(0)
+        columns = self._held.new_ones(1).double() if readers is None else readers.double().square().sum(0)
         return best_argument(self._sample, self.range, columns, node.attributes(Activation).function)
 
     def _after_activation(self, producer: Node, bits: int) -> ActivationQuant:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mptq_export.recipe.metric import MetricName
+from mptq_export.recipe.metric import DistanceName
 from mptq_export.recipe.outputs import OutputKind
 
 #: An output of zeros has no relative error, and no direction.
@@ -31,7 +31,7 @@ class ClosedForm:
     draw: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 
-def closed_form(metric: MetricName | None, kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
+def closed_form(metric: DistanceName | None, kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
     """The distance for an output.
 
     Args:
@@ -41,22 +41,30 @@ def closed_form(metric: MetricName | None, kind: OutputKind, dims: tuple[int, ..
     """
     name = metric or _OF_KIND[kind]
     if name == "kl":
+        if kind == "scores":
+            return ClosedForm(_sigmoid_divergence, _draw_sigmoids)
         # Classes lie on the axis that a cosine is taken along: a map of class scores has a softmax at every position.
         return _softmax_divergence(kind, dims)
     return _cosine_distance(kind, dims) if name == "cosine" else ClosedForm(_relative_squares, _draw_relative)
 
 
-_OF_KIND: dict[OutputKind, MetricName] = {
+_OF_KIND: dict[OutputKind, DistanceName] = {
     "logits": "kl",
     "embedding": "cosine",
     "map": "mse",
     "tokens": "mse",
+    "scores": "kl",
+    "choices": "kl",
+    "boxes": "mse",
     "values": "mse",
 }
 
+#: Kinds with a row a token or candidate.
+_ROWS = ("tokens", "scores", "choices", "boxes")
+
 
 def as_vectors(kind: OutputKind, dims: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
-    """What has a direction in an output: the channels of a position or token, else all values of an image.
+    """What has a direction in an output: the channels of a position, token or candidate, else all values of an image.
 
     Args:
         kind: of the output.
@@ -68,7 +76,7 @@ def as_vectors(kind: OutputKind, dims: tuple[int, ...], x: torch.Tensor) -> torc
     """
     if kind == "map":
         return x.reshape(len(x), dims[1], math.prod(dims[2:])).transpose(1, 2)
-    return x.reshape(len(x), -1, dims[-1]) if kind == "tokens" else x.reshape(len(x), 1, -1)
+    return x.reshape(len(x), -1, dims[-1]) if kind in _ROWS else x.reshape(len(x), 1, -1)
 
 
 def _flat(kind: OutputKind, dims: tuple[int, ...], vectors: torch.Tensor) -> torch.Tensor:
@@ -92,6 +100,23 @@ def _softmax_divergence(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:
         return _flat(kind, dims, scaled - probability * scaled.sum(-1, keepdim=True))
 
     return ClosedForm(distance, draw)
+
+
+def _draw_sigmoids(exact: torch.Tensor, noise: torch.Tensor, count: int) -> torch.Tensor:
+    """The Hessian is `p (1 - p)` on the diagonal, by the number of scores."""
+    return noise * (exact.sigmoid() * (-exact).sigmoid() / (count * exact.shape[1])).sqrt()
+
+
+def _sigmoid_divergence(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the sigmoids, in nats; the mean over all scores."""
+    return bernoulli_divergence(exact, found).mean(1)
+
+
+def bernoulli_divergence(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the sigmoids of two tensors of logits, element by element, in nats."""
+    logsigmoid = torch.nn.functional.logsigmoid
+    yes = exact.sigmoid() * (logsigmoid(exact) - logsigmoid(found))
+    return yes + (-exact).sigmoid() * (logsigmoid(-exact) - logsigmoid(-found))
 
 
 def _cosine_distance(kind: OutputKind, dims: tuple[int, ...]) -> ClosedForm:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from mptq_export.capture.blocks import Block, split_blocks
+from mptq_export.capture.calls import calls
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Linear, PatchEmbed
@@ -20,6 +21,9 @@ from mptq_export.recipe.metric import MetricName
 _EQUAL = 0.5
 
 _Layers = Linear | PatchEmbed
+
+#: Bytes that values held for a backward pass may take together.
+_MOST = 4e9
 
 _COMPUTE = computed_in(torch.float64)
 
@@ -39,8 +43,9 @@ def row_importance(
         metric: by which the outputs are compared; None takes that of their kinds.
 
     Returns:
-        For each layer by name: float64 [rows], mean 1, rows in the order of the batches. Computed in float64, because
-        which rows are drawn and how weights are rounded would else depend on the order of sums.
+        For each layer by name: float64 [rows], mean 1 over all calls of the layer, rows in the order of the batches.
+        Computed in float64, because which rows are drawn and how weights are rounded would else depend on the order of
+        sums.
     """
     squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
     generator = torch.Generator().manual_seed(0)
@@ -52,11 +57,27 @@ def row_importance(
                 sources.append(block.run(sources[-1], _COMPUTE))
         gradient = hessian_draw(graph, sources.pop(), generator, metric)
         for block in reversed(blocks):
-            source = sources.pop().detach().requires_grad_()
-            gradient, found = _block_gradients(block, source, gradient)
-            for name, at_layer in found.items():
-                squares[name].append(at_layer.square().sum(-1).reshape(-1))
-    return {name: _mixed(torch.cat(of_batches)) for name, of_batches in squares.items()}
+            source, moved = sources.pop().detach(), []
+            at_once = images_at_once(block.numbers)
+            parts = (torch.split(x, at_once * (len(x) // len(images))) for x in (source, gradient))
+            for some, at_result in zip(*parts, strict=True):
+                first, found = _block_gradients(block, some.requires_grad_(), at_result)
+                moved.append(first)
+                for name, at_layer in found.items():
+                    squares[name].append(at_layer.square().sum(-1).reshape(-1))
+            gradient = torch.cat(moved)
+    gradients = {name: torch.cat(of_batches) for name, of_batches in squares.items()}
+    called = calls(graph)
+    return {name: _mixed(square, [gradients[call] for call in called[name]]) for name, square in gradients.items()}
+
+
+def images_at_once(numbers: int) -> int:
+    """How many images are computed at once with all values held: as many as memory should hold, or one.
+
+    Args:
+        numbers: values of one image, float64.
+    """
+    return max(1, int(_MOST / (8 * max(numbers, 1))))
 
 
 def _block_gradients(
@@ -80,6 +101,6 @@ def _block_gradients(
     return first, dict(zip(layers, others, strict=True))
 
 
-def _mixed(square: torch.Tensor) -> torch.Tensor:
-    mean = square.mean()
+def _mixed(square: torch.Tensor, calls: list[torch.Tensor]) -> torch.Tensor:
+    mean = square.mean() if len(calls) == 1 else torch.cat(calls).mean()
     return _EQUAL + (1 - _EQUAL) * square / mean if float(mean) > 0 else torch.ones_like(square)

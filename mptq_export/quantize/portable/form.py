@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range, Statistics
 from mptq_export.capture import ops
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
@@ -96,7 +97,7 @@ class Portable:
         *,
         graph: Graph,
         site: Site,
-        value: torch.Tensor,
+        value: Value,
         known: dict[str, ActivationQuant],
         method: Method,
         importance: torch.Tensor | None,

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 import torch
 
 from mptq_export.calibrate.statistics import Range
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Reshape, Softmax
+from mptq_export.quantize.activations.ranges import range_and_lowest_maximum
 from mptq_export.recipe.schema import ActivationQuant
 
 #: Codes of a softmax.
 _CODES = 255
 
 
-def score_range(graph: Graph, node: Node, value: torch.Tensor) -> Range | None:
+def score_range(graph: Graph, node: Node, value: Value) -> Range | None:
     """The range of the argument of a softmax that nothing else reads; None for other values.
 
     Args:
@@ -31,8 +33,8 @@ def score_range(graph: Graph, node: Node, value: torch.Tensor) -> Range | None:
     """
     if not _for_softmax(graph, node):
         return None
-    lowest_best = float(value.amax(-1).min())
-    return Range(max(float(value.min()), lowest_best - _silent(value.shape[-1])), float(value.max()))
+    seen, lowest_best = range_and_lowest_maximum(value)
+    return Range(max(seen.low, lowest_best - _silent(node.shape.dims[-1])), seen.high)
 
 
 def constant_range(graph: Graph, node: Node, value: torch.Tensor, known: Mapping[str, ActivationQuant]) -> Range | None:

@@ -10,6 +10,7 @@ from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture import ops
 from mptq_export.capture.activations import FUNCTIONS
+from mptq_export.capture.deferred import Value, whole
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.ranges import range_of
@@ -50,7 +51,7 @@ class PortableSearch:
     form: PortableForm
     graph: Graph
     site: Site
-    value: torch.Tensor
+    value: Value
     known: Mapping[str, ActivationQuant]
     method: Method
     layers: Importance
@@ -65,8 +66,13 @@ class PortableSearch:
         """The range where the value is the argument of a softmax, or a part of it."""
         root = self.graph.root(self.site.value)
         if isinstance(root.op, ops.Constant):
-            return constant_range(self.graph, root, self.value, self.known)
+            return constant_range(self.graph, root, self._held, self.known)
         return score_range(self.graph, root, self.value)
+
+    @cached_property
+    def _held(self) -> torch.Tensor:
+        """The value, all of it at once."""
+        return whole(self.value)
 
     def at(self, bits: int) -> ActivationQuant:
         """Choose scale and zero point.
@@ -92,10 +98,10 @@ class PortableSearch:
             readers = [self.site.node]
         weight = reading_weights(self.graph, self.site.value)
         if readers and weight is not None and all(isinstance(reader.op, ops.Linear) for reader in readers):
-            sample = Sample.of(self.value, read_importance(self.graph, self.site.value, self.layers))
+            sample = Sample.of(self._held, read_importance(self.graph, self.site.value, self.layers))
             return best_by_output(self.form, sample, self.range, bits, weight)
         if self._scores is not None:
-            sample, ones = Sample.of(self.value), self.value.new_ones(1).double()
+            sample, ones = Sample.of(self._held), self._held.new_ones(1).double()
             return best_by_result(
                 self.form, sample, self.range, bits, function=lambda rows: rows.softmax(-1), columns=ones
             )
@@ -105,18 +111,18 @@ class PortableSearch:
 
     def _argument(self, function: Node, bits: int) -> ActivationQuant:
         """The quantizer of an activation function's argument."""
-        sample = Sample.of(self.value, read_importance(self.graph, function.name, self.layers))
+        sample = Sample.of(self._held, read_importance(self.graph, function.name, self.layers))
         weight = reading_weights(self.graph, function.name)
-        columns = self.value.new_ones(1).double() if weight is None else weight.double().square().sum(0)
+        columns = self._held.new_ones(1).double() if weight is None else weight.double().square().sum(0)
         compute = FUNCTIONS[function.attributes(ops.Activation).function].compute
         return best_by_result(self.form, sample, self.range, bits, function=compute, columns=columns)
 
     @cached_property
     def _histogram(self) -> Histogram:
         importance = importance_of(self.graph, self.site.value, self.layers)
-        rows = self.value.numel() // self.value.shape[-1]
+        rows = self._held.numel() // self._held.shape[-1]
         return Histogram.of(
-            self.value, importance=importance if importance is not None and len(importance) == rows else None
+            self._held, importance=importance if importance is not None and len(importance) == rows else None
         )
 
     @property

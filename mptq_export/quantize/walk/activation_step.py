@@ -3,9 +3,8 @@
 import math
 from typing import Protocol
 
-import torch
-
 from mptq_export.calibrate.sites import Site, SiteKind
+from mptq_export.capture.deferred import Value
 from mptq_export.quantize.form import SiteSearch
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.recipe.schema import ActivationQuant
@@ -42,7 +41,7 @@ class AtAskedWidth:
         return self._chosen[site.value, bits]
 
 
-def quantize_site(state: WalkState, site: Site, value: torch.Tensor, step: ActivationStep) -> ActivationQuant:
+def quantize_site(state: WalkState, site: Site, value: Value, step: ActivationStep) -> ActivationQuant:
     """Choose the quantizer of a site, and give it to the simulator.
 
     Args:

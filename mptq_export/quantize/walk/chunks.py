@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from mptq_export.capture.deferred import image_chunks, rows_of
+from mptq_export.capture.calls import calls, in_order
+from mptq_export.capture.deferred import Value, image_chunks, is_held, rows_of
 from mptq_export.capture.evaluate import Compute
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.liveness import spare
@@ -75,25 +76,28 @@ def overwrite(
     return value
 
 
-def drop(values: dict[str, torch.Tensor], names: Iterable[str]) -> None:
+def drop(values: dict[str, Value], names: Iterable[str]) -> None:
     """Take values out of a dictionary; a view of less than half of the memory that it keeps alive becomes a copy."""
     for name in names:
         del values[name]
     views: dict[int, list[str]] = {}
-    for name, value in values.items():
+    held = {name: value for name, value in values.items() if is_held(value)}
+    for name, value in held.items():
         views.setdefault(value.untyped_storage().data_ptr(), []).append(name)
     for sharing in views.values():
-        if 2 * sum(values[name].nbytes for name in sharing) < values[sharing[0]].untyped_storage().nbytes():
-            values.update((name, values[name].clone()) for name in sharing)
+        if 2 * sum(held[name].nbytes for name in sharing) < held[sharing[0]].untyped_storage().nbytes():
+            values.update((name, held[name].clone()) for name in sharing)
 
 
 def walk_order(graph: Graph) -> list[str]:
     """Names of the nodes in graph order, but what moves a layer's output right behind the layer.
 
-    Queries, keys and values are then cut apart at once, and can be dropped one by one.
+    Queries, keys and values are then cut apart at once, and can be dropped one by one. What any
+    call of a layer reads stands before the first of its calls.
     """
     readers, order = graph.consumers(), dict[str, None]()
-    for node in graph:
+    for name in in_order(graph, calls(graph)) or ():
+        node = graph[name]
         pending = [node]
         while pending:
             each = pending.pop()

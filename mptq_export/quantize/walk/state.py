@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from mptq_export.capture.deferred import Value
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation
 from mptq_export.quantize.form import Form, Simulation, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.chunks import compute_in_chunks
 from mptq_export.quantize.walk.values_in_flight import ValuesInFlight
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -35,9 +35,9 @@ class WalkState:
     method: Method
     importance: dict[str, torch.Tensor]
 
-    def simulate(self, node: Node) -> torch.Tensor:
+    def simulate(self, node: Node) -> Value:
         """What the quantized model gives at a node, all images."""
-        return compute_in_chunks(self.graph, node, self.values.quantized, self.simulator.compute)
+        return self.values.compute_quantized(self.graph, node, self.simulator.compute)
 
     def input_quant(self, node: Node) -> ActivationQuant:
         """The quantizer of what a layer reads."""

@@ -2,6 +2,7 @@
 
 import torch
 
+from mptq_export.capture.deferred import whole
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Node
 from mptq_export.quantize.activations.sample import draw_rows
@@ -18,7 +19,7 @@ _FLOAT64 = computed_in(torch.float64)
 
 def balance_attention_of(state: WalkState, linear: Node) -> None:
     """Balance the heads of a q, k, v layer; any other linear layer is left as it is."""
-    source = state.values.quantized[linear.inputs[0]]
+    source = state.values.held(linear.inputs[0])
     rows = draw_rows(source).double()
     state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]))
     if state.form.one_scale:
@@ -36,7 +37,7 @@ def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
         return None
     weight = torch.cat([reader.params["weight"] for reader in readers])
     direct = next((r.name for r in readers if r.inputs[0] == norm.name), "")  # its rows are those of the norm
-    value = state.values.quantized[norm.name]
+    value = state.values.held(norm.name)
     choice = choose_sq_b(
         value,
         weight,
@@ -55,5 +56,5 @@ def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
         assert_same(f"SQ-b at {norm.name}", _FLOAT64(state.graph[reader.name], [(rows - shift) / scale]), expected)
     state.values.quantized[norm.name] = state.simulate(state.graph[norm.name])
     if norm.name in state.values.floats:
-        state.values.floats[norm.name].sub_(shift).div_(scale)
+        whole(state.values.floats[norm.name]).sub_(shift).div_(scale)  # a norm is never deferred
     return choice

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from mptq_export.capture.evaluate import compute, patches
+from mptq_export.capture.deferred import Value, deferring_scores, is_held, whole
+from mptq_export.capture.evaluate import Compute, compute, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Linear, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -22,7 +23,7 @@ class ValuesInFlight:
     Attributes:
         order: names of all nodes, as they are walked.
         images: how many there are.
-        quantized: float32 values of the quantized model by name.
+        quantized: float32 values of the quantized model by name, those of scores deferred where they are too many.
         floats: float64 values of the float model by name; none where nothing is measured against it.
     """
 
@@ -36,8 +37,9 @@ class ValuesInFlight:
         """
         self.order = walk_order(graph)
         self.images = len(images)
-        self.quantized: dict[str, torch.Tensor] = {}
-        self.floats: dict[str, torch.Tensor] = {}
+        self.quantized: dict[str, Value] = {}
+        self.floats: dict[str, Value] = {}
+        self._deferring = deferring_scores(graph, len(images))
         self._with_floats = with_floats
         self._last_use = {operand: name for name in self.order for operand in graph[name].inputs}
         for name in (name for name in self.order if isinstance(graph[name].op, Input)):
@@ -48,14 +50,29 @@ class ValuesInFlight:
     def compute_float(self, graph: Graph, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
         if self._with_floats:
-            self.floats[node.name] = compute_in_chunks(graph, node.cast(torch.float64), self.floats, compute)
+            self.floats[node.name] = self._value(graph, node.cast(torch.float64), self.floats, compute)
             self._forget(self.floats, graph, node)
+
+    def compute_quantized(self, graph: Graph, node: Node, compute_node: Compute) -> Value:
+        """The value of the quantized model; `compute_node` gives that of a node for some images."""
+        return self._value(graph, node, self.quantized, compute_node)
+
+    def held(self, name: str) -> torch.Tensor:
+        """A value of the quantized model, of all images."""
+        return whole(self.quantized[name])
+
+    def _value(self, graph: Graph, node: Node, values: dict[str, Value], compute_node: Compute) -> Value:
+        operands = [values[name] for name in node.inputs]
+        if node.name in self._deferring.names or not all(is_held(each) for each in operands):
+            return self._deferring.value(node, operands, compute_node)
+        held = {name: value for name, value in values.items() if is_held(value)}
+        return compute_in_chunks(graph, node, held, compute_node)
 
     def forget(self, graph: Graph, node: Node) -> None:
         """Drop the quantized values that no node behind this one reads."""
         self._forget(self.quantized, graph, node)
 
-    def _forget(self, values: dict[str, torch.Tensor], graph: Graph, node: Node) -> None:
+    def _forget(self, values: dict[str, Value], graph: Graph, node: Node) -> None:
         drop(values, {n for n in node.inputs if self._last_use[n] == node.name and n != graph.output})
 
     def fitting_rows(
@@ -70,10 +87,10 @@ class ValuesInFlight:
             importance: weights of its rows; None: all alike.
             residual: as for `fitting_target`.
         """
-        value = self.quantized[node.inputs[0]]
+        value = self.held(node.inputs[0])
         if isinstance(node.op, Linear):
             value = value.reshape(self.images, -1, value.shape[-1])
-        for images in even_then_odd(self.images, max(value.numel(), self.floats[node.name].numel())):
+        for images in even_then_odd(self.images, max(value.numel(), whole(self.floats[node.name]).numel())):
             x = fake_quantize(value[images], quant)
             rows = (patches(x, node.op.patch) if isinstance(node.op, PatchEmbed) else x).flatten(0, -2)
             counts = rows.new_ones(len(rows), dtype=torch.float64)
@@ -91,17 +108,18 @@ class ValuesInFlight:
             images: which images.
             residual: where the output is added to a residual, add what that residual lacks already.
         """
+        own = whole(self.floats[node.name])
 
         def rows(value: torch.Tensor) -> torch.Tensor:
-            return value.reshape(self.images, -1, self.floats[node.name].shape[-1])[images].flatten(0, 1)
+            return value.reshape(self.images, -1, own.shape[-1])[images].flatten(0, 1)
 
-        target = rows(self.floats[node.name])
+        target = rows(own)
         name, readers = node.name, graph.consumers()
         while len(readers[name]) == 1 and isinstance(readers[name][0].op, Reshape):
             name = readers[name][0].name
         if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self.quantized or self.quantized[other].numel() != self.floats[node.name].numel():
+        if other not in self.quantized or self.held(other).numel() != own.numel():
             return target
-        return target + (rows(self.floats[other]) - rows(self.quantized[other]))
+        return target + (rows(whole(self.floats[other])) - rows(self.held(other)))

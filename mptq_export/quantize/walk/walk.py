@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import torch
 
+from mptq_export.capture.calls import calls
 from mptq_export.capture.compare_batches import BATCHES, largest_change
-from mptq_export.capture.deferred import evaluate_in_parts
+from mptq_export.capture.deferred import evaluate_in_parts, is_held
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Constant, Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -79,6 +80,7 @@ class Walk:
         )
         self.weights: dict[str, WeightQuant] = {}
         self.sq_b: dict[str, SqB] = {}
+        self._calls = calls(calibrated.graph)
 
     def build_recipe(self, tick: Tick | None = None) -> tuple[Graph, Recipe]:
         """Walk, and check that the transforms kept the function; arguments, result and errors as of `build_recipe`."""
@@ -110,13 +112,12 @@ class Walk:
 
     def _quantize(self, node: Node) -> None:
         """Everything about one node, in the order of the method."""
-        if self.state.method.balanced_attention and isinstance(node.op, Linear):
+        names = self._calls.get(node.name, (node.name,))
+        if self.state.method.balanced_attention and isinstance(node.op, Linear) and len(names) == 1:
             balance_attention_of(self.state, node)
             node = self.state.graph[node.name]
-        self.state.values.compute_float(self.state.graph, node)
-        self._quantize_operands(node)
-        if isinstance(node.op, Weighted):
-            self._quantize_weight(node)
+        if node.name == names[0]:
+            self._quantize_reading(names)
         self.state.values.quantized[node.name] = self.state.simulate(node)
         if self.state.method.sq_b != "off" and isinstance(node.op, LayerNorm):
             choice = choose_and_fold_sq_b(self.state, node)
@@ -127,15 +128,23 @@ class Walk:
             del self.state.simulator.weights[node.name]  # nothing computes the layer again
             trim()
 
+    def _quantize_reading(self, names: tuple[str, ...]) -> None:
+        """What a node reads, and its weights; of a layer with several calls what all of them read, and one weight."""
+        nodes = [self.state.graph[name] for name in names]
+        for node in nodes:
+            self.state.values.compute_float(self.state.graph, node)
+            self._quantize_operands(node)
+        if isinstance(nodes[0].op, Weighted):
+            device = self._calibrated.images.device
+            for name, quant in zip(names, self._weight_step.choose_codes(self.state, nodes), strict=True):
+                self.weights[name] = quant
+                self.state.simulator.set_weight(name, quant, device)
+
     def _quantize_operands(self, node: Node) -> None:
         """What a node reads as codes. Scores and results are sites of what is computed: `_quantize_result` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
             if not site.kind.where_computed:
                 quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
-
-    def _quantize_weight(self, node: Node) -> None:
-        quant = self.weights[node.name] = self._weight_step.choose_codes(self.state, node)
-        self.state.simulator.set_weight(node.name, quant, self._calibrated.images.device)
 
     def _quantize_result(self, node: Node) -> None:
         """What a node gives, where that has a quantizer of its own."""
@@ -143,6 +152,8 @@ class Walk:
         if site is not None:
             value = self.state.values.quantized[node.name]
             quant = quantize_site(self.state, site, value, self._activation_step)
-            if isinstance(node.op, Input | Constant):  # not ours to overwrite
+            if is_held(value) and isinstance(node.op, Input | Constant):  # not ours to overwrite
                 value = value.clone()
-            self.state.values.quantized[node.name] = overwrite(value, lambda some: fake_quantize(some, quant))
+            if is_held(value):  # what is deferred is quantized where it is computed from now on
+                value = overwrite(value, lambda some: fake_quantize(some, quant))
+            self.state.values.quantized[node.name] = value

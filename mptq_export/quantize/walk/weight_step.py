@@ -1,5 +1,6 @@
 """The codes of every weight, as the walk comes to it: ridge correction, scales, GPTQ, bias correction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,8 +27,16 @@ class WeightStep(Protocol):
         """Whether weights may be fitted to the float model, which is then computed too."""
         ...
 
-    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
-        """The codes that the walk goes on with; what the layer reads is quantized already."""
+    def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
+        """The codes that the walk goes on with; what the layer reads is quantized already.
+
+        Args:
+            state: where the walk is.
+            nodes: all calls of one layer: mostly one.
+
+        Returns:
+            One a call: the codes and scales are the same for all, each has its own bias.
+        """
         ...
 
 
@@ -38,13 +47,14 @@ class FittedWeight:
     Attributes:
         weight: [N, K], refitted to the quantized inputs where that is asked for.
         bias: [N], the float model's.
-        bias_correction: what rounded weights leave on average; None where it is not measured from moments.
-        hessian: of what the layer reads; None where nothing is measured.
+        bias_corrections: what rounded weights leave on average, one a call of the layer; none where it is not measured
+            from moments.
+        hessian: of what the layer reads, at all calls; None where nothing is measured.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
-    bias_correction: BiasCorrection | None
+    bias_corrections: tuple[BiasCorrection, ...]
     hessian: Hessian | None
 
 
@@ -59,71 +69,108 @@ class FittedCodes:
     widest_gptq: int = 8
     fits = True
 
-    def choose_codes(self, state: WalkState, node: Node) -> WeightQuant:
+    def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says."""
-        return self.round_weight(state, node, fit_weight(state, node), state.widths(node.name)[0])
+        return self.round_weight(state, nodes, fit_weight(state, nodes), state.widths(nodes[0].name)[0])
 
-    def round_weight(self, state: WalkState, node: Node, fitted: FittedWeight, bits: int) -> WeightQuant:
-        """The codes and the bias of a fitted weight at a width.
+    def round_weight(
+        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int
+    ) -> list[WeightQuant]:
+        """The codes and the biases of a fitted weight at a width.
 
         Args:
             state: where the walk is.
-            node: the layer.
+            nodes: all calls of the layer.
             fitted: its weight, as `fit_weight` gave it.
             bits: 2 to 8.
+
+        Returns:
+            One a call.
         """
-        method, bias = state.method, fitted.bias
+        method = state.method
         reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
-        gptq = method.gptq and bits <= self.widest_gptq and not isinstance(node.op, Depthwise)
-        input_scale = state.input_quant(node).scale
-        largest = bias.abs()
-        if method.bias_correction and fitted.bias_correction is not None:  # what it becomes, but for the rounding
-            largest = torch.maximum(largest, fitted.bias_correction.bias_for(fitted.weight).abs())
+        gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
         codes, scale = quantize_weight(
             fitted.weight,
             bits,
             fitted.hessian,
-            smallest_scale=largest / (input_scale * BIAS_STEPS),
+            smallest_scale=_smallest_scale(state, nodes, fitted),
             search_scales=method.weight_scales_by_error,
             gptq=gptq,
             form=state.form.weights,
         )
-        if fitted.bias_correction is not None and fitted.weight is not fitted.bias_correction.weight:
+        if fitted.bias_corrections and fitted.weight is not fitted.bias_corrections[0].weight:
             reasons.append("refitted to the quantized inputs")
         if gptq:
             reasons.append("error-compensated rounding")
         if method.bias_correction:
-            bias = corrected_bias(state, node, fitted, dequantize(codes, scale))
             reasons.append("bias cancels the mean error")
-        # The file adds biases as whole steps of the int32 accumulator.
-        step = input_scale * scale.double()
-        bias = ((bias / step).round() * step).float()
+        if len(nodes) > 1:
+            reasons.append(f"one weight for {len(nodes)} calls")
         stored = codes.to(torch.int8).cpu().numpy()
-        form = CodeRange.of(bits, state.form.weights).form
-        return WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, "; ".join(reasons))
+        form, reason = CodeRange.of(bits, state.form.weights).form, "; ".join(reasons)
+        found = []
+        for call, node in enumerate(nodes):
+            bias = fitted.bias
+            if method.bias_correction:
+                bias = corrected_bias(state, node, fitted, call, dequantize(codes, scale))
+            # The file adds biases as whole steps of the int32 accumulator.
+            step = state.input_quant(node).scale * scale.double()
+            bias = ((bias / step).round() * step).float()
+            found.append(WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, reason))
+        return found
 
 
-def fit_weight(state: WalkState, node: Node) -> FittedWeight:
+def _smallest_scale(state: WalkState, nodes: Sequence[Node], fitted: FittedWeight) -> torch.Tensor:
+    """The scales of the channels below which a bias would have too many steps of the accumulator, at any call: [N]."""
+    found = []
+    for call, node in enumerate(nodes):
+        largest = fitted.bias.abs()
+        if state.method.bias_correction and fitted.bias_corrections:  # what it becomes, but for the rounding
+            largest = torch.maximum(largest, fitted.bias_corrections[call].bias_for(fitted.weight).abs())
+        found.append(largest / (state.input_quant(node).scale * BIAS_STEPS))
+    return torch.stack(found).amax(0)
+
+
+def fit_weight(state: WalkState, nodes: Sequence[Node]) -> FittedWeight:
     """What is rounded, at any width: the weight, refitted to the quantized inputs where that is asked for."""
-    weight, bias, method = weight_matrix(node), node.params["bias"], state.method
+    weight, bias, method = weight_matrix(nodes[0]), nodes[0].params["bias"], state.method
     if not method.measures_inputs:
-        return FittedWeight(weight, bias, None, None)
-    if isinstance(node.op, Depthwise):  # every channel has inputs of its own: scales go by the error of the weights
+        return FittedWeight(weight, bias, (), None)
+    if isinstance(nodes[0].op, Depthwise):  # every channel has inputs of its own: scales go by the error of the weights
         alike = torch.eye(weight.shape[1], dtype=torch.float64, device=weight.device)
-        return FittedWeight(weight, bias, None, Hessian(alike))
-    quant, importance = state.input_quant(node), state.importance_at(node.name)
-    rows = state.values.fitting_rows(state.graph, node, quant, importance, residual=method.residual_correction)
+        return FittedWeight(weight, bias, (), Hessian(alike))
+    rows = [
+        state.values.fitting_rows(
+            state.graph,
+            node,
+            state.input_quant(node),
+            state.importance_at(node.name),
+            residual=method.residual_correction,
+        )
+        for node in nodes
+    ]
     moments = Moments.of(rows, weight, bias)
     weight = moments.ridge_corrected() if method.ridge_correction else weight
     hessian = moments.hessian(centred=method.bias_correction)
-    return FittedWeight(weight, bias, moments.bias_correction, hessian)
+    return FittedWeight(weight, bias, moments.bias_corrections, hessian)
 
 
-def corrected_bias(state: WalkState, node: Node, fitted: FittedWeight, rounded: torch.Tensor) -> torch.Tensor:
-    """The bias with which rounded weights leave no mean error per channel: [N], from weights [N, K]."""
-    if fitted.bias_correction is not None:
-        return fitted.bias_correction.bias_for(rounded)
-    x = fake_quantize(state.values.quantized[node.inputs[0]], state.input_quant(node))
+def corrected_bias(
+    state: WalkState, node: Node, fitted: FittedWeight, call: int, rounded: torch.Tensor
+) -> torch.Tensor:
+    """The bias with which rounded weights leave no mean error per channel: [N], from weights [N, K].
+
+    Args:
+        state: where the walk is.
+        node: one call of the layer.
+        fitted: its weight, as `fit_weight` gave it.
+        call: which one it is.
+        rounded: its weights as they are stored.
+    """
+    if fitted.bias_corrections:
+        return fitted.bias_corrections[call].bias_for(rounded)
+    x = fake_quantize(state.values.held(node.inputs[0]), state.input_quant(node))
     target = state.values.fitting_target(state.graph, node, residual=state.method.residual_correction)
     found = depthwise(node, x.double(), rounded.double(), fitted.bias.double())
     return fitted.bias + (target - found.reshape(target.shape)).mean(0)

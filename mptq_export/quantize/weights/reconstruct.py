@@ -13,6 +13,7 @@ import torch
 
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.blocks import Block, split_blocks, trunk
+from mptq_export.capture.calls import calls
 from mptq_export.capture.evaluate import compute
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph
@@ -72,10 +73,11 @@ def reconstruct(
     hard = Simulator.of(graph, recipe, images.device)
     exact, value = images, images
     weights = dict(recipe.weights)
+    alone = {name for name, names in calls(graph).items() if len(names) == 1}  # else learned codes would be one call's
     for block in split_blocks(trunk(graph)):
         with torch.no_grad():
             target = _in_batches(block, exact, compute)
-        names = [node.name for node in block.nodes if node.name in weights and weights[node.name].bits < 8]
+        names = [node.name for node in block.nodes if node.name in alone and weights[node.name].bits < 8]
         if names:
             fit = _BlockFit(graph, replace(recipe, weights=weights), block, value, target)
             for name, learned in fit.learn(names, steps).items():

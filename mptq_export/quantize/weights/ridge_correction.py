@@ -5,7 +5,7 @@ V minimises `E |d - V x|^2 + r |V|^2` (ridge regression; ERQ, arXiv 2407.06794, 
 of x alone). Its strength r is the one that predicts best on the half of the images that was not fitted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,47 +42,61 @@ class FittingRows:
 
 @dataclass
 class _Sums:
-    """Weighted sums over rows: 1, x, y, x x^T and y x^T, with y the target; float64."""
+    """Weighted sums over rows: 1, x and y of every call, x x^T and y x^T of all, with y the target; float64."""
 
     rows: int
-    weight: float
+    weights: torch.Tensor
     x: torch.Tensor
     y: torch.Tensor
     xx: torch.Tensor
     yx: torch.Tensor
 
     @staticmethod
-    def zeros(weight: torch.Tensor) -> "_Sums":
+    def zeros(weight: torch.Tensor, calls: int) -> "_Sums":
         """Of no rows, for a weight [N, K]."""
         width, keys = weight.shape
-        return _Sums(0, 0.0, *(weight.new_zeros(shape) for shape in ((keys,), (width,), (keys, keys), (width, keys))))
+        shapes = ((calls,), (calls, keys), (calls, width), (keys, keys), (width, keys))
+        return _Sums(0, *(weight.new_zeros(shape) for shape in shapes))
 
-    def add(self, rows: FittingRows) -> None:
+    def add(self, rows: FittingRows, call: int) -> None:
         """Count more rows."""
         x = rows.x.double()
         weighted = x * rows.importance[:, None]
         self.rows += len(x)
-        self.weight += float(rows.importance.sum())
-        self.x += weighted.sum(0)
-        self.y += rows.importance @ rows.target
+        self.weights[call] += rows.importance.sum()
+        self.x[call] += weighted.sum(0)
+        self.y[call] += rows.importance @ rows.target
         self.xx.addmm_(weighted.T, x)
         self.yx.addmm_(rows.target.T, weighted)
 
     def __add__(self, other: "_Sums") -> "_Sums":
-        rows, weight = self.rows + other.rows, self.weight + other.weight
-        return _Sums(rows, weight, self.x + other.x, self.y + other.y, self.xx + other.xx, self.yx + other.yx)
+        rows, weights = self.rows + other.rows, self.weights + other.weights
+        return _Sums(rows, weights, self.x + other.x, self.y + other.y, self.xx + other.xx, self.yx + other.yx)
+
+    @property
+    def weight(self) -> float:
+        """Of all rows."""
+        return float(self.weights.sum())
+
+    def means(self) -> list[tuple[float, torch.Tensor, torch.Tensor]]:
+        """Of every call its share of the weight, and the means of x [K] and y [N]."""
+        parts = zip(self.weights.tolist(), self.x, self.y, strict=True)
+        return [(count / self.weight, x / count, y / count) for count, x, y in parts]
 
     def covariance(self) -> torch.Tensor:
-        """Of x, its diagonal raised a little, [K, K]."""
-        x = self.x / self.weight
-        covariance = (self.xx / self.weight).addr_(x, x, alpha=-1)
+        """Of x around the mean of its call, its diagonal raised a little, [K, K]."""
+        covariance = self.xx / self.weight
+        for share, x, _ in self.means():
+            covariance.addr_(x, x, alpha=-share)
         covariance.diagonal().add_(_ROUNDING * self.xx.diagonal().mean() / self.weight)
         return covariance
 
     def lacking(self, weight: torch.Tensor) -> torch.Tensor:
-        """Covariance of d with x for the weight W, [N, K]."""
-        x, y = self.x / self.weight, self.y / self.weight
-        return ((self.yx - weight @ self.xx) / self.weight).addr_(y - weight @ x, x, alpha=-1)
+        """Covariance of d with x, around the means of every call, for the weight W, [N, K]."""
+        lacking = (self.yx - weight @ self.xx) / self.weight
+        for share, x, y in self.means():
+            lacking.addr_(y - weight @ x, x, alpha=-share)
+        return lacking
 
     def centred(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`covariance` and `lacking`."""
@@ -92,6 +106,8 @@ class _Sums:
 @dataclass(frozen=True)
 class Moments:
     """Moments of one layer.
+
+    Where it is called at several places, each call has a bias of its own, so that means are those of its own rows.
 
     Attributes:
         halves: sums over the even and over the odd images.
@@ -104,30 +120,31 @@ class Moments:
     bias: torch.Tensor
 
     @staticmethod
-    def of(chunks: Iterable[FittingRows], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
+    def of(calls: Sequence[Iterable[FittingRows]], weight: torch.Tensor, bias: torch.Tensor) -> "Moments":
         """Measure.
 
         Args:
-            chunks: rows of all images, a few images at a time.
+            calls: of every call of the layer the rows of all images, a few images at a time.
             weight: [N, K].
             bias: [N].
         """
         weight, bias = weight.double(), bias.double()
-        first, second = _Sums.zeros(weight), _Sums.zeros(weight)
-        for rows in chunks:
-            (second if rows.odd else first).add(rows)
+        first, second = (_Sums.zeros(weight, len(calls)) for _ in range(2))
+        for call, chunks in enumerate(calls):
+            for rows in chunks:
+                (second if rows.odd else first).add(rows, call)
         return Moments((first, second), weight, bias)
 
     def _all(self) -> _Sums:
         return self.halves[0] + self.halves[1]
 
     @property
-    def bias_correction(self) -> BiasCorrection:
-        """What is left to be corrected by a bias."""
-        first, second = self.halves
-        count = first.weight + second.weight
-        x, y = (first.x + second.x) / count, (first.y + second.y) / count
-        return BiasCorrection(self.weight, self.bias, x, y - self.weight @ x - self.bias)
+    def bias_corrections(self) -> tuple[BiasCorrection, ...]:
+        """What is left to be corrected by the bias of every call."""
+        return tuple(
+            BiasCorrection(self.weight, self.bias, x, y - self.weight @ x - self.bias)
+            for _, x, y in self._all().means()
+        )
 
     def hessian(self, *, centred: bool) -> Hessian:
         """Of E[x x^T] or the covariance of x, drawn to its diagonal where there are few rows."""

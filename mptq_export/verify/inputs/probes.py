@@ -4,7 +4,8 @@ Pictures do not reach the codes that an even image reaches, noise does not reach
 reaches the ends. All are the same on every call.
 """
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.recipe.detector import RANGE_KEY
 from mptq_export.runtime.graph_input import GraphInput, declared_input
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.graph import GraphReader
@@ -36,9 +38,11 @@ class Space:
     Attributes:
         spec: the graph's input.
         shape: of one input, without the batch.
-        low: the least that a picture holds, black: a float64 array that broadcasts to `shape`, or a whole number.
+        low: the least that a picture holds, black: a float64 array that broadcasts to `shape`, or a whole number; of
+            regions of maps, the least that has a code.
         high: the most, white.
         saturates: whether all that is beyond, infinities too, becomes a code at once: then it is an input as well.
+        centred: whether noise of variance 1 around 0 reaches most of it, as it does of normalised pixels.
     """
 
     spec: GraphInput
@@ -46,6 +50,14 @@ class Space:
     low: Any
     high: Any
     saturates: bool
+    centred: bool = True
+
+    def filled(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Made-up images as inputs: those of regions of maps, made up in 0..1, spread over all that has a code."""
+        if self.centred:
+            return inputs
+        spread: NDArray[np.float32] = (inputs * (self.high - self.low) + self.low).astype(np.float32)
+        return spread
 
     def level(self, numerator: int, denominator: int) -> Array:
         """An input of one grey: `numerator / denominator` of the way from black to white."""
@@ -81,14 +93,42 @@ def space_of(model: onnx.ModelProto) -> Space:
         limits = np.iinfo(dtype)
         return Space(spec, shape, int(limits.min), int(limits.max), saturates=False)
     low, high = np.array(-_PLAIN), np.array(_PLAIN)
+    metadata = metadata_of(model)
     try:
-        preprocessing = Preprocessing.from_metadata(metadata_of(model))
+        preprocessing = Preprocessing.from_metadata(metadata)
     except MptqError:  # a file of another maker
         preprocessing = None
     if preprocessing is not None and shape == preprocessing.input_size:
         mean, std = (np.array(v, np.float64)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
         low, high = -mean / std, (1 - mean) / std
-    return Space(spec, shape, low, high, _saturates(model, spec.name))
+    coded = _coded(metadata)
+    if coded is not None:
+        low, high = (np.array(end, np.float64) for end in coded)
+    return Space(spec, shape, low, high, _saturates(model, spec.name), centred=coded is None)
+
+
+def _coded(metadata: Mapping[str, str]) -> tuple[float, float] | None:
+    """The least and the largest number that has a code, where the input is cut out of maps.
+
+    Raises:
+        MptqError: the metadata is damaged.
+    """
+    if RANGE_KEY not in metadata:
+        return None
+    try:
+        low, high = map(float, json.loads(metadata[RANGE_KEY]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MptqError(f"the file's {RANGE_KEY} is damaged ({error}); export it again") from error
+    return low, high
+
+
+def noise_in(space: Space) -> Iterator[Array]:
+    """Noise for what a file takes, without end: of regions of maps it reaches all that has a code."""
+    rows = noise(space.spec)
+    if space.centred:
+        return rows
+    middle, deviation = (space.low + space.high) / 2, (space.high - space.low) / (2 * _PLAIN)
+    return ((row * deviation + middle).astype(row.dtype) for row in rows)
 
 
 def noise(spec: GraphInput) -> Iterator[Array]:

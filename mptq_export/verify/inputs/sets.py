@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.runtime.graph_input import GraphInput
-from mptq_export.verify.inputs.probes import constants, extremes, noise, shape_of, space_of
+from mptq_export.verify.inputs.probes import constants, extremes, noise, noise_in, shape_of, space_of
 
 Array = NDArray[Any]
 
@@ -105,7 +105,7 @@ def probe_sources(
     space = space_of(model)
     ends = extremes(space)[:extreme]
     return {
-        "random": (random, noise(space.spec)),
+        "random": (random, noise_in(space)),
         "constant": (constant, constants(space)),
         "extreme": (len(ends), _called(ends)),
     }

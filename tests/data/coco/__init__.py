@@ -1,1 +1,0 @@
-"""Tests of data in COCO's format."""

@@ -83,7 +83,7 @@ MASK, FCOS = tiny_detectors.mask_rcnn, tiny_detectors.fcos
         ),
         (_changed(FCOS, "head.regression_head", nn.Identity()), "cannot take the maps|gives no"),
         (_changed(FCOS, "backbone", nn.Conv2d(3, 8, 3)), "for 4 maps, and the backbone gives 1"),
-        (_changed(FCOS, "backbone.body", nn.Conv2d(4, 8, 3)), "takes no images of 64x64 with 3 channels"),
+        (_changed(FCOS, "backbone.body", nn.Conv2d(4, 8, 3)), "takes no images of 32x32 with 3 channels"),
         (_fewer_anchors, "make it for the anchors that its generator gives"),
         (_changed(MASK, "roi_heads.box_predictor.bbox_pred", nn.Linear(16, 4)), "must give four deltas a score"),
     ],

@@ -54,6 +54,11 @@ def test_outputs_have_the_names_that_the_module_gives_them():
         (lambda t, s: {"a b/c": t, 3: s}, {"a_b_c": "tokens", "output.3": "values"}),
         (lambda t, s: {"map": t.transpose(1, 2).unflatten(2, (4, 4)), "s": s[:, 0]}, {"map": "map", "s": "values"}),
         (lambda t, s: [t], {"output.0": "tokens"}),
+        (
+            lambda t, s: {"scores.p3": t, "boxes.p3": t[..., :4], "boxes.p4": t[:, :8, :4], "logits": t, "deltas": t},
+            {"scores.p3": "scores", "boxes.p3": "boxes", "boxes.p4": "values", "logits": "values", "deltas": "tokens"},
+        ),
+        (lambda t, s: {"logits": t, "pred_boxes": t[..., :4]}, {"logits": "choices", "pred_boxes": "boxes"}),
     ],
 )
 def test_dicts_tuples_and_what_lies_in_them(shape: Any, names: dict[str, str]):

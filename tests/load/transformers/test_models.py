@@ -73,7 +73,7 @@ def test_the_numbers_of_the_library_under_its_names(tmp_path: Path, name: str):
         ("clip", ("last_hidden_state", "pooler_output", "image_embeds"), ("tokens", "embedding", "embedding")),
         ("siglip", ("last_hidden_state",), ("tokens",)),
         ("deit_teacher", ("distillation_logits", "cls_logits", "logits"), ("logits",) * 3),
-        ("yolos", ("pred_boxes", "last_hidden_state"), ("values", "tokens")),
+        ("yolos", ("pred_boxes", "last_hidden_state"), ("boxes", "tokens")),
     ],
 )
 def test_outputs_are_chosen_by_the_librarys_names(

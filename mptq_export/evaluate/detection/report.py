@@ -1,0 +1,143 @@
+"""What an evaluation of a detector found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mptq_export.evaluate.detection.agreement import Agreement
+from mptq_export.evaluate.detection.average_precision import (
+    AveragePrecision,
+    Judged,
+    Kind,
+    Truth,
+    judge,
+    mean_precision,
+)
+from mptq_export.evaluate.detection.found import FoundObjects
+from mptq_export.evaluate.edge import RanIn
+from mptq_export.evaluate.metrics import pictures_interval
+from mptq_export.support.json_files import Json
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Average precision of a file, and of its float model, by the same glue on the same pictures.
+
+    Attributes:
+        kind: of boxes or of masks.
+        quantised: of the file.
+        quantised_interval: what AP other pictures of the same kind would give, at 95 %, as
+            `metrics.pictures_interval`; None where it is not known.
+        quantised_by_category: AP of each category with objects, by its name.
+        floating: of the float model; None without one.
+        floating_by_category: as `quantised_by_category`.
+        difference: AP of the file less that of the float model.
+        difference_interval: of it, at 95 %: both are judged on each draw of pictures, so that what they share cancels.
+    """
+
+    kind: Kind
+    quantised: AveragePrecision
+    quantised_interval: Interval | None
+    quantised_by_category: dict[str, float]
+    floating: AveragePrecision | None = None
+    floating_by_category: dict[str, float] | None = None
+    difference: float | None = None
+    difference_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class DetectionReport:
+    """A detector's file on pictures.
+
+    Attributes:
+        images: how many there are.
+        objects: on them, to be found; None without annotations.
+        crowds: on them; what is found in one counts neither way.
+        empty: images without objects: what is found there is wrong.
+        categories: how many were judged.
+        precision: of boxes, then of masks where they are known; empty without objects.
+        found_again: detections of the file and of the float model, each among the other's; None without one.
+    """
+
+    images: int
+    objects: int | None
+    crowds: int
+    empty: int
+    categories: int
+    precision: tuple[Precision, ...]
+    found_again: Agreement | None
+
+
+@dataclass(frozen=True)
+class DetectionEvaluated:
+    """The report, and what belongs to it.
+
+    Attributes:
+        report: what was found.
+        about: files and pictures, as plain JSON values, with what the user should know as `warnings`.
+        ran_in: the runtime that was asked for; None for onnxruntime on this CPU.
+    """
+
+    report: DetectionReport
+    about: dict[str, Json]
+    ran_in: RanIn | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know, a sentence each."""
+        told = self.about["warnings"]
+        assert isinstance(told, list)
+        return tuple(map(str, told))
+
+    def to_json(self) -> dict[str, Json]:
+        """All of it as plain JSON values."""
+        ran_in = {} if self.ran_in is None else {"ran_in": self.ran_in.to_json()}
+        return {"task": "detection", **asdict(self.report), **self.about, **ran_in}
+
+
+def compare(
+    truth: Truth,
+    names: Mapping[int, str],
+    quantised: Sequence[FoundObjects],
+    floating: Sequence[FoundObjects] | None,
+    kind: Kind,
+) -> Precision:
+    """Judge what a file found, and what its float model found.
+
+    Args:
+        truth: what there is, with an object to be found.
+        names: of the categories, by id.
+        quantised: by the file, on each picture.
+        floating: by the float model; None without one.
+        kind: of boxes or of masks.
+    """
+    pictures = len(truth.sizes)
+    found = judge(truth, quantised, kind)
+    interval = pictures_interval(pictures, lambda counts: mean_precision(found.curves, counts))
+    alone = Precision(kind, found.figures, interval, _named(found, names))
+    if floating is None:
+        return alone
+    exact = judge(truth, floating, kind)
+
+    def difference(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return mean_precision(found.curves, counts) - mean_precision(exact.curves, counts)
+
+    known = found.figures.ap is not None and exact.figures.ap is not None
+    return Precision(
+        kind,
+        found.figures,
+        interval,
+        alone.quantised_by_category,
+        exact.figures,
+        _named(exact, names),
+        (found.figures.ap or 0.0) - (exact.figures.ap or 0.0) if known else None,
+        pictures_interval(pictures, difference) if known else None,
+    )
+
+
+def _named(judged: Judged, names: Mapping[int, str]) -> dict[str, float]:
+    return {names[number]: value for number, value in judged.by_category.items()}

@@ -1,0 +1,98 @@
+"""One budget over several models: widths, costs and estimates are of all of them."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from cli.helpers import save
+
+from mptq_export import calibrate, load
+from mptq_export.allocate.allocation import Aim, Allocation
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.parts import SearchedPart, search_parts
+from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.support.errors import MptqError
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[SearchedPart]:
+    model = load(save(tmp_path_factory.mktemp("parts") / "m.pt"))
+    return [SearchedPart("first", calibrate(model, count=4)), SearchedPart("second", calibrate(model, count=6), 3.0)]
+
+
+def settings(*budgets: str, **pins: tuple[int, int]) -> SearchRequest:
+    read = tuple(Budget.parse(text) for text in budgets)
+    return SearchRequest(read, WidthDomain.of_range(range(2, 5)), tied=False, pins=pins)
+
+
+def searched(
+    parts: list[SearchedPart], asked: SearchRequest, journal: Path, *, resume: bool = False
+) -> list[tuple[Allocation, ...]]:
+    return search_parts(parts, asked, "paper", journal, aim=Aim(), resume=resume)
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts") / "search.jsonl"
+
+
+@pytest.fixture(scope="module")
+def found(parts: list[SearchedPart], journal: Path) -> list[tuple[Allocation, ...]]:
+    return searched(parts, settings("3", "2.5", head=(4, 4)), journal)
+
+
+def test_a_mean_width_is_that_of_all_parts(found: list[tuple[Allocation, ...]]):
+    assert [[one.budget for one in each] for each in found] == [["3", "3"], ["2.5", "2.5"]]
+    for budget, (first, second) in zip((3, 2.5), found, strict=True):
+        costs = first.search.costs, second.search.costs
+        weights = [sum(c.parameters.values()) for c in costs]
+        means = [one.mean_bits for one in (first, second)]
+        assert sum(m[0] * w for m, w in zip(means, weights, strict=True)) / sum(weights) <= budget + 1e-9
+        # A picture runs the second one three times.
+        assert (means[0][1] + 3 * means[1][1]) / 4 <= budget + 1e-9
+        assert first.divergence == second.divergence > 0
+        assert first.widths["head"] == second.widths["head"] == (4, 4)
+        assert first.widths.keys() == second.widths.keys() == first.search.problem.space.start.keys()
+    front = found[0][0].front
+    assert front == found[0][1].front and front[-1].mean_weight_bits <= 2.5 + 1e-9
+    assert {key.partition("/")[0] for point in front for key in point.lowered} == {"first", "second"}
+
+
+def test_each_part_counts_by_its_own_scale(found: list[tuple[Allocation, ...]]):
+    shares = []
+    for one in found[0]:
+        problem = one.search.problem
+        middle = {layer: (3, 3) for layer in problem.space.start} | {"patch_embed.proj": (3, 4), "head": (4, 4)}
+        shares.append(fmean(problem.divergences(one.widths)) / fmean(problem.divergences(middle)))
+    assert found[0][0].divergence == pytest.approx(sum(shares))
+
+
+def test_widths_are_kept_on_other_inputs(parts: list[SearchedPart], found: list[tuple[Allocation, ...]]):
+    first, second = found[0]
+    moved = first.on(parts[1].calibrated)
+    assert moved.widths == first.widths and moved.calibrated is parts[1].calibrated
+    _, ours = moved.build_final_recipe()
+    _, theirs = replace(second, found=replace(second.found, widths=first.found.widths)).build_final_recipe()
+    assert all((ours.weights[name].codes == theirs.weights[name].codes).all() for name in theirs.weights)
+
+
+def test_files_are_within_a_size_together_and_a_search_goes_on(
+    parts: list[SearchedPart], found: list[tuple[Allocation, ...]], tmp_path: Path
+):
+    costs = found[0][0].search.costs
+    most = 1.996 * costs.file_bytes(dict.fromkeys(found[0][0].widths, (4, 4)))
+    asked, kept = settings(f"{most / 1e3:.2f}kB"), tmp_path / "x.jsonl"
+    ((first, second),) = searched(parts, asked, kept)
+    assert sum(one.search.costs.file_bytes(one.found.widths) for one in (first, second)) <= most + 5
+    lines = len(kept.read_text().splitlines())
+    ((again, _),) = searched(parts, asked, kept, resume=True)
+    assert again.widths == first.widths and len(kept.read_text().splitlines()) == lines
+    with pytest.raises(MptqError, match="journal of another search"):
+        searched([replace(parts[0], per_picture=2.0), parts[1]], asked, kept, resume=True)
+
+
+def test_a_pin_may_match_one_part_and_must_match_some(parts: list[SearchedPart], tmp_path: Path):
+    with pytest.raises(MptqError, match="--pin nothing matches no layer of any part"):
+        searched(parts, settings("3", nothing=(4, 4)), tmp_path / "x.jsonl")
