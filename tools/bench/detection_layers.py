@@ -3,16 +3,17 @@
     python -m tools.bench.detection_layers MODEL --calib DIR --data DIR --json FILE [--bits 4/4] [--part box]
                                            [--group TEXT ...] [--without TECHNIQUE ...]
 
-A group is all layers whose name begins alike (numbers left out), such as `backbone.pyramid.layer_blocks`; a row for each,
-or for those that --group names. --without adds a row with all at --bits and one technique of `best` left out. The first
-network is simulated, or of a detector of two stages the head that --part names, on regions of float maps; all else is
-float. FILE holds what is done: a row that is there is not measured again.
+A group is all layers whose name begins alike (numbers left out), such as `backbone.pyramid.layer_blocks`; a row for
+each, or for those that --group names. --without adds a row with all at --bits and one technique of `best` left out. The
+first network is simulated, or of a detector of two stages the head that --part names, on regions of float maps; all else
+is float. FILE holds what is done: a row that is there is not measured again.
 """
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,15 @@ def run(
         network = simulated(calibrated, graph, Simulator.of(graph, recipe, calibrated.images.device))
         return replace(floats, **{part: network})
 
-    wanted[f"all {bits}"] = lambda: quantize(None, techniques)
+    wanted[f"all {bits}"] = partial(quantize, None, techniques)
     for name in without:
         less = replace(BEST, **{key: OFF[key] for key in TECHNIQUES[name]})
-        wanted[f"{bits} without {name}"] = lambda less=less: quantize(None, less)
+        wanted[f"{bits} without {name}"] = partial(quantize, None, less)
     known = dict.fromkeys(group_of(node.name) for node in layers(calibrated.graph))
     if unknown := sorted(set(groups or ()) - set(known)):
         raise MptqError(f"there are no layers {unknown[0]}; the groups are {', '.join(known)}")
     for name in groups if groups is not None else known:
-        wanted[f"{bits}, {name} 8/8"] = lambda name=name: quantize(name, techniques)
+        wanted[f"{bits}, {name} 8/8"] = partial(quantize, name, techniques)
     _measure(wanted, json_path, pictures, detector)
 
 
@@ -132,7 +133,7 @@ def group_of(layer: str) -> str:
 
 def inputs_of(calib: Path, loaded: LoadedModel, count: int) -> NDArray[np.float32]:
     """Calibration pictures as the detector takes them."""
-    folder = ImageFolder(calib, loaded.preprocessing, limit=count)
+    folder = ImageFolder(calib, loaded.preprocessing, limit=count, labels=False)
     return np.concatenate([loaded.preprocessing.normalize(pixels) for pixels in folder.batches(_BATCH)])
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mptq_export.api import load
 from mptq_export.load.loaded import LoadedModel
@@ -34,7 +35,7 @@ class Loading:
         said = ((f"--{name.replace('_', '-')}", str(value)) for name, value in self._said().items())
         return [self.model, *(word for pair in said for word in pair)]
 
-    def _said(self) -> dict[str, float | str]:
+    def _said(self) -> dict[str, Any]:
         values = asdict(self)
         del values["model"]
         return {name: value for name, value in values.items() if value is not None}
