@@ -4,9 +4,9 @@
                                            [--group TEXT ...] [--without TECHNIQUE ...]
 
 A group is all layers whose name begins alike (numbers left out), such as `backbone.pyramid.layer_blocks`; a row for
-each, or for those that --group names. --without adds a row with all at --bits and one technique of `best` left out. The
-first network is simulated, or of a detector of two stages the head that --part names, on regions of float maps; all else
-is float. FILE holds what is done: a row that is there is not measured again.
+each, or for those that --group names. --without adds a row with all at --bits and one technique of `best` left out.
+The first network is simulated, or of a detector of two stages the head that --part names, on regions of float maps;
+all else is float. FILE holds what is done: a row that is there is not measured again.
 """
 
 import json
