@@ -27,6 +27,9 @@ Part = Literal["network", "proposals", "box", "mask"]
 #: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
 FIRST_KEY = "mptq.first_stage"
 
+#: Metadata of a detector that was joined into one file: of each part the digest of its contents, as JSON.
+JOINED_KEY = "mptq.joined"
+
 
 @dataclass(frozen=True)
 class Level:
