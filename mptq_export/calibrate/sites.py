@@ -38,6 +38,7 @@ _IN_FLOAT = (
     ops.Input,
     ops.Constant,
     ops.LayerNorm,
+    ops.Relu,
     ops.Add,
     ops.Mul,
     ops.Product,
@@ -114,9 +115,28 @@ def _has_float_readers(graph: Graph, node: Node) -> bool:
     return readers is None or any(not isinstance(reader.op, _ReadsCodes) for reader, _ in readers)
 
 
+def readers_of_codes(graph: Graph, name: str) -> list[tuple[Node, str]] | None:
+    """As `Graph.final_readers`, seen through ReLUs too: they only cut codes off below that of 0."""
+    found: list[tuple[Node, str]] = []
+    for reader, value in graph.final_readers(name) or ():
+        behind = readers_of_codes(graph, reader.name) if isinstance(reader.op, ops.Relu) else [(reader, value)]
+        if behind is None:
+            return None
+        found += behind
+    return None if graph.final_readers(name) is None else found
+
+
+def convolution_kernel(graph: Graph, node: Node) -> tuple[int, int] | None:
+    """Height and width of the windows of a map that a linear layer reads, where all that read its result read codes."""
+    windows, readers = graph[node.inputs[0]].op, readers_of_codes(graph, node.name)
+    if not isinstance(node.op, ops.Linear) or not isinstance(windows, ops.Windows) or windows.kernel == (1, 1):
+        return None
+    return windows.kernel if readers and all(isinstance(r.op, _ReadsCodes) for r, _ in readers) else None
+
+
 def _has_one_code_reader(graph: Graph, node: Node) -> bool:
     """Whether one operand alone reads a value, as codes: they can be those of the kernel that computes it."""
-    readers = graph.final_readers(node.name) or ()
+    readers = readers_of_codes(graph, node.name) or ()
     return len(readers) == 1 and all(
         isinstance(r.op, _ReadsCodes) and r.inputs.count(value) == 1 for r, value in readers
     )

@@ -70,6 +70,6 @@ FUNCTIONS: dict[Function, ActivationFunction] = {
         lambda x: np.asarray(x * np.clip(x + 3, 0, 6) / 6),
         (aten.hardswish.default, aten.hardswish_.default),
     ),
-    "relu": ActivationFunction(F.relu, lambda x: np.maximum(x, 0), (aten.relu.default, aten.relu_.default)),
+    "relu": ActivationFunction(F.relu, lambda x: np.maximum(x, 0)),  # in the portable form
 }
 """Every function by its name."""

@@ -213,6 +213,7 @@ _COMPUTE: dict[type[Op], Callable[..., torch.Tensor]] = {
     ops.Mul: lambda node, x: x * node.params["value"],
     ops.Product: lambda _node, a, b: a * b,
     ops.Rotary: _rotary,
+    ops.Relu: lambda _node, x: x.relu(),
     ops.Max: lambda node, x: x.amax(node.attributes(ops.Max).axis, keepdim=True),
     ops.Mean: _mean,
     ops.Resample: _resample,

@@ -169,5 +169,5 @@ _COMPUTED: dict[type[Op], Callable[..., torch.Tensor]] = {
     ops.Max: lambda node, x: _over(x, (node.attributes(ops.Max).axis,)),
     ops.Resample: lambda node, x: _over(x, (node.attributes(ops.Resample).axis,)),
     **dict.fromkeys((ops.Linear, ops.LayerNorm, ops.Softmax, ops.Rotary), lambda _node, x: _over(x, (-1,))),
-    **dict.fromkeys((ops.Activation, ops.Add, ops.Mul, ops.Product, ops.ToPixels), _elementwise),
+    **dict.fromkeys((ops.Activation, ops.Relu, ops.Add, ops.Mul, ops.Product, ops.ToPixels), _elementwise),
 }

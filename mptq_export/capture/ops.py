@@ -102,6 +102,11 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Relu:
+    """`max(x, 0)`: the one activation function that is exact in floats, and of codes a limit."""
+
+
+@dataclass(frozen=True)
 class Add:
     """`a + b`, broadcast against each other."""
 
@@ -303,6 +308,7 @@ Op = (
     | Matmul
     | Softmax
     | Activation
+    | Relu
     | Add
     | Mul
     | Product

@@ -19,12 +19,13 @@ from mptq_export.capture.ops import (
     Matmul,
     Mul,
     Permute,
+    Relu,
     Reshape,
     Slice,
     Softmax,
 )
 
-_RowWise = Linear | LayerNorm | Activation | Add | Mul | Softmax | Matmul | Permute | Reshape
+_RowWise = Linear | LayerNorm | Activation | Relu | Add | Mul | Softmax | Matmul | Permute | Reshape
 
 
 def hoist_slices(graph: Graph) -> Graph:

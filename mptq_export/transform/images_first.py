@@ -12,10 +12,10 @@ import torch
 
 from mptq_export.capture.follow_images import ImageDigit, image_digits
 from mptq_export.capture.graph import Graph, Node, Shape
-from mptq_export.capture.ops import Activation, Add, Constant, LayerNorm, Linear, Mul, Permute, Product, Reshape
+from mptq_export.capture.ops import Activation, Add, Constant, LayerNorm, Linear, Mul, Permute, Product, Relu, Reshape
 from mptq_export.transform.merge_movement import merge_movement
 
-_Commutes = Linear | LayerNorm | Activation | Add | Mul | Product
+_Commutes = Linear | LayerNorm | Activation | Relu | Add | Mul | Product
 
 
 def images_first(graph: Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""Activation functions that runtimes have no node for: `x sigmoid(slope x)` as a sigmoid and a product.
+"""Activation functions as runtimes have them: a ReLU is one, and `x sigmoid(slope x)` a sigmoid and a product.
 
 QuickGELU is SiLU of a steeper argument, `1.702 x` in the layer before and `1 / 1.702` in the layers behind, where
 linear layers are all that is there: no product with a constant, and no codes for one.
@@ -10,12 +10,14 @@ import torch
 
 from mptq_export.capture.activations import FUNCTIONS
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Activation, Linear, Mul, Product
+from mptq_export.capture.ops import Activation, Linear, Mul, Product, Relu
 from mptq_export.transform.channels import owned
 
 
 def plain_activations(graph: Graph, *, inner_codes: bool) -> Graph:
     """Write sigmoid-weighted functions with a slope of one; in two ops where each of them has codes of its own.
+
+    A ReLU becomes an activation function like all others, which reads codes.
 
     Args:
         graph: any canonical graph.
@@ -23,6 +25,8 @@ def plain_activations(graph: Graph, *, inner_codes: bool) -> Graph:
 
     Preserves: the output.
     """
+    relus = (node for node in graph if isinstance(node.op, Relu))
+    graph = graph.updated({node.name: replace(node, op=Activation("relu")) for node in relus})
     for name in list(graph.nodes):
         graph = _steepened(graph, graph[name])
     if not inner_codes:

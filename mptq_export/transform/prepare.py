@@ -21,10 +21,12 @@ from mptq_export.transform.fold_normalisation import fold_normalisation
 from mptq_export.transform.fold_offsets import fold_offsets
 from mptq_export.transform.fold_prefix import fold_prefix
 from mptq_export.transform.fold_rotary import fold_rotary
+from mptq_export.transform.hoist_elementwise import hoist_elementwise
 from mptq_export.transform.hoist_slices import hoist_slices
 from mptq_export.transform.images_first import images_first
 from mptq_export.transform.merge_movement import merge_movement
 from mptq_export.transform.own_scores import own_scores
+from mptq_export.transform.share_movement import share_movement
 from mptq_export.transform.sink_permutes import sink_permutes
 
 Pass = Callable[[Graph], Graph]
@@ -37,8 +39,10 @@ PASSES: tuple[Pass, ...] = (
     fold_multipliers,
     fold_offsets,
     fold_prefix,
+    hoist_elementwise,
     hoist_slices,
     merge_movement,
+    share_movement,
     sink_permutes,
     center_residual,
 )

@@ -36,12 +36,13 @@ class Form:
     Attributes:
         name: what the table calls it.
         op: ``Gemm`` (constant B with a scale per column, int32 bias), ``Conv`` (the same as a depthwise convolution: a
-            channel for each column of B, a window for each row of A), ``MatMul`` (two activations, two batch axes) or
+            channel for each column of B, a window for each row of A), ``Dense`` (the same as a convolution of all
+            channels by windows of `positions_of`), ``MatMul`` (two activations, two batch axes) or
             ``Columns`` (a MatMul with constant B and a scale per column).
         a: lowest code, highest code and zero point of A, which is uint8.
         b: the same of B.
         b_type: NumPy type of B.
-        pair_safe: B obeys |b[2i]| + |b[2i+1]| <= 128 along K.
+        pair_safe: B obeys |b[2i]| + |b[2i+1]| <= 128 along K; of ``Dense`` in both orders, channels or positions first.
         safe: the exporter's claim; False for a control, which some CPU's int16 sums must get wrong.
     """
 
@@ -68,6 +69,8 @@ FORMS = (
     Form("MatMul u8 x s8 in [-64, 63], a scale per column", "Columns", (0, 255, 107), (-64, 63, 0), np.int8),
     Form("depthwise Conv u8 x s8 in [-64, 63]", "Conv", (0, 255, 107), (-64, 63, 0), np.int8),
     Form("depthwise Conv u8 x s8 pair-safe", "Conv", (0, 255, 107), (-127, 127, 0), np.int8, pair_safe=True),
+    Form("Conv u8 x s8 in [-64, 63]", "Dense", (0, 255, 107), (-64, 63, 0), np.int8),
+    Form("Conv u8 x s8 pair-safe", "Dense", (0, 255, 107), (-127, 127, 0), np.int8, pair_safe=True),
     Form("control: Gemm u8 x s8, full range", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, safe=False),
     Form("control: Gemm u8 x pair-safe and -128", "Gemm", (0, 255, 107), (-128, 127, 0), np.int8, True, safe=False),
 )
@@ -76,13 +79,18 @@ OUTPUTS = ("float32", "uint8")
 
 def outputs_of(form: Form) -> tuple[str, ...]:
     """The outputs that a form has as an integer kernel: a convolution only gives codes."""
-    return ("uint8",) if form.op == "Conv" else OUTPUTS
+    return ("uint8",) if form.op in ("Conv", "Dense") else OUTPUTS
 
 
 def kernel_of(k: int) -> tuple[int, int]:
     """Height and width of a window of k values: square where that is possible."""
     side = math.isqrt(k)
     return (side, side) if side * side == k else (1, k)
+
+
+def positions_of(k: int) -> int:
+    """Positions in a window of ``Dense`` of k values: 2 x 2 where each has an even number of channels."""
+    return 1 if k % 8 else 4
 
 
 def _extremes(k: int, lo: int, hi: int) -> list[Codes]:
@@ -122,12 +130,25 @@ def operands(form: Form, size: Size, roll: int, rng: Rng) -> tuple[Codes, Codes]
     m, k, n = size
     rows = patterns(k, form.a[0], form.a[1], rng)
     columns = pair_safe_patterns(k, form.b[0], rng) if form.pair_safe else patterns(k, form.b[0], form.b[1], rng)
+    if form.op == "Dense" and form.pair_safe:
+        columns = _safe_across_positions(columns)
     batches = 4 if form.op == "MatMul" else 1
     # The rows step through the patterns more slowly in each further batch, so that other pairs meet.
     a = np.stack([rows[(roll * m + np.arange(m) + i) % len(rows)] for i in range(batches)])
     b = np.stack([columns[(roll * n + np.arange(n) + 2 * i) % len(columns)].T for i in range(batches)])
     shape = (2, 2) if form.op == "MatMul" else ()
     return a.reshape(*shape, m, k).astype(np.uint8), b.reshape(*shape, k, n).astype(form.b_type)
+
+
+def _safe_across_positions(columns: Codes) -> Codes:
+    """Weights [patterns, positions * channels], smaller where two positions of a channel are too large together."""
+    positions = positions_of(columns.shape[1])
+    if positions == 1:
+        return columns
+    safe = columns.reshape(len(columns), positions, -1).copy()
+    room = 128 - np.abs(safe[:, ::2])
+    safe[:, 1::2] = np.clip(safe[:, 1::2], -room, room)
+    return safe.reshape(columns.shape)
 
 
 def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, scale_y: np.float32) -> bytes:
@@ -141,8 +162,10 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
         bias: (n,) int32, for Gemm and Conv.
         scale_y: scale of the uint8 output.
     """
-    axis: dict[str, Any] = {"Gemm": {"axis": 1}, "Columns": {"axis": 1}, "Conv": {"axis": 0}}.get(form.op, {})
-    rank = 4 if form.op == "Conv" else b.ndim
+    axis: dict[str, Any] = {"Gemm": {"axis": 1}, "Columns": {"axis": 1}}.get(form.op, {})
+    if form.op in ("Conv", "Dense"):
+        axis = {"axis": 0}
+    rank = 4 if axis == {"axis": 0} else b.ndim
     constants: dict[str, Codes] = {
         "sa": np.asarray(_SCALE_A),
         "za": np.asarray(form.a[2], np.uint8),
@@ -167,7 +190,12 @@ def build(form: Form, output: str, b: Codes, *, scale_b: Codes, bias: Codes, sca
             window = kernel_of(len(b))
             constants["b"] = b.T.reshape(-1, 1, *window)
             attributes = {"group": b.shape[1], "kernel_shape": window, "strides": window}
-        nodes.append(helper.make_node(form.op, ["af", "bf", "cf"], ["y_float"], **attributes))
+        if form.op == "Dense":
+            window = kernel_of(positions_of(len(b)))
+            constants["b"] = b.T.reshape(b.shape[1], *window, -1).transpose(0, 3, 1, 2)
+            attributes = {"kernel_shape": window, "strides": window}
+        op = "Gemm" if form.op == "Gemm" else "Conv"
+        nodes.append(helper.make_node(op, ["af", "bf", "cf"], ["y_float"], **attributes))
     else:
         inputs.append(helper.make_tensor_value_info("b", helper.np_dtype_to_tensor_dtype(b.dtype), [None] * b.ndim))
         nodes.append(helper.make_node("MatMul", ["af", "bf"], ["y_float"]))
@@ -216,7 +244,7 @@ def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
     # float64 products and sums below 2**53 are exact, and fast.
     acc = ((a.astype(np.float64) - form.a[2]) @ (b.astype(np.float64) - form.b[2])).astype(np.int64)
     layer = form.op != "MatMul"
-    with_bias = form.op in ("Gemm", "Conv")
+    with_bias = form.op in ("Gemm", "Conv", "Dense")
     scale_b = (_SCALE_B * rng.uniform(0.5, 2, size.n)).astype(np.float32) if layer else np.asarray(_SCALE_B)
     bias = rng.integers(-5000, 5001, size.n).astype(np.int32) if with_bias else np.zeros(size.n, np.int32)
     acc = acc + bias
@@ -234,6 +262,11 @@ def make_case(form: Form, output: str, size: Size, roll: int, rng: Rng) -> Case:
         image = np.broadcast_to(a.reshape(1, 1, size.m * high, wide), (1, size.n, size.m * high, wide))
         image = np.ascontiguousarray(image)
         return Case(model, {"a": image}, expected.T[None, :, :, None], otherwise.T[None, :, :, None])
+    if form.op == "Dense":
+        high, wide = kernel_of(positions_of(size.k))
+        image = a.reshape(size.m, high, wide, -1).transpose(3, 0, 1, 2).reshape(1, -1, size.m * high, wide)
+        image = np.ascontiguousarray(image)
+        return Case(model, {"a": image}, expected.T[None, :, :, None], otherwise.T[None, :, :, None])
     return Case(model, {"a": a} if layer else {"a": a, "b": b}, expected, otherwise)
 
 
@@ -241,6 +274,7 @@ KERNELS: dict[tuple[str, str], str] = {
     ("Columns", "float32"): "MatMulIntegerToFloat",
     ("Columns", "uint8"): "QLinearMatMul",
     ("Conv", "uint8"): "QLinearConv",
+    ("Dense", "uint8"): "QLinearConv",
     ("Gemm", "float32"): "QGemm",
     ("Gemm", "uint8"): "QGemm",
     ("MatMul", "float32"): "MatMulIntegerToFloat",

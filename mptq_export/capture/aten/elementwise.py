@@ -15,7 +15,7 @@ from mptq_export.capture.aten.statistics import Statistic, normalised, shifted
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Node
 from mptq_export.capture.metadata import module_path, shape_of
-from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Softmax
+from mptq_export.capture.ops import Activation, Add, Constant, Mean, Mul, Product, Relu, Softmax
 from mptq_export.capture.tracer import Tracer
 from mptq_export.support.errors import MptqError
 
@@ -189,16 +189,25 @@ def activation(tracer: Tracer, node: fx.Node) -> str:
     return _activation(tracer, node, tracer.value(arguments(node)[0]), function)
 
 
+def relu(tracer: Tracer, node: fx.Node) -> str:
+    """`max(x, 0)`."""
+    return _relu(tracer, node, tracer.value(arguments(node)[0]))
+
+
 def leaky_relu(tracer: Tracer, node: fx.Node) -> str:
     """`max(x, s x) = s x + (1 - s) relu(x)` for a slope s of at most 1."""
     value, slope, shape = tracer.value(arguments(node)[0]), arguments(node)[1], shape_of(node)
     slope = 0.01 if slope is None else float(slope)
-    positive = _activation(tracer, node, value, "relu")
+    positive = _relu(tracer, node, value)
     parts = tuple(
         tracer.add(Mul(), name_of(node, name), (part,), shape, {"value": torch.tensor(factor)})
         for name, part, factor in (("slope", value, slope), ("rest", positive, 1 - slope))
     )
     return tracer.add(Add(), name_of(node, "leaky_relu"), parts, shape)
+
+
+def _relu(tracer: Tracer, node: fx.Node, source: str) -> str:
+    return tracer.add(Relu(), name_of(node, "relu"), (source,), shape_of(node))
 
 
 def _activation(tracer: Tracer, node: fx.Node, source: str, function: Function) -> str:

@@ -115,6 +115,8 @@ HANDLERS: dict[Any, Handler] = {
     aten.pixel_shuffle.default: movement.pixel_shuffle,
     aten.pow.Tensor_Scalar: statistics.power,
     aten.reciprocal.default: statistics.root,
+    aten.relu.default: elementwise.relu,
+    aten.relu_.default: elementwise.relu,
     aten.repeat.default: copies.repeat,
     aten.repeat_interleave.self_int: movement.repeat_interleave,
     aten.reshape.default: movement.reshape,

@@ -70,9 +70,12 @@ class Context(Emission):
 
     def read_codes(self, node: Node, operand: Operand) -> Codes:
         """The codes of one operand of `node`."""
-        key = f"{node.name}.{operand}"
+        return self.read_codes_of(node.inputs[1 if operand == "b" else 0], f"{node.name}.{operand}")
+
+    def read_codes_of(self, value: str, key: str) -> Codes:
+        """The codes of a value by the quantizer of the site of that key."""
         quant = self.recipe.activations[key]
-        root, chain = self.graph.path(node.inputs[1 if operand == "b" else 0])
+        root, chain = self.graph.path(value)
         emitted = self.handler(self.tables.codes, root, "codes")(self, root, quant, key)
         moved = move(self, emitted, root, chain, zero=int(codes(torch.zeros(1), quant)))
         tensor = moved.tensor

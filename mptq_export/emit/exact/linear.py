@@ -1,13 +1,17 @@
-"""Linear layers as one QGemm each, with codes for all readers or as floats (rules 1 and 2 of docs/design.md)."""
+"""Linear layers as one QGemm each, with codes for all readers or as floats (rules 1 and 2 of docs/design.md).
+
+Over windows of a map, with codes for all readers, they are convolutions.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.calibrate.sites import Site
+from mptq_export.calibrate.sites import Site, readers_of_codes
 from mptq_export.capture.graph import Node
-from mptq_export.capture.ops import Softmax
+from mptq_export.capture.ops import Relu, Softmax
 from mptq_export.emit.exact.context import Context
 from mptq_export.emit.exact.conversion import encode, encode_floats
+from mptq_export.emit.exact.convolution import emit_convolution_of, windows_of_convolution
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.emit.exact.weighted import emit_gemm, emit_gemm_floats
 from mptq_export.recipe.schema import ActivationQuant
@@ -39,18 +43,21 @@ def _emit_shared_codes(context: Context, node: Node, readers: list[Site]) -> Cod
     for site, quant in zip(readers, quants, strict=True):
         channels = _channels(context, site)
         scale[channels], zero_point[channels] = quant.scale, quant.zero_point
-    name, rows = f"{node.name}.codes", _read_rows(context, node)
+    name = f"{node.name}.codes"
     if len({_levels(quant) for quant in quants}) == 1:
-        tensor, _ = emit_gemm(context, node, rows, 1.0 / scale)
+        windows = None if quants[0].regions else windows_of_convolution(context, node)
+        if windows is not None:
+            return emit_convolution_of(context, node, windows, 1.0 / scale, quants[0])
+        tensor, _ = emit_gemm(context, node, _read_rows(context, node), 1.0 / scale)
         return encode(context.onnx, tensor, quants[0], name, step=1.0, flat=True)
-    tensor, _ = emit_gemm(context, node, rows, 1.0 / scale, zero_point)
+    tensor, _ = emit_gemm(context, node, _read_rows(context, node), 1.0 / scale, zero_point)
     return Codes(tensor=context.onnx.quantize(tensor, 1.0, 0, name), scale=1.0, zero_point=0, flat=True)
 
 
 def _code_readers(context: Context, node: Node) -> list[Site]:
     """The sites that read the output through movement; empty where any other reader exists."""
     found: list[Site] = []
-    for reader, name in context.graph.final_readers(node.name) or ():
+    for reader, name in readers_of_codes(context.graph, node.name) or ():
         keys = [k for k, s in context.sites.items() if s.node.name == reader.name and s.value == name]
         if not keys or isinstance(reader.op, Softmax):
             return []
@@ -77,8 +84,11 @@ def _levels(quant: ActivationQuant) -> tuple[object, ...]:
 
 
 def _channels(context: Context, site: Site) -> NDArray[np.int64]:
-    """Output channels of `node` that a site reads."""
-    return np.unique(channel_numbers(context.graph, site.value).numpy())
+    """Output channels of `node` that a site reads; all that a ReLU between them reads."""
+    value = site.value
+    while isinstance((root := context.graph.root(value)).op, Relu):
+        value = root.inputs[0]
+    return np.unique(channel_numbers(context.graph, value).numpy())
 
 
 def _read_rows(context: Context, node: Node) -> Codes:

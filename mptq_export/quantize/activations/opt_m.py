@@ -77,6 +77,7 @@ def search_levels(
     bits: int,
     *,
     regions: bool,
+    negative: bool = True,
 ) -> ActivationQuant:
     """The levels after an activation function with the smallest error of the linear layer that reads them.
 
@@ -90,13 +91,14 @@ def search_levels(
         results: float64, the at most 256 values that the function can give.
         bits: 2 to 8.
         regions: whether other layouts than uniform ones are allowed.
+        negative: whether the function gives values below 0.
     """
     values, counts = _on_results(seen, results)
     top = float(values[counts > 0].max(initial=1e-6))  # no value counts where all weights are zero
     ranked: list[tuple[float, ActivationQuant]] = []
     for zero, layout in layouts(2**bits - 1):
         uniform = len(layout) == 1 and layout[0].shift == 0
-        if not (regions or uniform):
+        if not (regions or uniform) or (zero and not negative):
             continue
         reason = "range with the smallest output error" if uniform else "OPT-m: levels with the smallest output error"
         quant = ActivationQuant(1.0, zero, 0, layout[-1].last, bits, reason, () if uniform else layout)

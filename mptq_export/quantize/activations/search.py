@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from mptq_export.calibrate.sites import Site, SiteKind
@@ -10,7 +11,7 @@ from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.deferred import Value, whole
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Activation, Linear, ToPixels
+from mptq_export.capture.ops import Activation, Depthwise, Linear, Relu, ToPixels
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.opt_m import search_levels
 from mptq_export.quantize.activations.ranges import (
@@ -81,6 +82,8 @@ class ActivationSearch:
                 return symmetric(self.range.magnitude, bits)
         if isinstance(root.op, Activation):
             return self._after_activation(root, bits)
+        if isinstance(root.op, Relu) and self._weight is not None and self._may_have_regions(root):
+            return self._after_relu(bits)
         if self._weight is None or not self.method.ranges_by_error:
             return affine(self.range, bits)
         return best_affine(self._sample, self.range, bits, self._weight)
@@ -135,6 +138,17 @@ class ActivationSearch:
             results = activation_results(*self._argument_of(producer))
             quant = search_levels(self._read_histogram, self._sample, self._weight, results, bits, regions=method.opt_m)
         return self._certified(producer, quant)
+
+    def _may_have_regions(self, relu: Node) -> bool:
+        """Whether floats become the codes: a convolution gives codes itself, of one scale."""
+        return self.method.opt_m and not isinstance(self.graph.root(relu.inputs[0]).op, Depthwise)
+
+    def _after_relu(self, bits: int) -> ActivationQuant:
+        """The quantizer of what a ReLU gives; its values are floats as they are, most of them 0."""
+        assert self._weight is not None
+        seen = self._read_histogram
+        values = np.append(0.0, seen.values[1:])
+        return search_levels(seen, self._sample, self._weight, values, bits, regions=True, negative=False)
 
     def _certified(self, producer: Node, quant: ActivationQuant) -> ActivationQuant:
         source, function = self._argument_of(producer)

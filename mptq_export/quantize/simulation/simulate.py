@@ -246,6 +246,7 @@ _VALUES: dict[type[Op], Callable[[Simulator, Node, list[torch.Tensor]], torch.Te
     **dict.fromkeys(
         (
             ops.Constant,
+            ops.Relu,
             ops.Mul,
             ops.Product,
             ops.Max,

@@ -6,17 +6,21 @@ from typing import Protocol
 
 import torch
 
+from mptq_export.calibrate.sites import convolution_kernel
 from mptq_export.capture.evaluate import depthwise, weight_matrix
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Depthwise
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
-from mptq_export.quantize.weights.code_range import CodeRange
+from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
-from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, quantize_weight
+from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, quantize_weight, turned
 from mptq_export.quantize.weights.ridge_correction import Moments
 from mptq_export.recipe.schema import WeightQuant
+
+#: Codes by which rounding may move the sum of two neighbours: the nearest ones by one, GPTQ by some more.
+_MOVED = 6
 
 
 class WeightStep(Protocol):
@@ -94,7 +98,7 @@ class FittedCodes:
             fitted.weight,
             bits,
             fitted.hessian,
-            smallest_scale=_smallest_scale(state, nodes, fitted),
+            smallest_scale=_smallest_scale(state, nodes, fitted, bits),
             search_scales=method.weight_scales_by_error,
             gptq=gptq,
             form=state.form.weights,
@@ -121,15 +125,25 @@ class FittedCodes:
         return found
 
 
-def _smallest_scale(state: WalkState, nodes: Sequence[Node], fitted: FittedWeight) -> torch.Tensor:
-    """The scales of the channels below which a bias would have too many steps of the accumulator, at any call: [N]."""
+def _smallest_scale(state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int) -> torch.Tensor:
+    """The scales of the channels below which a bias would have too many steps of the accumulator, at any call: [N].
+
+    A layer over windows that gives codes is meant to be a convolution, whose kernels may add neighbours in another
+    order.
+    """
     found = []
     for call, node in enumerate(nodes):
         largest = fitted.bias.abs()
         if state.method.bias_correction and fitted.bias_corrections:  # what it becomes, but for the rounding
             largest = torch.maximum(largest, fitted.bias_corrections[call].bias_for(fitted.weight).abs())
         found.append(largest / (state.input_quant(node).scale * BIAS_STEPS))
-    return torch.stack(found).amax(0)
+    smallest = torch.stack(found).amax(0)
+    kernel = next((kernel for node in nodes if (kernel := convolution_kernel(state.graph, node)) is not None), None)
+    if kernel is None or bits < 8 or state.form.weights != "pair_safe":
+        return smallest
+    weight = fitted.weight.abs().cpu().numpy()
+    pairs = torch.from_numpy(pair_sums(turned(weight, kernel)).max(1)).to(smallest)
+    return torch.maximum(smallest, pairs / (PAIR_LIMIT - _MOVED))
 
 
 def fit_weight(state: WalkState, nodes: Sequence[Node]) -> FittedWeight:

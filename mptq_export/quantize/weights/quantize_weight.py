@@ -121,6 +121,12 @@ def pair_sums(weight: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(padded.reshape(len(weight), -1, 2).sum(2))
 
 
+def turned(weight: NDArray[np.generic], kernel: tuple[int, int]) -> NDArray[np.generic]:
+    """A layer over windows [N, kh * kw * C] with the positions of a channel beside each other: [N, C * kh * kw]."""
+    rows, positions = len(weight), kernel[0] * kernel[1]
+    return weight.reshape(rows, positions, -1).swapaxes(1, 2).reshape(rows, -1)
+
+
 def _minmax_scale(weight: torch.Tensor, code_range: CodeRange) -> torch.Tensor:
     """The scales of min/max, [N]."""
     scale = weight.abs().amax(1) / code_range.high
