@@ -92,8 +92,7 @@ def search_detector(
     progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`search_parts` of a calibrated detector of two stages: an allocation a budget, with those of its heads."""
-    pictures = len(calibrated.images)
-    parts = [SearchedPart(_name(each), each, len(each.images) / pictures) for each in (calibrated, *calibrated.heads)]
+    parts = [SearchedPart(_name(each), each, each.per_picture) for each in (calibrated, *calibrated.heads)]
     found = search_parts(parts, settings, method, journal, aim=aim, resume=resume, progress=progress)
     return [replace(first, heads=tuple(heads)) for first, *heads in found]
 

@@ -42,6 +42,7 @@ class Calibrated:
         pixel_inputs: whether they are normalised 8-bit pixels.
         asked: where they come from and how they were read.
         classes: what the classes are called; no names where it gives no logits.
+        per_picture: of a detector's head how many inputs it has of a picture, on average; else 1.
         heads: of a detector the networks of its second stage, calibrated on regions of the float stages before.
     """
 
@@ -54,6 +55,7 @@ class Calibrated:
     pixel_inputs: bool
     asked: CalibrationRequest
     classes: ModelClasses
+    per_picture: float = 1.0
     heads: "tuple[Calibrated, ...]" = ()
 
 

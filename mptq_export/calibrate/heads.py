@@ -46,9 +46,11 @@ def calibrated_heads(first: Calibrated, progress: Progress, check: Callable[[Gra
     """
     loaded = first.loaded
     networks = Networks(*map(float_network, (loaded, *loaded.heads)))
-    return tuple(
-        calibrate_on(regions_of(first, head, networks), head, first.asked, progress, check) for head in loaded.heads
-    )
+    found = []
+    for head in loaded.heads:
+        source, per_picture = _regions_of(first, head, networks)
+        found.append(replace(calibrate_on(source, head, first.asked, progress, check), per_picture=per_picture))
+    return tuple(found)
 
 
 def recalibrated(head: Calibrated, first: Calibrated, networks: Networks, progress: Progress) -> Calibrated:
@@ -60,16 +62,17 @@ def recalibrated(head: Calibrated, first: Calibrated, networks: Networks, progre
         networks: the stages before.
         progress: hears how far it is.
     """
-    source = regions_of(first, head.loaded, networks)
+    source, per_picture = _regions_of(first, head.loaded, networks)
     assert source.held is not None
     device = str(head.images.device)
     batches = tracked(source.batches(BATCH), progress, "calibrating", -(-source.count // BATCH))
     stats = collect(head.graph, batches, device)
-    return replace(head, source=source, stats=stats, images=torch.from_numpy(source.held).to(device))
+    images = torch.from_numpy(source.held).to(device)
+    return replace(head, source=source, stats=stats, images=images, per_picture=per_picture)
 
 
-def regions_of(first: Calibrated, head: LoadedModel, networks: Networks) -> CalibrationSource:
-    """What a head is calibrated on.
+def _regions_of(first: Calibrated, head: LoadedModel, networks: Networks) -> tuple[CalibrationSource, float]:
+    """What a head is calibrated on, and how many regions it sees of a picture.
 
     Args:
         first: the first stage, with the pictures.
@@ -97,7 +100,7 @@ def regions_of(first: Calibrated, head: LoadedModel, networks: Networks) -> Cali
         )
     )
     what = f"regions for the {detector.part} head in {first.source.description}"
-    return CalibrationSource(
+    source = CalibrationSource(
         count=len(regions),
         description=f"{len(regions)} {what}",
         warnings=warnings,
@@ -105,3 +108,5 @@ def regions_of(first: Calibrated, head: LoadedModel, networks: Networks) -> Cali
         comparison=partial(fixed_inputs, regions, what, calibrated=len(regions)),
         held=regions,
     )
+    # A head that sees nothing of these pictures is not for nothing: one region of all counts.
+    return source, max(cut.per_picture, 1 / max(len(first.images), 1))

@@ -36,10 +36,12 @@ class Cut:
         regions: [R, C, rows, columns] float32.
         found: whether they are those that the head sees: where nothing is found in any picture, a mask head gets
             proposals.
+        per_picture: how many the head sees of a picture, on average; these are some of them.
     """
 
     regions: NDArray[np.float32]
     found: bool
+    per_picture: float
 
 
 def cut_regions(detector: Detector, part: Part, networks: Networks, pictures: NDArray[np.float32]) -> Cut:
@@ -51,16 +53,18 @@ def cut_regions(detector: Detector, part: Part, networks: Networks, pictures: ND
         networks: the stages before: `first`, and for the mask head `box`.
         pictures: [B, C, H, W] as the first stage takes them.
     """
-    assert detector.regions is not None
-    if part == "box":
-        seen = [_proposed(detector, outputs, "box") for outputs in _outputs(networks.first, pictures)]
-        return Cut(np.concatenate(seen), found=True)
-    assert networks.box is not None
-    seen = [_found(detector, outputs, networks.box) for outputs in _outputs(networks.first, pictures)]
-    if sum(map(len, seen)) >= _FEW:
-        return Cut(np.concatenate(seen), found=True)
-    others = [_proposed(detector, outputs, "mask") for outputs in _outputs(networks.first, pictures)]
-    return Cut(np.concatenate([*seen, *others]), found=False)
+    maps, boxes = [], []
+    for outputs in _outputs(networks.first, pictures):
+        boxes.append(_seen(detector, part, outputs, networks.box))
+        maps.append(_cut(detector, part, outputs, boxes[-1]))
+    per_picture = sum(map(len, boxes)) / max(len(pictures), 1)
+    if part == "box" or sum(map(len, maps)) >= _FEW:
+        return Cut(np.concatenate(maps), True, per_picture)
+    proposed = [
+        _cut(detector, part, outputs, proposals(detector, outputs, detector.image))
+        for outputs in _outputs(networks.first, pictures)
+    ]
+    return Cut(np.concatenate([*maps, *proposed]), False, per_picture)
 
 
 def _outputs(first: Network, pictures: NDArray[np.float32]) -> Iterator[dict[str, Floats]]:
@@ -71,25 +75,21 @@ def _outputs(first: Network, pictures: NDArray[np.float32]) -> Iterator[dict[str
             yield {name: values[number] for name, values in outputs.items()}
 
 
-def _proposed(detector: Detector, outputs: dict[str, Floats], part: Part) -> Floats:
-    """Proposals of a picture, cut out for a head."""
-    boxes = _ranked(proposals(detector, outputs, detector.image), part).boxes
-    return pool(_pooling(detector, part), _maps(outputs), boxes)
+def _seen(detector: Detector, part: Part, outputs: dict[str, Floats], box: Network | None) -> Found:
+    """What a head sees of a picture: proposals, or what the box head finds among them."""
+    found = proposals(detector, outputs, detector.image)
+    if part == "box" or not len(found):
+        return found
+    assert box is not None
+    regions = _regions(detector)
+    scored = box(pool(regions.box_pooling, _maps(outputs), found.boxes))
+    return box_results(regions, scored, found.boxes, detector.image)
 
 
-def _found(detector: Detector, outputs: dict[str, Floats], box: Network) -> Floats:
-    """What the box head finds in a picture, cut out for the mask head."""
-    regions, maps = _regions(detector), _maps(outputs)
-    boxes = proposals(detector, outputs, detector.image).boxes
-    pooling = _pooling(detector, "mask")
-    if not len(boxes):
-        return pool(pooling, maps, boxes)
-    results = box_results(regions, box(pool(regions.box_pooling, maps, boxes)), boxes, detector.image)
-    return pool(pooling, maps, _ranked(results, "mask").boxes)
-
-
-def _ranked(found: Found, part: Part) -> Found:
-    return found.at(np.array([rank for rank in _RANKS[part] if rank < len(found)], np.intp))
+def _cut(detector: Detector, part: Part, outputs: dict[str, Floats], found: Found) -> Floats:
+    """Some of the regions of a picture, cut out for a head."""
+    ranks = np.array([rank for rank in _RANKS[part] if rank < len(found)], np.intp)
+    return pool(_pooling(detector, part), _maps(outputs), found.boxes[ranks])
 
 
 def _maps(outputs: dict[str, Floats]) -> dict[str, Floats]:

@@ -1,6 +1,7 @@
 """Boxes (x1, y1, x2, y2) in pixels, float32 in every step as in torchvision: anchors, decoding, clipping."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +13,18 @@ LARGEST_GROWTH = math.log(1000 / 16)
 """A box is at most 62.5 times as wide or high as its anchor: `bbox_xform_clip` of torchvision's `BoxCoder`."""
 
 
+@lru_cache(maxsize=64)
 def level_anchors(level: Level) -> Floats:
     """All anchors of a level.
 
     Returns:
-        [rows * columns * anchors, 4], in the order of rows, columns and anchors.
+        Not to be written to: [rows * columns * anchors, 4], in the order of rows, columns and anchors.
     """
     (rows, columns), (down, right) = level.size, level.stride
     y, x = np.meshgrid(np.arange(rows) * down, np.arange(columns) * right, indexing="ij")
     shifts = np.stack((x, y, x, y), axis=-1).astype(np.float32)
     anchors: Floats = (shifts[:, :, None] + np.array(level.anchors, np.float32).reshape(-1, 4)).reshape(-1, 4)
+    anchors.flags.writeable = False
     return anchors
 
 

@@ -78,6 +78,9 @@ def test_regions_are_those_of_the_quantized_stages(calibrated: Calibrated, expor
     box, mask = (head.recipe.settings.calibration for head in exported.heads)
     assert box.description.endswith(f"regions for the box head in {_COUNT} images of {calibrated.asked.images}")
     assert box.images > mask.images > 0
+    seen = [each.per_picture for each in (calibrated, *calibrated.heads)]
+    assert seen[0] == 1
+    assert len(calibrated.heads[0].images) / _COUNT < seen[1] <= 20  # all proposals, of which some were taken
     assert not box.pixel_inputs
     # A head that saw the regions of the float stages has other ranges.
     floating = calibrated.heads[0].stats.values

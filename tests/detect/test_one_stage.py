@@ -41,7 +41,7 @@ def theirs(described: Detector, given: dict[str, np.ndarray]) -> list[dict[str, 
     if described.family == "fcos":
         heads["bbox_ctrness"] = of_levels("centerness")
     batch = len(given[f"scores.{NAMES[0]}"])
-    anchors = [torch.from_numpy(level_anchors(level)) for level in described.levels]
+    anchors = [torch.from_numpy(level_anchors(level).copy()) for level in described.levels]
     found = library.postprocess_detections(settings, heads, [anchors] * batch, [INSIDE] * batch)
     return [{name: value.numpy() for name, value in each.items()} for each in found]
 

@@ -84,10 +84,11 @@ def test_what_cannot_be_written(tmp_path: Path):
     with pytest.raises(MptqError, match="exists already"):
         join_detector(path, tmp_path / "one.onnx")
     assert (tmp_path / "one.onnx").read_text() == "mine"
-    join_detector(path, tmp_path / "one.onnx", force=True)
     (tmp_path / "model.mask.onnx").unlink()
     with pytest.raises(MptqError, match=r"model\.mask\.onnx is not there"):
         join_detector(path, tmp_path / "one.onnx", force=True)
+    other = write_part(tmp_path / "other.onnx", FCOS)
+    assert join_detector(other, tmp_path / "one.onnx", force=True).size == (tmp_path / "one.onnx").stat().st_size
 
 
 def test_a_network_that_gives_other_bits_in_one_file_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

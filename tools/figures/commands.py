@@ -82,7 +82,7 @@ class Commands:
             raise CommandError(f"{log}: no time left")
         path = self.logs / f"{log}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(len(self.cores)), "PYTHONPATH": str(REPO)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(len(self.cores)), "PYTHONPATH": _path()}
         command = [sys.executable, "-c", code, *map(str, arguments)]
         start = time.monotonic()
         with path.open("wb") as output:
@@ -100,3 +100,8 @@ class Commands:
             tail = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
             raise CommandError(f"{log}: exit status {child.returncode}: {' / '.join(tail)} (all of it: {path})")
         return Ran(child.returncode, seconds, usage.ru_maxrss * 1024 / 1e6)
+
+
+def _path() -> str:
+    """The repository, ahead of whatever else Python is told to look in."""
+    return os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))

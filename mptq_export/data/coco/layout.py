@@ -64,16 +64,24 @@ def find_pictures(data: Path, annotations: Path, names: Sequence[str]) -> Path:
     """
     leaving = next((name for name in names if _leaves(name)), None)
     if leaving is not None:
-        raise MptqError(f"{annotations}: the file_name {leaving!r} leads out of the folder; give names below it")
+        raise MptqError(f"{annotations}: the file_name {leaving[:80]!r} leads out of the folder; give names below it")
     split = split_of(annotations)
     places = dict.fromkeys((data, data / "images", data / split, annotations.parent, annotations.parent / "images"))
     for place in places:
-        if any((place / name).is_file() for name in _spread(names)):
+        if any(is_there(place / name) for name in _spread(names)):
             return place
     raise MptqError(
-        f"none of the pictures of {annotations} ({names[0]} ...) is in {data}, its folder images or {split}; name the "
-        "folder that holds them with --data"
+        f"none of the pictures of {annotations} ({names[0][:80]} ...) is in {data}, its folder images or {split}; name "
+        "the folder that holds them with --data"
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether a stranger's path is a file; one that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or not to be written in the file system's letters
+        return False
 
 
 def _spread(names: Sequence[str]) -> Iterable[str]:

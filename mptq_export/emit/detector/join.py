@@ -4,11 +4,12 @@ Every node and constant of the networks is taken over as it is, under a name wit
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import TensorProto, compose, helper
 
+from mptq_export.detect.layout import output_shapes
 from mptq_export.emit.builder import OnnxBuilder
 from mptq_export.emit.detector.found import Found
 from mptq_export.emit.detector.masks import paste
@@ -35,7 +36,7 @@ class Joint:
 
     Attributes:
         given: the tensor that is the part's input.
-        outputs: tensors that are its outputs, by the names in its own file.
+        outputs: tensors that are the outputs that the glue reads, by the names in its own file.
     """
 
     given: str
@@ -70,7 +71,9 @@ def join(detector: Detector, models: Mapping[Part, onnx.ModelProto], *, keeps_si
     op, joints = Ops(builder), dict[Part, Joint]()
 
     def run(part: Part, given: str) -> dict[str, str]:
-        joints[part] = Joint(given, _take_over(builder, part, models[part], given))
+        outputs = _take_over(builder, part, models[part], given)
+        read = output_shapes(replace(detector, part=part))  # what nobody reads is left out of the graph
+        joints[part] = Joint(given, {name: outputs[name] for name in read})
         return joints[part].outputs
 
     image = onnx.ValueInfoProto()

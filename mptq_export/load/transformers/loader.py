@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from mptq_export.data.preprocessing import Preprocessing
+from mptq_export.load.detection.sets import SETS, names_in, set_detector
 from mptq_export.load.loaded import LoadedModel, fitting_names, inference_ready
 from mptq_export.load.loader import Loader, Source
 from mptq_export.load.request import ModelRequest
@@ -62,7 +63,10 @@ def assembled(
     if filled.lacks_pooler:
         given = _outputs(architecture, model, made.preprocessing)
     names, warnings = _class_names(architecture, given)
-    choice = OutputChoice(inference_ready(model), given, names)
+    detector = None
+    if architecture.name in SETS:
+        detector = set_detector(given.shapes, made.preprocessing.input_size[1:], names_in(architecture.config))
+    choice = OutputChoice(inference_ready(model), given, names, detector)
     loaded = LoadedModel(
         model=choice.model,
         arch=architecture.name,

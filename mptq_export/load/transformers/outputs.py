@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mptq_export.load.detection.sets import OUTPUTS
 from mptq_export.load.loaded import LoadedModel, inference_ready
 from mptq_export.load.outputs import Output, OutputKind, chosen
+from mptq_export.recipe.detector import Detector
 from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 
@@ -37,12 +39,14 @@ class Given:
         usual: which of them are exported where nobody asks for others.
         own_names: the library's name of each of them, by the name in the file.
         classes: how many scores `logits` has a picture; None where it has none, or not one a class.
+        shapes: of all, by the library's names, with the batch first.
     """
 
     all: tuple[Output, ...]
     usual: tuple[Output, ...]
     own_names: dict[str, str]
     classes: int | None
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 class Pixels(nn.Module):
@@ -73,11 +77,13 @@ class OutputChoice:
         model: of the library.
         given: what it has.
         class_names: of its logits, where they are known.
+        detector: what of it is float by nature, where it gives a set of boxes.
     """
 
     model: nn.Module
     given: Given
     class_names: tuple[str, ...] | None
+    detector: Detector | None = None
 
     def __call__(self, loaded: LoadedModel, names: tuple[str, ...]) -> LoadedModel:
         """The same, giving the outputs of some names.
@@ -97,7 +103,9 @@ class OutputChoice:
     def _giving(self, loaded: LoadedModel, outputs: tuple[Output, ...]) -> LoadedModel:
         given = Pixels(self.model, tuple(self.given.own_names[each.name] for each in outputs))
         kept = self.class_names if any(each.kind == "logits" for each in outputs) else None
-        return replace(loaded, model=inference_ready(given), outputs=outputs, class_names=kept)
+        boxes = self.detector if OUTPUTS.keys() <= {each.name for each in outputs} else None
+        model = inference_ready(given)
+        return replace(loaded, model=model, outputs=outputs, class_names=kept, detector=boxes)
 
     @property
     def _note(self) -> str:
@@ -142,6 +150,7 @@ def outputs_of(
         tuple(Output(renamed.get(name, name), kinds[name]) for name in usual),
         {renamed.get(name, name): name for name in kinds},
         logits[1] if kinds.get("logits") == "logits" else None,
+        shapes,
     )
 
 
