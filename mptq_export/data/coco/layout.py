@@ -15,8 +15,8 @@ _LOOKED_AT = 50
 def find_annotations(data: Path, given: Path | None) -> Path | None:
     """The annotations of a folder; None where it has none.
 
-    They are `annotations.json` in it, or beside it where it is called `images`; or, as COCO has it, `annotations/instances_SPLIT.json` beside the folder SPLIT of
-    the pictures, whichever of the two folders is named.
+    They are `annotations.json` in it, or beside it where it is called `images`; or, as COCO has it,
+    `annotations/instances_SPLIT.json` beside the folder SPLIT of the pictures, whichever of the two folders is named.
 
     Args:
         data: the folder.
