@@ -8,6 +8,7 @@ import timm
 import tiny_detectors
 import torch
 from tiny_models import FAMILIES, KINDS, images, prepared
+from zoo.dense import DENSE
 
 from mptq_export import load
 from mptq_export.capture.graph import Graph
@@ -47,6 +48,26 @@ def network(kind: str) -> Graph:
 def test_the_network_of_a_detector_passes(kind: str, target: str):
     """Its maps become rows by groups of channels, and by anchors."""
     rehearse(network(kind), target, lambda _layer: (8, 8), None, "float32")
+
+
+@cache
+def dense(name: str) -> Graph:
+    """A model of transformers that gives maps, depth, boxes or features."""
+    found = DENSE[name]
+    graph = capture(found.build(), found.size, found.outputs)
+    return prepare(graph, torch.randn(2, *found.size, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("target", ASKED)
+def test_dense_models_pass(name: str, target: str):
+    pytest.importorskip("transformers", reason="these are models of transformers")
+    if (name, target) == ("VitPoseForPoseEstimation", "rknn"):  # patches of 8 pixels
+        with pytest.raises(MptqError, match=r"rule 'strides' .*stride \(8, 8\)"):
+            rehearse(dense(name), target, lambda _layer: (8, 8), None, "float32")
+        return
+    rehearse(dense(name), target, lambda _layer: (8, 8), None, "float32")
 
 
 def odd_patches() -> Graph:
