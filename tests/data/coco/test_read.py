@@ -45,6 +45,14 @@ def test_the_official_layout_by_either_folder(tmp_path: Path, named: str):
     assert read_coco(data, found).scenes[0].file == (tmp_path / "coco/val2017/1.png")
 
 
+@pytest.mark.parametrize("named", ["", "images"])
+def test_annotations_beside_a_folder_of_images(tmp_path: Path, named: str):
+    folder = scene_folder(tmp_path / "a", content(), pictures="images")
+    found = find_annotations(folder / named, None)
+    assert found is not None and found.resolve() == (folder / "annotations.json").resolve()
+    assert read_coco(folder / named, found).scenes[0].file == folder / "images/1.png"
+
+
 def test_annotations_elsewhere(tmp_path: Path):
     folder = scene_folder(tmp_path / "a", content(), annotations="../said.json", pictures="images")
     assert find_annotations(folder, None) is None

@@ -25,6 +25,7 @@ from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.detector import Selection
 from tests.detect.described import RCNN
 from tests.detect.made_up_files import write_all
+from tests.made_up_runtime import put_runtime
 
 pytest.importorskip("pycocotools", reason="pycocotools is optional")
 
@@ -238,6 +239,27 @@ def test_a_float_model_of_two_stages_by_the_glue_is_the_library(tmp_path: Path):
     other = replace(loaded.detector, selection=Selection(0.5, 1, 0.5, 1), classes=4)
     with pytest.raises(Exception, match="another detector"):
         float_detect(loaded, other, masks=True)
+
+
+def test_another_runtime_runs_the_file_picture_by_picture(
+    tmp_path: Path, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = found(tmp_path, file, "--data", folder)
+    sessions, kept = put_runtime(monkeypatch), tmp_path / "kept.jsonl"
+    there = found(tmp_path, file, "--data", folder, "--runtime", "qnn", "--resume", kept)
+    assert there.pop("ran_in")["device"] == "nowhere"
+    assert there == here
+    assert [(session.runs, session.closed) for session in sessions] == [(4, True)]
+    assert (
+        found(tmp_path, file, "--data", folder, "--runtime", "qnn", "--resume", kept)["precision"] == here["precision"]
+    )
+    assert sessions[-1].runs == 0
+    blind = put_runtime(monkeypatch, lambda values: values * 0)
+    nothing = found(tmp_path, file, "--data", folder, "--runtime", "qnn")
+    assert nothing["precision"][0]["quantised"]["ap"] == 0
+    assert len(blind) == 1
+    told = run(write_all(tmp_path / "two.onnx", RCNN), "--data", folder, "--runtime", "qnn")
+    assert told.exit_code == 2 and "the first of several files" in told.output
 
 
 def own_results(path: Path, file: Path, masked: slice) -> Path:
