@@ -6,7 +6,6 @@ does not see; a constant added to v passes through attention, because its weight
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -21,40 +20,26 @@ from mptq_export.transform.channels import channel_numbers, constant_along
 _DAMPING = 1e-4
 
 
-def balance_attention(
-    graph: Graph, linear: Node, outputs: torch.Tensor, others: Mapping[str, torch.Tensor] | None = None
-) -> Graph:
-    """Rewrite what a linear layer gives attention, with the layer on the other side, and the projection behind it.
+def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor) -> Graph:
+    """Rewrite a fused q, k, v layer, and the projection behind it.
 
     Args:
         graph: any canonical graph.
-        linear: a linear layer, mostly of q, k and v; one that no attention reads is left as it is.
+        linear: a linear layer; one that no attention reads is left as it is.
         outputs: [rows, N], what it gives for calibration images.
-        others: the same of other layers, by name, that may be rewritten too: where q and k are layers of their own
-            (see `partners`).
 
-    Preserves: the output. Heads whose q and k come from a layer that is not among these, or that anything else reads,
-    are left as they are; what is changed is float64.
+    Preserves: the output. Heads whose q and k (or v) do not come from this one layer, or that anything else
+    reads, are left as they are; what is changed is float64.
     """
-    matmuls = only_matmuls(graph, linear)
-    known = {name: rows.double() for name, rows in (others or {}).items()} | {linear.name: outputs.double()}
+    matmuls, outputs = only_matmuls(graph, linear), outputs.double()
     for matmul in matmuls:
-        if _gives_scores(graph, matmul) and all(graph.root(name).name in known for name in matmul.inputs):
-            graph = _balance_scores(graph, matmul, known)
+        roots = [graph.root(name).name for name in matmul.inputs]
+        if roots == [linear.name, linear.name] and _softmax_only(graph, matmul):
+            graph = _balance_scores(graph, matmul, linear.name, outputs)
     for matmul in matmuls:
         if isinstance(graph.root(matmul.inputs[0]).op, Softmax) and graph.root(matmul.inputs[1]).name == linear.name:
-            graph = _balance_context(graph, matmul, linear.name, outputs.double())
+            graph = _balance_context(graph, matmul, linear.name, outputs)
     return graph
-
-
-def partners(graph: Graph, linear: Node) -> list[str]:
-    """The other linear layers whose results meet those of this one in scores, and that nothing else reads."""
-    found: dict[str, None] = {}
-    for matmul in only_matmuls(graph, linear):
-        roots = [graph.root(name) for name in matmul.inputs]
-        if _gives_scores(graph, matmul) and all(isinstance(root.op, Linear) for root in roots):
-            found |= dict.fromkeys(root.name for root in roots if only_matmuls(graph, root))
-    return [name for name in found if name != linear.name]
 
 
 def balancing_matrix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -87,23 +72,20 @@ def rotation(size: int) -> torch.Tensor:
     return cosine.T
 
 
-def _balance_scores(graph: Graph, matmul: Node, outputs: Mapping[str, torch.Tensor]) -> Graph:
-    """Balance the heads of a product of scores; `outputs` has those of the layers that give its operands, float64."""
-    of_q, of_k = (graph.root(name).name for name in matmul.inputs)
+def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
     q_heads = heads_of(channel_numbers(graph, matmul.inputs[0]))
     k_heads = heads_of(channel_numbers(graph, matmul.inputs[1]).transpose(-1, -2))
-    if q_heads is None or k_heads is None or q_heads.shape != k_heads.shape:
+    if q_heads is None or k_heads is None:
         return graph
-    parts = {name: _copies(graph[name]) for name in (of_q, of_k)}  # one and the same where one layer gives both
-    (q_weight, q_bias), (k_weight, k_bias) = parts[of_q], parts[of_k]
-    for q, k in zip(q_heads.to(q_bias.device), k_heads.to(q_bias.device), strict=True):
-        keys = outputs[of_k][:, k]
-        k_bias[k] -= keys.mean(0)
-        matrix = balancing_matrix(_moment(outputs[of_q][:, q]), _moment(keys - keys.mean(0)))
+    weight, bias = _copies(graph[name])
+    for q, k in zip(q_heads.to(bias.device), k_heads.to(bias.device), strict=True):
+        keys = outputs[:, k]
+        bias[k] -= keys.mean(0)
+        matrix = balancing_matrix(_moment(outputs[:, q]), _moment(keys - keys.mean(0)))
         inverse = torch.linalg.inv(matrix).T
-        q_weight[q], q_bias[q] = matrix @ q_weight[q], matrix @ q_bias[q]
-        k_weight[k], k_bias[k] = inverse @ k_weight[k], inverse @ k_bias[k]
-    return graph.updated({name: _with(graph[name], *changed) for name, changed in parts.items()})
+        weight[q], bias[q] = matrix @ weight[q], matrix @ bias[q]
+        weight[k], bias[k] = inverse @ weight[k], inverse @ bias[k]
+    return graph.updated({name: _with(graph[name], weight, bias)})
 
 
 def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
@@ -133,11 +115,6 @@ def only_matmuls(graph: Graph, linear: Node) -> list[Node]:
     """The matmuls that read a linear layer; empty where anything else reads it."""
     readers = {reader.name: reader for reader, _ in graph.final_readers(linear.name) or ()}
     return list(readers.values()) if all(isinstance(reader.op, Matmul) for reader in readers.values()) else []
-
-
-def _gives_scores(graph: Graph, matmul: Node) -> bool:
-    """Whether a product is that of queries and keys."""
-    return not isinstance(graph.root(matmul.inputs[0]).op, Softmax) and _softmax_only(graph, matmul)
 
 
 def _softmax_only(graph: Graph, matmul: Node) -> bool:

@@ -1,7 +1,5 @@
 """Transforms, as the walk comes to them: balanced attention ahead of a layer, SQ-b behind a norm."""
 
-from collections.abc import Callable
-
 import torch
 
 from mptq_export.capture.deferred import whole
@@ -11,7 +9,7 @@ from mptq_export.quantize.activations.sample import draw_rows
 from mptq_export.quantize.sq_b import choose_sq_b
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.recipe.schema import SqB
-from mptq_export.transform.balance_attention import balance_attention, partners
+from mptq_export.transform.balance_attention import balance_attention
 from mptq_export.transform.even_values import even_values
 from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 from mptq_export.transform.preserved import assert_same
@@ -19,24 +17,11 @@ from mptq_export.transform.preserved import assert_same
 _FLOAT64 = computed_in(torch.float64)
 
 
-def balance_attention_of(state: WalkState, linear: Node, movable: Callable[[str], bool]) -> None:
-    """Balance the heads of a layer of q, k or v; any other linear layer is left as it is.
-
-    Where q and k are layers of their own, the first of them in the walk is where both are balanced.
-
-    Args:
-        state: where the walk is.
-        linear: the layer that it comes to.
-        movable: whether a layer, by its name, may still be rewritten: it is not quantized yet, nor called twice.
-    """
-    rows = draw_rows(state.values.held(linear.inputs[0])).double()
-    others = {}
-    for name in partners(state.graph, linear):
-        other = state.graph[name]
-        if movable(name) and other.inputs[0] in state.values.quantized:
-            own = rows if other.inputs == linear.inputs else draw_rows(state.values.held(other.inputs[0])).double()
-            others[name] = _FLOAT64(other, [own])
-    state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]), others)
+def balance_attention_of(state: WalkState, linear: Node) -> None:
+    """Balance the heads of a q, k, v layer; any other linear layer is left as it is."""
+    source = state.values.held(linear.inputs[0])
+    rows = draw_rows(source).double()
+    state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]))
     if state.form.one_scale:
         state.graph = even_values(state.graph, state.graph[linear.name], _FLOAT64(state.graph[linear.name], [rows]))
 

@@ -114,7 +114,7 @@ class Walk:
         """Everything about one node, in the order of the method."""
         names = self._calls.get(node.name, (node.name,))
         if self.state.method.balanced_attention and isinstance(node.op, Linear) and len(names) == 1:
-            balance_attention_of(self.state, node, self._movable)
+            balance_attention_of(self.state, node)
             node = self.state.graph[node.name]
         if node.name == names[0]:
             self._quantize_reading(names)
@@ -127,10 +127,6 @@ class Walk:
         if isinstance(node.op, Weighted):
             del self.state.simulator.weights[node.name]  # nothing computes the layer again
             trim()
-
-    def _movable(self, name: str) -> bool:
-        """Whether a layer may still be rewritten: it has no codes yet, and is called at one place."""
-        return name not in self.weights and len(self._calls.get(name, (name,))) == 1
 
     def _quantize_reading(self, names: tuple[str, ...]) -> None:
         """What a node reads, and its weights; of a layer with several calls what all of them read, and one weight."""
