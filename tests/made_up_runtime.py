@@ -41,7 +41,9 @@ class MadeUp:
     def run(self, x: NDArray[Any]) -> dict[str, NDArray[Any]]:
         assert len(x) == 1
         self.runs += 1
-        return {"y": self._change(self._session.run(["y"], {"x": x})[0])}
+        names = [entry.name for entry in self._session.get_outputs()]
+        found = self._session.run(names, {self._session.get_inputs()[0].name: x})
+        return {name: self._change(value) for name, value in zip(names, found, strict=True)}
 
     def close(self) -> None:
         self.closed = True

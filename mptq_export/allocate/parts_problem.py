@@ -23,7 +23,7 @@ from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
-from mptq_export.allocate.units import Widths, layers
+from mptq_export.allocate.units import Unit, Widths, layers
 from mptq_export.capture.graph import Graph
 from mptq_export.support.errors import MptqError
 
@@ -57,7 +57,7 @@ class PartProblem:
         widths = dict(space.start)
         for unit in space.units:
             choices = space.widths(unit)
-            widths[unit.layer] = unit.pair(widths, choices[(len(choices) - 1) // 2])
+            widths = unit.applied(widths, choices[(len(choices) - 1) // 2])
         found = fmean(self.problem.divergences(widths))
         return found if found > 0 else 1.0
 
@@ -143,12 +143,18 @@ def pins_of(graphs: Sequence[Graph], pins: Mapping[str, tuple[int, int]]) -> lis
 def _space(parts: Sequence[PartProblem]) -> SearchSpace:
     spaces = [(part, part.problem.space) for part in parts]
     return SearchSpace(
-        [replace(unit, layer=part.called(unit.layer)) for part, space in spaces for unit in space.units],
+        [_among_all(part, unit) for part, space in spaces for unit in space.units],
         {part.called(layer): pair for part, space in spaces for layer, pair in space.start.items()},
         parts[0].problem.space.domain,
         {part.called(layer): pair for part, space in spaces for layer, pair in space.pinned.items()},
         {part.called(layer): bits for part, space in spaces for layer, bits in space.fixed.items()},
     )
+
+
+def _among_all(part: PartProblem, unit: Unit) -> Unit:
+    """A unit of a part by the names that its layers have among all."""
+    others = tuple(part.called(name) for name in unit.other_calls)
+    return replace(unit, layer=part.called(unit.layer), other_calls=others)
 
 
 def _costs(parts: Sequence[PartProblem]) -> Costs:

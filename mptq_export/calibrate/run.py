@@ -13,9 +13,12 @@ from mptq_export.calibrate.heads import calibrated_heads
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.capture.graph import Graph
 from mptq_export.data.calibration import open_calibration
+from mptq_export.data.class_map import names_in_order, read_class_map
 from mptq_export.data.given import Given
+from mptq_export.data.model_classes import MAP, ModelClasses
 from mptq_export.data.reading import Reading
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.recipe.settings import NamedClasses
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import SILENT, Progress
@@ -87,11 +90,31 @@ def calibrate_model(
     """
     check_weights_fit(sum(each.parameters for each in (model, *model.heads)))
     torch_device(asked.device)
-    if asked.class_map is not None and model.logits is None:
+    if asked.class_map is not None and model.logits is None and model.detector is None:
         given = "feature maps" if model.features else " and ".join(each.name for each in model.outputs)
         raise MptqError(f"--class-map {asked.class_map} names classes, and {given} have none; leave it out")
+    classes = _of_detector(asked.class_map, model)
     source = open_calibration(
         asked.images, model.preprocessing, count=asked.count, reading=asked.reading, given=asked.given
     )
     first = calibrate_on(source, model, asked, progress, check)
-    return replace(first, heads=calibrated_heads(first, progress, check)) if model.heads else first
+    if model.heads:
+        first = replace(first, heads=calibrated_heads(first, progress, check))
+    return first if classes is None else _named(first, classes)
+
+
+def _named(calibrated: Calibrated, classes: ModelClasses) -> Calibrated:
+    """A detector and its heads with the names of its classes."""
+    return replace(calibrated, classes=classes, heads=tuple(_named(head, classes) for head in calibrated.heads))
+
+
+def _of_detector(class_map: Path | None, model: LoadedModel) -> ModelClasses | None:
+    """What the classes of a detector are called, where a file says it: in the order of the scores, no background.
+
+    Raises:
+        MptqError: the class map does not name every class once.
+    """
+    if class_map is None or model.detector is None:
+        return None
+    names = names_in_order(class_map, read_class_map(class_map), model.detector.classes)
+    return ModelClasses(NamedClasses(names, MAP))

@@ -56,4 +56,6 @@ def _exported(model: torch.nn.Module, input_size: tuple[int, int, int]) -> torch
 def own(model: torch.nn.Module) -> torch.nn.Module:
     """The model with the same weights and modules of its own: some keep what tracing computes (LeViT, ConViT)."""
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)
+    copied = copy.deepcopy(model, shared)
+    copied.eval()  # the copy of a graph of torch.fx trains, whatever the original does
+    return copied

@@ -30,8 +30,10 @@ def highest(scores: Floats, count: int) -> Indices:
 
     Args:
         scores: [N].
-        count: at most so many; 1 or more.
+        count: at most so many.
     """
+    if count < 1:
+        return np.zeros(0, np.intp)
     if len(scores) <= count:
         return np.argsort(-scores, kind="stable")
     least = np.partition(scores, len(scores) - count)[len(scores) - count]

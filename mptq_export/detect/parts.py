@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mptq_export.detect.layout import fits, input_shape, output_shapes
-from mptq_export.recipe.detector import DETECTOR_KEY, FIRST_KEY, Detector, Part, detector_of
+from mptq_export.recipe.detector import DETECTOR_KEY, FIRST_KEY, JOINED_KEY, Detector, Part, detector_of
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.graph_input import GraphInput, graph_input
 from mptq_export.runtime.session import open_session, run_session
@@ -97,6 +97,10 @@ def _open(path: Path, threads: int) -> PartFile:
     session = open_session(path, threads=threads)
     metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
     detector = detector_of(metadata)
+    if JOINED_KEY in metadata:
+        raise MptqError(
+            f"{path} is a detector in one file, which needs no other steps; name the first of its own files"
+        )
     if detector is None:
         raise MptqError(
             f"{path} is no detector: its metadata has no {DETECTOR_KEY}; name a file that mptq-export wrote of one"

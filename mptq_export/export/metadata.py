@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import onnx
 
@@ -48,8 +49,9 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
     elif loaded.outputs != LOGITS or loaded.library == "module":  # no library says what a module gives
         metadata[OUTPUTS_KEY] = outputs_text(loaded.outputs)
     if loaded.detector is not None:
-        metadata[DETECTOR_KEY] = detector_text(loaded.detector)
-    if settings.classes is not None:
+        names = loaded.detector.names if settings.classes is None else tuple(settings.classes.names)
+        metadata[DETECTOR_KEY] = detector_text(replace(loaded.detector, names=names))
+    elif settings.classes is not None:
         metadata[NAMES_KEY] = json.dumps(settings.classes.names)
         metadata[ORIGIN_KEY] = settings.classes.origin
     if settings.calibration.exif:

@@ -18,6 +18,7 @@ from mptq_export.data.classes import NAMES_KEY, ORIGIN_KEY
 from mptq_export.data.reading import EXIF_KEY
 from mptq_export.detect.opened import OpenedDetector, open_detector
 from mptq_export.emit.detector.join import SIZE, Joined, join
+from mptq_export.recipe.detector import JOINED_KEY
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.runtime.session import open_session, run_session
@@ -27,8 +28,6 @@ from mptq_export.verify.difference import difference
 from mptq_export.verify.kernels.plan import KernelPlan, read_kernel_plan
 from mptq_export.verify.onnx_file import load_onnx
 
-JOINED_KEY = "mptq.joined"
-"""Metadata of such a file: of each part the digest of its contents, as JSON."""
 FLOAT_KEY = "mptq.float"
 """Metadata: what of the file is float, a sentence."""
 

@@ -27,6 +27,9 @@ Part = Literal["network", "proposals", "box", "mask"]
 #: Metadata of a head's file: the digest of the contents (`onnx_contents.CONTENTS_KEY`) of the first file it is for.
 FIRST_KEY = "mptq.first_stage"
 
+#: Metadata of a detector that was joined into one file: of each part the digest of its contents, as JSON.
+JOINED_KEY = "mptq.joined"
+
 
 @dataclass(frozen=True)
 class Level:
@@ -81,6 +84,12 @@ class Pooling:
     samples: int
     canonical_size: int
     canonical_level: int
+
+    def __post_init__(self) -> None:
+        if not self.levels or len(self.levels) != len(self.scales):
+            raise ValueError(f"{len(self.levels)} levels with {len(self.scales)} scales")
+        if min(*self.scales, *self.size, self.canonical_size) <= 0:
+            raise ValueError("a scale or a size of regions is not above 0")
 
 
 @dataclass(frozen=True)
@@ -141,6 +150,16 @@ class Detector:
             raise ValueError(f"{len(self.names)} names for {self.classes} classes")
         if self.family != "set" and not any(level.anchors for level in self.levels):
             raise ValueError("no level has candidates")
+        if min(self.classes, *self.image) < 1:
+            raise ValueError(f"{self.classes} classes in images of {self.image}")
+        if any(min(*level.size, *level.stride) < 1 for level in self.levels):
+            raise ValueError("a level has no positions")
+        if self.regions is not None:
+            poolings = (self.regions.box_pooling, self.regions.mask_pooling)
+            names = {level.name for level in self.levels}
+            for pooling in poolings:
+                if pooling is not None and not names >= {*pooling.levels}:
+                    raise ValueError(f"regions of {', '.join(pooling.levels)}, and there is no such level")
 
 
 def detector_text(detector: Detector) -> str:

@@ -30,8 +30,8 @@ from mptq_export.runtime.pixels import file_inputs
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.progress import Progress, tracked
 
-#: Images of a step.
-_BATCH = 8
+#: Images of a step; of a model whose tensors are too many for a check of several images, one.
+BATCH = 8
 
 #: Images that the agreement is measured on.
 IMAGES = 64
@@ -112,7 +112,13 @@ def agreement_images(source: CalibrationSource, macs: int) -> FixedImages:
 
 
 def compare_with_float(
-    path: Path, floating: FloatOutputs, images: FixedImages, preprocessing: Preprocessing, progress: Progress
+    path: Path,
+    floating: FloatOutputs,
+    images: FixedImages,
+    preprocessing: Preprocessing,
+    progress: Progress,
+    *,
+    batch: int = BATCH,
 ) -> Compared:
     """Run file and float model on the same images.
 
@@ -122,16 +128,17 @@ def compare_with_float(
         images: what they are compared on.
         preprocessing: the model's.
         progress: hears how far it is.
+        batch: images of a step, where the file leaves it free.
     """
     session = open_session(path)
     spec, names = graph_input(session), [each.name for each in floating.given]
-    size = spec.batch(_BATCH)
+    size = spec.batch(batch)
     batches = tracked(images.batches(size), progress, "comparing with float", -(-images.count // size))
 
     def pairs() -> Iterator[tuple[Values, Values]]:
-        for batch in batches:
-            found = run_session(session, names, {spec.name: file_inputs(batch, spec, preprocessing)})
-            yield [found[name] for name in names], floating.of(batch)
+        for some in batches:
+            found = run_session(session, names, {spec.name: file_inputs(some, spec, preprocessing)})
+            yield [found[name] for name in names], floating.of(some)
 
     report = compare_outputs(pairs(), floating.given)
     agreement, others = None, list[OutputCloseness]()

@@ -8,7 +8,14 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.form import Simulation
-from mptq_export.report.deployed import Compared, FloatOutputs, agreement_images, compare_with_float, measure_latency
+from mptq_export.report.deployed import (
+    BATCH,
+    Compared,
+    FloatOutputs,
+    agreement_images,
+    compare_with_float,
+    measure_latency,
+)
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
@@ -42,14 +49,16 @@ def write_evidence(
     """
     graph, simulator = built
     macs = Costs.of(graph).macs
-    digest = sha256_of(result.onnx)
+    digest, check = sha256_of(result.onnx), result.verification
     if calibrated is None:
         observed, compared = _measured_before(result.replayed, digest)
     else:
         observed = observe(graph, result.recipe, simulator, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.source, sum(macs.values()))
-        compared = compare_with_float(result.onnx, floating, images, result.loaded.preprocessing, progress)
-    check = result.verification
+        large = isinstance(check, VerifyReport) and check.outputs_only > 0
+        compared = compare_with_float(
+            result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
+        )
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,

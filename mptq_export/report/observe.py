@@ -1,6 +1,7 @@
 """Float and quantized model side by side on a few images: errors, channel ranges, histograms.
 
-The walk is that of `quantize/walk/`, with all quantizers known. Memory holds the values that are still to be read.
+The walk is that of `quantize/walk/`, with all quantizers known. Memory holds the values that are still to be read, but
+for scores of all images where they are too many.
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mptq_export.capture.deferred import Value, deferring_scores, whole
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Matmul, Weighted
@@ -63,8 +65,9 @@ def observe(graph: Graph, recipe: Recipe, simulator: Simulation, images: torch.T
     found = Observed(len(images))
     floating = computed_in(images.dtype)
     last_use = {name: node.name for node in graph for name in node.inputs}
-    floats: dict[str, torch.Tensor] = {}
-    values: dict[str, torch.Tensor] = {}
+    floats: dict[str, Value] = {}
+    values: dict[str, Value] = {}
+    deferring = deferring_scores(graph, len(images))
     with torch.no_grad():
         for node in tracked(graph, progress, "observing", len(graph.nodes)):
             if isinstance(node.op, Input):
@@ -73,14 +76,14 @@ def observe(graph: Graph, recipe: Recipe, simulator: Simulation, images: torch.T
             for site in simulator.sites.get(node.name, ()):
                 quant = recipe.activations[site.key]
                 if quant.regions and site.value in values:
-                    found.histograms[site.key] = _histogram(values[site.value])
-            floats[node.name] = floating(node, [floats[name] for name in node.inputs])
-            values[node.name] = simulator.compute(node, [values[name] for name in node.inputs])
+                    found.histograms[site.key] = _histogram(whole(values[site.value]))
+            floats[node.name] = deferring.value(node, [floats[name] for name in node.inputs], floating)
+            values[node.name] = deferring.value(node, [values[name] for name in node.inputs], simulator.compute)
             kind = _kind(node, simulator, recipe)
             if kind is not None:
-                found.errors[node.name] = _error(kind, floats[node.name], values[node.name])
+                found.errors[node.name] = _error(kind, whole(floats[node.name]), whole(values[node.name]))
             if node.name in recipe.sq_b:
-                found.norms[node.name] = sq_b_ranges(floats[node.name], recipe.sq_b[node.name])
+                found.norms[node.name] = sq_b_ranges(whole(floats[node.name]), recipe.sq_b[node.name])
             for name in set(node.inputs):
                 if last_use[name] == node.name and name != graph.output:
                     del floats[name], values[name]

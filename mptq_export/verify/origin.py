@@ -117,11 +117,14 @@ def _compare_codes(model: onnx.ModelProto, recipe: Recipe) -> tuple[int, list[st
 
 
 def _holds(found: NDArray[Any], quant: WeightQuant) -> bool:
-    """Whether an unpacked weight is the recipe's: its codes [K, N], or what a portable file has.
+    """Whether an unpacked weight is the recipe's: its codes [K, N], or those of a convolution, or what is portable.
 
-    That is the codes times their scales in float32, [K, N] of a Gemm or [N, ...] of a convolution, whose windows lie in
-    an order of their own: the hash of the part holds that order.
+    A convolution has [N, C, kh, kw] of the recipe's windows [N, kh * kw * C]. A portable file has the codes times their
+    scales in float32, [K, N] of a Gemm or [N, ...] of a convolution, whose windows lie in an order of their own: the
+    hash of the part holds that order.
     """
+    if found.dtype.kind != "f" and found.ndim > 2:
+        return np.array_equal(np.moveaxis(found, 1, -1).reshape(len(found), -1), quant.codes)
     if found.dtype.kind != "f":
         return np.array_equal(found, quant.codes.T)
     expected = quant.codes.astype(np.float32) * quant.scale[:, None]

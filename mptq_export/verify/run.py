@@ -10,7 +10,7 @@ import onnx
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.data.reading import exif_of
-from mptq_export.recipe.detector import takes_regions
+from mptq_export.recipe.detector import JOINED_KEY, takes_regions
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
 from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.runtime.graph_input import declared_input
@@ -64,13 +64,19 @@ def verify(
         what differs.
 
     Raises:
-        MptqError: the file is of the portable form, or the file, the recipe or the images cannot be used.
+        MptqError: the file is of the portable form or a detector in one file, or the file, the recipe or the images
+            cannot be used.
     """
     path, document = Path(model), load_onnx(Path(model))
     if FORM_KEY in metadata_of(document):
         raise MptqError(
             f"{path} is of the portable form, of which no bits are promised: --runtime NAME runs it there and says how "
             "far it is from what the file says, and --recipe goes with it"
+        )
+    if JOINED_KEY in metadata_of(document):
+        raise MptqError(
+            f"{path} is a detector in one file, which is float between its networks: these are proved in the files "
+            "that it was joined from; name one of them"
         )
     origin = None if recipe is None else check_recipe(document, Path(recipe))
     if origin is not None and origin.problems:

@@ -170,11 +170,29 @@ def test_a_detector_that_finds_nothing_calibrates_its_masks_on_proposals(picture
 
 def test_one_stage_from_the_command_line(pictures: Path, tmp_path: Path):
     out = tmp_path / "f.onnx"
-    line = ("--calib", pictures, "--img-size", SIZE, "--method", "paper", "--bits", "4/4", "-o", out)
+    named = tmp_path / "classes.txt"
+    named.write_text("cat\ndog\ncow\n")
+    line = (
+        "--calib",
+        pictures,
+        "--img-size",
+        SIZE,
+        "--method",
+        "paper",
+        "--bits",
+        "4/4",
+        "--class-map",
+        named,
+        "-o",
+        out,
+    )
     done = run("tiny_detectors:small_fcos", *line, "--json", tmp_path / "f.json")
     assert done.exit_code == 0, done.output
     assert done.stderr == FEW
     facts = json.loads((tmp_path / "f.json").read_text())
+    said = detector_of(metadata_of(load_onnx(out)))
+    assert said is not None
+    assert said.names == ("cat", "dog", "cow")
     assert (facts["detector"], facts["heads"], facts["differing_values"]) == ("network", [], 0)
     assert facts["input"]["mean"] == {"value": [0.485, 0.456, 0.406], "from": "the detector's transform"}
     assert [each["name"] for each in facts["outputs"]] == [
@@ -188,6 +206,12 @@ def test_another_size_is_refused_before_any_calibration(pictures: Path, tmp_path
     assert "takes no images of 96x96" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_map_of_other_classes_is_refused(pictures: Path, tmp_path: Path):
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(MptqError, match="class 2 has no name"):
+        calibrate(load(tiny_detectors.mask_rcnn()), pictures, class_map=tmp_path / "classes.txt")
 
 
 def test_images_are_no_input_of_a_head(exported: ExportResult, pictures: Path):

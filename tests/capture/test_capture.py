@@ -5,6 +5,8 @@ import timm
 import torch
 from tiny_models import KINDS, captured, images, tiny
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.ops import StochasticDepth
 
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.ops import Add, Constant, LayerNorm, Linear, Mul, PatchEmbed, Roll, Softmax
@@ -256,3 +258,24 @@ def test_convolutions_and_what_stands_beside_them_are_captured(function):
     found, wanted = evaluate(capture(Wrapped(lambda _, y: function(y)).eval(), SIZE), x), function(x)
     assert found.shape == wanted.shape
     assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_a_backbone_that_torch_fx_cut_out_is_captured_as_it_is_in_evaluation():
+    whole = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), StochasticDepth(0.5, "row"), nn.Flatten(), nn.Linear(64, 2))
+    model = create_feature_extractor(whole, {"2": "map"}).eval()
+    graph = capture(_Map(model).eval(), SIZE)
+    x = torch.randn(3, *SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(evaluate(graph, x), model(x)["map"])
+
+
+class _Map(nn.Module):
+    """One map of a backbone."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.body(x)["map"]
+        return found

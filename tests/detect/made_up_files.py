@@ -37,7 +37,13 @@ def constants(detector: Detector, seed: int = 5) -> dict[str, NDArray[np.float32
 
 
 def write_part(
-    path: Path, detector: Detector, metadata: dict[str, str] | None = None, *, batch: int | str = "batch", seed: int = 5
+    path: Path,
+    detector: Detector,
+    metadata: dict[str, str] | None = None,
+    *,
+    batch: int | str = "batch",
+    seed: int = 5,
+    pixels: bool = False,
 ) -> Path:
     """One file.
 
@@ -47,23 +53,28 @@ def write_part(
         metadata: over what it says otherwise.
         batch: a size, or a name where any will do.
         seed: of the constants.
+        pixels: it takes uint8 with the channels last, and its mean is one of pixels in 0..1.
     """
     channels, rows, columns = input_shape(detector)
     taken = [batch, channels or (3 if detector.part in ("network", "proposals") else CHANNELS), rows, columns]
     nodes = [
-        helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0, axes=[1, 2, 3]),
+        helper.make_node("Cast", ["x"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["sum"], keepdims=0, axes=[1, 2, 3]),
+        helper.make_node("Div", ["sum", "range"], ["mean"]),
         helper.make_node("Add", ["mean", "one"], ["factor"]),
     ]
-    given, stored = [], [numpy_helper.from_array(np.ones((), np.float32), "one")]
+    scalars = {"one": 1, "range": 255 if pixels else 1}
+    given, stored = [], [numpy_helper.from_array(np.array(each, np.float32), name) for name, each in scalars.items()]
     for number, (name, value) in enumerate(constants(detector, seed).items()):
         shape = np.array([-1, *([1] * (value.ndim - 1))], np.int64)
         stored += [numpy_helper.from_array(value, f"c{number}"), numpy_helper.from_array(shape, f"s{number}")]
         nodes.append(helper.make_node("Reshape", ["factor", f"s{number}"], [f"f{number}"]))
         nodes.append(helper.make_node("Mul", [f"c{number}", f"f{number}"], [name]))
         given.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *value.shape[1:]]))
-    graph = helper.make_graph(
-        nodes, "made up", [helper.make_tensor_value_info("x", TensorProto.FLOAT, taken)], given, stored
-    )
+    if pixels:
+        taken = [taken[0], taken[2], taken[3], taken[1]]
+    image = helper.make_tensor_value_info("x", TensorProto.UINT8 if pixels else TensorProto.FLOAT, taken)
+    graph = helper.make_graph(nodes, "made up", [image], given, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     told = {"mptq.arch": "made up", DETECTOR_KEY: detector_text(detector), CONTENTS_KEY: path.name}
     if detector.part in ("network", "proposals"):

@@ -72,6 +72,17 @@ def test_files_images_and_arrays_are_the_same_picture(tmp_path: Path):
         assert same(opened.detect(other), opened.detect(PICTURES[0]))
 
 
+def test_a_file_that_takes_pixels(tmp_path: Path):
+    opened = open_detector(write_part(tmp_path / "model.onnx", FCOS, pixels=True))
+    found = opened.detect(PICTURES[0])
+    pixels = opened.preprocessing.transform_uint8(PICTURES[0])[None]
+    placement = opened.preprocessing.placement((100, 300))
+    (expected,) = detect(FCOS, Networks(made_up(FCOS)), pixels / np.float32(255), [placement])
+    assert same(found, expected)
+    with pytest.raises(MptqError, match=r"takes inputs of \[96, 128, 3\] uint8"):
+        opened.detect_inputs(pixels.transpose(0, 3, 1, 2), [placement])
+
+
 def test_masks_are_those_of_the_picture(tmp_path: Path):
     mask_utils = pytest.importorskip("pycocotools.mask", reason="pycocotools is an extra")
     opened = open_detector(written(tmp_path, RCNN))

@@ -15,11 +15,12 @@ from PIL import Image
 from torch import nn
 
 from mptq_export import join_detector, open_detector
-from mptq_export.api import ExportResult, load
+from mptq_export.api import ExportResult, load, verify
 from mptq_export.export import one_file
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Uniform
 from mptq_export.export.refusals import check_parts
+from mptq_export.recipe.detector import JOINED_KEY
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.kernels.plan import read_kernel_plan
 from tests.detect.described import FCOS, RCNN
@@ -66,13 +67,15 @@ def test_the_file_says_that_it_is_float_between_the_networks(tmp_path: Path):
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert "float32" in metadata[one_file.FLOAT_KEY] == written.note
     assert written.note in model.doc_string
-    assert set(json.loads(metadata[one_file.JOINED_KEY])) == {"proposals", "box", "mask"}
+    assert set(json.loads(metadata[JOINED_KEY])) == {"proposals", "box", "mask"}
     assert metadata["preprocessing.crop_mode"] == '"corner"'
     # It is no exact file, and no part of a detector either.
     assert not {"mptq.form", "mptq.detector", "mptq.contents_sha256", "mptq.preconditions"} & set(metadata)
     assert written.size == (tmp_path / "one.onnx").stat().st_size
-    with pytest.raises(MptqError, match="is no detector"):
+    with pytest.raises(MptqError, match="in one file, which needs no other steps"):
         open_detector(tmp_path / "one.onnx")
+    with pytest.raises(MptqError, match="float between its networks"):
+        verify(tmp_path / "one.onnx")
 
 
 def test_what_cannot_be_written(tmp_path: Path):
@@ -84,10 +87,11 @@ def test_what_cannot_be_written(tmp_path: Path):
     with pytest.raises(MptqError, match="exists already"):
         join_detector(path, tmp_path / "one.onnx")
     assert (tmp_path / "one.onnx").read_text() == "mine"
-    join_detector(path, tmp_path / "one.onnx", force=True)
     (tmp_path / "model.mask.onnx").unlink()
     with pytest.raises(MptqError, match=r"model\.mask\.onnx is not there"):
         join_detector(path, tmp_path / "one.onnx", force=True)
+    other = write_part(tmp_path / "other.onnx", FCOS)
+    assert join_detector(other, tmp_path / "one.onnx", force=True).size == (tmp_path / "one.onnx").stat().st_size
 
 
 def test_a_network_that_gives_other_bits_in_one_file_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

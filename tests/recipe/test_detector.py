@@ -1,7 +1,7 @@
 """A detector's description goes into a file's metadata and comes back; a damaged one is a line."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -46,12 +46,21 @@ def test_comes_back_as_it_went() -> None:
         ({"names": ["one"]}, "1 names for 2 classes"),
         ({"levels": []}, "no level has candidates"),
         ({"image": [32]}, "not a list of 2"),
+        ({"image": [0, 32]}, r"2 classes in images of \(0, 32\)"),
+        ({"classes": 0, "names": None}, "0 classes"),
+        ({"levels": [LEVEL, replace(LEVEL, name="1", size=(-4, 4))]}, "a level has no positions"),
+        ({"levels": [replace(LEVEL, name="1")]}, "regions of 0, and there is no such level"),
+        (
+            {"regions": {**asdict(RCNN)["regions"], "mask_pooling": {**asdict(POOLING), "scales": []}}},
+            "1 levels with 0",
+        ),
+        ({"regions": {**asdict(RCNN)["regions"], "box_pooling": {**asdict(POOLING), "size": [0, 7]}}}, "not above 0"),
     ],
 )
 def test_damage_is_a_line(changes: dict[str, object], told: str) -> None:
     values = {**json.loads(detector_text(RCNN)), **changes}
     with pytest.raises(MptqError, match=told):
-        detector_of({DETECTOR_KEY: json.dumps(values)})
+        detector_of({DETECTOR_KEY: json.dumps(values, default=asdict)})
 
 
 def test_no_json_is_a_line() -> None:

@@ -1,11 +1,16 @@
 """What a target cannot take of a model is refused before any image is read, with the name of the rule."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 import timm
+import tiny_detectors
+import torch
 from tiny_models import FAMILIES, KINDS, images, prepared
+from zoo.dense import DENSE
 
+from mptq_export import load
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.run import capture
 from mptq_export.export.outputs import Outputs
@@ -27,6 +32,42 @@ QUICK = ("vit", "swin")
 @pytest.mark.parametrize("target", ASKED)
 def test_the_zoo_passes(kind: str, target: str):
     rehearse(prepared(kind), target, lambda _layer: (8, 8), None, "float32")
+
+
+@cache
+def network(kind: str) -> Graph:
+    """What a detector of one stage gives at all levels, one of a single position among them."""
+    loaded = load(getattr(tiny_detectors, kind)(), img_size=tiny_detectors.SIZE)
+    size = loaded.preprocessing.input_size
+    graph = capture(loaded.model, size, loaded.outputs)
+    return prepare(graph, torch.randn(2, *size, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("kind", ["fcos", pytest.param("retinanet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("target", ASKED)
+def test_the_network_of_a_detector_passes(kind: str, target: str):
+    """Its maps become rows by groups of channels, and by anchors."""
+    rehearse(network(kind), target, lambda _layer: (8, 8), None, "float32")
+
+
+@cache
+def dense(name: str) -> Graph:
+    """A model of transformers that gives maps, depth, boxes or features."""
+    found = DENSE[name]
+    graph = capture(found.build(), found.size, found.outputs)
+    return prepare(graph, torch.randn(2, *found.size, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("target", ASKED)
+def test_dense_models_pass(name: str, target: str):
+    pytest.importorskip("transformers", reason="these are models of transformers")
+    if (name, target) == ("VitPoseForPoseEstimation", "rknn"):  # patches of 8 pixels
+        with pytest.raises(MptqError, match=r"rule 'strides' .*stride \(8, 8\)"):
+            rehearse(dense(name), target, lambda _layer: (8, 8), None, "float32")
+        return
+    rehearse(dense(name), target, lambda _layer: (8, 8), None, "float32")
 
 
 def odd_patches() -> Graph:

@@ -41,7 +41,7 @@ def match_categories(
         annotations: the file, for messages.
         categories: names by id.
         used: ids with objects.
-        detector: whose labels; its `names` count, unless they are numbers.
+        detector: whose labels; its `names` count, unless they are numbers that no category is called by.
         class_map: names that the user gave, in the order of the scores, without background.
 
     Raises:
@@ -49,8 +49,11 @@ def match_categories(
     """
     first = 1 if detector.family == "rcnn" else 0
     names = class_map
-    if names is None and detector.names is not None and not all(map(_NO_NAME.fullmatch, detector.names)):
+    if names is None and detector.names is not None:
         names = ClassNames.in_order(detector.names, "the model")
+        numbered = all(map(_NO_NAME.fullmatch, detector.names))
+        if numbered and not any(names.number(categories[number]) is not None for number in used):
+            names = None
     if names is None:
         return _by_ids(annotations, categories, used, range(first, first + detector.classes))
     found: dict[int, int] = {}

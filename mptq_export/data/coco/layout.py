@@ -8,14 +8,15 @@ from mptq_export.support.errors import MptqError
 
 _BESIDE = ("annotations.json", "_annotations.coco.json")
 _INSTANCES = "instances_"
+_PICTURES = "images"
 _LOOKED_AT = 50
 
 
 def find_annotations(data: Path, given: Path | None) -> Path | None:
     """The annotations of a folder; None where it has none.
 
-    They are `annotations.json` in it, or, as COCO has it, `annotations/instances_SPLIT.json` beside the folder SPLIT of
-    the pictures, whichever of the two folders is named.
+    They are `annotations.json` in it, or beside it where it is called `images`; or, as COCO has it,
+    `annotations/instances_SPLIT.json` beside the folder SPLIT of the pictures, whichever of the two folders is named.
 
     Args:
         data: the folder.
@@ -33,7 +34,10 @@ def find_annotations(data: Path, given: Path | None) -> Path | None:
             raise MptqError(f"--annotations {given} is no file; name a file in COCO's format (instances_*.json)")
         return given
     own = data.resolve()
-    beside = [data / name for name in _BESIDE] + [own.parent / "annotations" / f"{_INSTANCES}{own.name}.json"]
+    beside = [data / name for name in _BESIDE]
+    if own.name == _PICTURES:
+        beside += [own.parent / name for name in _BESIDE]
+    beside += [own.parent / "annotations" / f"{_INSTANCES}{own.name}.json"]
     found = next((file for file in beside if file.is_file()), None)
     if found is not None:
         return found
@@ -64,16 +68,24 @@ def find_pictures(data: Path, annotations: Path, names: Sequence[str]) -> Path:
     """
     leaving = next((name for name in names if _leaves(name)), None)
     if leaving is not None:
-        raise MptqError(f"{annotations}: the file_name {leaving!r} leads out of the folder; give names below it")
+        raise MptqError(f"{annotations}: the file_name {leaving[:80]!r} leads out of the folder; give names below it")
     split = split_of(annotations)
-    places = dict.fromkeys((data, data / "images", data / split, annotations.parent, annotations.parent / "images"))
+    places = dict.fromkeys((data, data / _PICTURES, data / split, annotations.parent, annotations.parent / _PICTURES))
     for place in places:
-        if any((place / name).is_file() for name in _spread(names)):
+        if any(is_there(place / name) for name in _spread(names)):
             return place
     raise MptqError(
-        f"none of the pictures of {annotations} ({names[0]} ...) is in {data}, its folder images or {split}; name the "
-        "folder that holds them with --data"
+        f"none of the pictures of {annotations} ({names[0][:80]} ...) is in {data}, its folder images or {split}; name "
+        "the folder that holds them with --data"
     )
+
+
+def is_there(path: Path) -> bool:
+    """Whether a stranger's path is a file; one that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or not to be written in the file system's letters
+        return False
 
 
 def _spread(names: Sequence[str]) -> Iterable[str]:

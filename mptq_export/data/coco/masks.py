@@ -1,12 +1,13 @@
 """Masks in COCO's format, checked before C code reads them."""
 
-import math
 from typing import Any
 
 from mptq_export.data.coco.scenes import Segmentation
 
 _FEWEST = 6
 """Numbers of a polygon: three corners."""
+_FARTHEST = 2**15
+"""Coordinates beyond it make pycocotools walk along lines for ever."""
 _FIRST, _GROUP, _MORE, _SIGN = 48, 5, 32, 16
 """pycocotools writes a run in digits of five bits from the character 48 on; 32 says that more follow."""
 
@@ -32,7 +33,7 @@ def checked_mask(value: Any, size: tuple[int, int] | None) -> Segmentation | Non
 def _is_polygon(value: Any) -> bool:
     if not isinstance(value, list) or len(value) < _FEWEST or len(value) % 2:
         return False
-    return all(type(number) in (int, float) and math.isfinite(number) for number in value)
+    return all(type(number) in (int, float) and abs(number) <= _FARTHEST for number in value)  # not so NaN
 
 
 def _runs_of(text: str) -> list[int] | None:

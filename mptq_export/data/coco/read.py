@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mptq_export.data.coco.layout import find_pictures
+from mptq_export.data.coco.layout import find_pictures, is_there
 from mptq_export.data.coco.masks import checked_mask
 from mptq_export.data.coco.scenes import CocoFolder, Counted, Scene, SceneObject
 from mptq_export.support.errors import MptqError
 
 _PARTS = ("images", "annotations", "categories")
 _BEYOND = 1.0
-_LARGEST = 2**24
+_LARGEST, _LARGEST_ID = 2**24, 2**53
 
 
 def read_coco(data: Path, annotations: Path) -> CocoFolder:
@@ -33,7 +33,7 @@ def read_coco(data: Path, annotations: Path) -> CocoFolder:
     pictures = _pictures(annotations, content["images"])
     folder = find_pictures(data, annotations, [picture.name for picture in pictures.values()])
     scenes = {number: Scene(folder / picture.name, picture.size) for number, picture in pictures.items()}
-    missing = {number for number, scene in scenes.items() if not scene.file.is_file()}
+    missing = {number for number, scene in scenes.items() if not is_there(scene.file)}
     counts: Counter[str] = Counter()
     objects = tuple(_objects(annotations, content["annotations"], scenes, categories, counts))
     lost = {scenes[number].file for number in missing}
@@ -64,9 +64,9 @@ def _content(annotations: Path) -> dict[str, list[Any]]:
             f"{annotations} has no list of {lacking[0]}; give annotations in COCO's format (instances_*.json)"
         )
     for part in _PARTS:
-        stranger = next((entry for entry in content[part] if not isinstance(entry, dict)), None)
-        if stranger is not None:
-            raise MptqError(f"{annotations}: {str(stranger)[:40]!r} among its {part} is no object in JSON's sense")
+        for entry in content[part]:
+            if not isinstance(entry, dict):
+                raise MptqError(f"{annotations}: {str(entry)[:40]!r} among its {part} is no object in JSON's sense")
     if not content["images"]:
         raise MptqError(f"{annotations} lists no pictures; name annotations of some")
     return {part: content[part] for part in _PARTS}
@@ -120,16 +120,18 @@ def _objects(
     counts: Counter[str],
 ) -> Iterator[SceneObject]:
     """Objects that can be judged; the others are counted."""
-    ids, texts = set[int](), set[str]()
+    ids, texts = set[int | str](), set[str]()
     for place, entry in enumerate(entries):
         box, crowd = _box(annotations, place, entry), entry.get("iscrowd", 0)
         picture, category = (_whole(annotations, f"object {place}", entry, key) for key in ("image_id", "category_id"))
         if crowd not in (0, 1):
             raise MptqError(f"{annotations}: iscrowd of object {place} is {str(crowd)[:40]}, not 0 or 1")
         number, text = entry.get("id"), json.dumps(entry, sort_keys=True)
-        repeated, same_id = number is not None and text in texts, number in ids
-        texts.add(text)
-        ids |= {number} if isinstance(number, int) else set()
+        repeated, same_id = False, False
+        if isinstance(number, int | str):
+            repeated, same_id = text in texts, number in ids
+            texts.add(text)
+            ids.add(number)
         fault = "repeated" if repeated else _fault(box, scenes.get(picture), category in categories)
         if fault is not None:
             counts[fault] += 1
@@ -185,6 +187,6 @@ def _is_number(value: Any) -> bool:
 
 def _whole(annotations: Path, what: str, entry: dict[str, Any], key: str) -> int:
     value = entry.get(key)
-    if type(value) is not int:
+    if type(value) is not int or abs(value) > _LARGEST_ID:
         raise MptqError(f"{annotations}: {key} of a {what} is {str(value)[:40]!r}, not a whole number")
     return value

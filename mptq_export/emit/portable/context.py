@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ from mptq_export.transform.few_axes import MOST_AXES
 
 Handler = Callable[["PortableContext", Node], Tensor]
 """Emits the value of a node."""
+
+
+#: Axes of rows: HTP wants the tokens of a map by way of [B, C, H W].
+_ROWS = 3
 
 
 class PortableContext(Emission):
@@ -104,6 +109,9 @@ class PortableContext(Emission):
                         return move(self, self.maps[root.name], chain[at - 1], _joined(lowered[at:]))
                 if chain and _merges_map(root, chain[0]):
                     return move(self, self._tokens(root, chain[0]), chain[0], _joined(lowered[1:]))
+                if _makes_rows(chain):
+                    tokens = _as_tokens(root)
+                    return move(self, self._tokens(root, tokens), tokens, _joined(lowered))
             return move(self, computed, root, _joined(lowered))
 
         return self.once(("value", value), emit)
@@ -232,6 +240,19 @@ def _merges_map(before: Node, step: Node) -> bool:
     """Whether a step makes tokens [B, H W, C] of a map."""
     batch, height, width, channels = before.shape.dims
     return isinstance(step.op, Reshape) and step.shape.dims == (batch, height * width, channels)
+
+
+def _makes_rows(chain: list[Node]) -> bool:
+    """Whether movement begins with other rows of a map than tokens: its channels cut in groups, or by anchors."""
+    reshapes = list(takewhile(lambda step: isinstance(step.op, Reshape), chain))
+    return bool(reshapes) and len(reshapes[-1].shape.dims) == _ROWS
+
+
+def _as_tokens(before: Node) -> Node:
+    """The step that makes tokens [B, H W, C] of a map."""
+    batch, height, width, channels = before.shape.dims
+    shape = Shape((batch, height * width, channels), before.shape.batch_axis)
+    return Node(Reshape(), f"{before.name}.tokens", (before.name,), shape)
 
 
 def _joined(steps: list[Node]) -> list[Node]:

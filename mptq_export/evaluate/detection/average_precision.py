@@ -147,19 +147,24 @@ def _precision(curve: Curve, counts: NDArray[np.float64]) -> NDArray[np.float64]
         if not len(places):
             continue
         judged = all_so_far[:, places]
-        if ignored.any():
-            judged = judged - np.cumsum(weights * ignored, 1)[:, places]
+        lost = np.flatnonzero(ignored)
+        if len(lost):
+            so_far = np.cumsum(np.pad(weights[:, lost], ((0, 0), (1, 0))), 1)
+            judged = judged - so_far[:, np.searchsorted(lost, places)]
         right = np.cumsum(weights[:, places], 1)
         precision = np.divide(right, judged, out=np.zeros_like(right), where=judged > 0)
         best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
         recall = np.divide(right, objects[:, None], out=np.zeros_like(right), where=objects[:, None] > 0)
-        reached = np.searchsorted(_RECALLS, recall, side="right")
+        number = (100 * recall + _CLOSE).astype(np.intp)
+        reached = number + (_RECALLS[number] <= recall)  # how many of the recalls are at most this one
         total += (best * np.diff(reached, prepend=0)).sum(1)
     found: NDArray[np.float64] = np.where(objects > 0, total / (len(curve.hits) * len(_RECALLS)), np.nan)
     return found
 
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
+_CLOSE = 1e-9
+"""A recall that is one of these 101 may be computed as a little less."""
 
 
 def _curves(judging: Any, pictures: int) -> tuple[Curve, ...]:

@@ -71,13 +71,13 @@ def check_runtime_for(asked: EvalRequest, metadata: Mapping[str, str], detector:
     """
     if asked.runtime is None:
         return
-    check_runtime(asked.runtime, asked.options)
-    check_form(asked.model, metadata, asked.runtime)
     if heads_of(detector, masks=False):
         raise MptqError(
             f"--runtime {asked.runtime}: {asked.model} is the first of several files, and only detectors of one file "
             "are run elsewhere; leave --runtime out"
         )
+    check_runtime(asked.runtime, asked.options)
+    check_form(asked.model, metadata, asked.runtime)
 
 
 def finders_for(

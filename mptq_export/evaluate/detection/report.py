@@ -1,10 +1,7 @@
 """What an evaluation of a detector found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import asdict, dataclass, replace
 
 from mptq_export.evaluate.detection.agreement import Agreement
 from mptq_export.evaluate.detection.average_precision import (
@@ -17,7 +14,7 @@ from mptq_export.evaluate.detection.average_precision import (
 )
 from mptq_export.evaluate.detection.found import FoundObjects
 from mptq_export.evaluate.edge import RanIn
-from mptq_export.evaluate.metrics import pictures_interval
+from mptq_export.evaluate.metrics import draws_interval, over_draws
 from mptq_export.support.json_files import Json
 
 Interval = tuple[float, float]
@@ -31,7 +28,7 @@ class Precision:
         kind: of boxes or of masks.
         quantised: of the file.
         quantised_interval: what AP other pictures of the same kind would give, at 95 %, as
-            `metrics.pictures_interval`; None where it is not known.
+            `metrics.draws_interval`; None where it is not known.
         quantised_by_category: AP of each category with objects, by its name.
         floating: of the float model; None without one.
         floating_by_category: as `quantised_by_category`.
@@ -115,27 +112,20 @@ def compare(
         floating: by the float model; None without one.
         kind: of boxes or of masks.
     """
-    pictures = len(truth.sizes)
     found = judge(truth, quantised, kind)
-    interval = pictures_interval(pictures, lambda counts: mean_precision(found.curves, counts))
-    alone = Precision(kind, found.figures, interval, _named(found, names))
+    drawn = over_draws(len(truth.sizes), lambda counts: mean_precision(found.curves, counts))
+    alone = Precision(kind, found.figures, draws_interval(drawn), _named(found, names))
     if floating is None:
         return alone
     exact = judge(truth, floating, kind)
-
-    def difference(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return mean_precision(found.curves, counts) - mean_precision(exact.curves, counts)
-
-    known = found.figures.ap is not None and exact.figures.ap is not None
-    return Precision(
-        kind,
-        found.figures,
-        interval,
-        alone.quantised_by_category,
-        exact.figures,
-        _named(exact, names),
-        (found.figures.ap or 0.0) - (exact.figures.ap or 0.0) if known else None,
-        pictures_interval(pictures, difference) if known else None,
+    alone = replace(alone, floating=exact.figures, floating_by_category=_named(exact, names))
+    if found.figures.ap is None or exact.figures.ap is None:
+        return alone
+    other = over_draws(len(truth.sizes), lambda counts: mean_precision(exact.curves, counts))
+    return replace(
+        alone,
+        difference=found.figures.ap - exact.figures.ap,
+        difference_interval=draws_interval(drawn - other),
     )
 
 

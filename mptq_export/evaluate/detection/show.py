@@ -55,10 +55,11 @@ def _points(figures: AveragePrecision) -> tuple[str, ...]:
 
 def _show_again(what: str, found: FoundAgain, console: Console) -> None:
     if found.at_50 is None or found.at_75 is None or found.at_50_interval is None:
-        console.print(f"{what}: there are none with a score of {SURE} or more")
+        console.print(f"{what}: there are none with a score of {SURE} or more", soft_wrap=True)
         return
     low, high = found.at_50_interval
     console.print(
         f"{what} {found.at_50:.2%} at IoU 0.5 (95%: {low:.2%} to {high:.2%}), {found.at_75:.2%} at 0.75, of "
-        f"{found.detections} with a score of {SURE} or more"
+        f"{found.detections} with a score of {SURE} or more",
+        soft_wrap=True,
     )

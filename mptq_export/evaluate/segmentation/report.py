@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mptq_export.evaluate.edge import RanIn
-from mptq_export.evaluate.metrics import pictures_interval
+from mptq_export.evaluate.metrics import draws_interval, over_draws
 from mptq_export.evaluate.segmentation.overlap import (
     Overlap,
     PictureOverlaps,
@@ -29,7 +28,7 @@ class Intersection:
         labelled_share: share of the pixels that have a class in a label map.
         quantised: of the file.
         quantised_interval: what mean IoU other images of the same kind would give, at 95 %, as
-            `metrics.pictures_interval`; None where it is not known.
+            `metrics.draws_interval`; None where it is not known.
         quantised_by_class: IoU of each class by its name or number; None of a class that has no pixels.
         floating: of the float model; None without one.
         floating_by_class: as `quantised_by_class`.
@@ -128,25 +127,23 @@ def _intersection(tally: Tally, names: list[str]) -> Intersection | None:
     found, exact = tally.quantised, tally.floating
     if found is None:
         return None
+    drawn = over_draws(tally.images, lambda counts: mean_ious(found, counts))
     alone = Intersection(
         int((found.labelled.sum(0) > 0).sum()),
         float(found.labelled.sum() / tally.pixels),
         overlap(found),
-        pictures_interval(tally.images, lambda counts: mean_ious(found, counts)),
+        draws_interval(drawn),
         _by_class(found, names),
     )
     if exact is None:
         return alone
-
-    def difference(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return mean_ious(found, counts) - mean_ious(exact, counts)
-
+    other = overlap(exact)
     return replace(
         alone,
-        floating=overlap(exact),
+        floating=other,
         floating_by_class=_by_class(exact, names),
-        difference=float(difference(np.ones((1, tally.images)))[0]),
-        difference_interval=pictures_interval(tally.images, difference),
+        difference=alone.quantised.mean_iou - other.mean_iou,
+        difference_interval=draws_interval(drawn - over_draws(tally.images, lambda counts: mean_ious(exact, counts))),
     )
 
 

@@ -49,6 +49,12 @@ def test_by_ids_where_they_are_labels():
     assert match_categories(SAID, {0: "super", **TWO}, {1, 2}, detector("rcnn", 3, nobody), None).labels == TWO_LABELS
 
 
+def test_numbers_are_names_where_categories_are_called_so():
+    digits = {1: "0", 2: "1", 3: "2"}
+    found = match_categories(SAID, digits, {1, 2, 3}, detector("fcos", 3, ("0", "1", "2")), None)
+    assert found.labels == {1: 0, 2: 1, 3: 2}
+
+
 TWO_LABELS = {1: 1, 2: 2}
 
 

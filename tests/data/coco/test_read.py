@@ -45,6 +45,14 @@ def test_the_official_layout_by_either_folder(tmp_path: Path, named: str):
     assert read_coco(data, found).scenes[0].file == (tmp_path / "coco/val2017/1.png")
 
 
+@pytest.mark.parametrize("named", ["", "images"])
+def test_annotations_beside_a_folder_of_images(tmp_path: Path, named: str):
+    folder = scene_folder(tmp_path / "a", content(), pictures="images")
+    found = find_annotations(folder / named, None)
+    assert found is not None and found.resolve() == (folder / "annotations.json").resolve()
+    assert read_coco(folder / named, found).scenes[0].file == folder / "images/1.png"
+
+
 def test_annotations_elsewhere(tmp_path: Path):
     folder = scene_folder(tmp_path / "a", content(), annotations="../said.json", pictures="images")
     assert find_annotations(folder, None) is None
@@ -143,6 +151,7 @@ def test_masks_as_pycocotools_writes_them(tmp_path: Path, runs: list[int]):
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5, "6"]],
         [[1, 2, 3, 4, 5, float("nan")]],
+        [[1, 2, 3, 4, 5, 1e9]],
         {"size": [30, 40], "counts": [100, 100]},
         {"size": [30, 40], "counts": [-100, 1300]},
         {"size": [40, 30], "counts": [1200]},
@@ -160,6 +169,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("images", None, "no list of images"),
     ("categories", {}, "no list of categories"),
     ("annotations", [7], "no object in JSON's sense"),
+    ("annotations", [None], "no object in JSON's sense"),
+    ("images", [{"id": 1, "file_name": "a" * 999}], "none of the pictures"),
+    ("categories", [{"id": 10**30, "name": "a"}], "not a whole number"),
     ("images", [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], "have the same id 1"),
     ("images", [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "a.png"}], "are both a.png"),
     ("images", [{"id": 1, "file_name": "../a.png"}], "leads out of the folder"),
@@ -192,3 +204,31 @@ def test_files_of_another_kind(tmp_path: Path, text: str):
     (tmp_path / "annotations.json").write_text(text, encoding="utf-8")
     with pytest.raises(MptqError, match="COCO's format"):
         read_coco(tmp_path, tmp_path / "annotations.json")
+
+
+STRANGE: list[Any] = [None, True, -1, 10**30, 1e308, float("nan"), "x", "a" * 9999, "\ud800", [], [[[]]], {}, {"a": 1}]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths to everything in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, each in inner for found in places(each, (*path, key)))]
+
+
+def test_whatever_stands_in_the_file_is_read_or_refused(tmp_path: Path):
+    said = content(2, [one_object(segmentation=POLYGON), one_object(2, segmentation=RUNS)])
+    folder = scene_folder(tmp_path, said)
+    refused = 0
+    for path in places(said)[1::2]:
+        for value in STRANGE:
+            changed = json.loads(json.dumps(said))
+            holder = changed
+            for key in path[:-1]:
+                holder = holder[key]
+            holder[path[-1]] = value
+            (folder / "annotations.json").write_text(json.dumps(changed), encoding="utf-8")
+            try:
+                read_coco(folder, folder / "annotations.json")
+            except MptqError:
+                refused += 1
+    assert refused > 100

@@ -9,7 +9,7 @@ from mptq_export.data.coco.scenes import SceneObject, Segmentation
 from mptq_export.evaluate.detection import cocotools
 from mptq_export.evaluate.detection.average_precision import Judged, Kind, Truth, judge, mean_precision
 from mptq_export.evaluate.detection.found import FoundObjects, Runs
-from mptq_export.evaluate.metrics import pictures_interval
+from mptq_export.evaluate.metrics import draws_interval, over_draws
 from mptq_export.support.errors import MptqError
 
 pytest.importorskip("pycocotools", reason="pycocotools is optional")
@@ -132,16 +132,25 @@ def test_pictures_that_count_several_times_are_as_many_copies_to_pycocotools():
         copied = judged([objects[place] for place in copies], [guesses[place] for place in copies])
         drawn = mean_precision(once.curves, draw[None].astype(float))[0]
         assert drawn == pytest.approx(copied.figures.ap, abs=1e-12)
-    low, high = pictures_interval(30, lambda drawn: mean_precision(once.curves, drawn)) or (0, 0)
+    low, high = draws_interval(over_draws(30, lambda drawn: mean_precision(once.curves, drawn))) or (0, 0)
     assert low < once.figures.ap < high
 
 
-def test_the_interval_of_a_difference_of_nothing_is_nothing():
-    once = judged(*scattered(10))
-    both = pictures_interval(
-        10, lambda drawn: mean_precision(once.curves, drawn) - mean_precision(once.curves, drawn.copy())
-    )
-    assert both in ((0, 0), None)
+def test_draws_are_the_same_for_all_statistics_and_those_that_say_nothing_are_left_out():
+    counts: list[np.ndarray] = []
+
+    def first_share(drawn: np.ndarray) -> np.ndarray:
+        counts.append(drawn)
+        return np.where(drawn[:, 0] > 0, drawn[:, 0] / 3, np.nan)
+
+    first, again = (over_draws(3, first_share) for _ in range(2))
+    assert len(first) == 2000
+    assert np.array_equal(first, again, equal_nan=True)
+    assert (np.concatenate(counts).sum(1) == 3).all()
+    assert draws_interval(first) == (pytest.approx(1 / 3), pytest.approx(1))
+    assert draws_interval(np.full(3, np.nan)) is None
+    # How often a picture of three is drawn three times: 1 / 27.
+    assert np.mean(first == 1) == pytest.approx(1 / 27, abs=0.015)
 
 
 def test_without_pycocotools_there_is_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):

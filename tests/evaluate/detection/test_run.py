@@ -16,12 +16,16 @@ from tiny_detectors import SIZE, mask_rcnn
 
 from mptq_export.cli.eval import main
 from mptq_export.data.placement import corner
+from mptq_export.detect.opened import open_detector
 from mptq_export.evaluate.detection import models
 from mptq_export.evaluate.detection.models import float_detect
 from mptq_export.evaluate.float_model import load_float
 from mptq_export.load.inputs import InputOptions
 from mptq_export.load.request import ModelRequest
 from mptq_export.recipe.detector import Selection
+from tests.detect.described import RCNN
+from tests.detect.made_up_files import write_all
+from tests.made_up_runtime import put_runtime
 
 pytest.importorskip("pycocotools", reason="pycocotools is optional")
 
@@ -235,6 +239,75 @@ def test_a_float_model_of_two_stages_by_the_glue_is_the_library(tmp_path: Path):
     other = replace(loaded.detector, selection=Selection(0.5, 1, 0.5, 1), classes=4)
     with pytest.raises(Exception, match="another detector"):
         float_detect(loaded, other, masks=True)
+
+
+def test_another_runtime_runs_the_file_picture_by_picture(
+    tmp_path: Path, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = found(tmp_path, file, "--data", folder)
+    sessions, kept = put_runtime(monkeypatch), tmp_path / "kept.jsonl"
+    there = found(tmp_path, file, "--data", folder, "--runtime", "qnn", "--resume", kept)
+    assert there.pop("ran_in")["device"] == "nowhere"
+    assert there == here
+    assert [(session.runs, session.closed) for session in sessions] == [(4, True)]
+    assert (
+        found(tmp_path, file, "--data", folder, "--runtime", "qnn", "--resume", kept)["precision"] == here["precision"]
+    )
+    assert sessions[-1].runs == 0
+    blind = put_runtime(monkeypatch, lambda values: values * 0)
+    nothing = found(tmp_path, file, "--data", folder, "--runtime", "qnn")
+    assert nothing["precision"][0]["quantised"]["ap"] == 0
+    assert len(blind) == 1
+    told = run(write_all(tmp_path / "two.onnx", RCNN), "--data", folder, "--runtime", "qnn")
+    assert told.exit_code == 2 and "the first of several files" in told.output
+
+
+def own_results(path: Path, file: Path, masked: slice) -> Path:
+    """Two pictures whose objects are what a detector of two stages finds there; some of them have a mask."""
+    path.mkdir()
+    opened, images, objects = open_detector(file), [], []
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (70, 150, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 150, "height": 70})
+        detections = opened.detect(pixels)
+        for place, (x1, y1, x2, y2) in enumerate(detections.boxes.tolist()):
+            entry = {"image_id": number, "category_id": int(detections.labels[place]), "id": len(objects) + 1}
+            objects.append({**entry, "bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": detections.rle(place)})
+    for entry in objects[masked]:
+        del entry["segmentation"]
+    categories = [{"id": number, "name": name} for number, name in enumerate(RCNN.names or (), 1)]
+    said = {"images": images, "annotations": objects, "categories": categories}
+    (path / "annotations.json").write_text(json.dumps(said))
+    return path
+
+
+def test_two_stages_with_masks(tmp_path: Path):
+    file = write_all(tmp_path / "m.onnx", RCNN)
+    said = found(tmp_path, file, "--data", own_results(tmp_path / "scenes", file, slice(0)), "--batch", 2)
+    box, mask = said["precision"]
+    assert (box["kind"], mask["kind"]) == ("box", "mask")
+    assert box["quantised"]["ap"] == pytest.approx(1)
+    assert mask["quantised"]["ap"] > 0.95  # some masks have no pixel
+    assert said["objects"] > 10
+    assert [Path(each).name for each in said["files"]] == ["m.onnx", "m.box.onnx", "m.mask.onnx"]
+    assert said["warnings"] == []
+
+
+def test_masks_that_some_objects_lack(tmp_path: Path):
+    file = write_all(tmp_path / "m.onnx", RCNN)
+    said = found(tmp_path, file, "--data", own_results(tmp_path / "scenes", file, slice(1)))
+    assert [each["kind"] for each in said["precision"]] == ["box"]
+    assert any("some objects have no mask" in told for told in said["warnings"])
+
+
+def test_a_head_that_is_not_there(tmp_path: Path, folder: Path):
+    file = write_all(tmp_path / "m.onnx", RCNN)
+    told = run(tmp_path / "m.box.onnx", "--data", folder)
+    assert told.exit_code == 2 and "name the first of its files" in told.output
+    (tmp_path / "m.mask.onnx").unlink()
+    told = run(file, "--data", folder)
+    assert told.exit_code == 2 and "m.mask.onnx is not there" in told.output
 
 
 def test_pictures_that_cannot_be_decoded(tmp_path: Path, file: Path, folder: Path):

@@ -14,6 +14,7 @@ from colour_map import CLASSES, SIZE, map_file
 from PIL import Image
 
 from mptq_export.cli.eval import main
+from tests.made_up_runtime import put_runtime
 
 Values = np.ndarray
 
@@ -128,6 +129,15 @@ def test_without_label_maps_the_float_model_is_compared_with(tmp_path: Path, fil
     said = found(tmp_path, file, "--data", data, "--float", "colour_map:right")
     assert (said["same_class"], said["iou"]) == (1, None)
     assert "no label maps" in said["warnings"][0]
+
+
+def test_another_runtime_runs_the_file(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch):
+    data = folder(tmp_path / "data", [blocks(), blocks()])
+    sessions = put_runtime(monkeypatch, lambda values: values * 0)
+    said = found(tmp_path, file, "--data", data, "--runtime", "qnn")
+    assert said["iou"]["quantised"]["mean_iou"] == pytest.approx(1 / 8)  # all of class 0, which three of 8 columns are
+    assert said["ran_in"]["device"] == "nowhere"
+    assert sessions[0].runs == 2
 
 
 def test_label_maps_without_a_class(tmp_path: Path, file: Path):

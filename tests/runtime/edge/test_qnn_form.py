@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import timm
+import tiny_detectors
 import torch
 from tiny_models import KINDS, tiny
 
+from mptq_export import calibrate, export, load
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Uniform
@@ -57,3 +59,15 @@ def test_a_second_token_with_a_head_of_its_own_is_right_at_4_bits(tmp_path: Path
 
 def _no_float(_asked: ModelRequest) -> None:
     raise AssertionError("no float model was asked for")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fcos", "retinanet"])
+def test_the_network_of_a_detector_is_whole_in_integers_and_right(kind: str, tmp_path: Path):
+    """Group norms, convolutions, nearest upsampling, and heads that all levels share."""
+    detector = getattr(tiny_detectors, kind)()
+    calibrated = calibrate(load(detector, img_size=tiny_detectors.SIZE), count=4)
+    export(calibrated, tmp_path / "m.onnx", bits=(8, 8), method="paper", target="qnn")
+    report = verify_elsewhere(ElsewhereRequest(tmp_path / "m.onnx", "qnn", count=1), load_float=_no_float)
+    assert report.placement is not None, report.refused
+    assert (report.verdict, report.placement.left, report.placement.floating) == ("right", (), ())
