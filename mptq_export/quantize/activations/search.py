@@ -72,7 +72,9 @@ class ActivationSearch:
             case SiteKind.PIXELS:
                 return self._pixels()
             case SiteKind.SCORES:
-                return quantize_scores(graph, site.node, *self._scores, largest_code(bits, regions=self._levels_pay))
+                return quantize_scores(
+                    graph, site.node, *self._scores, largest_code(bits, regions=self._levels_pay)
+                )
             case SiteKind.ATTENTION:
                 return quantize_attention(graph, site, self.known, bits, self._attention_rows)
             case SiteKind.ACTIVATION:
