@@ -17,7 +17,6 @@ class Method:
         sq_b: SQ-b at every layer norm: `off`, `range` (the paper's min/max per channel) or `error` (per channel, the
             range with the smallest error); the strength is searched in both.
         opt_m: OPT-m: regions of scale ratio 2^m for values after an activation function.
-        attention_levels: OPT-m for attention codes of few bits, in detectors.
         balanced_attention: q against k, and v against the projection, per head.
         ranges_by_error: ranges of activations by the error of what reads them, instead of min/max.
         weight_scales_by_error: scales of weights by their error, instead of min/max.
@@ -31,7 +30,6 @@ class Method:
 
     sq_b: SqBRanges = "off"
     opt_m: bool = False
-    attention_levels: bool = False
     balanced_attention: bool = False
     ranges_by_error: bool = False
     weight_scales_by_error: bool = False
@@ -57,7 +55,6 @@ PAPER = Method(sq_b="range", opt_m=True)
 BEST = Method(
     sq_b="error",
     opt_m=True,
-    attention_levels=True,
     balanced_attention=True,
     ranges_by_error=True,
     weight_scales_by_error=True,

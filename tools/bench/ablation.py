@@ -34,7 +34,6 @@ from tools.options import Parser, Repeated, existing, positive
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "SQ-b": {"sq_b": BEST.sq_b},
     "OPT-m": {"opt_m": True},
-    "attention levels": {"attention_levels": True},
     "balanced attention": {"balanced_attention": True},
     "ranges by error": {"ranges_by_error": True},
     "weight scales by error": {"weight_scales_by_error": True},

@@ -8,11 +8,10 @@ import torch
 
 from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.deferred import Value, parts_of, whole
+from mptq_export.capture.deferred import Value, whole
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, Depthwise, Linear, Relu, ToPixels
-from mptq_export.quantize.activations.attention_levels import drawn_rows
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.opt_m import search_levels
 from mptq_export.quantize.activations.ranges import (
@@ -25,10 +24,9 @@ from mptq_export.quantize.activations.ranges import (
     symmetric,
 )
 from mptq_export.quantize.activations.sample import Sample
-from mptq_export.quantize.activations.softmax import largest_code, quantize_attention, quantize_scores
+from mptq_export.quantize.activations.softmax import quantize_attention, quantize_scores
 from mptq_export.quantize.certification.certify import activation_results, certify_activation
 from mptq_export.quantize.method import Method
-from mptq_export.recipe.outputs import OF_DETECTORS
 from mptq_export.recipe.schema import ActivationQuant
 
 
@@ -72,11 +70,9 @@ class ActivationSearch:
             case SiteKind.PIXELS:
                 return self._pixels()
             case SiteKind.SCORES:
-                return quantize_scores(
-                    graph, site.node, *self._scores, largest_code(bits, regions=self._levels_pay)
-                )
+                return quantize_scores(graph, site.node, *self._scores, bits)
             case SiteKind.ATTENTION:
-                return quantize_attention(graph, site, self.known, bits, self._attention_rows)
+                return quantize_attention(graph, site, self.known, bits)
             case SiteKind.ACTIVATION:
                 quant = self._argument()
                 return self._certified(root, quant) if isinstance(root.op, Activation) else quant
@@ -99,16 +95,6 @@ class ActivationSearch:
     @cached_property
     def _weight(self) -> torch.Tensor | None:
         return reading_weights(self.graph, self.site.value)
-
-    @cached_property
-    def _attention_rows(self) -> torch.Tensor | None:
-        """Some rows of what a softmax gives, where attention codes may have regions."""
-        return drawn_rows(next(parts_of(self.value))) if self._levels_pay else None
-
-    @property
-    def _levels_pay(self) -> bool:
-        """Whether attention codes may have regions: in detectors. A classifier is no better for them, and slower."""
-        return self.method.attention_levels and any(output.kind in OF_DETECTORS for output in self.graph.given)
 
     @cached_property
     def _histogram(self) -> Histogram:

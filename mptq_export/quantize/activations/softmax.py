@@ -7,24 +7,20 @@ certified for every k that can occur, and quantized again: those are the attenti
 import math
 from dataclasses import replace
 
-import torch
-
 from mptq_export.calibrate.sites import Site
 from mptq_export.calibrate.statistics import Range
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Softmax
-from mptq_export.quantize.activations.attention_levels import LARGEST, WIDEST, best_levels
 from mptq_export.quantize.activations.ranges import affine
 from mptq_export.quantize.activations.score_bias import ScoreConstants, largest_distance
 from mptq_export.quantize.certification.certify import certify_attention, short_scale
 from mptq_export.recipe.schema import ActivationQuant
-from mptq_export.support.errors import MptqError
 
 #: Where a mask is added, Exp falls to code 0 within this many score steps: so many codes can still be certified.
 MASKED_STEPS = 400
 
 
-def quantize_scores(graph: Graph, softmax: Node, seen: Range, lowest_maximum: float, levels: int) -> ActivationQuant:
+def quantize_scores(graph: Graph, softmax: Node, seen: Range, lowest_maximum: float, bits: int) -> ActivationQuant:
     """The 8-bit quantizer of scores: from the lowest that can still get an attention code above 0 to the largest.
 
     Args:
@@ -32,9 +28,9 @@ def quantize_scores(graph: Graph, softmax: Node, seen: Range, lowest_maximum: fl
         softmax: what reads the scores.
         seen: range of all scores.
         lowest_maximum: the smallest maximum of a row.
-        levels: the largest attention code that there may be.
+        bits: width of the attention codes.
     """
-    constants = ScoreConstants.of(graph, softmax)
+    constants, levels = ScoreConstants.of(graph, softmax), 2**bits - 1
     depth = math.log(2 * levels) + 0.1
     deepest = max(seen.low, lowest_maximum - depth)
     plain = affine(Range(deepest, max(seen.high, deepest + 1e-3)), 8)
@@ -46,14 +42,7 @@ def quantize_scores(graph: Graph, softmax: Node, seen: Range, lowest_maximum: fl
     return replace(plain, scale=short_scale(plain.scale, furthest), reason=reason)
 
 
-def largest_code(bits: int, *, regions: bool) -> int:
-    """The largest attention code of a width, with regions where there may be some."""
-    return LARGEST if regions and bits <= WIDEST else 2**bits - 1
-
-
-def quantize_attention(
-    graph: Graph, site: Site, known: dict[str, ActivationQuant], bits: int, rows: torch.Tensor | None
-) -> ActivationQuant:
+def quantize_attention(graph: Graph, site: Site, known: dict[str, ActivationQuant], bits: int) -> ActivationQuant:
     """The quantizer of attention codes, certified.
 
     Args:
@@ -61,7 +50,6 @@ def quantize_attention(
         site: where a softmax becomes codes.
         known: quantizers so far, that of the scores among them.
         bits: width of the codes.
-        rows: float32 [n, T], some of what the softmax gives before its division, where codes may have regions.
 
     Raises:
         MptqError: no scale can be certified.
@@ -69,17 +57,7 @@ def quantize_attention(
     softmax = site.node if isinstance(site.node.op, Softmax) else graph.root(site.value)
     high = 2**bits - 1
     reason = "softmax without its division: the row maximum is the top code"
-    plain = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)
+    quant = ActivationQuant(1.0 / high, 0, 0, high, bits, reason)
     score = known[f"{softmax.name}.input"]
-    constants = ScoreConstants.of(graph, softmax)
-
-    def certified(quant: ActivationQuant) -> ActivationQuant:
-        furthest = largest_distance(constants.codes(score.scale, quant.high).values())
-        return certify_attention(site.key, quant, score.scale, furthest)
-
-    for quant in () if rows is None else best_levels(rows, bits, reason):
-        try:
-            return certified(quant)
-        except MptqError:  # then the next one
-            continue
-    return certified(plain)
+    furthest = largest_distance(ScoreConstants.of(graph, softmax).codes(score.scale, high).values())
+    return certify_attention(site.key, quant, score.scale, furthest)
