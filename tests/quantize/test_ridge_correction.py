@@ -138,5 +138,5 @@ def test_it_does_not_matter_how_rows_are_cut():
     assert torch.allclose(whole.hessian(centred=True).matrix, cut.hessian(centred=True).matrix, rtol=1e-4, atol=1e-5)
     assert torch.allclose(whole.ridge_corrected(), cut.ridge_corrected(), rtol=1e-3, atol=1e-4)
     assert torch.allclose(
-        whole.bias_corrections[0].bias_for(weight), cut.bias_correction.bias_for(weight), rtol=1e-4, atol=1e-4
+        whole.bias_corrections[0].bias_for(weight), cut.bias_corrections[0].bias_for(weight), rtol=1e-4, atol=1e-4
     )
