@@ -18,6 +18,7 @@ from mptq_export.evaluate.kept import KeptOutputs
 from mptq_export.evaluate.metrics import Labels
 from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
 from mptq_export.evaluate.request import EvalRequest
+from mptq_export.evaluate.told import Told
 from mptq_export.runtime.edge.form import check_form
 from mptq_export.runtime.edge.opening import check_runtime, open_edge
 from mptq_export.runtime.graph_input import graph_input
@@ -29,7 +30,7 @@ from mptq_export.support.progress import SILENT, Progress, tracked
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(Told):
     """What was found.
 
     Attributes:
@@ -44,17 +45,9 @@ class Evaluated:
     about: dict[str, Json]
     ran_in: RanIn | None = None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, a sentence each."""
-        told = self.about["warnings"]
-        assert isinstance(told, list)
-        return tuple(map(str, told))
-
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
-        ran_in = {} if self.ran_in is None else {"ran_in": self.ran_in.to_json()}
-        return {**self.report.to_json(), **self.about, **ran_in}
+        return self.with_origin(self.report.to_json())
 
 
 def evaluate_file(

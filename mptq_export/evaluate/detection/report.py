@@ -15,6 +15,7 @@ from mptq_export.evaluate.detection.average_precision import (
 from mptq_export.evaluate.detection.found import FoundObjects
 from mptq_export.evaluate.edge import RanIn
 from mptq_export.evaluate.metrics import draws_interval, over_draws
+from mptq_export.evaluate.told import Told
 from mptq_export.support.json_files import Json
 
 Interval = tuple[float, float]
@@ -70,7 +71,7 @@ class DetectionReport:
 
 
 @dataclass(frozen=True)
-class DetectionEvaluated:
+class DetectionEvaluated(Told):
     """The report, and what belongs to it.
 
     Attributes:
@@ -83,17 +84,9 @@ class DetectionEvaluated:
     about: dict[str, Json]
     ran_in: RanIn | None = None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, a sentence each."""
-        told = self.about["warnings"]
-        assert isinstance(told, list)
-        return tuple(map(str, told))
-
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
-        ran_in = {} if self.ran_in is None else {"ran_in": self.ran_in.to_json()}
-        return {"task": "detection", **asdict(self.report), **self.about, **ran_in}
+        return self.with_origin({"task": "detection", **asdict(self.report)})
 
 
 def compare(

@@ -14,6 +14,7 @@ from mptq_export.evaluate.segmentation.overlap import (
     mean_ious,
     overlap,
 )
+from mptq_export.evaluate.told import Told
 from mptq_export.support.json_files import Json
 
 Interval = tuple[float, float]
@@ -65,7 +66,7 @@ class SegmentationReport:
 
 
 @dataclass(frozen=True)
-class SegmentationEvaluated:
+class SegmentationEvaluated(Told):
     """The report, and what belongs to it.
 
     Attributes:
@@ -78,17 +79,9 @@ class SegmentationEvaluated:
     about: dict[str, Json]
     ran_in: RanIn | None = None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the user should know, a sentence each."""
-        told = self.about["warnings"]
-        assert isinstance(told, list)
-        return tuple(map(str, told))
-
     def to_json(self) -> dict[str, Json]:
         """All of it as plain JSON values."""
-        ran_in = {} if self.ran_in is None else {"ran_in": self.ran_in.to_json()}
-        return {"task": "segmentation", **asdict(self.report), **self.about, **ran_in}
+        return self.with_origin({"task": "segmentation", **asdict(self.report)})
 
 
 @dataclass(frozen=True)
