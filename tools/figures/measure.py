@@ -11,6 +11,7 @@ from dataclasses import replace
 from tools.figures.bench import Bench
 from tools.figures.commands import CommandError
 from tools.figures.context import Context
+from tools.figures.cores import shares_of
 from tools.figures.store import Measured
 from tools.figures.table import Row, Table
 
@@ -34,14 +35,11 @@ def measure(
     known = measured.of(context.commit)
     missing = [(table, row) for table, row in wanted if (table.name, row.key) not in known]
     print(f"{len(wanted)} rows, {len(wanted) - len(missing)} of them are there; {context.commit}, {context.machine}")
-    cores = sorted(os.sched_getaffinity(0))
-    if jobs * threads > len(cores):
-        raise SystemExit(f"{jobs} jobs of {threads} threads need more than the {len(cores)} CPUs here")
+    slots = shares_of(jobs, threads)
     together = [each for each in missing if not each[0].alone]
     alone = [each for each in missing if each[0].alone]
-    slots = [frozenset(cores[threads * job : threads * (job + 1)]) for job in range(jobs)]
     failed = _all(together, slots, bench, context, measured)
-    return failed + _all(alone, [frozenset(cores)], bench, context, measured)
+    return failed + _all(alone, [frozenset(os.sched_getaffinity(0))], bench, context, measured)
 
 
 def _all(
