@@ -101,7 +101,7 @@ def run(
         _measure_beside(given, missing, Commands(frozenset(), asked.out / "logs", deadline), shares_of(jobs, threads))
     there = [(each, variant) for each, variant in wanted if asked.row_file(each, variant).exists()]
     rows = rows_of(asked, there)
-    write_json(json_path, {"model": Path(model).name, **asked.about, "rows": rows})
+    write_json(json_path, {"model": Path(model).name, "calibration_images": count, "rows": rows})
     _show(rows, Path(model).name)
     if len(there) < len(wanted):
         print(f"{len(wanted) - len(there)} rows are missing; logs are in {asked.out / 'logs'}", file=sys.stderr)

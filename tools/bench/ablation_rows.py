@@ -102,11 +102,6 @@ class Asked:
     count: int
     device: str | None
 
-    @property
-    def about(self) -> dict[str, int]:
-        """What figures depend on besides model and commit."""
-        return {"images": self.images, "calibration_images": self.count}
-
     def row_file(self, widths: Widths, variant: Variant) -> Path:
         """Where a row is kept."""
         words = "".join(letter if letter.isalnum() else "-" for letter in variant.name)
@@ -161,6 +156,7 @@ class _Bench:
         return {
             "widths": widths.name,
             "method": variant.name,
+            "images": len(kl),
             "top1": top_k(found, self.labels, 1),
             "float_top1": top_k(self.floats, self.labels, 1),
             "agreement": same,

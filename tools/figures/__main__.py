@@ -48,13 +48,14 @@ def _measure(asked: argparse.Namespace) -> int:
     deadline = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
     folder = asked.out / context.commit
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(Commands(frozenset(), folder / "logs", deadline), folder, asked.device)
+    bench = Bench(Commands(frozenset(), folder / "logs", deadline), folder, tuple(asked.device))
     rows = [
         (table, row)
         for table in TABLES
         if not asked.only or table.name in asked.only
         for row in table.rows(_there(asked.assets, asked.model))
         if not asked.model or row.model in asked.model
+        if not asked.row or any(text in row.key for text in asked.row)
     ]
     missing = measure(rows, bench, context, Measured(asked.out / "rows.jsonl"), jobs=asked.jobs, threads=asked.threads)
     print(f"{missing} rows are missing" if missing else "all rows are there")
@@ -141,9 +142,15 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("--only", action="append", choices=[table.name for table in TABLES], help="these tables")
     known = [*(model.key for model in _ALL), *SHAPES]
     first.add_argument("--model", action="append", choices=known, help="rows of these models")
+    first.add_argument("--row", action="append", metavar="TEXT", help="rows with TEXT in their names")
     first.add_argument("--jobs", type=int, default=1, help="rows at a time (latencies always run alone)")
     first.add_argument("--threads", type=int, default=1, help="CPUs for each of them")
-    first.add_argument("--device", help="torch device of exports; the default is theirs")
+    first.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        help="torch device of exports; of several, workers take one each in turn",
+    )
     first.add_argument("--minutes", type=float, help="end in time")
     for part in (first, fourth, fifth):
         part.add_argument("--allow-dirty", action="store_true", help="let changed files pass; the commit says so")
