@@ -81,18 +81,26 @@ class Bench:
         """
         name = f"{model.key}-{bits.replace('/', '-')}-{method}" + ("" if images else "-synthetic") + named
 
-        def make(path: Path) -> Facts:
-            report = path.with_suffix(".export.json")
-            calib = ("--calib", model.calib) if images else ()
-            quiet = ("-o", path, "--force", "-q", "--json", report)
-            given = (*options, "--bits", bits, "--method", method, *quiet)
-            ran = self.commands.console(
-                "export", model.checkpoint, *calib, *given, *self.device_option, log=f"{name}.export"
-            )
+        calib = ("--calib", model.calib) if images else ()
+        given = (model.checkpoint, *calib, *options, "--bits", bits, "--method", method)
+        return self.exported_to(self.folder / f"{name}.onnx", given)
+
+    def exported_to(self, path: Path, given: tuple[object, ...]) -> "Exported":
+        """A file of the folder, exported once, whichever row asks first.
+
+        Args:
+            path: the file.
+            given: what and how, as `mptq-export` takes it.
+        """
+
+        def make(out: Path) -> Facts:
+            report = out.with_suffix(".export.json")
+            quiet = ("-o", out, "--force", "-q", "--json", report)
+            ran = self.commands.console("export", *given, *quiet, *self.device_option, log=f"{out.stem}.export")
             summary = json.loads(report.read_text(encoding="utf-8"))
             return {"seconds": ran.seconds, "peak_mb": ran.peak_mb, **facts_of(summary)}
 
-        return Exported(self.folder / f"{name}.onnx", self.once(name, make))
+        return Exported(path, self.once(path.stem, make))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
-from tools.figures import accuracy, cost, embeddings, exactness, floor, latency, low_bits, mixed, without_images
+from tools.figures import accuracy, cost, embeddings, exactness, floor, large, latency, low_bits, mixed, without_images
 from tools.figures.adopted import ADOPTED, AdoptedTable
 from tools.figures.adopted import caption as adopted_caption
 from tools.figures.latency import SHAPES
@@ -48,6 +48,7 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "low-bits": _of("low-bits", low_bits.uniform_markdown),
     "low-bits-mixed": _of("low-bits", low_bits.mixed_markdown),
     "low-bits-others": others_table,
+    "large": _of("large", large.markdown),
     "latency": _of("latency", latency.markdown),
     "floor": _of("floor", floor.markdown),
     "exactness": _of("exactness", exactness.markdown),
@@ -70,7 +71,9 @@ def _machines(document: Document) -> str:
         return document.machines[0]
     models = [
         dict.fromkeys(
-            SHAPES.get(row["model"]) or title_of(row["model"]) for row in document.rows if row["machine"] == n
+            {**SHAPES, **large.LARGE}.get(row["model"]) or title_of(row["model"])
+            for row in document.rows
+            if row["machine"] == n
         )
         for n in range(len(document.machines))
     ]
