@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from tools.figures.bench import Bench, Facts
 from tools.figures.models import Model
 from tools.figures.show import markdown_table
@@ -38,7 +40,8 @@ def _measured(bench: Bench, arch: str, images: int, calib: Path) -> Figures:
     out = bench.folder / f"{arch}-{images}.onnx"
     calibrated = ("--calib", calib, "--count", images)
     exported = bench.exported_to(out, (made["path"], *calibrated, "--bits", "8/8"))
-    return {"model": arch, "calibration_images": images, "device": bench.device, **exported.facts}
+    device = bench.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return {"model": arch, "calibration_images": images, "device": device, **exported.facts}
 
 
 def _weights(bench: Bench, arch: str, path: Path) -> Facts:
@@ -48,14 +51,23 @@ def _weights(bench: Bench, arch: str, path: Path) -> Facts:
 
 def markdown(document: Document) -> str:
     """A row an export."""
-    head = ("shapes", "images", "on", "threads", "export", "peak memory", "bytes", "values that differ, float matmuls")
+    head = (
+        "shapes",
+        "images",
+        "device",
+        "threads",
+        "export",
+        "peak memory",
+        "bytes",
+        "values that differ, float matmuls",
+    )
     return markdown_table(
         head,
         [
             (
                 LARGE[row["model"]],
                 str(row["calibration_images"]),
-                row["device"] or "CPU",
+                row["device"].partition(":")[0],
                 str(row["threads"]),
                 f"{row['seconds']:,.0f} s",
                 f"{row['peak_mb'] / 1e3:.2f} GB",
