@@ -1,6 +1,6 @@
-"""A checkpoint of a timm architecture with random weights, for time and memory where no trained one is at hand.
+"""A checkpoint of a timm architecture with random weights, for latency and memory where no trained one is at hand.
 
-python -m tools.bench.random_checkpoint ARCH FILE [--img-size N]
+    python -m tools.bench.random_checkpoint ARCH FILE [--img-size N] [--depth N]
 """
 
 import sys
@@ -19,26 +19,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("arch", metavar="ARCH")
     parser.add_argument("path", type=Path, metavar="FILE")
     parser.add_argument("--img-size", type=positive, metavar="N", help="Default: that of the architecture.")
+    parser.add_argument("--depth", type=positive, metavar="N", help="Blocks. Default: those of the architecture.")
     return parser.run(run, arguments)
 
 
-def run(*, arch: str, path: Path, img_size: int | None) -> None:
-    write_random_checkpoint(arch, path, {} if img_size is None else {"img_size": img_size})
+def run(*, arch: str, path: Path, **model_kwargs: int | None) -> None:
+    given = {name: value for name, value in model_kwargs.items() if value is not None}
+    write_random_checkpoint(arch, path, **given)
 
 
-def write_random_checkpoint(arch: str, path: Path, model_kwargs: dict[str, int] | None = None) -> Path:
+def write_random_checkpoint(arch: str, path: Path, **model_kwargs: int) -> Path:
     """Write weights of unit gain, norms near one, and biases that are not zero (a zero bias is optimised away).
 
     Args:
         arch: timm name.
         path: the file to write.
-        model_kwargs: of timm's `create_model` besides.
+        model_kwargs: what timm makes the model with besides: fewer blocks (`depth=2`), another input (`img_size=224`).
 
     Raises:
         MptqError: timm does not know the name.
     """
     torch.manual_seed(0)
-    model_kwargs = model_kwargs or {}
     model = timm.create_model(check_name(arch), **model_kwargs).requires_grad_(False)
     randomise(model)
     torch.save({"arch": arch, "model_kwargs": model_kwargs, "state_dict": model.state_dict()}, path)
