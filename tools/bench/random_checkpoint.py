@@ -1,6 +1,8 @@
 """A checkpoint of a timm architecture with random weights, for latency and memory where no trained one is at hand.
 
     python -m tools.bench.random_checkpoint ARCH FILE [--img-size N] [--depth N]
+
+ARCH is a name of timm, FILE a .pt that `mptq-export` takes.
 """
 
 import sys
