@@ -13,7 +13,7 @@ from mptq_export.allocate.form import Catalogue
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.quantize.objective.row_importance import images_at_once
 from mptq_export.recipe.metric import MetricName
 
@@ -54,7 +54,8 @@ def sensitivity_table(
 
         with torch.enable_grad():
             output = evaluate(graph, some.double().requires_grad_(), observe)
-            drawn = [(hessian_draw(graph, output, generator, metric) * output).sum() for _ in range(_DRAWS)]
+            noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
+            drawn = [(hessian_draw(graph, output, noise, metric) * output).sum() for noise in noises]
             reached = [values[name] for name in wanted]
             gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
         at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)))
