@@ -54,7 +54,8 @@ class Room:
         storages = {each.untyped_storage().data_ptr() for each in waiting}
         if value.untyped_storage().data_ptr() in storages or self.is_elsewhere(value):
             return value
-        if self._fits(value.untyped_storage().nbytes(), waiting):
+        here = value.device.type == self.device.type
+        if here and self._fits(value.untyped_storage().nbytes(), waiting):
             return value
         return self._in_file(tuple(value.shape), value.dtype).copy_(value)
 
