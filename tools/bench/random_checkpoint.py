@@ -1,4 +1,4 @@
-"""A checkpoint of a timm architecture with random weights, for latency where no trained one is at hand."""
+"""A checkpoint of a timm architecture with random weights, for latency and memory where no trained one is at hand."""
 
 from pathlib import Path
 
@@ -8,20 +8,21 @@ import torch
 from mptq_export.load.timm.architecture import check_name
 
 
-def write_random_checkpoint(arch: str, path: Path) -> Path:
+def write_random_checkpoint(arch: str, path: Path, **model_kwargs: int) -> Path:
     """Write weights of unit gain, norms near one, and biases that are not zero (a zero bias is optimised away).
 
     Args:
         arch: timm name.
         path: the file to write.
+        model_kwargs: what timm makes the model with besides: fewer blocks (`depth=2`), another input (`img_size=224`).
 
     Raises:
         MptqError: timm does not know the name.
     """
     torch.manual_seed(0)
-    model = timm.create_model(check_name(arch)).requires_grad_(False)
+    model = timm.create_model(check_name(arch), **model_kwargs).requires_grad_(False)
     randomise(model)
-    torch.save({"arch": arch, "model_kwargs": {}, "state_dict": model.state_dict()}, path)
+    torch.save({"arch": arch, "model_kwargs": model_kwargs, "state_dict": model.state_dict()}, path)
     return path
 
 
