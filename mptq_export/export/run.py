@@ -189,10 +189,10 @@ def _export_one(
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
-        write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
+        evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
-    return result
+    return replace(result, evidence=evidence)
 
 
 def _write(

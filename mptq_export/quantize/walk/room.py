@@ -52,9 +52,10 @@ class Room:
         """A new value where it can wait: itself, where it fits or is a view of what waits already."""
         waiting = tuple(waiting)
         storages = {each.untyped_storage().data_ptr() for each in waiting}
-        if value.untyped_storage().data_ptr() in storages or self._is_mapped(value):
+        if value.untyped_storage().data_ptr() in storages or self.is_elsewhere(value):
             return value
-        if self._fits(value.untyped_storage().nbytes(), waiting):
+        here = value.device.type == self.device.type
+        if here and self._fits(value.untyped_storage().nbytes(), waiting):
             return value
         return self._in_file(tuple(value.shape), value.dtype).copy_(value)
 
@@ -79,18 +80,19 @@ class Room:
             if mapping is not None:
                 leave_memory(mapping)
 
+    def is_elsewhere(self, value: torch.Tensor) -> bool:
+        """Whether a tensor lies in a file."""
+        found = self._mapped.get(value.untyped_storage().data_ptr())
+        return found is not None and found() is not None
+
     def _fits(self, nbytes: int, waiting: Iterable[torch.Tensor]) -> bool:
         """Whether so many bytes more stay within the bound."""
         storages = {
             each.untyped_storage().data_ptr(): each.untyped_storage().nbytes()
             for each in waiting
-            if each.device.type == self.device.type and not self._is_mapped(each)
+            if each.device.type == self.device.type and not self.is_elsewhere(each)
         }
         return nbytes + self._kept + sum(storages.values()) <= self.most or not nbytes
-
-    def _is_mapped(self, value: torch.Tensor) -> bool:
-        found = self._mapped.get(value.untyped_storage().data_ptr())
-        return found is not None and found() is not None
 
     def _in_file(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         mapping = map_file(math.prod(shape) * dtype.itemsize)
