@@ -21,14 +21,17 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext, Std, start_processes
 
 from mptq_export.support.errors import MptqError
-from mptq_export.support.processes.calls import HOST, INTERFACE, TIMEOUT, answered, asked, join, ready_keys
+from mptq_export.support.processes.calls import HOST, INTERFACE, TIMEOUT, LostError, answered, asked, join, ready_keys
 from mptq_export.support.processes.group import Given, Result, Seat
 
 #: Seconds that a process may take to start or to end.
 _STARTING = 300.0
 
-#: Seconds until one that has ended is seen to have.
-_LOOK = 0.5
+#: Seconds between two looks whether all have started.
+_LOOK = 0.2
+
+#: Seconds until one whose connection broke is seen to have ended.
+_ENDING = 20.0
 
 #: What the launcher takes over, so that Ctrl-C would no longer be one.
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
@@ -56,7 +59,7 @@ class Processes:
             MptqError: one of them does not start.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="mptq-")
-        self._store = dist.TCPStore(HOST, 0, self.size, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        self._store = dist.TCPStore(HOST, 0, self.size, is_master=True, wait_for_workers=False, timeout=TIMEOUT)  # type: ignore[attr-defined]
         self._context = _started(self._devices, self._store.port, Path(self._folder.name))
         try:
             self._wait_for_start()
@@ -76,12 +79,9 @@ class Processes:
         try:
             asked(self._seat, call)
             return answered(self._seat, call)
-        except dist.DistError as error:
-            raise self._lost() from error
-        except RuntimeError as error:  # so gloo says that the other end of a connection is gone
-            if self._failed() is None:
-                raise
-            raise self._lost() from error
+        except LostError as error:
+            reason = self._failed(_ENDING) or "it does not answer"
+            raise MptqError(f"a process for another device has ended ({reason}); {_REMEDY}") from error
 
     def drop(self, key: str) -> None:
         """As the protocol `Group` says."""
@@ -105,15 +105,12 @@ class Processes:
     def _wait_for_start(self) -> None:
         until = time.monotonic() + _STARTING
         while not self._store.check(ready_keys(self.size)):
-            if (reason := self._failed()) is not None or time.monotonic() > until:
+            if (reason := self._failed(_LOOK)) is not None or time.monotonic() > until:
                 raise MptqError(f"a process for another device did not start ({reason or 'time is up'}); {_REMEDY}")
 
-    def _lost(self) -> MptqError:
-        return MptqError(f"a process for another device has ended ({self._failed() or 'it does not answer'}); {_REMEDY}")
-
-    def _failed(self) -> str | None:
-        """Why another process has ended; None where none has."""
-        found = self._context.wait(_LOOK)
+    def _failed(self, wait: float) -> str | None:
+        """Why another process has ended; None where none has for so many seconds."""
+        found = self._context.wait(wait)
         if found is None or not found.failures:
             return None
         rank, failure = min(found.failures.items(), key=lambda each: each[1].timestamp)
