@@ -21,6 +21,7 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
+from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
@@ -110,6 +111,11 @@ class AllocationProblem:
         other.space = self.space.around(widths, REACH)
         other._choose_transforms(widths.__getitem__)
         return other
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every unit, by its key."""
+        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def catalogue(self) -> Catalogue:
