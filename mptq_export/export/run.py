@@ -74,6 +74,8 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
         progress.warn(stored.recipe.settings.calibration.warnings)
         check_and_write_companion(plan, outputs, stored.loaded)
         return export_built([stored], outputs, progress)
+    if isinstance(plan, Searched):
+        progress.warn(plan.search.warnings)
     calibrated = _calibrate(request, plan, outputs, progress)
     check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
     if isinstance(plan, Uniform):
@@ -175,6 +177,7 @@ def _export_one(
         inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
         write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
+    searched = ready.plan.search.warnings if isinstance(ready.plan, Searched) else ()
     result = ExportResult(
         onnx=outputs.onnx,
         float_onnx=outputs.float_onnx,
@@ -188,7 +191,7 @@ def _export_one(
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
         min_ort=min_ort,
-        warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
+        warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed, *searched),
     )
     try:
         evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)

@@ -16,6 +16,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, Linear, PatchEmbed
 from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.recipe.metric import MetricName
+from mptq_export.support.processes.group import ALONE, Group, Seat
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
@@ -39,6 +40,8 @@ def row_importance(
     batches: Iterable[torch.Tensor],
     blocks: Sequence[Block] | None = None,
     metric: MetricName | None = None,
+    *,
+    group: Group = ALONE,
 ) -> dict[str, torch.Tensor]:
     """How much the rows of every linear layer and patch embedding count.
 
@@ -48,40 +51,62 @@ def row_importance(
         blocks: the graph cut into blocks, one of which at a time is kept for the backward pass; None cuts it, if it is
             too large to be kept as one.
         metric: by which the outputs are compared; None takes that of their kinds.
+        group: processes that share the batches.
 
     Returns:
         For each layer by name: float64 [rows], mean 1 over all calls of the layer, rows in the order of the batches.
         Computed in float64, because which rows are drawn and how weights are rounded would else depend on the order of
         sums.
     """
-    squares: dict[str, list[torch.Tensor]] = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
-    generator = torch.Generator().manual_seed(0)
-    blocks = blocks or _whole(graph) or split_blocks(graph, whole=True)
-    most = _AT_ONCE if len(blocks) == 1 else _MOST
-    for images in batches:
-        with torch.no_grad():
-            sources = [images.double()]
-            for block in blocks[:-1]:
-                sources.append(block.run(sources[-1], _COMPUTE))
-        noise, gradient = hessian_noise(graph, len(images), generator), None
-        for block in reversed(blocks):
-            source = sources.pop()
-            moved: list[torch.Tensor] = []
-            at_once = images_at_once(block.numbers, most)
-            given = noise if gradient is None else gradient
-            parts = (torch.split(x, at_once * (len(x) // len(images))) for x in (source, given))
-            for some, part in zip(*parts, strict=True):
-                result, layers = _tracked(block, some.requires_grad_(bool(sources)))
-                at_result = hessian_draw(graph, result, part, metric) if gradient is None else part
-                wanted = [some, *layers.values()] if sources else list(layers.values())
-                found = torch.autograd.grad(result, wanted, at_result) if wanted else ()
-                moved += found[: len(found) - len(layers)]
-                for name, at_layer in zip(layers, found[len(found) - len(layers) :], strict=True):
-                    squares[name].append(at_layer.square().sum(-1).reshape(-1))
-            gradient = torch.cat(moved) if moved else None  # of the images nothing is asked
-    gradients = {name: torch.cat(of_batches) for name, of_batches in squares.items()}
+    shares = group.call(_share, graph, list(batches), blocks, metric)
+    squares = [of_batch for share in shares for of_batch in share]
+    layers = [node.name for node in graph if isinstance(node.op, _Layers)]
+    gradients = {name: torch.cat([part for of_batch in squares for part in of_batch[name]]) for name in layers}
     called = calls(graph)
     return {name: _mixed(square, [gradients[call] for call in called[name]]) for name, square in gradients.items()}
+
+
+_Squares = dict[str, list[torch.Tensor]]
+"""Of the rows of every layer `|g|^2`, float64 [rows] of some images after those of others."""
+
+
+def _share(
+    seat: Seat, graph: Graph, batches: list[torch.Tensor], blocks: Sequence[Block] | None, metric: MetricName | None
+) -> list[_Squares]:
+    """Those of each of this process's batches; the numbers that are drawn for a batch are the same in all of them."""
+    blocks = blocks or _whole(graph) or split_blocks(graph, whole=True)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [(images, hessian_noise(graph, len(images), generator)) for images in batches]
+    return [_squares(graph, blocks, images, noise, metric) for images, noise in seat.share(drawn)]
+
+
+def _squares(
+    graph: Graph, blocks: Sequence[Block], images: torch.Tensor, noise: torch.Tensor, metric: MetricName | None
+) -> _Squares:
+    """Those of one batch."""
+    squares: _Squares = {node.name: [] for node in graph if isinstance(node.op, _Layers)}
+    most = _AT_ONCE if len(blocks) == 1 else _MOST
+    with torch.no_grad():
+        sources = [images.double()]
+        for block in blocks[:-1]:
+            sources.append(block.run(sources[-1], _COMPUTE))
+    gradient: torch.Tensor | None = None
+    for block in reversed(blocks):
+        source = sources.pop()
+        moved: list[torch.Tensor] = []
+        at_once = images_at_once(block.numbers, most)
+        given = noise if gradient is None else gradient
+        parts = (torch.split(x, at_once * (len(x) // len(images))) for x in (source, given))
+        for some, part in zip(*parts, strict=True):
+            result, layers = _tracked(block, some.requires_grad_(bool(sources)))
+            at_result = hessian_draw(graph, result, part, metric) if gradient is None else part
+            wanted = [some, *layers.values()] if sources else list(layers.values())
+            found = torch.autograd.grad(result, wanted, at_result) if wanted else ()
+            moved += found[: len(found) - len(layers)]
+            for name, at_layer in zip(layers, found[len(found) - len(layers) :], strict=True):
+                squares[name].append(at_layer.square().sum(-1).reshape(-1))
+        gradient = torch.cat(moved) if moved else None  # of the images nothing is asked
+    return squares
 
 
 def images_at_once(numbers: int, most: float | None = None) -> int:
