@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.quantize.activations.ranges import affine, range_of
+from mptq_export.quantize.activations.ranges import FINE_SHARES, affine, range_of
 from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
@@ -40,6 +40,7 @@ def choose_sq_b(
     strengths: Iterable[float] = STRENGTHS,
     quantizer: Quantizer = affine,
     form: CodeForm = "pair_safe",
+    centred: bool = False,
 ) -> SqB:
     """Search the strength on held-out rows.
 
@@ -56,6 +57,7 @@ def choose_sq_b(
         strengths: the exponents a.
         quantizer: of a range at a width.
         form: which weight codes of 8 bits there may be.
+        centred: move the outputs by half a step more, so that an even number of codes has its middle in theirs.
 
     Returns:
         SQ-b with the smallest error.
@@ -77,13 +79,16 @@ def choose_sq_b(
     # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
     shift = shift.float().double()
     options |= {a: (shift, (half_width**a / largest ** (1 - a)).float().double()) for a in strengths}
-    trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method, quantizer, form)
-    errors = {a: trial.error(*options[a]) for a in options}
+    some = weight[:: max(1, len(weight) // _CHANNELS)]
+    trial = _Trial(fitting, held_out, some, bits, method, quantizer, form, centred)
+    measured = {a: trial.error(*options[a]) for a in options}
+    errors = {a: error for a, (error, _) in measured.items()}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
     reason = f"mean squared output error on held-back rows by strength: {listed}"
-    chosen_shift, chosen_scale = (numbers.cpu().numpy() for numbers in options[best])
-    return SqB(chosen_shift, chosen_scale, best, reason)
+    shift, scale = options[best]
+    shift = (shift + measured[best][1] * scale).float().double()
+    return SqB(shift.cpu().numpy(), scale.cpu().numpy(), best, reason)
 
 
 def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,6 +129,7 @@ class _Trial:
         method: says how ranges and weights are chosen.
         quantizer: of a range at a width.
         form: which weight codes of 8 bits there may be.
+        centred: whether the codes have their middle in that of the range.
     """
 
     fitting: torch.Tensor
@@ -133,9 +139,15 @@ class _Trial:
     method: Method
     quantizer: Quantizer
     form: CodeForm
+    centred: bool
 
-    def error(self, shift: torch.Tensor, scale: torch.Tensor) -> float:
-        """Mean squared error of the quantized layers' outputs behind one shift and scale, float64 [D] each."""
+    def error(self, shift: torch.Tensor, scale: torch.Tensor) -> tuple[float, float]:
+        """The best range behind one shift and scale, float64 [D] each.
+
+        Returns:
+            Mean squared error of the quantized layers' outputs, and what is subtracted from what they read, with which
+            the codes have their middle in that of the range: half a step, where it is 0.
+        """
         fitting, rows = ((some - shift) / scale for some in (self.fitting, self.held_out.rows))
         weight, counts = self.weight * scale, self.held_out.counts
         hessian = Hessian(fitting.T @ fitting / len(fitting)) if self.method.gptq else None
@@ -143,10 +155,17 @@ class _Trial:
         rounded = dequantize(codes, weight_scale).double()
         exact = rows @ weight.T
         seen = range_of(torch.cat([fitting, rows]))
-        errors = []
-        for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
-            middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * share
-            quant = self.quantizer(Range(middle - half, middle + half), self.bits[1])
-            gap = fake_quantize(rows, quant) @ rounded.T - exact
-            errors.append(float(gap.square().mean(1) @ counts / counts.sum()))
-        return min(errors)
+        middle = (seen.low + seen.high) / 2
+        tried = []
+        for share in self._shares():
+            half = (seen.high - seen.low) / 2 * share
+            moved = middle + half / (2 ** self.bits[1] - 1) if self.centred else 0.0
+            quant = self.quantizer(Range(middle - half - moved, middle + half - moved), self.bits[1])
+            gap = (fake_quantize(rows - moved, quant) + moved) @ rounded.T - exact
+            tried.append((float(gap.square().mean(1) @ counts / counts.sum()), moved))
+        return min(tried)
+
+    def _shares(self) -> tuple[float, ...]:
+        if self.method.fine_ranges:
+            return FINE_SHARES[::4]
+        return _SHARES if self.method.ranges_by_error else _SHARES[:1]
