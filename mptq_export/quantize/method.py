@@ -75,6 +75,9 @@ BEST = Method(
     residual_correction=True,
     row_importance=True,
     rotated_residual=True,
+    centred_codes=True,
+    attention_ranges=True,
+    attention_levels=True,
 )
 
 METHODS: dict[MethodName, Method] = {"minmax": MINMAX, "paper": PAPER, "best": BEST}

@@ -139,7 +139,8 @@ def centred_step(seen: Histogram, bits: int) -> float:
         return float(((levels * step - seen.values) ** 2 * seen.counts).sum())
 
     steps = [max(largest * share / half, 1e-12) for share in FINE_SHARES]
-    return min(steps, key=error)
+    best: float = min(steps, key=error)
+    return best
 
 
 def best_argument(sample: Sample, seen: Range, columns: torch.Tensor, function: Function) -> ActivationQuant:
