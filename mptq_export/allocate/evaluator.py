@@ -47,10 +47,11 @@ class Evaluator:
             self._float = torch.cat([evaluate(graph, some.double()) for some in torch.split(images, _IMAGES)])
 
     def divergences(self, widths: Widths) -> list[float]:
-        """Divergence of every image, or one number for all.
+        """Divergence of every image, or one number for all."""
+        return self._distance(self._float, self.outputs(widths))
 
-        Blocks before the first change from the last call are reused.
-        """
+    def outputs(self, widths: Widths) -> torch.Tensor:
+        """What the quantized model gives, [B, values]; blocks before the first change from the last call are reused."""
         changed = {layer: pair for layer, pair in widths.items() if self._widths.get(layer) != pair}
         nodes = self._catalogue.install(self._simulator, changed, self._images.device)
         first = min((self._block_of[name] for name in nodes if name in self._block_of), default=len(self._blocks))
@@ -63,4 +64,4 @@ class Evaluator:
             for block in self._blocks[first:]:
                 chunks = torch.split(self._inputs[-1], _IMAGES)
                 self._inputs.append(torch.cat([block.run(some, self._simulator.compute) for some in chunks]))
-            return self._distance(self._float, self._inputs[-1])
+        return self._inputs[-1]

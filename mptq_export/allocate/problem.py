@@ -21,11 +21,13 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
+from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
@@ -37,6 +39,9 @@ _TRIED_ON = 4
 
 #: Numbers of outputs that are compared at once.
 _MOST_NUMBERS = 2**24
+
+#: How many widths beside the one found a unit may take in another round.
+REACH = 2
 
 #: Of the distances, below which no rise is measured.
 _LEAST_RISE = 1e-9
@@ -79,11 +84,38 @@ class AllocationProblem:
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
         self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method)
-        graph, self.recipe = choose_transforms(self.calibrated, form.middle(domain), method, form.quantizing)
-        self.transformed = replace(self.calibrated, graph=graph)
+        middle = form.middle(domain)
+        self._choose_transforms(lambda _layer: middle)
+        graph = self.transformed.graph
         sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
         self.costs = Costs.of(graph, sizes=sizes, operations=operations)
         self._split = ImageSplit.of(len(calibrated.images))
+
+    def _choose_transforms(self, widths: WidthsOf) -> None:
+        graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing)
+        self.transformed = replace(self.calibrated, graph=graph)
+
+    def around(self, widths: Widths) -> "AllocationProblem":
+        """The same on the base of widths that were found: transforms and quantizers are chosen for them.
+
+        The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
+        its table has the errors of layers that read what quantized ones give. Its units move by `REACH` widths.
+
+        Args:
+            widths: of all layers.
+        """
+        other = copy(self)
+        other.unit = self.unit
+        for made in ("catalogue", "table", "evaluator"):
+            other.__dict__.pop(made, None)
+        other.space = self.space.around(widths, REACH)
+        other._choose_transforms(widths.__getitem__)
+        return other
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every unit, by its key."""
+        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -126,7 +158,8 @@ class AllocationProblem:
     def table_on(self, images: torch.Tensor) -> SensitivityTable:
         """The same on float32 inputs of one's own."""
         graph, metric = self.transformed.graph, self.settings.closed_form
-        return sensitivity_table(graph, self.catalogue, images, self.space, metric)
+        based = self.space.reach is not None
+        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based)
 
     @cached_property
     def evaluator(self) -> Evaluator:

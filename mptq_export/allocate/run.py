@@ -47,7 +47,7 @@ def allocate(
         budgets: one or several: mean widths (`4.5`, or `5/12` for weights and activations), file sizes (`12MB`),
             latencies of an image on this machine (`15ms`) or multiply-accumulate-bits (`20GBOPs`, or `75%` of those at
             8/8). Several of one kind share one search.
-        widths: the narrowest and the widest that are tried; None: 3 to 8, or all that the target runs.
+        widths: the narrowest and the widest that are tried; None: 2 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
         method: how layers are quantized: `best`, `paper` or `minmax`.

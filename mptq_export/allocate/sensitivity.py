@@ -13,7 +13,8 @@ from mptq_export.allocate.form import Catalogue
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.quantize.form import Simulation
+from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.quantize.objective.row_importance import images_at_once
 from mptq_export.recipe.metric import MetricName
 
@@ -29,7 +30,13 @@ SensitivityTable = dict[tuple[str, int], float]
 
 
 def sensitivity_table(
-    graph: Graph, catalogue: Catalogue, images: torch.Tensor, space: SearchSpace, metric: MetricName | None = None
+    graph: Graph,
+    catalogue: Catalogue,
+    images: torch.Tensor,
+    space: SearchSpace,
+    metric: MetricName | None = None,
+    *,
+    quantized: bool = False,
 ) -> SensitivityTable:
     """Estimate all units at all widths.
 
@@ -39,6 +46,8 @@ def sensitivity_table(
         images: float32 inputs.
         space: what moves; all else has the widths where the search starts.
         metric: by which the outputs are compared; None takes that of their kinds.
+        quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
+            instead of what the float ones give; the errors that come with it count as far as a width repairs them.
     """
     simulator = catalogue.simulator(graph)
     table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
@@ -54,10 +63,12 @@ def sensitivity_table(
 
         with torch.enable_grad():
             output = evaluate(graph, some.double().requires_grad_(), observe)
-            drawn = [(hessian_draw(graph, output, generator, metric) * output).sum() for _ in range(_DRAWS)]
+            noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
+            drawn = [(hessian_draw(graph, output, noise, metric) * output).sum() for noise in noises]
             reached = [values[name] for name in wanted]
             gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
-        at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)))
+        read = _quantized_values(graph, catalogue, simulator, space, some) if quantized else None
+        at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)), read)
         with torch.no_grad():
             for unit in space.units:
                 for b in space.widths(unit):
@@ -69,10 +80,27 @@ def sensitivity_table(
                         table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
     count = len(images)
     for unit in space.units:
+        rising = space.widths(unit)[::-1]
+        least = table[unit.key, rising[0]] if quantized else 0.0  # what comes from elsewhere counts for no width
         floor = 0.0
-        for b in reversed(space.widths(unit)):
-            floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
+        for b in rising:
+            floor = table[unit.key, b] = max(floor, (table[unit.key, b] - least) / count)
     return table
+
+
+def _quantized_values(
+    graph: Graph, catalogue: Catalogue, simulator: Simulation, space: SearchSpace, images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """What every node gives at the widths where the search starts, as the simulator has it."""
+    catalogue.install(simulator, space.start, images.device)
+    values: dict[str, torch.Tensor] = {}
+
+    def observe(node: Node, value: torch.Tensor) -> None:
+        values[node.name] = value
+
+    with torch.no_grad():
+        evaluate(graph, catalogue.given(simulator, graph, images), observe, simulator.compute)
+    return values
 
 
 _Place = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]
@@ -88,14 +116,20 @@ class _Places:
         catalogue: Catalogue,
         values: dict[str, torch.Tensor],
         gradients: dict[str, tuple[torch.Tensor, ...]],
+        read: dict[str, torch.Tensor] | None,
     ) -> None:
         self._graph, self._catalogue, self._values, self._gradients = graph, catalogue, values, gradients
+        self._read = read
         self._kept: tuple[str, _Place] | None = None
 
     def of(self, name: str) -> _Place:
         """One node."""
         if self._kept is None or self._kept[0] != name:
-            given = [(source, self._values[source].detach().float()) for source in self._graph[name].inputs]
-            inputs = [self._catalogue.simulated(self._graph, source, value) for source, value in given]
+            inputs = [self._input(source) for source in self._graph[name].inputs]
             self._kept = name, (inputs, self._values[name].detach(), torch.stack(self._gradients[name], -2))
         return self._kept[1]
+
+    def _input(self, source: str) -> torch.Tensor:
+        if self._read is not None:
+            return self._read[source]
+        return self._catalogue.simulated(self._graph, source, self._values[source].detach().float())

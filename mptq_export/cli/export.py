@@ -138,7 +138,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     "widths",
     metavar="LO-HI",
     callback=parse_range,
-    help="Widths to try: of a --target those of its own that lie between. Default: 3-8, or all that the target runs.",
+    help="Widths to try: of a --target those of its own that lie between. Default: 2-8, or all that the target runs.",
 )
 @click.option("--tied", is_flag=True, help="Weights and activations of a layer move together, as in the paper.")
 @click.option(

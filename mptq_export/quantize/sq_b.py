@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -9,9 +10,10 @@ from mptq_export.calibrate.statistics import Range
 from mptq_export.quantize.activations.ranges import affine, range_of
 from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.simulation.fake_quantize import fake_quantize
+from mptq_export.quantize.simulation.exact_sums import integer_product
+from mptq_export.quantize.simulation.fake_quantize import steps
 from mptq_export.quantize.weights.hessian import Hessian
-from mptq_export.quantize.weights.quantize_weight import dequantize, quantize_weight
+from mptq_export.quantize.weights.quantize_weight import quantize_weight
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB
 
 Quantizer = Callable[[Range, int], ActivationQuant]
@@ -77,8 +79,12 @@ def choose_sq_b(
     # What is stored are float32 numbers: the last bits of a power differ from CPU to CPU.
     shift = shift.float().double()
     options |= {a: (shift, (half_width**a / largest ** (1 - a)).float().double()) for a in strengths}
-    trial = _Trial(fitting, held_out, weight[:: max(1, len(weight) // _CHANNELS)], bits, method, quantizer, form)
-    errors = {a: trial.error(*options[a]) for a in options}
+    some = weight[:: max(1, len(weight) // _CHANNELS)]
+    trials = {
+        shifted: _Trial(fitting - by, held_out.rows - by, held_out.counts, some, bits, method, quantizer, form)
+        for shifted, by in ((False, options[0.0][0]), (True, shift))
+    }
+    errors = {a: trials[a > 0].error(scale) for a, (_, scale) in options.items()}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
     reason = f"mean squared output error on held-back rows by strength: {listed}"
@@ -114,11 +120,12 @@ def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.T
 
 @dataclass(frozen=True)
 class _Trial:
-    """What every candidate is measured with.
+    """What every candidate of one shift is measured with.
 
     Attributes:
-        fitting: float32 [n, D], rows that weights are rounded with.
-        held_out: rows that the error is measured on.
+        fitting: float64 [n, D], rows that weights are rounded with, the shift taken off.
+        rows: float64 [m, D], rows that the error is measured on, likewise.
+        counts: float64 [m], how much each of them counts.
         weight: float64 [N, D], some of the output channels that read them.
         bits: (weights, activations).
         method: says how ranges and weights are chosen.
@@ -127,26 +134,37 @@ class _Trial:
     """
 
     fitting: torch.Tensor
-    held_out: Sample
+    rows: torch.Tensor
+    counts: torch.Tensor
     weight: torch.Tensor
     bits: tuple[int, int]
     method: Method
     quantizer: Quantizer
     form: CodeForm
 
-    def error(self, shift: torch.Tensor, scale: torch.Tensor) -> float:
-        """Mean squared error of the quantized layers' outputs behind one shift and scale, float64 [D] each."""
-        fitting, rows = ((some - shift) / scale for some in (self.fitting, self.held_out.rows))
-        weight, counts = self.weight * scale, self.held_out.counts
-        hessian = Hessian(fitting.T @ fitting / len(fitting)) if self.method.gptq else None
-        codes, weight_scale = quantize_weight(weight, self.bits[0], hessian, gptq=self.method.gptq, form=self.form)
-        rounded = dequantize(codes, weight_scale).double()
-        exact = rows @ weight.T
-        seen = range_of(torch.cat([fitting, rows]))
+    def error(self, scale: torch.Tensor) -> float:
+        """Mean squared error of the quantized layers' outputs behind one scale, float64 [D]."""
+        rows = self.rows / scale
+        hessian = Hessian(self._moment / scale / scale[:, None]) if self.method.gptq else None
+        codes, unit = quantize_weight(self.weight * scale, self.bits[0], hessian, gptq=self.method.gptq, form=self.form)
+        seen = range_of(torch.cat([self.fitting / scale, rows]))
         errors = []
         for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
             middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * share
             quant = self.quantizer(Range(middle - half, middle + half), self.bits[1])
-            gap = fake_quantize(rows, quant) @ rounded.T - exact
-            errors.append(float(gap.square().mean(1) @ counts / counts.sum()))
+            found = integer_product(
+                steps(rows, quant).float(), codes, torch.zeros_like(self.weight[:, 0]), quant.largest
+            )
+            gap = found.double().mul_(quant.scale * unit.double()).sub_(self._exact)
+            errors.append(float(gap.square_().mean(1) @ self.counts / self.counts.sum()))
         return min(errors)
+
+    @cached_property
+    def _exact(self) -> torch.Tensor:
+        """What the layers give without rounding, whatever the scale: [m, N]."""
+        return self.rows @ self.weight.T
+
+    @cached_property
+    def _moment(self) -> torch.Tensor:
+        """Second moment of what weights are rounded with, [D, D]."""
+        return self.fitting.T @ self.fitting / len(self.fitting)
