@@ -11,6 +11,7 @@ from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.mapped_tensors import put_aside
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
@@ -169,6 +170,7 @@ def _export_one(
     """
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
+    graph = put_aside(graph)
     images = None if calibrated is None else calibrated.images
     verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:

@@ -26,6 +26,8 @@ class Method:
         residual_correction: layers that write the residual also correct the error that it has already.
         row_importance: rows count by how much the outputs depend on them, instead of alike.
         rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
+        weight_regions: in the exact form: OPT-m for weights of 4 bits and fewer: levels that are not evenly spaced, and
+            outliers; with `gptq` alone.
     """
 
     sq_b: SqBRanges = "off"
@@ -39,6 +41,7 @@ class Method:
     residual_correction: bool = False
     row_importance: bool = False
     rotated_residual: bool = False
+    weight_regions: bool = False
 
     @property
     def measures_inputs(self) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import math
 import os
 import sys
 import tempfile
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 from cli.helpers import run, save
-from tiny_models import quantized, quantized_anew
+from tiny_models import prepared, quantized, quantized_anew
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mptq_export.capture.mapped_tensors import in_file, put_aside
 from mptq_export.quantize.walk import room
 from mptq_export.quantize.walk.room import Room
 from mptq_export.recipe.schema import Recipe
@@ -32,12 +34,12 @@ def bounded(monkeypatch: pytest.MonkeyPatch, most: float) -> list[int]:
     """Let so many bytes wait in memory; returns the sizes of the files that are made from now on."""
     sizes: list[int] = []
 
-    def counted(nbytes: int) -> object:
-        sizes.append(nbytes)
-        return map_file(nbytes)
+    def counted(shape: tuple[int, ...], dtype: torch.dtype) -> object:
+        sizes.append(math.prod(shape) * dtype.itemsize)
+        return in_file(shape, dtype)
 
     monkeypatch.setattr(room, "memory_bound", lambda _device: most)
-    monkeypatch.setattr(room, "map_file", counted)
+    monkeypatch.setattr(room, "in_file", counted)
     return sizes
 
 
@@ -173,6 +175,28 @@ def test_no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gc.collect()
     place.rest()
     assert not place._mapped
+
+
+def test_weights_that_are_put_aside_are_the_same():
+    graph = prepared("vit")
+    size = sum(value.nbytes for node in graph for value in node.params.values())
+    assert put_aside(graph, many=size + 1) is graph
+    aside = put_aside(graph, many=size)
+    for node, same in zip(aside, graph, strict=True):
+        assert node.params.keys() == same.params.keys()
+        for name, value in node.params.items():
+            assert value.data_ptr() != same.params[name].data_ptr()
+            assert torch.equal(value, same.params[name])
+
+
+def test_weights_stay_where_they_are_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    graph = prepared("vit")
+    same = zip(put_aside(graph, many=1), graph, strict=True)
+    assert all(node.params[name] is value for node, other in same for name, value in other.params.items())
 
 
 def test_a_disk_that_fills_up_ends_the_export_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

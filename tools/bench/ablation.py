@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--row", dest="names", action=Repeated, default=(), help="Only these rows. Default: all.")
     parser.add_argument("--images", type=positive, default=1000, help="At most so many validation images.")
     parser.add_argument("--count", type=positive, default=128, help="Calibration images.")
-    parser.add_argument("--device", help="torch device. Default: a GPU where there is one.")
+    parser.add_argument(
+        "--device", dest="devices", action=Repeated, default=(), help="torch device; of several, jobs take one in turn."
+    )
     parser.add_argument("--jobs", type=positive, default=1, help="Rows at a time.")
     parser.add_argument("--threads", type=positive, default=1, help="CPUs for each of them.")
     parser.add_argument("--minutes", type=float, help="End in time.")
@@ -76,7 +78,7 @@ def run(
     names: tuple[str, ...],
     images: int,
     count: int,
-    device: str | None,
+    devices: tuple[str, ...],
     jobs: int,
     threads: int,
     minutes: float | None,
@@ -88,7 +90,7 @@ def run(
     context = here(commit, allow_dirty=allow_dirty)
     widths = [Widths.uniform(bits_from(text)) for text in uniform or (() if recipes else ("4/4",))]
     widths += [Widths.of_recipe(path) for path in recipes]
-    asked = Asked(model, calib, val, out / context.commit, images, count, device)
+    asked = Asked(model, calib, val, out / context.commit, images, count, devices[0] if devices else None)
     variants = variants_of(parts, names)
     wanted = [(each, variant) for each in widths for variant in variants]
     missing = [(each, variant) for each, variant in wanted if not asked.row_file(each, variant).exists()]
@@ -96,9 +98,9 @@ def run(
         measure_rows(asked, missing, deadline)
     else:
         shared = ["--images", images, "--count", count, "--out", out, "--commit", context.commit]
-        shared += [] if device is None else ["--device", device]
         given = [model, "--calib", calib, "--val", val, *shared]
-        _measure_beside(given, missing, Commands(frozenset(), asked.out / "logs", deadline), shares_of(jobs, threads))
+        commands = Commands(frozenset(), asked.out / "logs", deadline)
+        _measure_beside(given, missing, commands, shares_of(jobs, threads), devices)
     there = [(each, variant) for each, variant in wanted if asked.row_file(each, variant).exists()]
     rows = rows_of(asked, there)
     write_json(json_path, {"model": Path(model).name, "calibration_images": count, "rows": rows})
@@ -149,6 +151,7 @@ def _measure_beside(
     missing: Sequence[tuple[Widths, Variant]],
     commands: Commands,
     shares: Sequence[frozenset[int]],
+    devices: Sequence[str],
 ) -> None:
     """Measure rows in processes of their own, an equal share each; one that fails stops no other."""
 
@@ -156,6 +159,7 @@ def _measure_beside(
         for widths in dict.fromkeys(each for each, _ in missing):
             rows = [variant.name for each, variant in missing[number :: len(shares)] if each == widths]
             options = [word for name in rows for word in ("--row", name)]
+            options += ["--device", devices[number % len(devices)]] if devices else []
             try:
                 if rows:
                     log = f"{widths.stem}.{number}"

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 
 import torch
 
-from mptq_export.support.mapped import SHARE, leave_memory, map_file, memory_for_waiting
+from mptq_export.capture.mapped_tensors import in_file
+from mptq_export.support.mapped import SHARE, leave_memory, memory_for_waiting
 
 
 def memory_bound(device: torch.device) -> float:
     """Bytes of a device's memory that values may wait in, as much as is free now."""
     if device.type == "cuda":
-        return SHARE * torch.cuda.mem_get_info(device)[0]
+        held_back = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return SHARE * (torch.cuda.mem_get_info(device)[0] + held_back)
     return memory_for_waiting()
 
 
@@ -95,7 +97,6 @@ class Room:
         return nbytes + self._kept + sum(storages.values()) <= self.most or not nbytes
 
     def _in_file(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        mapping = map_file(math.prod(shape) * dtype.itemsize)
-        value = torch.frombuffer(mapping, dtype=dtype).reshape(shape)
+        value, mapping = in_file(shape, dtype)
         self._mapped[value.untyped_storage().data_ptr()] = weakref.ref(mapping)
         return value

@@ -17,6 +17,7 @@ from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, quantize_weight, turned
 from mptq_export.quantize.weights.ridge_correction import Moments
+from mptq_export.quantize.weights.weight_regions import CORES, quantize_in_regions
 from mptq_export.recipe.schema import WeightQuant
 
 #: Codes by which rounding may move the sum of two neighbours: the nearest ones by one, GPTQ by some more.
@@ -94,15 +95,22 @@ class FittedCodes:
         method = state.method
         reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
         gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
-        codes, scale = quantize_weight(
-            fitted.weight,
-            bits,
-            fitted.hessian,
-            smallest_scale=_smallest_scale(state, nodes, fitted, bits),
-            search_scales=method.weight_scales_by_error,
-            gptq=gptq,
-            form=state.form.weights,
-        )
+        smallest, regions = _smallest_scale(state, nodes, fitted, bits), None
+        in_regions = gptq and method.weight_regions and state.form.has_weight_regions and bits in CORES
+        if in_regions and fitted.hessian is not None:
+            rounded = quantize_in_regions(fitted.weight, bits, fitted.hessian, smallest_scale=smallest)
+            codes, scale, regions = rounded.codes, rounded.scale, rounded.regions
+            reasons.append(rounded.reason)
+        else:
+            codes, scale = quantize_weight(
+                fitted.weight,
+                bits,
+                fitted.hessian,
+                smallest_scale=smallest,
+                search_scales=method.weight_scales_by_error,
+                gptq=gptq,
+                form=state.form.weights,
+            )
         if fitted.bias_corrections and fitted.weight is not fitted.bias_corrections[0].weight:
             reasons.append("refitted to the quantized inputs")
         if gptq:
@@ -121,7 +129,7 @@ class FittedCodes:
             # The file adds biases as whole steps of the int32 accumulator.
             step = state.input_quant(node).scale * scale.double()
             bias = ((bias / step).round() * step).float()
-            found.append(WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, reason))
+            found.append(WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, reason, regions))
         return found
 
 
