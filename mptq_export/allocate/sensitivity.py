@@ -6,6 +6,7 @@ where a width is that of several (in the portable form a softmax has the width o
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,7 @@ from mptq_export.quantize.form import Simulation
 from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.quantize.objective.row_importance import images_at_once
 from mptq_export.recipe.metric import MetricName
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: Random vectors per image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,
 #: the errors, all of them share.
@@ -37,6 +39,7 @@ def sensitivity_table(
     metric: MetricName | None = None,
     *,
     quantized: bool = False,
+    group: Group | None = None,
 ) -> SensitivityTable:
     """Estimate all units at all widths.
 
@@ -48,36 +51,14 @@ def sensitivity_table(
         metric: by which the outputs are compared; None takes that of their kinds.
         quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
             instead of what the float ones give; the errors that come with it count as far as a width repairs them.
+        group: processes that share the images; None: this one alone.
     """
-    simulator = catalogue.simulator(graph)
+    estimate = _Estimate(graph, catalogue, space, metric, quantized)
     table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
-    places = {unit.key: catalogue.places(graph, unit) for unit in space.units}
-    wanted = list(dict.fromkeys(name for names in places.values() for name in names))
-    generator = torch.Generator().manual_seed(0)
-    numbers = sum(math.prod(node.shape.dims) for node in graph)
-    for some in torch.split(images, min(_IMAGES, images_at_once(numbers))):
-        values: dict[str, torch.Tensor] = {}
-
-        def observe(node: Node, value: torch.Tensor, values: dict[str, torch.Tensor] = values) -> None:
-            values[node.name] = value
-
-        with torch.enable_grad():
-            output = evaluate(graph, some.double().requires_grad_(), observe)
-            noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
-            drawn = [(hessian_draw(graph, output, noise, metric) * output).sum() for noise in noises]
-            reached = [values[name] for name in wanted]
-            gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
-        read = _quantized_values(graph, catalogue, simulator, space, some) if quantized else None
-        at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)), read)
-        with torch.no_grad():
-            for unit in space.units:
-                for b in space.widths(unit):
-                    catalogue.install(simulator, unit.given(space.start, b), some.device)
-                    for name in places[unit.key]:
-                        inputs, exact, directions = at.of(name)
-                        error = simulator.compute(graph[name], inputs).double().sub_(exact)
-                        moved = directions @ error[..., None]
-                        table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
+    shares = (group or Alone()).call(_share, estimate, images)
+    for of_batch in (found for share in shares for found in share):
+        for key, value in of_batch:
+            table[key] += value
     count = len(images)
     for unit in space.units:
         rising = space.widths(unit)[::-1]
@@ -86,6 +67,67 @@ def sensitivity_table(
         for b in rising:
             floor = table[unit.key, b] = max(floor, (table[unit.key, b] - least) / count)
     return table
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """What an estimate is made of: arguments of `sensitivity_table`."""
+
+    graph: Graph
+    catalogue: Catalogue
+    space: SearchSpace
+    metric: MetricName | None
+    quantized: bool
+
+    def of_batch(
+        self, simulator: Simulation, images: torch.Tensor, noises: list[torch.Tensor]
+    ) -> list[tuple[tuple[str, int], float]]:
+        """What every unit costs at every width for some images, a number for each of its places."""
+        graph, space = self.graph, self.space
+        places = {unit.key: self.catalogue.places(graph, unit) for unit in space.units}
+        wanted = list(dict.fromkeys(name for names in places.values() for name in names))
+        values: dict[str, torch.Tensor] = {}
+
+        def observe(node: Node, value: torch.Tensor) -> None:
+            values[node.name] = value
+
+        with torch.enable_grad():
+            output = evaluate(graph, images.double().requires_grad_(), observe)
+            drawn = [(hessian_draw(graph, output, noise, self.metric) * output).sum() for noise in noises]
+            reached = [values[name] for name in wanted]
+            gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
+        read = _quantized_values(graph, self.catalogue, simulator, space, images) if self.quantized else None
+        gradients_at = dict(zip(wanted, zip(*gradients, strict=True), strict=True))
+        at = _Places(graph, self.catalogue, values, gradients_at, read)
+        found: list[tuple[tuple[str, int], float]] = []
+        with torch.no_grad():
+            for unit in space.units:
+                for b in space.widths(unit):
+                    self.catalogue.install(simulator, unit.given(space.start, b), images.device)
+                    for name in places[unit.key]:
+                        inputs, exact, directions = at.of(name)
+                        error = simulator.compute(graph[name], inputs).double().sub_(exact)
+                        moved = directions @ error[..., None]
+                        found.append(((unit.key, b), float(moved.square().sum()) / (2 * _DRAWS)))
+        return found
+
+
+def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[tuple[tuple[str, int], float]]]:
+    """`of_batch` for each of this process's batches; what is drawn for a batch is the same in all processes."""
+    graph, space, generator = estimate.graph, estimate.space, torch.Generator().manual_seed(0)
+    numbers = sum(math.prod(node.shape.dims) for node in graph)
+    batches = torch.split(images, min(_IMAGES, images_at_once(numbers)))
+    simulator = estimate.catalogue.simulator(graph)
+    if seat.rank:  # a batch finds the widths that the one before it left
+        for unit in space.units:
+            for b in space.widths(unit):
+                estimate.catalogue.install(simulator, unit.given(space.start, b), images.device)
+    own, found = seat.share(range(len(batches))), []
+    for number, some in enumerate(batches):
+        noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
+        if number in own:
+            found.append(estimate.of_batch(simulator, some, noises))
+    return found
 
 
 def _quantized_values(

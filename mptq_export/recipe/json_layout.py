@@ -127,6 +127,8 @@ class RecipeJson:
             _refuse_unless(abs(exponent) <= _LARGEST_EXPONENT, f"exponents.{name}", exponent)
         for name, weight in self.weights.items():
             _refuse_unless(weight.bits in WIDTHS, f"weights.{name}.bits", weight.bits)
+        for name, regions in self.regions.items():
+            _refuse_unless(name in self.weights and self.settings.form == "exact", f"regions.{name}", regions)
         for name, quant in self.activations.items():
             codes = (quant.zero_point, quant.low, quant.high, quant.bits, *(region.last for region in quant.regions))
             sound = (

@@ -16,7 +16,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, Linear, PatchEmbed
 from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.recipe.metric import MetricName
-from mptq_export.support.processes.group import ALONE, Group, Seat
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: Share of the weight that all rows get alike.
 _EQUAL = 0.5
@@ -41,7 +41,7 @@ def row_importance(
     blocks: Sequence[Block] | None = None,
     metric: MetricName | None = None,
     *,
-    group: Group = ALONE,
+    group: Group | None = None,
 ) -> dict[str, torch.Tensor]:
     """How much the rows of every linear layer and patch embedding count.
 
@@ -51,14 +51,14 @@ def row_importance(
         blocks: the graph cut into blocks, one of which at a time is kept for the backward pass; None cuts it, if it is
             too large to be kept as one.
         metric: by which the outputs are compared; None takes that of their kinds.
-        group: processes that share the batches.
+        group: processes that share the batches; None: this one alone.
 
     Returns:
         For each layer by name: float64 [rows], mean 1 over all calls of the layer, rows in the order of the batches.
         Computed in float64, because which rows are drawn and how weights are rounded would else depend on the order of
         sums.
     """
-    shares = group.call(_share, graph, list(batches), blocks, metric)
+    shares = (group or Alone()).call(_share, graph, list(batches), blocks, metric)
     squares = [of_batch for share in shares for of_batch in share]
     layers = [node.name for node in graph if isinstance(node.op, _Layers)]
     gradients = {name: torch.cat([part for of_batch in squares for part in of_batch[name]]) for name in layers}
@@ -76,8 +76,12 @@ def _share(
     """Those of each of this process's batches; the numbers that are drawn for a batch are the same in all of them."""
     blocks = blocks or _whole(graph) or split_blocks(graph, whole=True)
     generator = torch.Generator().manual_seed(0)
-    drawn = [(images, hessian_noise(graph, len(images), generator)) for images in batches]
-    return [_squares(graph, blocks, images, noise, metric) for images, noise in seat.share(drawn)]
+    own, found = seat.share(range(len(batches))), []
+    for number, images in enumerate(batches):
+        noise = hessian_noise(graph, len(images), generator)
+        if number in own:
+            found.append(_squares(graph, blocks, images, noise, metric))
+    return found
 
 
 def _squares(

@@ -81,7 +81,3 @@ class Alone:
     def drop(self, key: str) -> None:
         """As the protocol says."""
         self._seat.kept.pop(key, None)
-
-
-#: No other process.
-ALONE = Alone()

@@ -37,6 +37,23 @@ _ENDING = 20.0
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
 
+def other_devices(own: torch.device) -> list[str]:
+    """What `CUDA_VISIBLE_DEVICES` is for every other GPU of the kind of one's own; none where there is no way to them.
+
+    On another kind floats would be added in another order, and the same search might find something else there.
+
+    Args:
+        own: the device of this process.
+    """
+    if own.type != "cuda" or not dist.is_available() or dist.is_initialized():  # by the caller, for work of its own
+        return []
+    count, first = torch.cuda.device_count(), own.index or 0
+    visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
+    names = visible[:count] if len(visible) >= count else [str(i) for i in range(count)]
+    kind = torch.cuda.get_device_name(first)
+    return [names[i] for i in range(count) if i != first and torch.cuda.get_device_name(i) == kind]
+
+
 class Processes:
     """A group: this process, and others that it starts and ends. A context manager."""
 
