@@ -10,7 +10,7 @@ import torch
 from mptq_export.capture.deferred import Value, deferring_scores, is_held, whole
 from mptq_export.capture.evaluate import Compute, compute, patches
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Add, Input, Linear, PatchEmbed, Reshape
+from mptq_export.capture.ops import Add, Input, Linear, Movement, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, walk_order
 from mptq_export.quantize.weights.ridge_correction import FittingRows
@@ -120,6 +120,21 @@ class ValuesInFlight:
         if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self.quantized or self.held(other).numel() != own.numel():
+        wanted, found = (_moved(graph, other, values) for values in (self.floats, self.quantized))
+        if wanted is None or found is None or found.numel() != own.numel():
             return target
-        return target + (rows(whole(self.floats[other])) - rows(self.held(other)))
+        return target + (rows(wanted) - rows(found))
+
+
+def _moved(graph: Graph, name: str, values: dict[str, Value]) -> torch.Tensor | None:
+    """A value in flight, or what is moved from one later on: the rows of a stream that the last block goes on with."""
+    moves: list[Node] = []
+    while name not in values:
+        if not isinstance(graph[name].op, Movement):
+            return None
+        moves.insert(0, graph[name])
+        name = graph[name].inputs[0]
+    value = whole(values[name])
+    for move in moves:
+        value = compute(move, [value])
+    return value
