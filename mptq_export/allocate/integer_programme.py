@@ -38,7 +38,7 @@ def solve(space: SearchSpace, table: SensitivityTable, constraints: list[Constra
     objective = np.array(
         [sum(table[unit.key, b] for unit, b in zip(group, bits, strict=True)) for group, bits in choices]
     )
-    objective /= objective.max() or 1.0  # the solver's tolerances are absolute
+    objective /= np.abs(objective).max() or 1.0  # the solver's tolerances are absolute
     with silent_stdout():  # HiGHS prints a line when it repairs a solution, whatever it is told
         result = milp(objective, constraints=rows, integrality=np.ones(len(choices)), bounds=Bounds(0, 1))
     if result.x is None:

@@ -72,9 +72,17 @@ class Journal(AppendedLines):
             raise MptqError(f"{path} is not the journal of a search; start again without --resume") from error
         return Journal(file, measured, latency)
 
-    def divergences(self, widths: Widths, measure: Callable[[], list[float]]) -> list[float]:
-        """The divergence of every image, from the journal or measured now."""
-        key = " ".join(f"{weights}{activations}" for weights, activations in widths.values())
+    def divergences(
+        self, widths: Widths, measure: Callable[[], list[float]], base: Widths | None = None
+    ) -> list[float]:
+        """The divergence of every image, from the journal or measured now.
+
+        Args:
+            widths: of all layers.
+            measure: measures now.
+            base: the widths whose quantizers are measured; None: those of the first catalogue.
+        """
+        key = _text(widths) if base is None else f"{_text(base)} > {_text(widths)}"
         self.asked.add(key)
         if key not in self._measured:
             self._measured[key] = measure()
@@ -87,3 +95,7 @@ class Journal(AppendedLines):
             self._latency = measure().to_json()
             self.append({"latency": self._latency})
         return LatencyTable.from_json(self._latency)
+
+
+def _text(widths: Widths) -> str:
+    return " ".join(f"{weights}{activations}" for weights, activations in widths.values())

@@ -50,6 +50,12 @@ class PartProblem:
         """Of the widths of all parts, its own."""
         return {layer: widths[self.called(layer)] for layer in self.problem.space.start}
 
+    def around(self, widths: Widths) -> "PartProblem":
+        """The same on the base of widths of its own; it counts as before."""
+        other = replace(self, problem=self.problem.around(widths))
+        other.__dict__["scale"] = self.scale
+        return other
+
     @cached_property
     def scale(self) -> float:
         """What a divergence of it is divided by."""
@@ -63,7 +69,7 @@ class PartProblem:
 
 
 class PartsProblem:
-    """What a search of all parts solves; see `search.Problem`."""
+    """What a search of all parts solves; see `searchable.Problem`."""
 
     def __init__(self, parts: Sequence[PartProblem], settings: SearchRequest) -> None:
         """Put them side by side.
@@ -76,6 +82,15 @@ class PartsProblem:
         self.space, self.costs = _space(parts), _costs(parts)
         self.unit = 1.0  # of divergences by their scale
         self._known: dict[tuple[str, tuple[tuple[int, int], ...]], list[float]] = {}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every unit, by its key: those of different parts differ."""
+        return {part.called(key): part.called(kind) for part in self._parts for key, kind in part.problem.kinds.items()}
+
+    def around(self, widths: Widths) -> "PartsProblem":
+        """As the protocol says: each part around its own."""
+        return PartsProblem([part.around(part.own(widths)) for part in self._parts], self.settings)
 
     @property
     def identity(self) -> str:

@@ -140,6 +140,11 @@ class _EveryConversion:
         """As the protocol says."""
         return self.form.weights
 
+    @property
+    def has_weight_regions(self) -> bool:
+        """As the protocol says."""
+        return self.form.has_weight_regions
+
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:

@@ -10,7 +10,7 @@ from statistics import fmean
 import torch
 
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.evaluator import Distance, Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH
 from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
@@ -21,22 +21,28 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
+from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.support.processes.group import Group
 
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
 
 #: Numbers of outputs that are compared at once.
 _MOST_NUMBERS = 2**24
+
+#: How many widths beside the one found a unit may take in another round.
+REACH = 2
 
 #: Of the distances, below which no rise is measured.
 _LEAST_RISE = 1e-9
@@ -59,7 +65,13 @@ class AllocationProblem:
     """
 
     def __init__(
-        self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest, form: SearchForm = EXACT_SEARCH
+        self,
+        calibrated: CalibratedGraph,
+        method: Method,
+        settings: SearchRequest,
+        form: SearchForm = EXACT_SEARCH,
+        *,
+        group: Group | None = None,
     ) -> None:
         """Choose the transforms.
 
@@ -68,22 +80,50 @@ class AllocationProblem:
             method: which techniques are used.
             settings: what to search.
             form: of the file.
+            group: processes that share the work while a search runs; None: this one alone.
 
         Raises:
             MptqError: the metric is none of such outputs, a pin matches no layer, a loss of the caller's own does not
                 give numbers, or a table cannot be certified.
         """
-        self.settings, self.method, self.form = settings, method, form
+        self.settings, self.method, self.form, self._group = settings, method, form, group
         check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
-        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method)
-        graph, self.recipe = choose_transforms(self.calibrated, form.middle(domain), method, form.quantizing)
-        self.transformed = replace(self.calibrated, graph=graph)
+        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method, group)
+        middle = form.middle(domain)
+        self._choose_transforms(lambda _layer: middle)
+        graph = self.transformed.graph
         sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
         self.costs = Costs.of(graph, sizes=sizes, operations=operations)
         self._split = ImageSplit.of(len(calibrated.images))
+
+    def _choose_transforms(self, widths: WidthsOf) -> None:
+        graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing)
+        self.transformed = replace(self.calibrated, graph=graph)
+
+    def around(self, widths: Widths) -> "AllocationProblem":
+        """The same on the base of widths that were found: transforms and quantizers are chosen for them.
+
+        The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
+        its table has the errors of layers that read what quantized ones give. Its units move by `REACH` widths.
+
+        Args:
+            widths: of all layers.
+        """
+        other = copy(self)
+        other.unit = self.unit
+        for made in ("catalogue", "table", "evaluator"):
+            other.__dict__.pop(made, None)
+        other.space = self.space.around(widths, REACH)
+        other._choose_transforms(widths.__getitem__)
+        return other
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every unit, by its key."""
+        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -111,7 +151,7 @@ class AllocationProblem:
         """
         if self._own is None:
             return 1.0
-        usual = Evaluator(self.transformed.graph, self.catalogue, self.measuring_images, self._by_kind)
+        usual = self._evaluator(self.measuring_images, self._by_kind)
         rises = []
         for evaluator in (self.evaluator, usual):
             wide, low = (fmean(evaluator.divergences(widths)) for widths in (self.space.start, self.space.narrowest))
@@ -126,7 +166,8 @@ class AllocationProblem:
     def table_on(self, images: torch.Tensor) -> SensitivityTable:
         """The same on float32 inputs of one's own."""
         graph, metric = self.transformed.graph, self.settings.closed_form
-        return sensitivity_table(graph, self.catalogue, images, self.space, metric)
+        based = self.space.reach is not None
+        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based, group=self._group)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -136,7 +177,10 @@ class AllocationProblem:
     def evaluator_on(self, images: torch.Tensor) -> Evaluator:
         """The true objective on float32 inputs of one's own."""
         own = self._own
-        return Evaluator(self.transformed.graph, self.catalogue, images, self._by_kind if own is None else own.excess)
+        return self._evaluator(images, self._by_kind if own is None else own.excess)
+
+    def _evaluator(self, images: torch.Tensor, distance: Distance) -> Evaluator:
+        return Evaluator(self.transformed.graph, self.catalogue, images, distance, self._group)
 
     def _by_kind(self, exact: torch.Tensor, found: torch.Tensor) -> list[float]:
         """The distances that have a second derivative."""

@@ -59,6 +59,17 @@ class SearchRequest:
         check_budgets(self.budgets, self.widths, self.pins)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever asks should know of the budgets: `check_timed` leaves those of time in onnxruntime alone."""
+        timed = [f"--mixed {budget.text}" for budget in self.budgets if budget.kind == "latency"]
+        if not timed:
+            return ()
+        return (
+            f"{' '.join(timed)}: fewer bits do not run faster in onnxruntime on a CPU, whose kernels compute in 8 bits "
+            "whatever the codes have; they save bytes, and a file size such as --mixed 12MB bounds these",
+        )
+
+    @property
     def lowest(self) -> tuple[float, float]:
         """Mean widths at which the search may end: those of the least budget of widths, or the narrowest ones."""
         weights, activations = self.widths.lowest

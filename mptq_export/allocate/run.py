@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, devices_of, graph_of, solved
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts import search_detector
@@ -47,7 +47,7 @@ def allocate(
         budgets: one or several: mean widths (`4.5`, or `5/12` for weights and activations), file sizes (`12MB`),
             latencies of an image on this machine (`15ms`) or multiply-accumulate-bits (`20GBOPs`, or `75%` of those at
             8/8). Several of one kind share one search.
-        widths: the narrowest and the widest that are tried; None: 3 to 8, or all that the target runs.
+        widths: the narrowest and the widest that are tried; None: 2 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
         method: how layers are quantized: `best`, `paper` or `minmax`.
@@ -103,8 +103,9 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
-    problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form)
-    result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
+    with devices_of(calibrated) as group:
+        problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form, group=group)
+        result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
     return [
         Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
     ]

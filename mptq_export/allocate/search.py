@@ -5,55 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.greedy_mp import Step, greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
-from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.sensitivity import SensitivityTable
+from mptq_export.allocate.quantized_base import Improved, rounds
+from mptq_export.allocate.searchable import Problem
 from mptq_export.allocate.units import Widths
 from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
-
-
-class Problem(Protocol):
-    """What is solved: of one model (`AllocationProblem`), or of several under one budget (`PartsProblem`)."""
-
-    settings: SearchRequest
-    form: SearchForm
-    space: SearchSpace
-    costs: Costs
-
-    @property
-    def identity(self) -> str:
-        """What a journal belongs to."""
-        ...
-
-    @property
-    def table(self) -> SensitivityTable:
-        """Estimated divergence of every unit and width."""
-        ...
-
-    @property
-    def unit(self) -> float:
-        """How far the true objective rises where the distances rise by 1 that it is estimated with."""
-        ...
-
-    def divergences(self, widths: Widths) -> list[float]:
-        """The true objective of every image, or one number for all."""
-        ...
-
-    def measure_latency(self) -> LatencyTable:
-        """What widths cost in time, here and now."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,8 +28,9 @@ class FoundWidths:
         budget: the budget.
         widths: widths of all layers.
         divergence: mean divergence on the search images, with the catalogue's quantizers.
-        solver: whichever was better.
-        compared: the divergence of both.
+        solver: whichever was better; `quantized base` where that found others.
+        compared: the divergence of greedy and programme with the quantizers of the first catalogue, and that of the
+            widths that were found last with those that were chosen for them.
     """
 
     budget: Budget
@@ -144,14 +109,24 @@ class SearchResult(TradeOff):
 
 
 def search(
-    problem: AllocationProblem, journal: Path, *, resume: bool, tick: Callable[[Step, float, float], None] | None = None
+    problem: AllocationProblem,
+    journal: Path,
+    *,
+    resume: bool,
+    tick: Callable[[Step, float, float], None] | None = None,
+    again: Callable[[Budget, Improved], None] | None = None,
 ) -> SearchResult:
     """`trade_off` of one model, with it."""
-    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick))
+    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick, again=again))
 
 
 def trade_off(
-    problem: Problem, journal: Path, *, resume: bool, tick: Callable[[Step, float, float], None] | None = None
+    problem: Problem,
+    journal: Path,
+    *,
+    resume: bool,
+    tick: Callable[[Step, float, float], None] | None = None,
+    again: Callable[[Budget, Improved], None] | None = None,
 ) -> TradeOff:
     """Find widths for every budget.
 
@@ -160,11 +135,12 @@ def trade_off(
         journal: file that keeps every measurement.
         resume: go on from the journal, if it is of this search.
         tick: called after every accepted step with the mean widths of weights and activations.
+        again: called after every round on the base of what was found.
 
     Raises:
         MptqError: a budget is below what the range allows, or the journal is of another search.
     """
-    space, budgets, costs = problem.space, problem.settings.budgets, problem.costs
+    budgets, costs = problem.settings.budgets, problem.costs
     for budget in budgets:
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(problem, budget, costs)
@@ -179,29 +155,62 @@ def trade_off(
             journal.unlink()  # it holds nothing that another search could use
             raise
 
-        def measure(widths: Widths) -> list[float]:
-            return kept.divergences(widths, lambda: problem.divergences(widths))
+        found, front = _stepped(problem, costs, kept, tick)
+        if problem.form.rebased:
+            found = [_on_base(problem, costs, kept, each, again) for each in found]
+    return TradeOff(costs, found, tuple(front), len(kept.asked))
 
-        front: list[FrontPoint] = []
-        found: dict[int, FoundWidths] = {}
-        for chain in _chains(budgets):
-            limits = [as_limit(costs.constraints(budgets[i]), space) for i in chain]
-            left = list(chain)
-            widths, divergence = space.start, fmean(measure(space.start))
-            for step in greedy(space, problem.table, measure, limits, problem.unit):
-                if step is None:
-                    budget = budgets[left[0]]
-                    constraints = costs.constraints(budget)
-                    programme = solve(space, problem.table, constraints)
-                    summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
-                    found[left.pop(0)] = _better(budget, (widths, divergence), (programme, summed))
-                    continue
-                widths, divergence = step.widths, step.divergence
-                front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
-                if tick:
-                    tick(step, *costs.mean_bits(widths))
-    results = [found[i] for i in range(len(budgets))]
-    return TradeOff(costs, results, tuple(front), len(kept.asked))
+
+def _stepped(
+    problem: Problem, costs: Costs, kept: Journal, tick: Callable[[Step, float, float], None] | None
+) -> tuple[list[FoundWidths], list[FrontPoint]]:
+    """Greedy from the widest widths, and the programme beside it: a result a budget, and every accepted step."""
+    space, budgets = problem.space, problem.settings.budgets
+
+    def measure(widths: Widths) -> list[float]:
+        return kept.divergences(widths, lambda: problem.divergences(widths))
+
+    front: list[FrontPoint] = []
+    found: dict[int, FoundWidths] = {}
+    for chain in _chains(budgets):
+        limits = [as_limit(costs.constraints(budgets[i]), space) for i in chain]
+        left = list(chain)
+        widths, divergence = space.start, fmean(measure(space.start))
+        for step in greedy(space, problem.table, measure, limits, problem.unit):
+            if step is None:
+                budget = budgets[left[0]]
+                constraints = costs.constraints(budget)
+                programme = solve(space, problem.table, constraints)
+                summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
+                found[left.pop(0)] = _better(budget, (widths, divergence), (programme, summed))
+                continue
+            widths, divergence = step.widths, step.divergence
+            front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
+            if tick:
+                tick(step, *costs.mean_bits(widths))
+    return [found[i] for i in range(len(budgets))], front
+
+
+def _on_base(
+    problem: Problem,
+    costs: Costs,
+    kept: Journal,
+    found: FoundWidths,
+    again: Callable[[Budget, Improved], None] | None,
+) -> FoundWidths:
+    """A result after rounds on its own base."""
+
+    def measure(base: Problem, widths: Widths) -> list[float]:
+        return kept.divergences(widths, lambda: base.divergences(widths), base.space.start)
+
+    first = found
+    for each in rounds(problem, measure, costs.constraints(found.budget), found.widths):
+        compared: dict[Solver, float] = first.compared | {"quantized base": each.divergence}
+        solver = first.solver if each.widths == first.widths else "quantized base"
+        found = FoundWidths(found.budget, each.widths, each.divergence, solver, compared)
+        if again:
+            again(found.budget, each)
+    return found
 
 
 def _chains(budgets: Sequence[Budget]) -> list[list[int]]:

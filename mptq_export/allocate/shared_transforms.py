@@ -1,4 +1,4 @@
-"""What all widths share (SQ-b, balanced attention, rotations of the residual), chosen at one width in a cheap walk."""
+"""What all widths share (SQ-b, balanced attention, rotations of the residual), chosen in a cheap walk."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ import torch
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.form import Form
+from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
@@ -34,13 +34,13 @@ class _RoundedWeights:
 
 
 def choose_transforms(
-    calibrated: CalibratedGraph, widths: tuple[int, int], method: Method, form: Form
+    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, form: Form
 ) -> tuple[Graph, Recipe]:
     """Choose SQ-b, balance attention, rotate the residual where the form wants that.
 
     Args:
         calibrated: the graph, with all calibration images and the importance of their rows.
-        widths: (weights, activations) that the transforms are chosen for.
+        widths: of every layer, that the transforms are chosen for.
         method: which techniques are used.
         form: of the file.
 
@@ -50,7 +50,7 @@ def choose_transforms(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    calibrated, rotations = form.transformed(calibrated, lambda _layer: widths, method)
-    walk = Walk(calibrated, lambda _layer: widths, method, weight_step=_RoundedWeights(), form=form)
+    calibrated, rotations = form.transformed(calibrated, widths, method)
+    walk = Walk(calibrated, widths, method, weight_step=_RoundedWeights(), form=form)
     graph, recipe = walk.build_recipe()
     return graph, replace(recipe, rotations=rotations)

@@ -96,7 +96,7 @@ def width_domain(target: str | None, form: PortableForm | None, bits: range | No
 
 
 #: Of a search in the exact form: what `--mixed-range` is where it is not given.
-DEFAULT_RANGE = range(3, 9)
+DEFAULT_RANGE = range(2, 9)
 
 
 def _listed(widths: tuple[int, ...]) -> str:

@@ -42,6 +42,11 @@ class ExactForm:
         return Simulator(graph, exponents, widths)
 
     @property
+    def has_weight_regions(self) -> bool:
+        """Yes: kernels read int8, whatever the levels are."""
+        return True
+
+    @property
     def one_scale(self) -> bool:
         """No: scales go into those of the channels."""
         return False

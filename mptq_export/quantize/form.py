@@ -84,6 +84,11 @@ class Form(Protocol):
         """Which weight codes of 8 bits there may be."""
         ...
 
+    @property
+    def has_weight_regions(self) -> bool:
+        """Whether weights may have levels that are not evenly spaced, and outliers (`Method.weight_regions`)."""
+        ...
+
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:

@@ -26,6 +26,8 @@ class Method:
         residual_correction: layers that write the residual also correct the error that it has already.
         row_importance: rows count by how much the outputs depend on them, instead of alike.
         rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
+        weight_regions: in the exact form: OPT-m for weights of 4 bits and fewer: levels that are not evenly spaced, and
+            outliers; with `weight_scales_by_error` and `gptq` alone.
         centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
             the middle of their codes is the middle of what they are.
         even_heads: balanced attention spreads every head evenly over its channels.
@@ -45,6 +47,7 @@ class Method:
     residual_correction: bool = False
     row_importance: bool = False
     rotated_residual: bool = False
+    weight_regions: bool = False
     centred_codes: bool = False
     even_heads: bool = False
     attention_ranges: bool = False

@@ -36,7 +36,7 @@ _MISTAKES = {
     ("m.pt", "--calib", "m.h5"): "neither a folder of images nor",
     ("m.pt", "--recipe", "nope.recipe.json"): "cannot read the recipe nope.recipe.json: it does not exist",
     ("m.pt", "--recipe", "hub"): "cannot read the recipe hub: it is a folder",
-    ("m.pt", "--mixed", "2.5"): "--mixed 2.5 cannot be met: at the cheapest widths of 3-8 (pins stand)",
+    ("m.pt", "--mixed", "1.5"): "--mixed 1.5 cannot be met: at the cheapest widths of 2-8 (pins stand)",
     ("m.pt", "--mixed", "9"): "--mixed 9 is above --mixed-range",
     ("m.pt", "--mixed", "4", "--mixed", "4.0MB"): "not several of them in one search",
     ("m.pt", "--mixed", "x"): "--mixed x is neither",

@@ -46,6 +46,11 @@ class Portable:
         """As the protocol says."""
         return self.form.weights
 
+    @property
+    def has_weight_regions(self) -> bool:
+        """No: accelerators take codes of a width, every whole number of which is one step further."""
+        return False
+
     def sites(self, graph: Graph, widths: WidthsOf) -> PortableSites:
         """Where a graph has codes."""
         return PortableSites(graph, self.form, widths, self.residual)

@@ -2,7 +2,6 @@
 
 import torch
 
-from mptq_export.capture.deferred import whole
 from mptq_export.capture.evaluate import computed_in
 from mptq_export.capture.graph import Node
 from mptq_export.quantize.activations.histogram import Histogram
@@ -78,6 +77,5 @@ def choose_and_fold_sq_b(state: WalkState, norm: Node) -> SqB | None:
         expected = _FLOAT64(reader, [rows])
         assert_same(f"SQ-b at {norm.name}", _FLOAT64(state.graph[reader.name], [(rows - shift) / scale]), expected)
     state.values.quantized[norm.name] = state.simulate(state.graph[norm.name])
-    if norm.name in state.values.floats:
-        whole(state.values.floats[norm.name]).sub_(shift).div_(scale)  # a norm is never deferred
+    state.values.overwrite_float(norm.name, lambda some: (some - shift) / scale)
     return choice

@@ -1,0 +1,52 @@
+"""What a search asks of what it solves."""
+
+from typing import Protocol
+
+from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.form import SearchForm
+from mptq_export.allocate.latency import LatencyTable
+from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
+from mptq_export.allocate.units import Widths
+
+
+class Problem(Protocol):
+    """What is solved: of one model (`AllocationProblem`), or of several under one budget (`PartsProblem`)."""
+
+    settings: SearchRequest
+    form: SearchForm
+    space: SearchSpace
+    costs: Costs
+
+    @property
+    def identity(self) -> str:
+        """What a journal belongs to."""
+        ...
+
+    @property
+    def table(self) -> SensitivityTable:
+        """Estimated divergence of every unit and width."""
+        ...
+
+    @property
+    def unit(self) -> float:
+        """How far the true objective rises where the distances rise by 1 that it is estimated with."""
+        ...
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every unit, by its key: of which units the table may be wrong alike."""
+        ...
+
+    def around(self, widths: Widths) -> "Problem":
+        """The same on the base of widths that were found; only where `form.rebased`."""
+        ...
+
+    def divergences(self, widths: Widths) -> list[float]:
+        """The true objective of every image, or one number for all."""
+        ...
+
+    def measure_latency(self) -> LatencyTable:
+        """What widths cost in time, here and now."""
+        ...
