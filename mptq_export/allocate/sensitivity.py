@@ -47,13 +47,14 @@ def sensitivity_table(
         space: what moves; all else has the widths where the search starts.
         metric: by which the outputs are compared; None takes that of their kinds.
         quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
-            instead of what the float ones give; the errors that come with it count as far as a width repairs them.
+            instead of what the float ones give. What a width costs is then how far its result is from that of the
+            widest one: errors that come with what is read are those of other units, and many times larger.
     """
     simulator = catalogue.simulator(graph)
     table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
     places = {unit.key: catalogue.places(graph, unit) for unit in space.units}
     wanted = list(dict.fromkeys(name for names in places.values() for name in names))
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(int(quantized))  # two tables of one search differ in their noise
     numbers = sum(math.prod(node.shape.dims) for node in graph)
     for some in torch.split(images, min(_IMAGES, images_at_once(numbers))):
         values: dict[str, torch.Tensor] = {}
@@ -70,20 +71,20 @@ def sensitivity_table(
         at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)), read)
         with torch.no_grad():
             for unit in space.units:
-                for b in space.widths(unit):
+                widest: dict[str, torch.Tensor] = {}
+                for b in reversed(space.widths(unit)):
                     catalogue.install(simulator, unit.given(space.start, b), some.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
-                        error = simulator.compute(graph[name], inputs).double().sub_(exact)
+                        given = simulator.compute(graph[name], inputs).double()
+                        error = given - (widest.setdefault(name, given) if quantized else exact)
                         moved = directions @ error[..., None]
                         table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
     count = len(images)
     for unit in space.units:
-        rising = space.widths(unit)[::-1]
-        least = table[unit.key, rising[0]] if quantized else 0.0  # what comes from elsewhere counts for no width
         floor = 0.0
-        for b in rising:
-            floor = table[unit.key, b] = max(floor, (table[unit.key, b] - least) / count)
+        for b in reversed(space.widths(unit)):
+            floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
     return table
 
 
