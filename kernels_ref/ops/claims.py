@@ -18,6 +18,7 @@ Claim = Callable[[Sequence[Array | None], Mapping[str, Any], Sequence[Array]], s
 
 _BITS_OF_SUM = {np.dtype(np.float32): 24, np.dtype(np.float64): 53}
 _ORDER = "a runtime may add floats in another order"
+_TWICE = "an element is replaced twice, and either may be the result"
 _ZERO_SIGN = "0.0 and -0.0 meet, and either may be the result"
 
 
@@ -53,6 +54,18 @@ def shift(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs
     if x is None or y is None or ((y >= 0) & (y < 8 * x.dtype.itemsize)).all():
         return ""
     return "a shift by the width of the type or more is left to the CPU by runtimes"
+
+
+def scattered(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:
+    """Every element is changed once; whole numbers may be added up in any order."""
+    if attributes.get("reduction", "none") == "none":
+        x, indices = inputs[0], inputs[1]
+        if x is None or indices is None:
+            return _TWICE
+        axis = attributes.get("axis", 0)
+        order = np.sort(indices % max(1, x.shape[axis]), axis=axis)
+        return _TWICE if (np.diff(order, axis=axis) == 0).any() else ""
+    return integers_only(inputs, attributes, outputs)
 
 
 def rest(inputs: Sequence[Array | None], attributes: Mapping[str, Any], outputs: Sequence[Array]) -> str:

@@ -13,6 +13,7 @@ from kernels_ref.ops.concat import concat
 from kernels_ref.ops.constant import constant
 from kernels_ref.ops.constant_of_shape import constant_of_shape
 from kernels_ref.ops.conv import conv
+from kernels_ref.ops.cum_sum import cum_sum
 from kernels_ref.ops.dequantize_linear import dequantize_linear
 from kernels_ref.ops.div import div
 from kernels_ref.ops.dynamic_quantize_linear import dynamic_quantize_linear
@@ -54,6 +55,7 @@ from kernels_ref.ops.reduce_sum import reduce_sum
 from kernels_ref.ops.relu import relu
 from kernels_ref.ops.reshape import reshape
 from kernels_ref.ops.round import round_
+from kernels_ref.ops.scatter_elements import scatter_elements
 from kernels_ref.ops.shape import shape
 from kernels_ref.ops.sigmoid import sigmoid
 from kernels_ref.ops.slice import slice_
@@ -98,6 +100,7 @@ OPS: dict[str, Op] = {
     "ConstantOfShape": constant_of_shape,
     "Conv": conv,
     "ConvInteger": conv_integer,
+    "CumSum": cum_sum,
     "DequantizeLinear": dequantize_linear,
     "Div": div,
     "DynamicQuantizeLinear": dynamic_quantize_linear,
@@ -150,6 +153,7 @@ OPS: dict[str, Op] = {
     "Relu": relu,
     "Reshape": reshape,
     "Round": round_,
+    "ScatterElements": scatter_elements,
     "Shape": shape,
     "Sigmoid": sigmoid,
     "Slice": slice_,
@@ -189,6 +193,7 @@ CLAIMS: dict[str, claims.Claim] = {
     "ConstantOfShape": claims.always,
     "Conv": claims.order,
     "ConvInteger": claims.always,
+    "CumSum": claims.integers_only,
     "DequantizeLinear": claims.float32_only,
     "Div": claims.always,
     "DynamicQuantizeLinear": claims.always,
@@ -241,6 +246,7 @@ CLAIMS: dict[str, claims.Claim] = {
     "Relu": claims.not_below_zero,
     "Reshape": claims.always,
     "Round": claims.always,
+    "ScatterElements": claims.scattered,
     "Shape": claims.always,
     "Sigmoid": claims.function,
     "Slice": claims.always,

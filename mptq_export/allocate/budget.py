@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.recipe.schema import WIDTHS
 from mptq_export.support.errors import MptqError
 
 BudgetKind = Literal["bits", "bytes", "latency", "operations", "operations share"]
@@ -90,7 +91,7 @@ class Budget:
             least: what the model has at the cheapest ones.
             remedy: what to do; None: what helps against most budgets.
         """
-        lower = ", or lower --mixed-range" if domain.alike else ""
+        lower = ", or lower --mixed-range" if domain.alike and domain.lowest[0] > min(WIDTHS) else ""
         return MptqError(
             f"--mixed {self.text} cannot be met: at the cheapest widths of {domain} (pins stand) it has "
             f"{least}; {remedy or f'raise the budget{lower}'}"
@@ -115,7 +116,7 @@ def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[
     """
     if not budgets:
         raise MptqError("there is no budget: name a mean width such as 4.5, a file size or a latency")
-    if len({budget.text for budget in budgets}) != len(budgets):
+    if len({(budget.kind, budget.most, budget.most_activations) for budget in budgets}) != len(budgets):
         raise MptqError("--mixed names a budget twice; each gives one file")
     if len({budget.kind for budget in budgets}) > 1:
         raise MptqError(

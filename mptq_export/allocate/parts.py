@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, devices_of, graph_of, solved
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
 from mptq_export.allocate.problem import AllocationProblem
@@ -62,15 +62,16 @@ def search_parts(
     form = form_for(aim.target, aim.residual_bits)
     given = [graph_of(part.calibrated, aim) for part in parts]
     pins = pins_of([each.graph for each in given], settings.pins)
-    each = [
-        PartProblem(
-            part.name,
-            AllocationProblem(graph, METHODS[method], replace(settings, pins=own), search_form(form)),
-            part.per_picture,
-        )
-        for part, graph, own in zip(parts, given, pins, strict=True)
-    ]
-    found = solved(PartsProblem(each, settings), journal, resume=resume, progress=progress)
+    with devices_of(parts[0].calibrated) as group:
+        each = [
+            PartProblem(
+                part.name,
+                AllocationProblem(graph, METHODS[method], replace(settings, pins=own), search_form(form), group=group),
+                part.per_picture,
+            )
+            for part, graph, own in zip(parts, given, pins, strict=True)
+        ]
+        found = solved(PartsProblem(each, settings), journal, resume=resume, progress=progress)
     results = [_own(part, found) for part in each]
     return [
         tuple(

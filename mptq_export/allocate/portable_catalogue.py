@@ -5,7 +5,7 @@ between two layers has the wider of its operands. So there is a quantizer for ev
 for every conversion that may be; a candidate takes those of its own sites.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -140,6 +140,11 @@ class _EveryConversion:
         """As the protocol says."""
         return self.form.weights
 
+    @property
+    def has_weight_regions(self) -> bool:
+        """As the protocol says."""
+        return self.form.has_weight_regions
+
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
@@ -180,10 +185,18 @@ class _EveryConversion:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> PortableSearch:
         """As the protocol says."""
         return self.form.search(
-            graph=graph, site=site, value=value, known=known, method=method, importance=importance, layers=layers
+            graph=graph,
+            site=site,
+            value=value,
+            known=known,
+            method=method,
+            importance=importance,
+            layers=layers,
+            values=values,
         )
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 import torch
 
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.evaluator import Distance, Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH
 from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
@@ -33,6 +33,7 @@ from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.support.processes.group import Group
 
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
@@ -61,7 +62,13 @@ class AllocationProblem:
     """
 
     def __init__(
-        self, calibrated: CalibratedGraph, method: Method, settings: SearchRequest, form: SearchForm = EXACT_SEARCH
+        self,
+        calibrated: CalibratedGraph,
+        method: Method,
+        settings: SearchRequest,
+        form: SearchForm = EXACT_SEARCH,
+        *,
+        group: Group | None = None,
     ) -> None:
         """Choose the transforms.
 
@@ -70,17 +77,18 @@ class AllocationProblem:
             method: which techniques are used.
             settings: what to search.
             form: of the file.
+            group: processes that share the work while a search runs; None: this one alone.
 
         Raises:
             MptqError: the metric is none of such outputs, a pin matches no layer, a loss of the caller's own does not
                 give numbers, or a table cannot be certified.
         """
-        self.settings, self.method, self.form = settings, method, form
+        self.settings, self.method, self.form, self._group = settings, method, form, group
         check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
-        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method)
+        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method, group)
         middle = form.middle(domain)
         self._choose_transforms(lambda _layer: middle)
         graph = self.transformed.graph
@@ -141,7 +149,7 @@ class AllocationProblem:
         """
         if self._own is None:
             return 1.0
-        usual = Evaluator(self.transformed.graph, self.catalogue, self.measuring_images, self._by_kind)
+        usual = self._evaluator(self.measuring_images, self._by_kind)
         rises = []
         for evaluator in (self.evaluator, usual):
             wide, low = (fmean(evaluator.divergences(widths)) for widths in (self.space.start, self.space.narrowest))
@@ -157,7 +165,7 @@ class AllocationProblem:
         """The same on float32 inputs of one's own."""
         graph, metric = self.transformed.graph, self.settings.closed_form
         based = self.space.reach is not None
-        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based)
+        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based, group=self._group)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -167,7 +175,10 @@ class AllocationProblem:
     def evaluator_on(self, images: torch.Tensor) -> Evaluator:
         """The true objective on float32 inputs of one's own."""
         own = self._own
-        return Evaluator(self.transformed.graph, self.catalogue, images, self._by_kind if own is None else own.excess)
+        return self._evaluator(images, self._by_kind if own is None else own.excess)
+
+    def _evaluator(self, images: torch.Tensor, distance: Distance) -> Evaluator:
+        return Evaluator(self.transformed.graph, self.catalogue, images, distance, self._group)
 
     def _by_kind(self, exact: torch.Tensor, found: torch.Tensor) -> list[float]:
         """The distances that have a second derivative."""

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, devices_of, graph_of, solved
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts import search_detector
@@ -103,8 +103,9 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
-    problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form)
-    result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
+    with devices_of(calibrated) as group:
+        problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form, group=group)
+        result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
     return [
         Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
     ]

@@ -6,6 +6,7 @@ where a width is that of several (in the portable form a softmax has the width o
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -14,9 +15,10 @@ from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.form import Simulation
-from mptq_export.quantize.objective.divergence import hessian_draw
+from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.quantize.objective.row_importance import images_at_once
 from mptq_export.recipe.metric import MetricName
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: Random vectors per image. One alone leaves noise that the search takes for savings (docs/method.md). What costs time,
 #: the errors, all of them share.
@@ -37,6 +39,7 @@ def sensitivity_table(
     metric: MetricName | None = None,
     *,
     quantized: bool = False,
+    group: Group | None = None,
 ) -> SensitivityTable:
     """Estimate all units at all widths.
 
@@ -49,43 +52,84 @@ def sensitivity_table(
         quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
             instead of what the float ones give. What a width costs is then how far its result is from that of the
             widest one: errors that come with what is read are those of other units, and many times larger.
+        group: processes that share the images; None: this one alone.
     """
-    simulator = catalogue.simulator(graph)
+    estimate = _Estimate(graph, catalogue, space, metric, quantized)
     table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
-    places = {unit.key: catalogue.places(graph, unit) for unit in space.units}
-    wanted = list(dict.fromkeys(name for names in places.values() for name in names))
-    generator = torch.Generator().manual_seed(int(quantized))  # two tables of one search differ in their noise
-    numbers = sum(math.prod(node.shape.dims) for node in graph)
-    for some in torch.split(images, min(_IMAGES, images_at_once(numbers))):
-        values: dict[str, torch.Tensor] = {}
-
-        def observe(node: Node, value: torch.Tensor, values: dict[str, torch.Tensor] = values) -> None:
-            values[node.name] = value
-
-        with torch.enable_grad():
-            output = evaluate(graph, some.double().requires_grad_(), observe)
-            drawn = [(hessian_draw(graph, output, generator, metric) * output).sum() for _ in range(_DRAWS)]
-            reached = [values[name] for name in wanted]
-            gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
-        read = _quantized_values(graph, catalogue, simulator, space, some) if quantized else None
-        at = _Places(graph, catalogue, values, dict(zip(wanted, zip(*gradients, strict=True), strict=True)), read)
-        with torch.no_grad():
-            for unit in space.units:
-                widest: dict[str, torch.Tensor] = {}
-                for b in reversed(space.widths(unit)):
-                    catalogue.install(simulator, unit.given(space.start, b), some.device)
-                    for name in places[unit.key]:
-                        inputs, exact, directions = at.of(name)
-                        given = simulator.compute(graph[name], inputs).double()
-                        error = given - (widest.setdefault(name, given) if quantized else exact)
-                        moved = directions @ error[..., None]
-                        table[unit.key, b] += float(moved.square().sum()) / (2 * _DRAWS)
+    shares = (group or Alone()).call(_share, estimate, images)
+    for of_batch in (found for share in shares for found in share):
+        for key, value in of_batch:
+            table[key] += value
     count = len(images)
     for unit in space.units:
         floor = 0.0
         for b in reversed(space.widths(unit)):
             floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
     return table
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """What an estimate is made of: arguments of `sensitivity_table`."""
+
+    graph: Graph
+    catalogue: Catalogue
+    space: SearchSpace
+    metric: MetricName | None
+    quantized: bool
+
+    def of_batch(
+        self, simulator: Simulation, images: torch.Tensor, noises: list[torch.Tensor]
+    ) -> list[tuple[tuple[str, int], float]]:
+        """What every unit costs at every width for some images, a number for each of its places."""
+        graph, space = self.graph, self.space
+        places = {unit.key: self.catalogue.places(graph, unit) for unit in space.units}
+        wanted = list(dict.fromkeys(name for names in places.values() for name in names))
+        values: dict[str, torch.Tensor] = {}
+
+        def observe(node: Node, value: torch.Tensor) -> None:
+            values[node.name] = value
+
+        with torch.enable_grad():
+            output = evaluate(graph, images.double().requires_grad_(), observe)
+            drawn = [(hessian_draw(graph, output, noise, self.metric) * output).sum() for noise in noises]
+            reached = [values[name] for name in wanted]
+            gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
+        read = _quantized_values(graph, self.catalogue, simulator, space, images) if self.quantized else None
+        gradients_at = dict(zip(wanted, zip(*gradients, strict=True), strict=True))
+        at = _Places(graph, self.catalogue, values, gradients_at, read)
+        found: list[tuple[tuple[str, int], float]] = []
+        with torch.no_grad():
+            for unit in space.units:
+                widest: dict[str, torch.Tensor] = {}
+                for b in reversed(space.widths(unit)):
+                    self.catalogue.install(simulator, unit.given(space.start, b), images.device)
+                    for name in places[unit.key]:
+                        inputs, exact, directions = at.of(name)
+                        given = simulator.compute(graph[name], inputs).double()
+                        error = given - (widest.setdefault(name, given) if self.quantized else exact)
+                        moved = directions @ error[..., None]
+                        found.append(((unit.key, b), float(moved.square().sum()) / (2 * _DRAWS)))
+        return found
+
+
+def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[tuple[tuple[str, int], float]]]:
+    """`of_batch` for each of this process's batches; what is drawn for a batch is the same in all processes."""
+    graph, space = estimate.graph, estimate.space
+    generator = torch.Generator().manual_seed(int(estimate.quantized))  # two tables of one search differ in their noise
+    numbers = sum(math.prod(node.shape.dims) for node in graph)
+    batches = torch.split(images, min(_IMAGES, images_at_once(numbers)))
+    simulator = estimate.catalogue.simulator(graph)
+    if seat.rank:  # a batch finds the widths that the one before it left
+        for unit in space.units:
+            for b in space.widths(unit):
+                estimate.catalogue.install(simulator, unit.given(space.start, b), images.device)
+    own, found = seat.share(range(len(batches))), []
+    for number, some in enumerate(batches):
+        noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
+        if number in own:
+            found.append(estimate.of_batch(simulator, some, noises))
+    return found
 
 
 def _quantized_values(

@@ -1,5 +1,6 @@
 """A float model with a prepared graph and the statistics of its values, and how it comes from inputs of any kind."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory
+from mptq_export.support.mapped import check_waiting
 from mptq_export.support.progress import Progress, tracked
 from mptq_export.transform.prepare import prepare
 
@@ -89,9 +91,10 @@ def calibrate_on(
         graph = prepare(captured, probe, normalisation)
         check(graph)
         held = values_at_once(graph, deferring_scores(graph, source.count).names)
+        what, advice = f"calibrating on {source.count} images", "use fewer images (--count)"
         if device == "cpu":
-            needed = source.count * held * 4
-            check_memory(f"calibrating on {source.count} images", needed, "use fewer images (--count)")
+            check_memory(what, source.count * math.prod(graph.input.shape.dims) * 4, advice)
+            check_waiting(what, source.count * held * 4, advice)
         batches = tracked(source.batches(BATCH), progress, "calibrating", steps)
         return graph, held, collect(graph, batches, device)
 

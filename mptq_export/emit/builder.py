@@ -179,3 +179,4 @@ def value_info(name: str, dtype: int, dims: list[int]) -> onnx.ValueInfoProto:
 
 
 FLOAT, DOUBLE, UINT8, INT8 = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.UINT8, TensorProto.INT8
+INT32 = TensorProto.INT32

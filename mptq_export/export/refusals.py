@@ -14,7 +14,8 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.support.errors import MptqError
-from mptq_export.support.limits import check_file, check_memory
+from mptq_export.support.limits import check_file
+from mptq_export.support.mapped import check_waiting
 
 
 def check_companion(outputs: Outputs, loaded: LoadedModel) -> None:
@@ -90,8 +91,8 @@ def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Cal
     """Refuse what the calibration inputs do not give.
 
     Raises:
-        MptqError: the file's input shall be pixels and the calibration inputs are none, or memory is too small to
-            quantize with so many.
+        MptqError: the file's input shall be pixels and the calibration inputs are none, or memory and disk are too
+            small to quantize with so many.
     """
     if outputs.input_type == "uint8" and not calibrated.pixel_inputs:
         preprocessing = calibrated.loaded.preprocessing
@@ -101,6 +102,8 @@ def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Cal
         )
     if calibrated.images.device.type == "cpu":
         # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
-        size = 12 if METHODS[plan.method].measures_inputs else 4
-        needed = size * len(calibrated.images) * calibrated.values_at_once
-        check_memory(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")
+        method = METHODS[plan.method]
+        needed = (12 if method.measures_inputs else 4) * len(calibrated.images) * calibrated.values_at_once
+        if method.balanced_attention:  # then all layers of a block get float64 weights
+            needed += 8 * calibrated.loaded.parameters
+        check_waiting(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")

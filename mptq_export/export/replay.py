@@ -15,6 +15,7 @@ from mptq_export.capture.run import capture
 from mptq_export.export.forms import sites_of
 from mptq_export.load.inputs import option_of
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.portable.rotation import rotated
 from mptq_export.quantize.residual_grid import streams
 from mptq_export.quantize.target_form import form_for, graph_for
@@ -152,6 +153,8 @@ def _check_layers(path: Path, recipe: ExportRecipe, graph: Graph) -> None:
     _check_same(path, "activations", recipe.activations, [site.key for site in found])
     _check_same(path, "exponents", recipe.exponents, () if portable else streams(graph))
     norms = [node.name for node in graph if isinstance(node.op, LayerNorm) and sq_b_readers(graph, node)]
+    if METHODS[recipe.settings.method].sq_b == "off":
+        norms = [name for name in norms if name in recipe.sq_b]
     _check_same(path, "smoothing", recipe.sq_b, norms)
 
 

@@ -11,6 +11,7 @@ from mptq_export.allocate.run import search_widths
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.mapped_tensors import put_aside
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
@@ -34,6 +35,7 @@ from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
+from mptq_export.quantize.reconstruct.journal import remove_journal
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
@@ -133,6 +135,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         results.append(result)
     if isinstance(first, SearchedBuild):
         write_json(outputs.front, first.allocation.front)
+    if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
+        for own in (own for each in results for own in (each, *each.heads)):
+            remove_journal(Outputs(own.onnx).learned)
     return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
 
 
@@ -169,6 +174,7 @@ def _export_one(
     """
     loaded, calibrated = ready.loaded, ready.calibrated
     graph, recipe = ready.build(outputs, progress)
+    graph = put_aside(graph)
     images = None if calibrated is None else calibrated.images
     verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
@@ -192,10 +198,10 @@ def _export_one(
         warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed, *searched),
     )
     try:
-        write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
+        evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
-    return result
+    return replace(result, evidence=evidence)
 
 
 def _write(

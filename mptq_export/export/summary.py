@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mptq_export.data.classes import FOLDERS
 from mptq_export.emit.exact.proof import Quantity
+from mptq_export.export.few_bits import few_bits_rows
 from mptq_export.export.one_file import FLOAT
 from mptq_export.load.inputs import values_of
 from mptq_export.load.loaded import LoadedModel
@@ -200,6 +201,7 @@ def _show_file(result: ExportResult, console: Console) -> None:
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),
+        **few_bits_rows(result),
         "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
         "report": facts.report,
     }

@@ -12,6 +12,7 @@ from mptq_export.quantize.objective.row_importance import row_importance
 from mptq_export.quantize.residual_grid import grid_exponents
 from mptq_export.recipe.metric import MetricName
 from mptq_export.support.memory import trim
+from mptq_export.support.processes.group import Group
 
 #: Images per backward pass.
 _BATCH = 8
@@ -41,12 +42,18 @@ class CalibratedGraph:
         """Grid of every residual value: its float is an integer times `2 ** -exponent`."""
         return grid_exponents(self.graph, self.stats)
 
-    def with_importance(self, method: Method) -> "CalibratedGraph":
-        """The same with the row importance that a method asks for; itself where that was measured before."""
+    def with_importance(self, method: Method, group: Group | None = None) -> "CalibratedGraph":
+        """The same with the row importance that a method asks for; itself where that was measured before.
+
+        Args:
+            method: which techniques are used.
+            group: processes that share the images; None: this one alone.
+        """
         if self.importance is not None:
             return self
-        batches = torch.split(self.images, _BATCH)
-        importance = row_importance(self.graph, batches, metric=self.metric) if method.row_importance else {}
+        batches, importance = torch.split(self.images, _BATCH), {}
+        if method.row_importance:
+            importance = row_importance(self.graph, batches, metric=self.metric, group=group)
         trim()
         return replace(self, importance=importance)
 

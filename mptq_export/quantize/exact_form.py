@@ -1,5 +1,6 @@
 """The exact form, as a walk sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,11 @@ class ExactForm:
         return Simulator(graph, exponents, widths)
 
     @property
+    def has_weight_regions(self) -> bool:
+        """Yes: kernels read int8, whatever the levels are."""
+        return True
+
+    @property
     def one_scale(self) -> bool:
         """No: scales go into those of the channels."""
         return False
@@ -63,9 +69,12 @@ class ExactForm:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> ActivationSearch:
         """As the protocol says."""
-        return ActivationSearch(graph=graph, site=site, value=value, known=known, method=method, importance=importance)
+        return ActivationSearch(
+            graph=graph, site=site, value=value, known=known, method=method, importance=importance, values=values
+        )
 
 
 EXACT = ExactForm()

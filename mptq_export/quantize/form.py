@@ -1,6 +1,6 @@
 """What a walk asks of the form of the file that it chooses quantizers for: what is computed, and what can be chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -84,6 +84,11 @@ class Form(Protocol):
         """Which weight codes of 8 bits there may be."""
         ...
 
+    @property
+    def has_weight_regions(self) -> bool:
+        """Whether weights may have levels that are not evenly spaced, and outliers (`Method.weight_regions`)."""
+        ...
+
     def transformed(
         self, calibrated: CalibratedGraph, widths: WidthsOf, method: Method
     ) -> tuple[CalibratedGraph, dict[str, NDArray[np.float64]]]:
@@ -136,6 +141,7 @@ class Form(Protocol):
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> SiteSearch:
         """What finds the quantizers of a site.
 
@@ -147,5 +153,6 @@ class Form(Protocol):
             method: which techniques are used.
             importance: float64 [rows], how much the rows of the layer that reads the value count; None: all alike.
             layers: the same of every layer, by its name; empty: all alike.
+            values: what the quantized model gives, of all images, by name: all that a node still reads.
         """
         ...

@@ -2,13 +2,23 @@
 
 from mptq_export.recipe.opt_m_levels import level_regions
 from mptq_export.recipe.schema import ActivationQuant, SqB, WeightQuant
+from mptq_export.recipe.weight_levels import outliers
 
 
 def describe_weight(quant: WeightQuant) -> str:
-    """Bits, form of the codes, shape."""
+    """Bits, form of the codes, shape, and levels and outliers of regions."""
     rows, columns = quant.codes.shape
     form = "pair-safe" if quant.form == "pair_safe" else quant.form
-    return f"{quant.bits} bits, {form}, {rows} x {columns}"
+    return f"{quant.bits} bits, {form}, {rows} x {columns}" + describe_weight_regions(quant)
+
+
+def describe_weight_regions(quant: WeightQuant) -> str:
+    """Levels and outliers of weights, from the comma on; nothing where every whole number is a code."""
+    if quant.regions is None:
+        return ""
+    count = int(outliers(quant).sum())
+    beyond = f", {count} outliers on a step of {1 << quant.regions.shift}" if count else ""
+    return f", levels {' '.join(map(str, quant.regions.levels))}{beyond}"
 
 
 def describe_activation(quant: ActivationQuant) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mptq_export.recipe.schema import WIDTHS, ActivationQuant, Claim, CodeForm, SqB, WeightQuant
+from mptq_export.recipe.schema import WIDTHS, ActivationQuant, Claim, CodeForm, SqB, WeightQuant, WeightRegions
 from mptq_export.recipe.settings import Form, ModelIdentity, Settings
 
 #: Floats end at 2 ** 127; a grid beyond is no grid.
@@ -27,7 +27,7 @@ class WeightEntry:
         form: which codes there may be.
         shape: of the codes, [N, K].
         reason: why these numbers.
-        sha256: of bits, form, codes, scale and bias.
+        sha256: of bits, form, codes, scale and bias, and of regions where there are any.
     """
 
     bits: int
@@ -39,7 +39,10 @@ class WeightEntry:
     @classmethod
     def of(cls, quant: WeightQuant) -> Self:
         """The entry of a layer."""
-        digest = _digest(f"{quant.bits} {quant.form}", quant.codes, quant.scale, quant.bias)
+        label = f"{quant.bits} {quant.form}"
+        if quant.regions is not None:
+            label += f" {quant.regions.levels} {quant.regions.shift}"
+        digest = _digest(label, quant.codes, quant.scale, quant.bias)
         rows, columns = quant.codes.shape
         return cls(quant.bits, quant.form, (rows, columns), quant.reason, digest)
 
@@ -101,6 +104,7 @@ class RecipeJson:
         rotations: of residual streams, `Recipe.rotations`.
         calls: of layers whose codes and scales are those of another one, as they are one layer of the model, the name
             of that one, with which they are stored.
+        regions: of the layers whose weights have some, `WeightQuant.regions`.
     """
 
     recipe_version: int
@@ -115,6 +119,7 @@ class RecipeJson:
     contents: dict[str, str] = field(default_factory=dict)
     rotations: dict[str, RotationEntry] = field(default_factory=dict)
     calls: dict[str, str] = field(default_factory=dict)
+    regions: dict[str, WeightRegions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse numbers that no quantizer and no grid has."""
@@ -122,6 +127,8 @@ class RecipeJson:
             _refuse_unless(abs(exponent) <= _LARGEST_EXPONENT, f"exponents.{name}", exponent)
         for name, weight in self.weights.items():
             _refuse_unless(weight.bits in WIDTHS, f"weights.{name}.bits", weight.bits)
+        for name, regions in self.regions.items():
+            _refuse_unless(name in self.weights and self.settings.form == "exact", f"regions.{name}", regions)
         for name, quant in self.activations.items():
             codes = (quant.zero_point, quant.low, quant.high, quant.bits, *(region.last for region in quant.regions))
             sound = (

@@ -87,6 +87,20 @@ class ActivationQuant:
 
 
 @dataclass(frozen=True)
+class WeightRegions:
+    """OPT-m for weights: a core of `2 ** bits` levels that need not be evenly spaced, and outliers beyond it.
+
+    Attributes:
+        levels: the core, `2 ** bits` codes from the lowest.
+        shift: u of the step `2 ** u` of outliers, each a level of the core plus `payload << shift`; 0 where there are
+            none.
+    """
+
+    levels: tuple[int, ...]
+    shift: int = 0
+
+
+@dataclass(frozen=True)
 class WeightQuant:
     """Per-channel symmetric weight codes of one linear layer.
 
@@ -94,9 +108,10 @@ class WeightQuant:
         codes: int8 [N, K].
         scale: float32 [N]; weight = codes * scale.
         bias: float32 [N].
-        bits: bit-width of the codes.
+        bits: bit-width of the codes, or of their core where there are regions.
         form: which codes there may be; see docs/design.md.
         reason: why these numbers.
+        regions: the levels of the core, and what lies beyond; None where every whole number of the width is a code.
     """
 
     codes: NDArray[np.int8]
@@ -105,6 +120,7 @@ class WeightQuant:
     bits: int
     form: CodeForm
     reason: str = ""
+    regions: WeightRegions | None = None
 
 
 @dataclass(frozen=True)

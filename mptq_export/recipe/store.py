@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from mptq_export.recipe.json_layout import RecipeJson, RotationEntry, SqBEntry, WeightEntry
 from mptq_export.recipe.schema import VERSION, ExportRecipe, Recipe, SqB, WeightQuant
 from mptq_export.recipe.settings import Settings
+from mptq_export.recipe.weight_levels import check_regions
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import json_text, load_json
 from mptq_export.support.typed_json import from_json
@@ -43,6 +44,7 @@ def to_json(recipe: ExportRecipe) -> str:
             contents=recipe.contents,
             rotations={name: RotationEntry.of(matrix) for name, matrix in recipe.rotations.items()},
             calls=recipe.further_calls,
+            regions={name: quant.regions for name, quant in recipe.weights.items() if quant.regions is not None},
         )
     )
 
@@ -153,6 +155,7 @@ def _recipe(readable: RecipeJson, tensors: dict[str, NDArray[Any]]) -> ExportRec
             bits=entry.bits,
             form=entry.form,
             reason=entry.reason,
+            regions=readable.regions.get(name),
         )
         for name, entry in readable.weights.items()
     }
@@ -187,6 +190,10 @@ def _check_unchanged(json_path: Path, readable: RecipeJson, recipe: ExportRecipe
     for name, quant in recipe.weights.items():
         if WeightEntry.of(quant).sha256 != readable.weights[name].sha256:
             raise MptqError(f"{json_path}: the bits or codes of {name} are not those of its sha256; {advice}")
+        try:
+            check_regions(quant)
+        except ValueError as error:
+            raise MptqError(f"{json_path}: the regions of {name} cannot be: {error}; {advice}") from error
     for name, entry in recipe.sq_b.items():
         if SqBEntry.of(entry).sha256 != readable.smoothing[name].sha256:
             raise MptqError(

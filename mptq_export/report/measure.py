@@ -34,7 +34,7 @@ def write_evidence(
     calibrated: Calibrated | None,
     floating: FloatOutputs,
     progress: Progress,
-) -> None:
+) -> Evidence:
     """Measure and write.
 
     Args:
@@ -43,6 +43,9 @@ def write_evidence(
         calibrated: what it was calibrated on; None for an export from a recipe.
         floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
+
+    Returns:
+        What was written.
 
     Raises:
         MptqError: the file cannot be written.
@@ -84,6 +87,7 @@ def write_evidence(
         notes=result.loaded.notes,
     )
     write_json(evidence_path(result.onnx), evidence)
+    return evidence
 
 
 def check_of(verification: VerifyReport) -> Check:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import ExportRecipe
+from mptq_export.report.evidence import Evidence
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
 
@@ -30,6 +31,7 @@ class ExportResult:
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
         heads: of a detector of two stages the files of its heads, in the order in which they run.
         one_file: a detector as one file, float between its networks; None where it was not asked for.
+        evidence: what was measured of it, as OUT.report.json holds it; None where that could not be written.
     """
 
     onnx: Path
@@ -47,3 +49,4 @@ class ExportResult:
     warnings: tuple[str, ...]
     heads: "tuple[ExportResult, ...]" = ()
     one_file: Path | None = None
+    evidence: Evidence | None = None

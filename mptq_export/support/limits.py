@@ -82,7 +82,8 @@ def free_memory() -> float:
     with suppress(OSError, ValueError):  # the limit of a container
         group = Path("/sys/fs/cgroup")
         most, used = (float((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        free = min(free, most - used)
+        counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        free = min(free, most - used + float(counts.get("inactive_file", 0)))  # files that were read count as used
     if math.isinf(free) and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return free

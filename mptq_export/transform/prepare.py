@@ -122,9 +122,8 @@ class _Function:
         change = largest_change(graph, self._images, self._expected)
         if change <= TOLERANCE:
             return change
-        images = self._images.double()  # float32 may round more than that by itself
-        expected = evaluate_in_parts(self._graph.cast(torch.float64), images)
-        return largest_change(graph.cast(torch.float64), images, expected)
+        images = self._images.double()  # float32 may round more than that by itself; weights follow, a layer at a time
+        return largest_change(graph, images, evaluate_in_parts(self._graph, images))
 
     def check(self, name: str, graph: Graph) -> None:
         """Refuse a rewritten graph that computes something else.

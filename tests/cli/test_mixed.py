@@ -159,6 +159,17 @@ def test_pins_and_ties_are_kept(work: Path):
     assert max(means(work / "m.mptq.recipe.json")) <= 4 + 1e-9
 
 
+def test_the_widths_that_a_search_found_give_the_same_codes_as_pins(searched: tuple[Path, Result], tmp_path: Path):
+    """So that they can be quantized again, with learned rounding or on other images, without a search."""
+    work, _ = searched
+    widths = search_of(work / "m.mptq.recipe.json")["widths"]
+    pins = [word for layer, bits in widths.items() for word in ("--pin", f"{layer}={bits}")]
+    result = run(work / "m.pt", "--calib", work / "calib", "--bits", "8/8", *pins, "-o", tmp_path / "pinned.onnx")
+    assert result.exit_code == 0, (result.output, result.exception)
+    found = tmp_path / "pinned.recipe.safetensors"
+    assert found.read_bytes() == (work / "m.mptq.recipe.safetensors").read_bytes()
+
+
 def test_pins_without_a_search(work: Path):
     result = run(
         work / "m.pt", "--calib", work / "calib", "--bits", "4/3", "--pin", "blocks.0.*=6/6", "--pin", "*.fc1=8/7"

@@ -8,6 +8,7 @@ from integer_models import Array, assert_same_bits, model, node
 from onnx import TensorProto, helper
 
 from kernels_ref import Interpreter, InterpreterError
+from kernels_ref.qlinear.binary import qlinear_add
 from kernels_ref.qlinear.fused_multiply_add import fused_multiply_add
 
 RNG = np.random.default_rng(11)
@@ -84,6 +85,23 @@ def test_a_repeated_summand_is_added_first(shapes: tuple[tuple[int, ...], tuple[
     ]
     proto = model(nodes, {"a": a, "b": b}, {"y": TensorProto.UINT8}, given)
     assert_same_bits(proto, {"a": a, "b": b})
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_sums_of_large_tensors_are_those_of_their_parts(kind: type):
+    """Large ones are looked up in the sums of all pairs; scales of which the order of a sum decides."""
+    a, b = (RNG.integers(0, 256, shape, np.uint8).view(kind) for shape in ((2, 300, 120), (300, 1)))
+    scales = [np.asarray(scale, np.float32) for scale in (0.25 / 3, 0.125, 0.25)]
+    zeros = [np.asarray(zero, np.uint8).view(kind) for zero in (77, 12, 131)]
+
+    def added(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return qlinear_add([a, scales[0], zeros[0], b, scales[1], zeros[1], scales[2], zeros[2]], {})[0]
+
+    parts = [added(a[:, i : i + 1], b[i : i + 1]) for i in range(300)]
+    assert a.size > 1 << 16 > parts[0].size
+    whole = added(a, b)
+    assert whole.dtype == kind
+    assert np.array_equal(whole, np.concatenate(parts, 1))
 
 
 def test_tensors_of_several_scales_are_joined_on_one():

@@ -18,6 +18,7 @@ Y = RNG.normal(size=(4, 1)).astype(np.float32)
 LONG = RNG.normal(scale=3, size=(40, 517)).astype(np.float32)
 I32 = RNG.integers(-50, 50, (3, 4, 5), np.int32)
 U8 = RNG.integers(0, 256, (3, 4, 5), np.uint8)
+I8 = np.arange(-128, 128, dtype=np.int8).reshape(4, 64)
 
 
 def i64(*values: int) -> Array:
@@ -99,6 +100,16 @@ WITH_ATTRIBUTES: list[tuple[str, tuple[Array | None, ...], dict[str, Any]]] = [
     ("Slice", (X, i64(9), i64(20), i64(1)), {}),
     ("Gather", (X, i64(3, 0, -1)), {"axis": 1}),
     ("Gather", (X, np.int64(-2)), {"axis": -1}),
+    ("ScatterElements", (X, i64(4, 0, -1).reshape(1, 1, 3), X[:1, :1, :3]), {"axis": 2}),
+    ("ScatterElements", (I32, i64(0, 1, 0).reshape(1, 1, 3), I32[:1, :1, :3]), {"axis": 1, "reduction": "add"}),
+    ("ScatterElements", (I8, i64(3, 3, 1)[None], I8[:1, 7:10]), {"axis": 1, "reduction": "add"}),
+    ("ScatterElements", (I32, i64(0, 1, 0).reshape(1, 1, 3), I32[:1, :1, :3]), {"axis": 1, "reduction": "mul"}),
+    ("ScatterElements", (X, i64(4, 0, 0).reshape(1, 1, 3), X[:1, :1, :3]), {"axis": -1, "reduction": "max"}),
+    ("ScatterElements", (X, i64(4, 0, 0).reshape(1, 1, 3), X[:1, :1, :3]), {"axis": -1, "reduction": "min"}),
+    ("CumSum", (I32, np.int64(1)), {}),
+    ("CumSum", (I32, np.int64(-1)), {"exclusive": 1}),
+    ("CumSum", (I32, i64(0)), {"reverse": 1}),
+    ("CumSum", (I32, np.int32(2)), {"reverse": 1, "exclusive": 1}),
     ("Concat", (X, X[:, :2]), {"axis": 1}),
     ("Concat", (U8, U8), {"axis": -1}),
     ("Expand", (Y, i64(3, 1, 5)), {}),

@@ -140,3 +140,18 @@ def test_it_does_not_matter_how_rows_are_cut():
     assert torch.allclose(
         whole.bias_corrections[0].bias_for(weight), cut.bias_corrections[0].bias_for(weight), rtol=1e-4, atol=1e-4
     )
+
+
+def test_moments_are_symmetric_and_whole_however_many_rows_are_summed_at_once(monkeypatch: pytest.MonkeyPatch):
+    x, weight, bias = layer()
+    target = output(x, weight, bias)
+    whole = measured(x, target, weight, bias, IMAGES).hessian(centred=False).matrix
+    monkeypatch.setattr("mptq_export.quantize.weights.ridge_correction._STRIP", 5)
+    parts = measured(x, target, weight, bias, IMAGES).hessian(centred=False).matrix
+    assert torch.equal(parts, parts.T)
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
+    wide = x.double()
+    shrunk = KEYS / (KEYS + len(x))  # towards the diagonal
+    expected = (1 - shrunk) * (wide.T @ wide / len(x))
+    expected.diagonal().div_(1 - shrunk)
+    torch.testing.assert_close(parts, expected, rtol=1e-10, atol=1e-10)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_models import quantized, recipe
 
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, ExportRecipe, Region
+from mptq_export.recipe.schema import VERSION, ActivationQuant, Claim, ExportRecipe, Region, WeightRegions
 from mptq_export.recipe.settings import ModelIdentity, NamedClasses, SearchFacts, Settings
 from mptq_export.recipe.store import layer_bits, read_recipe, read_settings, recipe_paths, recipe_writers, to_json
 from mptq_export.support.errors import MptqError
@@ -138,6 +138,68 @@ def test_regions_come_back(made: ExportRecipe, tmp_path: Path):
         {"shift": 3, "last": 124},
     ]
     assert read_recipe(tmp_path / "m.recipe.json").activations == made.activations
+
+
+@pytest.fixture
+def with_weight_regions(made: ExportRecipe, tmp_path: Path) -> Path:
+    """The recipe with regions in one layer of 4 bits, an outlier among its codes."""
+    quant = made.weights[QKV]
+    regions = WeightRegions((*range(-15, 16, 2),), 5)
+    codes = np.where(quant.codes % 2, quant.codes, quant.codes + 1).astype(np.int8)
+    codes[3, 4] = 47
+    made.weights[QKV] = replace(quant, codes=codes, regions=regions)
+    write_together(recipe_writers(made, tmp_path / "m.onnx"))
+    return tmp_path / "m.recipe.json"
+
+
+def test_regions_of_weights_come_back(made: ExportRecipe, with_weight_regions: Path):
+    content = json.loads(with_weight_regions.read_text())
+    assert content["regions"] == {QKV: {"levels": [*range(-15, 16, 2)], "shift": 5}}
+    back = read_recipe(with_weight_regions)
+    assert back.weights[QKV].regions == made.weights[QKV].regions
+    assert np.array_equal(back.weights[QKV].codes, made.weights[QKV].codes)
+    assert back.weights["head"].regions is None
+    assert to_json(back) == to_json(made)
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        {"levels": [*range(-15, 16, 2)], "shift": 4},
+        {"levels": [*range(-8, 8)], "shift": 5},
+        {"levels": [-1, 1], "shift": 5},
+        {"levels": [1] * 16, "shift": 5},
+        {"levels": [*range(-15, 14, 2), 99], "shift": 5},
+        {"levels": [*range(-15, 16, 2)], "shift": 7},
+        None,
+    ],
+)
+def test_regions_edited_by_hand_are_refused(with_weight_regions: Path, regions: dict[str, Any] | None):
+    content = json.loads(with_weight_regions.read_text())
+    content["regions"] = {} if regions is None else {QKV: regions}
+    with_weight_regions.write_text(json.dumps(content))
+    assert f"codes of {QKV} are not those of its sha256" in refusal(with_weight_regions)
+
+
+@pytest.mark.parametrize("levels", [(-1, 1), (1,) * 16, (*range(-15, 14, 2), 99), tuple(range(-8, 8))])
+def test_codes_that_are_none_of_their_levels_are_refused(
+    made: ExportRecipe, with_weight_regions: Path, levels: tuple[int, ...]
+):
+    made.weights[QKV] = replace(made.weights[QKV], regions=WeightRegions(levels))
+    write_together(recipe_writers(made, with_weight_regions.parent / "m.onnx"))
+    assert f"the regions of {QKV} cannot be" in refusal(with_weight_regions)
+
+
+def test_regions_of_weights_are_of_the_exact_form_and_of_a_layer_that_there_is(with_weight_regions: Path):
+    content = json.loads(with_weight_regions.read_text())
+    text = json.dumps(content)
+    content["settings"]["form"] = "portable"
+    with_weight_regions.write_text(json.dumps(content))
+    assert f"regions.{QKV} cannot be" in refusal(with_weight_regions)
+    content = json.loads(text)
+    content["regions"]["nowhere"] = content["regions"][QKV]
+    with_weight_regions.write_text(json.dumps(content))
+    assert "regions.nowhere cannot be" in refusal(with_weight_regions)
 
 
 def test_rotations_come_back_and_those_of_another_recipe_are_refused(made: ExportRecipe, tmp_path: Path):

@@ -33,13 +33,13 @@ from mptq_export.detect.roi_align import pool
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
-from mptq_export.quantize.method import BEST, METHODS, Method
+from mptq_export.quantize.method import METHODS, Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.detector import Detector
 from mptq_export.support.errors import MptqError
-from tools.bench.ablation import OFF, TECHNIQUES
 from tools.bench.detection_ap import Pictures, described, figures_of, found_on, networks_of_model, read_pictures
 from tools.bench.detection_options import Loading, add_loading
+from tools.bench.techniques import TECHNIQUES, leaving_out
 from tools.options import Parser, existing, positive
 
 _BATCH = 16
@@ -101,8 +101,7 @@ def run(
 
     wanted[f"all {bits}"] = partial(quantize, None, techniques)
     for name in without:
-        less = replace(BEST, **{key: OFF[key] for key in TECHNIQUES[name]})
-        wanted[f"{bits} without {name}"] = partial(quantize, None, less)
+        wanted[f"{bits} without {name}"] = partial(quantize, None, leaving_out(name))
     known = dict.fromkeys(group_of(node.name) for node in layers(calibrated.graph))
     if unknown := sorted(set(groups or ()) - set(known)):
         raise MptqError(f"there are no layers {unknown[0]}; the groups are {', '.join(known)}")

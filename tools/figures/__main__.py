@@ -26,6 +26,7 @@ from tools.figures.adopted import ADOPTED, adopt, adopted_rows
 from tools.figures.bench import Bench
 from tools.figures.commands import Commands
 from tools.figures.context import Context, here
+from tools.figures.large import LARGE
 from tools.figures.latency import SHAPES
 from tools.figures.measure import measure
 from tools.figures.models import REPO, Model, models
@@ -48,13 +49,15 @@ def _measure(asked: argparse.Namespace) -> int:
     deadline = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
     folder = asked.out / context.commit
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(Commands(frozenset(), folder / "logs", deadline), folder, asked.device)
+    bench = Bench(Commands(frozenset(), folder / "logs", deadline), folder, tuple(asked.device))
+    there = _there(asked.assets, asked.model)
     rows = [
         (table, row)
         for table in TABLES
         if not asked.only or table.name in asked.only
-        for row in table.rows(_there(asked.assets, asked.model))
+        for row in table.rows(there)
         if not asked.model or row.model in asked.model
+        if not asked.row or any(text in row.key for text in asked.row)
     ]
     missing = measure(rows, bench, context, Measured(asked.out / "rows.jsonl"), jobs=asked.jobs, threads=asked.threads)
     print(f"{missing} rows are missing" if missing else "all rows are there")
@@ -68,7 +71,7 @@ def _there(assets: Path | None, asked: list[str] | None) -> list[Model]:
         SystemExit: one that was asked for is not.
     """
     found = [model for model in models(assets) if model.checkpoint.is_file()]
-    missing = set(asked or ()) - {model.key for model in found} - set(SHAPES)
+    missing = set(asked or ()) - {model.key for model in found} - {*SHAPES, *LARGE}
     if missing:
         raise SystemExit(
             f"{', '.join(sorted(missing))}: no checkpoint in {assets or 'no folder'}; name it with --assets"
@@ -139,11 +142,17 @@ def _parser() -> argparse.ArgumentParser:
     assets = os.environ.get("MPTQ_ASSETS")
     first.add_argument("--assets", type=Path, default=assets and Path(assets), metavar="DIR", help="real checkpoints")
     first.add_argument("--only", action="append", choices=[table.name for table in TABLES], help="these tables")
-    known = [*(model.key for model in _ALL), *SHAPES]
+    known = [*(model.key for model in _ALL), *SHAPES, *LARGE]
     first.add_argument("--model", action="append", choices=known, help="rows of these models")
+    first.add_argument("--row", action="append", metavar="TEXT", help="rows with TEXT in their names")
     first.add_argument("--jobs", type=int, default=1, help="rows at a time (latencies always run alone)")
     first.add_argument("--threads", type=int, default=1, help="CPUs for each of them")
-    first.add_argument("--device", help="torch device of exports; the default is theirs")
+    first.add_argument(
+        "--device",
+        action="append",
+        default=[],
+        help="torch device of exports; of several, workers take one each in turn",
+    )
     first.add_argument("--minutes", type=float, help="end in time")
     for part in (first, fourth, fifth):
         part.add_argument("--allow-dirty", action="store_true", help="let changed files pass; the commit says so")

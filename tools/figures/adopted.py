@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.figures import ablation
 from tools.figures.context import Context
 from tools.figures.detection import accuracy_markdown, accuracy_rows, latency_markdown, latency_rows
 from tools.figures.show import interval, markdown_table, percent
@@ -235,6 +236,12 @@ ADOPTED: tuple[AdoptedTable, ...] = (
         "python -m tools.bench.portable_methods MODEL --calib DIR --val DIR --json FILE",
         _methods,
         _methods_markdown,
+    ),
+    AdoptedTable(
+        "ablation",
+        "python -m tools.bench.ablation MODEL --calib DIR --val DIR --out DIR --json FILE",
+        ablation.read,
+        ablation.markdown,
     ),
     # Two tables of one tool: a table has one set of versions, and these were not measured on one machine.
     *(

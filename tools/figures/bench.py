@@ -4,7 +4,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,21 @@ class Bench:
     Attributes:
         commands: runs the project's commands.
         folder: for files; what another worker of this commit made lies there too.
-        device: torch device of exports; None for their default.
+        devices: torch devices of exports, which workers take in turn; none for their default.
+        device: that of this worker.
         locks: one for every file that several rows need, shared by all workers.
     """
 
     commands: Commands
     folder: Path
+    devices: tuple[str, ...] = ()
     device: str | None = None
     locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+
+    def on(self, worker: int, cores: frozenset[int]) -> "Bench":
+        """That of one worker, on CPUs of its own."""
+        device = self.devices[worker % len(self.devices)] if self.devices else None
+        return replace(self, commands=self.commands.on(cores), device=device)
 
     @property
     def device_option(self) -> tuple[str, ...]:
@@ -53,7 +60,14 @@ class Bench:
         return read
 
     def export(
-        self, model: Model, bits: str, method: str = "best", *, images: bool = True, options: tuple[str, ...] = ()
+        self,
+        model: Model,
+        bits: str,
+        method: str = "best",
+        *,
+        images: bool = True,
+        options: tuple[str, ...] = (),
+        named: str = "",
     ) -> "Exported":
         """The model's file at one width.
 
@@ -62,29 +76,34 @@ class Bench:
             bits: ``W/A``.
             method: ``best`` or ``paper``.
             images: whether it is calibrated on images; else on synthetic ones.
-            options: of the command besides, always the same for a model.
+            options: of the command besides, always the same for a model and `named`.
+            named: what tells the file from the one without these options.
         """
-        name = f"{model.key}-{bits.replace('/', '-')}-{method}" + ("" if images else "-synthetic")
+        name = f"{model.key}-{bits.replace('/', '-')}-{method}" + ("" if images else "-synthetic") + named
 
-        def make(path: Path) -> Facts:
-            report = path.with_suffix(".export.json")
-            calib = ("--calib", model.calib) if images else ()
-            quiet = ("-o", path, "--force", "-q", "--json", report)
-            given = (*options, "--bits", bits, "--method", method, *quiet)
+        calib = ("--calib", model.calib) if images else ()
+        given = (model.checkpoint, *calib, *options, "--bits", bits, "--method", method)
+        return self.exported_to(self.folder / f"{name}.onnx", given)
+
+    def exported_to(self, path: Path, given: tuple[object, ...]) -> "Exported":
+        """A file of the folder, exported once, whichever row asks first.
+
+        Args:
+            path: the file.
+            given: what and how, as `mptq-export` takes it.
+        """
+
+        def make(out: Path) -> Facts:
+            report = out.with_suffix(".export.json")
+            quiet = ("-o", out, "--force", "-q", "--json", report)
+            resumed = ("--resume",) if out.with_suffix(".learned").exists() else ()
             ran = self.commands.console(
-                "export", model.checkpoint, *calib, *given, *self.device_option, log=f"{name}.export"
+                "export", *given, *quiet, *resumed, *self.device_option, log=f"{out.stem}.export"
             )
             summary = json.loads(report.read_text(encoding="utf-8"))
-            return {
-                "seconds": ran.seconds,
-                "peak_mb": ran.peak_mb,
-                "bytes": summary["onnx_bytes"],
-                "float32_bytes": summary["float32_bytes"],
-                "load_ms": summary["load_ms"],
-                "min_onnxruntime": summary["min_onnxruntime"],
-            }
+            return {"seconds": None if resumed else ran.seconds, "peak_mb": ran.peak_mb, **facts_of(summary)}
 
-        return Exported(self.folder / f"{name}.onnx", self.once(name, make))
+        return Exported(path, self.once(path.stem, make))
 
 
 @dataclass(frozen=True)
@@ -93,9 +112,27 @@ class Exported:
 
     Attributes:
         path: the ONNX file.
-        facts: seconds and peak_mb of the export, bytes of the file and of the float32 weights, load_ms and
-            min_onnxruntime, as its summary says.
+        facts: seconds (None where it was interrupted) and peak_mb of the export, where it was one of its own, and
+            `facts_of` its summary.
     """
 
     path: Path
     facts: Facts
+
+
+def facts_of(summary: Facts) -> Facts:
+    """What is kept of the summary that ``mptq-export --json`` writes of a file.
+
+    Returns:
+        bytes of the file and of the float32 weights, load_ms and min_onnxruntime; `values` that the export compared
+        with `kernels_ref`, those of them `differing`, and `float_matmuls`.
+    """
+    return {
+        "bytes": summary["onnx_bytes"],
+        "float32_bytes": summary["float32_bytes"],
+        "load_ms": summary["load_ms"],
+        "min_onnxruntime": summary["min_onnxruntime"],
+        "values": summary["compared_values"],
+        "differing": summary["differing_values"],
+        "float_matmuls": summary["float_matmuls"],
+    }

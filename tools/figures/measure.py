@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from tools.figures.bench import Bench
 from tools.figures.commands import CommandError
 from tools.figures.context import Context
+from tools.figures.cores import shares_of
 from tools.figures.store import Measured
 from tools.figures.table import Row, Table
 
@@ -34,14 +34,11 @@ def measure(
     known = measured.of(context.commit)
     missing = [(table, row) for table, row in wanted if (table.name, row.key) not in known]
     print(f"{len(wanted)} rows, {len(wanted) - len(missing)} of them are there; {context.commit}, {context.machine}")
-    cores = sorted(os.sched_getaffinity(0))
-    if jobs * threads > len(cores):
-        raise SystemExit(f"{jobs} jobs of {threads} threads need more than the {len(cores)} CPUs here")
-    together = [each for each in missing if not each[0].alone]
+    slots = shares_of(jobs, threads)
+    together = sorted((each for each in missing if not each[0].alone), key=lambda each: each[1].turn)
     alone = [each for each in missing if each[0].alone]
-    slots = [frozenset(cores[threads * job : threads * (job + 1)]) for job in range(jobs)]
     failed = _all(together, slots, bench, context, measured)
-    return failed + _all(alone, [frozenset(cores)], bench, context, measured)
+    return failed + _all(alone, [frozenset(os.sched_getaffinity(0))], bench, context, measured)
 
 
 def _all(
@@ -51,20 +48,20 @@ def _all(
     context: Context,
     measured: Measured,
 ) -> int:
-    free: queue.SimpleQueue[frozenset[int]] = queue.SimpleQueue()
-    for cores in slots:
-        free.put(cores)
+    free: queue.SimpleQueue[tuple[int, frozenset[int]]] = queue.SimpleQueue()
+    for slot in enumerate(slots):
+        free.put(slot)
 
     def one(table: Table, row: Row) -> bool:
-        cores = free.get()
+        slot = number, cores = free.get()
         start = time.monotonic()
         try:
-            figures = row.measure(replace(bench, commands=bench.commands.on(cores)))
+            figures = row.measure(bench.on(number, cores))
         except CommandError as error:
             print(f"{table.name}, {row.key}: {error}", file=sys.stderr, flush=True)
             return False
         finally:
-            free.put(cores)
+            free.put(slot)
         measured.add(table.name, row.key, context, {**figures, "jobs": len(slots), "threads": len(cores)})
         print(f"{table.name}, {row.key}: {time.monotonic() - start:.0f} s", flush=True)
         return True

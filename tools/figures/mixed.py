@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tools.figures.bench import Bench, Facts
 from tools.figures.models import Model, decimals_of, title_of
-from tools.figures.show import interval, markdown_table, percent
+from tools.figures.paired import above_cell, over_cell
+from tools.figures.searches import searched
+from tools.figures.show import markdown_table, percent
 from tools.figures.table import Document, Figures, Row, Table
 
 #: Mean width, and the uniform one that it stands beside: of those that are measured, the narrowest that costs as much.
@@ -23,9 +25,9 @@ def rows(models: Sequence[Model]) -> list[Row]:
 
 def _measured(bench: Bench, model: Model) -> Figures:
     name = f"{model.key}-mixed"
-    search = bench.once(name, lambda out: _search(bench, model, out))
+    search, mixed_files = searched(bench, model, name, list(BUDGETS))
     files = {f"uniform {bits}": bench.export(model, bits).path for bits in UNIFORM}
-    files |= {f"mixed {budget}": bench.folder / f"{name}.{budget}.onnx" for budget in BUDGETS}
+    files |= {f"mixed {budget}": exported.path for budget, exported in mixed_files.items()}
     report = bench.folder / f"{name}.table.json"
     beside = [argument for bits in UNIFORM for argument in ("--uniform", files[f"uniform {bits}"])]
     mixed = [files[f"mixed {budget}"] for budget in BUDGETS]
@@ -40,15 +42,6 @@ def _measured(bench: Bench, model: Model) -> Figures:
         "search": search,
         "files": [_file(title, path, found[str(path)], files) for title, path in files.items()],
     }
-
-
-def _search(bench: Bench, model: Model, out: Path) -> Facts:
-    journal = out.with_suffix(".search.jsonl")
-    resumed = journal.exists()
-    budgets = [argument for budget in BUDGETS for argument in ("--mixed", budget)]
-    given = (model.checkpoint, "--calib", model.calib, *budgets, *bench.device_option, "-o", out, "--force", "-q")
-    ran = bench.commands.console("export", *given, *(["--resume"] if resumed else []), log=out.stem)
-    return {"seconds": None if resumed else ran.seconds, "peak_mb": ran.peak_mb}
 
 
 def _file(title: str, path: Path, row: Figures, files: dict[str, Path]) -> Figures:
@@ -73,10 +66,7 @@ def _cells(row: Figures) -> list[tuple[str, ...]]:
     for file in row["files"]:
         over = above = ""
         if "beside" in file:
-            ratio, *bounds = file["kl_over"]
-            over = f"{ratio:.2f} ({interval(bounds, 1, '.2f')})"
-            gain, *bounds = file["top1_above"]
-            above = f"{100 * gain:+.1f} ({interval(bounds, 100, '+.1f')})"
+            over, above = over_cell(file["kl_over"]), above_cell(file["top1_above"])
         share = percent(file["top1"], digits)
         size = f"{file['bytes'] / 1e6:.2f}"
         found.append((title, file["file"], size, share, f"{file['kl']:.4f}", file.get("beside", ""), over, above))

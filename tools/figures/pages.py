@@ -3,11 +3,24 @@
 import re
 from collections.abc import Callable, Mapping
 
-from tools.figures import accuracy, cost, embeddings, exactness, floor, latency, mixed, without_images
+from tools.figures import (
+    accuracy,
+    cost,
+    embeddings,
+    exactness,
+    floor,
+    large,
+    latency,
+    low_bits,
+    mixed,
+    search_gpus,
+    without_images,
+)
 from tools.figures.adopted import ADOPTED, AdoptedTable
 from tools.figures.adopted import caption as adopted_caption
 from tools.figures.latency import SHAPES
 from tools.figures.models import REPO, title_of
+from tools.figures.others import others_table
 from tools.figures.readme import readme_table
 from tools.figures.table import Document
 
@@ -44,6 +57,11 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "embeddings": _of("embeddings", embeddings.markdown),
     "mixed": _of("mixed", mixed.markdown),
     "search": _of("mixed", mixed.search_markdown),
+    "low-bits": _of("low-bits", low_bits.uniform_markdown),
+    "low-bits-mixed": _of("low-bits", low_bits.mixed_markdown),
+    "low-bits-others": others_table,
+    "large": _of("large", large.markdown),
+    "search-gpus": _of("search-gpus", search_gpus.markdown),
     "latency": _of("latency", latency.markdown),
     "floor": _of("floor", floor.markdown),
     "exactness": _of("exactness", exactness.markdown),
@@ -66,7 +84,9 @@ def _machines(document: Document) -> str:
         return document.machines[0]
     models = [
         dict.fromkeys(
-            SHAPES.get(row["model"]) or title_of(row["model"]) for row in document.rows if row["machine"] == n
+            {**SHAPES, **large.LARGE}.get(row["model"]) or title_of(row["model"])
+            for row in document.rows
+            if row["machine"] == n
         )
         for n in range(len(document.machines))
     ]

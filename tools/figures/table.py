@@ -38,11 +38,13 @@ class Row:
         key: its name within its table.
         model: key of the model that it is about.
         measure: does it.
+        turn: rows of a lower one begin earlier.
     """
 
     key: str
     model: str
     measure: Callable[[Bench], Figures]
+    turn: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,28 @@ initializer; the bits below are fields of 2 and 1 bits. Narrower ones are fields
 
 Fields are packed into bytes. One BitShift, which broadcasts an amount for every row of its result, brings all values of
 a field down; what stays above each is known at export, and the field above is stored XOR that, so that one mask serves
-all fields. All of it reads constants only: onnxruntime folds it when it loads the file, and the kernels see plain int8
-weights. Every node costs a copy of the weight until all is folded, so there are few.
+all fields.
+
+Of codes with regions the numbers of the core levels are packed into bytes, and a table has the levels: of numbers of 2
+and 4 bits those of every byte. What outliers add comes afterwards (`weight_outliers.py`).
+
+All of it reads constants only: onnxruntime folds it when it loads the file, and the kernels see plain int8 weights.
+Every node costs a copy of the weight until all is folded, so there are few.
 """
 
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from mptq_export.emit.builder import INT8, UINT8, OnnxBuilder
+from mptq_export.emit.builder import INT8, INT32, UINT8, OnnxBuilder
+from mptq_export.emit.exact.packed_bits import four_bits, look_up, pack_bits
+from mptq_export.emit.exact.weight_outliers import OUTLIER_NODES, Outliers
+from mptq_export.recipe.schema import WeightQuant, WeightRegions
 from mptq_export.recipe.settings import WeightStorage
+from mptq_export.recipe.weight_levels import split_codes
 
 #: Bit-widths of the fields below the upper four bits, or below nothing.
 _FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2,), 7: (2, 1)}
@@ -25,65 +35,176 @@ _FIELDS: dict[int, tuple[int, ...]] = {2: (2,), 3: (2, 1), 4: (), 5: (1,), 6: (2
 NODE_BYTES = 160
 
 #: Most nodes that unpack a weight: a small weight is smaller without them.
-MOST_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12}
+MOST_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12, 8: 0}
 
 #: Values while they are unpacked: a row for every value of a byte of 1-bit fields, pairs of rows for 2-bit fields.
 _ROWS = (4, 2, -1)
 
 
-StoreWeight = Callable[[OnnxBuilder, str, NDArray[np.int8], int], str]
-"""Emits weight codes of so many bits under a name."""
+#: The same of core levels.
+_LEVEL_NODES = {2: 5, 3: 10, 4: 5}
 
 
-def store_int8(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], _bits: int) -> str:
+class StoreWeight(Protocol):
+    """Emits weight codes under a name."""
+
+    def __call__(
+        self,
+        builder: OnnxBuilder,
+        name: str,
+        codes: NDArray[np.int8],
+        bits: int,
+        regions: WeightRegions | None = None,
+    ) -> str:
+        """The name of an int8 tensor of the codes; arguments as for `store_packed`."""
+        ...
+
+
+def store_int8(
+    builder: OnnxBuilder,
+    name: str,
+    codes: NDArray[np.int8],
+    bits: int,
+    regions: WeightRegions | None = None,
+) -> str:
     """Weight codes as an int8 initializer; arguments as for `store_packed`."""
+    del bits, regions
     return builder.own_constant(name, codes)
 
 
-def store_packed(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int) -> str:
+def store_packed(
+    builder: OnnxBuilder,
+    name: str,
+    codes: NDArray[np.int8],
+    bits: int,
+    regions: WeightRegions | None = None,
+) -> str:
     """Weight codes at their own width, where that makes the file smaller.
 
     Args:
         builder: the graph under construction.
         name: name of the weight, which is stored for it alone even where another is equal (see `own_constant`), and
             once however often it is asked for.
-        codes: int8 [K, N], within the range of `bits`.
+        codes: int8 [K, N], or the kernels of a convolution; within the range of `bits` where there are no regions.
         bits: 2 to 8.
+        regions: of the codes; None where all whole numbers of the width are codes.
 
     Returns:
         Name of an int8 tensor of the same shape.
     """
-    if bits == 8 or codes.size * (8 - bits) // 8 < NODE_BYTES * MOST_NODES[bits]:
+    if regions is None:
+        if not _pays(codes, bits, 0, MOST_NODES[bits]):
+            return store_int8(builder, name, codes, bits)
+        if bits == 4:
+            return builder.one("Cast", [four_bits(builder, name, codes)], name, to=INT8)
+        return _whole(builder, name, codes, bits)
+    stored = _Levels.of(codes, bits, regions)
+    if not _pays(codes, bits, stored.table_bytes + stored.outliers.stored, stored.nodes):
         return store_int8(builder, name, codes, bits)
-    if bits == 4:
-        return builder.one("Cast", [_int4(builder, name, codes)], name, to=INT8)
-    flat = np.pad(codes.ravel(), (0, -codes.size % 8)).reshape(_ROWS)
+    return stored.emit(builder, name)
+
+
+def stored_bytes(quant: WeightQuant) -> int:
+    """Bytes that the codes of a layer take in a file, with what unpacks them but for tables that layers share."""
+    codes, bits = quant.codes, quant.bits
+    further, shared, nodes = 0, 0, MOST_NODES[bits]
+    if quant.regions is not None:
+        stored = _Levels.of(codes.T, bits, quant.regions)
+        further, shared, nodes = stored.outliers.stored, stored.table_bytes, stored.nodes
+    if not _pays(codes, bits, further + shared, nodes):
+        return codes.size + NODE_BYTES
+    return -(-codes.size * bits // 8) + further + NODE_BYTES * nodes
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Codes with regions as they are stored.
+
+    Attributes:
+        bits: width of the core.
+        number: of the core level of every code, uint8, the shape of the codes.
+        table: the core levels, int8 [2 ** bits].
+        outliers: what is added to core levels.
+    """
+
+    bits: int
+    number: NDArray[np.uint8]
+    table: NDArray[np.int8]
+    outliers: Outliers
+
+    @staticmethod
+    def of(codes: NDArray[np.int8], bits: int, regions: WeightRegions) -> "_Levels":
+        """Take codes apart."""
+        number, payload = split_codes(codes, regions)
+        return _Levels(bits, number, np.array(regions.levels, np.int8), Outliers.of(payload, regions.shift))
+
+    @property
+    def nodes(self) -> int:
+        """Most nodes that make codes of it."""
+        return _LEVEL_NODES[self.bits] + (OUTLIER_NODES if self.outliers.stored else 0)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the tables, which layers with the same core and outliers share."""
+        levels = self.table.size if self.bits == 3 else 256 * 8 // self.bits
+        return levels + (512 if self.outliers.stored else 0)
+
+    def emit(self, builder: OnnxBuilder, name: str) -> str:
+        """The name of an int8 tensor of the codes."""
+        size = self.number.size
+        if self.bits == 3:
+            fields = _fields(builder, name, _rows(self.number), _FIELDS[3])
+            index = builder.one("Cast", [fields], f"{name}.index", to=INT32)
+            core = builder.one("Gather", [builder.constant("levels", self.table), index], f"{name}.levels", axis=0)
+            core = builder.one("Reshape", [core, builder.shape([1, -1])], f"{name}.core")
+        else:
+            packed = pack_bits(self.number.ravel(), self.bits, interleaved=True)
+            core = look_up(builder, f"{name}.core", packed, self.table)
+        core = _cut(builder, name, core, size, 8 // math.gcd(8, self.bits))
+        if self.outliers.stored:
+            core = self.outliers.emit(builder, name, core)
+        return builder.one("Reshape", [core, builder.shape(list(self.number.shape))], name)
+
+
+def _pays(codes: NDArray[np.int8], bits: int, further: int, nodes: int) -> bool:
+    """Whether codes take fewer bytes at their own width, with so many bytes beside them and nodes that unpack them."""
+    return bits < 8 and codes.size * (8 - bits) // 8 >= further + NODE_BYTES * nodes
+
+
+def _whole(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int) -> str:
+    """Whole numbers of other than 4 bits: int8, the shape of `codes`."""
+    flat = _rows(codes)
     below = sum(_FIELDS[bits])
     fields = _fields(builder, name, flat.view(np.uint8) & np.uint8(2**below - 1), _FIELDS[bits])
     if bits > 4:
-        upper = builder.one("Cast", [_int4(builder, name, flat >> below)], f"{name}.uint8", to=UINT8)
+        upper = builder.one("Cast", [four_bits(builder, name, flat >> below)], f"{name}.uint8", to=UINT8)
         fields = builder.one("BitwiseOr", [_up(builder, upper, below, f"{name}.upper"), fields], f"{name}.code")
     result = builder.one("Cast", [fields], f"{name}.int8", to=INT8)
     if bits < 4:
         sign = builder.one("BitwiseAnd", [result, builder.scalar(2 ** (bits - 1), np.int8)], f"{name}.sign")
         spread = builder.one("Neg", [sign], f"{name}.spread")  # ones from the sign bit upwards
         result = builder.one("BitwiseOr", [result, spread], f"{name}.flat")
-    if flat.size != codes.size:
+    if codes.size % 8:
         # Not 1-D: shape inference would take every element for a dimension.
         result = builder.one("Reshape", [result, builder.shape([1, -1])], f"{name}.padded")
-        limits = [builder.shape([v]) for v in (0, codes.size, 1)]
-        result = builder.one("Slice", [result, *limits], f"{name}.cut")
+        result = _cut(builder, name, result, codes.size, 8)
     return builder.one("Reshape", [result, builder.shape(list(codes.shape))], name)
 
 
+def _cut(builder: OnnxBuilder, name: str, values: str, size: int, together: int) -> str:
+    """[1, size] of values [1, ...] that are padded to a multiple of so many."""
+    if size % together == 0:
+        return values
+    limits = [builder.shape([v]) for v in (0, size, 1)]
+    return builder.one("Slice", [values, *limits], f"{name}.cut")
+
+
+def _rows(values: NDArray[Any]) -> NDArray[Any]:
+    """Values as they are while they are unpacked."""
+    return np.pad(values.ravel(), (0, -values.size % 8)).reshape(_ROWS)
+
+
 STORAGES: dict[WeightStorage, StoreWeight] = {"packed": store_packed, "int8": store_int8}
-
-
-def _int4(builder: OnnxBuilder, name: str, codes: NDArray[np.int8]) -> str:
-    """Codes from -8 to 7 as an INT4 initializer of the same shape."""
-    raw = pack_bits((codes.ravel() & np.int8(15)).astype(np.uint8), 4, interleaved=True).tobytes()
-    packed = onnx.helper.make_tensor(f"{name}.int4", onnx.TensorProto.INT4, codes.shape, raw, raw=True)
-    return builder.initializer(packed)
 
 
 def _up(builder: OnnxBuilder, values: str, position: int, name: str) -> str:
@@ -106,23 +227,3 @@ def _fields(builder: OnnxBuilder, name: str, values: NDArray[np.uint8], widths: 
         rest = (rest ^ (packed >> amounts)) >> np.uint8(width)
         position += width
     return builder.one("BitwiseAnd", [total, builder.scalar(2**position - 1, np.uint8)], f"{name}.fields")
-
-
-def pack_bits(values: NDArray[np.uint8], width: int, *, interleaved: bool = False) -> NDArray[np.uint8]:
-    """Pack values of `width` bits into bytes, lowest bits first.
-
-    Args:
-        values: uint8, 1-D; padded with zeros to a multiple of 8.
-        width: 1, 2 or 4.
-        interleaved: whether neighbours share a byte (as in INT4 tensors); else value i shares a byte with i plus
-            multiples of the number of bytes, so that a byte's values are in different rows.
-
-    Returns:
-        uint8, 1-D.
-    """
-    count = 8 // width
-    pad = -len(values) % (count if interleaved else 8)
-    padded = np.pad(values, (0, pad))
-    groups = padded.reshape(-1, count) if interleaved else padded.reshape(count, -1).T
-    shifts = (np.arange(count) * width).astype(np.uint8)
-    return np.asarray(np.bitwise_or.reduce(groups << shifts, axis=1).astype(np.uint8))

@@ -11,6 +11,7 @@ from mptq_export.emit.exact.proof import INT32, Quantity
 from mptq_export.emit.exact.values import Codes, Floats
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.quantize_weight import pair_sums
+from mptq_export.recipe.weight_levels import LARGEST
 
 
 def emit_gemm(
@@ -78,7 +79,7 @@ def integer_operands(
     bias_scale = np.float32(source.scale) * scale
     bias = np.rint((quant.bias.astype(np.float64) * gain + shift) / bias_scale)
     bound = _prove(context, node, source, bias)
-    weight = context.store(onnx, context.weight_names[node.name], codes, quant.bits)
+    weight = context.store(onnx, context.weight_names[node.name], codes, quant.bits, quant.regions)
     w_scale = onnx.constant(f"{node.name}.weight_scale", scale)
     w_zero = onnx.own_constant(f"{node.name}.weight_zero_point", np.zeros(len(scale), np.int8))
     b = onnx.constant(f"{node.name}.bias", bias.astype(np.int32))
@@ -107,8 +108,8 @@ def _prove(context: Context, node: Node, source: Codes, bias: NDArray[np.float64
     )
     context.proof.claim(node.name, Quantity.ACCUMULATOR, float(raw.max()), INT32, advice=advice)
     # arm64 kernels without dot products overflow on -128 x -128 (signed weights, activations moved by 128); below 8
-    # bits codes must fit their own width, else packing would change them.
-    code_range = CodeRange.of(quant.bits)
+    # bits codes must fit their own width, else packing would change them; with regions they are looked up.
+    code_range = CodeRange.of(quant.bits) if quant.regions is None else CodeRange(-LARGEST, LARGEST, None)
     beyond = float(max(codes.max() - code_range.high, code_range.low - codes.min())) + code_range.high
     advice = "the recipe's codes are too large: export again without --recipe"
     context.proof.claim(node.name, Quantity.WEIGHT_CODE, beyond, float(code_range.high), advice=advice)

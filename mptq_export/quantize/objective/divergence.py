@@ -35,16 +35,26 @@ def divergence(
     return _objective(graph, metric).distance(parts, others)
 
 
+def hessian_noise(graph: Graph, images: int, generator: torch.Generator) -> torch.Tensor:
+    """What `hessian_draw` makes vectors of: standard normal numbers for some images, float64 on the CPU."""
+    return torch.randn(graph[graph.output].shape.at(images), generator=generator, dtype=torch.float64)
+
+
 def hessian_draw(
-    graph: Graph, output: torch.Tensor, generator: torch.Generator, metric: MetricName | None = None
+    graph: Graph, output: torch.Tensor, noise: torch.Tensor, metric: MetricName | None = None
 ) -> torch.Tensor:
     """A random vector for every image, its covariance the Hessian of the divergence at the float model's output.
 
     Of n outputs it is a block each, 1/n of that output's own; of a detector's its share (`detection.py`).
+
+    Args:
+        graph: of the model.
+        output: the float model's, [B, values].
+        noise: of these images, as `hessian_noise` gave it.
+        metric: by which outputs are compared; None takes that of their kinds.
     """
     output = output.detach()
-    noise = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-    draws = _objective(graph, metric).draw(graph.parts(output), graph.parts(noise))
+    draws = _objective(graph, metric).draw(graph.parts(output), graph.parts(noise.to(output)))
     return torch.cat(draws, 1) if graph.joined else draws[0]
 
 

@@ -1,5 +1,6 @@
 """The portable form, as a walk sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,11 @@ class Portable:
     def weights(self) -> CodeForm:
         """As the protocol says."""
         return self.form.weights
+
+    @property
+    def has_weight_regions(self) -> bool:
+        """No: accelerators take codes of a width, every whole number of which is one step further."""
+        return False
 
     def sites(self, graph: Graph, widths: WidthsOf) -> PortableSites:
         """Where a graph has codes."""
@@ -102,6 +108,7 @@ class Portable:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
         return PortableSearch(

@@ -21,8 +21,18 @@ from mptq_export.capture.ops import Movement, Weighted
 CHUNK = 1 << 21
 
 
+Place = Callable[[tuple[int, ...], torch.dtype], torch.Tensor]
+"""A tensor of a shape and a type, to be written."""
+
+
 def compute_in_chunks(
-    graph: Graph, node: Node, values: dict[str, torch.Tensor], compute_node: Compute, chunk: int = CHUNK
+    graph: Graph,
+    node: Node,
+    values: dict[str, torch.Tensor],
+    compute_node: Compute,
+    chunk: int = CHUNK,
+    *,
+    place: Place | None = None,
 ) -> torch.Tensor:
     """The value of a node, a few images at a time.
 
@@ -32,6 +42,7 @@ def compute_in_chunks(
         values: its operands by name, of all images.
         compute_node: gives the value of the node for some images.
         chunk: elements of the largest operand or result that are worked on at once.
+        place: gives the result a place; None: beside its first part.
 
     Returns:
         The value for all images. It may have taken the place of an operand that nothing else reads.
@@ -53,7 +64,8 @@ def compute_in_chunks(
         if len(some) == images:
             return value
         if result is None:
-            result = value.new_empty(node.shape.at(images))
+            shape = node.shape.at(images)
+            result = value.new_empty(shape) if place is None else place(shape, value.dtype)
         rows_of(result, some, node.shape.dims[0]).copy_(value)
     assert result is not None
     return result
@@ -70,13 +82,15 @@ def even_then_odd(images: int, numbers: int, chunk: int = CHUNK) -> Iterator[sli
 def overwrite(
     value: torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor], chunk: int = CHUNK
 ) -> torch.Tensor:
-    """Replace a value by a function of its elements, a few images at a time: float32 [images, ...]."""
+    """Replace a value by a function of its elements, a few images at a time: [images, ...]."""
     for some in torch.split(value, max(1, len(value) * chunk // max(1, value.numel()))):
         some.copy_(function(some))
     return value
 
 
-def drop(values: dict[str, Value], names: Iterable[str]) -> None:
+def drop(
+    values: dict[str, Value], names: Iterable[str], copy: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+) -> None:
     """Take values out of a dictionary; a view of less than half of the memory that it keeps alive becomes a copy."""
     for name in names:
         del values[name]
@@ -86,7 +100,7 @@ def drop(values: dict[str, Value], names: Iterable[str]) -> None:
         views.setdefault(value.untyped_storage().data_ptr(), []).append(name)
     for sharing in views.values():
         if 2 * sum(held[name].nbytes for name in sharing) < held[sharing[0]].untyped_storage().nbytes():
-            values.update((name, held[name].clone()) for name in sharing)
+            values.update((name, copy(held[name])) for name in sharing)
 
 
 def walk_order(graph: Graph) -> list[str]:

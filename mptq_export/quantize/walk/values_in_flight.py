@@ -3,16 +3,17 @@
 From them comes what a layer is fitted to: what it reads, and what it should give.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
-from mptq_export.capture.deferred import Value, deferring_scores, is_held, whole
+from mptq_export.capture.deferred import Deferred, Value, deferring_scores, is_held, whole
 from mptq_export.capture.evaluate import Compute, compute, patches
 from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.ops import Add, Input, Linear, PatchEmbed, Reshape
+from mptq_export.capture.ops import Add, Input, Linear, Movement, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, walk_order
+from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, overwrite, walk_order
+from mptq_export.quantize.walk.room import Room
 from mptq_export.quantize.weights.ridge_correction import FittingRows
 from mptq_export.recipe.schema import ActivationQuant
 
@@ -40,12 +41,12 @@ class ValuesInFlight:
         self.quantized: dict[str, Value] = {}
         self.floats: dict[str, Value] = {}
         self._deferring = deferring_scores(graph, len(images))
-        self._with_floats = with_floats
+        self._room, self._with_floats = Room(images.device), with_floats
         self._last_use = {operand: name for name in self.order for operand in graph[name].inputs}
         for name in (name for name in self.order if isinstance(graph[name].op, Input)):
             self.quantized[name] = images
             if with_floats:
-                self.floats[name] = images.double()
+                self.floats[name] = self._room.settled(images.double(), self._waiting())
 
     def compute_float(self, graph: Graph, node: Node) -> None:
         """The value of the float model; its operands go at once where nothing else needs them."""
@@ -58,22 +59,74 @@ class ValuesInFlight:
         return self._value(graph, node, self.quantized, compute_node)
 
     def held(self, name: str) -> torch.Tensor:
-        """A value of the quantized model, of all images."""
-        return whole(self.quantized[name])
+        """A value of the quantized model, of all images, on the device that computes."""
+        return self._room.fetched(whole(self.quantized[name]))
+
+    def read(self, name: str) -> Value:
+        """The same, but for what is deferred."""
+        value = self.quantized[name]
+        return self._room.fetched(value) if is_held(value) else value
+
+    def overwrite_quantized(self, name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Replace a value of the quantized model by a function of its elements; one that is deferred stays."""
+        self._overwrite(self.quantized[name], function)
+
+    def overwrite_float(self, name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """The same of the float model, where that is computed."""
+        if name in self.floats:
+            self._overwrite(self.floats[name], function)
+
+    def _overwrite(self, value: Value, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        if is_held(value):
+            overwrite(value, lambda some: function(self._room.fetched(some)))
 
     def _value(self, graph: Graph, node: Node, values: dict[str, Value], compute_node: Compute) -> Value:
-        operands = [values[name] for name in node.inputs]
+        operands, compute_node = [values[name] for name in node.inputs], self._fetching(compute_node)
         if node.name in self._deferring.names or not all(is_held(each) for each in operands):
-            return self._deferring.value(node, operands, compute_node)
-        held = {name: value for name, value in values.items() if is_held(value)}
-        return compute_in_chunks(graph, node, held, compute_node)
+            value = self._deferring.value(node, operands, compute_node)
+        else:
+            held = {name: value for name, value in values.items() if is_held(value)}
+            value = compute_in_chunks(graph, node, held, compute_node, place=self._place)
+        return self._room.settled(value, self._waiting()) if is_held(value) else value
+
+    def _fetching(self, compute_node: Compute) -> Compute:
+        """The same from operands that may wait elsewhere; what is only moved stays where it waits."""
+
+        def compute_fetched(node: Node, inputs: list[torch.Tensor]) -> torch.Tensor:
+            if isinstance(node.op, Movement) and len({each.device for each in inputs}) == 1:
+                return compute_node(node, inputs)
+            return compute_node(node, [self._room.fetched(each) for each in inputs])
+
+        return compute_fetched
+
+    def _place(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return self._room.empty(shape, dtype, self._waiting())
+
+    def _waiting(self) -> Iterator[torch.Tensor]:
+        """Every tensor that is still to be read, of what is deferred those that it is computed from."""
+        pending: list[Value] = [*self.quantized.values(), *self.floats.values()]
+        while pending:
+            value = pending.pop()
+            if isinstance(value, Deferred):
+                pending += value.operands
+            else:
+                yield value
+
+    def keep(self, value: torch.Tensor) -> torch.Tensor:
+        """What is no value but stays until the walk ends, where it can wait that long."""
+        return self._room.keep(value, self._waiting())
+
+    def rest(self) -> None:
+        """Take what is in files out of the process's memory until it is read."""
+        self._room.rest()
 
     def forget(self, graph: Graph, node: Node) -> None:
         """Drop the quantized values that no node behind this one reads."""
         self._forget(self.quantized, graph, node)
 
     def _forget(self, values: dict[str, Value], graph: Graph, node: Node) -> None:
-        drop(values, {n for n in node.inputs if self._last_use[n] == node.name and n != graph.output})
+        names = {n for n in node.inputs if self._last_use[n] == node.name and n != graph.output}
+        drop(values, names, lambda view: self._place(tuple(view.shape), view.dtype).copy_(view))
 
     def fitting_rows(
         self, graph: Graph, node: Node, quant: ActivationQuant, importance: torch.Tensor | None, *, residual: bool
@@ -87,11 +140,11 @@ class ValuesInFlight:
             importance: weights of its rows; None: all alike.
             residual: as for `fitting_target`.
         """
-        value = self.held(node.inputs[0])
+        value = whole(self.quantized[node.inputs[0]])
         if isinstance(node.op, Linear):
             value = value.reshape(self.images, -1, value.shape[-1])
         for images in even_then_odd(self.images, max(value.numel(), whole(self.floats[node.name]).numel())):
-            x = fake_quantize(value[images], quant)
+            x = fake_quantize(self._room.fetched(value[images]), quant)
             rows = (patches(x, node.op.patch) if isinstance(node.op, PatchEmbed) else x).flatten(0, -2)
             counts = rows.new_ones(len(rows), dtype=torch.float64)
             if importance is not None:
@@ -111,7 +164,7 @@ class ValuesInFlight:
         own = whole(self.floats[node.name])
 
         def rows(value: torch.Tensor) -> torch.Tensor:
-            return value.reshape(self.images, -1, own.shape[-1])[images].flatten(0, 1)
+            return self._room.fetched(value.reshape(self.images, -1, own.shape[-1])[images].flatten(0, 1))
 
         target = rows(own)
         name, readers = node.name, graph.consumers()
@@ -120,6 +173,6 @@ class ValuesInFlight:
         if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self.quantized or self.held(other).numel() != own.numel():
+        if other not in self.quantized or whole(self.quantized[other]).numel() != own.numel():
             return target
-        return target + (rows(whole(self.floats[other])) - rows(self.held(other)))
+        return target + (rows(whole(self.floats[other])) - rows(whole(self.quantized[other])))

@@ -10,12 +10,13 @@ far less than what a code or a scale is rounded by.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from mptq_export.capture.calls import calls
 from mptq_export.capture.compare_batches import BATCHES, largest_change
-from mptq_export.capture.deferred import evaluate_in_parts, is_held
+from mptq_export.capture.deferred import evaluate_in_parts
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Constant, Input, LayerNorm, Linear, Weighted
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -24,7 +25,6 @@ from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
 from mptq_export.quantize.walk.activation_step import ActivationStep, AtAskedWidth, quantize_site
-from mptq_export.quantize.walk.chunks import overwrite
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.transform_step import balance_attention_of, choose_and_fold_sq_b
 from mptq_export.quantize.walk.values_in_flight import ValuesInFlight
@@ -107,6 +107,7 @@ class Walk:
                 else:
                     self._quantize(node)
                 state.values.forget(state.graph, node)
+                state.values.rest()
                 if tick:
                     tick(node)
 
@@ -126,7 +127,18 @@ class Walk:
         self._quantize_result(node)
         if isinstance(node.op, Weighted):
             del self.state.simulator.weights[node.name]  # nothing computes the layer again
+            self._set_aside(node.name)
             trim()
+
+    def _set_aside(self, name: str) -> None:
+        """Let the weights of a layer that is done wait for the end of the walk, where transforms made them float64."""
+        node, before = self.state.graph[name], self._calibrated.graph[name]
+        params = {
+            key: value if value is before.params[key] else self.state.values.keep(value)
+            for key, value in node.params.items()
+        }
+        if any(params[key] is not value for key, value in node.params.items()):
+            self.state.graph = self.state.graph.updated({name: replace(node, params=params)})
 
     def _quantize_reading(self, names: tuple[str, ...]) -> None:
         """What a node reads, and its weights; of a layer with several calls what all of them read, and one weight."""
@@ -144,16 +156,15 @@ class Walk:
         """What a node reads as codes. Scores and results are sites of what is computed: `_quantize_result` has them."""
         for site in self.state.simulator.sites.get(node.name, ()):
             if not site.kind.where_computed:
-                quantize_site(self.state, site, self.state.values.quantized[site.value], self._activation_step)
+                quantize_site(self.state, site, self.state.values.read(site.value), self._activation_step)
 
     def _quantize_result(self, node: Node) -> None:
         """What a node gives, where that has a quantizer of its own."""
         site = self.state.simulator.results.get(node.name)
         if site is not None:
-            value = self.state.values.quantized[node.name]
-            quant = quantize_site(self.state, site, value, self._activation_step)
-            if is_held(value) and isinstance(node.op, Input | Constant):  # not ours to overwrite
-                value = value.clone()
-            if is_held(value):  # what is deferred is quantized where it is computed from now on
-                value = overwrite(value, lambda some: fake_quantize(some, quant))
-            self.state.values.quantized[node.name] = value
+            values = self.state.values
+            quant = quantize_site(self.state, site, values.read(node.name), self._activation_step)
+            if isinstance(node.op, Input | Constant):  # not ours to overwrite
+                values.quantized[node.name] = values.held(node.name).clone()
+            # What is deferred is quantized where it is computed from now on.
+            values.overwrite_quantized(node.name, lambda some: fake_quantize(some, quant))

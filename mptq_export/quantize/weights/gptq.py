@@ -10,6 +10,7 @@ import torch
 
 from mptq_export.quantize.weights.code_range import CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
+from mptq_export.quantize.weights.level_codes import LevelCodes
 
 _BLOCK = 64
 
@@ -17,19 +18,27 @@ _BLOCK = 64
 ROWS = 4096
 
 
-def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> torch.Tensor:
+Codes = CodeRange | LevelCodes
+"""The codes that rounding chooses among: all whole numbers of a range, or levels."""
+
+
+def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, allowed: Codes) -> torch.Tensor:
     """Round column by column and move every error to the columns behind.
 
     Args:
         weight: [M, K].
         scale: [M].
         hessian: of what the layer reads; everything is computed in float64.
-        code_range: the codes.
+        allowed: the codes.
 
     Returns:
         Whole numbers as float32 [M, K].
     """
-    return _by_rows(lambda target: _propagate(target, hessian, code_range), hessian, weight / scale[:, None].double())
+
+    def propagate(codes: Codes, target: torch.Tensor) -> torch.Tensor:
+        return _propagate(target, hessian, codes)
+
+    return _by_rows(propagate, hessian, allowed, weight / scale[:, None].double())
 
 
 def descend_coordinates(
@@ -37,7 +46,7 @@ def descend_coordinates(
     weight: torch.Tensor,
     scale: torch.Tensor,
     hessian: Hessian,
-    code_range: CodeRange,
+    allowed: Codes,
     *,
     sweeps: int = 2,
 ) -> torch.Tensor:
@@ -48,45 +57,54 @@ def descend_coordinates(
         weight: [M, K].
         scale: [M].
         hessian: of what the layer reads; everything is computed in float64.
-        code_range: the codes.
+        allowed: the codes.
         sweeps: how often every column moves.
 
     Returns:
         Whole numbers as float32 [M, K].
     """
 
-    def descend(target: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    def descend(its: Codes, target: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         for _ in range(sweeps):
-            _sweep(columns, target, hessian, code_range)
+            _sweep(columns, target, hessian, its)
         return columns
 
-    return _by_rows(descend, hessian, weight / scale[:, None].double(), codes)
+    return _by_rows(descend, hessian, allowed, weight / scale[:, None].double(), codes)
 
 
-def _by_rows(work: Callable[..., torch.Tensor], hessian: Hessian, *matrices: torch.Tensor) -> torch.Tensor:
+def _by_rows(
+    work: Callable[..., torch.Tensor], hessian: Hessian, allowed: Codes, *matrices: torch.Tensor
+) -> torch.Tensor:
     """What `work` makes of some rows at a time; it sees them as columns, float64 [K, rows], in the Hessian's order."""
     found = []
-    for some in zip(*(torch.split(matrix, ROWS) for matrix in matrices), strict=True):
-        columns = work(*(rows.double().T[hessian.order].contiguous() for rows in some))
+    for start, *some in zip(
+        range(0, len(matrices[0]), ROWS), *(torch.split(matrix, ROWS) for matrix in matrices), strict=True
+    ):
+        codes = allowed.of_rows(start, start + ROWS) if isinstance(allowed, LevelCodes) else allowed
+        columns = work(codes, *(rows.double().T[hessian.order].contiguous() for rows in some))
         result = torch.empty_like(columns)
         result[hessian.order] = columns
         found.append(result.T.float())
     return torch.cat(found).contiguous()
 
 
-def _propagate(rest: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> torch.Tensor:
+def _propagate(rest: torch.Tensor, hessian: Hessian, allowed: Codes) -> torch.Tensor:
     """Codes [K, rows] of weights in code units, which are changed."""
     size, result = len(rest), torch.zeros_like(rest)
     upper, partner = hessian.upper, hessian.partner
-    limit = torch.full_like(rest, float(code_range.pair_limit or 0))  # what the neighbour leaves
+    pair_limit = allowed.pair_limit if isinstance(allowed, CodeRange) else None
+    limit = torch.full_like(rest, float(pair_limit or 0))  # what the neighbour leaves
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
         errors = torch.empty_like(rest[start:stop])
         for i in range(start, stop):
-            code = _clamped(rest[i], code_range, limit[i] if code_range.pair_limit else None)
+            if isinstance(allowed, LevelCodes):
+                code = allowed.nearest(rest[i], upper[i, i].reciprocal().square())
+            else:
+                code = _clamped(rest[i], allowed, limit[i] if pair_limit else None)
             result[i] = code
-            if code_range.pair_limit and partner[i] != i:
-                limit[partner[i]] = code_range.pair_limit - code.abs()
+            if pair_limit and partner[i] != i:
+                limit[partner[i]] = pair_limit - code.abs()
             error = torch.div(rest[i] - code, upper[i, i], out=errors[i - start])
             if i + 1 < stop:
                 rest[i + 1 : stop].addr_(upper[i, i + 1 : stop], error, alpha=-1)
@@ -95,19 +113,21 @@ def _propagate(rest: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> t
     return result
 
 
-def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, code_range: CodeRange) -> None:
+def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, allowed: Codes) -> None:
     """Every column once, in place."""
     size, damped, partner = len(codes), hessian.damped, hessian.partner
     gradient = damped @ (target - codes)
+    pair_limit = allowed.pair_limit if isinstance(allowed, CodeRange) else None
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
         before = codes[start:stop].clone()
         for i in range(start, stop):
             wanted = codes[i] + gradient[i] / damped[i, i]
-            left = (
-                code_range.pair_limit - codes[partner[i]].abs() if code_range.pair_limit and partner[i] != i else None
-            )
-            code = _clamped(wanted, code_range, left)
+            if isinstance(allowed, LevelCodes):
+                code = allowed.nearest(wanted, damped[i, i])
+            else:
+                left = pair_limit - codes[partner[i]].abs() if pair_limit and partner[i] != i else None
+                code = _clamped(wanted, allowed, left)
             moved = code - codes[i]
             codes[i] = code
             gradient[i:stop].addr_(damped[i:stop, i], moved, alpha=-1)

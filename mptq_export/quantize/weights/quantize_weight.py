@@ -57,7 +57,7 @@ def quantize_weight(
     widest = _minmax_scale(weight, code_range)
     smallest = torch.zeros_like(widest) if smallest_scale is None else smallest_scale
     shares = _SHARES if search_scales else _SHARES[:1]
-    scales = torch.stack([_positive(torch.maximum(widest * share, smallest)) for share in shares])
+    scales = torch.stack([short_scales(torch.maximum(widest * share, smallest)) for share in shares])
     moving = hessian if gptq else None
     if hessian is None or not search_scales:
         codes, scale = _round(weight, scales[0], code_range, moving), scales[0]
@@ -153,7 +153,7 @@ def _nearest(weight: torch.Tensor, scale: torch.Tensor, code_range: CodeRange) -
     return pairs.reshape(len(codes), -1)[:, : weight.shape[1]].contiguous()
 
 
-def _positive(scale: torch.Tensor) -> torch.Tensor:
+def short_scales(scale: torch.Tensor) -> torch.Tensor:
     """Scales as short float32; channels that are all zero (or too small for float32) get 1."""
     unit = 1 << _ROUNDED_BITS
     scale = ((scale.float().view(torch.int32) + unit - 1) & -unit).view(torch.float32)

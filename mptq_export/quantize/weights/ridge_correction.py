@@ -22,6 +22,9 @@ _ROUNDING = 1e-5
 #: Share of the outputs' variance that a correction has to remove: anything less may be what sums round.
 _NOISE = 1e-10
 
+#: Rows of x x^T that are summed at once, from the diagonal on: it is symmetric.
+_STRIP = 192
+
 
 @dataclass(frozen=True)
 class FittingRows:
@@ -42,7 +45,10 @@ class FittingRows:
 
 @dataclass
 class _Sums:
-    """Weighted sums over rows: 1, x and y of every call, x x^T and y x^T of all, with y the target; float64."""
+    """Weighted sums over rows: 1, x and y of every call, x x^T and y x^T of all, with y the target; float64.
+
+    Left of its diagonal x x^T has its sums when all rows are counted, by `mirror`.
+    """
 
     rows: int
     weights: torch.Tensor
@@ -66,8 +72,14 @@ class _Sums:
         self.weights[call] += rows.importance.sum()
         self.x[call] += weighted.sum(0)
         self.y[call] += rows.importance @ rows.target
-        self.xx.addmm_(weighted.T, x)
+        for start in range(0, x.shape[1], _STRIP):
+            strip = slice(start, start + _STRIP)
+            self.xx[strip, start:].addmm_(weighted.T[strip], x[:, start:])
         self.yx.addmm_(rows.target.T, weighted)
+
+    def mirror(self) -> None:
+        """Fill x x^T in left of its diagonal."""
+        self.xx.copy_(self.xx.triu() + self.xx.triu(1).T)
 
     def __add__(self, other: "_Sums") -> "_Sums":
         rows, weights = self.rows + other.rows, self.weights + other.weights
@@ -133,6 +145,8 @@ class Moments:
         for call, chunks in enumerate(calls):
             for rows in chunks:
                 (second if rows.odd else first).add(rows, call)
+        for half in (first, second):
+            half.mirror()
         return Moments((first, second), weight, bias)
 
     def _all(self) -> _Sums:
