@@ -102,7 +102,7 @@ class _Estimate:
         with torch.no_grad():
             for unit in space.units:
                 widest: dict[str, torch.Tensor] = {}
-                for b in reversed(space.widths(unit)):
+                for b in space.widths(unit)[::-1] if self.quantized else space.widths(unit):
                     self.catalogue.install(simulator, unit.given(space.start, b), images.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
