@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.quantized_base import ROUNDS, Improved
+from mptq_export.allocate.quantized_base import Rebased
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, TradeOff, trade_off
 from mptq_export.allocate.searchable import Problem
@@ -21,8 +21,8 @@ from mptq_export.support.processes.group import Alone, Group
 from mptq_export.support.processes.started import Processes, other_devices
 from mptq_export.support.progress import Bar, Progress
 
-#: How far a round on the base of found widths advances the bar, in mean bits: it takes about as long.
-_ROUND = 2.0
+#: How far looking at the base of found widths advances the bar, in mean bits: it takes about as long.
+_BASE = 4.0
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,11 @@ def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress)
     """`trade_off`, shown as a stage."""
     start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
     distance, count = _distance(start, end), len(problem.settings.budgets) if problem.form.rebased else 0
-    with progress.stage("searching", distance + _ROUND * ROUNDS * count) as bar:
+    with progress.stage("searching", distance + _BASE * count) as bar:
 
-        def again(budget: Budget, found: Improved) -> None:
-            text = f"again at the widths of {budget.text}: divergence {found.before:.4f}, then {found.divergence:.4f}"
-            bar.advance(_ROUND, text)
+        def again(budget: Budget, found: Rebased) -> None:
+            text = f"{budget.text} on its quantized base: divergence {found.before:.4f}, then {found.divergence:.4f}"
+            bar.advance(_BASE, text)
 
         return trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
 
