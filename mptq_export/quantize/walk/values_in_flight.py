@@ -3,7 +3,8 @@
 From them comes what a layer is fitted to: what it reads, and what it should give.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -12,10 +13,11 @@ from mptq_export.capture.evaluate import Compute, compute, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Linear, Movement, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, overwrite, walk_order
+from mptq_export.quantize.walk.chunks import CHUNK, compute_in_chunks, drop, even_then_odd, overwrite, walk_order
 from mptq_export.quantize.walk.room import Room
 from mptq_export.quantize.weights.ridge_correction import FittingRows
 from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.support.memory import trim
 
 
 class ValuesInFlight:
@@ -67,6 +69,11 @@ class ValuesInFlight:
         value = self.quantized[name]
         return self._room.fetched(value) if is_held(value) else value
 
+    @property
+    def readable(self) -> Mapping[str, Value]:
+        """All values of the quantized model by name, each as `read` gives it when it is asked for."""
+        return _Readable(self)
+
     def overwrite_quantized(self, name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Replace a value of the quantized model by a function of its elements; one that is deferred stays."""
         self._overwrite(self.quantized[name], function)
@@ -116,9 +123,11 @@ class ValuesInFlight:
         """What is no value but stays until the walk ends, where it can wait that long."""
         return self._room.keep(value, self._waiting())
 
-    def rest(self) -> None:
-        """Take what is in files out of the process's memory until it is read."""
+    def rest(self, node: Node) -> None:
+        """A node is done: what is in files leaves the process's memory until it is read, and so does what is free."""
         self._room.rest()
+        if math.prod(node.shape.at(self.images)) > CHUNK:  # its parts left more than a few megabytes
+            trim()
 
     def forget(self, graph: Graph, node: Node) -> None:
         """Drop the quantized values that no node behind this one reads."""
@@ -176,3 +185,19 @@ class ValuesInFlight:
         if other not in self.quantized or whole(self.quantized[other]).numel() != own.numel():
             return target
         return target + (rows(whole(self.floats[other])) - rows(whole(self.quantized[other])))
+
+
+class _Readable(Mapping[str, Value]):
+    """The values of the quantized model, fetched one by one."""
+
+    def __init__(self, values: ValuesInFlight) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values.quantized)
+
+    def __len__(self) -> int:
+        return len(self._values.quantized)
