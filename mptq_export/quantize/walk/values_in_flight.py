@@ -13,11 +13,14 @@ from mptq_export.capture.evaluate import Compute, compute, patches
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Input, Linear, Movement, PatchEmbed, Reshape
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.walk.chunks import CHUNK, compute_in_chunks, drop, even_then_odd, overwrite, walk_order
+from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_odd, overwrite, walk_order
 from mptq_export.quantize.walk.room import Room
 from mptq_export.quantize.weights.ridge_correction import FittingRows
 from mptq_export.recipe.schema import ActivationQuant
 from mptq_export.support.memory import trim
+
+#: Numbers of a value whose parts leave hundreds of megabytes free in the process.
+_LARGE = 1 << 25
 
 
 class ValuesInFlight:
@@ -126,7 +129,7 @@ class ValuesInFlight:
     def rest(self, node: Node) -> None:
         """A node is done: what is in files leaves the process's memory until it is read, and so does what is free."""
         self._room.rest()
-        if math.prod(node.shape.at(self.images)) > CHUNK:  # its parts left more than a few megabytes
+        if math.prod(node.shape.at(self.images)) > _LARGE:
             trim()
 
     def forget(self, graph: Graph, node: Node) -> None:
