@@ -11,13 +11,14 @@ from mptq_export.capture.evaluate import depthwise, weight_matrix
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Depthwise
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
+from mptq_export.quantize.walk.rounding import Rounded, Rounding
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
-from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, quantize_weight, turned
+from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, turned
 from mptq_export.quantize.weights.ridge_correction import Moments
-from mptq_export.quantize.weights.weight_regions import CORES, quantize_in_regions
+from mptq_export.quantize.weights.weight_regions import CORES
 from mptq_export.recipe.schema import WeightQuant
 
 #: Codes by which rounding may move the sum of two neighbours: the nearest ones by one, GPTQ by some more.
@@ -76,44 +77,51 @@ class FittedCodes:
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says."""
-        return self.round_weight(state, nodes, fit_weight(state, nodes), state.widths(nodes[0].name)[0])
+        fitted = fit_weight(state, nodes)
+        rounding = self.rounding(state, nodes, fitted, state.widths(nodes[0].name)[0])
+        return self.coded(state, nodes, fitted, rounding, rounding.rounded())
 
-    def round_weight(
-        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int
-    ) -> list[WeightQuant]:
-        """The codes and the biases of a fitted weight at a width.
+    def rounding(self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int) -> Rounding:
+        """How a fitted weight is rounded at a width.
 
         Args:
             state: where the walk is.
             nodes: all calls of the layer.
             fitted: its weight, as `fit_weight` gave it.
             bits: 2 to 8.
-
-        Returns:
-            One a call.
         """
         method = state.method
-        reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
         gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
-        smallest, regions = _smallest_scale(state, nodes, fitted, bits), None
-        in_regions = gptq and method.weight_regions and state.form.has_weight_regions and bits in CORES
-        if in_regions and fitted.hessian is not None:
-            rounded = quantize_in_regions(fitted.weight, bits, fitted.hessian, smallest_scale=smallest)
-            codes, scale, regions = rounded.codes, rounded.scale, rounded.regions
-            reasons.append(rounded.reason)
-        else:
-            codes, scale = quantize_weight(
-                fitted.weight,
-                bits,
-                fitted.hessian,
-                smallest_scale=smallest,
-                search_scales=method.weight_scales_by_error,
-                gptq=gptq,
-                form=state.form.weights,
-            )
+        return Rounding(
+            fitted.weight,
+            bits,
+            fitted.hessian,
+            _smallest_scale(state, nodes, fitted, bits),
+            search_scales=method.weight_scales_by_error,
+            gptq=gptq,
+            form=state.form.weights,
+            in_regions=gptq and method.weight_regions and state.form.has_weight_regions and bits in CORES,
+        )
+
+    def coded(
+        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, rounding: Rounding, rounded: Rounded
+    ) -> list[WeightQuant]:
+        """The codes with their biases, one a call.
+
+        Args:
+            state: where the walk is.
+            nodes: all calls of the layer.
+            fitted: its weight, as `fit_weight` gave it.
+            rounding: how it is rounded.
+            rounded: what came of it.
+        """
+        method, bits = state.method, rounding.bits
+        codes, scale, regions = rounded.codes, rounded.scale, rounded.regions
+        reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
+        reasons += [rounded.reason] if rounded.reason else []
         if fitted.bias_corrections and fitted.weight is not fitted.bias_corrections[0].weight:
             reasons.append("refitted to the quantized inputs")
-        if gptq:
+        if rounding.gptq:
             reasons.append("error-compensated rounding")
         if method.bias_correction:
             reasons.append("bias cancels the mean error")
