@@ -5,7 +5,7 @@ between two layers has the wider of its operands. So there is a quantizer for ev
 for every conversion that may be; a candidate takes those of its own sites.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -186,10 +186,18 @@ class _EveryConversion:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> PortableSearch:
         """As the protocol says."""
         return self.form.search(
-            graph=graph, site=site, value=value, known=known, method=method, importance=importance, layers=layers
+            graph=graph,
+            site=site,
+            value=value,
+            known=known,
+            method=method,
+            importance=importance,
+            layers=layers,
+            values=values,
         )
 
 

@@ -1,5 +1,6 @@
 """The exact form, as a walk sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,9 +69,12 @@ class ExactForm:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> ActivationSearch:
         """As the protocol says."""
-        return ActivationSearch(graph=graph, site=site, value=value, known=known, method=method, importance=importance)
+        return ActivationSearch(
+            graph=graph, site=site, value=value, known=known, method=method, importance=importance, values=values
+        )
 
 
 EXACT = ExactForm()

@@ -1,6 +1,6 @@
 """What a walk asks of the form of the file that it chooses quantizers for: what is computed, and what can be chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -141,6 +141,7 @@ class Form(Protocol):
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> SiteSearch:
         """What finds the quantizers of a site.
 
@@ -152,5 +153,6 @@ class Form(Protocol):
             method: which techniques are used.
             importance: float64 [rows], how much the rows of the layer that reads the value count; None: all alike.
             layers: the same of every layer, by its name; empty: all alike.
+            values: what the quantized model gives, of all images, by name: all that a node still reads.
         """
         ...

@@ -28,6 +28,12 @@ class Method:
         rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
         weight_regions: in the exact form: OPT-m for weights of 4 bits and fewer: levels that are not evenly spaced, and
             outliers; with `gptq` alone.
+        centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
+            the middle of their codes is the middle of what they are.
+        even_heads: balanced attention spreads every head evenly over its channels.
+        attention_ranges: ranges of queries, keys and values by the error of the attention instead of their own.
+        attention_levels: attention codes of few bits have the levels with the smallest error of the weights (OPT-m).
+        fine_ranges: ranges by error are searched in small steps, with zero points of their own.
     """
 
     sq_b: SqBRanges = "off"
@@ -42,6 +48,11 @@ class Method:
     row_importance: bool = False
     rotated_residual: bool = False
     weight_regions: bool = False
+    centred_codes: bool = False
+    even_heads: bool = False
+    attention_ranges: bool = False
+    attention_levels: bool = False
+    fine_ranges: bool = False
 
     @property
     def measures_inputs(self) -> bool:
@@ -67,6 +78,9 @@ BEST = Method(
     residual_correction=True,
     row_importance=True,
     rotated_residual=True,
+    centred_codes=True,
+    attention_ranges=True,
+    attention_levels=True,
 )
 
 METHODS: dict[MethodName, Method] = {"minmax": MINMAX, "paper": PAPER, "best": BEST}

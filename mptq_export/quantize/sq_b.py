@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.quantize.activations.ranges import affine, range_of
+from mptq_export.quantize.activations.ranges import FINE_SHARES, affine, range_of
 from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.exact_sums import integer_product
@@ -42,6 +42,7 @@ def choose_sq_b(
     strengths: Iterable[float] = STRENGTHS,
     quantizer: Quantizer = affine,
     form: CodeForm = "pair_safe",
+    centred: bool = False,
 ) -> SqB:
     """Search the strength on held-out rows.
 
@@ -58,6 +59,7 @@ def choose_sq_b(
         strengths: the exponents a.
         quantizer: of a range at a width.
         form: which weight codes of 8 bits there may be.
+        centred: move the outputs by half a step more, so that an even number of codes has its middle in theirs.
 
     Returns:
         SQ-b with the smallest error.
@@ -81,15 +83,17 @@ def choose_sq_b(
     options |= {a: (shift, (half_width**a / largest ** (1 - a)).float().double()) for a in strengths}
     some = weight[:: max(1, len(weight) // _CHANNELS)]
     trials = {
-        shifted: _Trial(fitting - by, held_out.rows - by, held_out.counts, some, bits, method, quantizer, form)
+        shifted: _Trial(fitting - by, held_out.rows - by, held_out.counts, some, bits, method, quantizer, form, centred)
         for shifted, by in ((False, options[0.0][0]), (True, shift))
     }
-    errors = {a: trials[a > 0].error(scale) for a, (_, scale) in options.items()}
+    measured = {a: trials[a > 0].error(scale) for a, (_, scale) in options.items()}
+    errors = {a: error for a, (error, _) in measured.items()}
     best = min(errors, key=lambda a: errors[a])
     listed = ", ".join(f"{a or 'off'}: {errors[a]:.3g}" for a in options)
     reason = f"mean squared output error on held-back rows by strength: {listed}"
-    chosen_shift, chosen_scale = (numbers.cpu().numpy() for numbers in options[best])
-    return SqB(chosen_shift, chosen_scale, best, reason)
+    shift, scale = options[best]
+    shift = (shift + measured[best][1] * scale).float().double()
+    return SqB(shift.cpu().numpy(), scale.cpu().numpy(), best, reason)
 
 
 def channel_ranges(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,6 +135,7 @@ class _Trial:
         method: says how ranges and weights are chosen.
         quantizer: of a range at a width.
         form: which weight codes of 8 bits there may be.
+        centred: whether the codes have their middle in that of the range.
     """
 
     fitting: torch.Tensor
@@ -141,23 +146,37 @@ class _Trial:
     method: Method
     quantizer: Quantizer
     form: CodeForm
+    centred: bool
 
-    def error(self, scale: torch.Tensor) -> float:
-        """Mean squared error of the quantized layers' outputs behind one scale, float64 [D]."""
+    def error(self, scale: torch.Tensor) -> tuple[float, float]:
+        """The best range behind one scale, float64 [D].
+
+        Returns:
+            Mean squared error of the quantized layers' outputs, and what is subtracted from what they read, with which
+            the codes have their middle in that of the range: half a step, where it is 0.
+        """
         rows = self.rows / scale
         hessian = Hessian(self._moment / scale / scale[:, None]) if self.method.gptq else None
         codes, unit = quantize_weight(self.weight * scale, self.bits[0], hessian, gptq=self.method.gptq, form=self.form)
+        of_ones = codes.double().sum(1) * unit.double()
         seen = range_of(torch.cat([self.fitting / scale, rows]))
-        errors = []
-        for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
-            middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2 * share
-            quant = self.quantizer(Range(middle - half, middle + half), self.bits[1])
+        middle = (seen.low + seen.high) / 2
+        tried = []
+        for share in self._shares():
+            half = (seen.high - seen.low) / 2 * share
+            moved = middle + half / (2 ** self.bits[1] - 1) if self.centred else 0.0
+            quant = self.quantizer(Range(middle - half - moved, middle + half - moved), self.bits[1])
             found = integer_product(
-                steps(rows, quant).float(), codes, torch.zeros_like(self.weight[:, 0]), quant.largest
+                steps(rows - moved, quant).float(), codes, torch.zeros_like(self.weight[:, 0]), quant.largest
             )
-            gap = found.double().mul_(quant.scale * unit.double()).sub_(self._exact)
-            errors.append(float(gap.square_().mean(1) @ self.counts / self.counts.sum()))
-        return min(errors)
+            gap = found.double().mul_(quant.scale * unit.double()).add_(moved * of_ones).sub_(self._exact)
+            tried.append((float(gap.square_().mean(1) @ self.counts / self.counts.sum()), moved))
+        return min(tried)
+
+    def _shares(self) -> tuple[float, ...]:
+        if self.method.fine_ranges:
+            return FINE_SHARES[::4]
+        return _SHARES if self.method.ranges_by_error else _SHARES[:1]
 
     @cached_property
     def _exact(self) -> torch.Tensor:

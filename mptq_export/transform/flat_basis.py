@@ -4,8 +4,6 @@ import math
 
 import torch
 
-from mptq_export.transform.balance_attention import rotation
-
 
 def flat_basis(size: int) -> torch.Tensor:
     """A Hadamard matrix where one is known for the size, else one of cosines: float64 [size, size], orthogonal.
@@ -20,7 +18,15 @@ def flat_basis(size: int) -> torch.Tensor:
         core = _paley(size >> power)
         if core is not None:
             return _doubled(core, power)
-    return _doubled(rotation(size >> doublings).contiguous(), doublings)
+    return _doubled(cosine_basis(size >> doublings).contiguous(), doublings)
+
+
+def cosine_basis(size: int) -> torch.Tensor:
+    """The cosine transform: orthogonal, float64 [size, size], and every row mixes all columns."""
+    n = torch.arange(size, dtype=torch.float64)
+    cosine = torch.cos(torch.pi / size * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / size)
+    cosine[0] /= math.sqrt(2)
+    return cosine.T
 
 
 def _doubled(core: torch.Tensor, times: int) -> torch.Tensor:

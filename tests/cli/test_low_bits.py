@@ -23,6 +23,10 @@ def test_a_file_of_few_bits_tells_how_close_it_is_and_what_was_not_tried(work: P
     assert few.exit_code == 0, (few.output, few.exception)
     told = json.loads((work / "m.mptq.report.json").read_text())
     agrees, lines = told["agreement"], {line[:12].strip(): line[13:] for line in few.stdout.splitlines()}
+    stored = re.fullmatch(r"weights ([\d.]+) MB, ([\d.]+) bits each; all else ([\d.]+) MB", lines["stored"])
+    assert stored is not None
+    assert float(stored[1]) + float(stored[3]) == pytest.approx((work / "m.mptq.onnx").stat().st_size / 1e6, abs=0.01)
+    assert 4 < float(stored[2]) < 8  # with the nodes that unpack them
     assert lines["closeness"].startswith(f"{agrees['same']} of 6 images get the float model's class, mean KL ")
     assert lines["closeness"].endswith(
         "6 of them were calibrated on, so that others fare worse: measure with mptq-eval"

@@ -13,7 +13,8 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear
 from mptq_export.capture.run import capture
-from mptq_export.transform.balance_attention import balance_attention, balancing_matrix, rotation
+from mptq_export.transform.balance_attention import balance_attention, balancing_matrix
+from mptq_export.transform.flat_basis import cosine_basis
 from mptq_export.transform.prepare import prepare
 
 TOLERANCE = 1e-5
@@ -162,7 +163,7 @@ def test_channels_without_any_variance_do_not_break_it(dead: int):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 16, 64])
 def test_the_rotation_is_orthogonal_and_mixes_all(size: int):
-    matrix = rotation(size)
+    matrix = cosine_basis(size)
     assert matrix.dtype == torch.float64
     assert torch.allclose(matrix @ matrix.T, torch.eye(size).double(), atol=1e-12)
     assert matrix.square().max() <= 2 / size + 1e-12  # no channel takes more than twice its share

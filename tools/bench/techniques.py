@@ -19,6 +19,7 @@ NAMES: dict[str, str] = {
     "ridge_correction": "ridge correction",
     "residual_correction": "residual correction",
     "row_importance": "row importance",
+    "weight_regions": "weights with regions",
 }
 
 #: Switches that change nothing in the exact form, which is what is measured.

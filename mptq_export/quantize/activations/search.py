@@ -1,6 +1,7 @@
 """The quantizers of one site, from the values that the quantized model gives there."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -8,13 +9,17 @@ import torch
 
 from mptq_export.calibrate.sites import Site, SiteKind
 from mptq_export.calibrate.statistics import Range
-from mptq_export.capture.deferred import Value, whole
+from mptq_export.capture.deferred import Value, parts_of, whole
 from mptq_export.capture.function_names import Function
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Activation, Depthwise, Linear, Relu, ToPixels
+from mptq_export.quantize.activations.attention_levels import drawn_rows
+from mptq_export.quantize.activations.attention_ranges import AttentionSample, best_range
 from mptq_export.quantize.activations.histogram import Histogram
 from mptq_export.quantize.activations.opt_m import search_levels
 from mptq_export.quantize.activations.ranges import (
+    BY_ATTENTION,
+    FINE_SHARES,
     affine,
     best_affine,
     best_argument,
@@ -24,7 +29,7 @@ from mptq_export.quantize.activations.ranges import (
     symmetric,
 )
 from mptq_export.quantize.activations.sample import Sample
-from mptq_export.quantize.activations.softmax import quantize_attention, quantize_scores
+from mptq_export.quantize.activations.softmax import most_steps, quantize_attention, quantize_scores
 from mptq_export.quantize.certification.certify import activation_results, certify_activation
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import ActivationQuant
@@ -42,6 +47,7 @@ class ActivationSearch:
         method: which techniques are used.
         importance: float64 [rows], how much the rows of the linear layer that reads the value count; None where there
             is none, or they count alike.
+        values: what the quantized model gives, of all images, by name: all that the site's node reads among them.
     """
 
     graph: Graph
@@ -50,6 +56,7 @@ class ActivationSearch:
     known: dict[str, ActivationQuant]
     method: Method
     importance: torch.Tensor | None
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @cached_property
     def range(self) -> Range:
@@ -70,15 +77,18 @@ class ActivationSearch:
             case SiteKind.PIXELS:
                 return self._pixels()
             case SiteKind.SCORES:
-                return quantize_scores(graph, site.node, *self._scores, bits)
+                steps = most_steps(bits, levels=self.method.attention_levels)
+                return quantize_scores(graph, site.node, *self._scores, steps)
             case SiteKind.ATTENTION:
-                return quantize_attention(graph, site, self.known, bits)
+                return quantize_attention(graph, site, self.known, bits, self._attention_rows)
             case SiteKind.ACTIVATION:
                 quant = self._argument()
                 return self._certified(root, quant) if isinstance(root.op, Activation) else quant
             case SiteKind.MATMUL if isinstance(root.op, Linear):  # q, k and v
+                if self.method.attention_ranges and self._attention is not None:
+                    return self._by_attention(self._attention, bits)
                 if self.method.ranges_by_error:
-                    return best_symmetric(self._histogram, bits)
+                    return best_symmetric(self._histogram, bits, fine=self.method.fine_ranges)
                 return symmetric(self.range.magnitude, bits)
         if isinstance(root.op, Activation):
             return self._after_activation(root, bits)
@@ -86,7 +96,7 @@ class ActivationSearch:
             return self._after_relu(bits)
         if self._weight is None or not self.method.ranges_by_error:
             return affine(self.range, bits)
-        return best_affine(self._sample, self.range, bits, self._weight)
+        return best_affine(self._sample, self.range, bits, self._weight, fine=self.method.fine_ranges)
 
     @cached_property
     def _sample(self) -> Sample:
@@ -95,6 +105,23 @@ class ActivationSearch:
     @cached_property
     def _weight(self) -> torch.Tensor | None:
         return reading_weights(self.graph, self.site.value)
+
+    @cached_property
+    def _attention(self) -> AttentionSample | None:
+        return AttentionSample.of(self.graph, self.site.node, self.values)
+
+    def _by_attention(self, sample: AttentionSample, bits: int) -> ActivationQuant:
+        """The symmetric range of queries, keys or values with the smallest error of the attention."""
+        key, magnitude = self.site.key, self.range.magnitude
+        position = 0 if key.endswith(".a") else 1
+        other = self.known.get(f"{self.site.node.name}.a") if position and not sample.behind_softmax else None
+        candidates = [symmetric(magnitude * share, bits, BY_ATTENTION) for share in FINE_SHARES]
+        return best_range(sample.operands[position], candidates, sample.error_of(position, other))
+
+    @cached_property
+    def _attention_rows(self) -> torch.Tensor | None:
+        """Some rows of what a softmax gives before its division, where the levels of its codes are searched."""
+        return drawn_rows(next(parts_of(self.value))) if self.method.attention_levels else None
 
     @cached_property
     def _histogram(self) -> Histogram:

@@ -1,5 +1,6 @@
 """The portable form, as a walk sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,7 @@ class Portable:
         method: Method,
         importance: torch.Tensor | None,
         layers: dict[str, torch.Tensor],
+        values: Mapping[str, Value],
     ) -> PortableSearch:
         """As the protocol says; a quantizer depends on no other one."""
         return PortableSearch(

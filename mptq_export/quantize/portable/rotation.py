@@ -13,8 +13,7 @@ from mptq_export.capture.evaluate import evaluate
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.objective.divergence import divergence
-from mptq_export.transform.balance_attention import rotation
-from mptq_export.transform.flat_basis import flat_basis
+from mptq_export.transform.flat_basis import cosine_basis, flat_basis
 from mptq_export.transform.preserved import assert_same
 from mptq_export.transform.rotate_residual import Stream, rotate_residual, streams
 
@@ -88,7 +87,7 @@ def find_rotation(graph: Graph, stream: Stream, images: torch.Tensor) -> torch.T
         stream: one of its streams.
         images: float32 calibration inputs.
     """
-    columns = rotation(stream.width).to(images.device)  # the first is the direction of the mean
+    columns = cosine_basis(stream.width).to(images.device)  # the first is the direction of the mean
     read = {graph.root(graph[name].inputs[0]).name for name in stream.norms}
     moment = columns.new_zeros(stream.width - 1, stream.width - 1)
 
