@@ -15,12 +15,12 @@ from mptq_export.quantize.form import Simulation, SiteSearch
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.activation_step import AtAskedWidth
-from mptq_export.quantize.walk.rounding import rounded_by
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.walk.weight_step import FittedCodes, fit_weight
+from mptq_export.quantize.weights.rounding import RoundedWeight, WeightRounding
 from mptq_export.recipe.schema import ActivationQuant, WeightQuant
-from mptq_export.support.processes.group import Group
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: The widest weights that GPTQ rounds: above, the search sees no difference, and GPTQ takes most of the time.
 _WIDEST_GPTQ = 6
@@ -98,17 +98,24 @@ class EveryWeight:
     def __init__(
         self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant], group: Group | None = None
     ) -> None:
-        self._space, self._codes, self._step, self._group = space, codes, FittedCodes(_WIDEST_GPTQ), group
+        self._space, self._codes, self._step, self._group = space, codes, FittedCodes(_WIDEST_GPTQ), group or Alone()
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says; the walk goes on with the width asked for."""
         fitted = fit_weight(state, nodes)
         widths = self._space.weight_widths(nodes[0].name)
         roundings = [self._step.rounding(state, nodes, fitted, bits) for bits in widths]
-        for bits, rounding, rounded in zip(widths, roundings, rounded_by(self._group, roundings), strict=True):
-            found = self._step.coded(state, nodes, fitted, rounding, rounded)
+        shares = self._group.call(_rounded, roundings)
+        for bits, rounded in zip(widths, (each for share in shares for each in share), strict=True):
+            found = self._step.coded(state, nodes, fitted, bits, rounded)
             self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
         return [self._codes[node.name, state.widths(node.name)[0]] for node in nodes]
+
+
+def _rounded(seat: Seat, roundings: Sequence[WeightRounding]) -> list[RoundedWeight]:
+    """A share of the widths of one layer."""
+    with torch.no_grad():
+        return [rounding.round() for rounding in seat.share(roundings)]
 
 
 def collect_catalogue(

@@ -11,13 +11,13 @@ from mptq_export.capture.evaluate import depthwise, weight_matrix
 from mptq_export.capture.graph import Node
 from mptq_export.capture.ops import Depthwise
 from mptq_export.quantize.simulation.fake_quantize import fake_quantize
-from mptq_export.quantize.walk.rounding import Rounded, Rounding
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, turned
 from mptq_export.quantize.weights.ridge_correction import Moments
+from mptq_export.quantize.weights.rounding import RoundedWeight, WeightRounding
 from mptq_export.quantize.weights.weight_regions import CORES
 from mptq_export.recipe.schema import WeightQuant
 
@@ -77,67 +77,64 @@ class FittedCodes:
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says."""
-        fitted = fit_weight(state, nodes)
-        rounding = self.rounding(state, nodes, fitted, state.widths(nodes[0].name)[0])
-        return self.coded(state, nodes, fitted, rounding, rounding.rounded())
+        return self.round_weight(state, nodes, fit_weight(state, nodes), state.widths(nodes[0].name)[0])
 
-    def rounding(self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int) -> Rounding:
-        """How a fitted weight is rounded at a width.
+    def round_weight(
+        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int
+    ) -> list[WeightQuant]:
+        """The codes and the biases of a fitted weight at a width.
 
         Args:
             state: where the walk is.
             nodes: all calls of the layer.
             fitted: its weight, as `fit_weight` gave it.
             bits: 2 to 8.
+
+        Returns:
+            One a call.
         """
+        return self.coded(state, nodes, fitted, bits, self.rounding(state, nodes, fitted, bits).round())
+
+    def rounding(self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int) -> WeightRounding:
+        """How a fitted weight is rounded at a width; arguments as of `round_weight`."""
         method = state.method
         gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
-        return Rounding(
+        in_regions = method.weight_regions and state.form.has_weight_regions and bits in CORES
+        return WeightRounding(
             fitted.weight,
             bits,
             fitted.hessian,
             _smallest_scale(state, nodes, fitted, bits),
             search_scales=method.weight_scales_by_error,
             gptq=gptq,
+            in_regions=in_regions and gptq and method.weight_scales_by_error,
             form=state.form.weights,
-            in_regions=gptq and method.weight_regions and state.form.has_weight_regions and bits in CORES,
         )
 
     def coded(
-        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, rounding: Rounding, rounded: Rounded
+        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int, rounded: RoundedWeight
     ) -> list[WeightQuant]:
-        """The codes with their biases, one a call.
-
-        Args:
-            state: where the walk is.
-            nodes: all calls of the layer.
-            fitted: its weight, as `fit_weight` gave it.
-            rounding: how it is rounded.
-            rounded: what came of it.
-        """
-        method, bits = state.method, rounding.bits
-        codes, scale, regions = rounded.codes, rounded.scale, rounded.regions
-        reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
-        reasons += [rounded.reason] if rounded.reason else []
+        """The codes of a rounded weight with the biases that go with them; arguments as of `round_weight`."""
+        method, reasons = state.method, [rounded.reason]
         if fitted.bias_corrections and fitted.weight is not fitted.bias_corrections[0].weight:
             reasons.append("refitted to the quantized inputs")
-        if rounding.gptq:
+        if rounded.compensated:
             reasons.append("error-compensated rounding")
         if method.bias_correction:
             reasons.append("bias cancels the mean error")
         if len(nodes) > 1:
             reasons.append(f"one weight for {len(nodes)} calls")
-        stored = codes.to(torch.int8).cpu().numpy()
+        stored, scale = rounded.codes.to(torch.int8).cpu().numpy(), rounded.scale.cpu().numpy()
         form, reason = CodeRange.of(bits, state.form.weights).form, "; ".join(reasons)
         found = []
         for call, node in enumerate(nodes):
             bias = fitted.bias
             if method.bias_correction:
-                bias = corrected_bias(state, node, fitted, call, dequantize(codes, scale))
+                bias = corrected_bias(state, node, fitted, call, dequantize(rounded.codes, rounded.scale))
             # The file adds biases as whole steps of the int32 accumulator.
-            step = state.input_quant(node).scale * scale.double()
+            step = state.input_quant(node).scale * rounded.scale.double()
             bias = ((bias / step).round() * step).float()
-            found.append(WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, reason, regions))
+            found.append(WeightQuant(stored, scale, bias.cpu().numpy(), bits, form, reason, rounded.regions))
         return found
 
 
