@@ -52,6 +52,7 @@ def export(
     pins: Mapping[str, tuple[int, int]] | None = None,
     method: MethodName | None = None,
     reconstruct: bool = False,
+    resume: bool = False,
     residual_bits: int | None = None,
     recipe: str | Path | None = None,
     input_type: InputType | None = None,
@@ -74,7 +75,8 @@ def export(
         bits: (weights, activations) of a calibrated model; (8, 8) where it is left out.
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: `best`, which is taken where it is left out, `paper` or `minmax`.
-        reconstruct: afterwards learn the weight codes of every block by gradient descent: minutes on a GPU.
+        reconstruct: afterwards learn rounding, scales and ranges of every block by gradient descent: minutes on a GPU.
+        resume: go on with an interrupted reconstruction of the same file.
         residual_bits: width of the residual, 8 or 16, for a target that has codes there; None: the best that it takes.
         recipe: the `.recipe.json` of a loaded model: the same codes again, without images.
         input_type: `float32` (normalised NCHW) or `uint8` (raw NHWC pixels); None: float32, or the recipe's.
@@ -96,7 +98,14 @@ def export(
         MptqError: an option does not belong to `source`, a layer cannot be proved exact, or a file cannot be written.
             Nothing is left half written.
     """
-    given = {"bits": bits, "pins": pins, "method": method, "reconstruct": reconstruct, "residual_bits": residual_bits}
+    given = {
+        "bits": bits,
+        "pins": pins,
+        "method": method,
+        "reconstruct": reconstruct,
+        "resume": resume,
+        "residual_bits": residual_bits,
+    }
     plan = _plan(source, recipe, {name: value for name, value in given.items() if value})
     if isinstance(source, Allocation):
         if target not in (None, source.target):

@@ -111,7 +111,7 @@ from mptq_export.targets.table import TARGETS, portable_form
 @click.option(
     "--reconstruct",
     is_flag=True,
-    help="Then learn the weight codes of every block by gradient descent: minutes on a GPU, an hour on a CPU.",
+    help="Then learn rounding, scales and ranges of every block by gradient descent: minutes on a GPU.",
 )
 @click.option(
     "--residual-bits",
@@ -156,7 +156,7 @@ from mptq_export.targets.table import TARGETS, portable_form
     "classes and boxes of what a detector sees (detection). Default: kl for logits, cosine for embeddings, detection "
     "for scores and boxes, mse for all else.",
 )
-@click.option("--resume", is_flag=True, help="Go on with an interrupted search.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted search or --reconstruct.")
 @click.option(
     "--input",
     "input_type",
@@ -261,7 +261,7 @@ def main(
     """
     kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
     _refuse_misplaced(kind)
-    plan: Plan = Uniform(bits, pins, method, reconstruct, residual_bits)
+    plan: Plan = Uniform(bits, pins, method, reconstruct, resume and not budgets, residual_bits)
     if budgets:
         domain = width_domain(target, portable_form(target), widths)
         read = tuple(Budget.parse(text, both=domain.alike) for text in budgets)

@@ -11,12 +11,12 @@ from mptq_export.allocate.parts_problem import pins_of
 from mptq_export.allocate.units import pinned_widths
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.heads import recalibrated
-from mptq_export.capture.blocks import split_blocks, trunk
 from mptq_export.capture.compare_batches import BATCHES
 from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
 from mptq_export.detect.glue import Networks
 from mptq_export.export.identity import identity_of
+from mptq_export.export.learn import fitted_to, learned_if_asked
 from mptq_export.export.outputs import Outputs, part_recipe
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
@@ -25,10 +25,9 @@ from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
-from mptq_export.quantize.weights.reconstruct import reconstruct
 from mptq_export.recipe.detector import Part
 from mptq_export.recipe.metric import metric_text
-from mptq_export.recipe.schema import ExportRecipe, Recipe
+from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
@@ -80,15 +79,15 @@ class UniformBuild:
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
         with progress.stage("quantizing", len(graph.nodes)) as bar:
             built = build_recipe(
-                CalibratedGraph(graph, calibrated.stats, calibrated.images),
+                CalibratedGraph(graph, calibrated.stats, fitted_to(plan, calibrated).images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
                 tick=lambda _node: bar.advance(),
                 form=form,
             )
-        graph, recipe = _reconstruct_if_asked(plan, calibrated, built, progress)
-        settings = recipe_settings(plan, outputs, calibrated, bits)
-        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
+        learned = learned_if_asked(plan, outputs, calibrated, (graph, *built), progress)
+        settings = recipe_settings(plan, outputs, calibrated, bits, learned.warnings)
+        return learned.graph, ExportRecipe.of(learned.recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,15 @@ class SearchedBuild:
 
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
-        built = self.allocation.build_final_recipe(outputs.input_type)
-        graph, recipe = _reconstruct_if_asked(self.plan, self.calibrated, built, progress)
-        bits = self.allocation.search.bits_text(self.allocation.found)
-        settings = recipe_settings(self.plan, outputs, self.calibrated, bits)
-        settings = replace(settings, search=_search_facts(self.allocation))
-        return graph, ExportRecipe.of(recipe, identity_of(self.loaded), settings)
+        plan, calibrated, allocation = self.plan, self.calibrated, self.allocation
+        fitting = allocation.on(fitted_to(plan, calibrated)) if plan.reconstruct else allocation
+        built = fitting.build_final_recipe(outputs.input_type)
+        prepared = graph_for(form_for(outputs.target, plan.residual_bits), calibrated.graph, outputs.input_type)
+        learned = learned_if_asked(plan, outputs, calibrated, (prepared, *built), progress)
+        bits = allocation.search.bits_text(allocation.found)
+        settings = recipe_settings(plan, outputs, calibrated, bits, learned.warnings)
+        settings = replace(settings, search=_search_facts(allocation))
+        return learned.graph, ExportRecipe.of(learned.recipe, identity_of(self.loaded), settings)
 
 
 @dataclass(frozen=True)
@@ -180,20 +182,18 @@ def _part(head: LoadedModel) -> Part:
     return head.detector.part
 
 
-def _reconstruct_if_asked(
-    plan: Uniform | Searched, calibrated: Calibrated, built: tuple[Graph, Recipe], progress: Progress
-) -> tuple[Graph, Recipe]:
-    """The recipe with learned codes where they are asked for, and its graph on the CPU."""
-    graph, recipe = built[0].cast(torch.float32), built[1]
-    if plan.reconstruct:
-        blocks = split_blocks(trunk(graph))
-        with progress.stage("learning", len(blocks)) as bar:
-            recipe = reconstruct(graph, recipe, calibrated.images, lambda _block: bar.advance())
-    return graph.to("cpu"), recipe
+def recipe_settings(
+    plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str, warnings: tuple[str, ...]
+) -> Settings:
+    """How an export was asked for, as recipes store it.
 
-
-def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Calibrated, bits: str) -> Settings:
-    """How an export was asked for, as recipes store it."""
+    Args:
+        plan: where the codes come from.
+        outputs: what is written.
+        calibrated: the model and its inputs.
+        bits: the widths, for people.
+        warnings: of the learning; they join those of the inputs.
+    """
     loaded, source = calibrated.loaded, calibrated.source
     pins = plan.pins if isinstance(plan, Uniform) else plan.search.pins
     return Settings(
@@ -212,7 +212,7 @@ def recipe_settings(plan: Uniform | Searched, outputs: Outputs, calibrated: Cali
             pixel_inputs=calibrated.pixel_inputs,
             exif=calibrated.asked.reading.exif,
             skipped=source.skipped,
-            warnings=source.warnings,
+            warnings=(*source.warnings, *warnings),
         ),
         classes=calibrated.classes.named,
         search=None,

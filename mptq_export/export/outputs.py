@@ -7,7 +7,7 @@ from typing import get_args
 
 from mptq_export.allocate.request import check_timed
 from mptq_export.export.context import check_context
-from mptq_export.export.plan import Plan, Replayed, Searched
+from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.kit.folder import check_kit_folder
 from mptq_export.load.file.folder import files_of
 from mptq_export.recipe.detector import Part
@@ -82,6 +82,11 @@ class Outputs:
         """The measurements of a search that is not done."""
         return self.onnx.with_suffix(".search.jsonl")
 
+    @property
+    def learned(self) -> Path:
+        """The blocks that a reconstruction has learned so far: a folder."""
+        return self.onnx.with_suffix(".learned")
+
     def fitting(self, plan: Plan) -> "Outputs":
         """The same with weights stored in a form that runtime and plan allow.
 
@@ -96,6 +101,10 @@ class Outputs:
             raise MptqError(f"--min-ort is about the exact form; leave it out with --target {self.target}")
         if self.context is not None:
             check_context(self.context, self.kit, self.target, plan)
+        if not isinstance(plan, Replayed) and plan.reconstruct and portable_form(self.target) is not None:
+            raise MptqError(
+                f"--reconstruct learns numbers of the exact form; --target {self.target} has another one: leave one out"
+            )
         if isinstance(plan, Searched):
             check_timed(plan.search.budgets, self.target)
         sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)
@@ -160,12 +169,26 @@ class Outputs:
         if isinstance(plan, Searched):
             check_writable(self.front, force=self.force or plan.resume)
             written |= {self.front.resolve(), self.journal.resolve()}
+        if not isinstance(plan, Replayed) and plan.reconstruct:
+            for one in each:
+                one._check_learned(plan)
         if self.json is not None and self.json.resolve() in read | stored | written:
             raise MptqError(f"--json {self.json} names the checkpoint, the recipe or an output; choose another file")
         for one in each:
             if one.kit is not None:
                 outside = (Path(model), *one.models, *([one.json] if one.json else []))
                 check_kit_folder(one.kit, force=one.force, outside=outside)
+
+    def _check_learned(self, plan: Uniform | Searched) -> None:
+        """Refuse a journal of a reconstruction that is missing or would be lost."""
+        begun = self.learned.exists()
+        if isinstance(plan, Uniform) and plan.resume and not begun:
+            raise MptqError(f"--resume: there is no journal {self.learned}; start --reconstruct without --resume")
+        if begun and not plan.resume and not self.force:
+            raise MptqError(
+                f"{self.learned} is of an interrupted --reconstruct: go on with --resume, or start again with --force"
+            )
+        check_writable(self.learned / "block", force=True)
 
     def _check_files(self, read: set[Path], stored: set[Path]) -> set[Path]:
         """Refuse files of one export; gives their paths.

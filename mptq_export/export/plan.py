@@ -23,22 +23,26 @@ class Uniform:
         bits: (weights, activations).
         pins: other widths for some layers, by shell pattern of their names; later patterns win.
         method: which techniques are used.
-        reconstruct: afterwards learn the weight codes of every block by gradient descent.
+        reconstruct: afterwards learn rounding, scales and ranges of every block by gradient descent.
+        resume: go on with the journal of an interrupted reconstruction.
         residual_bits: width of the residual in the portable form; None: the best that the target has.
 
     Raises:
-        MptqError: a width is not from 2 to 8, or the method is unknown.
+        MptqError: a width is not from 2 to 8, the method is unknown, or there is nothing to go on with.
     """
 
     bits: Widths = (8, 8)
     pins: Mapping[str, Widths] = field(default_factory=dict)
     method: MethodName = "best"
     reconstruct: bool = False
+    resume: bool = False
     residual_bits: int | None = None
 
     def __post_init__(self) -> None:
         _check_widths({"bits": self.bits, **self.pins})
         check_known("method", self.method, METHODS)
+        if self.resume and not self.reconstruct:
+            raise MptqError("--resume goes on with a search (--mixed) or with --reconstruct; neither is asked for")
 
     def without_pins(self) -> "Uniform":
         """The same for a part of a model, of which pins may name no layer."""
@@ -62,8 +66,8 @@ class Searched:
     Attributes:
         search: budgets, range, pins.
         method: which techniques are used.
-        reconstruct: afterwards learn the weight codes of every block by gradient descent.
-        resume: go on with the journal of an interrupted search.
+        reconstruct: afterwards learn rounding, scales and ranges of every block by gradient descent.
+        resume: go on with the journals of an interrupted search and reconstruction.
         residual_bits: width of the residual in the portable form; None: the best that the target has.
 
     Raises:

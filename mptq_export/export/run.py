@@ -35,6 +35,7 @@ from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.loaders import load_asked
+from mptq_export.quantize.reconstruct.journal import remove_journal
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.report.deployed import FloatOutputs
 from mptq_export.report.measure import write_evidence
@@ -134,6 +135,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         results.append(result)
     if isinstance(first, SearchedBuild):
         write_json(outputs.front, first.allocation.front)
+    if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
+        for own in (own for each in results for own in (each, *each.heads)):
+            remove_journal(Outputs(own.onnx).learned)
     return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
 
 

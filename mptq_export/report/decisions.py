@@ -90,7 +90,9 @@ def global_decisions(recipe: ExportRecipe) -> list[Decision]:
         Decision("weight storage", settings.weight_storage, _STORAGE[settings.weight_storage]),
     ]
     if settings.reconstruct:
-        found.append(Decision("reconstruction", "on", "weight codes learned block by block after all else"))
+        found.append(
+            Decision("reconstruction", "on", "rounding, scales and ranges learned block by block after all else")
+        )
     pins = settings.pins.items()
     found += [Decision(f"pin {pattern}", widths, "asked for with --pin") for pattern, widths in pins]
     return found + (_search_decisions(settings.search) if settings.search else [])

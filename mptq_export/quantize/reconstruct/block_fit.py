@@ -111,8 +111,8 @@ class BlockFit:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, learning.steps)
         checks = {learning.steps * (check + 1) // _CHECKS for check in range(_CHECKS)}
         unit = max(before, torch.finfo(torch.float32).tiny)  # Adam has an absolute smallest gradient
-        for step, (chosen, mixed) in enumerate(self._drawn(), 1):
-            self._batches.run(partial(self._backward, compute, chosen, mixed, optimizer, unit))
+        for step, drawn in enumerate(self._drawn(), 1):
+            self._batches.run(partial(self._backward, compute, drawn, optimizer, unit))
             optimizer.step()
             schedule.step()
             if step in checks:
@@ -143,14 +143,14 @@ class BlockFit:
     def _backward(
         self,
         compute: Compute,
-        chosen: torch.Tensor,
-        mixed: torch.Tensor,
+        drawn: tuple[torch.Tensor, torch.Tensor],
         optimizer: torch.optim.Optimizer,
         unit: float,
         at_once: int,
     ) -> None:
         """The gradients of a step, a few of its images at a time."""
         optimizer.zero_grad()
+        chosen, mixed = drawn
         rows = len(mixed) // len(chosen)
         for some, images in zip(torch.split(mixed, at_once * rows), torch.split(chosen, at_once), strict=True):
             found = self._block.run(some, compute)

@@ -20,28 +20,8 @@ from safetensors.numpy import save_file
 from mptq_export.capture.graph import Graph
 from mptq_export.recipe.schema import ActivationQuant, Recipe
 from mptq_export.support.errors import MptqError
-from mptq_export.support.files import check_writable, write_atomic
+from mptq_export.support.files import write_atomic
 from mptq_export.support.typed_json import from_json
-
-
-def check_journal(folder: Path, *, resume: bool, force: bool) -> None:
-    """Refuse early a journal that is missing, that would be lost, or that cannot be written.
-
-    Args:
-        folder: the journal.
-        resume: whether the reconstruction goes on from it.
-        force: whether one that is there may be replaced.
-
-    Raises:
-        MptqError: it is so.
-    """
-    if resume and not folder.is_dir():
-        raise MptqError(f"--resume: there is no journal {folder}; start --reconstruct without --resume")
-    if not resume and not force and folder.exists():
-        raise MptqError(
-            f"{folder} is of an interrupted --reconstruct: go on with --resume, or start again with --force"
-        )
-    check_writable(folder / "block", force=True)
 
 
 def identity_of(graph: Graph, recipe: Recipe, images: torch.Tensor, learning: object) -> str:
@@ -77,7 +57,7 @@ class Journal:
         """
         journal = Journal(folder, identity)
         if not resume:
-            journal.remove()
+            remove_journal(folder)
             return journal
         first = next(iter(sorted(folder.glob("*.safetensors"))), None)
         if first is not None and journal._metadata(first)["identity"] != identity:
@@ -134,20 +114,6 @@ class Journal:
         tensors = tensors or {"nothing": np.zeros(1, np.int8)}
         write_atomic(self._path(number), lambda path: save_file(tensors, path, metadata=told))
 
-    def remove(self) -> None:
-        """Remove its files; others in the folder stay.
-
-        Raises:
-            MptqError: they cannot be removed.
-        """
-        try:
-            for path in self.folder.glob("*.safetensors"):
-                path.unlink()
-            if self.folder.is_dir() and not any(self.folder.iterdir()):
-                self.folder.rmdir()
-        except OSError as error:
-            raise MptqError(f"cannot remove the journal {self.folder}: {error.strerror}") from error
-
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:04}.safetensors"
 
@@ -158,6 +124,21 @@ class Journal:
                 return dict(stored.metadata())
         except (OSError, SafetensorError, TypeError) as error:
             raise MptqError(f"{path} is damaged; remove it and go on with --resume") from error
+
+
+def remove_journal(folder: Path) -> None:
+    """Remove the files of a journal, where there is one; others in its folder stay.
+
+    Raises:
+        MptqError: they cannot be removed.
+    """
+    try:
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise MptqError(f"cannot remove the journal {folder}: {error.strerror}; remove it") from error
 
 
 def _tensors(before: Recipe, after: Recipe) -> Iterator[tuple[str, NDArray[Any]]]:

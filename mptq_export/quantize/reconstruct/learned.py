@@ -154,8 +154,10 @@ class LearnedNorm:
         return replace(self.norm, params=params)
 
     def finished(self) -> SqB:
-        """`gamma' = gamma / s` and `beta' = (beta - b) / s` for s and b: with the gain times c and the offset plus o,
-        `s' = s / c` and `b' = beta - s' (beta' + o)` with `beta = s beta' + b`.
+        """SQ-b as a recipe has it.
+
+        `gamma' = gamma / s` and `beta' = (beta - b) / s` are folded. With the gain times c and the offset plus o they
+        are those of `s' = s / c` and `b' = beta - s' (beta' + o)`, where `beta = s beta' + b`.
         """
         offset = self.norm.params["bias"].double().cpu().numpy()
         scale = self.sq_b.scale * np.exp(-self.log_gain.detach().double().cpu().numpy())
