@@ -1,13 +1,12 @@
 """What a search found for one model and one budget, and how a problem becomes that."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.quantized_base import ROUNDS, Improved
+from mptq_export.allocate.quantized_base import Rebased
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, TradeOff, trade_off
 from mptq_export.allocate.searchable import Problem
@@ -17,12 +16,10 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType, MethodName
-from mptq_export.support.processes.group import Alone, Group
-from mptq_export.support.processes.started import Processes, other_devices
 from mptq_export.support.progress import Bar, Progress
 
-#: How far a round on the base of found widths advances the bar, in mean bits: it takes about as long.
-_ROUND = 2.0
+#: How far looking at the base of found widths advances the bar, in mean bits: it takes about as long.
+_BASE = 4.0
 
 
 @dataclass(frozen=True)
@@ -119,23 +116,15 @@ def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
 
 
-def devices_of(calibrated: Calibrated) -> AbstractContextManager[Group]:
-    """The processes that share a search: one for every GPU like the one that calibrated, where none was named."""
-    if calibrated.asked.device not in (None, "cuda"):
-        return nullcontext(Alone())
-    others = other_devices(calibrated.images.device)
-    return Processes(others) if others else nullcontext(Alone())
-
-
 def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress) -> TradeOff:
     """`trade_off`, shown as a stage."""
     start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
     distance, count = _distance(start, end), len(problem.settings.budgets) if problem.form.rebased else 0
-    with progress.stage("searching", distance + _ROUND * ROUNDS * count) as bar:
+    with progress.stage("searching", distance + _BASE * count) as bar:
 
-        def again(budget: Budget, found: Improved) -> None:
-            text = f"again at the widths of {budget.text}: divergence {found.before:.4f}, then {found.divergence:.4f}"
-            bar.advance(_ROUND, text)
+        def again(budget: Budget, found: Rebased) -> None:
+            text = f"{budget.text} on its quantized base: divergence {found.before:.4f}, then {found.divergence:.4f}"
+            bar.advance(_BASE, text)
 
         return trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
 

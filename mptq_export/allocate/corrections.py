@@ -13,6 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from mptq_export.allocate.noise import standard_error
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
@@ -22,6 +23,9 @@ _SPREAD = 0.5
 
 #: Noise of a measured rise, as a share of the divergence: all rounding errors behind a change fall anew.
 _NOISE = 0.03
+
+#: Of a rise, so that nothing is divided by 0.
+_LEAST_ERROR = 1e-12
 
 #: No factor is believed beyond these.
 _LEAST, _MOST = 0.25, 4.0
@@ -76,11 +80,16 @@ class Corrections:
             widths: of all layers.
             images: the divergence that they have on every image, or one number for all.
         """
+        rise, error = self.rise(images)
+        self._lines.append(self._estimates(widths) / error)
+        self._rises.append(rise / error)
+
+    def rise(self, images: Sequence[float]) -> tuple[float, float]:
+        """How far the divergence of every image rises from the start on average, and the standard error of that."""
         changes = np.subtract(images, self._level)
         noise = _NOISE * max(fmean(self._level), fmean(images))
-        error = max(float(np.hypot(noise, changes.std() / np.sqrt(max(len(changes) - 1, 1)))), 1e-12)
-        self._lines.append(self._estimates(widths) / error)
-        self._rises.append(float(changes.mean()) / error)
+        error = float(np.hypot(noise, standard_error(changes)))
+        return float(changes.mean()), max(error, _LEAST_ERROR)
 
     def expected(self, widths: Widths) -> float:
         """How far the divergence is expected to rise from the start."""

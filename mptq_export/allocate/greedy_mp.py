@@ -14,6 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
+from mptq_export.allocate.noise import standard_error
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
@@ -95,7 +96,7 @@ def greedy(
             images = measure(lowered)
             found = fmean(images)
             expected = sum(estimate.rise(*step) for step in group)
-            noise = max(_NOISE * max(level, found), _SIGNIFICANT * _standard_error(last, images))
+            noise = max(_NOISE * max(level, found), _SIGNIFICANT * standard_error(np.subtract(images, last)))
             excess = found - level - noise
             if excess > _TRUST * expected:
                 if len(group) > 1:
@@ -108,12 +109,6 @@ def greedy(
             widths, last, most = lowered, images, len(space.units)
             yield Step(dict(group), found, widths)
         yield None
-
-
-def _standard_error(before: Sequence[float], after: Sequence[float]) -> float:
-    """Of the mean change of an image."""
-    changes = np.subtract(after, before)
-    return float(changes.std() / np.sqrt(max(len(changes) - 1, 1)))
 
 
 class _Estimate:

@@ -50,9 +50,9 @@ class PartProblem:
         """Of the widths of all parts, its own."""
         return {layer: widths[self.called(layer)] for layer in self.problem.space.start}
 
-    def around(self, widths: Widths) -> "PartProblem":
+    def around(self, widths: Widths, reach: int) -> "PartProblem":
         """The same on the base of widths of its own; it counts as before."""
-        other = replace(self, problem=self.problem.around(widths))
+        other = replace(self, problem=self.problem.around(widths, reach))
         other.__dict__["scale"] = self.scale
         return other
 
@@ -88,9 +88,9 @@ class PartsProblem:
         """The kind of every unit, by its key: those of different parts differ."""
         return {part.called(key): part.called(kind) for part in self._parts for key, kind in part.problem.kinds.items()}
 
-    def around(self, widths: Widths) -> "PartsProblem":
+    def around(self, widths: Widths, reach: int) -> "PartsProblem":
         """As the protocol says: each part around its own."""
-        return PartsProblem([part.around(part.own(widths)) for part in self._parts], self.settings)
+        return PartsProblem([part.around(part.own(widths), reach) for part in self._parts], self.settings)
 
     @property
     def identity(self) -> str:

@@ -41,9 +41,6 @@ _TRIED_ON = 4
 #: Numbers of outputs that are compared at once.
 _MOST_NUMBERS = 2**24
 
-#: How many widths beside the one found a unit may take in another round.
-REACH = 2
-
 #: Of the distances, below which no rise is measured.
 _LEAST_RISE = 1e-9
 
@@ -103,20 +100,21 @@ class AllocationProblem:
         graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing)
         self.transformed = replace(self.calibrated, graph=graph)
 
-    def around(self, widths: Widths) -> "AllocationProblem":
+    def around(self, widths: Widths, reach: int) -> "AllocationProblem":
         """The same on the base of widths that were found: transforms and quantizers are chosen for them.
 
         The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
-        its table has the errors of layers that read what quantized ones give. Its units move by `REACH` widths.
+        its table has the errors of layers that read what quantized ones give.
 
         Args:
             widths: of all layers.
+            reach: how many widths beside that of a unit it has on either side.
         """
         other = copy(self)
         other.unit = self.unit
         for made in ("catalogue", "table", "evaluator"):
             other.__dict__.pop(made, None)
-        other.space = self.space.around(widths, REACH)
+        other.space = self.space.around(widths, reach)
         other._choose_transforms(widths.__getitem__)
         return other
 
@@ -129,7 +127,7 @@ class AllocationProblem:
     def catalogue(self) -> Catalogue:
         """Quantizers of every width, chosen from the images that do not measure."""
         method = replace(self.method, sq_b="off", balanced_attention=False)  # the transforms stand
-        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space)
+        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space, self._group)
 
     @cached_property
     def measuring_images(self) -> torch.Tensor:

@@ -13,7 +13,7 @@ from mptq_export.allocate.greedy_mp import Step, greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.quantized_base import Improved, rounds
+from mptq_export.allocate.quantized_base import Rebased, rebased, sum_errs
 from mptq_export.allocate.searchable import Problem
 from mptq_export.allocate.units import Widths
 from mptq_export.recipe.settings import Solver
@@ -29,8 +29,8 @@ class FoundWidths:
         widths: widths of all layers.
         divergence: mean divergence on the search images, with the catalogue's quantizers.
         solver: whichever was better; `quantized base` where that found others.
-        compared: the divergence of greedy and programme with the quantizers of the first catalogue, and that of the
-            widths that were found last with those that were chosen for them.
+        compared: the divergence of greedy and programme with the quantizers of the first catalogue, and where its base
+            was looked at, that of these widths with quantizers that were chosen for them.
     """
 
     budget: Budget
@@ -114,7 +114,7 @@ def search(
     *,
     resume: bool,
     tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Improved], None] | None = None,
+    again: Callable[[Budget, Rebased], None] | None = None,
 ) -> SearchResult:
     """`trade_off` of one model, with it."""
     return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick, again=again))
@@ -126,7 +126,7 @@ def trade_off(
     *,
     resume: bool,
     tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Improved], None] | None = None,
+    again: Callable[[Budget, Rebased], None] | None = None,
 ) -> TradeOff:
     """Find widths for every budget.
 
@@ -135,7 +135,7 @@ def trade_off(
         journal: file that keeps every measurement.
         resume: go on from the journal, if it is of this search.
         tick: called after every accepted step with the mean widths of weights and activations.
-        again: called after every round on the base of what was found.
+        again: called after the base of what was found for a budget was looked at.
 
     Raises:
         MptqError: a budget is below what the range allows, or the journal is of another search.
@@ -196,21 +196,22 @@ def _on_base(
     costs: Costs,
     kept: Journal,
     found: FoundWidths,
-    again: Callable[[Budget, Improved], None] | None,
+    again: Callable[[Budget, Rebased], None] | None,
 ) -> FoundWidths:
-    """A result after rounds on its own base."""
+    """A result, or what its own base led to where the estimates do not add up to what it has."""
 
     def measure(base: Problem, widths: Widths) -> list[float]:
         return kept.divergences(widths, lambda: base.divergences(widths), base.space.start)
 
-    first = found
-    for each in rounds(problem, measure, costs.constraints(found.budget), found.widths):
-        compared: dict[Solver, float] = first.compared | {"quantized base": each.divergence}
-        solver = first.solver if each.widths == first.widths else "quantized base"
-        found = FoundWidths(found.budget, each.widths, each.divergence, solver, compared)
-        if again:
-            again(found.budget, each)
-    return found
+    images = kept.divergences(found.widths, lambda: problem.divergences(found.widths))
+    if not sum_errs(images, sum(problem.table[unit.key, unit.bits(found.widths)] for unit in problem.space.units)):
+        return found
+    result = rebased(problem, measure, costs.constraints(found.budget), found.widths)
+    if again:
+        again(found.budget, result)
+    compared: dict[Solver, float] = found.compared | {"quantized base": result.divergence}
+    solver = found.solver if result.widths == found.widths else "quantized base"
+    return FoundWidths(found.budget, result.widths, result.divergence, solver, compared)
 
 
 def _chains(budgets: Sequence[Budget]) -> list[list[int]]:

@@ -39,8 +39,8 @@ class Problem(Protocol):
         """The kind of every unit, by its key: of which units the table may be wrong alike."""
         ...
 
-    def around(self, widths: Widths) -> "Problem":
-        """The same on the base of widths that were found; only where `form.rebased`."""
+    def around(self, widths: Widths, reach: int) -> "Problem":
+        """The same on the base of widths that were found, and so many beside each; only where `form.rebased`."""
         ...
 
     def divergences(self, widths: Widths) -> list[float]:

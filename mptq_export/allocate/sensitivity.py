@@ -50,7 +50,8 @@ def sensitivity_table(
         space: what moves; all else has the widths where the search starts.
         metric: by which the outputs are compared; None takes that of their kinds.
         quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
-            instead of what the float ones give; the errors that come with it count as far as a width repairs them.
+            instead of what the float ones give. What a width costs is then how far its result is from that of the
+            widest one: errors that come with what is read are those of other units, and many times larger.
         group: processes that share the images; None: this one alone.
     """
     estimate = _Estimate(graph, catalogue, space, metric, quantized)
@@ -61,11 +62,9 @@ def sensitivity_table(
             table[key] += value
     count = len(images)
     for unit in space.units:
-        rising = space.widths(unit)[::-1]
-        least = table[unit.key, rising[0]] if quantized else 0.0  # what comes from elsewhere counts for no width
         floor = 0.0
-        for b in rising:
-            floor = table[unit.key, b] = max(floor, (table[unit.key, b] - least) / count)
+        for b in reversed(space.widths(unit)):
+            floor = table[unit.key, b] = max(floor, table[unit.key, b] / count)
     return table
 
 
@@ -102,11 +101,13 @@ class _Estimate:
         found: list[tuple[tuple[str, int], float]] = []
         with torch.no_grad():
             for unit in space.units:
-                for b in space.widths(unit):
+                widest: dict[str, torch.Tensor] = {}
+                for b in space.widths(unit)[::-1] if self.quantized else space.widths(unit):
                     self.catalogue.install(simulator, unit.given(space.start, b), images.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
-                        error = simulator.compute(graph[name], inputs).double().sub_(exact)
+                        given = simulator.compute(graph[name], inputs).double()
+                        error = given - (widest.setdefault(name, given) if self.quantized else exact)
                         moved = directions @ error[..., None]
                         found.append(((unit.key, b), float(moved.square().sum()) / (2 * _DRAWS)))
         return found
@@ -114,7 +115,8 @@ class _Estimate:
 
 def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[tuple[tuple[str, int], float]]]:
     """`of_batch` for each of this process's batches; what is drawn for a batch is the same in all processes."""
-    graph, space, generator = estimate.graph, estimate.space, torch.Generator().manual_seed(0)
+    graph, space = estimate.graph, estimate.space
+    generator = torch.Generator().manual_seed(int(estimate.quantized))  # two tables of one search differ in their noise
     numbers = sum(math.prod(node.shape.dims) for node in graph)
     batches = torch.split(images, min(_IMAGES, images_at_once(numbers)))
     simulator = estimate.catalogue.simulator(graph)

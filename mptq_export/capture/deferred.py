@@ -22,6 +22,9 @@ MOST = 1 << 26
 #: The same of scores in a walk, which computes them three times where they are deferred.
 MOST_SCORES = 1 << 27
 
+#: Numbers of the largest value of a part of what is deferred; while it is computed, several such values are there.
+PART = 1 << 23
+
 #: What lies between the two products of an attention.
 _OF_SCORES = (ops.Matmul, ops.Add, ops.Mul, ops.Product, ops.Max, ops.Softmax, ops.Reshape, ops.Permute, ops.Slice)
 
@@ -55,7 +58,7 @@ class Deferred:
         pairs = zip(self.operands, self.rows, strict=True)
         return self.compute_node(self.node, [_part(each, images, rows) for each, rows in pairs])
 
-    def parts(self, most: int = MOST) -> Iterator[torch.Tensor]:
+    def parts(self, most: int = PART) -> Iterator[torch.Tensor]:
         """The values of all images, a few at a time.
 
         Args:
@@ -141,7 +144,7 @@ class Deferring:
             return compute_node(node, [whole(each) for each in operands])
         result: torch.Tensor | None = None
         start = 0
-        for part in value.parts(self._most):
+        for part in value.parts(min(self._most, PART)):
             if len(part) == node.shape.dims[0] * self._images:
                 return part
             if result is None:

@@ -1,11 +1,10 @@
 """What a person needs to hear of a file below four bits: its true bytes, how close it is, where not, what may help."""
 
-from mptq_export.emit.exact.weight_storage import stored_bytes
 from mptq_export.recipe.schema import Recipe
-from mptq_export.recipe.weight_levels import outliers
 from mptq_export.report.evidence import Agreement
 from mptq_export.report.layer_errors import error_rows
 from mptq_export.report.result import ExportResult
+from mptq_export.report.stored_weights import StoredWeights
 
 #: From so many bits on a file is near its float model with `best` alone.
 _ENOUGH = 4
@@ -40,15 +39,9 @@ def _few(recipe: Recipe) -> bool:
 
 
 def _stored(result: ExportResult) -> str:
-    """Where the bytes of the file are: weight codes, outliers and what unpacks them counted, and all else."""
-    weights = result.recipe.weights.values()
-    count = sum(quant.codes.size for quant in weights)
-    packed = result.recipe.settings.weight_storage == "packed"
-    codes = sum(stored_bytes(quant) if packed else quant.codes.size for quant in weights)
-    beyond = sum(int(outliers(quant).sum()) for quant in weights)
-    few = f" ({beyond / count:.2%} outliers)" if beyond else ""
-    rest = (result.onnx_bytes - codes) / 1e6
-    return f"weights {codes / 1e6:.2f} MB, {8 * codes / count:.2f} bits each{few}; all else {rest:.2f} MB"
+    """Where the bytes of the file are."""
+    found = StoredWeights.of(result.recipe)
+    return f"{found}; all else {(result.onnx_bytes - found.nbytes) / 1e6:.2f} MB"
 
 
 def _closeness(found: Agreement) -> str:

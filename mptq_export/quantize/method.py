@@ -27,7 +27,7 @@ class Method:
         row_importance: rows count by how much the outputs depend on them, instead of alike.
         rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
         weight_regions: in the exact form: OPT-m for weights of 4 bits and fewer: levels that are not evenly spaced, and
-            outliers; with `gptq` alone.
+            outliers; with `weight_scales_by_error` and `gptq` alone.
         centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
             the middle of their codes is the middle of what they are.
         even_heads: balanced attention spreads every head evenly over its channels.

@@ -19,8 +19,8 @@ Form = Literal["exact", "portable"]
 """What a file is: the same bits on every CPU, or the QDQ graph that accelerators take."""
 
 Solver = Literal["greedy", "integer programme", "quantized base"]
-"""What found widths for a budget: Greedy MP, the integer programme over the estimates, or both again on the base of the
-widths that they found."""
+"""What found widths for a budget: Greedy MP, the integer programme over the estimates, or that again on the base of
+what they found."""
 
 Library = Literal["timm", "transformers", "torchvision", "module"]
 """Whose a model is; `module`: the user's own."""

@@ -7,6 +7,7 @@ from mptq_export.report.export_files import Export
 from mptq_export.report.figure import UNKNOWN, Figure
 from mptq_export.report.network import layers_of
 from mptq_export.report.promise import promise_figure
+from mptq_export.report.stored_weights import StoredWeights
 from mptq_export.verify.inputs.sets import describe_inputs
 
 _UNIFORM = re.compile(r"(\d)/(\d+)")
@@ -32,7 +33,10 @@ def _size(export: Export) -> Figure:
     else:
         floats = evidence.float_bytes
         note = f"{stored.size / floats:.3f} of the float32 weights"
-    return Figure("Size", megabytes(stored.size), f"{note} ({megabytes(floats)})")
+    note += f" ({megabytes(floats)})"
+    if export.recipe.settings.form == "exact":
+        note += f"; {StoredWeights.of(export.recipe)}"
+    return Figure("Size", megabytes(stored.size), note)
 
 
 def _latency(export: Export) -> Figure:

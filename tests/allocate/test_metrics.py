@@ -12,6 +12,7 @@ import torch
 from quantize.helpers import digits
 
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.exact_form import ExactSearchForm
 from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
@@ -49,7 +50,8 @@ def with_metric(problem: AllocationProblem, metric: Metric | None) -> Allocation
 
 @pytest.fixture(scope="module")
 def by_squares(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    problem = AllocationProblem(digits().calibrated, PAPER, asked(squares))
+    first_catalogue_alone = ExactSearchForm(rebased=False)
+    problem = AllocationProblem(digits().calibrated, PAPER, asked(squares), first_catalogue_alone)
     return search(problem, tmp_path_factory.mktemp("own") / "x.jsonl", resume=False)
 
 

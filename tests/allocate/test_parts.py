@@ -13,6 +13,7 @@ from mptq_export import calibrate, load
 from mptq_export.allocate.allocation import Aim, Allocation
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.parts import SearchedPart, search_parts
+from mptq_export.allocate.parts_problem import PartProblem, PartsProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.support.errors import MptqError
@@ -79,13 +80,25 @@ def test_a_mean_width_is_that_of_all_parts(found: list[tuple[Allocation, ...]]):
     assert {key.partition("/")[0] for point in front for key in point.lowered} == {"first", "second"}
 
 
-def test_each_part_counts_by_its_own_scale(found: list[tuple[Allocation, ...]]):
+def test_each_part_counts_by_its_own_scale(parts: list[SearchedPart], found: list[tuple[Allocation, ...]]):
     shares = []
     for one in found[0]:
         problem = one.search.problem
         middle = {layer: (4, 4) if "head" in layer else (3, 3) for layer in problem.space.start}
         shares.append(fmean(problem.divergences(one.widths)) / fmean(problem.divergences(middle)))
-    assert found[0][0].divergence == pytest.approx(sum(shares))
+    each = [PartProblem(p.name, one.search.problem, p.per_picture) for p, one in zip(parts, found[0], strict=True)]
+    together = PartsProblem(each, found[0][0].settings)
+    widths = {
+        part.called(layer): pair for part, one in zip(each, found[0], strict=True) for layer, pair in one.widths.items()
+    }
+    assert fmean(together.divergences(widths)) == pytest.approx(sum(shares))
+    base = together.around(widths)  # other quantizers, and the same scales
+    assert base.space.start == widths
+    shares = [
+        fmean(part.problem.around(one.widths).divergences(one.widths)) / part.scale
+        for part, one in zip(each, found[0], strict=True)
+    ]
+    assert fmean(base.divergences(widths)) == pytest.approx(sum(shares))
 
 
 def test_widths_are_kept_on_other_inputs(parts: list[SearchedPart], found: list[tuple[Allocation, ...]]):

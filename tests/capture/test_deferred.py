@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_models import KINDS, images, prepared, quantized_anew
 
-from mptq_export.capture.deferred import Deferring, deferring_scores, evaluate_in_parts
-from mptq_export.capture.evaluate import evaluate
+from mptq_export.capture.deferred import PART, Deferring, Value, deferring_scores, evaluate_in_parts
+from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph, Node, Shape
 from mptq_export.capture.liveness import values_at_once
 from mptq_export.capture.ops import Input, Matmul, Permute, Softmax
@@ -58,16 +58,40 @@ def test_a_walk_that_defers_its_scores_chooses_the_same(
         assert np.array_equal(found.weights[name].bias, quant.bias)
 
 
-def test_what_is_deferred_is_not_held() -> None:
-    narrow, square = Shape((1, 32, 4)), Shape((1, 32, 32))
+def attention(tokens: int) -> Graph:
+    """A product of two, a softmax, a product: of an image so many tokens of 4 channels."""
+    narrow, square = Shape((1, tokens, 4)), Shape((1, tokens, tokens))
     nodes = [
         Node(Input(), "x", (), narrow),
-        Node(Permute((0, 2, 1)), "k", ("x",), Shape((1, 4, 32))),
+        Node(Permute((0, 2, 1)), "k", ("x",), Shape((1, 4, tokens))),
         Node(Matmul(), "scores", ("x", "k"), square),
         Node(Softmax(), "attention", ("scores",), square),
         Node(Matmul(), "y", ("attention", "x"), narrow),
     ]
-    graph = Graph(nodes, "y")
+    return Graph(nodes, "y")
+
+
+def test_parts_of_what_is_deferred_are_small() -> None:
+    """A walk holds hundreds of megabytes of values; a part of the scores must not be more than them."""
+    graph, images, largest = attention(1024), 200, 0
+    deferring = deferring_scores(graph, images)
+
+    def watched(node: Node, operands: list[torch.Tensor]) -> torch.Tensor:
+        nonlocal largest
+        value = compute(node, operands)
+        largest = max(largest, value.numel() if node.name in deferring.names else 0)
+        return value
+
+    values: dict[str, Value] = {"x": torch.empty(images, 1024, 4, device="meta")}  # shapes alone
+    for node in list(graph)[1:]:
+        values[node.name] = deferring.value(node, [values[name] for name in node.inputs], watched)
+    assert isinstance(values["y"], torch.Tensor)
+    assert values["y"].shape == (images, 1024, 4)
+    assert 1024 * 1024 <= largest <= PART
+
+
+def test_what_is_deferred_is_not_held() -> None:
+    graph = attention(32)
     names = deferring_scores(graph, 3, most=1000).names
     assert names == {"scores", "attention"}
     assert values_at_once(graph) == 32 * 32 + 2 * 32 * 4

@@ -123,7 +123,7 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path
     assert evidence["range"] == [2, 4]
     assert evidence["tied"] is False
     assert recipe.settings.pins == {}
-    assert evidence["solver"] in ("greedy", "integer programme")
+    assert evidence["solver"] in ("greedy", "integer programme", "quantized base")
     assert evidence["divergence"][evidence["solver"]] == min(
         v for v in evidence["divergence"].values() if v is not None
     )

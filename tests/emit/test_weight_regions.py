@@ -141,5 +141,10 @@ def test_the_portable_form_has_none():
     form = form_for("openvino", 8)
     assert not form.has_weight_regions
     source = CalibratedGraph(graph_for(form, digits().graph, "float32"), digits().stats, digits().calib[:4])
-    _, recipe = build_recipe(source, lambda _layer: (4, 8), replace(MINMAX, gptq=True, weight_regions=True), form=form)
+    _, recipe = build_recipe(
+        source,
+        lambda _layer: (4, 8),
+        replace(MINMAX, weight_scales_by_error=True, gptq=True, weight_regions=True),
+        form=form,
+    )
     assert all(quant.regions is None for quant in recipe.weights.values())

@@ -16,6 +16,7 @@ from mptq_export.quantize.weights.weight_regions import CORES, SHIFTS
 from mptq_export.recipe.schema import WeightQuant, WeightRegions
 from mptq_export.recipe.weight_levels import LARGEST, outliers, reachable, split_codes
 from mptq_export.runtime.session import open_session
+from mptq_export.targets.min_onnxruntime import oldest_onnxruntime
 
 
 def in_regions(
@@ -78,6 +79,10 @@ def test_a_way_longer_than_a_byte_goes_over_elements_that_stay():
     found = Outliers.of(payload, 3)
     assert found.distances.tolist() == [0, 255, 255, 1, 255, 255, 255, 255, 255, 213]
     assert found.payloads.tolist() == [1, -8, 0, 7, 0, 0, 0, 0, 0, 2]
+    odd = Outliers.of(payload[:600], 3)
+    assert (odd.distances.tolist(), odd.payloads.tolist()) == ([0, 255, 255, 1], [1, -8, 0, 7])
+    one = Outliers.of(payload[:9], 3)
+    assert (one.distances.tolist(), one.payloads.tolist()) == ([0, 0], [1, 0])
     assert Outliers.of(np.zeros(9, np.int8), 3).stored == 0
 
 
@@ -103,7 +108,8 @@ def test_the_bytes_are_what_they_are_said_to_be(bits: int, share: float):
     for shape in ((4, 8), (64, 64), (256, 384)):
         quant = in_regions(bits, shape, share)
         model, plain = stored(quant), stored(quant, "int8")
-        empty = stored(in_regions(bits, (1, 1), 0.0)).ByteSize()
+        shared = (100 if bits == 3 else 256 * 8 // bits) + 600 * bool(share)
+        empty = stored(in_regions(bits, (1, 1), 0.0)).ByteSize() + shared
         said = stored_bytes(quant)
         assert model.ByteSize() <= plain.ByteSize()
         assert model.ByteSize() - empty <= said <= model.ByteSize() + 2500
@@ -112,7 +118,13 @@ def test_the_bytes_are_what_they_are_said_to_be(bits: int, share: float):
 def test_an_outlier_takes_little_more_than_twelve_bits():
     some = in_regions(3, (512, 512), 0.01)
     sizes = [sum(len(t.raw_data) for t in stored(q).graph.initializer) for q in (some, in_regions(3, (512, 512), 0.0))]
-    assert 12 < 8 * (sizes[0] - sizes[1]) / outliers(some).sum() < 13.5
+    shared = 512  # a table
+    assert 12 < 8 * (sizes[0] - sizes[1] - shared) / outliers(some).sum() < 13.5
+
+
+@pytest.mark.parametrize("bits", CORES)
+def test_no_runtime_has_to_know_types_of_4_bits(bits: int):
+    assert oldest_onnxruntime(stored(in_regions(bits, (256, 384), 0.01))) == "1.20"
 
 
 def test_int8_storage_takes_a_byte_a_code():

@@ -14,6 +14,7 @@ from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
 from mptq_export.report.export_files import read_export
 from mptq_export.report.page import report_page
+from mptq_export.report.stored_weights import StoredWeights
 from mptq_export.support.errors import MptqError
 
 VOID = {"meta", "link", "br", "rect", "path", "circle", "line"}
@@ -78,7 +79,7 @@ def test_five_figures_stand_on_top(whole: Page, made: Path):
     recipe = read_recipe(made / "u.recipe.json")
     for words in (
         f"Size {(made / 'u.onnx').stat().st_size / 1e6:.2f} MB",
-        "of the float32 weights",
+        f"of the float32 weights ({evidence.float_bytes / 1e6:.2f} MB); {StoredWeights.of(recipe)}",
         "Mean bits 4.00 / 5.00",
         f"Exactness 0 differ of {evidence.check.values:,} values in {evidence.check.tensors} tensors",
         f"{len(recipe.proof)} bounds and margins proved",
@@ -88,6 +89,7 @@ def test_five_figures_stand_on_top(whole: Page, made: Path):
         "6 images, 4 random, 9 constant and 14 extreme inputs at batches 1 and 3",
     ):
         assert words in whole.text
+    assert re.search(r"MB\); weights 0\.\d\d MB, [4-7]\.\d\d bits each", whole.text)
     assert re.search(r"Latency [\d.]+ ms [\d.]+ of float32 \([\d.]+ ms\) in turn", whole.text)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mptq_export.quantize.method import BEST, MINMAX, PAPER, Method
+from mptq_export.quantize.reconstruct.learning import Learning
 
 #: The switches of `Method` in the order in which they are added, and what they are called. Every one stands here or
 #: below, or a test fails.
@@ -19,7 +20,12 @@ NAMES: dict[str, str] = {
     "ridge_correction": "ridge correction",
     "residual_correction": "residual correction",
     "row_importance": "row importance",
+    "attention_ranges": "ranges by the attention",
+    "attention_levels": "levels of attention codes",
+    "centred_codes": "centred codes",
     "weight_regions": "weights with regions",
+    "even_heads": "even heads",
+    "fine_ranges": "fine ranges",
 }
 
 #: Switches that change nothing in the exact form, which is what is measured.
@@ -46,13 +52,13 @@ class Variant:
         name: of the row.
         method: switches of the search.
         beside: the row that it is compared with, on the same images; None for the first.
-        learned: whether the rounding is learned afterwards, and how: keywords of `reconstruct`; None where it is not.
+        learned: whether the recipe is learned afterwards, and how; None where it is not.
     """
 
     name: str
     method: Method
     beside: str | None = None
-    learned: dict[str, Any] | None = None
+    learned: Learning | None = None
 
 
 def leaving_out(technique: str) -> Method:
@@ -88,9 +94,11 @@ def others() -> Iterator[Variant]:
 
 
 def learned() -> Iterator[Variant]:
-    """`best`, and with learned rounding behind it."""
+    """`best`, and with learning behind it, as it is and with a plainer loss."""
     yield _best()
-    yield Variant("best, then learned", BEST, _BEST, {})
+    whole = "best, then learned"
+    yield Variant(whole, BEST, _BEST, Learning())
+    yield Variant(f"{whole} without the rank-one term", BEST, whole, Learning(rank_one=False))
 
 
 def _best() -> Variant:

@@ -96,9 +96,12 @@ class Bench:
         def make(out: Path) -> Facts:
             report = out.with_suffix(".export.json")
             quiet = ("-o", out, "--force", "-q", "--json", report)
-            ran = self.commands.console("export", *given, *quiet, *self.device_option, log=f"{out.stem}.export")
+            resumed = ("--resume",) if out.with_suffix(".learned").exists() else ()
+            ran = self.commands.console(
+                "export", *given, *quiet, *resumed, *self.device_option, log=f"{out.stem}.export"
+            )
             summary = json.loads(report.read_text(encoding="utf-8"))
-            return {"seconds": ran.seconds, "peak_mb": ran.peak_mb, **facts_of(summary)}
+            return {"seconds": None if resumed else ran.seconds, "peak_mb": ran.peak_mb, **facts_of(summary)}
 
         return Exported(path, self.once(path.stem, make))
 
@@ -109,7 +112,8 @@ class Exported:
 
     Attributes:
         path: the ONNX file.
-        facts: seconds and peak_mb of the export, where it was one of its own, and `facts_of` its summary.
+        facts: seconds (None where it was interrupted) and peak_mb of the export, where it was one of its own, and
+            `facts_of` its summary.
     """
 
     path: Path

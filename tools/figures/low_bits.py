@@ -138,9 +138,9 @@ def _beside(row: Figures) -> tuple[str, str]:
 
 
 def _made(row: Figures) -> tuple[str, str]:
-    seconds = row.get("seconds")  # of a search's files, that of all of them together is in no row
     proof = f"{row['differing']:,} of {row['values']:,}, {row['float_matmuls']}"
-    return proof, "" if seconds is None else f"{seconds:.0f} s"
+    seconds = row.get("seconds", "")  # of the files of a search there is no time of each
+    return proof, "interrupted" if seconds is None else seconds and f"{seconds:.0f} s"
 
 
 TABLE = Table("low-bits", rows, uniform_markdown)

@@ -3,7 +3,19 @@
 import re
 from collections.abc import Callable, Mapping
 
-from tools.figures import accuracy, cost, embeddings, exactness, floor, large, latency, low_bits, mixed, without_images
+from tools.figures import (
+    accuracy,
+    cost,
+    embeddings,
+    exactness,
+    floor,
+    large,
+    latency,
+    low_bits,
+    mixed,
+    search_gpus,
+    without_images,
+)
 from tools.figures.adopted import ADOPTED, AdoptedTable
 from tools.figures.adopted import caption as adopted_caption
 from tools.figures.latency import SHAPES
@@ -49,6 +61,7 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "low-bits-mixed": _of("low-bits", low_bits.mixed_markdown),
     "low-bits-others": others_table,
     "large": _of("large", large.markdown),
+    "search-gpus": _of("search-gpus", search_gpus.markdown),
     "latency": _of("latency", latency.markdown),
     "floor": _of("floor", floor.markdown),
     "exactness": _of("exactness", exactness.markdown),

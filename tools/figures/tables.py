@@ -1,6 +1,17 @@
 """All tables, in the order in which they are measured."""
 
-from tools.figures import accuracy, embeddings, exactness, floor, large, latency, low_bits, mixed, without_images
+from tools.figures import (
+    accuracy,
+    embeddings,
+    exactness,
+    floor,
+    large,
+    latency,
+    low_bits,
+    mixed,
+    search_gpus,
+    without_images,
+)
 from tools.figures.table import Table
 
 #: Searches first: they take longest. What must run alone comes last; `floor` reads the files of `latency`.
@@ -12,6 +23,7 @@ TABLES: tuple[Table, ...] = (
     without_images.TABLE,
     embeddings.TABLE,
     exactness.TABLE,
+    search_gpus.TABLE,
     latency.TABLE,
     floor.TABLE,
 )

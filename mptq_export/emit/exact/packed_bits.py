@@ -4,16 +4,31 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from mptq_export.emit.builder import OnnxBuilder
+from mptq_export.emit.builder import INT32, OnnxBuilder
 
 
-def four_bits(builder: OnnxBuilder, name: str, values: NDArray[np.int8] | NDArray[np.uint8]) -> str:
-    """An INT4 initializer of the same shape, of values from -8 to 7; a UINT4 one, of values from 0 to 15, of uint8."""
-    signed = values.dtype == np.int8
-    raw = pack_bits((values.ravel() & 15).astype(np.uint8), 4, interleaved=True).tobytes()
-    kind = onnx.TensorProto.INT4 if signed else onnx.TensorProto.UINT4
-    packed = onnx.helper.make_tensor(f"{name}.{'' if signed else 'u'}int4", kind, values.shape, raw, raw=True)
+def four_bits(builder: OnnxBuilder, name: str, codes: NDArray[np.int8]) -> str:
+    """Codes from -8 to 7 as an INT4 initializer of the same shape."""
+    raw = pack_bits((codes.ravel() & np.int8(15)).astype(np.uint8), 4, interleaved=True).tobytes()
+    packed = onnx.helper.make_tensor(f"{name}.int4", onnx.TensorProto.INT4, codes.shape, raw, raw=True)
     return builder.initializer(packed)
+
+
+def look_up(builder: OnnxBuilder, name: str, packed: NDArray[np.uint8], values: NDArray[np.int8]) -> str:
+    """Values by their numbers, of which a byte holds several: int8 [1, elements].
+
+    Args:
+        builder: the graph under construction.
+        name: of the result.
+        packed: numbers of 2 or 4 bits, packed so that neighbours share a byte, [bytes].
+        values: of every number, int8 [4] or [16].
+    """
+    width = len(values).bit_length() - 1
+    shifts = np.arange(0, 8, width)
+    table = values[(np.arange(256)[:, None] >> shifts) & (len(values) - 1)]
+    index = builder.one("Cast", [builder.own_constant(f"{name}.bytes", packed[None])], f"{name}.index", to=INT32)
+    found = builder.one("Gather", [builder.constant(f"values{width}", table), index], f"{name}.values", axis=0)
+    return builder.one("Reshape", [found, builder.shape([1, -1])], name)
 
 
 def pack_bits(values: NDArray[np.uint8], width: int, *, interleaved: bool = False) -> NDArray[np.uint8]:

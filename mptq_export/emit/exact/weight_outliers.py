@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.emit.builder import INT32, OnnxBuilder
-from mptq_export.emit.exact.packed_bits import four_bits
+from mptq_export.emit.exact.packed_bits import look_up, pack_bits
 
 #: Most nodes that add outliers.
-OUTLIER_NODES = 7
+OUTLIER_NODES = 6
 
 #: The longest distance.
 _FARTHEST = 255
@@ -25,7 +25,7 @@ class Outliers:
     """What is added to core levels.
 
     Attributes:
-        distances: to the element before, of the first one to the beginning: uint8 [M].
+        distances: to the element before, of the first one to the beginning: uint8 [M], M even.
         payloads: what is added there, in steps of `2 ** shift`: int8 [M], -8 to 7.
         shift: u of the step.
     """
@@ -50,33 +50,28 @@ class Outliers:
         total = int(place[-1]) + 1 if len(place) else 0
         found, added = np.full(total, _FARTHEST, np.uint8), np.zeros(total, np.int8)
         found[place], added[place] = distances - before * _FARTHEST, flat[positions]
+        if total % 2:  # nothing is added once more to the last
+            found, added = np.append(found, np.uint8(0)), np.append(added, np.int8(0))
         return Outliers(found, added, shift)
 
     @property
     def stored(self) -> int:
         """Bytes of the two tensors."""
-        return len(self.distances) + (len(self.payloads) + 1) // 2
+        return len(self.distances) + len(self.payloads) // 2
 
-    def emit(self, builder: OnnxBuilder, name: str, core: str, shape: tuple[int, ...]) -> str:
-        """The sum of core levels and outliers.
+    def emit(self, builder: OnnxBuilder, name: str, core: str) -> str:
+        """The sum of core levels and outliers, int8 [1, elements].
 
         Args:
             builder: the graph under construction.
             name: of the weight.
-            core: int8 tensor of the core levels.
-            shape: of it.
+            core: the core levels, int8 [1, elements]; not 1-D, as shape inference would take every element for a
+                dimension.
         """
-        count = len(self.distances)
-        distances = builder.own_constant(f"{name}.distances", self.distances.reshape(1, count))
+        distances = builder.own_constant(f"{name}.distances", self.distances.reshape(1, -1))
         distances = builder.one("Cast", [distances], f"{name}.steps", to=INT32)
         positions = builder.one("CumSum", [distances, builder.scalar(1, np.int64)], f"{name}.places")
-        payloads = four_bits(builder, f"{name}.payloads", self.payloads.reshape(1, count))
-        payloads = builder.one("Cast", [payloads], f"{name}.number", to=INT32)
-        steps = np.array([*range(8), *range(-8, 0)], np.int8) << self.shift  # negative numbers count from the end
-        table = builder.constant(f"outliers{self.shift}", steps)
-        payloads = builder.one("Gather", [table, payloads], f"{name}.added", axis=0)
-        # Not 1-D: shape inference would take every element for a dimension.
-        flat = builder.one("Reshape", [core, builder.shape([1, -1])], f"{name}.flat")
-        inputs = [flat, positions, payloads]
-        added = builder.one("ScatterElements", inputs, f"{name}.all", axis=1, reduction="add")
-        return builder.one("Reshape", [added, builder.shape(list(shape))], name)
+        packed = pack_bits(self.payloads.view(np.uint8) & np.uint8(15), 4, interleaved=True)
+        steps = np.array([*range(8), *range(-8, 0)], np.int8) << np.int8(self.shift)
+        added = look_up(builder, f"{name}.added", packed, steps)
+        return builder.one("ScatterElements", [core, positions, added], f"{name}.all", axis=1, reduction="add")

@@ -7,8 +7,8 @@ Fields are packed into bytes. One BitShift, which broadcasts an amount for every
 a field down; what stays above each is known at export, and the field above is stored XOR that, so that one mask serves
 all fields.
 
-Of codes with regions the numbers of the core levels are stored so, and a table has the levels. What outliers add comes
-afterwards (`weight_outliers.py`).
+Of codes with regions the numbers of the core levels are packed into bytes, and a table has the levels: of numbers of 2
+and 4 bits those of every byte. What outliers add comes afterwards (`weight_outliers.py`).
 
 All of it reads constants only: onnxruntime folds it when it loads the file, and the kernels see plain int8 weights.
 Every node costs a copy of the weight until all is folded, so there are few.
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mptq_export.emit.builder import INT8, INT32, UINT8, OnnxBuilder
-from mptq_export.emit.exact.packed_bits import four_bits, pack_bits
+from mptq_export.emit.exact.packed_bits import four_bits, look_up, pack_bits
 from mptq_export.emit.exact.weight_outliers import OUTLIER_NODES, Outliers
 from mptq_export.recipe.schema import WeightQuant, WeightRegions
 from mptq_export.recipe.settings import WeightStorage
@@ -42,7 +42,7 @@ _ROWS = (4, 2, -1)
 
 
 #: The same of core levels.
-_LEVEL_NODES = {2: 6, 3: 9, 4: 2}
+_LEVEL_NODES = {2: 5, 3: 10, 4: 5}
 
 
 class StoreWeight(Protocol):
@@ -99,19 +99,19 @@ def store_packed(
             return builder.one("Cast", [four_bits(builder, name, codes)], name, to=INT8)
         return _whole(builder, name, codes, bits)
     stored = _Levels.of(codes, bits, regions)
-    if not _pays(codes, bits, stored.further_bytes, stored.nodes):
+    if not _pays(codes, bits, stored.table_bytes + stored.outliers.stored, stored.nodes):
         return store_int8(builder, name, codes, bits)
     return stored.emit(builder, name)
 
 
 def stored_bytes(quant: WeightQuant) -> int:
-    """Bytes that the codes of a layer take in a file, with what unpacks them; rather too many than too few."""
+    """Bytes that the codes of a layer take in a file, with what unpacks them but for tables that layers share."""
     codes, bits = quant.codes, quant.bits
-    further, nodes = 0, MOST_NODES[bits]
+    further, shared, nodes = 0, 0, MOST_NODES[bits]
     if quant.regions is not None:
         stored = _Levels.of(codes.T, bits, quant.regions)
-        further, nodes = stored.further_bytes, stored.nodes
-    if not _pays(codes, bits, further, nodes):
+        further, shared, nodes = stored.outliers.stored, stored.table_bytes, stored.nodes
+    if not _pays(codes, bits, further + shared, nodes):
         return codes.size + NODE_BYTES
     return -(-codes.size * bits // 8) + further + NODE_BYTES * nodes
 
@@ -144,22 +144,26 @@ class _Levels:
         return _LEVEL_NODES[self.bits] + (OUTLIER_NODES if self.outliers.stored else 0)
 
     @property
-    def further_bytes(self) -> int:
-        """Bytes of all but the numbers."""
-        return self.table.size + self.outliers.stored
+    def table_bytes(self) -> int:
+        """Bytes of the tables, which layers with the same core and outliers share."""
+        levels = self.table.size if self.bits == 3 else 256 * 8 // self.bits
+        return levels + (512 if self.outliers.stored else 0)
 
     def emit(self, builder: OnnxBuilder, name: str) -> str:
         """The name of an int8 tensor of the codes."""
-        if self.bits == 4:
-            numbers = four_bits(builder, name, self.number)
+        size = self.number.size
+        if self.bits == 3:
+            fields = _fields(builder, name, _rows(self.number), _FIELDS[3])
+            index = builder.one("Cast", [fields], f"{name}.index", to=INT32)
+            core = builder.one("Gather", [builder.constant("levels", self.table), index], f"{name}.levels", axis=0)
+            core = builder.one("Reshape", [core, builder.shape([1, -1])], f"{name}.core")
         else:
-            numbers = _numbers(builder, f"{name}.uint8", self.number, self.bits)
-        index = builder.one("Cast", [numbers], f"{name}.number", to=INT32)
-        table = builder.constant(f"levels{self.bits}", self.table)
-        if not self.outliers.stored:
-            return builder.one("Gather", [table, index], name, axis=0)
-        core = builder.one("Gather", [table, index], f"{name}.core", axis=0)
-        return self.outliers.emit(builder, name, core, self.number.shape)
+            packed = pack_bits(self.number.ravel(), self.bits, interleaved=True)
+            core = look_up(builder, f"{name}.core", packed, self.table)
+        core = _cut(builder, name, core, size, 8 // math.gcd(8, self.bits))
+        if self.outliers.stored:
+            core = self.outliers.emit(builder, name, core)
+        return builder.one("Reshape", [core, builder.shape(list(self.number.shape))], name)
 
 
 def _pays(codes: NDArray[np.int8], bits: int, further: int, nodes: int) -> bool:
@@ -180,28 +184,24 @@ def _whole(builder: OnnxBuilder, name: str, codes: NDArray[np.int8], bits: int) 
         sign = builder.one("BitwiseAnd", [result, builder.scalar(2 ** (bits - 1), np.int8)], f"{name}.sign")
         spread = builder.one("Neg", [sign], f"{name}.spread")  # ones from the sign bit upwards
         result = builder.one("BitwiseOr", [result, spread], f"{name}.flat")
-    return _shaped(builder, name, result, codes.shape)
+    if codes.size % 8:
+        # Not 1-D: shape inference would take every element for a dimension.
+        result = builder.one("Reshape", [result, builder.shape([1, -1])], f"{name}.padded")
+        result = _cut(builder, name, result, codes.size, 8)
+    return builder.one("Reshape", [result, builder.shape(list(codes.shape))], name)
 
 
-def _numbers(builder: OnnxBuilder, name: str, numbers: NDArray[np.uint8], bits: int) -> str:
-    """Numbers from 0 on of 2 or 3 bits: uint8, the shape of `numbers`."""
-    return _shaped(builder, name, _fields(builder, name, _rows(numbers), _FIELDS[bits]), numbers.shape)
+def _cut(builder: OnnxBuilder, name: str, values: str, size: int, together: int) -> str:
+    """[1, size] of values [1, ...] that are padded to a multiple of so many."""
+    if size % together == 0:
+        return values
+    limits = [builder.shape([v]) for v in (0, size, 1)]
+    return builder.one("Slice", [values, *limits], f"{name}.cut")
 
 
 def _rows(values: NDArray[Any]) -> NDArray[Any]:
     """Values as they are while they are unpacked."""
     return np.pad(values.ravel(), (0, -values.size % 8)).reshape(_ROWS)
-
-
-def _shaped(builder: OnnxBuilder, name: str, values: str, shape: tuple[int, ...]) -> str:
-    """Unpacked values in their shape."""
-    size = math.prod(shape)
-    if size % 8:
-        # Not 1-D: shape inference would take every element for a dimension.
-        values = builder.one("Reshape", [values, builder.shape([1, -1])], f"{name}.padded")
-        limits = [builder.shape([v]) for v in (0, size, 1)]
-        values = builder.one("Slice", [values, *limits], f"{name}.cut")
-    return builder.one("Reshape", [values, builder.shape(list(shape))], name)
 
 
 STORAGES: dict[WeightStorage, StoreWeight] = {"packed": store_packed, "int8": store_int8}

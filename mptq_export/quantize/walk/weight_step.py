@@ -15,9 +15,10 @@ from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.weights.bias_correction import BiasCorrection
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT, CodeRange
 from mptq_export.quantize.weights.hessian import Hessian
-from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, quantize_weight, turned
+from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, dequantize, pair_sums, turned
 from mptq_export.quantize.weights.ridge_correction import Moments
-from mptq_export.quantize.weights.weight_regions import CORES, quantize_in_regions
+from mptq_export.quantize.weights.rounding import RoundedWeight, WeightRounding
+from mptq_export.quantize.weights.weight_regions import CORES
 from mptq_export.recipe.schema import WeightQuant
 
 #: Codes by which rounding may move the sum of two neighbours: the nearest ones by one, GPTQ by some more.
@@ -92,44 +93,48 @@ class FittedCodes:
         Returns:
             One a call.
         """
+        return self.coded(state, nodes, fitted, bits, self.rounding(state, nodes, fitted, bits).round())
+
+    def rounding(self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int) -> WeightRounding:
+        """How a fitted weight is rounded at a width; arguments as of `round_weight`."""
         method = state.method
-        reasons = ["scales by error" if method.weight_scales_by_error else "min/max scales"]
         gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
-        smallest, regions = _smallest_scale(state, nodes, fitted, bits), None
-        in_regions = gptq and method.weight_regions and state.form.has_weight_regions and bits in CORES
-        if in_regions and fitted.hessian is not None:
-            rounded = quantize_in_regions(fitted.weight, bits, fitted.hessian, smallest_scale=smallest)
-            codes, scale, regions = rounded.codes, rounded.scale, rounded.regions
-            reasons.append(rounded.reason)
-        else:
-            codes, scale = quantize_weight(
-                fitted.weight,
-                bits,
-                fitted.hessian,
-                smallest_scale=smallest,
-                search_scales=method.weight_scales_by_error,
-                gptq=gptq,
-                form=state.form.weights,
-            )
+        in_regions = method.weight_regions and state.form.has_weight_regions and bits in CORES
+        return WeightRounding(
+            fitted.weight,
+            bits,
+            fitted.hessian,
+            _smallest_scale(state, nodes, fitted, bits),
+            search_scales=method.weight_scales_by_error,
+            gptq=gptq,
+            in_regions=in_regions and gptq and method.weight_scales_by_error,
+            form=state.form.weights,
+        )
+
+    def coded(
+        self, state: WalkState, nodes: Sequence[Node], fitted: FittedWeight, bits: int, rounded: RoundedWeight
+    ) -> list[WeightQuant]:
+        """The codes of a rounded weight with the biases that go with them; arguments as of `round_weight`."""
+        method, reasons = state.method, [rounded.reason]
         if fitted.bias_corrections and fitted.weight is not fitted.bias_corrections[0].weight:
             reasons.append("refitted to the quantized inputs")
-        if gptq:
+        if rounded.compensated:
             reasons.append("error-compensated rounding")
         if method.bias_correction:
             reasons.append("bias cancels the mean error")
         if len(nodes) > 1:
             reasons.append(f"one weight for {len(nodes)} calls")
-        stored = codes.to(torch.int8).cpu().numpy()
+        stored, scale = rounded.codes.to(torch.int8).cpu().numpy(), rounded.scale.cpu().numpy()
         form, reason = CodeRange.of(bits, state.form.weights).form, "; ".join(reasons)
         found = []
         for call, node in enumerate(nodes):
             bias = fitted.bias
             if method.bias_correction:
-                bias = corrected_bias(state, node, fitted, call, dequantize(codes, scale))
+                bias = corrected_bias(state, node, fitted, call, dequantize(rounded.codes, rounded.scale))
             # The file adds biases as whole steps of the int32 accumulator.
-            step = state.input_quant(node).scale * scale.double()
+            step = state.input_quant(node).scale * rounded.scale.double()
             bias = ((bias / step).round() * step).float()
-            found.append(WeightQuant(stored, scale.cpu().numpy(), bias.cpu().numpy(), bits, form, reason, regions))
+            found.append(WeightQuant(stored, scale, bias.cpu().numpy(), bits, form, reason, rounded.regions))
         return found
 
 

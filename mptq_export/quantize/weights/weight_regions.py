@@ -47,7 +47,7 @@ PRICE = 0.75
 
 #: Bits in the file of an outlier (the distance to the one before, what it adds, gaps that are filled), and of all nodes
 #: that add outliers.
-_OUTLIER, _NODES = 13.0, 9600.0
+_OUTLIER, _NODES = 13.0, 8200.0
 
 #: Parts of the min/max scale that are tried.
 _SHARES = tuple(0.9**n for n in range(18))
