@@ -1,7 +1,6 @@
 """What a search found for one model and one budget, and how a problem becomes that."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType, MethodName
-from mptq_export.support.processes.group import Alone, Group
-from mptq_export.support.processes.started import Processes, other_devices
 from mptq_export.support.progress import Bar, Progress
 
 #: How far looking at the base of found widths advances the bar, in mean bits: it takes about as long.
@@ -117,14 +114,6 @@ def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     """A calibrated model, prepared for the form of the file."""
     graph = graph_for(form_for(aim.target, aim.residual_bits), calibrated.graph, aim.input_type)
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
-
-
-def devices_of(calibrated: Calibrated) -> AbstractContextManager[Group]:
-    """The processes that share a search: one for every GPU like the one that calibrated, where none was named."""
-    if calibrated.asked.device not in (None, "cuda"):
-        return nullcontext(Alone())
-    others = other_devices(calibrated.images.device)
-    return Processes(others) if others else nullcontext(Alone())
 
 
 def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress) -> TradeOff:

@@ -18,7 +18,9 @@ from mptq_export.quantize.walk.activation_step import AtAskedWidth
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.walk.weight_step import FittedCodes, fit_weight
+from mptq_export.quantize.weights.rounding import RoundedWeight, WeightRounding
 from mptq_export.recipe.schema import ActivationQuant, WeightQuant
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: The widest weights that GPTQ rounds: above, the search sees no difference, and GPTQ takes most of the time.
 _WIDEST_GPTQ = 6
@@ -93,28 +95,42 @@ class EveryWeight:
 
     fits = True
 
-    def __init__(self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant]) -> None:
-        self._space, self._codes, self._step = space, codes, FittedCodes(_WIDEST_GPTQ)
+    def __init__(
+        self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant], group: Group | None = None
+    ) -> None:
+        self._space, self._codes, self._step, self._group = space, codes, FittedCodes(_WIDEST_GPTQ), group or Alone()
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
         """As the protocol says; the walk goes on with the width asked for."""
         fitted = fit_weight(state, nodes)
-        for bits in self._space.weight_widths(nodes[0].name):
-            found = self._step.round_weight(state, nodes, fitted, bits)
+        widths = self._space.weight_widths(nodes[0].name)
+        roundings = [self._step.rounding(state, nodes, fitted, bits) for bits in widths]
+        shares = self._group.call(_rounded, roundings)
+        for bits, rounded in zip(widths, (each for share in shares for each in share), strict=True):
+            found = self._step.coded(state, nodes, fitted, bits, rounded)
             self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
         return [self._codes[node.name, state.widths(node.name)[0]] for node in nodes]
 
 
-def collect_catalogue(calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:
+def _rounded(seat: Seat, roundings: Sequence[WeightRounding]) -> list[RoundedWeight]:
+    """A share of the widths of one layer."""
+    with torch.no_grad():
+        return [rounding.round() for rounding in seat.share(roundings)]
+
+
+def collect_catalogue(
+    calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
+) -> ExactCatalogue:
     """Choose all quantizers.
 
     Args:
         calibrated: the graph whose transforms stand, with the images that quantizers are chosen from.
         method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked for.
         space: the widths.
+        group: processes that share the rounding; None: this one alone.
     """
     catalogue = ExactCatalogue(exponents=calibrated.exponents)
-    steps = _EveryActivation(space, catalogue), EveryWeight(space, catalogue.weights)
+    steps = _EveryActivation(space, catalogue), EveryWeight(space, catalogue.weights, group)
     walk = Walk(calibrated, space.start.__getitem__, method, *steps)
     walk.run()
     catalogue.widest = dict(walk.state.simulator.activations)

@@ -22,6 +22,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT, ExactForm
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.support.processes.group import Group
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
 _SLACK = 0.05
@@ -63,9 +64,11 @@ class ExactSearchForm:
         codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         return Sizes(float(model.ByteSize() - codes) * (1 + _SLACK), stored)
 
-    def collect(self, calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:
+    def collect(
+        self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
+    ) -> ExactCatalogue:
         """As the protocol says."""
-        return collect_catalogue(calibrated, method, space)
+        return collect_catalogue(calibrated, method, space, group)
 
     def latency(self, graph: Graph, recipe: Recipe, catalogue: Catalogue, space: SearchSpace) -> LatencyTable:
         """As the protocol says: the model is profiled at every width of activations."""

@@ -17,6 +17,7 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import Form, Simulation
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.schema import Recipe, WeightQuant
+from mptq_export.support.processes.group import Group
 
 
 class Catalogue(Protocol):
@@ -108,7 +109,9 @@ class SearchForm(Protocol):
         """
         ...
 
-    def collect(self, calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> Catalogue:
+    def collect(
+        self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
+    ) -> Catalogue:
         """Choose all quantizers.
 
         Args:
@@ -116,6 +119,7 @@ class SearchForm(Protocol):
             method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked
                 for.
             space: the widths.
+            group: processes that share the rounding; None: this one alone.
         """
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, devices_of, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
 from mptq_export.allocate.problem import AllocationProblem
@@ -14,6 +14,7 @@ from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for
 from mptq_export.recipe.settings import MethodName
+from mptq_export.support.processes.devices import sharing
 from mptq_export.support.progress import SILENT, Progress
 
 
@@ -62,7 +63,7 @@ def search_parts(
     form = form_for(aim.target, aim.residual_bits)
     given = [graph_of(part.calibrated, aim) for part in parts]
     pins = pins_of([each.graph for each in given], settings.pins)
-    with devices_of(parts[0].calibrated) as group:
+    with sharing(parts[0].calibrated.asked.device, parts[0].calibrated.images.device) as group:
         each = [
             PartProblem(
                 part.name,

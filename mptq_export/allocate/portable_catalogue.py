@@ -30,6 +30,7 @@ from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
+from mptq_export.support.processes.group import Group
 
 
 class _Candidate(PortableSimulator):
@@ -214,7 +215,7 @@ class _EveryActivation:
 
 
 def collect_portable(
-    form: Portable, calibrated: CalibratedGraph, method: Method, space: SearchSpace
+    form: Portable, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
 ) -> PortableCatalogue:
     """Choose all quantizers.
 
@@ -223,6 +224,7 @@ def collect_portable(
         calibrated: the graph whose transforms stand, with the images that quantizers are chosen from.
         method: which techniques are used, without SQ-b and balanced attention.
         space: the widths.
+        group: processes that share the rounding; None: this one alone.
     """
     catalogue = PortableCatalogue(form, space)
     sites = possible_sites(form, calibrated.graph, space)
@@ -231,7 +233,10 @@ def collect_portable(
     for site, _ in sites:
         if site.key not in now:
             extra.setdefault(site.node.name, []).append(site)
-    steps = _EveryActivation(catalogue, {site.key: bits for site, bits in sites}), EveryWeight(space, catalogue.weights)
+    steps = (
+        _EveryActivation(catalogue, {site.key: bits for site, bits in sites}),
+        EveryWeight(space, catalogue.weights, group),
+    )
     Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra)).run()
     return catalogue
 

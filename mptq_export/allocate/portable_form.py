@@ -20,6 +20,7 @@ from mptq_export.quantize.method import Method
 from mptq_export.quantize.portable.form import Portable
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
+from mptq_export.support.processes.group import Group
 
 #: Bytes of a conversion: QuantizeLinear, DequantizeLinear, a scale, a zero point and two tensors' types, with names as
 #: long as most; rather too many.
@@ -76,9 +77,11 @@ class PortableSearchForm:
         more = len(possible_sites(self.quantizing, graph, space)) - len(where.all)
         return Sizes(float(model.ByteSize() - codes + _CONVERSION * more), stored)
 
-    def collect(self, calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> PortableCatalogue:
+    def collect(
+        self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
+    ) -> PortableCatalogue:
         """As the protocol says."""
-        return collect_portable(self.quantizing, calibrated, method, space)
+        return collect_portable(self.quantizing, calibrated, method, space, group)
 
     def latency(self, _graph: Graph, _recipe: Recipe, _catalogue: Catalogue, _space: SearchSpace) -> LatencyTable:
         """Never asked for: `timed` is false.

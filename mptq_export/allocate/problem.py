@@ -127,7 +127,7 @@ class AllocationProblem:
     def catalogue(self) -> Catalogue:
         """Quantizers of every width, chosen from the images that do not measure."""
         method = replace(self.method, sq_b="off", balanced_attention=False)  # the transforms stand
-        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space)
+        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space, self._group)
 
     @cached_property
     def measuring_images(self) -> torch.Tensor:

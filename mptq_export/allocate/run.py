@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, devices_of, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts import search_detector
@@ -20,6 +20,7 @@ from mptq_export.recipe.schema import WIDE, WIDTHS
 from mptq_export.recipe.settings import MethodName
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
+from mptq_export.support.processes.devices import sharing
 from mptq_export.support.progress import SILENT, Progress
 from mptq_export.targets.rules import check_target
 from mptq_export.targets.table import portable_form
@@ -103,7 +104,7 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
-    with devices_of(calibrated) as group:
+    with sharing(calibrated.asked.device, calibrated.images.device) as group:
         problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form, group=group)
         result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
     return [

@@ -14,6 +14,9 @@ from mptq_export.support.mapped import leave_memory, map_file
 #: Bytes of weights that are put aside: fewer are soon checked.
 MANY = 2**30
 
+#: Bytes at whose multiples tensors begin, as those of torch do.
+_ALIGNMENT = 64
+
 
 def in_file(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, mmap.mmap]:
     """A tensor of one element or more, all zeros, in a file; and the mapping, which lives as long as the tensor.
@@ -36,13 +39,22 @@ def put_aside(graph: Graph, many: int = MANY) -> Graph:
     if sum(value.nbytes for value in weights.values()) < many:
         return graph
     moved: dict[int, torch.Tensor] = {}
-    with suppress(MptqError):  # no room on the disk: the rest stays where it is
+    with suppress(MptqError):  # no room on the disk: they stay where they are
+        room = sum(_aligned(value) for value in weights.values())
+        everything, mapping = in_file((room,), torch.uint8)  # one file: a process may have a thousand open
+        start = 0
         for key, value in weights.items():
-            stored, mapping = in_file(tuple(value.shape), value.dtype)
-            moved[key] = stored.copy_(value)
+            place = everything[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
+            moved[key] = place.copy_(value)
+            start += _aligned(value)
             leave_memory(mapping)
 
     def params(given: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: moved.get(id(value), value) for name, value in given.items()}
 
     return Graph((replace(node, params=params(node.params)) for node in graph), graph.output)
+
+
+def _aligned(value: torch.Tensor) -> int:
+    """Bytes of a tensor up to where the next one may begin."""
+    return -(-value.nbytes // _ALIGNMENT) * _ALIGNMENT

@@ -198,7 +198,10 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="SOC",
     help="In the kit of --target qnn: also the file as HTP's compiler prepares it for this SoC, such as SM8650.",
 )
-@click.option("--device", help="torch device for calibration; default: a GPU where there is one.")
+@click.option(
+    "--device",
+    help="torch device for calibration: cpu, cuda (a search takes all GPUs), cuda:1; default: cuda where there is one.",
+)
 @click.option(
     "--base", metavar="FOLDER", help="The model that MODEL changes, where MODEL is the folder of an adapter of PEFT."
 )

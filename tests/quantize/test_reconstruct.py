@@ -21,12 +21,13 @@ from mptq_export.quantize.reconstruct.learning import Learning, held_back
 from mptq_export.quantize.reconstruct.refold import Folded, refolded
 from mptq_export.quantize.reconstruct.run import reconstruct
 from mptq_export.quantize.simulation.simulate import Simulator
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import Recipe, WeightRegions
+from mptq_export.recipe.weight_levels import check_regions, outliers
 from mptq_export.support.errors import MptqError
 
 from .helpers import digits
 
-SHORT = Learning(steps=12, batch=4)
+SHORT = Learning(steps=20, batch=4)
 
 
 @cache
@@ -73,7 +74,7 @@ def test_blocks_in_a_row_are_the_model():
 
 def test_learning_helps_on_other_images():
     graph, recipe = built()
-    assert lost(refolded(graph, digits().graph, learned()), learned()) < 0.8 * lost(graph, recipe)
+    assert lost(refolded(graph, digits().graph, learned()), learned()) < 0.85 * lost(graph, recipe)
 
 
 def test_codes_scales_ranges_and_sq_b_are_learned_and_say_so():
@@ -92,7 +93,7 @@ def test_codes_scales_ranges_and_sq_b_are_learned_and_say_so():
 
 
 def test_what_is_certified_or_shared_stays_so():
-    graph, recipe = built()
+    recipe = built()[1]
     for name, quant in learned().activations.items():
         before = recipe.activations[name]
         assert (quant.bits, quant.low, quant.high, quant.regions) == (
@@ -109,7 +110,7 @@ def test_what_is_certified_or_shared_stays_so():
 
 def test_a_block_that_gets_worse_keeps_its_numbers():
     graph, recipe = built()
-    wild = replace(SHORT, steps=2, code_rate=50.0, gain_rate=5.0)
+    wild = replace(SHORT, steps=2, scale_rate=50.0)
     assert same(reconstruct(graph, recipe, digits().calib, learning=wild), recipe)
 
 
@@ -120,15 +121,19 @@ def test_eight_bits_stand():
     assert all(found.weights[name] is quant for name, quant in recipe.weights.items())
 
 
-def test_codes_outside_the_core_stand():
+def test_outliers_stand_and_other_codes_stay_levels():
     graph, recipe = built()
-    name = "blocks.1.mlp.fc1"
-    codes = recipe.weights[name].codes.copy()
-    codes[::7, ::5] = 12
-    changed = replace(recipe, weights=recipe.weights | {name: replace(recipe.weights[name], codes=codes)})
-    found = reconstruct(graph, changed, digits().calib, learning=SHORT).weights[name].codes
-    assert not np.array_equal(found, codes)
-    np.testing.assert_array_equal(found == 12, codes == 12)
+    name, regions = "blocks.1.mlp.fc1", WeightRegions((-9, -6, -4, -2, 0, 2, 4, 9), 4)
+    before = recipe.weights[name]
+    codes = np.array(regions.levels, np.int8)[before.codes + 4]
+    codes[::7, ::5] = 16 + 9
+    changed = replace(before, codes=codes, scale=before.scale / 2, regions=regions)
+    loose = replace(recipe, weights=recipe.weights | {name: changed})
+    found = reconstruct(graph, loose, digits().calib, learning=SHORT).weights[name]
+    assert not np.array_equal(found.codes, codes)
+    np.testing.assert_array_equal(outliers(found), outliers(changed))
+    np.testing.assert_array_equal(found.codes[::7, ::5], codes[::7, ::5])
+    check_regions(found)
 
 
 def test_few_images_are_a_warning_and_one_is_too_few_to_hold_any_back():

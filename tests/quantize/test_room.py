@@ -38,6 +38,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, most: float) -> list[int]:
         sizes.append(math.prod(shape) * dtype.itemsize)
         return in_file(shape, dtype)
 
+    monkeypatch.setattr(room, "SMALL", 0)
     monkeypatch.setattr(room, "memory_bound", lambda _device: most)
     monkeypatch.setattr(room, "in_file", counted)
     return sizes
@@ -139,8 +140,11 @@ def test_room_is_taken_until_it_is_full():
     assert torch.equal(moved, third)
 
 
-def test_what_is_kept_takes_room_from_what_comes():
-    place = roomy(1000)
+def test_what_is_kept_takes_room_from_what_comes(monkeypatch: pytest.MonkeyPatch):
+    place = roomy(0)
+    assert not place.is_elsewhere(place.keep(torch.ones(100), []))  # too little for a file of its own
+    monkeypatch.setattr(room, "SMALL", 800)
+    place.most = 1000
     weight = torch.ones(100, dtype=torch.float64)
     assert place.keep(weight, []) is weight
     other = place.keep(weight, [])

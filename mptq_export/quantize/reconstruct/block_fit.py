@@ -116,6 +116,8 @@ class BlockFit:
             optimizer.step()
             schedule.step()
             if step in checks:
+                if not learnable.finite:
+                    break
                 recipe = learnable.finished()
                 now = self._judged(recipe)
                 if now < least:

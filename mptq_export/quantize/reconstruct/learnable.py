@@ -100,6 +100,12 @@ class Learnable:
             if tensors
         ]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all that is learned is numbers: steps may be too large for a block."""
+        groups = self.parameters(Learning())
+        return all(bool(tensor.isfinite().all()) for group in groups for tensor in group["params"])
+
     def finished(self) -> Recipe:
         """The recipe as a file can have it.
 

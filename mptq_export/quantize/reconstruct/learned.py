@@ -13,6 +13,7 @@ from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Node
 from mptq_export.quantize.reconstruct.straight_through import fake_quantize, whole
 from mptq_export.quantize.weights.code_range import CodeRange
+from mptq_export.quantize.weights.level_codes import nearest_levels, outlier_mask
 from mptq_export.quantize.weights.quantize_weight import BIAS_STEPS, short_scales
 from mptq_export.recipe.schema import ActivationQuant, SqB, WeightQuant
 
@@ -28,11 +29,11 @@ class LearnedWeight:
 
     A latent weight, in codes, is rounded to its code. It starts at the recipe's code plus what of the fraction of the
     float weight behind it still rounds to that code. Where the gain and the offset of the layer norm in front are
-    learned, latent weight and bias follow them, so that these move what is rounded and not the function. Codes outside
-    the width's core (weights with regions) stand, and so do all codes of 8 bits, whose neighbours have a common limit.
+    learned, latent weight and bias follow them, so that these move what is rounded and not the function. Outliers
+    of weights with regions stand, and so do all codes of 8 bits, whose neighbours have a common limit.
 
     Attributes:
-        latent: float32 [N, K], in codes.
+        latent: float32 [N, K], in mean distances of two levels: codes where there are no regions.
         log_scale: float32 [N], of the scale's share of the recipe's.
         bias: float32 [N], in standard deviations of the block's target.
         norm: the layer norm in front whose gain and offset are learned; None where there is none.
@@ -50,10 +51,12 @@ class LearnedWeight:
         self._quant, self._spread = quant, spread
         self._codes = torch.from_numpy(quant.codes).to(device).float()
         self._scale = torch.from_numpy(quant.scale).to(device)
-        self._range = CodeRange.of(quant.bits, quant.form)
-        self._fixed = (self._codes < self._range.low) | (self._codes > self._range.high)
+        self._levels = _levels(quant, device)
+        self._unit = float(self._levels[-1] - self._levels[0]) / (len(self._levels) - 1)
+        self._fixed = outlier_mask(quant, device)
         gap = weight_matrix(node).float() / self._scale[:, None] - self._codes
-        self.latent = self._codes + _FRACTION * gap.clamp_(-0.5, 0.5)
+        low, high = self._cell()
+        self.latent = (self._codes + _FRACTION * gap.clamp_(low, high)) / self._unit
         self.log_scale = torch.zeros_like(self._scale)
         self._bias = torch.from_numpy(quant.bias).to(device)
         self.bias = torch.zeros_like(self._bias)
@@ -94,8 +97,26 @@ class LearnedWeight:
 
     def _rounded(self) -> torch.Tensor:
         latent = self.latent if self.norm is None else self.latent * (-self.norm.log_gain).exp()
-        codes = whole(latent.clamp(self._range.low, self._range.high))
-        return torch.where(self._fixed, self._codes, codes)
+        inside = (latent * self._unit).clamp(float(self._levels[0]), float(self._levels[-1]))
+        if self._quant.regions is None:
+            return whole(inside)
+        level = nearest_levels(inside.detach(), self._quant)
+        return torch.where(self._fixed, self._codes, inside + (level - inside.detach()))
+
+    def _cell(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far below and above its code a latent weight has that code, [N, K] each."""
+        middle = (self._levels[1:] + self._levels[:-1]) / 2
+        ends = torch.cat([self._levels[:1] - self._unit / 2, middle, self._levels[-1:] + self._unit / 2])
+        place = torch.bucketize(self._codes, middle, right=True)
+        return ends[place] - self._codes, ends[place + 1] - self._codes
+
+
+def _levels(quant: WeightQuant, device: torch.device) -> torch.Tensor:
+    """The codes that weights may be rounded to, outliers left aside, from the lowest."""
+    if quant.regions is not None:
+        return torch.tensor(quant.regions.levels, dtype=torch.float32, device=device)
+    code_range = CodeRange.of(quant.bits, quant.form)
+    return torch.arange(code_range.low, code_range.high + 1, dtype=torch.float32, device=device)
 
 
 class LearnedSite:

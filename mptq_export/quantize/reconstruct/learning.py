@@ -34,12 +34,12 @@ class Learning:
 
     steps: int = 150
     batch: int = 8
-    float_share: float = 0.0
+    float_share: float = 0.5
     rank_one: bool = True
     code_rate: float = 5e-3
-    scale_rate: float = 1e-4
+    scale_rate: float = 2e-4
     bias_rate: float = 1e-4
-    site_rate: float = 2e-4
+    site_rate: float = 5e-4
     zero_rate: float = 1e-3
     gain_rate: float = 3e-3
     offset_rate: float = 1e-3

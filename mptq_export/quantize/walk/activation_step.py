@@ -61,7 +61,7 @@ def quantize_site(state: WalkState, site: Site, value: Value, step: ActivationSt
         method=state.method,
         importance=state.importance_at(site.node.name),
         layers=state.importance,
-        values=state.values.quantized,
+        values=state.values.readable,
     )
     if not (math.isfinite(search.range.low) and math.isfinite(search.range.high)):
         raise MptqError(

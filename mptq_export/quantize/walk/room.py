@@ -14,6 +14,9 @@ import torch
 from mptq_export.capture.mapped_tensors import in_file
 from mptq_export.support.mapped import SHARE, leave_memory, memory_for_waiting
 
+#: Bytes of what is kept from which on it may be in a file: a process may have a thousand of these open.
+SMALL = 1 << 20
+
 
 def memory_bound(device: torch.device) -> float:
     """Bytes of a device's memory that values may wait in, as much as is free now."""
@@ -67,7 +70,7 @@ class Room:
 
     def keep(self, value: torch.Tensor, waiting: Iterable[torch.Tensor]) -> torch.Tensor:
         """What is read again at the end of the walk only, where it can wait that long; arguments as for `settled`."""
-        if value.device.type != "cpu":  # who reads it has no place to move it from
+        if value.device.type != "cpu" or value.nbytes < SMALL:  # on a GPU who reads it has no place to move it from
             return value
         if not self._fits(value.nbytes, waiting):
             return self._in_file(tuple(value.shape), value.dtype).copy_(value)

@@ -3,7 +3,8 @@
 From them comes what a layer is fitted to: what it reads, and what it should give.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 
@@ -16,6 +17,10 @@ from mptq_export.quantize.walk.chunks import compute_in_chunks, drop, even_then_
 from mptq_export.quantize.walk.room import Room
 from mptq_export.quantize.weights.ridge_correction import FittingRows
 from mptq_export.recipe.schema import ActivationQuant
+from mptq_export.support.memory import trim
+
+#: Numbers of a value whose parts leave hundreds of megabytes free in the process.
+_LARGE = 1 << 25
 
 
 class ValuesInFlight:
@@ -67,6 +72,11 @@ class ValuesInFlight:
         value = self.quantized[name]
         return self._room.fetched(value) if is_held(value) else value
 
+    @property
+    def readable(self) -> Mapping[str, Value]:
+        """All values of the quantized model by name, each as `read` gives it when it is asked for."""
+        return _Readable(self)
+
     def overwrite_quantized(self, name: str, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Replace a value of the quantized model by a function of its elements; one that is deferred stays."""
         self._overwrite(self.quantized[name], function)
@@ -116,9 +126,11 @@ class ValuesInFlight:
         """What is no value but stays until the walk ends, where it can wait that long."""
         return self._room.keep(value, self._waiting())
 
-    def rest(self) -> None:
-        """Take what is in files out of the process's memory until it is read."""
+    def rest(self, node: Node) -> None:
+        """A node is done: what is in files leaves the process's memory until it is read, and so does what is free."""
         self._room.rest()
+        if math.prod(node.shape.at(self.images)) > _LARGE:
+            trim()
 
     def forget(self, graph: Graph, node: Node) -> None:
         """Drop the quantized values that no node behind this one reads."""
@@ -173,6 +185,37 @@ class ValuesInFlight:
         if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        if other not in self.quantized or whole(self.quantized[other]).numel() != own.numel():
+        wanted, found = (_moved(graph, other, values) for values in (self.floats, self.quantized))
+        if wanted is None or found is None or found.numel() != own.numel():
             return target
-        return target + (rows(whole(self.floats[other])) - rows(whole(self.quantized[other])))
+        return target + (rows(wanted) - rows(found))
+
+
+def _moved(graph: Graph, name: str, values: dict[str, Value]) -> torch.Tensor | None:
+    """A value in flight, or what is moved from one later on: the rows of a stream that the last block goes on with."""
+    moves: list[Node] = []
+    while name not in values:
+        if not isinstance(graph[name].op, Movement):
+            return None
+        moves.insert(0, graph[name])
+        name = graph[name].inputs[0]
+    value = whole(values[name])
+    for move in moves:
+        value = compute(move, [value])
+    return value
+
+
+class _Readable(Mapping[str, Value]):
+    """The values of the quantized model, fetched one by one."""
+
+    def __init__(self, values: ValuesInFlight) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values.quantized)
+
+    def __len__(self) -> int:
+        return len(self._values.quantized)

@@ -107,7 +107,7 @@ class Walk:
                 else:
                     self._quantize(node)
                 state.values.forget(state.graph, node)
-                state.values.rest()
+                state.values.rest(node)
                 if tick:
                     tick(node)
 

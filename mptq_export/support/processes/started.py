@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, Self
@@ -36,22 +36,8 @@ _ENDING = 20.0
 #: What the launcher takes over, so that Ctrl-C would no longer be one.
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 
-
-def other_devices(own: torch.device) -> list[str]:
-    """What `CUDA_VISIBLE_DEVICES` is for every other GPU of the kind of one's own; none where there is no way to them.
-
-    On another kind floats would be added in another order, and the same search might find something else there.
-
-    Args:
-        own: the device of this process.
-    """
-    if own.type != "cuda" or not dist.is_available() or dist.is_initialized():  # by the caller, for work of its own
-        return []
-    count, first = torch.cuda.device_count(), own.index or 0
-    visible = [each.strip() for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each.strip()]
-    names = visible[:count] if len(visible) >= count else [str(i) for i in range(count)]
-    kind = torch.cuda.get_device_name(first)
-    return [names[i] for i in range(count) if i != first and torch.cuda.get_device_name(i) == kind]
+_KEPT = "what was measured is kept: go on with --resume"
+_REMEDY = "take one GPU with --device cuda:0"
 
 
 class Processes:
@@ -67,7 +53,6 @@ class Processes:
         self._devices = devices
         self._seat = Seat(0, self.size)
         self._dropped: list[str] = []
-        self._stop: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         """Start the others.
@@ -98,7 +83,7 @@ class Processes:
             return answered(self._seat, call)
         except LostError as error:
             reason = self._failed(_ENDING) or "it does not answer"
-            raise MptqError(f"a process for another device has ended ({reason}); {_REMEDY}") from error
+            raise MptqError(f"a process for another GPU has ended ({reason}); {_KEPT}, or {_REMEDY}") from error
 
     def drop(self, key: str) -> None:
         """As the protocol `Group` says."""
@@ -109,8 +94,9 @@ class Processes:
     ) -> None:
         """Let the others end; they are ended where they may be in the middle of something."""
         if kind is None:
-            asked(self._seat, None)
-            self._context.wait(_STARTING)
+            with suppress(LostError):  # nobody is left to be told
+                asked(self._seat, None)
+                self._context.wait(_STARTING)
         self._end()
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -123,7 +109,7 @@ class Processes:
         until = time.monotonic() + _STARTING
         while not self._store.check(ready_keys(self.size)):
             if (reason := self._failed(_LOOK)) is not None or time.monotonic() > until:
-                raise MptqError(f"a process for another device did not start ({reason or 'time is up'}); {_REMEDY}")
+                raise MptqError(f"a process for another GPU did not start ({reason or 'time is up'}); {_REMEDY}")
 
     def _failed(self, wait: float) -> str | None:
         """Why another process has ended; None where none has for so many seconds."""
@@ -133,9 +119,6 @@ class Processes:
         rank, failure = min(found.failures.items(), key=lambda each: each[1].timestamp)
         said = Path(found.stderrs[rank]).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"status {failure.exitcode}{f': {said[-1]}' if said else ''}"
-
-
-_REMEDY = "what was measured is kept: go on with --resume, or on one GPU with --device cuda:0"
 
 
 def _started(devices: Sequence[str], port: int, logs: Path) -> PContext:
