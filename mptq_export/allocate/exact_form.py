@@ -17,7 +17,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed, Softmax
 from mptq_export.emit.builder import OnnxBuilder, value_info
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.emit.exact.weight_storage import store_packed
+from mptq_export.emit.exact.weight_storage import store_packed, stored_bytes
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT, ExactForm
 from mptq_export.quantize.method import Method
@@ -63,6 +63,11 @@ class ExactSearchForm:
         model = emit(graph.to("cpu"), replace(recipe), input_type="float32", producer="")
         codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         return Sizes(float(model.ByteSize() - codes) * (1 + _SLACK), stored)
+
+    def sizes_of(self, sizes: Sizes, catalogue: Catalogue) -> Sizes:
+        """As the protocol says: weights in regions have outliers, and tables of levels."""
+        own = {key: float(stored_bytes(quant)) for key, quant in catalogue.weights.items() if quant.regions is not None}
+        return replace(sizes, stored=sizes.stored | own)
 
     def collect(
         self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
