@@ -63,9 +63,12 @@ def learned_if_asked(
     if not plan.reconstruct:
         return Learned(graph.to("cpu"), recipe)
     told: list[str] = []
-    identity = identity_of(graph, recipe, calibrated.images, Learning())
+    learning = Learning()
+    identity = identity_of(graph, recipe, calibrated.images, learning)
     journal = Journal.open(outputs.learned, identity, resume=plan.resume)
-    with progress.stage("learning", cost(graph)) as bar:
-        recipe = reconstruct(graph, recipe, calibrated.images, journal=journal, bar=bar, warn=told.append)
+    with progress.stage("learning", cost(graph, learning)) as bar:
+        recipe = reconstruct(
+            graph, recipe, calibrated.images, learning=learning, journal=journal, bar=bar, warn=told.append
+        )
     graph = refolded(graph, prepared, recipe).cast(torch.float32)
     return Learned(graph.to("cpu"), recipe, tuple(told))

@@ -78,8 +78,17 @@ class Widths:
         return self.name.replace("/", "-").replace(" ", "-").replace("%", "pct")
 
     def __call__(self, layer: str) -> tuple[int, int]:
-        """(weights, activations) of a layer."""
-        return dict(self.of_layer).get(layer, self.of_all)
+        """(weights, activations) of a layer.
+
+        Raises:
+            MptqError: the search knew no such layer.
+        """
+        if not self.of_layer:
+            return self.of_all
+        found = dict(self.of_layer).get(layer)
+        if found is None:
+            raise MptqError(f"{self.options[-1]} has no width for {layer}; give the recipe of an export of this model")
+        return found
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def of_graph(block: Block, graph: Graph) -> Block:
     return replace(block, nodes=tuple(graph[node.name] for node in block.nodes))
 
 
+def simulator_of(block: Block, graph: Graph, recipe: Recipe, device: torch.device) -> Simulator:
+    """The quantized model of a recipe, with the weights of one block."""
+    names = {node.name for node in block.nodes} & recipe.weights.keys()
+    return Simulator.of(graph, replace(recipe, weights={name: recipe.weights[name] for name in names}), device)
+
+
 class BlockFit:
     """Learns one block."""
 
@@ -100,7 +106,7 @@ class BlockFit:
             tick: called after every step.
         """
         graph, learning = self._folded.of(self._recipe), self._learning
-        simulator = Simulator.of(graph, self._recipe, self._values.value.device)
+        simulator = simulator_of(self._block, graph, self._recipe, self._values.value.device)
         learnable = Learnable.of(graph, self._recipe, of_graph(self._block, graph), simulator, self._values.target)
         if not learnable.rounds or len(self._judging) == 0:
             return self._recipe
@@ -162,7 +168,7 @@ class BlockFit:
     def _judged(self, recipe: Recipe) -> float:
         """The loss of a finished recipe on the images held back, as the file computes it."""
         values, held, graph = self._values, self._judging, self._folded.of(recipe)
-        compute = Simulator.of(graph, recipe, values.value.device).compute
+        compute = simulator_of(self._block, graph, recipe, values.value.device).compute
         value = values.of(values.value, held)
         found = in_batches(of_graph(self._block, graph), value, compute, len(held), self._batches)
         with torch.no_grad():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-#: One image of so many is held back.
+#: One image of so many is held back, and one of fewer.
 HELD_BACK = 8
 
 #: Fewer images than these are too few to learn from: what is learned is of these images more than of the model.
@@ -51,4 +51,5 @@ def held_back(images: int) -> torch.Tensor:
     The recipe that learning starts from should not have seen them either: what rounding was fitted to them is better on
     them than on any other images, and would never be improved upon.
     """
-    return torch.arange(images) % HELD_BACK == HELD_BACK - 1
+    every = min(HELD_BACK, max(images, 2))
+    return torch.arange(images) % every == every - 1

@@ -16,7 +16,7 @@ from mptq_export.capture.blocks import Block, split_blocks, trunk
 from mptq_export.capture.evaluate import Compute, computed_in
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Weighted
-from mptq_export.quantize.reconstruct.block_fit import BlockFit, BlockValues, Loss, in_batches, of_graph
+from mptq_export.quantize.reconstruct.block_fit import BlockFit, BlockValues, Loss, in_batches, of_graph, simulator_of
 from mptq_export.quantize.reconstruct.gradients import gradients_at, lost, single_output
 from mptq_export.quantize.reconstruct.journal import Journal
 from mptq_export.quantize.reconstruct.learnable import layers_alone
@@ -24,7 +24,6 @@ from mptq_export.quantize.reconstruct.learning import FEW, Learning
 from mptq_export.quantize.reconstruct.loss import BlockLoss
 from mptq_export.quantize.reconstruct.memory import FittingBatches
 from mptq_export.quantize.reconstruct.refold import Folded
-from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.progress import SILENT, Bar
 
@@ -140,7 +139,7 @@ class _Run:
     def _quantized(self, block: Block, recipe: Recipe, value: torch.Tensor, images: int | None = None) -> torch.Tensor:
         """What a block of a recipe gives, as the file computes it."""
         graph = self.folded.of(recipe)
-        compute = Simulator.of(graph, recipe, value.device).compute
+        compute = simulator_of(block, graph, recipe, value.device).compute
         return self._computed(of_graph(block, graph), value, compute, images)
 
     def _exact_output(self) -> torch.Tensor | None:
@@ -165,7 +164,9 @@ def warnings_of(graph: Graph, images: int) -> list[str]:
         images: how many there are.
     """
     found = []
-    if images < FEW:
+    if images == 1:
+        found.append("--reconstruct learns nothing from 1 image: one is held back")
+    elif images < FEW:
         found.append(f"--reconstruct learns from {images} images; with fewer than {FEW} it fits them, not the model")
     inside = {node.name for block in split_blocks(trunk(graph)) for node in block.nodes} & layers_alone(graph)
     left = [node.name for node in graph if isinstance(node.op, Weighted) and node.name not in inside]
