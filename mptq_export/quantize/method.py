@@ -80,6 +80,7 @@ BEST = Method(
     centred_codes=True,
     attention_ranges=True,
     attention_levels=True,
+    even_heads=True,
 )
 
 METHODS: dict[MethodName, Method] = {"minmax": MINMAX, "paper": PAPER, "best": BEST}

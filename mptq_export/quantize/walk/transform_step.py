@@ -14,7 +14,7 @@ from mptq_export.transform.balance_attention import balance_attention, only_matm
 from mptq_export.transform.even_values import even_values
 from mptq_export.transform.fold_sq_b import fold_sq_b, sq_b_readers
 from mptq_export.transform.preserved import assert_same
-from mptq_export.transform.shift_heads import movable_values, shift_values
+from mptq_export.transform.shift_values import movable_values, shift_values
 
 _FLOAT64 = computed_in(torch.float64)
 
