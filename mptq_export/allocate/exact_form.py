@@ -64,6 +64,11 @@ class ExactSearchForm:
         codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         return Sizes(float(model.ByteSize() - codes) * (1 + _SLACK), stored)
 
+    def sizes_of(self, sizes: Sizes, catalogue: Catalogue) -> Sizes:
+        """As the protocol says: weights in regions have outliers, and tables of levels."""
+        own = {key: float(stored_bytes(quant)) for key, quant in catalogue.weights.items() if quant.regions is not None}
+        return replace(sizes, stored=sizes.stored | own)
+
     def collect(
         self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
     ) -> ExactCatalogue:

@@ -118,6 +118,12 @@ class AllocationProblem:
         return other
 
     @property
+    def costs_of_codes(self) -> Costs:
+        """`costs` with what the codes of the catalogue really take."""
+        assert self.costs.sizes is not None
+        return replace(self.costs, sizes=self.form.sizes_of(self.costs.sizes, self.catalogue))
+
+    @property
     def kinds(self) -> dict[str, str]:
         """The kind of every unit, by its key."""
         return unit_kinds(self.transformed.graph, self.space)

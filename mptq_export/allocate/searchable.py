@@ -39,6 +39,11 @@ class Problem(Protocol):
         ...
 
     @property
+    def costs_of_codes(self) -> Costs:
+        """`costs` with what the codes of the catalogue really take."""
+        ...
+
+    @property
     def kinds(self) -> dict[str, str]:
         """The kind of every unit, by its key: of which units the table may be wrong alike."""
         ...

@@ -195,7 +195,7 @@ def _export_one(
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
         min_ort=min_ort,
-        warnings=(*loaded.warnings, *recipe.settings.calibration.warnings, *aimed, *searched),
+        warnings=(*searched, *loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
     )
     try:
         evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)

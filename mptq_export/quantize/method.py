@@ -33,7 +33,6 @@ class Method:
         even_heads: balanced attention spreads every head evenly over its channels.
         attention_ranges: ranges of queries, keys and values by the error of the attention instead of their own.
         attention_levels: attention codes of few bits have the levels with the smallest error of the weights (OPT-m).
-        fine_ranges: ranges by error are searched in small steps, with zero points of their own.
     """
 
     sq_b: SqBRanges = "off"
@@ -52,7 +51,6 @@ class Method:
     even_heads: bool = False
     attention_ranges: bool = False
     attention_levels: bool = False
-    fine_ranges: bool = False
 
     @property
     def measures_inputs(self) -> bool:

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 
 from mptq_export.calibrate.statistics import Range
-from mptq_export.quantize.activations.ranges import FINE_SHARES, affine, range_of
+from mptq_export.quantize.activations.ranges import affine, range_of
 from mptq_export.quantize.activations.sample import Sample, draw_rows
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.exact_sums import integer_product
@@ -162,7 +162,7 @@ class _Trial:
         seen = range_of(torch.cat([self.fitting / scale, rows]))
         middle = (seen.low + seen.high) / 2
         tried = []
-        for share in self._shares():
+        for share in _SHARES if self.method.ranges_by_error else _SHARES[:1]:
             half = (seen.high - seen.low) / 2 * share
             moved = middle + half / (2 ** self.bits[1] - 1) if self.centred else 0.0
             quant = self.quantizer(Range(middle - half - moved, middle + half - moved), self.bits[1])
@@ -172,11 +172,6 @@ class _Trial:
             gap = found.double().mul_(quant.scale * unit.double()).add_(moved * of_ones).sub_(self._exact)
             tried.append((float(gap.square_().mean(1) @ self.counts / self.counts.sum()), moved))
         return min(tried)
-
-    def _shares(self) -> tuple[float, ...]:
-        if self.method.fine_ranges:
-            return FINE_SHARES[::4]
-        return _SHARES if self.method.ranges_by_error else _SHARES[:1]
 
     @cached_property
     def _exact(self) -> torch.Tensor:

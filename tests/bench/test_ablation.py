@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from mptq_export.quantize.method import BEST, MINMAX, Method
+from mptq_export.support.errors import MptqError
 from tools.bench import ablation_rows
 from tools.bench.ablation import main, variants_of
+from tools.bench.ablation_rows import Widths
 from tools.bench.techniques import NAMES, OF_THE_PORTABLE_FORM, PARTS, TECHNIQUES
 
 from .command import run
@@ -78,3 +80,19 @@ def test_a_row_or_recipe_that_is_none_is_refused(checkpoint: Path, folder: Path,
     result = run(main, checkpoint, *data, "--widths", tmp_path / "x.recipe.json")
     assert result.exit_code == 2
     assert "is no recipe of an export" in result.stderr
+
+
+def test_widths_are_those_of_a_search(exported: Path, tmp_path: Path):
+    recipe = json.loads(exported.with_suffix(".recipe.json").read_text())
+    search = {"budget": "2.5/4", "range": [2, 8], "tied": False, "solver": "greedy", "mean_bits": [2.5, 4.0]}
+    widths = {"patch_embed.proj": "4/8", "blocks.0.attn.qkv": "2/3"}
+    search |= {"divergence": {"greedy": 0.1}, "evaluations": 5, "widths": widths, "estimated_divergence_alone": {}}
+    path = tmp_path / "m.recipe.json"
+    path.write_text(json.dumps({**recipe, "settings": {**recipe["settings"], "search": search}}))
+    found = Widths.of_recipe(path)
+    assert (found.name, found.stem, found.options) == ("mixed 2.5/4", "mixed-2.5-4", ("--widths", str(path)))
+    assert [found(layer) for layer in ("patch_embed.proj", "blocks.0.attn.qkv")] == [(4, 8), (2, 3)]
+    with pytest.raises(MptqError, match="has no width for head; give the recipe of an export of this model"):
+        found("head")
+    with pytest.raises(MptqError, match="one width for all layers; give the recipe of an export with --mixed"):
+        Widths.of_recipe(exported.with_suffix(".recipe.json"))

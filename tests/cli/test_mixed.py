@@ -326,7 +326,7 @@ def test_what_is_no_journal(work: Path, refused: Callable[..., str]):
         (("--mixed", "5", "--bits", "4/4"), ("--mixed and --bits exclude each other",)),
         (("--pin", "haed=8/8"), ("--pin haed matches no layer",)),
         (("--tied",), ("--tied belongs to --mixed",)),
-        (("--resume",), ("--resume belongs to --mixed",)),
+        (("--resume",), ("--resume goes on with a search (--mixed) or with --reconstruct",)),
         (("--mixed-range", "3-8"), ("--mixed-range belongs to --mixed",)),
         (("--mixed", "four"), ("--mixed four is neither", "4.5", "12MB")),
         (("--mixed", "0"), ("--mixed 0 is neither",)),

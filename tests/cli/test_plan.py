@@ -14,7 +14,7 @@ from mptq_export.export.request import OPTIONS
 from mptq_export.support.errors import MptqError
 
 CALIBRATING = {"images", "count", "exif", "allow_skipped", "any_range", "class_map", "device", "features"}
-CHOSEN = {"pins", "method", "reconstruct", "residual_bits"}
+CHOSEN = {"pins", "method", "reconstruct", "resume", "residual_bits"}
 
 
 def searched(*budgets: str, resume: bool = False) -> Searched:
@@ -24,7 +24,7 @@ def searched(*budgets: str, resume: bool = False) -> Searched:
 
 def test_options_of_the_plans():
     assert OPTIONS[Uniform] == CALIBRATING | CHOSEN | {"bits"}
-    assert OPTIONS[Searched] == CALIBRATING | CHOSEN | {"budgets", "widths", "tied", "metric", "resume"}
+    assert OPTIONS[Searched] == CALIBRATING | CHOSEN | {"budgets", "widths", "tied", "metric"}
     assert OPTIONS[Replayed] == {"recipe"}
 
 

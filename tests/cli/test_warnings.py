@@ -67,6 +67,15 @@ def test_several_files_of_a_search_warn_once(work: Path):
     assert result.stderr.count("warning: ") == 1
 
 
+def test_a_latency_says_what_fewer_bits_save(work: Path):
+    search = ("--mixed", "9s", "--mixed-range", "2-3", "--method", "paper")
+    result = run(work / "m.pt", "--count", 4, *search, "--json", work / "r.json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    latency, _calibration = told(work, result)
+    assert latency.startswith("--mixed 9s: fewer bits do not run faster in onnxruntime on a CPU")
+    assert "--mixed 12MB" in latency
+
+
 def test_nothing_to_warn_of_is_no_line(work: Path):
     for number, image in enumerate(pixels(KIND, 16, seed=1).numpy()):
         Image.fromarray(image).save(work / "calib" / "class0" / f"more{number}.png")

@@ -25,7 +25,6 @@ NAMES: dict[str, str] = {
     "centred_codes": "centred codes",
     "weight_regions": "weights with regions",
     "even_heads": "even heads",
-    "fine_ranges": "fine ranges",
 }
 
 #: Switches that change nothing in the exact form, which is what is measured.

@@ -1,8 +1,6 @@
 """Uniform activation quantizers: by the range of the calibration images, or by the error of what reads them."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -20,11 +18,8 @@ from mptq_export.recipe.schema import ActivationQuant
 #: Shares of the full range that are tried.
 _SHARES = tuple(round(1.0 - 0.04 * n, 2) for n in range(21))
 
-#: Ratio of a scale to the next one, in a fine search.
-FINER = 1.05
-
-#: Shares of the full range in a fine search, down to a tenth.
-FINE_SHARES = tuple(float(np.float32(FINER**-n)) for n in range(48))
+#: Shares of the full range where few bits want another one than outliers do: down to a tenth, each a 20th less.
+FINE_SHARES = tuple(float(np.float32(1.05**-n)) for n in range(48))
 
 #: Lower ends that are tried for the argument of an activation, which is almost zero below them.
 _FLOORS = (-2.0, -2.5, -3.0, -3.5, -4.0, -5.0)
@@ -66,7 +61,7 @@ def symmetric(magnitude: float, bits: int, reason: str = _BY_RANGE) -> Activatio
     return ActivationQuant(scale, middle, 0, 2**bits - 1, bits, reason)
 
 
-def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor, *, fine: bool = False) -> ActivationQuant:
+def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor) -> ActivationQuant:
     """The range with the smallest output error: both ends moved to the middle, or the upper end of a long tail alone.
 
     Args:
@@ -74,7 +69,6 @@ def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor, *,
         seen: range of all of the value.
         bits: 2 to 8.
         weight: [N, K], of what reads the value.
-        fine: go on from the best one in small steps, of the range and of the zero point.
     """
     middle, half = (seen.low + seen.high) / 2, (seen.high - seen.low) / 2
     ranges = [Range(middle - share * half, middle + share * half) for share in _SHARES]
@@ -89,45 +83,13 @@ def best_affine(sample: Sample, seen: Range, bits: int, weight: torch.Tensor, *,
 
     # Errors fall, then rise: the best of every third one lies beside the best.
     about = min(range(0, len(candidates), 3), key=measured)
-    best = candidates[min(range(max(about - 2, 0), min(about + 3, len(candidates))), key=measured)]
-    return _refined(best, sample, error) if fine else best
+    return candidates[min(range(max(about - 2, 0), min(about + 3, len(candidates))), key=measured)]
 
 
-def _refined(quant: ActivationQuant, sample: Sample, error: Callable[[torch.Tensor], float]) -> ActivationQuant:
-    """The quantizer beside one, by small steps of its scale and of its zero point, from which none is better."""
-
-    @cache
-    def measured(step: int, zero_point: int) -> float:
-        return error(fake_quantize(sample.rows, candidate(step, zero_point)) - sample.rows)
-
-    def candidate(step: int, zero_point: int) -> ActivationQuant:
-        return replace(quant, scale=_float32(quant.scale * FINER**step), zero_point=zero_point)
-
-    best = (0, quant.zero_point)
-    while True:
-        step, zero_point = best
-        beside = [
-            (step + moved, zero)
-            for moved, zero in (
-                (0, zero_point),
-                (-1, zero_point),
-                (1, zero_point),
-                (0, zero_point - 1),
-                (0, zero_point + 1),
-            )
-            if quant.low <= zero <= quant.high
-        ]
-        found = min(beside, key=lambda place: measured(*place))
-        if found == best:
-            return candidate(*best)
-        best = found
-
-
-def best_symmetric(seen: Histogram, bits: int, *, fine: bool = False) -> ActivationQuant:
-    """The symmetric range with the smallest error; `fine` tries more of them."""
+def best_symmetric(seen: Histogram, bits: int) -> ActivationQuant:
+    """The symmetric range with the smallest error."""
     largest = max(-seen.low, seen.high)
-    shares = FINE_SHARES if fine else _SHARES
-    return _best(seen, [symmetric(largest * share, bits, _BY_ERROR) for share in shares])
+    return _best(seen, [symmetric(largest * share, bits, _BY_ERROR) for share in _SHARES])
 
 
 def centred_step(seen: Histogram, bits: int) -> float:

@@ -88,7 +88,7 @@ class ActivationSearch:
                 if self.method.attention_ranges and self._attention is not None:
                     return self._by_attention(self._attention, bits)
                 if self.method.ranges_by_error:
-                    return best_symmetric(self._histogram, bits, fine=self.method.fine_ranges)
+                    return best_symmetric(self._histogram, bits)
                 return symmetric(self.range.magnitude, bits)
         if isinstance(root.op, Activation):
             return self._after_activation(root, bits)
@@ -96,7 +96,7 @@ class ActivationSearch:
             return self._after_relu(bits)
         if self._weight is None or not self.method.ranges_by_error:
             return affine(self.range, bits)
-        return best_affine(self._sample, self.range, bits, self._weight, fine=self.method.fine_ranges)
+        return best_affine(self._sample, self.range, bits, self._weight)
 
     @cached_property
     def _sample(self) -> Sample:
