@@ -1,6 +1,7 @@
 """Uniform quantizers: what they cover, and that a search never loses to min/max."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mptq_export.quantize.activations.ranges import (
     best_affine,
     best_argument,
     best_symmetric,
+    centred_step,
     range_of,
     symmetric,
 )
@@ -160,3 +162,12 @@ def test_a_constant_gets_a_quantizer_too(value: float):
     assert_sound(best_affine(Sample.of(x), range_of(x), 4, torch.eye(10)), 4)
     assert_sound(best_symmetric(Histogram.of(x), 4), 4)
     assert_sound(best_argument(Sample.of(x), range_of(x), torch.ones(10), "gelu"), 8)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_levels_beside_0_serve_even_values_better(bits: int):
+    x = torch.randn(4000, 8, generator=torch.Generator().manual_seed(0))
+    step = centred_step(Histogram.of(x), bits)
+    around = best_symmetric(Histogram.of(x), bits)
+    moved = fake_quantize(x - step / 2, replace(around, scale=step)) + step / 2
+    assert float((moved - x).square().sum()) < 0.97 * total_error(x, around)

@@ -122,3 +122,14 @@ def test_channel_ranges_lose_tails_only_where_that_pays(bits: int):
         codes = ((rows - centre) / step + (2**bits - 1) / 2).round().clamp(0, 2**bits - 1)
         errors.append((((codes - (2**bits - 1) / 2) * step + centre) - rows).square().sum(0))
     assert (errors[0] <= errors[1] * 1.0001).all()
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_centred_codes_have_their_middle_in_that_of_the_outputs(bits: int):
+    generator = torch.Generator().manual_seed(0)
+    rows, weight = torch.rand(600, 16, generator=generator) + 1.0, torch.randn(20, 16, generator=generator)
+    choice = choose_sq_b(rows, weight, (8, bits), BEST, centred=True)
+    moved = (rows.double().numpy() - choice.shift) / choice.scale
+    step = np.ptp(moved) / (2**bits - 1)
+    middle = (moved.max(0) + moved.min(0)) / 2
+    assert np.abs(middle + step / 2).max() < 0.2 * step  # the codes are -4 to 3, or -8 to 7

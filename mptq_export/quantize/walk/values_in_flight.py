@@ -185,24 +185,9 @@ class ValuesInFlight:
         if not residual or len(readers[name]) != 1 or not isinstance(readers[name][0].op, Add):
             return target
         other = next((n for n in readers[name][0].inputs if n != name), name)
-        wanted, found = (_moved(graph, other, values) for values in (self.floats, self.quantized))
-        if wanted is None or found is None or found.numel() != own.numel():
+        if other not in self.quantized or whole(self.quantized[other]).numel() != own.numel():
             return target
-        return target + (rows(wanted) - rows(found))
-
-
-def _moved(graph: Graph, name: str, values: dict[str, Value]) -> torch.Tensor | None:
-    """A value in flight, or what is moved from one later on: the rows of a stream that the last block goes on with."""
-    moves: list[Node] = []
-    while name not in values:
-        if not isinstance(graph[name].op, Movement):
-            return None
-        moves.insert(0, graph[name])
-        name = graph[name].inputs[0]
-    value = whole(values[name])
-    for move in moves:
-        value = compute(move, [value])
-    return value
+        return target + (rows(whole(self.floats[other])) - rows(whole(self.quantized[other])))
 
 
 class _Readable(Mapping[str, Value]):
