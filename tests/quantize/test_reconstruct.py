@@ -41,6 +41,11 @@ def learned() -> Recipe:
     return reconstruct(*built(), digits().calib, learning=SHORT)
 
 
+def few() -> torch.Tensor:
+    """Enough to see that something moves."""
+    return digits().calib[:12]
+
+
 def lost(graph: Graph, recipe: Recipe) -> float:
     """Mean divergence on images that nothing was fitted to."""
     data = digits()
@@ -115,7 +120,7 @@ def test_what_is_certified_or_shared_stays_so():
 def test_a_block_that_gets_worse_keeps_its_numbers():
     graph, recipe = built()
     wild = replace(SHORT, steps=2, scale_rate=50.0)
-    assert same(reconstruct(graph, recipe, digits().calib, learning=wild), recipe)
+    assert same(reconstruct(graph, recipe, few(), learning=wild), recipe)
 
 
 def test_eight_bits_stand():
@@ -133,7 +138,7 @@ def test_outliers_stand_and_other_codes_stay_levels():
     codes[::7, ::5] = 16 + 9
     changed = replace(before, codes=codes, scale=before.scale / 2, regions=regions)
     loose = replace(recipe, weights=recipe.weights | {name: changed})
-    found = reconstruct(graph, loose, digits().calib, learning=SHORT).weights[name]
+    found = reconstruct(graph, loose, few(), learning=SHORT).weights[name]
     assert not np.array_equal(found.codes, codes)
     np.testing.assert_array_equal(outliers(found), outliers(changed))
     np.testing.assert_array_equal(found.codes[::7, ::5], codes[::7, ::5])
@@ -159,10 +164,9 @@ def test_running_out_of_memory_halves_the_batch_and_says_so_once(monkeypatch: py
         return run(block, value, compute_node)  # type: ignore[arg-type]
 
     monkeypatch.setattr(block_fit.Block, "run", small)
-    found = reconstruct(graph, recipe, digits().calib, learning=replace(SHORT, steps=4), warn=told.append)
+    found = reconstruct(graph, recipe, few(), learning=replace(SHORT, steps=4), warn=told.append)
     assert not same(found, recipe)
-    assert len(told) == 1
-    assert "ran out of memory" in told[0]
+    assert sum("ran out of memory" in sentence for sentence in told) == 1
 
 
 def test_no_memory_for_one_image_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -171,7 +175,7 @@ def test_no_memory_for_one_image_is_refused(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(block_fit.Block, "run", none)
     with pytest.raises(MptqError, match="too little memory"):
-        reconstruct(*built(), digits().calib, learning=SHORT)
+        reconstruct(*built(), few(), learning=SHORT)
 
 
 class _InterruptedError(Exception):
@@ -192,7 +196,7 @@ class _Stops:
 
 def test_an_interrupted_reconstruction_goes_on_to_the_same_numbers(tmp_path: Path):
     graph, recipe = built()
-    images = digits().calib
+    images = few()
     identity = identity_of(graph, recipe, images, SHORT)
     folder = tmp_path / "model.learned"
     with pytest.raises(_InterruptedError):
@@ -202,15 +206,16 @@ def test_an_interrupted_reconstruction_goes_on_to_the_same_numbers(tmp_path: Pat
     assert len(list(folder.iterdir())) >= 2
     journal = Journal.open(folder, identity, resume=True)
     found = reconstruct(graph, recipe, images, learning=SHORT, journal=journal)
-    assert same(found, learned())
-    assert {n: q.reason for n, q in found.weights.items()} == {n: q.reason for n, q in learned().weights.items()}
+    straight = reconstruct(graph, recipe, images, learning=SHORT)
+    assert same(found, straight)
+    assert {n: q.reason for n, q in found.weights.items()} == {n: q.reason for n, q in straight.weights.items()}
 
 
 def test_a_journal_of_another_reconstruction_is_refused(tmp_path: Path):
     graph, recipe = built()
     Journal.open(tmp_path, "a" * 64, resume=False).write(0, recipe, recipe)
     with pytest.raises(MptqError, match="another reconstruction"):
-        Journal.open(tmp_path, identity_of(graph, recipe, digits().calib, SHORT), resume=True)
+        Journal.open(tmp_path, identity_of(graph, recipe, few(), SHORT), resume=True)
     (tmp_path / "0000.safetensors").write_bytes(b"damaged")
     with pytest.raises(MptqError, match="damaged"):
         Journal.open(tmp_path, "a" * 64, resume=True)

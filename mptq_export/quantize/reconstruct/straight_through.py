@@ -6,6 +6,7 @@ Learned step sizes as in LSQ (arXiv 1902.08153) and LSQ+ (arXiv 2004.09576): wit
     d(s q) / dx = 1 inside, 0 outside    d(s q) / ds = q - v inside, q outside    d(s q) / dz = 0 inside, -s outside
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ def fake_quantize(x: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, quan
 
 def whole_steps(x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
     """Codes without their zero point, in [quant.low, quant.high] - quant.zero_point; the quantizer itself stands."""
-    smooth = (x / quant.scale).clamp(quant.low - quant.zero_point, quant.high - quant.zero_point)
-    return smooth + (steps(x.detach(), quant) - smooth.detach())
+    found: torch.Tensor = _WholeSteps.apply(x, quant)
+    return found
 
 
 def whole(x: torch.Tensor) -> torch.Tensor:
@@ -42,7 +43,7 @@ def whole(x: torch.Tensor) -> torch.Tensor:
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """See the head of the file."""
+    """See the head of the file; kept are the part of the scale's derivative and where x is inside."""
 
     @staticmethod
     def forward(
@@ -51,21 +52,31 @@ class _FakeQuantize(torch.autograd.Function):
         point = float(zero.round())
         low, high = quant.low - point, quant.high - point
         position = x / scale
-        level = steps(x, _at(quant, float(scale))) if quant.regions else position.round().clamp_(low, high)
-        ctx.save_for_backward(position, level, scale)
-        ctx.ends = low, high
-        return level * scale
+        inside = (position >= low) & (position <= high)
+        level = steps(x, replace(quant, scale=float(scale))) if quant.regions else position.round().clamp_(low, high)
+        ctx.save_for_backward(level - position.mul_(inside), inside, scale)
+        return level.mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        (gradient,), (position, level, scale), (low, high) = gradients, ctx.saved_tensors, ctx.ends
-        inside = gradient * ((position >= low) & (position <= high))
-        at_scale = torch.dot(gradient.reshape(-1), level.reshape(-1)) - torch.dot(
-            inside.reshape(-1), position.reshape(-1)
-        )
-        at_zero = (inside.sum() - gradient.sum()) * scale
-        return inside, at_scale.reshape(scale.shape), at_zero.reshape(scale.shape), None
+        (gradient,), (slope, inside, scale) = gradients, ctx.saved_tensors
+        at_x = gradient * inside
+        at_scale = (gradient * slope).sum()
+        at_zero = (at_x.sum() - gradient.sum()) * scale
+        return at_x, at_scale, at_zero, None
 
 
-def _at(quant: ActivationQuant, scale: float) -> ActivationQuant:
-    return ActivationQuant(scale, quant.zero_point, quant.low, quant.high, quant.bits, regions=quant.regions)
+class _WholeSteps(torch.autograd.Function):
+    """The same for a quantizer that stands, without its scale."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, quant: ActivationQuant) -> torch.Tensor:
+        low, high = ((end - quant.zero_point) * quant.scale for end in (quant.low, quant.high))
+        ctx.save_for_backward((x >= low) & (x <= high))
+        ctx.scale = quant.scale
+        return steps(x, quant)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (gradient,), (inside,) = gradients, ctx.saved_tensors
+        return (gradient * inside).div_(ctx.scale), None
