@@ -17,7 +17,11 @@ class Problem(Protocol):
     settings: SearchRequest
     form: SearchForm
     space: SearchSpace
-    costs: Costs
+
+    @property
+    def costs(self) -> Costs:
+        """What widths cost in bits and bytes."""
+        ...
 
     @property
     def identity(self) -> str:
