@@ -1,6 +1,6 @@
 """Quantizers of every width for every layer of the exact form, from one walk at the highest width."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -99,17 +99,38 @@ class EveryWeight:
         self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant], group: Group | None = None
     ) -> None:
         self._space, self._codes, self._step, self._group = space, codes, FittedCodes(_WIDEST_GPTQ), group or Alone()
+        self._pending: Callable[[], None] | None = None
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
-        """As the protocol says; the walk goes on with the width asked for."""
-        fitted = fit_weight(state, nodes)
-        widths = self._space.weight_widths(nodes[0].name)
-        roundings = [self._step.rounding(state, nodes, fitted, bits) for bits in widths]
-        shares = self._group.call(_rounded, roundings)
-        for bits, rounded in zip(widths, (each for share in shares for each in share), strict=True):
-            found = self._step.coded(state, nodes, fitted, bits, rounded)
-            self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
-        return [self._codes[node.name, state.widths(node.name)[0]] for node in nodes]
+        """As the protocol says; the walk goes on with the width asked for.
+
+        Other processes round at the other widths while it does; their results are fetched at the next layer.
+        """
+        self.finish()
+        fitted, asked = fit_weight(state, nodes), state.widths(nodes[0].name)[0]
+        now = self._step.rounding(state, nodes, fitted, asked)
+        # Widest first: those take least time, and are this process's share, which has the walk beside them.
+        widths = sorted((bits for bits in self._space.weight_widths(nodes[0].name) if bits != asked), reverse=True)
+        begun = self._group.begin(_rounded, [self._step.rounding(state, nodes, fitted, bits) for bits in widths])
+        self._keep(nodes, asked, self._step.coded(state, nodes, fitted, asked, now.round()))
+
+        def fetch() -> None:
+            for bits, rounded in zip(widths, (each for share in begun.results() for each in share), strict=True):
+                self._keep(nodes, bits, self._step.coded(state, nodes, fitted, bits, rounded))
+
+        self._pending = fetch
+        if self._group.size == 1 or not fitted.bias_corrections:  # these look at values, which the walk will drop
+            self.finish()
+        return [self._codes[node.name, asked] for node in nodes]
+
+    def finish(self) -> None:
+        """Fetch what other processes still round."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending()
+
+    def _keep(self, nodes: Sequence[Node], bits: int, found: list[WeightQuant]) -> None:
+        self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
 
 
 def _rounded(seat: Seat, roundings: Sequence[WeightRounding]) -> list[RoundedWeight]:
@@ -130,8 +151,9 @@ def collect_catalogue(
         group: processes that share the rounding; None: this one alone.
     """
     catalogue = ExactCatalogue(exponents=calibrated.exponents)
-    steps = _EveryActivation(space, catalogue), EveryWeight(space, catalogue.weights, group)
-    walk = Walk(calibrated, space.start.__getitem__, method, *steps)
+    weights = EveryWeight(space, catalogue.weights, group)
+    walk = Walk(calibrated, space.start.__getitem__, method, _EveryActivation(space, catalogue), weights)
     walk.run()
+    weights.finish()
     catalogue.widest = dict(walk.state.simulator.activations)
     return catalogue

@@ -233,11 +233,11 @@ def collect_portable(
     for site, _ in sites:
         if site.key not in now:
             extra.setdefault(site.node.name, []).append(site)
-    steps = (
-        _EveryActivation(catalogue, {site.key: bits for site, bits in sites}),
-        EveryWeight(space, catalogue.weights, group),
-    )
+    activations = _EveryActivation(catalogue, {site.key: bits for site, bits in sites})
+    weights = EveryWeight(space, catalogue.weights, group)
+    steps = activations, weights
     Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra)).run()
+    weights.finish()
     return catalogue
 
 
