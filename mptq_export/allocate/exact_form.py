@@ -17,11 +17,11 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed, Softmax
 from mptq_export.emit.builder import OnnxBuilder, value_info
 from mptq_export.emit.exact.emitter import emit
-from mptq_export.emit.exact.weight_storage import store_packed
+from mptq_export.emit.exact.weight_storage import store_packed, stored_bytes
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT, ExactForm
 from mptq_export.quantize.method import Method
-from mptq_export.recipe.schema import WIDTHS, Recipe
+from mptq_export.recipe.schema import WIDTHS, Recipe, WeightQuant
 from mptq_export.support.processes.group import Group
 
 #: How much larger than measured on one file the part that is not weight codes may be on another.
@@ -64,6 +64,11 @@ class ExactSearchForm:
         codes = sum(stored[name, recipe.weights[name].bits] for name in counts)
         return Sizes(float(model.ByteSize() - codes) * (1 + _SLACK), stored)
 
+    def sizes_of(self, sizes: Sizes, catalogue: Catalogue) -> Sizes:
+        """As the protocol says: weights in regions have outliers, and tables of levels."""
+        own = {key: float(stored_bytes(quant)) for key, quant in catalogue.weights.items() if quant.regions is not None}
+        return replace(sizes, stored=sizes.stored | own)
+
     def collect(
         self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
     ) -> ExactCatalogue:
@@ -79,6 +84,20 @@ class ExactSearchForm:
 
 
 EXACT_SEARCH = ExactSearchForm()
+
+
+def with_regions(sizes: Sizes, weights: dict[tuple[str, int], WeightQuant]) -> Sizes:
+    """Sizes with the bytes of the codes that have regions.
+
+    Args:
+        sizes: as if all whole numbers of a width were codes.
+        weights: codes by (layer, bits).
+    """
+    found = dict(sizes.stored)
+    for key in found.keys() & weights.keys():
+        if weights[key].regions is not None:
+            found[key] += max(0, stored_bytes(weights[key]) - stored_bytes(replace(weights[key], regions=None)))
+    return replace(sizes, stored=found)
 
 
 @cache

@@ -109,6 +109,10 @@ class SearchForm(Protocol):
         """
         ...
 
+    def sizes_of(self, sizes: Sizes, catalogue: Catalogue) -> Sizes:
+        """The same with what the codes of a catalogue take, where that is not a matter of their width alone."""
+        ...
+
     def collect(
         self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
     ) -> Catalogue:

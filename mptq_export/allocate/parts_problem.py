@@ -79,9 +79,15 @@ class PartsProblem:
             settings: what is searched; pins are of layers of any part.
         """
         self._parts, self.settings, self.form = parts, settings, parts[0].problem.form
-        self.space, self.costs = _space(parts), _costs(parts)
+        self.space = _space(parts)
+        self.costs = _costs([(part, part.problem.costs) for part in parts])
         self.unit = 1.0  # of divergences by their scale
         self._known: dict[tuple[str, tuple[tuple[int, int], ...]], list[float]] = {}
+
+    @property
+    def costs_of_codes(self) -> Costs:
+        """`costs` with what the codes of all catalogues really take."""
+        return _costs([(part, part.problem.costs_of_codes) for part in self._parts])
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -163,6 +169,7 @@ def _space(parts: Sequence[PartProblem]) -> SearchSpace:
         parts[0].problem.space.domain,
         {part.called(layer): pair for part, space in spaces for layer, pair in space.pinned.items()},
         {part.called(layer): bits for part, space in spaces for layer, bits in space.fixed.items()},
+        parts[0].problem.space.reach,
     )
 
 
@@ -172,9 +179,8 @@ def _among_all(part: PartProblem, unit: Unit) -> Unit:
     return replace(unit, layer=part.called(unit.layer), other_calls=others)
 
 
-def _costs(parts: Sequence[PartProblem]) -> Costs:
-    """Sums over a picture."""
-    each = [(part, part.problem.costs) for part in parts]
+def _costs(each: Sequence[tuple[PartProblem, Costs]]) -> Costs:
+    """Sums over a picture, of every part's own."""
 
     def often(part: PartProblem, macs: Mapping[str, int]) -> dict[str, int]:
         return {part.called(layer): round(count * part.per_picture) for layer, count in macs.items()}

@@ -77,6 +77,10 @@ class PortableSearchForm:
         more = len(possible_sites(self.quantizing, graph, space)) - len(where.all)
         return Sizes(float(model.ByteSize() - codes + _CONVERSION * more), stored)
 
+    def sizes_of(self, sizes: Sizes, _catalogue: Catalogue) -> Sizes:
+        """As the protocol says: its weights have no regions."""
+        return sizes
+
     def collect(
         self, calibrated: CalibratedGraph, method: Method, space: SearchSpace, group: Group | None = None
     ) -> PortableCatalogue:

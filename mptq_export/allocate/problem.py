@@ -11,7 +11,7 @@ import torch
 
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Distance, Evaluator
-from mptq_export.allocate.exact_form import EXACT_SEARCH
+from mptq_export.allocate.exact_form import EXACT_SEARCH, with_regions
 from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
@@ -56,7 +56,6 @@ class AllocationProblem:
         calibrated: the prepared graph as it was given, with all calibration images.
         transformed: the same with the transforms that all widths share.
         recipe: the recipe that gave them, at the middle of the range; its weights have 8 bits.
-        costs: what widths cost in bits and bytes.
         metric_sample: what a loss of the caller's own gives for a few images, by which another one is known; empty
             where there is none.
     """
@@ -93,7 +92,7 @@ class AllocationProblem:
         self._choose_transforms(lambda _layer: middle)
         graph = self.transformed.graph
         sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
-        self.costs = Costs.of(graph, sizes=sizes, operations=operations)
+        self._plain_costs = Costs.of(graph, sizes=sizes, operations=operations)
         self._split = ImageSplit.of(len(calibrated.images))
 
     def _choose_transforms(self, widths: WidthsOf) -> None:
@@ -111,7 +110,7 @@ class AllocationProblem:
             reach: how many widths beside that of a unit it has on either side.
         """
         other = copy(self)
-        other.unit = self.unit
+        other.unit, other.costs = self.unit, self.costs
         for made in ("catalogue", "table", "evaluator"):
             other.__dict__.pop(made, None)
         other.space = self.space.around(widths, reach)
@@ -119,9 +118,23 @@ class AllocationProblem:
         return other
 
     @property
+    def costs_of_codes(self) -> Costs:
+        """`costs` with what the codes of the catalogue really take."""
+        assert self.costs.sizes is not None
+        return replace(self.costs, sizes=self.form.sizes_of(self.costs.sizes, self.catalogue))
+
+    @property
     def kinds(self) -> dict[str, str]:
         """The kind of every unit, by its key."""
         return unit_kinds(self.transformed.graph, self.space)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What widths cost in bits and bytes; codes with regions take what those of the catalogue take."""
+        plain = self._plain_costs
+        if plain.sizes is None or not self.method.weight_regions:
+            return plain
+        return replace(plain, sizes=with_regions(plain.sizes, self.catalogue.weights))
 
     @cached_property
     def catalogue(self) -> Catalogue:

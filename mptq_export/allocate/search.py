@@ -145,11 +145,12 @@ def trade_off(
         if budget.kind != "latency":  # refused before anything else is computed
             _check_possible(problem, budget, costs)
     with Journal.open(journal, problem.identity, resume=resume) as kept:
+        costs = problem.costs_of_codes
         if problem.form.timed:
             costs = replace(costs, latency=kept.latency(problem.measure_latency))
         try:
             for budget in budgets:
-                if budget.kind == "latency":
+                if budget.kind in ("latency", "bytes"):
                     _check_possible(problem, budget, costs)
         except MptqError:
             journal.unlink()  # it holds nothing that another search could use

@@ -66,7 +66,7 @@ class SearchSpace:
     def widths(self, unit: Unit) -> tuple[int, ...]:
         """All widths of a unit, rising."""
         offered = self.domain.activations if unit.side == "activations" else self.domain.weights
-        return self._near(offered, unit.bits(self.start))
+        return offered if self.reach is None else self._near(offered, unit.bits(self.start))
 
     def below(self, unit: Unit, widths: Widths) -> tuple[int, ...]:
         """The widths of a unit that are narrower than what it has, rising."""

@@ -17,7 +17,11 @@ class Problem(Protocol):
     settings: SearchRequest
     form: SearchForm
     space: SearchSpace
-    costs: Costs
+
+    @property
+    def costs(self) -> Costs:
+        """What widths cost in bits and bytes."""
+        ...
 
     @property
     def identity(self) -> str:
@@ -32,6 +36,11 @@ class Problem(Protocol):
     @property
     def unit(self) -> float:
         """How far the true objective rises where the distances rise by 1 that it is estimated with."""
+        ...
+
+    @property
+    def costs_of_codes(self) -> Costs:
+        """`costs` with what the codes of the catalogue really take."""
         ...
 
     @property

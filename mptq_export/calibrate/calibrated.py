@@ -19,7 +19,7 @@ from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory
-from mptq_export.support.mapped import check_waiting
+from mptq_export.support.mapped import check_waiting, memory_for_waiting
 from mptq_export.support.progress import Progress, tracked
 from mptq_export.transform.prepare import prepare
 
@@ -94,7 +94,7 @@ def calibrate_on(
         what, advice = f"calibrating on {source.count} images", "use fewer images (--count)"
         if device == "cpu":
             check_memory(what, source.count * math.prod(graph.input.shape.dims) * 4, advice)
-            check_waiting(what, source.count * held * 4, advice)
+            check_waiting(what, source.count * held * 4, advice, memory_for_waiting())
         batches = tracked(source.batches(BATCH), progress, "calibrating", steps)
         return graph, held, collect(graph, batches, device)
 

@@ -16,7 +16,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.data.probe import probe_inputs
 from mptq_export.detect.glue import Networks
 from mptq_export.export.identity import identity_of
-from mptq_export.export.learn import fitted_to, learned_if_asked
+from mptq_export.export.learn import learned_if_asked
 from mptq_export.export.outputs import Outputs, part_recipe
 from mptq_export.export.plan import Replayed, Searched, Uniform
 from mptq_export.export.replay import check_model, replay_graph, replay_settings
@@ -79,7 +79,7 @@ class UniformBuild:
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
         with progress.stage("quantizing", len(graph.nodes)) as bar:
             built = build_recipe(
-                CalibratedGraph(graph, calibrated.stats, fitted_to(plan, calibrated).images),
+                CalibratedGraph(graph, calibrated.stats, calibrated.images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
                 tick=lambda _node: bar.advance(),
@@ -121,8 +121,7 @@ class SearchedBuild:
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
         plan, calibrated, allocation = self.plan, self.calibrated, self.allocation
-        fitting = allocation.on(fitted_to(plan, calibrated)) if plan.reconstruct else allocation
-        built = fitting.build_final_recipe(outputs.input_type)
+        built = allocation.build_final_recipe(outputs.input_type)
         prepared = graph_for(form_for(outputs.target, plan.residual_bits), calibrated.graph, outputs.input_type)
         learned = learned_if_asked(plan, outputs, calibrated, (prepared, *built), progress)
         bits = allocation.search.bits_text(allocation.found)

@@ -1,6 +1,6 @@
-"""`--reconstruct` as a stage of an export: which images it holds back, its journal, its warnings, its graph."""
+"""`--reconstruct` as a stage of an export: its journal, its warnings, its graph."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -9,7 +9,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Searched, Uniform
 from mptq_export.quantize.reconstruct.journal import Journal, identity_of
-from mptq_export.quantize.reconstruct.learning import Learning, held_back
+from mptq_export.quantize.reconstruct.learning import Learning
 from mptq_export.quantize.reconstruct.refold import refolded
 from mptq_export.quantize.reconstruct.run import cost, reconstruct
 from mptq_export.recipe.schema import Recipe
@@ -31,14 +31,6 @@ class Learned:
     warnings: tuple[str, ...] = ()
 
 
-def fitted_to(plan: Uniform | Searched, calibrated: Calibrated) -> Calibrated:
-    """What quantizers are chosen on: where learning follows, without the images that judge it."""
-    if not plan.reconstruct:
-        return calibrated
-    held = held_back(len(calibrated.images)).to(calibrated.images.device)
-    return replace(calibrated, images=calibrated.images[~held])
-
-
 def learned_if_asked(
     plan: Uniform | Searched,
     outputs: Outputs,
@@ -52,7 +44,7 @@ def learned_if_asked(
         plan: says whether it is, and whether an interrupted run goes on.
         outputs: the journal lies beside them.
         calibrated: with all images.
-        built: the prepared graph, the same with all transforms, and the recipe, from `fitted_to`.
+        built: the prepared graph, the same with all transforms, and the recipe.
         progress: hears how far it is.
 
     Raises:

@@ -13,6 +13,7 @@ from mptq_export.export.rehearsal import rehearse
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
+from mptq_export.quantize.walk.room import memory_bound
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_file
 from mptq_export.support.mapped import check_waiting
@@ -100,10 +101,10 @@ def check_calibrated(plan: Uniform | Searched, outputs: Outputs, calibrated: Cal
             f"{calibrated.source.description}: these are not 8-bit pixels normalised with mean "
             f"{preprocessing.mean} and std {preprocessing.std}; --input uint8 needs such inputs"
         )
-    if calibrated.images.device.type == "cpu":
-        # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
-        method = METHODS[plan.method]
-        needed = (12 if method.measures_inputs else 4) * len(calibrated.images) * calibrated.values_at_once
-        if method.balanced_attention:  # then all layers of a block get float64 weights
-            needed += 8 * calibrated.loaded.parameters
-        check_waiting(f"quantizing with {len(calibrated.images)} images", needed, "use fewer images (--count)")
+    # The walk holds float32 values, and beside them the float64 ones of the float model where a method asks for it.
+    method, device = METHODS[plan.method], calibrated.images.device
+    needed = (12 if method.measures_inputs else 4) * len(calibrated.images) * calibrated.values_at_once
+    if method.balanced_attention and device.type == "cpu":  # then all layers of a block get float64 weights
+        needed += 8 * calibrated.loaded.parameters
+    what = f"quantizing with {len(calibrated.images)} images"
+    check_waiting(what, needed, "use fewer images (--count)", memory_bound(device))

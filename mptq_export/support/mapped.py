@@ -52,18 +52,19 @@ def memory_for_waiting() -> float:
     return SHARE * free_memory()
 
 
-def check_waiting(what: str, needed: float, advice: str) -> None:
+def check_waiting(what: str, needed: float, advice: str, memory: float) -> None:
     """Refuse values that can wait neither in memory nor in files.
 
     Args:
         what: the step, for people.
         needed: bytes of all that waits at a time.
         advice: what to do instead.
+        memory: bytes of it that may be full, as `memory_for_waiting` gives them for a CPU.
 
     Raises:
         MptqError: memory and disk together have less.
     """
-    folder, beyond = tempfile.gettempdir(), needed - memory_for_waiting()
+    folder, beyond = tempfile.gettempdir(), needed - memory
     free = shutil.disk_usage(folder).free if beyond > 0 else 0
     if beyond > free:
         raise MptqError(

@@ -1,10 +1,12 @@
 """Mean bits, bytes and budgets, by hand."""
 
+import numpy as np
 import pytest
 from tiny_models import prepared, recipe
 
 from mptq_export.allocate.bit_operations import BitOperations
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.catalogue import ExactCatalogue
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.exact_form import EXACT_SEARCH
@@ -16,6 +18,7 @@ from mptq_export.allocate.units import Unit, layers
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.capture.ops import Matmul, PatchEmbed
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.recipe.schema import WeightQuant, WeightRegions
 
 #: Two layers with weights and a matmul: 100 and 300 weights; 1000, 500 and 500 multiply-accumulates.
 SMALL = Costs({"a": 100, "b": 300}, {"a": 1000, "b": 500, "m": 500})
@@ -139,3 +142,20 @@ def test_only_what_was_measured_is_described():
     means = {"mean_weight_bits": 4.0, "mean_activation_bits": 5.0}
     assert without.describe(widths) == means
     assert with_size.describe(widths) == {**means, "file_bytes": with_size.file_bytes(widths)}
+
+
+def test_codes_in_regions_cost_what_they_take():
+    """Outliers are stored beside their core: a layer with many is larger at the same width."""
+    generator, scale = np.random.default_rng(0), np.ones(64, np.float32)
+    levels = (-3, -1, 1, 3)
+    core = generator.choice(np.array(levels, np.int8), (64, 64))
+    outliers = core + np.where(generator.random(core.shape) < 0.05, 8, 0).astype(np.int8)
+    quants = {
+        ("plain", 2): WeightQuant(core, scale, scale, 2, "symmetric", ""),
+        ("core", 2): WeightQuant(core, scale, scale, 2, "symmetric", "", WeightRegions(levels)),
+        ("outliers", 2): WeightQuant(outliers, scale, scale, 2, "symmetric", "", WeightRegions(levels, 3)),
+    }
+    nominal = dict.fromkeys(quants, 1000.0)
+    found = EXACT_SEARCH.sizes_of(Sizes(7.0, nominal), ExactCatalogue(weights=quants))
+    assert found.other == 7.0 and found.stored["plain", 2] == 1000.0
+    assert 64 * 64 / 4 <= found.stored["core", 2] < found.stored["outliers", 2]

@@ -87,7 +87,7 @@ def test_a_name_chooses_the_distance_of_estimates_and_measurements(
     with torch.no_grad():
         exact = evaluate(graph, problem.measuring_images.double())
     measured = problem.evaluator.divergences(start)
-    simulated = problem.evaluator._inputs[-1]
+    simulated = problem.evaluator.outputs(start)
     assert measured == divergence(graph, exact, simulated, metric).tolist()
     narrow = dict.fromkeys(start, (3, 3))
     rise = fmean(problem.evaluator.divergences(narrow)) - fmean(measured)

@@ -92,10 +92,11 @@ def test_each_part_counts_by_its_own_scale(parts: list[SearchedPart], found: lis
         part.called(layer): pair for part, one in zip(each, found[0], strict=True) for layer, pair in one.widths.items()
     }
     assert fmean(together.divergences(widths)) == pytest.approx(sum(shares))
-    base = together.around(widths)  # other quantizers, and the same scales
+    base = together.around(widths, 1)  # other quantizers, and the same scales
     assert base.space.start == widths
+    assert {(unit.key, bits) for unit in base.space.units for bits in base.space.widths(unit)} == set(base.table)
     shares = [
-        fmean(part.problem.around(one.widths).divergences(one.widths)) / part.scale
+        fmean(part.problem.around(one.widths, 1).divergences(one.widths)) / part.scale
         for part, one in zip(each, found[0], strict=True)
     ]
     assert fmean(base.divergences(widths)) == pytest.approx(sum(shares))

@@ -12,12 +12,11 @@ from mptq_export.capture.blocks import split_blocks
 from mptq_export.capture.evaluate import compute, evaluate
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear
-from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.method import MINMAX, PAPER
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.quantize.reconstruct import block_fit
 from mptq_export.quantize.reconstruct.journal import Journal, identity_of
-from mptq_export.quantize.reconstruct.learning import Learning, held_back
+from mptq_export.quantize.reconstruct.learning import Learning, judging_images
 from mptq_export.quantize.reconstruct.refold import Folded, refolded
 from mptq_export.quantize.reconstruct.run import reconstruct
 from mptq_export.quantize.simulation.simulate import Simulator
@@ -32,10 +31,8 @@ SHORT = Learning(steps=20, batch=4)
 
 @cache
 def built() -> tuple[Graph, Recipe]:
-    """The digits model at 3/3 as the paper has it, from the images that are not held back."""
-    data = digits()
-    fitting = replace(data.calibrated, images=data.calib[~held_back(len(data.calib))])
-    graph, recipe = build_recipe(fitting, lambda _name: (3, 3), PAPER)
+    """The digits model at 3/3 as the paper has it."""
+    graph, recipe = digits().build((3, 3), PAPER)
     return graph.cast(torch.float32), recipe
 
 
@@ -75,6 +72,13 @@ def test_blocks_in_a_row_are_the_model():
 def test_learning_helps_on_other_images():
     graph, recipe = built()
     assert lost(refolded(graph, digits().graph, learned()), learned()) < 0.85 * lost(graph, recipe)
+
+
+def test_images_that_judge_are_others():
+    images = digits().calib[:8]
+    found = judging_images(images)
+    assert found.shape == (2, *images.shape[1:])
+    torch.testing.assert_close(found[1, :, 5:, 3:], images[4].flip(-1)[:, :-5, :-3])
 
 
 def test_codes_scales_ranges_and_sq_b_are_learned_and_say_so():
@@ -136,12 +140,12 @@ def test_outliers_stand_and_other_codes_stay_levels():
     check_regions(found)
 
 
-def test_few_images_are_a_warning_and_one_is_too_few_to_hold_any_back():
+def test_few_images_are_a_warning():
     graph, recipe = built()
     told: list[str] = []
-    found = reconstruct(graph, recipe, digits().calib[:1], learning=SHORT, warn=told.append)
-    assert same(found, recipe)
-    assert told == ["--reconstruct learns nothing from 1 image: one is held back"]
+    reconstruct(graph, recipe, digits().calib[:2], learning=replace(SHORT, steps=1), warn=told.append)
+    assert len(told) == 1
+    assert "learns from 2 images" in told[0]
 
 
 def test_running_out_of_memory_halves_the_batch_and_says_so_once(monkeypatch: pytest.MonkeyPatch):

@@ -230,3 +230,12 @@ def test_too_small_a_disk_is_refused_before_the_work(tmp_path: Path, monkeypatch
     result = run(checkpoint, "--count", 100)
     assert result.exit_code == 2, result.output
     assert all(word in result.stderr for word in ("calibrating on 100 images needs", "GiB", "TMPDIR", "--count"))
+
+
+def test_float64_values_are_refused_before_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A method that measures holds three times what calibration knows of."""
+    monkeypatch.setattr(mapped, "SHARE", 0.0)
+    monkeypatch.setattr(mapped.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=8 * 2 * 3 * 32 * 32 * 8))
+    result = run(save(tmp_path / "m.pt"), "--count", 8)
+    assert result.exit_code == 2, result.output
+    assert "quantizing with 8 images needs" in result.stderr

@@ -20,7 +20,6 @@ from mptq_export.evaluate.metrics import Labels, agreement, divergences, mean_in
 from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import BEST
-from mptq_export.quantize.reconstruct.learning import held_back
 from mptq_export.quantize.reconstruct.refold import refolded
 from mptq_export.quantize.reconstruct.run import reconstruct
 from mptq_export.quantize.simulation.simulate import Simulator
@@ -157,8 +156,6 @@ class _Bench:
         """The figures of a row; `divergences` of every image."""
         start, images = time.monotonic(), self.calibrated.images
         source = self._weighted if variant.method.row_importance else self._alike
-        if variant.learned is not None:  # quantizers have not seen the images that judge what is learned
-            source = source.of_images((~held_back(len(images))).nonzero()[:, 0].tolist())
         graph, recipe = build_recipe(source, widths, variant.method)
         if variant.learned is not None:
             recipe = reconstruct(graph, recipe, images, learning=variant.learned)

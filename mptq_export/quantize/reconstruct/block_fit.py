@@ -1,4 +1,4 @@
-"""Gradient descent on one block, judged on images that were held back."""
+"""Gradient descent on one block, judged on images that nothing was fitted to."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from mptq_export.capture.blocks import Block
 from mptq_export.capture.evaluate import Compute
 from mptq_export.capture.graph import Graph
 from mptq_export.quantize.reconstruct.learnable import Learnable
-from mptq_export.quantize.reconstruct.learning import Learning, held_back
+from mptq_export.quantize.reconstruct.learning import Learning
 from mptq_export.quantize.reconstruct.memory import FittingBatches
 from mptq_export.quantize.reconstruct.refold import Folded
 from mptq_export.quantize.simulation.simulate import Simulator
@@ -29,12 +29,14 @@ class BlockValues:
 
     Attributes:
         images: how many there are.
+        judging: so many of them, the last ones, judge what was learned from the others.
         exact: float32, what the block reads in the float model.
         value: float32, what the quantized blocks before it give.
         target: float32, what it gives in the float model.
     """
 
     images: int
+    judging: int
     exact: torch.Tensor
     value: torch.Tensor
     target: torch.Tensor
@@ -96,8 +98,8 @@ class BlockFit:
         """
         self._folded, self._recipe, self._block, self._values = folded, recipe, block, values
         self._loss, self._learning, self._batches = loss, learning, batches
-        held = held_back(values.images)
-        self._judging, self._fitting = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
+        everything = torch.arange(values.images)
+        self._fitting, self._judging = everything[: -values.judging], everything[-values.judging :]
 
     def learn(self, tick: Callable[[], None]) -> Recipe:
         """Learn, and keep the best that was judged; the recipe itself where nothing is better.
@@ -108,7 +110,7 @@ class BlockFit:
         graph, learning = self._folded.of(self._recipe), self._learning
         simulator = simulator_of(self._block, graph, self._recipe, self._values.value.device)
         learnable = Learnable.of(graph, self._recipe, of_graph(self._block, graph), simulator, self._values.target)
-        if not learnable.rounds or len(self._judging) == 0:
+        if not learnable.rounds:
             return self._recipe
         best, before = self._recipe, self._judged(self._recipe)
         least = before
@@ -131,7 +133,7 @@ class BlockFit:
             tick()
         if best is self._recipe:
             return best
-        return learnable.noted(best, f"learned with its block: loss on images held back {before:.3g} -> {least:.3g}")
+        return learnable.noted(best, f"learned with its block: loss on other images {before:.3g} -> {least:.3g}")
 
     def _drawn(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The images of every step, and what the block reads of them: all images come once before one comes again."""
@@ -166,7 +168,7 @@ class BlockFit:
             (loss * (len(images) / len(chosen) / unit)).backward()  # type: ignore[no-untyped-call]
 
     def _judged(self, recipe: Recipe) -> float:
-        """The loss of a finished recipe on the images held back, as the file computes it."""
+        """The loss of a finished recipe on the images that judge, as the file computes it."""
         values, held, graph = self._values, self._judging, self._folded.of(recipe)
         compute = simulator_of(self._block, graph, recipe, values.value.device).compute
         value = values.of(values.value, held)

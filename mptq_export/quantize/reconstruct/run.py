@@ -20,7 +20,7 @@ from mptq_export.quantize.reconstruct.block_fit import BlockFit, BlockValues, Lo
 from mptq_export.quantize.reconstruct.gradients import gradients_at, lost, single_output
 from mptq_export.quantize.reconstruct.journal import Journal
 from mptq_export.quantize.reconstruct.learnable import layers_alone
-from mptq_export.quantize.reconstruct.learning import FEW, Learning
+from mptq_export.quantize.reconstruct.learning import FEW, Learning, judging_images
 from mptq_export.quantize.reconstruct.loss import BlockLoss
 from mptq_export.quantize.reconstruct.memory import FittingBatches
 from mptq_export.quantize.reconstruct.refold import Folded
@@ -51,7 +51,7 @@ def reconstruct(
 
     Args:
         graph: the graph of the recipe with its transforms applied, on the device that computes.
-        recipe: a finished recipe of the exact form; best one that has not seen the images of `learning.held_back`.
+        recipe: a finished recipe of the exact form.
         images: float32 calibration inputs on that device.
         learning: how long and how fast; None: as measured.
         journal: holds blocks that an interrupted run learned, and takes those of this one.
@@ -68,7 +68,9 @@ def reconstruct(
         warn(sentence)
     batches = FittingBatches(2 * learning.batch, warn)
     with torch.backends.cudnn.flags(deterministic=True):
-        run = _Run(graph, Folded(graph, recipe), blocks, images, learning, batches)
+        judging = judging_images(images)
+        everything = torch.cat([images, judging])
+        run = _Run(graph, Folded(graph, recipe), blocks, everything, len(judging), learning, batches)
         return run.all_blocks(recipe, journal, bar)
 
 
@@ -80,7 +82,8 @@ class _Run:
         graph: with all transforms, float32.
         folded: gives the graphs of recipes.
         blocks: of the graph.
-        images: float32 calibration inputs.
+        images: float32 calibration inputs, and behind them those that judge.
+        judging: how many these are.
         learning: how long and how fast.
         batches: how many images are computed at once.
     """
@@ -89,6 +92,7 @@ class _Run:
     folded: Folded
     blocks: list[Block]
     images: torch.Tensor
+    judging: int
     learning: Learning
     batches: FittingBatches
 
@@ -100,7 +104,7 @@ class _Run:
             target = self._computed(block, exact, _FLOAT)
             known = None if journal is None else journal.read(number, recipe)
             if known is None:
-                values = BlockValues(len(self.images), exact, value, target)
+                values = BlockValues(len(self.images), self.judging, exact, value, target)
                 known = self._learned(number, recipe, values, output, partial(bar.advance, block.numbers))
                 if journal is not None:
                     journal.write(number, recipe, known)
@@ -125,8 +129,9 @@ class _Run:
 
     def _estimated(self, number: int, recipe: Recipe, values: BlockValues, output: torch.Tensor) -> BlockLoss:
         """The loss of a block from gradients at what the recipe gives there, on images that are evenly spread."""
-        count = min(_GRADIENTS, values.images)
-        chosen = torch.arange(count) * values.images // count
+        fitting = values.images - values.judging
+        count = min(_GRADIENTS, fitting)
+        chosen = torch.arange(count) * fitting // count
         found = self._quantized(self.blocks[number], recipe, values.of(values.value, chosen), count)
         behind, exact = self.blocks[number + 1 :], output[chosen.to(output.device)]
         gradients = self.batches.run(partial(gradients_at, self.graph, behind, found, exact))
@@ -164,9 +169,7 @@ def warnings_of(graph: Graph, images: int) -> list[str]:
         images: how many there are.
     """
     found = []
-    if images == 1:
-        found.append("--reconstruct learns nothing from 1 image: one is held back")
-    elif images < FEW:
+    if images < FEW:
         found.append(f"--reconstruct learns from {images} images; with fewer than {FEW} it fits them, not the model")
     inside = {node.name for block in split_blocks(trunk(graph)) for node in block.nodes} & layers_alone(graph)
     left = [node.name for node in graph if isinstance(node.op, Weighted) and node.name not in inside]

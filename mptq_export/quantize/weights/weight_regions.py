@@ -43,7 +43,7 @@ CORES: dict[int, tuple[tuple[int, ...], ...]] = {
 SHIFTS = {2: 3, 3: 4, 4: 5}
 
 #: How much of the error that as many bits would save elsewhere an outlier has to save.
-PRICE = 0.75
+PRICE = 1.0
 
 #: Bits in the file of an outlier (the distance to the one before, what it adds, gaps that are filled), and of all nodes
 #: that add outliers.
