@@ -116,7 +116,7 @@ def own_widths(seat: Seat, widths: Iterable[int], asked: int) -> list[int]:
         widths: all of them.
         asked: that of the walk, one of them.
     """
-    return [asked, *seat.dealt([bits for bits in sorted(widths) if bits != asked])]
+    return sorted([asked, *seat.dealt([bits for bits in sorted(widths) if bits != asked])])
 
 
 def collect_catalogue(
