@@ -1,6 +1,6 @@
 """Quantizers of every width for every layer of the exact form, from one walk at the highest width."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +18,6 @@ from mptq_export.quantize.walk.activation_step import AtAskedWidth
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.walk.weight_step import FittedCodes, fit_weight
-from mptq_export.quantize.weights.rounding import RoundedWeight, WeightRounding
 from mptq_export.recipe.schema import ActivationQuant, WeightQuant
 from mptq_export.support.processes.group import Alone, Group, Seat
 
@@ -76,16 +75,16 @@ class ExactCatalogue:
 class _EveryActivation:
     """The step of a walk that goes on with the highest width, and keeps all others."""
 
-    def __init__(self, space: SearchSpace, catalogue: ExactCatalogue) -> None:
-        self._space, self._catalogue, self._asked = space, catalogue, AtAskedWidth()
+    def __init__(self, space: SearchSpace, catalogue: ExactCatalogue, seat: Seat) -> None:
+        self._space, self._catalogue, self._seat, self._asked = space, catalogue, seat, AtAskedWidth()
 
     def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
         chosen = self._asked.choose(state, site, search)
         layer = deciding_layer(state.graph, site)
         if layer is not None:
-            self._catalogue.decides[site.key] = layer
-            for bits in self._space.activation_widths(layer):
-                found = chosen if bits == state.widths(layer)[1] else search.at(bits)
+            self._catalogue.decides[site.key], asked = layer, state.widths(layer)[1]
+            for bits in own_widths(self._seat, self._space.activation_widths(layer), asked):
+                found = chosen if bits == asked else search.at(bits)
                 self._catalogue.activations[site.key, bits] = found
         return chosen
 
@@ -95,48 +94,29 @@ class EveryWeight:
 
     fits = True
 
-    def __init__(
-        self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant], group: Group | None = None
-    ) -> None:
-        self._space, self._codes, self._step, self._group = space, codes, FittedCodes(_WIDEST_GPTQ), group or Alone()
-        self._pending: Callable[[], None] | None = None
+    def __init__(self, space: SearchSpace, codes: dict[tuple[str, int], WeightQuant], seat: Seat) -> None:
+        self._space, self._codes, self._step, self._seat = space, codes, FittedCodes(_WIDEST_GPTQ), seat
 
     def choose_codes(self, state: WalkState, nodes: Sequence[Node]) -> list[WeightQuant]:
-        """As the protocol says; the walk goes on with the width asked for.
-
-        Other processes round at the other widths while it does; their results are fetched at the next layer.
-        """
-        self.finish()
+        """As the protocol says; the walk goes on with the width asked for."""
         fitted, asked = fit_weight(state, nodes), state.widths(nodes[0].name)[0]
-        now = self._step.rounding(state, nodes, fitted, asked)
-        # Widest first: those take least time, and are this process's share, which has the walk beside them.
-        widths = sorted((bits for bits in self._space.weight_widths(nodes[0].name) if bits != asked), reverse=True)
-        begun = self._group.begin(_rounded, [self._step.rounding(state, nodes, fitted, bits) for bits in widths])
-        self._keep(nodes, asked, self._step.coded(state, nodes, fitted, asked, now.round()))
-
-        def fetch() -> None:
-            for bits, rounded in zip(widths, (each for share in begun.results() for each in share), strict=True):
-                self._keep(nodes, bits, self._step.coded(state, nodes, fitted, bits, rounded))
-
-        self._pending = fetch
-        if self._group.size == 1 or not fitted.bias_corrections:  # these look at values, which the walk will drop
-            self.finish()
+        for bits in own_widths(self._seat, self._space.weight_widths(nodes[0].name), asked):
+            found = self._step.round_weight(state, nodes, fitted, bits)
+            self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
         return [self._codes[node.name, asked] for node in nodes]
 
-    def finish(self) -> None:
-        """Fetch what other processes still round."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending()
 
-    def _keep(self, nodes: Sequence[Node], bits: int, found: list[WeightQuant]) -> None:
-        self._codes |= {(node.name, bits): quant for node, quant in zip(nodes, found, strict=True)}
+def own_widths(seat: Seat, widths: Iterable[int], asked: int) -> list[int]:
+    """The width that a walk goes on with, and of the others those of this process.
 
+    All processes walk, each on its own device, and what they walk on is the same: so nothing has to travel.
 
-def _rounded(seat: Seat, roundings: Sequence[WeightRounding]) -> list[RoundedWeight]:
-    """A share of the widths of one layer."""
-    with torch.no_grad():
-        return [rounding.round() for rounding in seat.share(roundings)]
+    Args:
+        seat: of the process.
+        widths: all of them.
+        asked: that of the walk, one of them.
+    """
+    return sorted([asked, *seat.dealt([bits for bits in sorted(widths) if bits != asked])])
 
 
 def collect_catalogue(
@@ -148,12 +128,19 @@ def collect_catalogue(
         calibrated: the graph whose transforms stand, with the images that quantizers are chosen from.
         method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked for.
         space: the widths.
-        group: processes that share the rounding; None: this one alone.
+        group: processes that share the widths; None: this one alone.
     """
+    first, *others = (group or Alone()).call(_collect, calibrated, method, space)
+    for other in others:
+        first.weights, first.activations = other.weights | first.weights, other.activations | first.activations
+    return first
+
+
+def _collect(seat: Seat, calibrated: CalibratedGraph, method: Method, space: SearchSpace) -> ExactCatalogue:
+    """Those of this process's widths."""
     catalogue = ExactCatalogue(exponents=calibrated.exponents)
-    weights = EveryWeight(space, catalogue.weights, group)
-    walk = Walk(calibrated, space.start.__getitem__, method, _EveryActivation(space, catalogue), weights)
+    steps = _EveryActivation(space, catalogue, seat), EveryWeight(space, catalogue.weights, seat)
+    walk = Walk(calibrated, space.start.__getitem__, method, *steps)
     walk.run()
-    weights.finish()
     catalogue.widest = dict(walk.state.simulator.activations)
     return catalogue

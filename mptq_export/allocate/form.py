@@ -123,7 +123,7 @@ class SearchForm(Protocol):
             method: which techniques are used, without SQ-b and balanced attention: other transforms must not be asked
                 for.
             space: the widths.
-            group: processes that share the rounding; None: this one alone.
+            group: processes that share the widths; None: this one alone.
         """
         ...
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mptq_export.allocate.catalogue import EveryWeight
+from mptq_export.allocate.catalogue import EveryWeight, own_widths
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.calibrate.sites import Site
@@ -30,7 +30,7 @@ from mptq_export.quantize.portable.sites import PortableSites
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
-from mptq_export.support.processes.group import Group
+from mptq_export.support.processes.group import Alone, Group, Seat
 
 
 class _Candidate(PortableSimulator):
@@ -204,14 +204,16 @@ class _EveryConversion:
 class _EveryActivation:
     """The step of a walk that goes on with the highest width, and keeps all that a site may have."""
 
-    def __init__(self, catalogue: PortableCatalogue, possible: dict[str, set[int]]) -> None:
-        self._catalogue, self._possible = catalogue, possible
+    def __init__(self, catalogue: PortableCatalogue, possible: dict[str, set[int]], seat: Seat) -> None:
+        self._catalogue, self._possible, self._seat = catalogue, possible, seat
 
     def choose(self, state: WalkState, site: Site, search: SiteSearch) -> ActivationQuant:
-        found = {bits: search.at(bits) for bits in self._possible[site.key]}
+        possible, asked = sorted(self._possible[site.key]), state.simulator.width(state.graph, site)
+        if asked not in possible:  # of a conversion that the walk itself does not have, nothing reads the codes
+            asked = possible[0]
+        found = {bits: search.at(bits) for bits in own_widths(self._seat, possible, asked)}
         self._catalogue.activations |= {(site.key, bits): quant for bits, quant in found.items()}
-        # of a conversion that the walk itself does not have, nothing reads the codes
-        return found.get(state.simulator.width(state.graph, site), next(iter(found.values())))
+        return found[asked]
 
 
 def collect_portable(
@@ -224,8 +226,18 @@ def collect_portable(
         calibrated: the graph whose transforms stand, with the images that quantizers are chosen from.
         method: which techniques are used, without SQ-b and balanced attention.
         space: the widths.
-        group: processes that share the rounding; None: this one alone.
+        group: processes that share the widths; None: this one alone.
     """
+    first, *others = (group or Alone()).call(_collect, form, calibrated, method, space)
+    for other in others:
+        first.weights, first.activations = other.weights | first.weights, other.activations | first.activations
+    return first
+
+
+def _collect(
+    seat: Seat, form: Portable, calibrated: CalibratedGraph, method: Method, space: SearchSpace
+) -> PortableCatalogue:
+    """Those of this process's widths."""
     catalogue = PortableCatalogue(form, space)
     sites = possible_sites(form, calibrated.graph, space)
     now = {site.key for site in form.sites(calibrated.graph, space.start.__getitem__).all}
@@ -233,11 +245,9 @@ def collect_portable(
     for site, _ in sites:
         if site.key not in now:
             extra.setdefault(site.node.name, []).append(site)
-    activations = _EveryActivation(catalogue, {site.key: bits for site, bits in sites})
-    weights = EveryWeight(space, catalogue.weights, group)
-    steps = activations, weights
+    activations = _EveryActivation(catalogue, {site.key: bits for site, bits in sites}, seat)
+    steps = activations, EveryWeight(space, catalogue.weights, seat)
     Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra)).run()
-    weights.finish()
     return catalogue
 
 

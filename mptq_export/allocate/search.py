@@ -27,10 +27,10 @@ class FoundWidths:
     Attributes:
         budget: the budget.
         widths: widths of all layers.
-        divergence: mean divergence on the search images, with the catalogue's quantizers.
-        solver: whichever was better; `quantized base` where that found others.
-        compared: the divergence of greedy and programme with the quantizers of the first catalogue, and where its base
-            was looked at, that of these widths with quantizers that were chosen for them.
+        divergence: mean divergence on the search images, with the quantizers that it was compared with.
+        solver: whichever was better; `quantized base` where that found better ones.
+        compared: the divergence of greedy and programme with the quantizers of the catalogue; or that of the better one
+            and of what its base led to, each with quantizers that were chosen for it.
     """
 
     budget: Budget
@@ -210,9 +210,10 @@ def _on_base(
     result = rebased(problem, measure, costs.constraints(found.budget), found.widths)
     if again:
         again(found.budget, result)
-    compared: dict[Solver, float] = found.compared | {"quantized base": result.divergence}
-    solver = found.solver if result.widths == found.widths else "quantized base"
-    return FoundWidths(found.budget, result.widths, result.divergence, solver, compared)
+    if result.widths == found.widths:
+        return found
+    compared: dict[Solver, float] = {found.solver: result.before, "quantized base": result.divergence}
+    return FoundWidths(found.budget, result.widths, result.divergence, "quantized base", compared)
 
 
 def _chains(budgets: Sequence[Budget]) -> list[list[int]]:

@@ -30,7 +30,7 @@ class Method:
             outliers; with `weight_scales_by_error` and `gptq` alone.
         centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
             the middle of their codes is the middle of what they are.
-        even_heads: balanced attention spreads every head evenly over its channels.
+        even_heads: in the exact form: balanced attention spreads every head evenly over its channels.
         attention_ranges: ranges of queries, keys and values by the error of the attention instead of their own.
         attention_levels: attention codes of few bits have the levels with the smallest error of the weights (OPT-m).
     """

@@ -73,7 +73,7 @@ def found_by(group: Group | None, journal: Path) -> tuple[Any, ...]:
         key: (quant.codes.tobytes(), quant.scale.tobytes(), quant.bias.tobytes())
         for key, quant in problem.catalogue.weights.items()
     }
-    return measured, importance, codes, problem.table, result.found[0].widths
+    return measured, importance, codes, problem.catalogue.activations, problem.table, result.found[0].widths
 
 
 def test_two_processes_search_as_one_does(two: Processes, tmp_path: Path):

@@ -129,17 +129,17 @@ def test_a_result_of_one_width_is_the_uniform_export(untied: Run):
 @pytest.mark.parametrize("run", ["untied", "tied"])
 def test_the_better_solver_is_taken(run: str, request: pytest.FixtureRequest):
     for found in request.getfixturevalue(run).search.found:
-        first = min(found.compared["greedy"], found.compared["integer programme"])
-        assert found.divergence == found.compared.get("quantized base", first)
-        assert found.solver == "quantized base" or found.compared[found.solver] == first
+        both = {"greedy", "integer programme"}
+        assert set(found.compared) == both or (len(found.compared) == 2 and found.solver == "quantized base")
+        assert found.divergence == min(found.compared.values()) == found.compared[found.solver]
         assert 0 < found.divergence < 1
 
 
 def test_both_solvers_are_about_as_good(untied: Run):
     """The programme meets every budget too, and an additive estimate is a fair guide."""
     for found in untied.search.found:
-        stepped, summed = found.compared["greedy"], found.compared["integer programme"]
-        assert 0.3 < stepped / summed < 3
+        one, other = found.compared.values()
+        assert 0.3 < one / other < 3
 
 
 @pytest.mark.parametrize("run", ["untied", "tied"])
@@ -169,8 +169,10 @@ def test_where_estimates_do_not_add_up_the_base_is_looked_at(tmp_path: Path, mon
     made = search(problem, journal, resume=False, again=lambda _budget, found: heard.append(found))
     (found,), (base,) = made.found, heard
     assert max(made.costs.mean_bits(found.widths)) <= 3 + 1e-9
-    assert (found.widths, found.divergence) == (base.widths, base.divergence)
-    assert found.divergence == found.compared["quantized base"] <= base.before
+    assert found.widths == base.widths
+    assert base.divergence <= base.before
+    if found.solver == "quantized base":
+        assert base.before in found.compared.values() and found.divergence == base.divergence < base.before
     on_base = [line for line in map(json.loads, journal.read_text().splitlines()) if " > " in line.get("widths", "")]
     assert 2 <= len(on_base) <= 18
     again = search(problem, journal, resume=True)

@@ -345,7 +345,7 @@ def test_what_is_no_journal(work: Path, refused: Callable[..., str]):
         (("--mixed", "5", "--pin", "haed=8/8"), ("--pin haed matches no layer", "blocks.0.attn.qkv")),
         (("--mixed", "5", "--resume"), ("--resume", "there is no journal", "m.mptq.search.jsonl")),
         (("--mixed", "40kB", "--weight-storage", "int8"), ("file size", "--weight-storage packed")),
-        (("--mixed", "1.9", *RANGE), ("--mixed 1.9 cannot be met", "2.00/2.00", "--mixed-range")),
+        (("--mixed", "1.9", *RANGE), ("--mixed 1.9 cannot be met", "2.00/2.00", "raise the budget")),
         (("--mixed", "10kB", *RANGE), ("--mixed 10kB cannot be met", "MB")),
         (("--mixed", "1us", *RANGE), ("--mixed 1us cannot be met", " ms", "not a faster one")),
         (("--mixed", "3", *RANGE, "--pin", "*=8/8"), ("--mixed 3 cannot be met", "8.00/8.00", "pins stand")),

@@ -80,3 +80,27 @@ def test_what_cannot_be_learned_is_refused(
     work: Path, refused: Callable[..., str], arguments: tuple[str, ...], words: tuple[str, ...]
 ):
     refused(work / "m.pt", "--calib", work / "calib", "--bits", "4/8", *arguments, words=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", ["3/3", "2/4"])
+def test_a_real_model_is_learned_as_long_as_always_and_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: str
+):
+    """The digits model, with weights in regions or without: the export itself proves the file on 43 inputs."""
+    monkeypatch.setattr(learn, "Learning", Learning)
+    digits = Path(__file__).resolve().parents[2] / "examples" / "digits"
+    out = tmp_path / "d.onnx"
+    result = run(
+        digits / "digits_vit.pt", "--calib", digits / "calib", "--bits", bits, "--reconstruct", "-o", out, "-v"
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "0 of" in result.stdout and "values differ" in result.stdout
+    recipe = json.loads(out.with_suffix(".recipe.json").read_text())
+    noted = [entry["reason"] for entry in recipe["weights"].values() if "learned with its block" in entry["reason"]]
+    assert len(noted) > len(recipe["weights"]) // 3
+    assert (
+        run(digits / "digits_vit.pt", "--recipe", out.with_suffix(".recipe.json"), "-o", tmp_path / "r.onnx").exit_code
+        == 0
+    )
+    assert out.read_bytes() == (tmp_path / "r.onnx").read_bytes()

@@ -17,6 +17,7 @@ from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import PAIR_LIMIT
 from mptq_export.quantize.weights.quantize_weight import pair_sums
 from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.weight_levels import outliers
 from mptq_export.transform.fold_sq_b import sq_b_readers
 
 ALL = {"minmax": MINMAX, "paper": PAPER, "best": BEST}
@@ -67,6 +68,11 @@ def test_codes_have_the_width_that_was_asked_for(bits: tuple[int, int], method: 
     assert {quant.bits for quant in made.weights.values()} == {bits[0]}
     assert {quant.form for quant in made.weights.values()} == {"pair_safe" if bits[0] == 8 else "narrow"}
     for quant in made.weights.values():
+        assert (quant.regions is not None) == (method == "best" and bits[0] <= 4)
+        if quant.regions is not None:
+            assert len(quant.regions.levels) == 2 ** bits[0]
+            assert outliers(quant).mean() < 0.03
+            continue
         assert quant.codes.max() <= 2 ** (bits[0] - 1) - 1
         assert quant.codes.min() >= -(2 ** (bits[0] - 1))
     for site in sites(graph):

@@ -6,7 +6,7 @@ added up in the order in which one process would add it, and whatever is decided
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -32,16 +32,9 @@ class Seat:
         first, last = (len(items) * rank // self.size for rank in (self.rank, self.rank + 1))
         return items[first:last]
 
-
-@dataclass(frozen=True)
-class Later(Generic[Result]):
-    """A call that other processes compute already.
-
-    Attributes:
-        results: what the function gave, in the order of the processes; this one computes its share only now.
-    """
-
-    results: Callable[[], list[Result]]
+    def dealt(self, items: Sequence[Item]) -> Sequence[Item]:
+        """The items of this process, as cards are dealt: where what they cost rises or falls along them."""
+        return items[self.rank :: self.size]
 
 
 class Group(Protocol):
@@ -70,15 +63,6 @@ class Group(Protocol):
         """
         ...
 
-    def begin(
-        self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
-    ) -> Later[Result]:
-        """The same as `call`, in two halves: until results are asked for, this process can do something else.
-
-        Nothing else can be called in between.
-        """
-        ...
-
     def drop(self, key: str) -> None:
         """Let all processes forget what they keep by a key, with the next call at the latest."""
         ...
@@ -96,13 +80,7 @@ class Alone:
         self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
     ) -> list[Result]:
         """As the protocol says."""
-        return self.begin(function, *given, **named).results()
-
-    def begin(
-        self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
-    ) -> Later[Result]:
-        """As the protocol says."""
-        return Later(lambda: [function(self._seat, *given, **named)])
+        return [function(self._seat, *given, **named)]
 
     def drop(self, key: str) -> None:
         """As the protocol says."""

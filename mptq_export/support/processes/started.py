@@ -22,7 +22,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext
 
 from mptq_export.support.errors import MptqError
 from mptq_export.support.processes.calls import HOST, INTERFACE, TIMEOUT, LostError, answered, asked, join, ready_keys
-from mptq_export.support.processes.group import Given, Later, Result, Seat
+from mptq_export.support.processes.group import Given, Result, Seat
 
 #: Seconds that a process may take to start or to end.
 _STARTING = 300.0
@@ -53,7 +53,6 @@ class Processes:
         self._devices = devices
         self._seat = Seat(0, self.size)
         self._dropped: list[str] = []
-        self._begun = False
 
     def __enter__(self) -> Self:
         """Start the others.
@@ -77,31 +76,11 @@ class Processes:
         self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
     ) -> list[Result]:
         """As the protocol `Group` says."""
-        return self.begin(function, *given, **named).results()
-
-    def begin(
-        self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
-    ) -> Later[Result]:
-        """As the protocol `Group` says."""
-        assert not self._begun, "another call has not ended"
         dropped, self._dropped = self._dropped, []
         call = (dropped, function, given, named)
-        with self._together():
-            asked(self._seat, call)
-        self._begun = True
-
-        def results() -> list[Result]:
-            self._begun = False
-            with self._together():
-                return answered(self._seat, call)
-
-        return Later(results)
-
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Says who has ended, where one has."""
         try:
-            yield
+            asked(self._seat, call)
+            return answered(self._seat, call)
         except LostError as error:
             reason = self._failed(_ENDING) or "it does not answer"
             raise MptqError(f"a process for another GPU has ended ({reason}); {_KEPT}, or {_REMEDY}") from error
