@@ -14,7 +14,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Linear
 from mptq_export.quantize.method import MINMAX, PAPER
 from mptq_export.quantize.objective.divergence import divergence
-from mptq_export.quantize.reconstruct import block_fit
+from mptq_export.quantize.reconstruct import block_fit, end_check
 from mptq_export.quantize.reconstruct.journal import Journal, identity_of
 from mptq_export.quantize.reconstruct.learning import Learning, judging_images
 from mptq_export.quantize.reconstruct.refold import Folded, refolded
@@ -89,6 +89,7 @@ def test_images_that_judge_are_others():
 def test_codes_scales_ranges_and_sq_b_are_learned_and_say_so():
     recipe, found = built()[1], learned()
     moved = [name for name, quant in found.weights.items() if "learned with its block" in quant.reason]
+    assert sum("divergence of the model's outputs on 48 other images" in q.reason for q in found.weights.values()) == 1
     assert any(not np.array_equal(recipe.weights[n].codes, found.weights[n].codes) for n in moved)
     assert any(not np.array_equal(recipe.weights[n].scale, found.weights[n].scale) for n in moved)
     for name in moved:
@@ -121,6 +122,14 @@ def test_a_block_that_gets_worse_keeps_its_numbers():
     graph, recipe = built()
     wild = replace(SHORT, steps=2, scale_rate=50.0)
     assert same(reconstruct(graph, recipe, few(), learning=wild), recipe)
+
+
+def test_what_does_not_bring_the_outputs_nearer_is_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch):
+    graph, recipe = built()
+    told: list[str] = []
+    monkeypatch.setattr(end_check, "divergence", lambda *_: torch.ones(1))
+    assert reconstruct(graph, recipe, few(), learning=replace(SHORT, steps=4), warn=told.append) is recipe
+    assert any("did not help" in sentence and "is 1 with" in sentence for sentence in told)
 
 
 def test_eight_bits_stand():
