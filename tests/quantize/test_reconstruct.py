@@ -15,8 +15,10 @@ from mptq_export.capture.ops import Linear
 from mptq_export.quantize.method import MINMAX, PAPER
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.quantize.reconstruct import block_fit
+from mptq_export.quantize.reconstruct.end_check import EndCheck
 from mptq_export.quantize.reconstruct.journal import Journal, identity_of
 from mptq_export.quantize.reconstruct.learning import Learning, judging_images
+from mptq_export.quantize.reconstruct.memory import FittingBatches
 from mptq_export.quantize.reconstruct.refold import Folded, refolded
 from mptq_export.quantize.reconstruct.run import reconstruct
 from mptq_export.quantize.simulation.simulate import Simulator
@@ -123,6 +125,18 @@ def test_a_block_that_gets_worse_keeps_its_numbers():
     assert same(reconstruct(graph, recipe, few(), learning=wild), recipe)
 
 
+def test_numbers_with_worse_outputs_are_not_kept_and_that_is_said():
+    graph, recipe = built()
+    name = "blocks.2.mlp.fc1"
+    worse = replace(recipe.weights[name], codes=-recipe.weights[name].codes.clip(-3, 3))
+    learnt = replace(recipe, weights=recipe.weights | {name: worse})
+    check = EndCheck(graph, Folded(graph, recipe), few(), FittingBatches(8, lambda _sentence: None))
+    kept, warning = check.better(recipe, learnt)
+    assert kept is recipe
+    assert f"{check.divergence(learnt):.4g}, those before by {check.divergence(recipe):.4g};" in warning
+    assert check.better(learnt, recipe) == (recipe, "")
+
+
 def test_eight_bits_stand():
     data = digits()
     graph, recipe = data.build((8, 8), MINMAX)
@@ -149,8 +163,7 @@ def test_few_images_are_a_warning():
     graph, recipe = built()
     told: list[str] = []
     reconstruct(graph, recipe, digits().calib[:2], learning=replace(SHORT, steps=1), warn=told.append)
-    assert len(told) == 1
-    assert "learns from 2 images" in told[0]
+    assert sum("learns from 2 images" in sentence for sentence in told) == 1
 
 
 def test_running_out_of_memory_halves_the_batch_and_says_so_once(monkeypatch: pytest.MonkeyPatch):

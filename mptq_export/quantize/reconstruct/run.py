@@ -17,6 +17,7 @@ from mptq_export.capture.evaluate import Compute, computed_in
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Weighted
 from mptq_export.quantize.reconstruct.block_fit import BlockFit, BlockValues, Loss, in_batches, of_graph, simulator_of
+from mptq_export.quantize.reconstruct.end_check import EndCheck
 from mptq_export.quantize.reconstruct.gradients import gradients_at, lost, single_output
 from mptq_export.quantize.reconstruct.journal import Journal
 from mptq_export.quantize.reconstruct.learnable import layers_alone
@@ -56,11 +57,12 @@ def reconstruct(
         learning: how long and how fast; None: as measured.
         journal: holds blocks that an interrupted run learned, and takes those of this one.
         bar: advances by `cost` in all.
-        warn: told of what is not as it could be: few images, layers that are left out, a GPU that is too small.
+        warn: told of what is not as it could be: few images, layers that are left out, a GPU that is too small, numbers
+                that did not get better.
 
     Returns:
-        A recipe with learned numbers, whose reasons say of which block. Its SQ-b is not that of the graph any more:
-        `refolded` gives the graph that it is of.
+        A recipe with learned numbers, whose reasons say of which block, or the recipe that was given where its outputs
+        diverge less. SQ-b is not that of the graph any more: `refolded` gives the graph that it is of.
     """
     graph, learning = graph.cast(torch.float32), learning or Learning()
     blocks = split_blocks(trunk(graph))
@@ -70,8 +72,13 @@ def reconstruct(
     with torch.backends.cudnn.flags(deterministic=True):
         judging = judging_images(images)
         everything = torch.cat([images, judging])
-        run = _Run(graph, Folded(graph, recipe), blocks, everything, len(judging), learning, batches)
-        return run.all_blocks(recipe, journal, bar)
+        folded = Folded(graph, recipe)
+        run = _Run(graph, folded, blocks, everything, len(judging), learning, batches)
+        learned = run.all_blocks(recipe, journal, bar)
+        kept, warning = EndCheck(graph, folded, judging, batches).better(recipe, learned)
+    if warning:
+        warn(warning)
+    return kept
 
 
 @dataclass(frozen=True)
