@@ -43,7 +43,7 @@ def learned() -> Recipe:
 
 def few() -> torch.Tensor:
     """Enough to see that something moves."""
-    return digits().calib[:8]
+    return digits().calib[:16]
 
 
 def lost(graph: Graph, recipe: Recipe) -> float:
