@@ -120,13 +120,18 @@ def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress)
     """`trade_off`, shown as a stage."""
     start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
     distance, count = _distance(start, end), len(problem.settings.budgets) if problem.form.rebased else 0
-    with progress.stage("searching", distance + _BASE * count) as bar:
+    left = _BASE * count
+    with progress.stage("searching", distance + left) as bar:
 
         def again(budget: Budget, found: Rebased) -> None:
+            nonlocal left
             text = f"{budget.text} on its quantized base: divergence {found.before:.4f}, then {found.divergence:.4f}"
             bar.advance(_BASE, text)
+            left -= _BASE
 
-        return trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
+        result = trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
+        bar.advance(left)  # of budgets whose estimates add up, so that nothing was looked at again
+        return result
 
 
 def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:

@@ -210,8 +210,10 @@ def test_a_stream_that_may_grow_too_far_is_snapped_by_round(tmp_path: Path):
 
 
 @pytest.mark.parametrize("bits", [6, 4])
-def test_attention_codes_need_no_clip(emitted: Emitted, bits: int):
-    clips = [node.name for node in onnx.load(emitted("vit", bits)[0]).graph.node if node.op_type == "Clip"]
+def test_attention_codes_up_to_the_maximum_need_no_clip(emitted: Emitted, bits: int):
+    """Those of `best` may end below it."""
+    path, _ = emitted("vit", bits, method=MINMAX)
+    clips = [node.name for node in onnx.load(path).graph.node if node.op_type == "Clip"]
     assert clips
     assert not any("softmax" in name for name in clips)
 

@@ -26,7 +26,7 @@ def beside(folder: Path) -> Command:
 
 OPTIONS = (
     Mistake("a pin that matches no layer", asked("--pin", "bloks.*=8/8"), "refused", ("bloks", "--pin")),
-    Mistake("a budget that no widths meet", asked("--mixed", 2), "refused", ("raise the budget",)),
+    Mistake("a budget that no widths meet", asked("--mixed", 1.9), "refused", ("raise the budget",)),
     Mistake("a file size that no widths meet", asked("--mixed", "1kB"), "refused", ("raise the budget",)),
     Mistake("an unknown target", asked("--target", "toaster"), "refused", ("toaster",)),
     Mistake("a target that does not take the widths", asked("--target", "qnn", "--bits", "3/3"), "refused", ("qnn",)),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from cli.helpers import run, save
+from remembered import Memory
 from tiny_models import prepared, quantized, quantized_anew
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -203,7 +204,9 @@ def test_weights_stay_where_they_are_when_the_disk_is_full(monkeypatch: pytest.M
     assert all(node.params[name] is value for node, other in same for name, value in other.params.items())
 
 
-def test_a_disk_that_fills_up_ends_the_export_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_disk_that_fills_up_ends_the_export_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Memory
+):
     bounded(monkeypatch, 0)
 
     def full(*_: object) -> None:
@@ -212,6 +215,7 @@ def test_a_disk_that_fills_up_ends_the_export_in_one_line(tmp_path: Path, monkey
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(MptqError, match=r"No space left on device.*TMPDIR"):
         map_file(1 << 20)
+    memory.forget()
     result = run(save(tmp_path / "m.pt"), "--bits", "8/8", "--count", 4)
     assert result.exit_code == 2, result.output
     assert "No space left on device" in result.stderr

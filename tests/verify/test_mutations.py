@@ -6,6 +6,7 @@ Most changes leave a file that onnxruntime and kernels_ref still agree on, so th
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tiny_models import quantized
 from mptq_export.cli.verify import main
 from mptq_export.emit.exact.emitter import emit
 from mptq_export.export.write import tie
+from mptq_export.quantize.method import BEST
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY, RECIPE_KEY, contents_digest, contents_of
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.store import recipe_writers
@@ -35,7 +37,7 @@ SAME_FOLDER = [HealthCheck.function_scoped_fixture]
 
 
 def widths(layer: str) -> tuple[int, int]:
-    """Codes of 2, 4, 7 and 8 bits: packed in fields, INT4, int8; activations of 5, 6 and 8 bits."""
+    """Codes of 2, 4, 7 and 8 bits: packed in fields, INT4, int8, or levels; activations of 5, 6 and 8 bits."""
     ends = {"fc1": (2, 8), "qkv": (4, 6), "fc2": (7, 5)}
     return ends.get(layer.rsplit(".", 1)[-1], (8, 8))
 
@@ -48,7 +50,7 @@ def exported(kind: str) -> bytes:
 
 @cache
 def _export(kind: str) -> tuple[onnx.ModelProto, Recipe]:
-    graph, recipe = quantized(kind, widths)
+    graph, recipe = quantized(kind, widths, replace(BEST, weight_regions=kind == "swin"))
     model = emit(graph, recipe, input_type="float32", producer="1")
     onnx.helper.set_model_props(model, {"a": "b"})
     tie(model, recipe)
@@ -102,7 +104,8 @@ def test_the_models_hold_everything_that_is_changed_here(written: tuple[str, Pat
     kind, _ = written
     model = fresh(kind)
     assert {*roles(model).values()} >= {"weight", "bias", "scale", "zero point", "table", "width"}
-    assert {tensor.data_type for tensor in model.graph.initializer} >= {TensorProto.INT4, TensorProto.INT8}
+    narrowest = TensorProto.UINT8 if kind == "swin" else TensorProto.INT4  # levels are looked up by bytes
+    assert {tensor.data_type for tensor in model.graph.initializer} >= {narrowest, TensorProto.INT8}
 
 
 def test_a_flipped_bit_is_found_in_every_tensor(written: tuple[str, Path]):
@@ -158,8 +161,9 @@ def test_any_changed_node_is_named(written: tuple[str, Path], data: st.DataObjec
 
 
 def _wider(model: onnx.ModelProto) -> str:
-    """INT4 codes as int8, with the same values: the same function, another width."""
-    tensor = next(t for t in model.graph.initializer if t.data_type == TensorProto.INT4)
+    """INT4 codes, or bytes where there are none, as int8 with the same values: another width."""
+    order = (TensorProto.INT4, TensorProto.UINT8)
+    tensor = min((t for t in model.graph.initializer if t.data_type in order), key=lambda t: order.index(t.data_type))
     name = tensor.name
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.int8), name))
     return f"tensor {name} differs"
