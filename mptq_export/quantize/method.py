@@ -76,7 +76,6 @@ BEST = Method(
     residual_correction=True,
     row_importance=True,
     rotated_residual=True,
-    weight_regions=True,
     centred_codes=True,
     attention_ranges=True,
     attention_levels=True,

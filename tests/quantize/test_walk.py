@@ -1,5 +1,7 @@
 """From images to a recipe: everything is there, at its width, the same every time, and nothing is kept in memory."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,17 +70,22 @@ def test_codes_have_the_width_that_was_asked_for(bits: tuple[int, int], method: 
     assert {quant.bits for quant in made.weights.values()} == {bits[0]}
     assert {quant.form for quant in made.weights.values()} == {"pair_safe" if bits[0] == 8 else "narrow"}
     for quant in made.weights.values():
-        assert (quant.regions is not None) == (method == "best" and bits[0] <= 4)
-        if quant.regions is not None:
-            assert len(quant.regions.levels) == 2 ** bits[0]
-            assert outliers(quant).mean() < 0.03
-            continue
+        assert quant.regions is None
         assert quant.codes.max() <= 2 ** (bits[0] - 1) - 1
         assert quant.codes.min() >= -(2 ** (bits[0] - 1))
     for site in sites(graph):
         quant, wide = made.activations[site.key], site.kind in ("pixels", "scores", "activation")
         assert quant.bits == (8 if wide else bits[1]), site.key
         assert quant.regions or quant.high == 2**quant.bits - 1
+
+
+@pytest.mark.parametrize(("bits", "there"), [(2, True), (4, True), (5, False)])
+def test_weights_of_few_bits_have_regions_where_that_is_asked_for(bits: int, there: bool):
+    for quant in quantized("vit", (bits, 8), replace(BEST, weight_regions=True))[1].weights.values():
+        assert (quant.regions is not None) == there
+        if quant.regions is not None:
+            assert len(quant.regions.levels) == 2**bits
+            assert outliers(quant).mean() < 0.03
 
 
 @pytest.mark.parametrize("method", ALL)
