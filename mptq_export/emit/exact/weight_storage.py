@@ -37,12 +37,11 @@ NODE_BYTES = 160
 #: Most nodes that unpack a weight: a small weight is smaller without them.
 MOST_NODES = {2: 9, 3: 12, 4: 1, 5: 9, 6: 9, 7: 12, 8: 0}
 
+#: The same of the core levels of codes with regions.
+_LEVEL_NODES = {2: 5, 3: 10, 4: 5}
+
 #: Values while they are unpacked: a row for every value of a byte of 1-bit fields, pairs of rows for 2-bit fields.
 _ROWS = (4, 2, -1)
-
-
-#: The same of core levels.
-_LEVEL_NODES = {2: 5, 3: 10, 4: 5}
 
 
 class StoreWeight(Protocol):

@@ -1,4 +1,4 @@
-"""One weight to codes: all that this takes, apart from the walk, so that it can be done in another process."""
+"""One weight to codes: with levels and outliers, or as whole numbers of its width."""
 
 from dataclasses import dataclass
 
