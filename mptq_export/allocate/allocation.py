@@ -96,18 +96,19 @@ class Allocation:
         search = replace(self.search, problem=self.search.problem.recalibrated(graph))
         return replace(self, calibrated=calibrated, search=search)
 
-    def build_final_recipe(self, input_type: InputType | None = None) -> tuple[Graph, Recipe]:
+    def build_final_recipe(self, input_type: InputType | None = None, bar: Bar = SILENT) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
 
         Args:
             input_type: what the file takes; None: float32.
+            bar: advances by 1 in all.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
         problem = self.search.problem
         graph = graph_for(problem.form.quantizing, self.calibrated.graph, input_type)
-        return problem.build_final_recipe(self.found.widths, graph)
+        return problem.build_final_recipe(self.found.widths, graph, bar)
 
 
 def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:

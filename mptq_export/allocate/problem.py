@@ -232,15 +232,18 @@ class AllocationProblem:
             digest.update(name.encode() + quant.codes.tobytes())
         return digest.hexdigest()
 
-    def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
+    def build_final_recipe(
+        self, widths: Widths, graph: Graph | None = None, bar: Bar = SILENT
+    ) -> tuple[Graph, Recipe]:
         """The recipe of chosen widths: everything chosen anew for them, the transforms too.
 
         Args:
             widths: of all layers.
             graph: the model for another type of input; None: as it was searched.
+            bar: advances by 1 in all.
         """
         calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
-        return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
+        return build_recipe(calibrated, widths.__getitem__, self.method, bar, form=self.form.quantizing)
 
     def recalibrated(self, calibrated: CalibratedGraph) -> "AllocationProblem":
         """The same, but for the final recipe, whose quantizers are chosen on other inputs.

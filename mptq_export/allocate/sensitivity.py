@@ -129,6 +129,7 @@ def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[t
         noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
         if number in own:
             found.append(estimate.of_batch(simulator, some, noises))
+            seat.bar.advance(1 / len(own))
     return found
 
 

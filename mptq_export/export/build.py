@@ -77,12 +77,12 @@ class UniformBuild:
         graph = graph_for(form, calibrated.graph, outputs.input_type)
         pinned = pinned_widths(graph, plan.pins)
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
-        with progress.stage("quantizing", len(graph.nodes)) as bar:
+        with progress.stage("quantizing", 1) as bar:
             built = build_recipe(
                 CalibratedGraph(graph, calibrated.stats, calibrated.images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
-                tick=lambda _node: bar.advance(),
+                bar,
                 form=form,
             )
         learned = learned_if_asked(plan, outputs, calibrated, (graph, *built), progress)
@@ -121,7 +121,8 @@ class SearchedBuild:
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
         plan, calibrated, allocation = self.plan, self.calibrated, self.allocation
-        built = allocation.build_final_recipe(outputs.input_type)
+        with progress.stage("quantizing", 1) as bar:
+            built = allocation.build_final_recipe(outputs.input_type, bar)
         prepared = graph_for(form_for(outputs.target, plan.residual_bits), calibrated.graph, outputs.input_type)
         learned = learned_if_asked(plan, outputs, calibrated, (prepared, *built), progress)
         bits = allocation.search.bits_text(allocation.found)
@@ -167,10 +168,11 @@ class ReplayedBuild:
         """One of the heads, as its own recipe has it."""
         return self.heads[number]
 
-    def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, ExportRecipe]:
+    def build(self, _outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
         probe = torch.from_numpy(probe_inputs(self.loaded.preprocessing, max(BATCHES)))
-        return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
+        with progress.stage("replaying", 1):
+            return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
 
 
 Build = UniformBuild | SearchedBuild | ReplayedBuild

@@ -1,0 +1,49 @@
+"""What choosing quantizers should take, before it is done: seconds on one core of the machine that was measured.
+
+The terms were fitted to the time of every node of DeiT-tiny and ViT-S (8 and 32 images) and of the digits model (100),
+as the walk comes to it; on other machines the clock corrects them (`support/time_left.py`).
+"""
+
+from collections.abc import Callable
+
+from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.size import Size
+from mptq_export.quantize.method import Method
+from mptq_export.support.progress import Bar
+
+
+def walk_seconds(size: Size, images: int, method: Method, *, fits: bool = True) -> float:
+    """Of a walk, or of a part of it.
+
+    Args:
+        size: of the nodes.
+        images: how many go through.
+        method: which techniques are used.
+        fits: whether weights are fitted and rounded with care; else nothing but activations and transforms.
+    """
+    seconds = images * 3.5e-8 * size.numbers
+    if method.sq_b != "off" or method.ranges_by_error:
+        seconds += 1.3e-3 * size.channels + images * 2.5e-7 * size.norms
+    if fits and method.measures_inputs:
+        seconds += 7e-4 * size.columns + 1.5e-9 * size.solving + images * 1.06e-10 * size.moments
+    return seconds
+
+
+def importance_seconds(size: Size, images: int, method: Method) -> float:
+    """Of the importance of every row: once through the model and back, in float64."""
+    return images * (1.3e-10 * size.macs + 3e-9 * size.numbers) if method.row_importance else 0.0
+
+
+def following(graph: Graph, images: int, method: Method, bar: Bar, *, fits: bool = True) -> Callable[[Node], None]:
+    """What a walk calls after every node, so that a bar advances by 1 in all.
+
+    Args:
+        graph: what is walked.
+        images: how many go through.
+        method: which techniques are used.
+        bar: follows, and names the node.
+        fits: as of `walk_seconds`.
+    """
+    seconds = {node.name: walk_seconds(Size.of_node(graph, node), images, method, fits=fits) for node in graph}
+    whole = sum(seconds.values()) or 1.0
+    return lambda node: bar.advance(seconds.get(node.name, 0.0) / whole, node.name)
