@@ -88,7 +88,6 @@ def others() -> Iterator[Variant]:
     yield _best()
     yield Variant("paper (SQ-b + OPT-m as published)", PAPER, _BEST)
     yield Variant("best, SQ-b by min/max", replace(BEST, sq_b="range"), _BEST)
-    yield Variant("best, weights of 4 bits with regions", replace(BEST, weight_regions=4), _BEST)
     for technique, switches in TRIED.items():
         yield Variant(f"best with {technique}", replace(BEST, **switches), _BEST)
 
