@@ -131,7 +131,7 @@ def export(
     outputs.check(plan, loaded.asked.name, *read)
     check_parts(outputs, plan, loaded, *read)
     ready = _ready(plan, source, outputs)
-    check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated)
+    check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated, progress)
     (result,) = export_built([ready], outputs, progress)
     told = (sentence for each in (result, *result.heads) for sentence in each.warnings)
     for sentence in dict.fromkeys(told):

@@ -1,25 +1,20 @@
-"""What a search found for one model and one budget, and how a problem becomes that."""
+"""What a search found for one model and one budget."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.quantized_base import Rebased
+from mptq_export.allocate.expected import SearchWork
+from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, TradeOff, trade_off
-from mptq_export.allocate.searchable import Problem
+from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.size import size_of
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType, MethodName
-from mptq_export.support.progress import Bar, Progress
-
-#: How far looking at the base of found widths advances the bar, in mean bits: it takes about as long.
-_BASE = 4.0
+from mptq_export.support.progress import SILENT, Bar
 
 
 @dataclass(frozen=True)
@@ -111,44 +106,13 @@ class Allocation:
         return problem.build_final_recipe(self.found.widths, graph, bar)
 
 
+def search_work(calibrated: Calibrated, settings: SearchRequest, method: MethodName, form: SearchForm) -> SearchWork:
+    """What decides how long a search of a calibrated model takes."""
+    size, images = size_of(calibrated.graph), len(calibrated.images)
+    return SearchWork(size, images, METHODS[method], settings, form.timed, form.rebased)
+
+
 def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     """A calibrated model, prepared for the form of the file."""
     graph = graph_for(form_for(aim.target, aim.residual_bits), calibrated.graph, aim.input_type)
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
-
-
-def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress) -> TradeOff:
-    """`trade_off`, shown as a stage."""
-    start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
-    distance, count = _distance(start, end), len(problem.settings.budgets) if problem.form.rebased else 0
-    left = _BASE * count
-    with progress.stage("searching", distance + left) as bar:
-
-        def again(budget: Budget, found: Rebased) -> None:
-            nonlocal left
-            text = f"{budget.text} on its quantized base: divergence {found.before:.4f}, then {found.divergence:.4f}"
-            bar.advance(_BASE, text)
-            left -= _BASE
-
-        result = trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
-        bar.advance(left)  # of budgets whose estimates add up, so that nothing was looked at again
-        return result
-
-
-def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step: from the widest mean widths down to where the search may end."""
-    count, left = 0, _distance(start, end)
-
-    def advance(step: Step, weights: float, activations: float) -> None:
-        nonlocal count, left
-        count += len(step.lowered)
-        before, left = left, min(left, _distance((weights, activations), end))
-        text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
-        bar.advance(before - left, text)
-
-    return advance
-
-
-def _distance(means: tuple[float, float], end: tuple[float, float]) -> float:
-    """How far mean widths of (weights, activations) are above where a search may end."""
-    return sum(max(0.0, mean - least) for mean, least in zip(means, end, strict=True))

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, search_work
+from mptq_export.allocate.expected import search_stages
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import SearchResult, TradeOff
+from mptq_export.allocate.search import SearchResult, TradeOff, trade_off
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for
@@ -63,16 +64,25 @@ def search_parts(
     form = form_for(aim.target, aim.residual_bits)
     given = [graph_of(part.calibrated, aim) for part in parts]
     pins = pins_of([each.graph for each in given], settings.pins)
+    works = [search_work(part.calibrated, settings, method, search_form(form)) for part in parts]
+    progress.expect(search_stages(works))
     with sharing(parts[0].calibrated.asked.device, parts[0].calibrated.images.device) as group:
         each = [
             PartProblem(
                 part.name,
-                AllocationProblem(graph, METHODS[method], replace(settings, pins=own), search_form(form), group=group),
+                AllocationProblem(
+                    graph,
+                    METHODS[method],
+                    replace(settings, pins=own),
+                    search_form(form),
+                    group=group,
+                    progress=progress,
+                ),
                 part.per_picture,
             )
             for part, graph, own in zip(parts, given, pins, strict=True)
         ]
-        found = solved(PartsProblem(each, settings), journal, resume=resume, progress=progress)
+        found = trade_off(PartsProblem(each, settings), journal, resume=resume, progress=progress)
     results = [_own(part, found) for part in each]
     return [
         tuple(

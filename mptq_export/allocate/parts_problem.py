@@ -17,6 +17,7 @@ import numpy as np
 
 from mptq_export.allocate.bit_operations import BitOperations
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.problem import AllocationProblem
@@ -88,6 +89,11 @@ class PartsProblem:
     def costs_of_codes(self) -> Costs:
         """`costs` with what the codes of all catalogues really take."""
         return _costs([(part, part.problem.costs_of_codes) for part in self._parts])
+
+    @property
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes, of each part."""
+        return tuple(work for part in self._parts for work in part.problem.work)
 
     @property
     def kinds(self) -> dict[str, str]:

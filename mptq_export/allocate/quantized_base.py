@@ -9,19 +9,20 @@ it, against the found widths at theirs: as both would be exported.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 
 import numpy as np
 
 from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.corrections import Corrections
+from mptq_export.allocate.expected import AGAIN, PROPOSALS
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.noise import standard_error
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.searchable import Problem
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Widths
+from mptq_export.support.progress import SILENT, Progress
 
 #: Share of the sum of estimates by which a measurement may differ from it.
 _TRUSTED = 0.25
@@ -37,6 +38,9 @@ _PROPOSALS = 4
 
 #: Groups of a proposal that are measured alone.
 _GROUPS = 3
+
+#: Candidates that are measured on a base at most: itself, proposals, and groups of each.
+MOST_MEASURED = 1 + _PROPOSALS * (1 + _GROUPS)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def rebased(
     measure: Callable[[Problem, Widths], Sequence[float]],
     constraints: list[Constraint],
     widths: Widths,
+    progress: Progress = SILENT,
 ) -> Rebased:
     """Propose and judge.
 
@@ -77,11 +82,19 @@ def rebased(
         measure: the true objective of widths, with the quantizers of a problem on some base.
         constraints: the budget.
         widths: within it.
+        progress: hears how far it is.
     """
     base = problem.around(widths, _REACH)
     table = _mean(base.space, problem.table, base.table)
-    proposal = propose(base.space, table, partial(measure, base), constraints, base.kinds)
-    before = measure(base, widths)
+    with progress.stage(AGAIN + PROPOSALS, MOST_MEASURED) as bar:
+
+        def measured(candidate: Widths) -> Sequence[float]:
+            images = measure(base, candidate)
+            bar.advance(1, f"divergence {fmean(images):.4f}")
+            return images
+
+        proposal = propose(base.space, table, measured, constraints, base.kinds)
+        before = measure(base, widths)
     if proposal is None:
         return Rebased(widths, fmean(before), fmean(before))
     after = measure(problem.around(proposal, 0), proposal)

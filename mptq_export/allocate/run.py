@@ -4,13 +4,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, search_work
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.expected import search_stages
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts import search_detector
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
-from mptq_export.allocate.search import SearchResult
+from mptq_export.allocate.search import search
 from mptq_export.allocate.width_domain import width_domain
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
@@ -104,9 +105,12 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
+    progress.expect(search_stages([search_work(calibrated, settings, method, form)]))
     with sharing(calibrated.asked.device, calibrated.images.device) as group:
-        problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form, group=group)
-        result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
+        problem = AllocationProblem(
+            graph_of(calibrated, aim), METHODS[method], settings, form, group=group, progress=progress
+        )
+        result = search(problem, journal, resume=resume, progress=progress)
     return [
         Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
     ]

@@ -1,7 +1,7 @@
 """Greedy MP from a calibrated model: one search, and widths per budget."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -9,15 +9,18 @@ from statistics import fmean
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.greedy_mp import Step, greedy
+from mptq_export.allocate.expected import STEPS, second_looks, steps
+from mptq_export.allocate.greedy_mp import greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.journal import Journal
 from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.quantized_base import Rebased, rebased, sum_errs
+from mptq_export.allocate.quantized_base import rebased, sum_errs
+from mptq_export.allocate.rehearsal import Rehearsal
 from mptq_export.allocate.searchable import Problem
 from mptq_export.allocate.units import Widths
 from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,10 @@ def search(
     journal: Path,
     *,
     resume: bool,
-    tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Rebased], None] | None = None,
+    progress: Progress = SILENT,
 ) -> SearchResult:
     """`trade_off` of one model, with it."""
-    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick, again=again))
+    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, progress=progress))
 
 
 def trade_off(
@@ -125,8 +127,7 @@ def trade_off(
     journal: Path,
     *,
     resume: bool,
-    tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Rebased], None] | None = None,
+    progress: Progress = SILENT,
 ) -> TradeOff:
     """Find widths for every budget.
 
@@ -134,8 +135,7 @@ def trade_off(
         problem: what to solve.
         journal: file that keeps every measurement.
         resume: go on from the journal, if it is of this search.
-        tick: called after every accepted step with the mean widths of weights and activations.
-        again: called after the base of what was found for a budget was looked at.
+        progress: hears of every accepted step, and how long it may go on.
 
     Raises:
         MptqError: a budget is below what the range allows, or the journal is of another search.
@@ -156,14 +156,16 @@ def trade_off(
             journal.unlink()  # it holds nothing that another search could use
             raise
 
-        found, front = _stepped(problem, costs, kept, tick)
+        found, front = _stepped(problem, costs, kept, progress)
         if problem.form.rebased:
-            found = [_on_base(problem, costs, kept, each, again) for each in found]
+            looks = [each for each in found if _errs(problem, kept, each)]
+            progress.expect(second_looks(problem.work, len(looks)))
+            found = [_on_base(problem, costs, kept, each, progress) if each in looks else each for each in found]
     return TradeOff(costs, found, tuple(front), len(kept.asked))
 
 
 def _stepped(
-    problem: Problem, costs: Costs, kept: Journal, tick: Callable[[Step, float, float], None] | None
+    problem: Problem, costs: Costs, kept: Journal, progress: Progress
 ) -> tuple[list[FoundWidths], list[FrontPoint]]:
     """Greedy from the widest widths, and the programme beside it: a result a budget, and every accepted step."""
     space, budgets = problem.space, problem.settings.budgets
@@ -173,22 +175,29 @@ def _stepped(
 
     front: list[FrontPoint] = []
     found: dict[int, FoundWidths] = {}
-    for chain in _chains(budgets):
-        limits = [as_limit(costs.constraints(budgets[i]), space) for i in chain]
-        left = list(chain)
-        widths, divergence = space.start, fmean(measure(space.start))
-        for step in greedy(space, problem.table, measure, limits, problem.unit):
-            if step is None:
-                budget = budgets[left[0]]
-                constraints = costs.constraints(budget)
-                programme = solve(space, problem.table, constraints)
-                summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
-                found[left.pop(0)] = _better(budget, (widths, divergence), (programme, summed))
-                continue
-            widths, divergence = step.widths, step.divergence
-            front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
-            if tick:
-                tick(step, *costs.mean_bits(widths))
+    table, unit, chains = problem.table, problem.unit, _chains(budgets)
+    limits = [[as_limit(costs.constraints(budgets[i]), space) for i in chain] for chain in chains]
+    rehearsal = Rehearsal(space, table, limits, unit, lambda widths: sum(costs.mean_bits(widths)))
+    progress.expect([steps(problem.work, rehearsal.measured)])
+    with progress.stage(STEPS, 1) as bar:
+        share = 0.0
+        for number, chain in enumerate(chains):
+            left = list(chain)
+            widths, divergence = space.start, fmean(measure(space.start))
+            for step in greedy(space, table, measure, limits[number], unit):
+                if step is None:
+                    budget = budgets[left[0]]
+                    constraints = costs.constraints(budget)
+                    programme = solve(space, table, constraints)
+                    summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
+                    found[left.pop(0)] = _better(budget, (widths, divergence), (programme, summed))
+                    continue
+                widths, divergence = step.widths, step.divergence
+                front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
+                before, share = share, rehearsal.share(number, widths)
+                means = "{:.2f}/{:.2f}".format(*costs.mean_bits(widths))
+                bar.advance(share - before, f"step {len(front)}  mean bits {means}  divergence {divergence:.4f}")
+        bar.advance(1 - share)
     return [found[i] for i in range(len(budgets))], front
 
 
@@ -197,23 +206,24 @@ def _on_base(
     costs: Costs,
     kept: Journal,
     found: FoundWidths,
-    again: Callable[[Budget, Rebased], None] | None,
+    progress: Progress,
 ) -> FoundWidths:
-    """A result, or what its own base led to where the estimates do not add up to what it has."""
+    """A result whose estimates do not add up, or what its own base led to."""
 
     def measure(base: Problem, widths: Widths) -> list[float]:
         return kept.divergences(widths, lambda: base.divergences(widths), base.space.start)
 
-    images = kept.divergences(found.widths, lambda: problem.divergences(found.widths))
-    if not sum_errs(images, sum(problem.table[unit.key, unit.bits(found.widths)] for unit in problem.space.units)):
-        return found
-    result = rebased(problem, measure, costs.constraints(found.budget), found.widths)
-    if again:
-        again(found.budget, result)
+    result = rebased(problem, measure, costs.constraints(found.budget), found.widths, progress)
     if result.widths == found.widths:
         return found
     compared: dict[Solver, float] = {found.solver: result.before, "quantized base": result.divergence}
     return FoundWidths(found.budget, result.widths, result.divergence, "quantized base", compared)
+
+
+def _errs(problem: Problem, kept: Journal, found: FoundWidths) -> bool:
+    """Whether the estimates do not add up to what the widths of a result have."""
+    images = kept.divergences(found.widths, lambda: problem.divergences(found.widths))
+    return sum_errs(images, sum(problem.table[unit.key, unit.bits(found.widths)] for unit in problem.space.units))
 
 
 def _chains(budgets: Sequence[Budget]) -> list[list[int]]:

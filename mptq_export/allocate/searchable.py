@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.request import SearchRequest
@@ -54,6 +55,11 @@ class Problem(Protocol):
 
     def divergences(self, widths: Widths) -> list[float]:
         """The true objective of every image, or one number for all."""
+        ...
+
+    @property
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes, of each model."""
         ...
 
     def measure_latency(self) -> LatencyTable:

@@ -81,15 +81,17 @@ def calibrate_on(
         MptqError: the model holds what cannot be captured, or memory is too small.
     """
     device, preprocessing = torch_device(asked.device), model.preprocessing
-    probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
-    captured = capture(model.model, preprocessing.input_size, model.outputs)
-    _check_axes(captured)
-    check_capture(captured, model.model, probe)
+    with progress.stage("capturing", 1):
+        probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
+        captured = capture(model.model, preprocessing.input_size, model.outputs)
+        _check_axes(captured)
+        check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> tuple[Graph, int, Statistics]:
-        graph = prepare(captured, probe, normalisation)
-        check(graph)
+        with progress.stage("preparing", 1):
+            graph = prepare(captured, probe, normalisation)
+            check(graph)
         held = values_at_once(graph, deferring_scores(graph, source.count).names)
         what, advice = f"calibrating on {source.count} images", "use fewer images (--count)"
         if device == "cpu":
@@ -110,7 +112,8 @@ def calibrate_on(
     if not pixel_inputs:
         graph, held, stats = run(None)
     if source.held is None:
-        inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+        batches = tracked(source.batches(BATCH), progress, "reading the images", steps)
+        inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in batches])
     else:
         inputs = torch.from_numpy(source.held).to(device)
     return Calibrated(

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -38,12 +38,21 @@ class MptqCommand(click.Command):
     the command runs, but with ``-v``. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), isolated: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        isolated: bool = False,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """`examples` are command lines that `--help` shows as they are; all else goes to click.
 
-        `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process.
+        `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process. `groups`
+        are the names of all parameters that are options, by the heading under which `--help` shows them.
         """
         super().__init__(*args, **kwargs)
+        self.groups = groups or {}
         self.params += verbosity_options()
         self.examples = examples
         self.isolated = isolated
@@ -52,6 +61,16 @@ class MptqCommand(click.Command):
         """Run the function, unless its report would replace what it reads."""
         _spare_inputs(ctx)
         return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, where there are some; all under one otherwise."""
+        if not self.groups:
+            super().format_options(ctx, formatter)
+            return
+        records = {str(option.name): option.get_help_record(ctx) for option in self.get_params(ctx)}
+        for heading, names in self.groups.items():
+            with formatter.section(heading):
+                formatter.write_dl([record for name in names if (record := records[name]) is not None])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, one a line, not re-wrapped."""
@@ -92,9 +111,9 @@ class MptqCommand(click.Command):
             status = fail(f"{error.format_message()} See `{name} --help`.")
         except click.ClickException as error:
             status = fail(error.format_message())
-        except (click.Abort, KeyboardInterrupt):
+        except (click.Abort, KeyboardInterrupt) as stopped:
             status = EXIT_INTERRUPTED
-            click.echo("interrupted", err=True)
+            click.echo(" ".join(["interrupted", *map(str, stopped.args)]), err=True)
         finally:
             logging.disable(silenced)
         sys.exit(status or 0)

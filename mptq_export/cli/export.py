@@ -1,5 +1,9 @@
 """``mptq-export``: a trained vision transformer in, one exact integer ONNX file out."""
 
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +31,7 @@ from mptq_export.cli.values import (
 from mptq_export.cli.verbosity import output
 from mptq_export.data.preprocessing import CROP_MODES
 from mptq_export.data.reading import Reading
+from mptq_export.export.expected import ExportWork
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
@@ -37,12 +42,31 @@ from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
+from mptq_export.support.durations import duration
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import STARTING
 from mptq_export.targets.table import TARGETS, portable_form
+
+#: What `--help` puts together; every option stands in one of them.
+GROUPS = {
+    "Model": (
+        *("arch", "model_kwargs", "features", "outputs", "base", "trust"),
+        *("target", "min_ort"),
+    ),
+    "Input": (
+        *("img_size", "mean", "std", "interpolation", "crop_pct", "crop_mode", "in_chans"),
+        "input_type",
+    ),
+    "Calibration": ("images", "count", "exif", "allow_skipped", "any_range", "class_map", "device"),
+    "Bits": ("bits", "pins", "residual_bits", "method", "reconstruct", "weight_storage", "recipe"),
+    "Search": ("budgets", "widths", "tied", "metric", "resume"),
+    "Outputs": ("onnx", "force", "float_onnx", "one_file", "kit", "context", "json_path", "quiet", "verbose", "help"),
+}
 
 
 @click.command(
     cls=MptqCommand,
+    groups=GROUPS,
     examples=[
         "mptq-export model.pt --calib images/",
         "mptq-export model.pt --arch deit_tiny_patch16_224 --model-kwargs '{\"num_classes\": 10}' --calib images/",
@@ -76,8 +100,8 @@ from mptq_export.targets.table import TARGETS, portable_form
     "--mean",
     metavar="NUMBERS",
     callback=parse_numbers,
-    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. This and the next six "
-    "overrule the checkpoint and the architecture.",
+    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. What is said of the input "
+    "overrules the checkpoint and the architecture.",
 )
 @click.option("--std", metavar="NUMBERS", callback=parse_numbers, help="Standard deviation of the same.")
 @click.option("--img-size", metavar="N|HxW", callback=parse_size, help="Pixels of the input.")
@@ -97,9 +121,9 @@ from mptq_export.targets.table import TARGETS, portable_form
     "--bits",
     default="8/8",
     show_default=True,
-    metavar="W/A",
+    metavar="W/A|N",
     callback=parse_bits,
-    help="Bit-widths, 2 to 8; 16 for activations where the target has them.",
+    help="Bits of weights and activations, 2 to 8; 16 for activations where the target has them. 4 is 4/4.",
 )
 @click.option(
     "--method",
@@ -291,16 +315,40 @@ def main(
     )
     request.check()
     # Here torch is imported: what can be refused without it was refused.
-    from mptq_export.export.run import export_checked
-    from mptq_export.export.summary import show_summary, summary_of
+    with _telling_how_to_resume(files, Terminal(lines=True)) as terminal:
+        terminal.expect(ExportWork.guess(request).stages())
+        with terminal.stage(STARTING, 1):
+            from mptq_export.export.run import export_checked
+            from mptq_export.export.summary import show_end, show_summary, summary_of
 
-    terminal = Terminal()
-    results = export_checked(request, terminal)
+        results = export_checked(request, terminal)
+    console = output(soft_wrap=True)
     for result in results:
         terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
-        show_summary(result, output(soft_wrap=True))
+        show_summary(result, console)
+    show_end(results, terminal.time.taken, console)
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
+
+
+@contextmanager
+def _telling_how_to_resume(files: Outputs, terminal: Terminal) -> Iterator[Terminal]:
+    """Show the command; where it is interrupted, say what is kept and how it goes on.
+
+    Raises:
+        click.Abort: it was interrupted.
+    """
+    try:
+        with terminal:
+            yield terminal
+    except KeyboardInterrupt:
+        where = f"after {duration(terminal.time.elapsed)}, {terminal.time.label}" if terminal.time.label else "at once"
+        kept = [path for path in (files.journal, files.learned) if path.exists()]
+        given = sys.argv[1:]
+        if not kept:
+            raise click.Abort(f"{where}: nothing was written, start again") from None
+        again = shlex.join(["mptq-export", *given, *([] if "--resume" in given else ["--resume"])])
+        raise click.Abort(f"{where}: what was done is kept in {kept[0]}, go on with: {again}") from None
 
 
 def _names_and_kinds(

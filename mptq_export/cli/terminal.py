@@ -1,8 +1,8 @@
 """What a command says on stderr while it works: one bar for all of it, or a line a stage; warnings."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +27,9 @@ _SILENCE = 20.0
 
 _BAR = 30
 
+#: What is done between two stages.
+_BETWEEN = "preparing"
+
 
 def warn(message: str) -> None:
     """Print ``warning: message`` on one line of stderr; with ``-q`` nothing."""
@@ -39,21 +42,26 @@ def _warning(message: str) -> str:
 
 
 class Terminal:
-    """Where stderr is a terminal: a bar over all stages, with the time that is left. Else: a line a stage.
+    """Where stderr is a terminal: a bar over all stages, with the time that is left.
 
-    As a context manager it shows one command from beginning to end; without, every stage on its own. With ``-q`` it
-    shows nothing; with ``-v`` a terminal gets the lines too.
+    As a context manager it shows one command from beginning to end; without, every stage on its own. Where there is no
+    terminal, long work says something every 20 seconds. With ``-q`` it shows nothing.
 
     Attributes:
         time: of the stages so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = False) -> None:
+        """Show nothing yet.
+
+        Args:
+            lines: where there is no terminal every stage leaves a line with its time; with ``-v`` always.
+        """
         self.time = TimeLeft()
         self._warned: set[str] = set()
         self._console = Console(stderr=True)
         self._drawn = self._console.is_terminal and not is_quiet()
-        self._lines = not is_quiet() and (is_verbose() or not self._drawn)
+        self._lines = not is_quiet() and (is_verbose() or (lines and not self._drawn))
         self._open = 0
         self._shown: Live | _Murmur | None = None
         self._text = ""
@@ -76,7 +84,7 @@ class Terminal:
     @contextmanager
     def stage(self, label: str, total: float) -> Iterator[Bar]:
         """Show it until the context ends; within another stage nothing but its text changes."""
-        if self.time.label:
+        if self.time.running:
             yield _Within(self)
             return
         with self:
@@ -116,8 +124,11 @@ class Terminal:
 
     def _say_how_far(self) -> None:
         """Without a terminal: a sign of life in a long stage."""
-        if self.time.label:
-            self._say(f"{self.time.label}: {self._how_far()}")
+        self._say(f"{self._label}: {self._how_far()}")
+
+    @property
+    def _label(self) -> str:
+        return self.time.label if self.time.running else _BETWEEN
 
     def _how_far(self) -> str:
         left, elapsed = self.time.left, duration(self.time.elapsed)
@@ -139,7 +150,7 @@ class Terminal:
         """The bar of the whole command, and below it where the stage stands."""
         share, row = self.time.share, Table.grid(padding=(0, 1))
         row.add_row(
-            Text(self.time.label),
+            Text(self._label),
             ProgressBar(total=1.0, completed=share, width=_BAR, pulse=share == 0),
             Text(f"{share:4.0%}"),
             Text(self._how_far()),
@@ -163,7 +174,7 @@ class _Within:
 class _Murmur(threading.Thread):
     """Says something when nothing was said for long."""
 
-    def __init__(self, say: "Callable[[], None]") -> None:
+    def __init__(self, say: Callable[[], None]) -> None:
         super().__init__(daemon=True)
         self._say, self._end, self._heard = say, threading.Event(), threading.Event()
 

@@ -12,10 +12,12 @@ from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.mapped_tensors import put_aside
+from mptq_export.capture.size import size_of
 from mptq_export.data.probe import probe_inputs
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
+from mptq_export.export.expected import ExportWork, files
 from mptq_export.export.forms import simulation_of
 from mptq_export.export.one_file import join_detector
 from mptq_export.export.outputs import Outputs
@@ -73,12 +75,13 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     if isinstance(plan, Replayed):
         stored = ReplayedBuild.read(plan, _load(request, outputs, progress), outputs)
         progress.warn(stored.recipe.settings.calibration.warnings)
-        check_and_write_companion(plan, outputs, stored.loaded)
+        check_and_write_companion(plan, outputs, stored.loaded, progress=progress)
         return export_built([stored], outputs, progress)
     if isinstance(plan, Searched):
         progress.warn(plan.search.warnings)
     calibrated = _calibrate(request, plan, outputs, progress)
-    check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
+    progress.expect(files([_work(each, plan, outputs) for each in (calibrated, *calibrated.heads)]))
+    check_and_write_companion(plan, outputs, calibrated.loaded, calibrated, progress)
     if isinstance(plan, Uniform):
         return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
@@ -90,7 +93,11 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
 
 
 def check_and_write_companion(
-    plan: Plan, outputs: Outputs, loaded: LoadedModel, calibrated: Calibrated | None = None
+    plan: Plan,
+    outputs: Outputs,
+    loaded: LoadedModel,
+    calibrated: Calibrated | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """What comes before the long work: refuse what cannot be, write the float companion.
 
@@ -102,11 +109,12 @@ def check_and_write_companion(
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
         names = [each.name for each in loaded.outputs]
-        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
+        with progress.stage("writing the float model", 1):
+            write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
     heads = calibrated.heads if calibrated is not None else (None,) * len(loaded.heads)
     for head, own in zip(loaded.heads, heads, strict=True):
         assert head.detector is not None
-        check_and_write_companion(plan, outputs.of_part(head.detector.part), head, own)
+        check_and_write_companion(plan, outputs.of_part(head.detector.part), head, own, progress)
 
 
 def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
@@ -138,11 +146,21 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
     if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)
-    return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
+    with progress.stage("writing the report", 1):
+        return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
+
+
+def _work(calibrated: Calibrated, plan: Plan, outputs: Outputs) -> ExportWork:
+    """What decides how long the export of one network takes."""
+    return ExportWork(size_of(calibrated.graph), len(calibrated.images), plan, outputs.target)
 
 
 def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
-    loaded, calibration = load_asked(request.model), request.calibration
+    calibration = request.calibration
+    with progress.stage("loading the model", 1):
+        loaded = load_asked(request.model)
+    height, width = loaded.preprocessing.input_size[1:]
+    progress.expect(ExportWork.guess(request, loaded.parameters, height * width).stages())
     progress.warn(loaded.warnings)
     check_parts(outputs, request.plan, loaded, calibration.images, calibration.class_map)
     check_companion(outputs, loaded)
@@ -178,8 +196,9 @@ def _export_one(
     images = None if calibrated is None else calibrated.images
     verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
-        inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
-        write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
+        with progress.stage("writing the kit", 1):
+            inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
+            write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
     searched = ready.plan.search.warnings if isinstance(ready.plan, Searched) else ()
     result = ExportResult(

@@ -57,10 +57,11 @@ def write_portable(
             nothing is written.
     """
     settings, where = recipe.settings, sites_of(recipe.settings, graph, recipe)
-    model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
-    refuse_broken(model, settings.target or "ort")
-    describe(model, loaded, settings, {FORM_KEY: "portable", **first_stage(outputs)})
-    tie(model, recipe)
+    with progress.stage("writing the file", 1):
+        model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
+        refuse_broken(model, settings.target or "ort")
+        describe(model, loaded, settings, {FORM_KEY: "portable", **first_stage(outputs)})
+        tie(model, recipe)
     if images is None:
         pictures = torch.from_numpy(probe_inputs(loaded.preprocessing, IMAGES))
     else:

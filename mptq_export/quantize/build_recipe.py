@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from mptq_export.capture.graph import Graph
-from mptq_export.capture.size import Size
+from mptq_export.capture.size import size_of
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT
-from mptq_export.quantize.expected import following, importance_seconds, walk_seconds
+from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.walk.following import following
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.processes.group import Alone
@@ -33,7 +34,7 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    size, images = Size.of(calibrated.graph), len(calibrated.images)
+    size, images = size_of(calibrated.graph), len(calibrated.images)
     weighing = 0.0 if calibrated.importance is not None else importance_seconds(size, images, method)
     first, rest = shares(bar, weighing, walk_seconds(size, images, method))
     calibrated, rotations = form.transformed(calibrated.with_importance(method, Alone(first)), widths, method)

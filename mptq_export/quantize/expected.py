@@ -4,12 +4,8 @@ The terms were fitted to the time of every node of DeiT-tiny and ViT-S (8 and 32
 as the walk comes to it; on other machines the clock corrects them (`support/time_left.py`).
 """
 
-from collections.abc import Callable
-
-from mptq_export.capture.graph import Graph, Node
-from mptq_export.capture.size import Size
 from mptq_export.quantize.method import Method
-from mptq_export.support.progress import Bar
+from mptq_export.support.size import Size
 
 
 def walk_seconds(size: Size, images: int, method: Method, *, fits: bool = True) -> float:
@@ -32,18 +28,3 @@ def walk_seconds(size: Size, images: int, method: Method, *, fits: bool = True) 
 def importance_seconds(size: Size, images: int, method: Method) -> float:
     """Of the importance of every row: once through the model and back, in float64."""
     return images * (1.3e-10 * size.macs + 3e-9 * size.numbers) if method.row_importance else 0.0
-
-
-def following(graph: Graph, images: int, method: Method, bar: Bar, *, fits: bool = True) -> Callable[[Node], None]:
-    """What a walk calls after every node, so that a bar advances by 1 in all.
-
-    Args:
-        graph: what is walked.
-        images: how many go through.
-        method: which techniques are used.
-        bar: follows, and names the node.
-        fits: as of `walk_seconds`.
-    """
-    seconds = {node.name: walk_seconds(Size.of_node(graph, node), images, method, fits=fits) for node in graph}
-    whole = sum(seconds.values()) or 1.0
-    return lambda node: bar.advance(seconds.get(node.name, 0.0) / whole, node.name)

@@ -62,6 +62,8 @@ def write_evidence(
         compared = compare_with_float(
             result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
         )
+    with progress.stage("timing", 1):
+        latency = measure_latency(result.onnx, result.float_onnx)
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -80,7 +82,7 @@ def write_evidence(
         op_counts=check.plan.op_counts if isinstance(check, VerifyReport) else {},
         agreement=compared.agreement,
         outputs=compared.outputs,
-        latency=measure_latency(result.onnx, result.float_onnx),
+        latency=latency,
         weights=result.loaded.weights,
         input=result.loaded.input_text,
         warnings=result.warnings,

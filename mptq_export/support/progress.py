@@ -11,6 +11,10 @@ Engine = Literal["torch", "file", "start"]
 """What computes in a stage: torch on its device; what reads and runs the file; neither, while libraries are loaded."""
 
 
+STARTING = "loading libraries"
+"""The first stage of every command: importing what it runs."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """A stage that is to come.
@@ -112,6 +116,11 @@ def shares(bar: Bar, *parts: float) -> tuple[Share, ...]:
 def tracked(items: Iterable[Item], progress: Progress, label: str, total: float) -> Iterator[Item]:
     """The items as a stage of their own, which advances by 1 as each of them is done with."""
     with progress.stage(label, total) as bar:
-        for item in items:
-            yield item
-            bar.advance()
+        yield from advancing(items, bar)
+
+
+def advancing(items: Iterable[Item], bar: Bar) -> Iterator[Item]:
+    """The items; a bar advances by 1 as each of them is done with."""
+    for item in items:
+        yield item
+        bar.advance()

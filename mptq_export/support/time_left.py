@@ -1,8 +1,8 @@
-"""How far a command is and how long it will go on: a plan of stages with what each should take, corrected by the clock.
+"""How far a command is, and how long it will go on: stages with what each should take, corrected by the clock.
 
-Every stage that is to come has a prior: seconds by what it has to do, on another machine. What was done so far gives the
-speed of this one, each engine's apart, as soon as that has shown itself. Within a stage its own rate takes over from
-the prior, by the share that is done. The bar is the share of time, over all stages, and never goes back.
+Every stage that is to come has a prior: seconds by what it has to do, on another machine. What was done so far gives
+the speed of this one, each engine's apart, as soon as that has shown itself. Within a stage its own rate takes over
+from the prior, by the share that is done. The bar is the share of time, over all stages, and never goes back.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,6 +66,7 @@ class TimeLeft:
     """Follows the stages of one command.
 
     Attributes:
+        label: of the stage that runs, or ran last; empty before the first.
         taken: seconds of every stage that has ended, in order; those that are called alike together.
     """
 
@@ -81,6 +82,7 @@ class TimeLeft:
         self._done: list[tuple[Expected, float]] = []
         self._running: _Running | None = None
         self._shown = 0.0
+        self.label = ""
         self.taken: dict[str, float] = {}
 
     @property
@@ -89,9 +91,9 @@ class TimeLeft:
         return self._clock() - self._began
 
     @property
-    def label(self) -> str:
-        """Of the stage that runs; empty where none does."""
-        return self._running.label if self._running else ""
+    def running(self) -> bool:
+        """Whether a stage runs."""
+        return self._running is not None
 
     def expect(self, stages: Sequence[Expected]) -> None:
         """As `Progress.expect`."""
@@ -110,6 +112,7 @@ class TimeLeft:
             del self._coming[: place + 1]
         now = self._clock()
         self._running = _Running(label, total, now, expected, now)
+        self.label = label
 
     def advance(self, amount: float) -> None:
         """So much more of the stage that runs is done."""
