@@ -29,6 +29,9 @@ _USUAL = 5.0
 #: Measured candidates a mean bit, as long as nothing was rehearsed; of a second look.
 _PER_BIT, _PROPOSED = 8, 8
 
+#: Seconds to measure how large files are.
+_SIZES = 1.0
+
 #: Widths that a second look has of a unit.
 _NEAR = 3
 
@@ -69,21 +72,23 @@ class SearchWork:
         widths = max(len(domain.weights), len(domain.activations))
         distance = 2 * domain.highest[0] - 2 * min(map(_mean_width, self.settings.budgets))
         return {
-            TRANSFORMS: self._transforms + importance_seconds(self.size, self.images, self.method),
+            TRANSFORMS: _SIZES + self._transforms + importance_seconds(self.size, self.images, self.method),
             CATALOGUE: self._catalogue(widths),
             TIMING: self._timing(widths),
             TABLE: self._table(widths),
             STEPS: _PER_BIT * max(distance, 1.0) * self.candidate,
         }
 
-    def again(self) -> dict[str, float]:
-        """Of a second look at one result."""
-        return {
-            TRANSFORMS: 2 * self._transforms,
-            CATALOGUE: self._catalogue(_NEAR) + self._catalogue(1),
-            TABLE: self._table(_NEAR),
-            PROPOSALS: _PROPOSED * self.candidate,
-        }
+    def again(self) -> list[tuple[str, float]]:
+        """Of a second look at one result: what its base proposes, and how the best of that is on its own."""
+        return [
+            (TRANSFORMS, self._transforms),
+            (CATALOGUE, self._catalogue(_NEAR)),
+            (TABLE, self._table(_NEAR)),
+            (PROPOSALS, _PROPOSED * self.candidate),
+            (TRANSFORMS, self._transforms),
+            (CATALOGUE, self._catalogue(1) + self.candidate),
+        ]
 
     @property
     def _transforms(self) -> float:
@@ -99,7 +104,7 @@ class SearchWork:
         return widths * (0.3 + 9e-10 * self.size.macs + 5e-5 * self.size.columns) if self.timed else 0.0
 
     def _table(self, widths: int) -> float:
-        return self._split[1] * widths * 1.6e-10 * self.size.macs
+        return self._split[1] * widths * (1.6e-10 * self.size.macs + 2e-4 * self.size.layers)
 
 
 def search_stages(works: Sequence[SearchWork]) -> list[Expected]:
@@ -121,8 +126,8 @@ def steps(works: Sequence[SearchWork], measured: int) -> Expected:
 
 def second_looks(works: Sequence[SearchWork], count: int) -> list[Expected]:
     """Those of so many results; without any they take no time."""
-    each = [work.again() for work in works]
-    one = [Expected(AGAIN + label, min(count, 1) * sum(some[label] for some in each)) for label in each[0]]
+    stages = zip(*(work.again() for work in works), strict=True)
+    one = [Expected(AGAIN + each[0][0], min(count, 1) * sum(seconds for _, seconds in each)) for each in stages]
     return one * max(count, 1)
 
 

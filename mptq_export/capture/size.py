@@ -13,7 +13,7 @@ def size_of_node(graph: Graph, node: Node) -> Size:
         return Size()
     numbers, last = float(math.prod(node.shape.at(1))), float(node.shape.dims[-1])
     if isinstance(node.op, Matmul):
-        return Size(multiplications(graph, node), numbers, channels=last)
+        return Size(multiplications(graph, node), numbers, channels=last, layers=1.0)
     if isinstance(node.op, LayerNorm):
         return Size(numbers=numbers, norms=numbers, channels=last)
     if isinstance(node.op, Weighted):

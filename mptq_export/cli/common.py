@@ -49,7 +49,7 @@ class MptqCommand(click.Command):
         """`examples` are command lines that `--help` shows as they are; all else goes to click.
 
         `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process. `groups`
-        are the names of all parameters that are options, by the heading under which `--help` shows them.
+        are names of options, by the heading under which `--help` shows them; all others come last.
         """
         super().__init__(*args, **kwargs)
         self.groups = groups or {}
@@ -67,10 +67,13 @@ class MptqCommand(click.Command):
         if not self.groups:
             super().format_options(ctx, formatter)
             return
-        records = {str(option.name): option.get_help_record(ctx) for option in self.get_params(ctx)}
-        for heading, names in self.groups.items():
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        records = {str(each.name): record for each in options if (record := each.get_help_record(ctx)) is not None}
+        named = {name for names in self.groups.values() for name in names}
+        others = [name for name in records if name not in named]
+        for heading, names in {**self.groups, "Others": others}.items():
             with formatter.section(heading):
-                formatter.write_dl([record for name in names if (record := records[name]) is not None])
+                formatter.write_dl([records[name] for name in names])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, one a line, not re-wrapped."""

@@ -47,20 +47,20 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import STARTING
 from mptq_export.targets.table import TARGETS, portable_form
 
-#: What `--help` puts together; every option stands in one of them.
+#: Whether stages leave a line each, where there is no terminal.
+STAGES = True
+
+#: What `--help` puts together.
 GROUPS = {
-    "Model": (
-        *("arch", "model_kwargs", "features", "outputs", "base", "trust"),
-        *("target", "min_ort"),
-    ),
-    "Input": (
-        *("img_size", "mean", "std", "interpolation", "crop_pct", "crop_mode", "in_chans"),
-        "input_type",
-    ),
+    "Model": ("arch", "model_kwargs", "features", "outputs", "base", "trust"),
+    "Input": ("mean", "std", "img_size", "interpolation", "crop_pct", "crop_mode", "in_chans", "input_type"),
     "Calibration": ("images", "count", "exif", "allow_skipped", "any_range", "class_map", "device"),
-    "Bits": ("bits", "pins", "residual_bits", "method", "reconstruct", "weight_storage", "recipe"),
+    "Bits": ("bits", "method", "reconstruct", "residual_bits", "recipe", "pins"),
     "Search": ("budgets", "widths", "tied", "metric", "resume"),
-    "Outputs": ("onnx", "force", "float_onnx", "one_file", "kit", "context", "json_path", "quiet", "verbose", "help"),
+    "Outputs": (
+        *("onnx", "force", "target", "min_ort", "weight_storage"),
+        *("kit", "context", "float_onnx", "one_file", "json_path"),
+    ),
 }
 
 
@@ -315,7 +315,7 @@ def main(
     )
     request.check()
     # Here torch is imported: what can be refused without it was refused.
-    with _telling_how_to_resume(files, Terminal(lines=True)) as terminal:
+    with _telling_how_to_resume(files, Terminal(lines=STAGES)) as terminal:
         terminal.expect(ExportWork.guess(request).stages())
         with terminal.stage(STARTING, 1):
             from mptq_export.export.run import export_checked

@@ -22,17 +22,20 @@ from mptq_export.targets.table import portable_form
 #: Weights of a model of which not even a file is there, as of a name on timm's hub: those of ViT-S.
 _PARAMETERS = 22e6
 
-#: Pixels of an image along an edge, where nobody has said it yet.
-_EDGE = 224
+#: Pixels of an image along an edge, where nobody has said it yet; half for models with fewer weights than these.
+_EDGE, _SMALL = 224, 1e6
 
 #: Images that a file is observed on and compared with float on.
 _OBSERVED, _COMPARED = 8, 64
 
-#: Seconds to read an image.
-_READING = 0.006
+#: Seconds to read an image, and a pixel of it.
+_READING, _PIXEL = 5e-4, 1e-7
 
 #: Seconds of what does not depend on the model: libraries, loading, a file's first session, timing, the page.
-_LIBRARIES, _LOADING, _FIRST, _TIMED, _PAGE = 5.0, 0.5, 0.4, 1.8, 0.7
+_LIBRARIES, _LOADING, _FIRST, _PAGE = 5.0, 0.2, 0.4, 0.5
+
+#: Seconds that timing takes at most, and of the runs of a file for each multiply-accumulate.
+_TIMED, _RUN = 1.5, 2e-10
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class ExportWork:
 
     Attributes:
         size: of the model, known or guessed.
+        pixels: of an image.
         images: calibration images; 0 for a replay.
         plan: where the codes come from.
         target: the runtime that the file is for; None is `ort`.
     """
 
     size: Size
+    pixels: int
     images: int
     plan: Plan
     target: str | None = None
@@ -63,16 +68,18 @@ class ExportWork:
         if parameters is None:
             nbytes = sum(path.stat().st_size for path in files_of(Path(request.model.name)) if path.is_file())
             parameters = int(nbytes / 4 or _PARAMETERS)
-        height, width = request.model.inputs.img_size or (_EDGE, _EDGE)
-        size = Size.guess(parameters, pixels or height * width)
+        if pixels is None:
+            edge = _EDGE if parameters > _SMALL else _EDGE // 2
+            height, width = request.model.inputs.img_size or (edge, edge)
+            pixels = height * width
         images = 0 if isinstance(request.plan, Replayed) else request.calibration.count
-        return ExportWork(size, images, request.plan, request.outputs.target)
+        return ExportWork(Size.guess(parameters, pixels), pixels, images, request.plan, request.outputs.target)
 
     def before(self) -> list[Expected]:
         """From the first import to the calibration."""
         size = self.size
-        capturing = 0.5 + 1e-4 * size.columns + 1.3e-9 * size.macs
-        reading = self.images * _READING
+        capturing = 1.0 + 1e-4 * size.columns + 1.3e-9 * size.macs
+        reading = self.images * (_READING + _PIXEL * self.pixels)
         calibrating = reading + self.images * (3.2e-11 * size.macs + 5e-10 * size.numbers)
         found = [Expected(STARTING, _LIBRARIES, "start"), Expected("loading the model", _LOADING, "start")]
         if isinstance(self.plan, Replayed):
@@ -112,7 +119,7 @@ class ExportWork:
             found = [Expected("quantizing", quantizing), *learning, *found]
             found.append(Expected("observing", _OBSERVED * 1.2e-10 * size.macs, "file"))
             found.append(Expected("comparing with float", _COMPARED * (0.003 + 5e-11 * size.macs), "file"))
-        return [*found, Expected("timing", _TIMED, "file")]
+        return [*found, Expected("timing", 0.1 + min(_TIMED, _RUN * size.macs), "file")]
 
     def stages(self) -> list[Expected]:
         """All of them."""

@@ -152,7 +152,8 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
 
 def _work(calibrated: Calibrated, plan: Plan, outputs: Outputs) -> ExportWork:
     """What decides how long the export of one network takes."""
-    return ExportWork(size_of(calibrated.graph), len(calibrated.images), plan, outputs.target)
+    height, width = calibrated.loaded.preprocessing.input_size[1:]
+    return ExportWork(size_of(calibrated.graph), height * width, len(calibrated.images), plan, outputs.target)
 
 
 def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:

@@ -21,6 +21,7 @@ class Size:
         columns: K of the layers.
         solving: N x K x K of the layers: what it takes to round them.
         channels: of layer norms, and of rows of products of attention.
+        layers: layers with weights, and products of attention.
     """
 
     macs: float = 0.0
@@ -30,6 +31,7 @@ class Size:
     columns: float = 0.0
     solving: float = 0.0
     channels: float = 0.0
+    layers: float = 0.0
 
     def __add__(self, other: "Size") -> "Size":
         return Size(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -50,6 +52,7 @@ class Size:
             moments=macs + rows * inputs * inputs,
             columns=inputs,
             solving=outputs * inputs * inputs,
+            layers=1.0,
         )
 
     @staticmethod
@@ -63,7 +66,7 @@ class Size:
         width = math.sqrt(max(parameters, 1) / (12 * _BLOCKS))
         tokens, heads = pixels / _PATCH**2 + 1, max(1.0, width / 64)
         block = Size(numbers=7 * tokens * width, norms=2 * tokens * width, channels=2 * width)
-        block += Size(macs=2 * tokens**2 * width, numbers=2 * heads * tokens**2, channels=tokens + 64)
+        block += Size(macs=2 * tokens**2 * width, numbers=2 * heads * tokens**2, channels=tokens + 64, layers=2.0)
         for inputs, outputs in ((1, 3), (1, 1), (1, 4), (4, 1)):
             block += Size.of_layer(tokens, inputs * width, outputs * width)
         return sum([block] * _BLOCKS, Size())
