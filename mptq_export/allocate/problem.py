@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from statistics import fmean
@@ -21,17 +20,13 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
-from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import Graph
-from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
-from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.processes.group import Group
 
@@ -99,34 +94,11 @@ class AllocationProblem:
         graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing)
         self.transformed = replace(self.calibrated, graph=graph)
 
-    def around(self, widths: Widths, reach: int) -> "AllocationProblem":
-        """The same on the base of widths that were found: transforms and quantizers are chosen for them.
-
-        The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
-        its table has the errors of layers that read what quantized ones give.
-
-        Args:
-            widths: of all layers.
-            reach: how many widths beside that of a unit it has on either side.
-        """
-        other = copy(self)
-        other.unit, other.costs = self.unit, self.costs
-        for made in ("catalogue", "table", "evaluator"):
-            other.__dict__.pop(made, None)
-        other.space = self.space.around(widths, reach)
-        other._choose_transforms(widths.__getitem__)
-        return other
-
     @property
     def costs_of_codes(self) -> Costs:
         """`costs` with what the codes of the catalogue really take."""
         assert self.costs.sizes is not None
         return replace(self.costs, sizes=self.form.sizes_of(self.costs.sizes, self.catalogue))
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key."""
-        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def costs(self) -> Costs:
@@ -177,8 +149,7 @@ class AllocationProblem:
     def table_on(self, images: torch.Tensor) -> SensitivityTable:
         """The same on float32 inputs of one's own."""
         graph, metric = self.transformed.graph, self.settings.closed_form
-        based = self.space.reach is not None
-        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based, group=self._group)
+        return sensitivity_table(graph, self.catalogue, images, self.space, metric, group=self._group)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -217,11 +188,10 @@ class AllocationProblem:
 
     @property
     def identity(self) -> str:
-        """What a journal belongs to: the search, the images and the weights."""
+        """What a journal belongs to: the search, the images and the weights; no budget."""
         settings, digest = self.settings, hashlib.sha256()
         content = {
             "metric": [metric_text(settings.metric), *self.metric_sample],
-            "budgets": [b.text for b in settings.budgets],
             "bits": [list(settings.widths.weights), list(settings.widths.activations)],
             "form": repr(self.form),
             "tied": settings.tied,
@@ -231,26 +201,6 @@ class AllocationProblem:
         for name, quant in self.recipe.weights.items():
             digest.update(name.encode() + quant.codes.tobytes())
         return digest.hexdigest()
-
-    def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: everything chosen anew for them, the transforms too.
-
-        Args:
-            widths: of all layers.
-            graph: the model for another type of input; None: as it was searched.
-        """
-        calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
-        return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
-
-    def recalibrated(self, calibrated: CalibratedGraph) -> "AllocationProblem":
-        """The same, but for the final recipe, whose quantizers are chosen on other inputs.
-
-        Args:
-            calibrated: the graph, prepared for the form, with these.
-        """
-        other = copy(self)
-        other.calibrated = replace(calibrated, metric=self.settings.closed_form).with_importance(self.method)
-        return other
 
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""

@@ -1,14 +1,29 @@
 """What a stored search was asked for, and what it is of: read before torch is imported. No budget is among it."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, get_args
 
-from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.budget import Budget, check_budgets
+from mptq_export.allocate.request import SearchRequest, check_timed
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.reading import Reading
-from mptq_export.recipe.metric import metric_text
+from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.settings import InputType, MethodName
+from mptq_export.support.errors import MptqError
+from mptq_export.support.json_files import load_json
+from mptq_export.support.typed_json import from_json
+
+SEARCH_VERSION = 1
+"""Of what is stored of a search."""
+
+JOURNAL_SUFFIX = ".jsonl"
+"""Of the name of a search that is not done."""
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -113,3 +128,97 @@ class SearchTerms:
     def domain(self) -> WidthDomain:
         """The widths to choose from."""
         return WidthDomain(self.weights, self.activations)
+
+    @property
+    def closed_form(self) -> MetricName | None:
+        """The metric where it is one of the known ones; None where it goes by the kind of output, or is one's own."""
+        return next((name for name in get_args(MetricName) if name == self.metric), None)
+
+    def request(self, budgets: tuple[Budget, ...]) -> SearchRequest:
+        """What a search of these budgets would be asked for."""
+        return SearchRequest(budgets, self.domain, self.tied, self.pins, self.closed_form)
+
+
+def parse_picks(texts: Iterable[str], terms: SearchTerms) -> tuple[Budget, ...]:
+    """The budgets that a stored search is asked for.
+
+    Raises:
+        MptqError: one cannot be read, is named twice, or is outside the range of the search.
+    """
+    domain = terms.domain
+    found = tuple(Budget.parse(text, both=domain.alike, option="--pick") for text in texts)
+    check_budgets(found, domain, terms.pins)
+    check_timed(found, terms.target)
+    return found
+
+
+def read_terms(path: Path) -> SearchTerms:
+    """The terms of a stored search.
+
+    Args:
+        path: OUT.search.json, or the journal OUT.search.jsonl of an interrupted search.
+
+    Raises:
+        MptqError: it is no such file.
+    """
+    return from_stored(path, SearchTerms, stored_json(path).get("terms"))
+
+
+def from_stored(path: Path, kind: type[Read], values: Any) -> Read:
+    """A part of a stored search.
+
+    Raises:
+        MptqError: it is not what it should be.
+    """
+    try:
+        return from_json(kind, values)
+    except ValueError as error:
+        raise MptqError(f"--search {path} is damaged ({error}); search again") from error
+
+
+def stored_json(path: Path) -> dict[str, Any]:
+    """What a stored search holds, unchecked but for its version.
+
+    Of a journal `measured` is what it holds of divergences, by the text of widths.
+
+    Raises:
+        MptqError: it cannot be read, or is of another version, or no such file.
+    """
+    try:
+        found = _of_journal(path) if path.suffix == JOURNAL_SUFFIX else load_json(path)
+    except OSError as error:
+        raise MptqError(
+            f"cannot read --search {path}: {error.strerror}; name the .search.json of a search (--mixed), or the "
+            ".search.jsonl of an interrupted one"
+        ) from error
+    except ValueError as error:
+        raise MptqError(f"--search {path} is no stored search ({error})") from error
+    if not isinstance(found, dict) or "search_version" not in found:
+        raise MptqError(
+            f"--search {path} holds no search that can be asked: it is of an older version, of a search that was "
+            "interrupted before it measured anything, or something else; search (again) with --mixed"
+        )
+    if found["search_version"] != SEARCH_VERSION:
+        raise MptqError(
+            f"--search {path} is of another version of this program (its version is {found['search_version']!r}, this "
+            f"one reads {SEARCH_VERSION}); search again"
+        )
+    return found
+
+
+def _of_journal(path: Path) -> dict[str, Any]:
+    """The stored part of a journal, and its measurements; a line that an interruption cut is none."""
+    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(entry, dict):
+            raise ValueError("a line is no object")
+        if "stored" in entry:
+            found = entry["stored"]
+        elif "widths" in entry:
+            measured[entry["widths"]] = entry.get("divergences")
+    return {**found, "measured": measured} if found else {}

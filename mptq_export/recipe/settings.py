@@ -18,7 +18,7 @@ MethodName = Literal["minmax", "paper", "best"]
 Form = Literal["exact", "portable"]
 """What a file is: the same bits on every CPU, or the QDQ graph that accelerators take."""
 
-Solver = Literal["greedy", "integer programme", "quantized base"]
+Solver = Literal["greedy", "integer programme"]
 """What found widths for a budget: Greedy MP, the integer programme over the estimates, or that again on the base of
 what they found."""
 
