@@ -93,8 +93,9 @@ class Allocation:
 
     @property
     def divergence(self) -> float:
-        """Mean of the metric that is expected on calibration images: for logits KL divergence from the float model's,
-        in nats; of several models under one budget that of all.
+        """Mean of the metric that is expected on calibration images: for logits KL divergence in nats.
+
+        Of several models under one budget it is that of all.
         """
         return self.found.divergence
 

@@ -28,7 +28,7 @@ _FINE = 5
 _OTHERWISE = 4
 
 
-class NotMeasured(Exception):
+class NotMeasuredError(Exception):
     """What is asked for is not among the measurements of an interrupted search."""
 
 
@@ -139,14 +139,15 @@ def descend(
 
     Args:
         problem: what moves, and the estimates.
-        measure: the divergence of every image at some widths, or one number for all; `NotMeasured` ends the descent.
+        measure: the divergence of every image at some widths, or one number for all; it ends the descent by
+            `NotMeasuredError`.
         tick: called after every accepted step and every rung.
 
     Returns:
         All that was found: the same for the same measurements.
     """
     found = Descent()
-    with suppress(NotMeasured):
+    with suppress(NotMeasuredError):
         _descend(problem, measure, tick, found)
         found.complete = True
     return found

@@ -79,9 +79,9 @@ def check_timed(budgets: Sequence[Budget], target: str | None) -> None:
     for budget in budgets:
         if budget.kind == "latency" and portable_form(target) is not None:
             raise MptqError(
-                f"{budget.option} {budget.text} with --target {target}: a latency would be that of onnxruntime on this CPU, "
-                "which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean width "
-                "or a file size"
+                f"{budget.option} {budget.text} with --target {target}: a latency would be that of onnxruntime on this "
+                "CPU, which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean "
+                "width or a file size"
             )
 
 

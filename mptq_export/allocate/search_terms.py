@@ -81,17 +81,29 @@ class CalibrationTerms:
             class_map=None if named is None else str(named),
         )
 
+    @property
+    def path(self) -> Path | None:
+        """Where the inputs were."""
+        return None if self.images is None else Path(self.images)
+
     def request(self, images: Path | None, device: str | None) -> CalibrationRequest:
         """The same calibration.
 
         Args:
             images: where the inputs are now; None: where they were.
             device: torch device; None takes a GPU where there is one.
+
+        Raises:
+            MptqError: the inputs are not where they were, or only a program had them.
         """
-        path = images or (None if self.images is None else Path(self.images))
+        path = images or self.path
+        if images is None and (self.given or (path is not None and not path.exists())):
+            where = "inputs that only a program had" if self.given else f"{path}, which is not there"
+            raise MptqError(f"the search was calibrated on {where}: name them with --calib, as they were")
         reading = Reading(self.exif, self.allow_skipped, self.any_range)
-        named = None if self.class_map is None else Path(self.class_map)
-        return CalibrationRequest(path, self.count, reading, named, device)
+        return CalibrationRequest(
+            path, self.count, reading, None if self.class_map is None else Path(self.class_map), device
+        )
 
 
 @dataclass(frozen=True)

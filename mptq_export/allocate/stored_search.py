@@ -8,7 +8,7 @@ from typing import Any
 from mptq_export.allocate.allocation import Allocation
 from mptq_export.allocate.answer import FoundWidths, answer
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.descent import Descent, FrontPoint, NotMeasured, Rung, descend
+from mptq_export.allocate.descent import Descent, FrontPoint, NotMeasuredError, Rung, descend
 from mptq_export.allocate.journal import widths_text
 from mptq_export.allocate.pick import picked
 from mptq_export.allocate.search_terms import (
@@ -165,6 +165,6 @@ def open_search(path: str | Path) -> Search:
         try:
             return [float(each) for each in measured[widths_text(widths)]]
         except (KeyError, TypeError, ValueError):
-            raise NotMeasured from None
+            raise NotMeasuredError from None
 
     return Search(terms, problem, descend(problem, known))
