@@ -1,20 +1,28 @@
 """What a search found for one model and one budget."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from mptq_export.allocate.answer import FoundWidths
+from mptq_export.allocate.descent import FrontPoint
 from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult
+from mptq_export.allocate.stored_problem import StoredProblem
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.size import size_of
+from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType, MethodName
 from mptq_export.support.progress import SILENT, Bar
+
+if TYPE_CHECKING:
+    from mptq_export.allocate.stored_search import Search
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,16 @@ class Aim:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Widths of all layers that a search found for one budget.
+    """Widths of all layers that a search has for one budget.
 
     Attributes:
         calibrated: the model.
-        settings: what was searched.
+        settings: what was searched, and for what budgets.
         method: how layers are quantized.
-        search: the trade-off, shared by the allocations of all budgets.
+        search: all that the search found out; it answers other budgets too.
+        problem: of the layers of this model, what the search knows of their widths.
         found: its result for this budget.
+        given: the prepared model that is quantized, with how much its rows count as far as that was measured.
         target: the runtime that it was searched for; None is `ort`.
         residual_bits: width of the residual that was asked for.
         heads: of a detector of two stages the widths of its heads, under the same budget.
@@ -50,8 +60,10 @@ class Allocation:
     calibrated: Calibrated
     settings: SearchRequest
     method: MethodName
-    search: SearchResult
+    search: "Search"
+    problem: StoredProblem
     found: FoundWidths
+    given: CalibratedGraph
     target: str | None = None
     residual_bits: int | None = None
     heads: "tuple[Allocation, ...]" = ()
@@ -69,11 +81,27 @@ class Allocation:
     @property
     def mean_bits(self) -> tuple[float, float]:
         """Mean width of weights, weighted by parameters, and of activations, weighted by multiply-accumulates."""
-        return self.search.costs.mean_bits(self.found.widths)
+        return self.problem.costs.mean_bits(self.found.widths)
+
+    @property
+    def bits_text(self) -> str:
+        """The widths in a few words."""
+        found, (weights, activations) = self.found, self.mean_bits
+        of_operations = found.budget.kind in ("operations", "operations share")
+        more = f", {self.problem.costs.operations_text(found.widths)}" if of_operations else ""
+        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}{more}"
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """What the width of every unit is expected to cost by itself, in divergence of the outputs."""
+        return {unit.key: self.problem.table[unit.key, unit.bits(self.widths)] for unit in self.problem.space.units}
 
     @property
     def divergence(self) -> float:
-        """Mean of the metric on calibration images: for logits KL divergence from the float model's, in nats."""
+        """Mean of the metric that is expected on calibration images: for logits KL divergence in nats.
+
+        Of several models under one budget it is that of all.
+        """
         return self.found.divergence
 
     @property
@@ -88,8 +116,7 @@ class Allocation:
             calibrated: the same model.
         """
         graph = graph_of(calibrated, Aim(self.target, self.residual_bits))
-        search = replace(self.search, problem=self.search.problem.recalibrated(graph))
-        return replace(self, calibrated=calibrated, search=search)
+        return replace(self, calibrated=calibrated, given=replace(graph, metric=self.given.metric))
 
     def build_final_recipe(self, input_type: InputType | None = None, bar: Bar = SILENT) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
@@ -101,18 +128,24 @@ class Allocation:
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        problem = self.search.problem
-        graph = graph_for(problem.form.quantizing, self.calibrated.graph, input_type)
-        return problem.build_final_recipe(self.found.widths, graph, bar)
-
-
-def search_work(calibrated: Calibrated, settings: SearchRequest, method: MethodName, form: SearchForm) -> SearchWork:
-    """What decides how long a search of a calibrated model takes."""
-    size, images = size_of(calibrated.graph), len(calibrated.images)
-    return SearchWork(size, images, METHODS[method], settings, form.timed, form.rebased)
+        form = form_for(self.target, self.residual_bits)
+        given = self.given.of_graph(graph_for(form, self.calibrated.graph, input_type))
+        return build_recipe(given, self.found.widths.__getitem__, METHODS[self.method], bar, form=form)
 
 
 def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     """A calibrated model, prepared for the form of the file."""
     graph = graph_for(form_for(aim.target, aim.residual_bits), calibrated.graph, aim.input_type)
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
+
+
+def work_of(calibrated: Calibrated, widths: WidthDomain, method: MethodName, form: SearchForm) -> SearchWork:
+    """What decides how long a search of a calibrated model takes.
+
+    Args:
+        calibrated: the model.
+        widths: those that are tried.
+        method: how layers are quantized.
+        form: of the file.
+    """
+    return SearchWork(size_of(calibrated.graph), len(calibrated.images), METHODS[method], widths, form.timed)

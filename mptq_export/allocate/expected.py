@@ -6,34 +6,21 @@ Free of torch: an export tells its time before anything is loaded.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.image_split import ImageSplit
-from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.method import Method
-from mptq_export.support.progress import Engine, Expected
+from mptq_export.support.progress import Expected
 from mptq_export.support.size import Size
 
 TRANSFORMS, CATALOGUE, TIMING = "choosing transforms", "quantizing at every width", "timing widths"
-TABLE, STEPS, PROPOSALS = "estimating every layer", "searching", "comparing proposals"
+TABLE, STEPS = "estimating every layer", "searching"
 
-AGAIN = "second look: "
-"""Begins the names of all stages on the base of widths that were found."""
-
-#: Mean widths below which estimates often do not add up, so that there is a second look; what was found decides.
-_FEW = 3.5
-
-#: Mean width that is assumed where the budget is of another kind.
-_USUAL = 5.0
-
-#: Measured candidates a mean bit, as long as nothing was rehearsed; of a second look.
-_PER_BIT, _PROPOSED = 8, 8
+#: Candidates that are measured for each width between the widest and the narrowest, as long as nothing was rehearsed.
+_PER_WIDTH = 12
 
 #: Seconds to measure how large files are.
 _SIZES = 1.0
-
-#: Widths that a second look has of a unit.
-_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -44,17 +31,15 @@ class SearchWork:
         size: of the model.
         images: calibration images.
         method: which techniques are used.
-        settings: what is searched.
+        domain: widths that are tried.
         timed: whether widths are timed.
-        rebased: whether there may be a second look.
     """
 
     size: Size
     images: int
     method: Method
-    settings: SearchRequest
+    domain: WidthDomain
     timed: bool = True
-    rebased: bool = True
 
     @property
     def _split(self) -> tuple[int, int]:
@@ -67,28 +52,15 @@ class SearchWork:
         return self._split[1] * (4e-11 * self.size.macs + 5e-9 * self.size.numbers)
 
     def seconds(self) -> dict[str, float]:
-        """Of every stage but a second look, before anything is known of the table."""
-        domain = self.settings.widths
-        widths = max(len(domain.weights), len(domain.activations))
-        distance = 2 * domain.highest[0] - 2 * min(map(_mean_width, self.settings.budgets))
+        """Of every stage, before anything is known of the table."""
+        widths = max(len(self.domain.weights), len(self.domain.activations))
         return {
             TRANSFORMS: _SIZES + self._transforms + importance_seconds(self.size, self.images, self.method),
             CATALOGUE: self._catalogue(widths),
             TIMING: self._timing(widths),
             TABLE: self._table(widths),
-            STEPS: _PER_BIT * max(distance, 1.0) * self.candidate,
+            STEPS: _PER_WIDTH * (widths - 1) * self.candidate,
         }
-
-    def again(self) -> list[tuple[str, float]]:
-        """Of a second look at one result: what its base proposes, and how the best of that is on its own."""
-        return [
-            (TRANSFORMS, self._transforms),
-            (CATALOGUE, self._catalogue(_NEAR)),
-            (TABLE, self._table(_NEAR)),
-            (PROPOSALS, _PROPOSED * self.candidate),
-            (TRANSFORMS, self._transforms),
-            (CATALOGUE, self._catalogue(1) + self.candidate),
-        ]
 
     @property
     def _transforms(self) -> float:
@@ -111,30 +83,14 @@ def search_stages(works: Sequence[SearchWork]) -> list[Expected]:
     """All stages of a search, as far as they are known before it.
 
     Args:
-        works: of each model; they share the budgets.
+        works: of each model; they are searched together.
     """
-    each, first = [work.seconds() for work in works], works[0]
-    found = [Expected(label, sum(one[label] for one in each), _engine(label)) for label in each[0]]
-    looks = sum(_mean_width(budget) <= _FEW for budget in first.settings.budgets)
-    return found + second_looks(works, looks if first.rebased else 0)
+    each = [work.seconds() for work in works]
+    return [
+        Expected(label, sum(one[label] for one in each), "file" if label == TIMING else "torch") for label in each[0]
+    ]
 
 
 def steps(works: Sequence[SearchWork], measured: int) -> Expected:
-    """That of greedy, where it measures so many candidates."""
+    """That of the steps, where so many candidates are measured."""
     return Expected(STEPS, measured * sum(work.candidate for work in works))
-
-
-def second_looks(works: Sequence[SearchWork], count: int) -> list[Expected]:
-    """Those of so many results; without any they take no time."""
-    stages = zip(*(work.again() for work in works), strict=True)
-    one = [Expected(AGAIN + each[0][0], min(count, 1) * sum(seconds for _, seconds in each)) for each in stages]
-    return one * max(count, 1)
-
-
-def _engine(label: str) -> Engine:
-    return "file" if label == TIMING else "torch"
-
-
-def _mean_width(budget: Budget) -> float:
-    """The mean width that a budget leaves, roughly: of other kinds nobody knows before sizes and times are measured."""
-    return budget.most if budget.kind == "bits" else _USUAL

@@ -51,12 +51,6 @@ class PartProblem:
         """Of the widths of all parts, its own."""
         return {layer: widths[self.called(layer)] for layer in self.problem.space.start}
 
-    def around(self, widths: Widths, reach: int) -> "PartProblem":
-        """The same on the base of widths of its own; it counts as before."""
-        other = replace(self, problem=self.problem.around(widths, reach))
-        other.__dict__["scale"] = self.scale
-        return other
-
     @cached_property
     def scale(self) -> float:
         """What a divergence of it is divided by."""
@@ -94,15 +88,6 @@ class PartsProblem:
     def work(self) -> tuple[SearchWork, ...]:
         """What decides how long it takes, of each part."""
         return tuple(work for part in self._parts for work in part.problem.work)
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key: those of different parts differ."""
-        return {part.called(key): part.called(kind) for part in self._parts for key, kind in part.problem.kinds.items()}
-
-    def around(self, widths: Widths, reach: int) -> "PartsProblem":
-        """As the protocol says: each part around its own."""
-        return PartsProblem([part.around(part.own(widths), reach) for part in self._parts], self.settings)
 
     @property
     def identity(self) -> str:
@@ -175,7 +160,6 @@ def _space(parts: Sequence[PartProblem]) -> SearchSpace:
         parts[0].problem.space.domain,
         {part.called(layer): pair for part, space in spaces for layer, pair in space.pinned.items()},
         {part.called(layer): bits for part, space in spaces for layer, bits in space.fixed.items()},
-        parts[0].problem.space.reach,
     )
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
 from statistics import fmean
@@ -14,7 +13,7 @@ import torch
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Distance, Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH, with_regions
-from mptq_export.allocate.expected import AGAIN, CATALOGUE, TABLE, TIMING, TRANSFORMS, SearchWork
+from mptq_export.allocate.expected import CATALOGUE, TABLE, TIMING, TRANSFORMS, SearchWork
 from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
@@ -24,19 +23,15 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
-from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import Graph
 from mptq_export.capture.size import size_of
-from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
-from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.processes.group import Alone, Group
 from mptq_export.support.progress import SILENT, Bar, Progress, shares
@@ -91,7 +86,7 @@ class AllocationProblem:
                 give numbers, or a table cannot be certified.
         """
         self.settings, self.method, self.form, self._group = settings, method, form, group or Alone()
-        self._progress, self._called = progress, ""
+        self._progress = progress
         check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
@@ -116,47 +111,22 @@ class AllocationProblem:
     @contextmanager
     def _stage(self, label: str) -> Iterator[Bar]:
         """A stage that the calls of the group advance by 1 in all."""
-        with self._progress.stage(self._called + label, 1) as bar:
+        with self._progress.stage(label, 1) as bar:
             self._group.hear(bar)
             yield bar
             self._group.hear(SILENT)
 
-    def around(self, widths: Widths, reach: int) -> "AllocationProblem":
-        """The same on the base of widths that were found: transforms and quantizers are chosen for them.
-
-        The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
-        its table has the errors of layers that read what quantized ones give.
-
-        Args:
-            widths: of all layers.
-            reach: how many widths beside that of a unit it has on either side.
-        """
-        other = copy(self)
-        other.unit, other.costs = self.unit, self.costs
-        for made in ("catalogue", "table", "evaluator"):
-            other.__dict__.pop(made, None)
-        other.space = self.space.around(widths, reach)
-        other._called = AGAIN
-        with other._stage(TRANSFORMS) as bar:
-            other._choose_transforms(widths.__getitem__, bar)
-        return other
+    @property
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes."""
+        images = len(self.calibrated.images)
+        return (SearchWork(size_of(self.calibrated.graph), images, self.method, self.settings.widths, self.form.timed),)
 
     @property
     def costs_of_codes(self) -> Costs:
         """`costs` with what the codes of the catalogue really take."""
         assert self.costs.sizes is not None
         return replace(self.costs, sizes=self.form.sizes_of(self.costs.sizes, self.catalogue))
-
-    @property
-    def work(self) -> tuple[SearchWork, ...]:
-        """What decides how long it takes."""
-        size, images, form = size_of(self.calibrated.graph), len(self.calibrated.images), self.form
-        return (SearchWork(size, images, self.method, self.settings, form.timed, form.rebased),)
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key."""
-        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def costs(self) -> Costs:
@@ -181,7 +151,7 @@ class AllocationProblem:
     @cached_property
     def table(self) -> SensitivityTable:
         """Estimated divergence of every unit and width."""
-        catalogue = self.catalogue  # before the stage: it has one of its own
+        catalogue = self.catalogue  # before the stage: it is one of its own
         with self._stage(TABLE):
             found = self._table_on(self.measuring_images, catalogue)
         return found if self.unit == 1 else {key: self.unit * value for key, value in found.items()}
@@ -213,8 +183,7 @@ class AllocationProblem:
 
     def _table_on(self, images: torch.Tensor, catalogue: Catalogue) -> SensitivityTable:
         graph, metric = self.transformed.graph, self.settings.closed_form
-        based = self.space.reach is not None
-        return sensitivity_table(graph, catalogue, images, self.space, metric, quantized=based, group=self._group)
+        return sensitivity_table(graph, catalogue, images, self.space, metric, group=self._group)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -253,11 +222,10 @@ class AllocationProblem:
 
     @property
     def identity(self) -> str:
-        """What a journal belongs to: the search, the images and the weights."""
+        """What a journal belongs to: the search, the images and the weights; no budget."""
         settings, digest = self.settings, hashlib.sha256()
         content = {
             "metric": [metric_text(settings.metric), *self.metric_sample],
-            "budgets": [b.text for b in settings.budgets],
             "bits": [list(settings.widths.weights), list(settings.widths.activations)],
             "form": repr(self.form),
             "tied": settings.tied,
@@ -267,27 +235,6 @@ class AllocationProblem:
         for name, quant in self.recipe.weights.items():
             digest.update(name.encode() + quant.codes.tobytes())
         return digest.hexdigest()
-
-    def build_final_recipe(self, widths: Widths, graph: Graph | None = None, bar: Bar = SILENT) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: everything chosen anew for them, the transforms too.
-
-        Args:
-            widths: of all layers.
-            graph: the model for another type of input; None: as it was searched.
-            bar: advances by 1 in all.
-        """
-        calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
-        return build_recipe(calibrated, widths.__getitem__, self.method, bar, form=self.form.quantizing)
-
-    def recalibrated(self, calibrated: CalibratedGraph) -> "AllocationProblem":
-        """The same, but for the final recipe, whose quantizers are chosen on other inputs.
-
-        Args:
-            calibrated: the graph, prepared for the form, with these.
-        """
-        other = copy(self)
-        other.calibrated = replace(calibrated, metric=self.settings.closed_form).with_importance(self.method)
-        return other
 
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""

@@ -1,11 +1,9 @@
-"""How often greedy will measure: it is rehearsed with the sums of the estimates in place of the model, in no time."""
+"""How often a search will measure: it is rehearsed with the sums of the estimates in place of the model, in no time."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
 
-from mptq_export.allocate.greedy_mp import Limit, greedy
-from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.sensitivity import SensitivityTable
+from mptq_export.allocate.descent import FrontPoint, Point, descend
+from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
 
 #: Of sums of widths.
@@ -13,49 +11,39 @@ _ROUNDING = 1e-9
 
 
 class Rehearsal:
-    """Greedy on the sums of the estimates: how often it measures on the way to every budget.
+    """A search on the sums of the estimates."""
 
-    Attributes:
-        measured: candidates in all.
-    """
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        table: SensitivityTable,
-        chains: Sequence[list[Limit]],
-        at_start: float,
-        distance: Callable[[Widths], float],
-    ) -> None:
+    def __init__(self, problem: StoredProblem, at_start: float) -> None:
         """Rehearse.
 
         Args:
-            space: what moves.
-            table: estimated divergence of every unit and width.
-            chains: limits that are met one after the other, from the start each.
-            at_start: the true objective where the search starts.
-            distance: how far widths are from where no unit can go further; it falls with every step.
+            problem: what will be searched.
+            at_start: the divergence at the widest widths.
         """
-        self._distance, self._passed, self._chain = distance, list[list[tuple[float, int]]](), -1
-        self.measured = 0
-        for limits in chains:
-            measured = 0
+        space, table = problem.space, problem.table
+        self._measured: set[tuple[tuple[int, int], ...]] = set()
+        self._passed: list[tuple[float, int]] = []
 
-            def measure(widths: Widths) -> list[float]:
-                nonlocal measured
-                measured += 1
-                return [at_start + sum(table[unit.key, unit.bits(widths)] for unit in space.units)]
+        def measure(widths: Widths) -> list[float]:
+            self._measured.add(tuple(widths.values()))
+            return [at_start + sum(table[unit.key, unit.bits(widths)] for unit in space.units)]
 
-            passed = [(-distance(space.start), 0)]
-            passed += [
-                (-distance(step.widths), measured) for step in greedy(space, table, measure, limits) if step is not None
-            ]
-            self._passed.append(passed)
-            self.measured += measured
+        def tick(point: Point) -> None:
+            if isinstance(point, FrontPoint):
+                self._passed.append((-_means(point), self.measured))
 
-    def share(self, chain: int, widths: Widths) -> float:
-        """How much of it all is done where the search of one chain has come to some widths, 0 to 1."""
-        passed = self._passed[chain]
-        at = min(bisect_left(passed, (-self._distance(widths) - _ROUNDING, 0)), len(passed) - 1)
-        before = sum(each[-1][1] for each in self._passed[:chain])
-        return (before + passed[at][1]) / max(self.measured, 1)
+        descend(problem, measure, tick)
+
+    @property
+    def measured(self) -> int:
+        """Different candidates that it measured."""
+        return len(self._measured)
+
+    def share(self, point: FrontPoint) -> float:
+        """How much is done of a search that has come to a step, 0 to 1."""
+        place = bisect_left(self._passed, (-_means(point) - _ROUNDING, 0))
+        return self._passed[place][1] / self.measured if place < len(self._passed) else 1.0
+
+
+def _means(point: Point) -> float:
+    return point.mean_weight_bits + point.mean_activation_bits

@@ -44,15 +44,6 @@ class Problem(Protocol):
         """`costs` with what the codes of the catalogue really take."""
         ...
 
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key: of which units the table may be wrong alike."""
-        ...
-
-    def around(self, widths: Widths, reach: int) -> "Problem":
-        """The same on the base of widths that were found, and so many beside each; only where `form.rebased`."""
-        ...
-
     def divergences(self, widths: Widths) -> list[float]:
         """The true objective of every image, or one number for all."""
         ...

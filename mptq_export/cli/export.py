@@ -33,7 +33,7 @@ from mptq_export.data.preprocessing import CROP_MODES
 from mptq_export.data.reading import Reading
 from mptq_export.export.expected import ExportWork
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.doors import default_output
 from mptq_export.load.inputs import InputOptions
@@ -73,6 +73,7 @@ GROUPS = {
         "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
         "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
         "mptq-export model.pt --calib images/ --mixed 4.5 --pin 'head=8/8'",
+        "mptq-export model.pt --search model.mptq.search.json --pick 4.2 --pick 11MB",
         "mptq-export swin.pt --features 0,1,2,3 --calib images/",
         "mptq-export mypackage.models:make_model --img-size 224 --mean 0.5 --std 0.5 --calib images/",
         "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
@@ -156,6 +157,20 @@ GROUPS = {
     help="Search a width for every layer: a mean bit-width (4.5; 5/12 for weights and activations), a file size "
     "(12MB), the latency of one image here (15ms), or multiply-accumulate-bits (20GBOPs; 75% of those at 8/8). Several "
     "give several files. With a --target that has other widths for activations, a mean alone is of the weights.",
+)
+@click.option(
+    "--search",
+    "search_file",
+    type=click.Path(path_type=Path),
+    help="Ask the .search.json of a finished --mixed (or the .search.jsonl of an interrupted one) with --pick: the "
+    "widths of another budget, and the bytes of a search for it, without searching. It says how to calibrate.",
+)
+@click.option(
+    "--pick",
+    "picks",
+    multiple=True,
+    metavar="BUDGET",
+    help="A budget of any kind that --mixed takes. Several give several files.",
 )
 @click.option(
     "--mixed-range",
@@ -258,6 +273,8 @@ def main(
     residual_bits: int | None,
     recipe: Path | None,
     budgets: tuple[str, ...],
+    search_file: Path | None,
+    picks: tuple[str, ...],
     widths: range | None,
     tied: bool,
     pins: dict[str, tuple[int, int]],
@@ -283,14 +300,21 @@ def main(
     MODEL is a checkpoint or a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
     yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
-    kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
+    kind: type[Plan] = Replayed if recipe is not None else Uniform
+    kind = Searched if budgets else Picked if search_file is not None else kind
     _refuse_misplaced(kind)
     plan: Plan = Uniform(bits, pins, method, reconstruct, resume and not budgets, residual_bits)
+    calibration = CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device)
     if budgets:
         domain = width_domain(target, portable_form(target), widths)
         read = tuple(Budget.parse(text, both=domain.alike) for text in budgets)
         search = SearchRequest(read, domain, tied, pins, metric)
         plan = Searched(search, method, reconstruct, resume, residual_bits)
+    elif search_file is not None:
+        plan = picked = Picked.of(search_file, picks, reconstruct=reconstruct, resume=resume)
+        calibration = picked.terms.calibration.request(images, device)
+        target, input_type = picked.aimed(target, input_type)
+        onnx = onnx or picked.output
     elif recipe is not None:
         plan = Replayed(recipe)
     inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)
@@ -311,7 +335,7 @@ def main(
         model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs), base),
         plan=plan,
         outputs=files,
-        calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),
+        calibration=calibration,
     )
     request.check()
     # Here torch is imported: what can be refused without it was refused.
@@ -372,6 +396,13 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
         name, option = str(parameter.name), parameter.opts[0]
         if name not in elsewhere or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
+        if plan is Picked:
+            raise MptqError(
+                f"--search {context.params['search_file']} and {option} exclude each other: the search was made with "
+                "what it says, and all of that decides its widths; leave one out, or search again with --mixed"
+            )
+        if name == "picks":
+            raise MptqError("--pick asks a search that is stored: name its .search.json with --search, not --mixed")
         if plan is Searched:
             raise MptqError(f"--mixed and {option} exclude each other: the search decides the widths; leave one out")
         if name not in OPTIONS[Uniform]:

@@ -26,7 +26,6 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.detector import Part
-from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
@@ -125,8 +124,7 @@ class SearchedBuild:
             built = allocation.build_final_recipe(outputs.input_type, bar)
         prepared = graph_for(form_for(outputs.target, plan.residual_bits), calibrated.graph, outputs.input_type)
         learned = learned_if_asked(plan, outputs, calibrated, (prepared, *built), progress)
-        bits = allocation.search.bits_text(allocation.found)
-        settings = recipe_settings(plan, outputs, calibrated, bits, learned.warnings)
+        settings = recipe_settings(plan, outputs, calibrated, allocation.bits_text, learned.warnings)
         settings = replace(settings, search=_search_facts(allocation))
         return learned.graph, ExportRecipe.of(learned.recipe, identity_of(self.loaded), settings)
 
@@ -234,8 +232,8 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
         solver=found.solver,
         mean_bits=allocation.mean_bits,
         divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
-        evaluations=allocation.search.evaluations,
+        evaluations=found.evaluations,
         widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
-        estimated_divergence_alone=allocation.search.estimates(found),
-        metric=metric_text(settings.metric),
+        estimated_divergence_alone=allocation.estimates,
+        metric=allocation.search.terms.metric,
     )

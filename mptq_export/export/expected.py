@@ -96,9 +96,8 @@ class ExportWork:
         """Of a search; none without."""
         if not isinstance(self.plan, Searched):
             return []
-        exact = portable_form(self.target) is None
-        method = METHODS[self.plan.method]
-        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, exact, exact)])
+        timed, method = portable_form(self.target) is None, METHODS[self.plan.method]
+        return search_stages([SearchWork(self.size, self.images, method, self.plan.search.widths, timed)])
 
     def file(self) -> list[Expected]:
         """From the codes to what its report shows, of one file."""

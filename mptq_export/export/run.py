@@ -7,7 +7,9 @@ from functools import partial
 import torch
 
 from mptq_export.allocate.allocation import Aim
+from mptq_export.allocate.pick import picked
 from mptq_export.allocate.run import search_widths
+from mptq_export.allocate.stored_search import Search, open_search
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
@@ -22,7 +24,7 @@ from mptq_export.export.forms import simulation_of
 from mptq_export.export.one_file import join_detector
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.parts import export_with_heads
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import (
     check_calibrated,
     check_companion,
@@ -44,7 +46,6 @@ from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
-from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import SILENT, Listener, Progress
 from mptq_export.targets.rules import warnings_of
 from mptq_export.verify.portable import PortableCheck
@@ -79,17 +80,29 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
         return export_built([stored], outputs, progress)
     if isinstance(plan, Searched):
         progress.warn(plan.search.warnings)
+    search = _search_of(plan) if isinstance(plan, Picked) else None
     calibrated = _calibrate(request, plan, outputs, progress)
     progress.expect(files([_work(each, plan, outputs) for each in (calibrated, *calibrated.heads)]))
     check_and_write_companion(plan, outputs, calibrated.loaded, calibrated, progress)
     if isinstance(plan, Uniform):
         return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
+    if search is not None:
+        answers = picked(search, plan.search.budgets, calibrated)
+        return export_built([SearchedBuild(plan, each) for each in answers], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
     journal = outputs.journal
     found = search_widths(calibrated, plan.search, plan.method, journal, aim=aim, resume=plan.resume, progress=progress)
     results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
     journal.unlink()
     return results
+
+
+def _search_of(plan: Picked) -> Search:
+    """The search of a plan; budgets that it cannot answer are refused before anything is calibrated."""
+    search = open_search(plan.file)
+    for budget in plan.search.budgets:
+        search.answer(budget)
+    return search
 
 
 def check_and_write_companion(
@@ -142,7 +155,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
             result = replace(result, one_file=join_detector(one.onnx, one.joined, force=one.force).path)
         results.append(result)
     if isinstance(first, SearchedBuild):
-        write_json(outputs.front, first.allocation.front)
+        search, front = first.allocation.search, outputs.front_of(first.plan)
+        if front is not None and search.complete:
+            search.write(front)
     if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)

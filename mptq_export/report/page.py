@@ -16,7 +16,7 @@ from mptq_export.report.form_decisions import residual_words
 from mptq_export.report.layer_errors import error_plot, error_rows
 from mptq_export.report.network import rows_of
 from mptq_export.report.promise import not_run, output_words
-from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.report.reproduce import commands_of, hashes_of, pick_command, versions_of
 from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
 
@@ -66,6 +66,7 @@ def report_page(export: Export) -> str:
         not_run=not_run(export),
         front=front,
         front_plot=front_chart([("search", front)]) if front else None,
+        picks=[(offered, pick_command(export, offered.budget)) for offered in front.offered] if front else [],
         errors=error_rows(evidence) if evidence else [],
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
         worst=WORST,

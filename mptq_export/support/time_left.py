@@ -17,6 +17,9 @@ _KNOWN = 2.0
 #: Share of a stage after which its own rate is believed as much as its prior.
 _OWN = 0.1
 
+#: Share of the time that a part should take, below which it was done before: by an interrupted run.
+_SKIPPED = 0.02
+
 #: What is left of a part that takes longer than it should: of that part.
 _LEAST = 0.05
 
@@ -32,6 +35,7 @@ class _Running:
         expected: what was expected of it; None where nothing was.
         done: how much it has advanced.
         at: when it last did.
+        skipped: how much of that took no time, as it was done before.
     """
 
     label: str
@@ -40,11 +44,17 @@ class _Running:
     expected: Expected | None
     at: float
     done: float = 0.0
+    skipped: float = 0.0
 
     @property
     def share(self) -> float:
         """How much of it is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total > 0 else 0.0
+
+    @property
+    def worked(self) -> float:
+        """How much of it was done now, 0 to 1."""
+        return self.share - min(self.share, self.skipped / self.total) if self.total > 0 else 0.0
 
     def prior(self, speed: Callable[[Engine], float]) -> float | None:
         """Seconds that it should take as a whole, by its prior."""
@@ -52,13 +62,13 @@ class _Running:
 
     def left(self, now: float, speed: Callable[[Engine], float]) -> float | None:
         """Seconds that it will still take; None where nothing tells."""
-        prior, share = self.prior(speed), self.share
-        own = (self.at - self.began) / share if share else None
+        prior, worked = self.prior(speed), self.worked
+        own = (self.at - self.began) / worked if worked else None
         if own is None and prior is None:
             return None
-        trust = share / (share + _OWN) if prior is not None else 1.0
+        trust = worked / (worked + _OWN) if prior is not None else 1.0
         whole = trust * (own or 0.0) + (1 - trust) * (prior or 0.0)
-        left = whole * (1 - share)
+        left = whole * (1 - self.share)
         return max(left - (now - self.at), _LEAST * left)
 
 
@@ -96,8 +106,13 @@ class TimeLeft:
         return self._running is not None
 
     def expect(self, stages: Sequence[Expected]) -> None:
-        """As `Progress.expect`."""
+        """As `Progress.expect`; of the stage that runs, what is expected changes."""
         labels = {stage.label for stage in stages}
+        if self._running is not None and self._running.label in labels:
+            revised = next(stage for stage in stages if stage.label == self._running.label)
+            self._running.expected = revised
+            stages = [stage for stage in stages if stage is not revised]
+            labels -= {revised.label}
         first = next((i for i, coming in enumerate(self._coming) if coming.label in labels), 0)
         others = [coming for coming in self._coming if coming.label not in labels]
         self._coming = [*others[:first], *stages, *others[first:]]
@@ -116,9 +131,14 @@ class TimeLeft:
 
     def advance(self, amount: float) -> None:
         """So much more of the stage that runs is done."""
-        if self._running is not None:
-            self._running.done += amount
-            self._running.at = self._clock()
+        running, now = self._running, self._clock()
+        if running is None:
+            return
+        prior = running.prior(self._speed)
+        if prior is not None and now - running.at < _SKIPPED * prior * amount / running.total:
+            running.skipped += amount
+        running.done += amount
+        running.at = now
 
     def end(self) -> float:
         """The stage ends; seconds that it took."""
@@ -160,7 +180,7 @@ class TimeLeft:
         pairs = [(stage.engine, stage.seconds, seconds) for stage, seconds in self._done]
         running = self._running
         if running is not None and running.expected is not None and running.done:
-            stage, done = running.expected, running.share
+            stage, done = running.expected, running.worked
             pairs.append((stage.engine, stage.seconds * done, running.at - running.began))
         counted = [(a, b) for each, a, b in pairs if each != "start" and engine in (None, each)]
         expected, taken = (sum(column) for column in zip(*counted, strict=True)) if counted else (0.0, 0.0)

@@ -1,0 +1,198 @@
+"""Greedy MP from the widest widths to the narrowest, and the programme beside it at fixed mean widths, the rungs.
+
+No budget of a user is among what is measured, so that any budget can be answered afterwards (`answer.py`). The rungs
+are there for that: what lies between two of them is judged by both.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.constraint import as_limit
+from mptq_export.allocate.greedy_mp import greedy
+from mptq_export.allocate.integer_programme import solve
+from mptq_export.allocate.search_space import SearchSpace
+from mptq_export.allocate.sensitivity import SensitivityTable
+from mptq_export.allocate.stored_problem import StoredProblem
+from mptq_export.allocate.units import Widths
+from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.recipe.settings import Solver
+
+#: Below it rungs are half a bit apart, above it a whole one: where little is lost, little is to be known.
+_FINE = 5
+
+#: Rungs where weights and activations have other widths to choose from, at equal shares of both.
+_OTHERWISE = 4
+
+
+class NotMeasuredError(Exception):
+    """What is asked for is not among the measurements of an interrupted search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What some widths cost, and what they do to the outputs.
+
+    Attributes:
+        mean_weight_bits: by parameters.
+        mean_activation_bits: by multiply-accumulates.
+        gbops: 1e9 multiply-accumulate-bits of an image.
+        file_bytes: estimated size of the file; None where sizes were not measured.
+        latency_ms: estimated time of an image; None where times were not measured.
+        divergence: mean divergence of the outputs on the search images, with the search's quantizers.
+    """
+
+    mean_weight_bits: float
+    mean_activation_bits: float
+    gbops: float
+    file_bytes: float | None = None
+    latency_ms: float | None = None
+    divergence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPoint(Point):
+    """One accepted step of the search: what it lowered, and what the widths after it cost.
+
+    Attributes:
+        lowered: the new width of every unit that was lowered, by key, in the order in which they were.
+    """
+
+    lowered: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung(Point):
+    """A budget that every search measures: the better of what both solvers have for it.
+
+    Attributes:
+        budget: mean widths, as `--mixed` and `--pick` take them.
+        solver: which one has the costs and the divergence of this point.
+        steps: how many steps lead to the widths that greedy has here.
+        greedy: the divergence of these.
+        programme: that of the programme's; None where it has none within the budget.
+        widths: those of the programme, of every layer.
+        factors: how many times its estimate a step of a unit was found to cost, by key, where that is known so far.
+        evaluations: different candidates that were measured so far.
+    """
+
+    budget: str
+    solver: Solver
+    steps: int
+    greedy: float
+    programme: float | None
+    widths: dict[str, tuple[int, int]]
+    factors: dict[str, float]
+    evaluations: int
+
+
+@dataclass
+class Descent:
+    """How far a search has come.
+
+    Attributes:
+        start: the divergence at the widest widths; None where that is not measured.
+        steps: every accepted step.
+        rungs: those that were reached and measured.
+        complete: whether there is nothing narrower.
+    """
+
+    start: float | None = None
+    steps: list[FrontPoint] = field(default_factory=list)
+    rungs: list[Rung] = field(default_factory=list)
+    complete: bool = False
+
+
+def rungs(domain: WidthDomain) -> Iterator[Budget]:
+    """The budgets that are measured, the widest first."""
+    if domain.alike:
+        (low, _), (high, _) = domain.lowest, domain.highest
+        halves = range(2 * high - 1, 2 * low - 1, -1)
+        means = (half / 2 for half in halves if half % 2 == 0 or half < 2 * _FINE)
+        return (Budget.parse(f"{mean:g}") for mean in means)
+    shares = [number / _OTHERWISE for number in range(1, _OTHERWISE + 1)]
+    sides = [*zip(domain.highest, domain.lowest, strict=True)]
+    return (Budget.parse("/".join(f"{high - share * (high - low):g}" for high, low in sides)) for share in shares)
+
+
+def corrected(space: SearchSpace, table: SensitivityTable, factors: dict[str, float]) -> SensitivityTable:
+    """A table whose rises from width to width are what steps of their units were found to cost."""
+    found = dict(table)
+    for unit in space.units:
+        if unit.key in factors:
+            widths = space.widths(unit)
+            for above, bits in zip(widths[::-1], widths[-2::-1], strict=False):
+                rise = table[unit.key, bits] - table[unit.key, above]
+                found[unit.key, bits] = found[unit.key, above] + factors[unit.key] * rise
+    return found
+
+
+def descend(
+    problem: StoredProblem,
+    measure: Callable[[Widths], Sequence[float]],
+    tick: Callable[[Point], None] = lambda _point: None,
+) -> Descent:
+    """Search, or go through a search again whose measurements are known.
+
+    Args:
+        problem: what moves, and the estimates.
+        measure: the divergence of every image at some widths, or one number for all; it ends the descent by
+            `NotMeasuredError`.
+        tick: called after every accepted step and every rung.
+
+    Returns:
+        All that was found: the same for the same measurements.
+    """
+    found = Descent()
+    with suppress(NotMeasuredError):
+        _descend(problem, measure, tick, found)
+        found.complete = True
+    return found
+
+
+def _descend(
+    problem: StoredProblem,
+    measure: Callable[[Widths], Sequence[float]],
+    tick: Callable[[Point], None],
+    found: Descent,
+) -> None:
+    space, costs, asked = problem.space, problem.costs, set[tuple[tuple[int, int], ...]]()
+
+    def counted(widths: Widths) -> Sequence[float]:
+        images = measure(widths)
+        asked.add(tuple(widths.values()))
+        return images
+
+    budgets = [*rungs(space.domain)]
+    limits = [as_limit(costs.constraints(budget), space) for budget in budgets]
+    widths, factors = space.start, dict[str, float]()
+    found.start = divergence = fmean(counted(widths))
+    for step in greedy(space, problem.table, counted, limits, problem.scale):
+        if step is not None:
+            widths, divergence, factors = step.widths, step.divergence, step.factors
+            found.steps.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
+            tick(found.steps[-1])
+            continue
+        budget = budgets[len(found.rungs)]
+        constraints = costs.constraints(budget)
+        programme = solve(space, corrected(space, problem.table, factors), constraints)
+        within = all(constraint.met(programme) for constraint in constraints)
+        other = fmean(counted(programme)) if within else math.inf
+        better: Solver = "integer programme" if other < divergence else "greedy"
+        rung = Rung(
+            budget=budget.text,
+            solver=better,
+            steps=len(found.steps),
+            greedy=divergence,
+            programme=other if within else None,
+            widths=programme,
+            factors=factors,
+            evaluations=len(asked),
+            divergence=min(divergence, other),
+            **costs.describe(widths if better == "greedy" else programme),
+        )
+        found.rungs.append(rung)
+        tick(rung)
