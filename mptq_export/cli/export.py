@@ -56,7 +56,7 @@ GROUPS = {
     "Input": ("mean", "std", "img_size", "interpolation", "crop_pct", "crop_mode", "in_chans", "input_type"),
     "Calibration": ("images", "count", "exif", "allow_skipped", "any_range", "class_map", "device"),
     "Bits": ("bits", "method", "reconstruct", "residual_bits", "recipe", "pins"),
-    "Search": ("budgets", "widths", "tied", "metric", "resume"),
+    "Search": ("budgets", "widths", "tied", "metric", "resume", "search_file", "picks"),
     "Outputs": (
         *("onnx", "force", "target", "min_ort", "weight_storage"),
         *("kit", "context", "float_onnx", "one_file", "json_path"),
@@ -339,7 +339,7 @@ def main(
     )
     request.check()
     # Here torch is imported: what can be refused without it was refused.
-    with _telling_how_to_resume(files, Terminal(lines=STAGES)) as terminal:
+    with _telling_how_to_resume(request, Terminal(lines=STAGES)) as terminal:
         terminal.expect(ExportWork.guess(request).stages())
         with terminal.stage(STARTING, 1):
             from mptq_export.export.run import export_checked
@@ -356,7 +356,7 @@ def main(
 
 
 @contextmanager
-def _telling_how_to_resume(files: Outputs, terminal: Terminal) -> Iterator[Terminal]:
+def _telling_how_to_resume(request: ExportRequest, terminal: Terminal) -> Iterator[Terminal]:
     """Show the command; where it is interrupted, say what is kept and how it goes on.
 
     Raises:
@@ -366,13 +366,13 @@ def _telling_how_to_resume(files: Outputs, terminal: Terminal) -> Iterator[Termi
         with terminal:
             yield terminal
     except KeyboardInterrupt:
-        where = f"after {duration(terminal.time.elapsed)}, {terminal.time.label}" if terminal.time.label else "at once"
-        kept = [path for path in (files.journal, files.learned) if path.exists()]
-        given = sys.argv[1:]
+        where = f"after {duration(terminal.time.elapsed)}, in: {terminal.time.label}"
+        kept = [path for path in request.outputs.journals(request.plan) if path.exists()]
         if not kept:
-            raise click.Abort(f"{where}: nothing was written, start again") from None
+            raise click.Abort(f"{where}; nothing is kept, start again") from None
+        given = sys.argv[1:]
         again = shlex.join(["mptq-export", *given, *([] if "--resume" in given else ["--resume"])])
-        raise click.Abort(f"{where}: what was done is kept in {kept[0]}, go on with: {again}") from None
+        raise click.Abort(f"{where}; what was done is kept in {kept[0]}, go on with: {again}") from None
 
 
 def _names_and_kinds(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mptq_export.allocate.expected import SearchWork, search_stages
 from mptq_export.export.check_counts import check_counts
-from mptq_export.export.plan import Plan, Replayed, Searched
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched
 from mptq_export.export.request import ExportRequest
 from mptq_export.load.file.folder import files_of
 from mptq_export.quantize.expected import importance_seconds, walk_seconds
@@ -97,6 +97,8 @@ class ExportWork:
         if not isinstance(self.plan, Searched):
             return []
         timed, method = portable_form(self.target) is None, METHODS[self.plan.method]
+        if isinstance(self.plan, Picked):
+            return [Expected("weighing rows", importance_seconds(self.size, self.images, method))]
         return search_stages([SearchWork(self.size, self.images, method, self.plan.search.widths, timed)])
 
     def file(self) -> list[Expected]:

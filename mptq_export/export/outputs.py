@@ -95,6 +95,12 @@ class Outputs:
         """The blocks that a reconstruction has learned so far: a folder."""
         return self.onnx.with_suffix(".learned")
 
+    def journals(self, plan: Plan) -> list[Path]:
+        """Where what an interrupted export has done is kept: what `--resume` goes on with."""
+        searched = [self.journal] if isinstance(plan, Searched) else []
+        learned = [] if isinstance(plan, Replayed) or not plan.reconstruct else self.of_each(plan)
+        return searched + [each.learned for each in learned]
+
     def fitting(self, plan: Plan) -> "Outputs":
         """The same with weights stored in a form that runtime and plan allow.
 

@@ -87,7 +87,8 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     if isinstance(plan, Uniform):
         return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
     if search is not None:
-        answers = picked(search, plan.search.budgets, calibrated)
+        with progress.stage("weighing rows", 1):
+            answers = picked(search, plan.search.budgets, calibrated)
         return export_built([SearchedBuild(plan, each) for each in answers], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
     journal = outputs.journal

@@ -55,7 +55,7 @@ class Progress(Protocol):
         """
 
     def expect(self, stages: Sequence[Expected]) -> None:
-        """Say what is to come, as soon as it can be told.
+        """Say what is to come, as soon as it can be told; of the stage that runs, what is expected changes.
 
         Args:
             stages: in their order. They take the place of all coming ones that are called alike; others stay. Where
