@@ -13,7 +13,7 @@ from mptq_export.export.check_counts import check_counts
 from mptq_export.export.plan import Picked, Plan, Replayed, Searched
 from mptq_export.export.request import ExportRequest
 from mptq_export.load.file.folder import files_of
-from mptq_export.quantize.expected import importance_seconds, walk_seconds
+from mptq_export.quantize.expected import importance_seconds, learning_seconds, walk_seconds
 from mptq_export.quantize.method import METHODS
 from mptq_export.support.progress import STARTING, Expected
 from mptq_export.support.size import Size
@@ -116,7 +116,7 @@ class ExportWork:
             quantizing = walk_seconds(size, self.images, method)
             if not isinstance(plan, Searched):
                 quantizing += importance_seconds(size, self.images, method)
-            learning = [Expected("learning", self.images * 150 * 6e-10 * size.macs)] if plan.reconstruct else []
+            learning = [Expected("learning", learning_seconds(size))] if plan.reconstruct else []
             found = [Expected("quantizing", quantizing), *learning, *found]
             found.append(Expected("observing", _OBSERVED * 1.2e-10 * size.macs, "file"))
             found.append(Expected("comparing with float", _COMPARED * (0.003 + 5e-11 * size.macs), "file"))

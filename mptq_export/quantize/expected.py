@@ -5,6 +5,7 @@ as the walk comes to it; on other machines the clock corrects them (`support/tim
 """
 
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.reconstruct.length import BATCH, STEPS
 from mptq_export.support.size import Size
 
 
@@ -28,3 +29,8 @@ def walk_seconds(size: Size, images: int, method: Method, *, fits: bool = True) 
 def importance_seconds(size: Size, images: int, method: Method) -> float:
     """Of the importance of every row: once through the model and back, in float64."""
     return images * (1.3e-10 * size.macs + 3e-9 * size.numbers) if method.row_importance else 0.0
+
+
+def learning_seconds(size: Size) -> float:
+    """Of `--reconstruct`: so many steps a block, there and back in float32, and what a step costs of any size."""
+    return STEPS * (4e-3 * size.layers + BATCH * (1e-10 * size.macs + 3e-9 * size.numbers))

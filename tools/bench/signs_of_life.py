@@ -4,20 +4,19 @@
 
 The command runs twice: in a pseudo-terminal, where its screen is to change all the time, and with pipes, where it is to
 print a line now and then (--only runs it once). What it writes is kept with its time. Printed are the longest
-silence of each, and beside what was shown as left after 25, 50 and 75 % of all the time what really was. A command that
-fails is an error.
+silence of each, and beside what the terminal showed as left after 25, 50 and 75 % of all the time what really was. A
+command that fails is an error.
 """
 
 import json
 import os
 import pty
 import re
-import select
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -86,7 +85,7 @@ def seconds_of(text: str) -> float:
 
 
 def watch(command: Sequence[str], way: Way) -> Seen:
-    """Run a command and keep what it writes to its stderr, with the time.
+    """Run a command and keep what it writes, with the time.
 
     Raises:
         MptqError: it ends with another status than 0.
@@ -96,27 +95,27 @@ def watch(command: Sequence[str], way: Way) -> Seen:
     else:
         ours, theirs = os.pipe()
     start = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, **_SIZE})
+    child = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **_SIZE})
     os.close(theirs)
-    assert child.stdout is not None
-    open_ends, chunks, said = {ours, child.stdout.fileno()}, list[tuple[float, str]](), b""
-    while open_ends:
-        for end in select.select(sorted(open_ends), [], [])[0]:
-            try:
-                text = os.read(end, _MOST)
-            except OSError:  # how a pseudo-terminal ends on Linux
-                text = b""
-            if not text:
-                open_ends.discard(end)
-                continue
-            said += text
-            chunks.append((time.monotonic() - start, text.decode(errors="replace")))
+    chunks = list(_read(ours, start))
     status, seconds = child.wait(), time.monotonic() - start
     os.close(ours)
-    child.stdout.close()
     if status:
-        raise MptqError(f"{command[0]} ended with status {status}: {said.decode(errors='replace')[-500:]}")
+        said = "".join(text for _, text in chunks)
+        raise MptqError(f"{command[0]} ended with status {status}: {said[-500:]}")
     return Seen(tuple(chunks), seconds)
+
+
+def _read(end: int, start: float) -> Iterator[tuple[float, str]]:
+    """What comes out of a pipe or a pseudo-terminal, until the other side is closed."""
+    while True:
+        try:
+            text = os.read(end, _MOST)
+        except OSError:  # how a pseudo-terminal ends on Linux
+            return
+        if not text:
+            return
+        yield time.monotonic() - start, text.decode(errors="replace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +131,7 @@ def run(*, command: list[str], only: Way | None, json_path: Path | None) -> None
     for way in (only,) if only else get_args(Way):
         seen = watch(command, way)
         silence, since = seen.silence
-        left = {f"{share:.0%}": seen.left(share) for share in _SHARES}
+        left = {f"{share:.0%}": seen.left(share) for share in _SHARES} if way == "terminal" else {}
         print(f"{way}: {seen.seconds:.1f} s; longest silence {silence:.1f} s, from {since:.1f} s on")
         for share, (shown, true) in left.items():
             told = "nothing shown" if shown is None else f"{shown:.0f} s shown, {shown / true - 1:+.0%}"
