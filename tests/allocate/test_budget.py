@@ -3,7 +3,6 @@
 import pytest
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.descent import rungs
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.support.errors import MptqError
 
@@ -72,19 +71,6 @@ def test_a_mean_is_of_both_sides_where_both_can_have_it():
 @pytest.mark.parametrize(("text", "label"), [("5/12", "5-12"), ("75%", "75pct"), ("4.5", "4.5"), ("12MB", "12MB")])
 def test_a_budget_is_part_of_a_files_name(text: str, label: str):
     assert Budget.parse(text).label == label
-
-
-@pytest.mark.parametrize(
-    ("domain", "texts"),
-    [
-        (WidthDomain.of_range(range(2, 9)), "7 6 5 4.5 4 3.5 3 2.5 2"),
-        (WidthDomain.of_range(range(3, 5)), "3.5 3"),
-        (WidthDomain((4, 8), (8, 16)), "7/14 6/12 5/10 4/8"),
-        (WidthDomain((8,), (8, 16)), "8/14 8/12 8/10 8/8"),
-    ],
-)
-def test_rungs_end_at_the_narrowest_widths(domain: WidthDomain, texts: str):
-    assert [rung.text for rung in rungs(domain)] == texts.split()
 
 
 def test_a_refusal_names_the_option():
