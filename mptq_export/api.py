@@ -12,6 +12,7 @@ from typing import Any
 
 from mptq_export.allocate.allocation import Allocation
 from mptq_export.allocate.run import allocate
+from mptq_export.allocate.stored_search import Search, open_search
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
@@ -35,11 +36,13 @@ __all__ = [
     "LoadedModel",
     "MptqError",
     "MptqWarning",
+    "Search",
     "VerifyReport",
     "allocate",
     "calibrate",
     "export",
     "load",
+    "open_search",
     "verify",
 ]
 

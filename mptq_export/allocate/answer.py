@@ -15,7 +15,7 @@ import numpy as np
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.descent import Descent, FrontPoint, Rung, corrected
+from mptq_export.allocate.descent import Descent, FrontPoint, corrected
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
@@ -61,29 +61,21 @@ def answer(problem: StoredProblem, found: Descent, budget: Budget) -> FoundWidth
     check_possible(problem.costs, problem.space, budget)
     space, constraints = problem.space, problem.costs.constraints(budget)
     path = _path(problem, found.steps)
-    rungs = _down_to(path, found, budget, constraints)
-    table = corrected(space, problem.table, rungs[-1].factors if rungs else {})
-    start = [(space.start, found.start or 0.0)]
-    curves: dict[Solver, list[tuple[Widths, float]]] = {
-        "greedy": start + [(path[rung.steps], rung.greedy) for rung in rungs],
-        "integer programme": start + [(rung.widths, rung.programme) for rung in rungs if rung.programme is not None],
-    }
-    steps = found.steps[: rungs[-1].steps] if rungs else []
+    known = _down_to(problem, path, found, budget)
+    table = corrected(space, problem.table, known.factors)
     widths: dict[Solver, Widths] = {
-        "greedy": _walked(problem, steps, constraints),
+        "greedy": _walked(problem, known.steps, constraints),
         "integer programme": solve(space, table, constraints),
     }
     compared = {
-        solver: _read_off(problem, table, curves[solver], each) if _met(constraints, each) else math.inf
+        solver: _read_off(problem, table, known.curves[solver], each) if _met(constraints, each) else math.inf
         for solver, each in widths.items()
     }
     solver: Solver = "integer programme" if compared["integer programme"] < compared["greedy"] else "greedy"
-    evaluations = rungs[-1].evaluations if rungs else 1
     if math.isinf(compared[solver]):  # what no step leads to, such as small weights that take less at a wider width
-        least = cheapest(constraints, space)
-        compared[solver] = _read_off(problem, table, curves[solver], least)
-        return FoundWidths(budget, least, compared[solver], solver, compared, evaluations)
-    return FoundWidths(budget, widths[solver], compared[solver], solver, compared, evaluations)
+        widths[solver] = cheapest(constraints, space)
+        compared[solver] = _read_off(problem, table, known.curves[solver], widths[solver])
+    return FoundWidths(budget, widths[solver], compared[solver], solver, compared, known.evaluations)
 
 
 def check_possible(costs: Costs, space: SearchSpace, budget: Budget) -> None:
@@ -121,22 +113,52 @@ def _path(problem: StoredProblem, steps: Sequence[FrontPoint]) -> list[Widths]:
     return found
 
 
-def _down_to(
-    path: Sequence[Widths], found: Descent, budget: Budget, constraints: Sequence[Constraint]
-) -> Sequence[Rung]:
-    """The rungs that count for a budget: down to the first one within it.
+@dataclass(frozen=True)
+class _Known:
+    """What counts for a budget.
+
+    Attributes:
+        steps: those that greedy took.
+        factors: of the estimates.
+        curves: for each solver widths, and what was measured there.
+        evaluations: different candidates that were measured.
+    """
+
+    steps: Sequence[FrontPoint]
+    factors: dict[str, float]
+    curves: dict[Solver, list[tuple[Widths, float]]]
+    evaluations: int
+
+
+def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, budget: Budget) -> _Known:
+    """What was measured down to the first rung within a budget; all of it where none is.
+
+    Args:
+        problem: what was searched.
+        path: the widths after every number of steps.
+        found: what was measured.
+        budget: some widths meet it.
 
     Raises:
         MptqError: the search was interrupted before it.
     """
+    constraints = problem.costs.constraints(budget)
     if found.start is not None and _met(constraints, path[0]):
-        return []
-    for number, rung in enumerate(found.rungs):
-        if _met(constraints, path[rung.steps]):
-            return found.rungs[: number + 1]
-    if found.complete:
-        return found.rungs
-    raise MptqError(f"{budget.option} {budget.text}: the search was interrupted {reached_text(found)}")
+        start = [(path[0], found.start)]
+        return _Known([], {}, {"greedy": start, "integer programme": start}, 1)
+    within = (number for number, rung in enumerate(found.rungs, 1) if _met(constraints, path[rung.steps]))
+    count = next(within, None)
+    if found.start is None or (count is None and not found.complete):
+        raise MptqError(f"{budget.option} {budget.text}: the search was interrupted {reached_text(found)}")
+    rungs = found.rungs[:count]
+    greedy = [(path[0], found.start), *((path[rung.steps], rung.greedy) for rung in rungs)]
+    other = [(path[0], found.start), *((rung.widths, rung.programme) for rung in rungs if rung.programme is not None)]
+    return _Known(
+        found.steps if count is None else found.steps[: rungs[-1].steps],
+        rungs[-1].factors if rungs else {},
+        {"greedy": greedy, "integer programme": other},
+        found.evaluations if count is None else rungs[-1].evaluations,
+    )
 
 
 def reached_text(found: Descent) -> str:

@@ -84,11 +84,6 @@ class Budget:
         """The budget as part of a file's name."""
         return budget_label(self.text)
 
-    def within(self, other: "Budget") -> bool:
-        """Whether what meets this budget meets another one of its kind."""
-        mine, its = (b.most_activations or float("inf") for b in (self, other))
-        return self.most <= other.most and mine <= its
-
     def not_met(self, domain: WidthDomain, least: str, remedy: str | None = None) -> MptqError:
         """The refusal of a budget that no widths meet.
 

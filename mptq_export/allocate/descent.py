@@ -12,6 +12,7 @@ from statistics import fmean
 
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit
+from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
@@ -23,6 +24,9 @@ from mptq_export.recipe.settings import Solver
 
 #: Below it rungs are half a bit apart, above it a whole one: where little is lost, little is to be known.
 _FINE = 5
+
+#: A mean that no widths undercut is told to so many parts of a bit; sums of floats err by less than the other.
+_PLACES, _EXACT = 10_000, 1e-9
 
 #: Rungs where weights and activations have other widths to choose from, at equal shares of both.
 _OTHERWISE = 4
@@ -97,25 +101,49 @@ class Descent:
         start: the divergence at the widest widths; None where that is not measured.
         steps: every accepted step.
         rungs: those that were reached and measured.
+        evaluations: different candidates that were measured.
         complete: whether there is nothing narrower.
     """
 
     start: float | None = None
     steps: list[FrontPoint] = field(default_factory=list)
     rungs: list[Rung] = field(default_factory=list)
+    evaluations: int = 0
     complete: bool = False
 
 
-def rungs(domain: WidthDomain) -> Iterator[Budget]:
-    """The budgets that are measured, the widest first."""
-    if domain.alike:
-        (low, _), (high, _) = domain.lowest, domain.highest
-        halves = range(2 * high - 1, 2 * low - 1, -1)
-        means = (half / 2 for half in halves if half % 2 == 0 or half < 2 * _FINE)
-        return (Budget.parse(f"{mean:g}") for mean in means)
-    shares = [number / _OTHERWISE for number in range(1, _OTHERWISE + 1)]
+def rungs(space: SearchSpace, costs: Costs) -> list[Budget]:
+    """The budgets that are measured, the widest first; the last is what the narrowest widths have.
+
+    A side that cannot come so far, as layers are pinned, has the least that it can have.
+    """
+    least = costs.mean_bits(space.narrowest)
+    found: dict[str, Budget] = {}
+    for asked in _means(space.domain):
+        means = [mean if mean >= low - _EXACT else _rounded_up(low) for mean, low in zip(asked, least, strict=True)]
+        text = "/".join(
+            f"{mean:.10g}" for mean in (means[:1] if means[0] == means[1] and space.domain.alike else means)
+        )
+        found[text] = Budget.parse(text)
+    return list(found.values())
+
+
+def _means(domain: WidthDomain) -> Iterator[tuple[float, float]]:
+    """Mean widths of weights and activations, from wide to narrow."""
     sides = [*zip(domain.highest, domain.lowest, strict=True)]
-    return (Budget.parse("/".join(f"{high - share * (high - low):g}" for high, low in sides)) for share in shares)
+    if domain.alike:
+        high, low = sides[0]
+        for half in range(2 * high - 1, 2 * low - 1, -1):
+            if half % 2 == 0 or half < 2 * _FINE:
+                yield half / 2, half / 2
+        return
+    for number in range(1, _OTHERWISE + 1):
+        weights, activations = (high - number / _OTHERWISE * (high - low) for high, low in sides)
+        yield weights, activations
+
+
+def _rounded_up(mean: float) -> float:
+    return math.ceil(mean * _PLACES) / _PLACES
 
 
 def corrected(space: SearchSpace, table: SensitivityTable, factors: dict[str, float]) -> SensitivityTable:
@@ -164,9 +192,10 @@ def _descend(
     def counted(widths: Widths) -> Sequence[float]:
         images = measure(widths)
         asked.add(tuple(widths.values()))
+        found.evaluations = len(asked)
         return images
 
-    budgets = [*rungs(space.domain)]
+    budgets = rungs(space, costs)
     limits = [as_limit(costs.constraints(budget), space) for budget in budgets]
     widths, factors = space.start, dict[str, float]()
     found.start = divergence = fmean(counted(widths))
@@ -190,7 +219,7 @@ def _descend(
             programme=other if within else None,
             widths=programme,
             factors=factors,
-            evaluations=len(asked),
+            evaluations=found.evaluations,
             divergence=min(divergence, other),
             **costs.describe(widths if better == "greedy" else programme),
         )

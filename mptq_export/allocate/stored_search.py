@@ -36,11 +36,13 @@ class SearchContents:
         start: the divergence at the widest widths.
         steps: every accepted step.
         rungs: the budgets that every search measures.
+        evaluations: different candidates that were measured.
     """
 
     search_version: int
     terms: SearchTerms
     problem: StoredProblem
+    evaluations: int
     start: float
     steps: tuple[FrontPoint, ...]
     rungs: tuple[Rung, ...]
@@ -134,12 +136,12 @@ class Search:
         Raises:
             MptqError: it cannot be written.
         """
-        assert self.complete and self.found.start is not None
         found = self.found
-        contents = SearchContents(
-            SEARCH_VERSION, self.terms, self.problem, self.found.start, tuple(found.steps), tuple(found.rungs)
+        assert found.complete and found.start is not None
+        steps, rungs = tuple(found.steps), tuple(found.rungs)
+        write_json(
+            path, SearchContents(SEARCH_VERSION, self.terms, self.problem, found.evaluations, found.start, steps, rungs)
         )
-        write_json(path, contents)
 
 
 def open_search(path: str | Path) -> Search:
@@ -155,7 +157,7 @@ def open_search(path: str | Path) -> Search:
     values = stored_json(path)
     if path.suffix != JOURNAL_SUFFIX:
         made = from_stored(path, SearchContents, values)
-        found = Descent(made.start, list(made.steps), list(made.rungs), complete=True)
+        found = Descent(made.start, list(made.steps), list(made.rungs), made.evaluations, complete=True)
         return Search(made.terms, made.problem, found)
     terms = from_stored(path, SearchTerms, values.get("terms"))
     problem = from_stored(path, StoredProblem, values.get("problem"))

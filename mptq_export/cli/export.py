@@ -303,7 +303,7 @@ def main(
     kind: type[Plan] = Replayed if recipe is not None else Uniform
     kind = Searched if budgets else Picked if search_file is not None else kind
     _refuse_misplaced(kind)
-    plan: Plan = Uniform(bits, pins, method, reconstruct, resume and not budgets, residual_bits)
+    plan: Plan = Uniform(bits, pins, method, reconstruct, resume and kind is Uniform, residual_bits)
     calibration = CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device)
     if budgets:
         domain = width_domain(target, portable_form(target), widths)
