@@ -34,7 +34,7 @@ from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
 from mptq_export.support.errors import MptqError
 from mptq_export.support.processes.group import Alone, Group
-from mptq_export.support.progress import SILENT, Bar, Progress, shares
+from mptq_export.support.progress import SILENT, Bar, Progress, shares, undivided
 
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
@@ -239,5 +239,5 @@ class AllocationProblem:
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""
         catalogue = self.catalogue
-        with self._stage(TIMING):
+        with undivided(self._progress, TIMING):
             return self.form.latency(self.transformed.graph, self.recipe, catalogue, self.space)

@@ -20,7 +20,7 @@ from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory
 from mptq_export.support.mapped import check_waiting, memory_for_waiting
-from mptq_export.support.progress import Progress, tracked
+from mptq_export.support.progress import Progress, tracked, undivided
 from mptq_export.transform.prepare import prepare
 
 #: Images a calibration step; bounds the memory of the activations.
@@ -81,7 +81,7 @@ def calibrate_on(
         MptqError: the model holds what cannot be captured, or memory is too small.
     """
     device, preprocessing = torch_device(asked.device), model.preprocessing
-    with progress.stage("capturing", 1):
+    with undivided(progress, "capturing"):
         probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
         captured = capture(model.model, preprocessing.input_size, model.outputs)
         _check_axes(captured)
@@ -89,7 +89,7 @@ def calibrate_on(
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> tuple[Graph, int, Statistics]:
-        with progress.stage("preparing", 1):
+        with undivided(progress, "preparing"):
             graph = prepare(captured, probe, normalisation)
             check(graph)
         held = values_at_once(graph, deferring_scores(graph, source.count).names)

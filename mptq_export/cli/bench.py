@@ -9,7 +9,7 @@ from mptq_export.cli.common import MptqCommand, json_option, write_json
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.runtime.edge.options import EdgeOptions, Precision, TimedRuntime
-from mptq_export.support.progress import STARTING
+from mptq_export.support.progress import STARTING, undivided
 
 
 @click.command(
@@ -59,7 +59,7 @@ def main(
     if precision and runtime is None:
         raise click.UsageError("--precision goes with --runtime.")
     with Terminal() as terminal:
-        with terminal.stage(STARTING, 1):
+        with undivided(terminal, STARTING):
             from mptq_export.bench.run import bench
             from mptq_export.bench.show import show_report
 

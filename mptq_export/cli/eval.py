@@ -19,7 +19,7 @@ from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
 from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
-from mptq_export.support.progress import STARTING
+from mptq_export.support.progress import STARTING, undivided
 
 if TYPE_CHECKING:
     from mptq_export.evaluate.beside import FloatModel
@@ -141,7 +141,7 @@ def main(
     if class_map is not None:
         read_class_map(class_map)
     terminal = Terminal()
-    with terminal, terminal.stage(STARTING, 1):
+    with terminal, undivided(terminal, STARTING):
         from mptq_export.evaluate.detection.run import evaluate_detector
         from mptq_export.evaluate.detection.show import show_detection
         from mptq_export.evaluate.request import EvalRequest

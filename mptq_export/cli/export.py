@@ -44,7 +44,7 @@ from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
 from mptq_export.support.durations import duration
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import STARTING
+from mptq_export.support.progress import STARTING, undivided
 from mptq_export.targets.table import TARGETS, portable_form
 
 #: Whether stages leave a line each, where there is no terminal.
@@ -341,7 +341,7 @@ def main(
     # Here torch is imported: what can be refused without it was refused.
     with _telling_how_to_resume(request, Terminal(lines=STAGES)) as terminal:
         terminal.expect(ExportWork.guess(request).stages())
-        with terminal.stage(STARTING, 1):
+        with undivided(terminal, STARTING):
             from mptq_export.export.run import export_checked
             from mptq_export.export.summary import show_end, show_summary, summary_of
 

@@ -18,7 +18,7 @@ from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
-from mptq_export.support.progress import STARTING
+from mptq_export.support.progress import STARTING, undivided
 
 
 @click.command(
@@ -129,7 +129,7 @@ def main(
     if checkpoint is not None:
         raise click.UsageError("--float goes with --runtime; mptq-eval compares a file with its float model.")
     with terminal:
-        with terminal.stage(STARTING, 1):
+        with undivided(terminal, STARTING):
             from mptq_export.verify.run import verify
             from mptq_export.verify.show import show_report
 
@@ -162,7 +162,7 @@ def _elsewhere(
     terminal: Terminal,
 ) -> int:
     """Run MODEL in another runtime and give the exit status."""
-    with terminal, terminal.stage(STARTING, 1):
+    with terminal, undivided(terminal, STARTING):
         from mptq_export.evaluate.beside import FloatModel
         from mptq_export.load.request import ModelRequest
         from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere

@@ -30,7 +30,7 @@ from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.limits import check_weights_fit
-from mptq_export.support.progress import Progress
+from mptq_export.support.progress import Progress, undivided
 from mptq_export.support.version import __version__
 from mptq_export.targets.rules import residual_bits, storage_for
 from mptq_export.targets.table import portable_form
@@ -169,7 +169,7 @@ class ReplayedBuild:
     def build(self, _outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
         probe = torch.from_numpy(probe_inputs(self.loaded.preprocessing, max(BATCHES)))
-        with progress.stage("replaying", 1):
+        with undivided(progress, "replaying"):
             return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
 
 

@@ -46,7 +46,7 @@ from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import SILENT, Listener, Progress
+from mptq_export.support.progress import SILENT, Listener, Progress, undivided
 from mptq_export.targets.rules import warnings_of
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
@@ -87,7 +87,7 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     if isinstance(plan, Uniform):
         return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
     if search is not None:
-        with progress.stage("weighing rows", 1):
+        with undivided(progress, "weighing rows"):
             answers = picked(search, plan.search.budgets, calibrated)
         return export_built([SearchedBuild(plan, each) for each in answers], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
@@ -123,7 +123,7 @@ def check_and_write_companion(
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
         names = [each.name for each in loaded.outputs]
-        with progress.stage("writing the float model", 1):
+        with undivided(progress, "writing the float model"):
             write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
     heads = calibrated.heads if calibrated is not None else (None,) * len(loaded.heads)
     for head, own in zip(loaded.heads, heads, strict=True):
@@ -162,7 +162,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
     if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)
-    with progress.stage("writing the report", 1):
+    with undivided(progress, "writing the report"):
         return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
 
 
@@ -174,7 +174,7 @@ def _work(calibrated: Calibrated, plan: Plan, outputs: Outputs) -> ExportWork:
 
 def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
     calibration = request.calibration
-    with progress.stage("loading the model", 1):
+    with undivided(progress, "loading the model"):
         loaded = load_asked(request.model)
     height, width = loaded.preprocessing.input_size[1:]
     progress.expect(ExportWork.guess(request, loaded.parameters, height * width).stages())
@@ -213,7 +213,7 @@ def _export_one(
     images = None if calibrated is None else calibrated.images
     verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
-        with progress.stage("writing the kit", 1):
+        with undivided(progress, "writing the kit"):
             inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
             write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")

@@ -23,7 +23,7 @@ from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
-from mptq_export.support.progress import SILENT, Progress, advancing
+from mptq_export.support.progress import SILENT, Progress, advancing, undivided
 from mptq_export.support.version import __version__
 from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
@@ -74,7 +74,7 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs, out = sum(Costs.of(graph).macs.values()), outputs.onnx
-    with progress.stage("writing the file", 1):
+    with undivided(progress, "writing the file"):
         pending = [_emit_tied_model(outputs, loaded, graph, recipe)]
         check_tables(pending[0])
         min_ort = oldest_onnxruntime(pending[0])

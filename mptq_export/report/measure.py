@@ -23,7 +23,7 @@ from mptq_export.report.result import ExportResult
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import write_json
-from mptq_export.support.progress import Progress
+from mptq_export.support.progress import Progress, undivided
 from mptq_export.support.version import __version__
 from mptq_export.verify.report import VerifyReport
 
@@ -62,7 +62,7 @@ def write_evidence(
         compared = compare_with_float(
             result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
         )
-    with progress.stage("timing", 1):
+    with undivided(progress, "timing"):
         latency = measure_latency(result.onnx, result.float_onnx)
     evidence = Evidence(
         version=VERSION,

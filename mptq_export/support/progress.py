@@ -1,7 +1,7 @@
 """What the one who asked for long work hears meanwhile, without the work knowing who listens: bars, and warnings."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -111,6 +111,14 @@ def shares(bar: Bar, *parts: float) -> tuple[Share, ...]:
     """Parts of a bar, in proportion to what they take; all of them advance it by 1."""
     whole = sum(parts) or 1.0
     return tuple(Share(bar, part / whole) for part in parts)
+
+
+@contextmanager
+def undivided(progress: Progress, label: str) -> Iterator[None]:
+    """A stage whose parts nobody counts: its bar advances once, at its end."""
+    with progress.stage(label, 1) as bar:
+        yield
+        bar.advance()
 
 
 def tracked(items: Iterable[Item], progress: Progress, label: str, total: float) -> Iterator[Item]:

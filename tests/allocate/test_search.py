@@ -1,7 +1,7 @@
 """Whole searches on the digits model: within every budget, better than one width for all, and what was asked for."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -29,6 +29,7 @@ from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import json_text
+from mptq_export.support.progress import Expected
 
 from .searches import Searched, searched
 
@@ -46,10 +47,13 @@ def problem_of(made: SearchRequest, method: Method) -> AllocationProblem:
 
 
 class Heard:
-    """How far the bar of a search came, of how much."""
+    """How far the bar of a search came, of how much, and what was expected of it when it was rehearsed."""
 
     def __init__(self) -> None:
-        self.total, self.come, self.texts = 0.0, 0.0, list[str]()
+        self.total, self.come, self.texts, self.expected = 0.0, 0.0, list[str](), list[Expected]()
+
+    def expect(self, stages: Sequence[Expected]) -> None:
+        self.expected += stages
 
     @contextmanager
     def stage(self, _label: str, total: float) -> Iterator["Heard"]:
@@ -171,7 +175,13 @@ def test_the_front_falls_to_the_narrowest_widths(name: str, request: pytest.Fixt
     assert all(point.divergence > 0 for point in front)
     assert json.loads(json_text(front)) == [asdict(point) for point in front]
     assert made.heard.come == pytest.approx(made.heard.total)
-    assert len(made.heard.texts) == len(front) + len(made.search.rungs)
+    assert [text for text in made.heard.texts if text] == [
+        f"mean bits {point.mean_weight_bits:.2f}/{point.mean_activation_bits:.2f}  divergence {point.divergence:.4f}"
+        for point in front
+    ]
+    (rehearsed,) = made.heard.expected
+    one = sum(work.candidate for work in made.problem.work)
+    assert rehearsed.seconds / one == pytest.approx(made.search.rungs[-1].evaluations, rel=0.5)
 
 
 def test_a_rung_is_a_budget_that_was_measured(untied: Run):

@@ -1,7 +1,7 @@
 """The verbs of the command line from Python: the same files, byte for byte, and the same refusals."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from mptq_export import allocate, calibrate, export, load, open_search, verify
 from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.api import Calibrated, MptqError, MptqWarning
 from mptq_export.recipe.store import read_recipe
+from mptq_export.support.progress import Expected
 
 MEASURED = (".report.", ".search.")
 
@@ -134,6 +135,9 @@ class Counting:
         self.totals: dict[str, float] = {}
         self.done: dict[str, float] = {}
 
+    def expect(self, stages: Sequence[Expected]) -> None:
+        self.expected = [stage.label for stage in stages]
+
     @contextmanager
     def stage(self, label: str, total: float) -> Iterator["Counting"]:
         self.label, self.totals[label], self.done[label] = label, total, 0
@@ -150,13 +154,12 @@ def test_progress_is_told_to_who_asks(work: Path):
     verify(work / "m.onnx", count=2, progress=seen)
     totals = dict(seen.totals)
     assert totals["calibrating"] == 1
-    assert totals["quantizing"] > 10
     assert totals["verifying"] == 3
-    assert seen.done == totals
+    assert seen.done == pytest.approx(totals)
     seen = Counting()
     allocate(calibrated, "3", widths=(2, 4), progress=seen)
-    assert seen.totals["searching"] == 2 + 4  # a bit of weights, one of activations, and the base of what was found
-    assert seen.done["searching"] == pytest.approx(2 + 4)
+    assert seen.done == pytest.approx(seen.totals)
+    assert seen.expected == ["searching"] and [*seen.done][-1] == "searching"
 
 
 @pytest.mark.parametrize(
