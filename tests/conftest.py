@@ -63,6 +63,7 @@ def no_stages() -> Iterator[None]:
     """Exports of this process leave no line a stage: times differ, and what tests compare is what else is said."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mptq_export.cli.export.STAGES", False)
+        patch.setattr("mptq_export.cli.terminal.SILENCE", 1e6)
         yield
 
 

@@ -23,7 +23,7 @@ from mptq_export.support.time_left import TimeLeft
 _FRAMES = 4
 
 #: Seconds without a line, where there is no terminal, after which a stage says how far it is.
-_SILENCE = 20.0
+SILENCE = 20.0
 
 _BAR = 30
 
@@ -181,7 +181,7 @@ class _Murmur(threading.Thread):
     def run(self) -> None:
         """Until it is stopped."""
         while not self._end.is_set():
-            if not self._heard.wait(_SILENCE):
+            if not self._heard.wait(SILENCE):
                 self._say()
             self._heard.clear()
 

@@ -26,9 +26,9 @@ from mptq_export.load.request import ModelRequest
 from mptq_export.support.progress import STARTING, Expected, Silent
 from mptq_export.support.time_left import TimeLeft
 
-from .helpers import FEW, run, searching
+from .helpers import FEW, STAGE_LINE, run, searching
 
-LINE = re.compile(r"[a-z ]+: (\d+\.\d s|\d+ s|\d+ min( \d\d s)?)")
+LINE = re.compile(STAGE_LINE)
 
 
 class Planned(Silent):
