@@ -32,10 +32,10 @@ _OBSERVED, _COMPARED = 8, 64
 _READING, _PIXEL = 5e-4, 1e-7
 
 #: Seconds of what does not depend on the model: libraries, loading, a file's first session, timing, the page.
-_LIBRARIES, _LOADING, _FIRST, _PAGE = 5.0, 0.2, 0.4, 0.5
+_LIBRARIES, _LOADING, _FIRST, _PAGE = 6.0, 0.2, 0.4, 0.7
 
 #: Seconds that timing takes at most, and of the runs of a file for each multiply-accumulate.
-_TIMED, _RUN = 1.5, 2e-10
+_TIMED, _RUN = 1.5, 4e-10
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ExportWork:
     def before(self) -> list[Expected]:
         """From the first import to the calibration."""
         size = self.size
-        capturing = 1.0 + 1e-4 * size.columns + 1.3e-9 * size.macs
+        capturing = 1.2 + 1.5e-4 * size.columns + 1.8e-9 * size.macs
         reading = self.images * (_READING + _PIXEL * self.pixels)
         calibrating = reading + self.images * (3.2e-11 * size.macs + 5e-10 * size.numbers)
         found = [Expected(STARTING, _LIBRARIES, "start"), Expected("loading the model", _LOADING, "start")]
@@ -86,8 +86,8 @@ class ExportWork:
             return found
         return [
             *found,
-            Expected("capturing", 0.6 * capturing, "file"),
-            Expected("preparing", 0.4 * capturing, "file"),
+            Expected("capturing", 0.75 * capturing, "file"),
+            Expected("preparing", 0.25 * capturing, "file"),
             Expected("calibrating", calibrating),
             Expected("reading the images", reading, "file"),
         ]
