@@ -1,7 +1,7 @@
 """The widths of one budget, out of what a search measured: nothing is measured for it.
 
-Both solvers answer. Greedy's widths are its steps as far as the budget wants them, the programme's come from the table
-as the steps corrected it. What each would have in true divergence is read off its rungs, between them by the sum of the
+Both solvers answer. Greedy's widths are its steps as far as the budget wants them, the programme's come from the table.
+What each would have in true divergence is read off its rungs, between them by the sum of the
 estimates, and the better one is taken. At a rung itself both are what was measured there. Only what was measured down
 to the first rung within the budget counts, so that an interrupted search answers as a finished one.
 """
@@ -15,10 +15,9 @@ import numpy as np
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit, cheapest
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.descent import Descent, FrontPoint, corrected
+from mptq_export.allocate.descent import Descent, FrontPoint
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
 from mptq_export.recipe.settings import Solver
@@ -62,19 +61,18 @@ def answer(problem: StoredProblem, found: Descent, budget: Budget) -> FoundWidth
     space, constraints = problem.space, problem.costs.constraints(budget)
     path = _path(problem, found.steps)
     known = _down_to(problem, path, found, budget)
-    table = corrected(space, problem.table, known.factors)
     widths: dict[Solver, Widths] = {
         "greedy": _walked(problem, known.steps, constraints),
-        "integer programme": solve(space, table, constraints),
+        "integer programme": solve(space, problem.table, constraints),
     }
     compared = {
-        solver: _read_off(problem, table, known.curves[solver], each) if _met(constraints, each) else math.inf
+        solver: _read_off(problem, known.curves[solver], each) if _met(constraints, each) else math.inf
         for solver, each in widths.items()
     }
     solver: Solver = "integer programme" if compared["integer programme"] < compared["greedy"] else "greedy"
     if math.isinf(compared[solver]):  # what no step leads to, such as small weights that take less at a wider width
         widths[solver] = cheapest(constraints, space)
-        compared[solver] = _read_off(problem, table, known.curves[solver], widths[solver])
+        compared[solver] = _read_off(problem, known.curves[solver], widths[solver])
     return FoundWidths(budget, widths[solver], compared[solver], solver, compared, known.evaluations)
 
 
@@ -119,13 +117,11 @@ class _Known:
 
     Attributes:
         steps: those that greedy took.
-        factors: of the estimates.
         curves: for each solver widths, and what was measured there.
         evaluations: different candidates that were measured.
     """
 
     steps: Sequence[FrontPoint]
-    factors: dict[str, float]
     curves: dict[Solver, list[tuple[Widths, float]]]
     evaluations: int
 
@@ -145,7 +141,7 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
     constraints = problem.costs.constraints(budget)
     if found.start is not None and _met(constraints, path[0]):
         start = [(path[0], found.start)]
-        return _Known([], {}, {"greedy": start, "integer programme": start}, 1)
+        return _Known([], {"greedy": start, "integer programme": start}, 1)
     within = (number for number, rung in enumerate(found.rungs, 1) if _met(constraints, path[rung.steps]))
     count = next(within, None)
     if found.start is None or (count is None and not found.complete):
@@ -155,7 +151,6 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
     other = [(path[0], found.start), *((rung.widths, rung.programme) for rung in rungs if rung.programme is not None)]
     return _Known(
         found.steps if count is None else found.steps[: rungs[-1].steps],
-        rungs[-1].factors if rungs else {},
         {"greedy": greedy, "integer programme": other},
         found.evaluations if count is None else rungs[-1].evaluations,
     )
@@ -184,20 +179,17 @@ def _walked(problem: StoredProblem, steps: Sequence[FrontPoint], constraints: li
     return widths
 
 
-def _read_off(
-    problem: StoredProblem, table: SensitivityTable, curve: Sequence[tuple[Widths, float]], widths: Widths
-) -> float:
+def _read_off(problem: StoredProblem, curve: Sequence[tuple[Widths, float]], widths: Widths) -> float:
     """The divergence that widths are expected to have, by the sum of their estimates.
 
     Args:
         problem: what was searched.
-        table: its estimates.
         curve: widths, and what was measured there.
         widths: of all layers.
     """
-    known = sorted((problem.summed(each, table), divergence) for each, divergence in curve)
+    known = sorted((problem.summed(each), divergence) for each, divergence in curve)
     sums, divergences = zip(*known, strict=True)
-    summed = problem.summed(widths, table)
+    summed = problem.summed(widths)
     if summed > sums[-1] > 0:
         return float(divergences[-1] * summed / sums[-1])
     return float(np.interp(summed, sums, divergences))

@@ -16,7 +16,6 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import greedy
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
-from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
 from mptq_export.allocate.width_domain import WidthDomain
@@ -79,7 +78,6 @@ class Rung(Point):
         greedy: the divergence of these.
         programme: that of the programme's; None where it has none within the budget.
         widths: those of the programme, of every layer.
-        factors: how many times its estimate a step of a unit was found to cost, by key, where that is known so far.
         evaluations: different candidates that were measured so far.
     """
 
@@ -89,7 +87,6 @@ class Rung(Point):
     greedy: float
     programme: float | None
     widths: dict[str, tuple[int, int]]
-    factors: dict[str, float]
     evaluations: int
 
 
@@ -146,18 +143,6 @@ def _rounded_up(mean: float) -> float:
     return math.ceil(mean * _PLACES) / _PLACES
 
 
-def corrected(space: SearchSpace, table: SensitivityTable, factors: dict[str, float]) -> SensitivityTable:
-    """A table whose rises from width to width are what steps of their units were found to cost."""
-    found = dict(table)
-    for unit in space.units:
-        if unit.key in factors:
-            widths = space.widths(unit)
-            for above, bits in zip(widths[::-1], widths[-2::-1], strict=False):
-                rise = table[unit.key, bits] - table[unit.key, above]
-                found[unit.key, bits] = found[unit.key, above] + factors[unit.key] * rise
-    return found
-
-
 def descend(
     problem: StoredProblem,
     measure: Callable[[Widths], Sequence[float]],
@@ -197,17 +182,17 @@ def _descend(
 
     budgets = rungs(space, costs)
     limits = [as_limit(costs.constraints(budget), space) for budget in budgets]
-    widths, factors = space.start, dict[str, float]()
+    widths = space.start
     found.start = divergence = fmean(counted(widths))
     for step in greedy(space, problem.table, counted, limits, problem.scale):
         if step is not None:
-            widths, divergence, factors = step.widths, step.divergence, step.factors
+            widths, divergence = step.widths, step.divergence
             found.steps.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
             tick(found.steps[-1])
             continue
         budget = budgets[len(found.rungs)]
         constraints = costs.constraints(budget)
-        programme = solve(space, corrected(space, problem.table, factors), constraints)
+        programme = solve(space, problem.table, constraints)
         within = all(constraint.met(programme) for constraint in constraints)
         other = fmean(counted(programme)) if within else math.inf
         better: Solver = "integer programme" if other < divergence else "greedy"
@@ -218,7 +203,6 @@ def _descend(
             greedy=divergence,
             programme=other if within else None,
             widths=programme,
-            factors=factors,
             evaluations=found.evaluations,
             divergence=min(divergence, other),
             **costs.describe(widths if better == "greedy" else programme),

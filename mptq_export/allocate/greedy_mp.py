@@ -46,13 +46,11 @@ class Step:
         lowered: the new width of every unit that was lowered, by key.
         divergence: mean divergence of the outputs after the step.
         widths: all widths after the step.
-        factors: how many times its estimate a step of a unit was found to cost, by key, where that is known so far.
     """
 
     lowered: dict[str, int]
     divergence: float
     widths: Widths
-    factors: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def greedy(
                     continue
             level = (level + expected + found) / 2
             widths, last, most = lowered, images, len(space.units)
-            yield Step(dict(group), found, widths, dict(estimate.factors))
+            yield Step(dict(group), found, widths)
         yield None
 
 
@@ -119,16 +117,16 @@ class _Estimate:
     def __init__(self, space: SearchSpace, table: SensitivityTable, floor: float) -> None:
         self.units = {unit.key: unit for unit in space.units}
         self._space, self._table, self._floor = space, table, floor
-        self.factors: dict[str, float] = {}
+        self._factor = dict.fromkeys(self.units, 1.0)
 
     def rise(self, key: str, bits: int) -> float:
         """How much the divergence is expected to rise when a unit is lowered to a width from the next wider one."""
         above = min(b for b in self._space.widths(self.units[key]) if b > bits)
-        return max((self._table[key, bits] - self._table[key, above]) * self.factors.get(key, 1.0), self._floor)
+        return max((self._table[key, bits] - self._table[key, above]) * self._factor[key], self._floor)
 
     def correct(self, key: str, ratio: float) -> None:
         """Remember that a step of a unit costs `ratio` times what was expected."""
-        self.factors[key] = self.factors.get(key, 1.0) * ratio
+        self._factor[key] *= ratio
 
     def cheapest(self, widths: Widths, limit: Limit, level: float, most: int) -> list[tuple[str, int]]:
         """The next steps (unit key, new width), those with the least loss per gain first; none where none is left."""

@@ -174,15 +174,9 @@ class StoredProblem:
             ),
         )
 
-    def summed(self, widths: Widths, table: SensitivityTable | None = None) -> float:
-        """The sum of the estimates of all units.
-
-        Args:
-            widths: of all layers.
-            table: other estimates; None: its own.
-        """
-        found = self.table if table is None else table
-        return sum(found[unit.key, unit.bits(widths)] for unit in self.space.units)
+    def summed(self, widths: Widths) -> float:
+        """The sum of the estimates of all units."""
+        return sum(self.table[unit.key, unit.bits(widths)] for unit in self.space.units)
 
     def part(self, name: str) -> "StoredProblem":
         """One of several models under one budget: layers `NAME/LAYER`, by their own names."""

@@ -181,10 +181,6 @@ class Picked(Searched):
             )
         return terms.target, terms.input_type
 
-    def without_pins(self) -> "Picked":
-        """The same for a part of a model, of which pins may name no layer."""
-        return replace(self, search=replace(self.search, pins={}))
-
 
 @dataclass(frozen=True)
 class Replayed:

@@ -11,8 +11,9 @@ from mptq_export.allocate.answer import answer
 from mptq_export.allocate.bit_operations import BitOperations
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.descent import NotMeasuredError, corrected, descend, rungs
+from mptq_export.allocate.descent import NotMeasuredError, descend, rungs
 from mptq_export.allocate.form import Sizes
+from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.stored_problem import StoredProblem
@@ -109,25 +110,14 @@ def test_every_kind_of_budget_has_an_answer_near_the_best(text: str):
 
 
 def test_where_the_table_errs_greedy_knows_better():
-    """One unit costs a hundred times what the table says: its step was measured, and the programme hears of it."""
+    """One unit costs far more than the table says: its step was measured, and so was what the programme makes of it."""
     model = Model(wrong={"layer11:weights": 300.0})
     found = descend(model.problem, model)
-    factors = found.rungs[-1].factors
-    assert factors["layer11:weights"] > 10 and set(factors) == {"layer11:weights"}
     for text in ("4", "3.7", "3.2", "3/5", "2kB"):
         answered = answer(model.problem, found, Budget.parse(text))
-        misled = descend(Model().problem, Model())
-        other = answer(Model().problem, misled, Budget.parse(text))
-        assert model.exact(answered.widths) < model.exact(other.widths), text
-
-
-def test_a_corrected_table_rises_by_factors():
-    model = Model()
-    key = model.problem.space.units[0].key
-    found = corrected(model.problem.space, model.table, {key: 3.0})
-    rise = [found[key, bits] - found[key, bits + 1] for bits in range(2, 8)]
-    assert rise == pytest.approx([3 * (model.table[key, bits] - model.table[key, bits + 1]) for bits in range(2, 8)])
-    assert all(found[other] == value for other, value in model.table.items() if other[0] != key)
+        misled = solve(model.problem.space, model.table, model.problem.costs.constraints(Budget.parse(text)))
+        assert answered.solver == "greedy"
+        assert model.exact(answered.widths) < 0.5 * model.exact(misled), text
 
 
 class Cut:
