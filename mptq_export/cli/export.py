@@ -332,3 +332,7 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
             f"--recipe {context.params['recipe']} and {option} exclude each other: a recipe holds the finished codes, "
             f"nothing is calibrated or chosen again; leave {option} out, or leave --recipe out to quantize anew"
         )
+
+
+if __name__ == "__main__":
+    main()
