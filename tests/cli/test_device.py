@@ -98,7 +98,9 @@ def test_what_a_device_lacks_is_named(exported: Path, allowed: str):
     ):
         status, out, err = alone(allowed, *arguments)
         assert (status, out) == (2, ""), arguments
-        assert re.fullmatch(rf"error: ({package}) is not installed in this environment.*pip install mptq-export.*\n", err)
+        assert re.fullmatch(
+            rf"error: ({package}) is not installed in this environment.*pip install mptq-export.*\n", err
+        )
 
 
 def test_the_distributions_say_the_same():
