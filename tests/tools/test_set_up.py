@@ -1,6 +1,7 @@
 """Which torch the demo's environment gets."""
 
 import pytest
+
 from tools.set_up import chosen, least_torch, tested_torch
 
 
