@@ -9,11 +9,11 @@ digits=$(cd "$4" && pwd)
 here=$PWD
 unset PYTHONPATH # what it names would be imported in place of the installed package
 
-environment() { # NAME WHEEL: an environment of the wheel and what it needs, without pip
+environment() { # NAME WHEEL: an environment of the wheel and what it needs, without pip itself
     "$python" -m venv "$here/$1"
     "$here/$1/bin/python" -m pip install --disable-pip-version-check --quiet "$wheels"/$2-*.whl
     "$here/$1/bin/python" -m pip check
-    "$here/$1/bin/python" -m pip uninstall --quiet --yes pip
+    "$here/$1/bin/python" -m pip uninstall --quiet --yes setuptools pip
     if "$here/$1/bin/python" -c 'import torch' 2>/dev/null; then echo "torch is there" >&2; exit 1; fi
     echo "$2: $(du -sm "$here/$1" | cut -f1) MB in $1, $("$here/$1/bin/python" --version)"
 }
