@@ -12,7 +12,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel device lock oldest oldest-quick figures fuzz clean
+.PHONY: help demo test test-all lint docs wheel device pythons lock oldest oldest-quick figures fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -56,6 +56,9 @@ device: demo  ## install mptq-device alone, and kernels_ref alone; verify, evalu
 	$(BIN)/python -m pip wheel --disable-pip-version-check --quiet --no-deps -w dist ./distributions/device ./distributions/kernels_ref
 	rm -rf distributions/*/build distributions/*/*.egg-info
 	tools/check_device.sh $(PYTHON) dist out/digits.onnx $(DIGITS)
+
+pythons:  ## demo and device under each of python3.11 to python3.14 that is on the path
+	$(PYTHON) -m tools.pythons
 
 lock: $(DEV_STAMP)  ## write the lock anew: versions that stand there stay where they can (UPGRADE=--upgrade: the newest)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv

@@ -101,21 +101,3 @@ def test_what_a_device_lacks_is_named(exported: Path, allowed: str):
         assert re.fullmatch(
             rf"error: ({package}) is not installed in this environment.*pip install mptq-export.*\n", err
         )
-
-
-def test_the_distributions_say_the_same():
-    """One version, read where it stands; the bounds, Python and licence of the exporter; its commands."""
-    from setuptools.config.expand import read_attr
-
-    whole, device, reference = (project(each) for each in (".", "distributions/device", "distributions/kernels_ref"))
-    for each in (device, reference):
-        assert set(each["dependencies"]) <= set(whole["dependencies"])
-        assert {key: each[key] for key in ("dynamic", "requires-python", "license")} == {
-            key: whole[key] for key in ("dynamic", "requires-python", "license")
-        }
-    assert device["scripts"].items() < whole["scripts"].items()
-    assert set(reference["dependencies"]) < set(device["dependencies"])
-    packages = {"": str(REPO)}
-    assert read_attr("mptq_export.support.version.__version__", packages, REPO) == read_attr(
-        "kernels_ref.__version__", packages, REPO
-    )
