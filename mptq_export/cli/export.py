@@ -42,6 +42,7 @@ from mptq_export.targets.table import TARGETS, portable_form
 
 
 @click.command(
+    "mptq-export",
     cls=MptqCommand,
     examples=[
         "mptq-export model.pt --calib images/",
