@@ -65,6 +65,7 @@ GROUPS = {
 
 
 @click.command(
+    "mptq-export",
     cls=MptqCommand,
     groups=GROUPS,
     examples=[
@@ -411,3 +412,7 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
             f"--recipe {context.params['recipe']} and {option} exclude each other: a recipe holds the finished codes, "
             f"nothing is calibrated or chosen again; leave {option} out, or leave --recipe out to quantize anew"
         )
+
+
+if __name__ == "__main__":
+    main()
