@@ -351,7 +351,7 @@ def main(
     for result in results:
         terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
         show_summary(result, console)
-    show_end(results, terminal.time.taken, console)
+    show_end(results, terminal.time, console)
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
 

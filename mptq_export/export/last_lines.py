@@ -1,12 +1,13 @@
 """The last lines after an export: how close the file is to its float model, what took how long, what comes next."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.evidence import Agreement, OutputCloseness
 from mptq_export.report.result import ExportResult
 from mptq_export.support.durations import duration
+from mptq_export.support.time_left import TimeLeft
 from mptq_export.verify.report import VerifyReport
 
 #: Stages that are named with their time: those that take a share of all of it.
@@ -54,18 +55,17 @@ def _seen(source: str, calibrated: int) -> str:
 _SYNTHETIC = "synthetic"
 
 
-def end_rows(results: Sequence[ExportResult], taken: Mapping[str, float]) -> dict[str, str]:
+def end_rows(results: Sequence[ExportResult], time: TimeLeft) -> dict[str, str]:
     """What is said once, after all files.
 
     Args:
         results: the files.
-        taken: seconds of every stage.
+        time: of the command.
     """
-    first = results[0]
-    whole = sum(taken.values())
+    first, whole, taken = results[0], time.elapsed, time.taken
     longest = sorted((label for label in taken if taken[label] >= _SHARE * whole), key=lambda label: -taken[label])
     named = ", ".join(f"{label} {duration(taken[label])}" for label in longest[:_NAMED])
-    rows = {"time": f"{duration(whole)}: {named}"} if taken else {}
+    rows = {"time": f"{duration(whole)}: {named}"}
     accuracy = shlex.join(["mptq-eval", str(first.onnx), "--data", "FOLDER", *first.loaded.asked.float_words()])
     if not isinstance(first.verification, VerifyReport):
         return rows | {"next": accuracy}

@@ -1,7 +1,7 @@
 """What a person reads after an export."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -22,6 +22,7 @@ from mptq_export.report.paths import report_path
 from mptq_export.report.promise import runnable
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
+from mptq_export.support.time_left import TimeLeft
 from mptq_export.verify.inputs.sets import InputKind, describe_inputs
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
@@ -182,15 +183,15 @@ def show_summary(result: ExportResult, console: Console) -> None:
         console.print(f"{'one file':<12} {result.one_file}: {FLOAT}", markup=False)
 
 
-def show_end(results: Sequence[ExportResult], taken: Mapping[str, float], console: Console) -> None:
+def show_end(results: Sequence[ExportResult], time: TimeLeft, console: Console) -> None:
     """Print what is said once, after the summaries of all files.
 
     Args:
         results: the files.
-        taken: seconds of every stage.
+        time: of the command.
         console: where.
     """
-    for label, text in end_rows(results, taken).items():
+    for label, text in end_rows(results, time).items():
         console.print(f"{label:<12} {text}", markup=False)
 
 
