@@ -33,7 +33,7 @@ lint: $(STAMP)  ## check style and types
 	$(BIN)/mypy
 
 docs: $(DOCS_STAMP)  ## build the pages in docs/ (out/site); a broken link fails
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/properdocs build --strict --quiet -f mkdocs.yml
 
 # The lock is for Linux on x86-64 and CPython 3.11; elsewhere: make wheel LOCKED='-c constraints.txt'
 LOCKED ?= --no-deps --require-hashes -r $(DIGITS)/requirements.lock

@@ -5,7 +5,7 @@
 
 Both take the pages of `PAGES` in their order through one folder, in about four minutes; `--quick` leaves out the steps
 that are marked as slow. What may vary between two runs is in `varying.py`: renewing leaves an output alone of which
-nothing else differs. Tests compare README and tutorial with what their commands print, and the rest with `make test-all`.
+nothing else differs.
 """
 
 import argparse

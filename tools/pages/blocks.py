@@ -1,7 +1,6 @@
 """The blocks of code of a page, each with what the comments above it say."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token

@@ -54,7 +54,7 @@ def follow(
 
 
 def stale(page: Path) -> str:
-    """Why what a page shows cannot be compared here: other versions printed it. Empty where it can, or shows nothing."""
+    """Why what a page shows cannot be compared here: other versions printed it. Empty where it can."""
     text = page.read_text(encoding="utf-8")
     said = stamp_of(text) if any(step.shown for step in steps_of(text)) else here()
     return "" if said == here() else f"{page.name} shows what {said} printed; here is {here()}"

@@ -51,8 +51,8 @@ def steps_of(text: str) -> list[Step]:
     """The steps of a page.
 
     Raises:
-        PageError: a block is of no known kind, what is printed stands behind no commands, or a comment says nothing that
-            is known.
+        PageError: a block is of no known kind, what is printed stands behind no commands, or a comment above a block is
+            none of those that are known.
     """
     return list(_steps(blocks_of(text)))
 

@@ -42,5 +42,5 @@ def comparable(printed: str) -> str:
 
 def difference(shown: str, printed: str) -> str:
     """Lines that differ, as a diff from what is shown to what is printed; empty where nothing does."""
-    both = [comparable(text).splitlines() for text in (shown, printed)]
-    return "\n".join(difflib.unified_diff(*both, "shown", "printed", lineterm="", n=0))
+    before, after = (comparable(text).splitlines() for text in (shown, printed))
+    return "\n".join(difflib.unified_diff(before, after, "shown", "printed", lineterm="", n=0))
