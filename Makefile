@@ -10,7 +10,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel lock oldest oldest-quick figures fuzz clean
+.PHONY: help demo test test-all lint docs pages wheel lock oldest oldest-quick figures fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -34,6 +34,9 @@ lint: $(STAMP)  ## check style and types
 
 docs: $(DOCS_STAMP)  ## build the pages in docs/ (out/site); a broken link fails
 	$(BIN)/properdocs build --strict --quiet -f mkdocs.yml
+
+pages: $(STAMP)  ## run the commands of README and tutorial, and write what they print into the pages
+	$(BIN)/python -m tools.pages renew
 
 # The lock is for Linux on x86-64 and CPython 3.11; elsewhere: make wheel LOCKED='-c constraints.txt'
 LOCKED ?= --no-deps --require-hashes -r $(DIGITS)/requirements.lock

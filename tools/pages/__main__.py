@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="leave out what takes a minute")
     asked = parser.parse_args(arguments)
     different = 0
+    for page in PAGES:
+        stale(page)  # what cannot be read is told before anything is run
     with tempfile.TemporaryDirectory() as folder:
         copy = fresh_copy(Path(folder) / "clone")
         for page in PAGES:
