@@ -33,7 +33,7 @@ lint: $(STAMP)  ## check style and types
 	$(BIN)/mypy
 
 docs: $(DOCS_STAMP)  ## build the pages in docs/ (out/site); a broken link fails
-	$(BIN)/properdocs build --strict --quiet -f mkdocs.yml
+	$(BIN)/properdocs build --strict -f mkdocs.yml # with --quiet warnings are not counted, and nothing fails
 
 pages: $(STAMP)  ## run the commands of README and tutorial, and write what they print into the pages
 	$(BIN)/python -m tools.pages renew

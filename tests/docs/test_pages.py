@@ -154,6 +154,7 @@ def test_a_page_is_read_as_it_is_meant():
     ("text", "words"),
     [
         ("    ls\n", "line 1: a block by indentation"),
+        ("- see\n\n  ```sh\n  ls\n  ```\n", "line 3: a block within a list"),
         ("```text\nx\n```\n", "no commands stand before"),
         ("```\nls\n```\n", "a block of 'nothing'"),
         ("<!-- sometimes -->\n```sh\nls\n```\n", "'sometimes' above a block is none of"),

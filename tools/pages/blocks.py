@@ -31,7 +31,7 @@ def blocks_of(text: str) -> list[Block]:
     """The blocks of a page, in its order.
 
     Raises:
-        PageError: a block is indented, so that nothing says what it is.
+        PageError: a block is indented, so that nothing says what it is, or stands within a list.
     """
     tokens = MarkdownIt().enable("table").parse(text)
     found = []
@@ -41,6 +41,8 @@ def blocks_of(text: str) -> list[Block]:
             raise PageError(
                 f"line {line}: a block by indentation; write ```sh, ```text (what commands print), ```python"
             )
+        if token.type == "fence" and token.level:
+            raise PageError(f"line {line}: a block within a list or quotation; put it between paragraphs")
         if token.type == "fence":
             found.append(Block(line, token.info.split(" ")[0], token.content, _comments_above(tokens[:place])))
     return found
