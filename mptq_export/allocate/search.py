@@ -62,5 +62,7 @@ def search(problem: Problem, terms: SearchTerms, journal: Path, *, resume: bool,
                 text = f"mean bits {weights:.2f}/{activations:.2f}  divergence {point.divergence:.4f}"
                 bar.advance(before - left, text)
 
-            found = descend(stored, measure, tick)
-    return Search(terms, stored, found)
+            descend(stored, measure, tick, budgets)
+            bar.advance(max(0.0, left - end))
+        # All that is known: a search that goes on for a wider budget keeps what it had.
+        return Search.of(terms, stored, problem.identity, kept.measured)
