@@ -230,7 +230,7 @@ def test_a_search_measures_what_its_budgets_want_and_goes_on(untied: Run, tmp_pa
     assert [each.widths for each in made.found] == [
         untied.search.answer(Budget.parse(text)).widths for text in ("5.2", "4.7")
     ]
-    words = "4: the search went down to .* down to 4.5; .* with --mixed 4 and --resume added"
+    words = r"4: the search went down to .* down to 4.5; .* with --mixed 4 and --resume added"
     with pytest.raises(MptqError, match=words):
         made.search.answer(Budget.parse("4"))
     made.search.write(tmp_path / "x.search.json")
@@ -289,7 +289,7 @@ def test_an_interrupted_search_answers_what_it_has_measured(untied: Run, tmp_pat
         with pytest.raises(MptqError, match=rf"{text}: the search went down to .* down to 4.5; .*--resume"):
             cut.answer(Budget.parse(text))
     part.write_text("".join(lines[:4]))
-    with pytest.raises(MptqError, match="measured the widest widths alone; .*--mixed 5 and --resume"):
+    with pytest.raises(MptqError, match=r"measured the widest widths alone; .*--mixed 5 and --resume"):
         open_search(part).answer(Budget.parse("5"))
 
 
