@@ -9,7 +9,6 @@ from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.stored_problem import StoredProblem
-from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.size import size_of
@@ -139,13 +138,13 @@ def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
 
 
-def work_of(calibrated: Calibrated, widths: WidthDomain, method: MethodName, form: SearchForm) -> SearchWork:
+def work_of(calibrated: Calibrated, settings: SearchRequest, method: MethodName, form: SearchForm) -> SearchWork:
     """What decides how long a search of a calibrated model takes.
 
     Args:
         calibrated: the model.
-        widths: those that are tried.
+        settings: what is searched.
         method: how layers are quantized.
         form: of the file.
     """
-    return SearchWork(size_of(calibrated.graph), len(calibrated.images), METHODS[method], widths, form.timed)
+    return SearchWork(size_of(calibrated.graph), len(calibrated.images), METHODS[method], settings, form.timed)

@@ -145,7 +145,7 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
     within = (number for number, rung in enumerate(found.rungs, 1) if _met(constraints, path[rung.steps]))
     count = next(within, None)
     if found.start is None or (count is None and not found.complete):
-        raise MptqError(f"{budget.option} {budget.text}: the search was interrupted {reached_text(found)}")
+        raise MptqError(f"{budget.option} {budget.text}: {_reached_text(found, budget)}")
     rungs = found.rungs[:count]
     greedy = [(path[0], found.start), *((path[rung.steps], rung.greedy) for rung in rungs)]
     other = [(path[0], found.start), *((rung.widths, rung.programme) for rung in rungs if rung.programme is not None)]
@@ -156,15 +156,20 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
     )
 
 
-def reached_text(found: Descent) -> str:
-    """How far an interrupted search came, what it can answer, and what is missing."""
-    remedy = "the rest is not measured: go on with the search's own command and --resume"
+def _reached_text(found: Descent, budget: Budget) -> str:
+    """How far a search came, what it can answer, and how it goes on."""
+    if found.start is None:
+        return "the search was interrupted before it measured anything; go on with its own command and --resume"
+    remedy = f"to go on from there, give its own command again with --mixed {budget.text} and --resume added"
     if not found.rungs:
-        return f"before it could answer any budget; {remedy}"
+        return f"the search measured the widest widths alone; {remedy}"
     last = found.rungs[-1]
     size = "" if last.file_bytes is None else f", {last.file_bytes / 1e6:.2f} MB"
     means = f"{last.mean_weight_bits:.2f}/{last.mean_activation_bits:.2f}"
-    return f"at mean widths {means}{size}, and answers budgets down to {last.budget}; {remedy}"
+    return (
+        f"the search went down to mean widths {means}{size} and answers budgets down to {last.budget}; what is "
+        f"narrower is not measured: {remedy}"
+    )
 
 
 def _walked(problem: StoredProblem, steps: Sequence[FrontPoint], constraints: list[Constraint]) -> Widths:

@@ -99,7 +99,7 @@ class Descent:
         steps: every accepted step.
         rungs: those that were reached and measured.
         evaluations: different candidates that were measured.
-        complete: whether there is nothing narrower.
+        complete: whether there is nothing narrower: then every budget that some widths meet has an answer.
     """
 
     start: float | None = None
@@ -147,6 +147,7 @@ def descend(
     problem: StoredProblem,
     measure: Callable[[Widths], Sequence[float]],
     tick: Callable[[Point], None] = lambda _point: None,
+    budgets: Sequence[Budget] | None = None,
 ) -> Descent:
     """Search, or go through a search again whose measurements are known.
 
@@ -155,14 +156,15 @@ def descend(
         measure: the divergence of every image at some widths, or one number for all; it ends the descent by
             `NotMeasuredError`.
         tick: called after every accepted step and every rung.
+        budgets: it ends at the first rung within all of them, as what is narrower changes no answer to them; None: at
+            the narrowest widths.
 
     Returns:
         All that was found: the same for the same measurements.
     """
     found = Descent()
     with suppress(NotMeasuredError):
-        _descend(problem, measure, tick, found)
-        found.complete = True
+        found.complete = _descend(problem, measure, tick, budgets, found)
     return found
 
 
@@ -170,8 +172,10 @@ def _descend(
     problem: StoredProblem,
     measure: Callable[[Widths], Sequence[float]],
     tick: Callable[[Point], None],
+    asked_for: Sequence[Budget] | None,
     found: Descent,
-) -> None:
+) -> bool:
+    """Fill `found`; whether it came to the narrowest widths."""
     space, costs, asked = problem.space, problem.costs, set[tuple[tuple[int, int], ...]]()
 
     def counted(widths: Widths) -> Sequence[float]:
@@ -180,10 +184,13 @@ def _descend(
         found.evaluations = len(asked)
         return images
 
+    enough = [] if asked_for is None else [each for budget in asked_for for each in costs.constraints(budget)]
     budgets = rungs(space, costs)
     limits = [as_limit(costs.constraints(budget), space) for budget in budgets]
     widths = space.start
     found.start = divergence = fmean(counted(widths))
+    if asked_for is not None and all(constraint.met(widths) for constraint in enough):
+        return False
     for step in greedy(space, problem.table, counted, limits, problem.scale):
         if step is not None:
             widths, divergence = step.widths, step.divergence
@@ -209,3 +216,6 @@ def _descend(
         )
         found.rungs.append(rung)
         tick(rung)
+        if asked_for is not None and all(constraint.met(widths) for constraint in enough):
+            return len(found.rungs) == len(budgets)
+    return True

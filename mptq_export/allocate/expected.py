@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mptq_export.allocate.image_split import ImageSplit
-from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.allocate.request import SearchRequest
 from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.method import Method
 from mptq_export.support.progress import Expected
@@ -16,8 +16,12 @@ from mptq_export.support.size import Size
 TRANSFORMS, CATALOGUE, TIMING = "choosing transforms", "quantizing at every width", "timing widths"
 TABLE, STEPS = "estimating every layer", "searching"
 
-#: Candidates that are measured for each width between the widest and the narrowest, as long as nothing was rehearsed.
-_PER_WIDTH = 12
+#: Candidates that are measured on the first bit down from the widest widths, and how many times as many on each bit
+#: below, as long as nothing was rehearsed.
+_FIRST, _MORE = 3.0, 1.6
+
+#: How far a search goes down, as a share of the range, for budgets that are no mean widths.
+_USUAL = 0.6
 
 #: Seconds to measure how large files are.
 _SIZES = 1.0
@@ -31,14 +35,14 @@ class SearchWork:
         size: of the model.
         images: calibration images.
         method: which techniques are used.
-        domain: widths that are tried.
+        settings: what is searched.
         timed: whether widths are timed.
     """
 
     size: Size
     images: int
     method: Method
-    domain: WidthDomain
+    settings: SearchRequest
     timed: bool = True
 
     @property
@@ -53,14 +57,24 @@ class SearchWork:
 
     def seconds(self) -> dict[str, float]:
         """Of every stage, before anything is known of the table."""
-        widths = max(len(self.domain.weights), len(self.domain.activations))
+        domain = self.settings.widths
+        widths = max(len(domain.weights), len(domain.activations))
         return {
             TRANSFORMS: _SIZES + self._transforms + importance_seconds(self.size, self.images, self.method),
             CATALOGUE: self._catalogue(widths),
             TIMING: self._timing(widths),
             TABLE: self._table(widths),
-            STEPS: _PER_WIDTH * (widths - 1) * self.candidate,
+            STEPS: self._measured * self.candidate,
         }
+
+    @property
+    def _measured(self) -> float:
+        """Candidates, as far as is known: more and more of them the fewer bits are asked for."""
+        domain = self.settings.widths
+        high, low = domain.highest[0], domain.lowest[0]
+        ends = [each.most if each.kind == "bits" else high - _USUAL * (high - low) for each in self.settings.budgets]
+        down = max(1.0, high - min(ends))
+        return _FIRST * float(_MORE**down - 1) / (_MORE - 1)
 
     @property
     def _transforms(self) -> float:

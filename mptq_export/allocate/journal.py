@@ -4,7 +4,7 @@ The search is deterministic, so that the same measurements (of divergences, and 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -64,18 +64,18 @@ class Journal(AppendedLines):
                         stored = entry["stored"]
                     else:
                         measured[entry["widths"]] = list(entry["divergences"])
-            entries: list[dict[str, Any]] = [{"search": identity}]
-            entries += [] if latency is None else [{"latency": latency}]
-            entries += [] if stored is None else [{"stored": stored}]
-            entries += [{"widths": key, "divergences": value} for key, value in measured.items()]
-            text = "".join(json.dumps(entry) + "\n" for entry in entries)
-            write_text(path, text)
+            write_journal(path, identity, latency, stored, measured)
             file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise MptqError(f"cannot use the journal {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise MptqError(f"{path} is not the journal of a search; start again without --resume") from error
         return Journal(file, measured, latency, stored)
+
+    @property
+    def measured(self) -> dict[str, list[float]]:
+        """All divergences, by the text of widths."""
+        return dict(self._measured)
 
     def divergences(self, widths: Widths, measure: Callable[[], list[float]]) -> list[float]:
         """The divergence of every image, from the journal or measured now.
@@ -102,6 +102,29 @@ class Journal(AppendedLines):
             self._latency = measure().to_json()
             self.append({"latency": self._latency})
         return LatencyTable.from_json(self._latency)
+
+
+def write_journal(
+    path: Path,
+    identity: str,
+    latency: dict[str, Any] | None,
+    stored: dict[str, Any] | None,
+    measured: Mapping[str, Sequence[float]],
+) -> None:
+    """Write what a search has measured, so that it can go on.
+
+    Args:
+        path: the file.
+        identity: of the search.
+        latency: what its widths cost in time; None where that is not known.
+        stored: what was searched; None where that is not known.
+        measured: divergences by the text of widths.
+    """
+    entries: list[dict[str, Any]] = [{"search": identity}]
+    entries += [] if latency is None else [{"latency": latency}]
+    entries += [] if stored is None else [{"stored": stored}]
+    entries += [{"widths": key, "divergences": list(value)} for key, value in measured.items()]
+    write_text(path, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def widths_text(widths: Widths) -> str:

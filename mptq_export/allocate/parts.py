@@ -65,9 +65,7 @@ def search_parts(
     form = form_for(aim.target, aim.residual_bits)
     given = [graph_of(part.calibrated, aim) for part in parts]
     pins = pins_of([each.graph for each in given], settings.pins)
-    progress.expect(
-        search_stages([work_of(part.calibrated, settings.widths, method, search_form(form)) for part in parts])
-    )
+    progress.expect(search_stages([work_of(part.calibrated, settings, method, search_form(form)) for part in parts]))
     with sharing(parts[0].calibrated.asked.device, parts[0].calibrated.images.device) as group:
         each = [
             PartProblem(

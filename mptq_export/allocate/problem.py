@@ -120,7 +120,7 @@ class AllocationProblem:
     def work(self) -> tuple[SearchWork, ...]:
         """What decides how long it takes."""
         images = len(self.calibrated.images)
-        return (SearchWork(size_of(self.calibrated.graph), images, self.method, self.settings.widths, self.form.timed),)
+        return (SearchWork(size_of(self.calibrated.graph), images, self.method, self.settings, self.form.timed),)
 
     @property
     def costs_of_codes(self) -> Costs:

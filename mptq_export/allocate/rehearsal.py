@@ -1,7 +1,9 @@
 """How often a search will measure: it is rehearsed with the sums of the estimates in place of the model, in no time."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
+from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.descent import FrontPoint, Point, descend
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
@@ -13,12 +15,13 @@ _ROUNDING = 1e-9
 class Rehearsal:
     """A search on the sums of the estimates."""
 
-    def __init__(self, problem: StoredProblem, at_start: float) -> None:
+    def __init__(self, problem: StoredProblem, at_start: float, budgets: Sequence[Budget] | None = None) -> None:
         """Rehearse.
 
         Args:
             problem: what will be searched.
             at_start: the divergence at the widest widths.
+            budgets: that are asked for; None: it goes down to the narrowest widths.
         """
         space, table = problem.space, problem.table
         self._measured: set[tuple[tuple[int, int], ...]] = set()
@@ -32,7 +35,7 @@ class Rehearsal:
             if isinstance(point, FrontPoint):
                 self._passed.append((-_means(point), self.measured))
 
-        descend(problem, measure, tick)
+        descend(problem, measure, tick, budgets)
 
     @property
     def measured(self) -> int:

@@ -85,18 +85,19 @@ def check_timed(budgets: Sequence[Budget], target: str | None) -> None:
             )
 
 
-def check_journal(path: Path, *, resume: bool, force: bool) -> None:
+def check_journal(path: Path, *, resume: bool, force: bool, finished: Path | None = None) -> None:
     """Refuse early a journal that is missing, that would be lost, or that cannot be written.
 
     Args:
         path: the file.
         resume: whether the search goes on from it.
         force: whether one that is there may be replaced.
+        finished: what the search wrote when it was done, from which it goes on too; None where it writes nothing.
 
     Raises:
         MptqError: it is so.
     """
-    if resume and not path.exists():
+    if resume and not path.exists() and not (finished is not None and finished.exists()):
         raise MptqError(f"--resume: there is no journal {path}; start the search without --resume")
     if not resume and not force and path.exists():
         raise MptqError(f"{path} is of an interrupted search: go on with --resume, or start again with --force")

@@ -106,7 +106,7 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
-    progress.expect(search_stages([work_of(calibrated, settings.widths, method, form)]))
+    progress.expect(search_stages([work_of(calibrated, settings, method, form)]))
     with sharing(calibrated.asked.device, calibrated.images.device) as group:
         problem = AllocationProblem(
             graph_of(calibrated, aim), METHODS[method], settings, form, group=group, progress=progress

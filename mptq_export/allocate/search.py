@@ -55,7 +55,7 @@ def search(problem: Problem, terms: SearchTerms, journal: Path, *, resume: bool,
             return kept.divergences(widths, lambda: problem.divergences(widths))
 
         with progress.stage(STEPS, 1) as bar:
-            rehearsal, done = Rehearsal(stored, fmean(measure(space.start))), 0.0
+            rehearsal, done = Rehearsal(stored, fmean(measure(space.start)), budgets), 0.0
             progress.expect([steps(problem.work, rehearsal.measured)])
 
             def tick(point: Point) -> None:
@@ -66,6 +66,7 @@ def search(problem: Problem, terms: SearchTerms, journal: Path, *, resume: bool,
                     before, done = done, max(done, rehearsal.share(point))
                     bar.advance(done - before, text)
 
-            found = descend(stored, measure, tick)
+            descend(stored, measure, tick, budgets)
             bar.advance(1 - done)
-    return Search(terms, stored, found)
+        # All that is known: a search that goes on for a wider budget keeps what it had.
+        return Search.of(terms, stored, problem.identity, kept.measured)

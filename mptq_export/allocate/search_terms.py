@@ -230,7 +230,9 @@ def _of_journal(path: Path) -> dict[str, Any]:
         if not isinstance(entry, dict):
             raise ValueError("a line is no object")
         if "stored" in entry:
-            found = entry["stored"]
+            found |= entry["stored"]
+        elif "search" in entry:
+            found["identity"] = entry["search"]
         elif "widths" in entry:
             measured[entry["widths"]] = entry.get("divergences")
-    return {**found, "measured": measured} if found else {}
+    return {**found, "measured": measured} if "terms" in found or "search_version" in found else {}

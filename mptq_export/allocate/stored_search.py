@@ -1,7 +1,7 @@
 """A search that can be asked: a finished one, or what an interrupted one has measured."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from mptq_export.allocate.allocation import Allocation
 from mptq_export.allocate.answer import FoundWidths, answer
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.descent import Descent, FrontPoint, NotMeasuredError, Rung, descend
-from mptq_export.allocate.journal import widths_text
+from mptq_export.allocate.journal import widths_text, write_journal
 from mptq_export.allocate.pick import picked
 from mptq_export.allocate.search_terms import (
     JOURNAL_SUFFIX,
@@ -37,6 +37,9 @@ class SearchContents:
         steps: every accepted step.
         rungs: the budgets that every search measures.
         evaluations: different candidates that were measured.
+        complete: whether it came to the narrowest widths.
+        identity: of its journal.
+        measured: every divergence, by the text of widths as journals have it, so that the search can go on.
     """
 
     search_version: int
@@ -44,8 +47,21 @@ class SearchContents:
     problem: StoredProblem
     evaluations: int
     start: float
+    complete: bool
     steps: tuple[FrontPoint, ...]
     rungs: tuple[Rung, ...]
+    identity: str
+    measured: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a journal holds; see `SearchContents`."""
+
+    terms: SearchTerms
+    problem: StoredProblem
+    identity: str
+    measured: dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,16 +71,35 @@ class Search:
     Attributes:
         terms: what was searched, and how.
         problem: what moves, what it costs, and what that is expected to do.
-        found: what was measured.
+        found: what came of the measurements.
+        identity: of its journal.
+        measured: every divergence of every image, by the text of widths as journals have it.
     """
 
     terms: SearchTerms
     problem: StoredProblem
     found: Descent
+    identity: str
+    measured: dict[str, tuple[float, ...]]
+
+    @staticmethod
+    def of(
+        terms: SearchTerms, problem: StoredProblem, identity: str, measured: Mapping[str, Sequence[float]]
+    ) -> "Search":
+        """A search that has measured so much."""
+        kept = {text: tuple(map(float, images)) for text, images in measured.items()}
+
+        def known(widths: Widths) -> Sequence[float]:
+            try:
+                return kept[widths_text(widths)]
+            except KeyError:
+                raise NotMeasuredError from None
+
+        return Search(terms, problem, descend(problem, known), identity, kept)
 
     @property
     def complete(self) -> bool:
-        """Whether it came to its end, so that every budget that some widths meet has an answer."""
+        """Whether it came to the narrowest widths, so that every budget that some widths meet has an answer."""
         return self.found.complete
 
     @property
@@ -131,17 +166,40 @@ class Search:
         return picked(self, parse_picks([budget], self.terms), calibrated)[0]
 
     def write(self, path: Path) -> None:
-        """Write OUT.search.json of a search that came to its end.
+        """Write OUT.search.json.
 
         Raises:
             MptqError: it cannot be written.
         """
         found = self.found
-        assert found.complete and found.start is not None
-        steps, rungs = tuple(found.steps), tuple(found.rungs)
-        write_json(
-            path, SearchContents(SEARCH_VERSION, self.terms, self.problem, found.evaluations, found.start, steps, rungs)
+        assert found.start is not None
+        contents = SearchContents(
+            search_version=SEARCH_VERSION,
+            terms=self.terms,
+            problem=self.problem,
+            evaluations=found.evaluations,
+            start=found.start,
+            complete=found.complete,
+            steps=tuple(found.steps),
+            rungs=tuple(found.rungs),
+            identity=self.identity,
+            measured=self.measured,
         )
+        write_json(path, contents)
+
+    def write_journal(self, path: Path) -> None:
+        """Write the journal of the search as if it had been interrupted, so that it can go on to narrower widths.
+
+        Raises:
+            MptqError: it cannot be written.
+        """
+        times = self.problem.costs.latency
+        write_journal(path, self.identity, None if times is None else times.to_json(), stored_part(self), self.measured)
+
+
+def stored_part(search: Search) -> dict[str, Any]:
+    """What a journal says of the search that it is of."""
+    return {"search_version": SEARCH_VERSION, "terms": asdict(search.terms), "problem": asdict(search.problem)}
 
 
 def open_search(path: str | Path) -> Search:
@@ -157,16 +215,7 @@ def open_search(path: str | Path) -> Search:
     values = stored_json(path)
     if path.suffix != JOURNAL_SUFFIX:
         made = from_stored(path, SearchContents, values)
-        found = Descent(made.start, list(made.steps), list(made.rungs), made.evaluations, complete=True)
-        return Search(made.terms, made.problem, found)
-    terms = from_stored(path, SearchTerms, values.get("terms"))
-    problem = from_stored(path, StoredProblem, values.get("problem"))
-    measured: dict[str, Any] = values["measured"]
-
-    def known(widths: Widths) -> Sequence[float]:
-        try:
-            return [float(each) for each in measured[widths_text(widths)]]
-        except (KeyError, TypeError, ValueError):
-            raise NotMeasuredError from None
-
-    return Search(terms, problem, descend(problem, known))
+        found = Descent(made.start, list(made.steps), list(made.rungs), made.evaluations, made.complete)
+        return Search(made.terms, made.problem, found, made.identity, made.measured)
+    begun = from_stored(path, _Begun, values)
+    return Search.of(begun.terms, begun.problem, begun.identity, begun.measured)

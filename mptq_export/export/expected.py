@@ -99,7 +99,7 @@ class ExportWork:
         timed, method = portable_form(self.target) is None, METHODS[self.plan.method]
         if isinstance(self.plan, Picked):
             return [Expected("weighing rows", importance_seconds(self.size, self.images, method))]
-        return search_stages([SearchWork(self.size, self.images, method, self.plan.search.widths, timed)])
+        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, timed)])
 
     def file(self) -> list[Expected]:
         """From the codes to what its report shows, of one file."""

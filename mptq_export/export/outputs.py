@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from mptq_export.allocate.request import check_timed
+from mptq_export.allocate.search_terms import JOURNAL_SUFFIX
 from mptq_export.export.context import check_context
 from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.kit.folder import check_kit_folder
@@ -78,9 +79,14 @@ class Outputs:
         return self.onnx.with_suffix(".search.json")
 
     def front_of(self, plan: Searched) -> Path | None:
-        """Where the search of a plan is written; None where it lies already, under a name by which reports find it."""
+        """Where the search of a plan is written.
+
+        None where it lies already, under a name by which reports find it, or is not done.
+        """
         if not isinstance(plan, Picked):
             return self.front
+        if plan.file.suffix == JOURNAL_SUFFIX:
+            return None
         labels = [budget.label for budget in plan.search.budgets]
         here = {path.resolve() for label in labels for path in search_paths(self.onnx, label)}
         return None if plan.file.resolve() in here else self.front

@@ -39,7 +39,7 @@ class ExportRequest:
         searched = plan.file if isinstance(plan, Picked) else None
         outputs.fitting(plan).check(plan, self.model.name, calibration.images, calibration.class_map, searched)
         if isinstance(plan, Searched) and not isinstance(plan, Picked):
-            check_journal(outputs.journal, resume=plan.resume, force=outputs.force)
+            check_journal(outputs.journal, resume=plan.resume, force=outputs.force, finished=outputs.front)
         check_asked(self.model)
         if isinstance(plan, Replayed):
             _check_recipe(plan)

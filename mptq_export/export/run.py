@@ -92,6 +92,8 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
         return export_built([SearchedBuild(plan, each) for each in answers], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
     journal = outputs.journal
+    if plan.resume and not journal.exists():  # it was done, and goes on to narrower widths
+        open_search(outputs.front).write_journal(journal)
     found = search_widths(calibrated, plan.search, plan.method, journal, aim=aim, resume=plan.resume, progress=progress)
     results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
     journal.unlink()
@@ -156,9 +158,9 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
             result = replace(result, one_file=join_detector(one.onnx, one.joined, force=one.force).path)
         results.append(result)
     if isinstance(first, SearchedBuild):
-        search, front = first.allocation.search, outputs.front_of(first.plan)
-        if front is not None and search.complete:
-            search.write(front)
+        front = outputs.front_of(first.plan)
+        if front is not None:
+            first.allocation.search.write(front)
     if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)

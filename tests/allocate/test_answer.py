@@ -153,6 +153,21 @@ def test_wherever_it_was_interrupted_a_search_answers_as_a_finished_one_or_says_
     assert before == len(budgets)
 
 
+def test_a_search_ends_at_the_first_rung_within_its_budgets():
+    whole, model = Model(), Model()
+    full = descend(whole.problem, whole)
+    found = descend(model.problem, model, budgets=[Budget.parse("4.2"), Budget.parse("6/5")])
+    assert [rung.budget for rung in found.rungs] == ["7", "6", "5", "4.5", "4"] and not found.complete
+    assert found.rungs == full.rungs[:5] and len(model.measured) == found.rungs[-1].evaluations
+    assert len(model.measured) < 0.75 * len(whole.measured)
+    for text in ("4.2", "6/5", "5.5", "7/4"):
+        assert answer(model.problem, found, Budget.parse(text)) == answer(whole.problem, full, Budget.parse(text))
+    with pytest.raises(MptqError, match=r"3.7: the search went down .* down to 4; .* --mixed 3.7 and --resume added"):
+        answer(model.problem, found, Budget.parse("3.7"))
+    widest = descend(model.problem, model, budgets=[Budget.parse("9kB")])
+    assert widest.rungs == [] and answer(model.problem, widest, Budget.parse("9kB")).widths == model.problem.space.start
+
+
 @pytest.mark.parametrize("text", ["1.9", "2/1.5", "0.5kB", "1%"])
 def test_what_no_widths_meet_is_refused_with_the_least(text: str):
     model = Model()

@@ -80,7 +80,7 @@ def test_a_mean_width_is_that_of_all_parts(found: list[tuple[Allocation, ...]]):
         assert second.widths["last"] == second.widths["last_2"]
         assert all(one.widths.keys() == one.problem.space.start.keys() for one in (first, second))
     front = found[0][0].front
-    assert front == found[0][1].front and front[-1].mean_weight_bits < 2.2  # the pinned head has 4
+    assert front == found[0][1].front and front[-1].mean_weight_bits <= 2.5
     assert {key.partition("/")[0] for point in front for key in point.lowered} == {"first", "second"}
 
 

@@ -34,7 +34,7 @@ from mptq_export.support.progress import Expected
 from .searches import Searched, searched
 
 #: Narrow first: results come in the order of the budgets, whatever order the search meets them in.
-BUDGETS = ("4", "5")
+BUDGETS = ("4", "5", "3")
 PINS = {"head": (8, 8), "blocks.0.attn.*": (6, 5), "blocks.0.attn.proj": (7, 7)}
 
 
@@ -163,13 +163,16 @@ def test_both_solvers_are_about_as_good(untied: Run):
 
 
 @pytest.mark.parametrize("name", ["untied", "tied"])
-def test_the_front_falls_to_the_narrowest_widths(name: str, request: pytest.FixtureRequest):
+def test_the_front_falls_to_the_first_rung_within_all_budgets(name: str, request: pytest.FixtureRequest):
     made: Run = request.getfixturevalue(name)
     front, costs, space = made.front, made.search.problem.costs, made.problem.space
     for key in ("mean_weight_bits", "mean_activation_bits"):
         values = [getattr(point, key) for point in front]
         assert values == sorted(values, reverse=True), key
-    assert (front[-1].mean_weight_bits, front[-1].mean_activation_bits) == costs.mean_bits(space.narrowest)
+    last = front[-1].mean_weight_bits, front[-1].mean_activation_bits
+    assert (last == costs.mean_bits(space.narrowest)) == (name == "untied") == made.search.complete
+    assert made.search.rungs[-1].budget == {"untied": "3", "tied": "5"}[name]
+    assert max(last) <= float(made.search.rungs[-1].budget)
     assert front[-1].file_bytes <= front[0].file_bytes  # not at every step: small weights are packed at 4 bits alone
     assert all(point.latency_ms > 0 for point in front)
     assert all(point.divergence > 0 for point in front)
@@ -211,7 +214,7 @@ def walked(made: Run, steps: int) -> Widths:
 
 
 def test_no_budget_is_part_of_a_search(untied: Run, tmp_path: Path):
-    """Another one finds the same numbers, and goes on from the same journal."""
+    """Others find the same numbers, as far as they go down, and go on from the same journal."""
     other = copy(untied.problem)
     other.settings = settings("3.3", "0.28MB", "90%", bits=range(3, 7))
     lines = untied.journal.read_text().splitlines(keepends=True)
@@ -224,6 +227,31 @@ def test_no_budget_is_part_of_a_search(untied: Run, tmp_path: Path):
     again = searched(other, journal, resume=True)
     assert [each.widths for each in again.found] == [each.widths for each in made.found]
     assert journal.read_text() == untied.journal.read_text()
+    assert again.search.found == untied.search.found
+
+
+def test_a_search_measures_what_its_budgets_want_and_goes_on(untied: Run, tmp_path: Path):
+    wide = copy(untied.problem)
+    wide.settings = settings("5.2", "4.7", bits=range(3, 7))
+    (tmp_path / "x.jsonl").write_text("".join(untied.journal.read_text().splitlines(keepends=True)[:2]))
+    made = searched(wide, tmp_path / "x.jsonl", resume=True)
+    assert [rung.budget for rung in made.search.rungs] == ["5", "4.5"] and not made.search.complete
+    assert made.search.rungs == untied.search.rungs[:2]
+    assert [each.widths for each in made.found] == [
+        untied.search.answer(Budget.parse(text)).widths for text in ("5.2", "4.7")
+    ]
+    words = r"4: the search went down to .* down to 4.5; .* with --mixed 4 and --resume added"
+    with pytest.raises(MptqError, match=words):
+        made.search.answer(Budget.parse("4"))
+    made.search.write(tmp_path / "x.search.json")
+    again = open_search(tmp_path / "x.search.json")
+    assert again == made.search
+    again.write_journal(tmp_path / "y.jsonl")  # a finished search goes on as an interrupted one
+    wide.settings = settings("3.3", bits=range(3, 7))
+    on = searched(wide, tmp_path / "y.jsonl", resume=True)
+    assert on.search.found == untied.search.found
+    wide.settings = settings("5.5", bits=range(3, 7))  # a wider budget loses nothing
+    assert searched(wide, tmp_path / "y.jsonl", resume=True).search.found == untied.search.found
 
 
 ANY = ("5.5", "4.2", "3.3", "3.5/5", "6/3.2", "0.28MB", "0.27MB", "30%", "0.01GBOPs")
@@ -268,10 +296,10 @@ def test_an_interrupted_search_answers_what_it_has_measured(untied: Run, tmp_pat
     for text in ("5.5", "4.5", "4.5/6"):
         assert cut.answer(Budget.parse(text)) == untied.search.answer(Budget.parse(text))
     for text in ("4.4", "4.5/3.5"):
-        with pytest.raises(MptqError, match=rf"{text}: the search was interrupted .* down to 4.5; .*--resume"):
+        with pytest.raises(MptqError, match=rf"{text}: the search went down to .* down to 4.5; .*--resume"):
             cut.answer(Budget.parse(text))
     part.write_text("".join(lines[:4]))
-    with pytest.raises(MptqError, match="before it could answer any budget"):
+    with pytest.raises(MptqError, match=r"measured the widest widths alone; .*--mixed 5 and --resume"):
         open_search(part).answer(Budget.parse("5"))
 
 
@@ -287,7 +315,7 @@ def test_the_table_has_a_row_for_every_width(untied: Run):
 
 
 def test_what_is_saved_is_paid_for(untied: Run):
-    few, many = untied.found
+    few, many, _ = untied.found
     assert few.divergence > many.divergence
     assert untied.front[-1].divergence > untied.front[0].divergence
 

@@ -61,7 +61,6 @@ def test_a_budget_that_is_none(work: Path, refused: Callable[..., str], text: st
         (("--mixed", "3/1.9", "--mixed-range", "2-8"), ("--mixed 3/1.9 cannot be met", "at least 2.00/2.00")),
         (("--mixed", "3", "--mixed", "3/3"), ("--mixed names a budget twice",)),
         (("--mixed", "3", "--mixed", "3.0"), ("--mixed names a budget twice",)),
-        (("--mixed", "3", "--mixed", "2MB"), ("not several of them in one search",)),
         (("--mixed", "3", "--bits", "3/3"), ("--mixed and --bits exclude each other",)),
         (("--mixed-range", "2-8"), ("--mixed-range belongs to --mixed BUDGET, which is missing",)),
         (("--tied",), ("--tied belongs to --mixed BUDGET, which is missing",)),

@@ -12,6 +12,7 @@ from tiny_models import tiny
 
 from mptq_export.allocate import exact_form, problem
 from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.units import Widths
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.front import read_front
 
@@ -26,7 +27,7 @@ PICKED = ("2.7", "3/2.5", "45%")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, its images and a finished search; for reading."""
     folder = filled(tmp_path_factory.mktemp("searched"))
-    assert mixed(folder).exit_code == 0
+    assert mixed(folder, budget=2).exit_code == 0
     return folder
 
 
@@ -36,7 +37,7 @@ def interrupted(searched: Path) -> Path:
     out = searched / "cut.onnx"
     with pytest.MonkeyPatch.context() as patch:
         cut_at(12, patch)
-        assert mixed(searched, "-o", out).exit_code != 0
+        assert mixed(searched, "-o", out, budget=2).exit_code != 0
     return out.with_suffix(".search.jsonl")
 
 
@@ -90,7 +91,9 @@ def test_each_is_what_a_search_for_that_budget_gives(searched: Path, tmp_path: P
         assert mixed(searched, "-o", out, budget=budget).exit_code == 0
         for suffix in SUFFIXES[:3]:
             assert (tmp_path / f"x.{label}.{suffix}").read_bytes() == out.with_suffix(f".{suffix}").read_bytes()
-        assert timeless(out.with_suffix(".search.json")) == timeless(searched / "m.mptq.search.json")
+        whole, part = timeless(searched / "m.mptq.search.json"), timeless(out.with_suffix(".search.json"))
+        assert whole["problem"] == part["problem"] and whole["terms"] == part["terms"]
+        assert whole["rungs"][: len(part["rungs"])] == part["rungs"] and part["rungs"]
 
 
 def timeless(path: Path) -> Any:
@@ -135,8 +138,38 @@ def test_an_interrupted_search_answers_what_it_can(
     for suffix in SUFFIXES[:3]:
         assert out.with_suffix(f".{suffix}").read_bytes() == whole.with_suffix(f".{suffix}").read_bytes()
     assert not out.with_suffix(".search.json").exists()
-    words = ("--pick 2.2: the search was interrupted at mean widths", "answers budgets down to", "--resume")
+    words = ("--pick 2.2: the search went down to mean widths", "answers budgets down to", "--mixed 2.2 and --resume")
     refused(searched / "m.pt", "--search", interrupted, "--pick", "2.2", words=words)
+
+
+def test_a_search_goes_on_from_its_file(work: Path, searched: Path, refused: Callable[..., str]):
+    """What `--pick` says to type measures the rest alone."""
+    measured: list[Widths] = []
+    measure = Evaluator.divergences
+
+    def counting(self: Evaluator, widths: Widths) -> list[float]:
+        measured.append(widths)
+        return measure(self, widths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evaluator, "divergences", counting)
+        assert mixed(work, budget=3.5).exit_code == 0
+        first = len(measured)
+        words = ("--pick 2.7: the search went down to", "down to 3.5;", "with --mixed 2.7 and --resume added")
+        refused(work / "m.pt", "--search", work / "m.mptq.search.json", "--pick", "2.7", words=words)
+        result = mixed(work, "--mixed", "2.7", "--resume", budget=3.5)
+        assert result.exit_code == 0, (result.output, result.exception)
+    assert first and len(measured) == len({str(widths) for widths in measured})
+    assert not (work / "m.mptq.search.jsonl").exists()
+    assert (work / "m.mptq.3.5.onnx").read_bytes() == (work / "m.mptq.onnx").read_bytes()
+    stored = json.loads((work / "m.mptq.search.json").read_text())
+    assert [rung["budget"] for rung in stored["rungs"]] == ["3.5", "3", "2.5"]
+    picked = searched / "m.mptq.search.json"
+    other = work / "y.onnx"
+    assert pick(searched, picked, "2.7", more=("-o", other)).exit_code == 0
+    assert (
+        other.with_suffix(".recipe.safetensors").read_bytes() == (work / "m.mptq.2.7.recipe.safetensors").read_bytes()
+    )
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
