@@ -174,7 +174,7 @@ def test_the_front_falls_to_the_first_rung_within_all_budgets(name: str, request
     assert all(point.divergence > 0 for point in front)
     assert json.loads(json_text(front)) == [asdict(point) for point in front]
     assert made.heard.come == pytest.approx(made.heard.total)
-    assert len(made.heard.texts) == len(front) + len(made.search.rungs)
+    assert len(made.heard.texts) == len(front) + len(made.search.rungs) + 1  # the end
 
 
 def test_a_rung_is_a_budget_that_was_measured(untied: Run):
