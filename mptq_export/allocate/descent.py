@@ -1,7 +1,7 @@
-"""Greedy MP from the widest widths to the narrowest, and the programme beside it at fixed mean widths, the rungs.
+"""Greedy MP from the widest widths down, and the programme beside it at fixed mean widths, the rungs.
 
-No budget of a user is among what is measured, so that any budget can be answered afterwards (`answer.py`). The rungs
-are there for that: what lies between two of them is judged by both.
+No budget of a user is among what is measured: budgets decide how far down it goes, and nothing else. So any wider one
+can be answered afterwards (`answer.py`). The rungs are there for that: what lies between two is judged by both.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Allocations out of a search: of the budgets that it was made for, or of any other one afterwards."""
+"""Allocations out of a search: of the budgets that it was made for, or of any wider one afterwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -49,7 +49,7 @@ def allocate(
         calibrated: what `calibrate` gave.
         budgets: one or several: mean widths (`4.5`, or `5/12` for weights and activations), file sizes (`12MB`),
             latencies of an image on this machine (`15ms`) or multiply-accumulate-bits (`20GBOPs`, or `75%` of those at
-            8/8). All share one search, which answers any other afterwards: `Allocation.search.pick`.
+            8/8). All share one search, which answers any wider one afterwards: `Allocation.search.pick`.
         widths: the narrowest and the widest that are tried; None: 2 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
