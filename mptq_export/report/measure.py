@@ -17,6 +17,7 @@ from mptq_export.report.deployed import (
     measure_latency,
 )
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
+from mptq_export.report.float_weights import float_weights
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
@@ -85,6 +86,7 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
+        weight_steps=float_weights(graph, result.recipe),
     )
     write_json(evidence_path(result.onnx), evidence)
     return evidence

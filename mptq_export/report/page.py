@@ -92,6 +92,7 @@ def report_page(export: Export) -> str:
         proof=proof_rows(export.recipe.proof),
         decisions=[*global_decisions(export.recipe), *read_decisions(evidence)],
         blocks=block_decisions(export.recipe, evidence),
+        has_floats=evidence is not None and bool(evidence.weight_steps),
         commands=commands_of(export),
         versions=versions_of(export),
         hashes=hashes_of(export),
