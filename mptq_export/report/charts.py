@@ -195,7 +195,11 @@ def _svg(chart: Any, description: str, css_class: str = "") -> Markup:
     for parent in list(root.iter()):
         for child in list(parent):
             classes = child.get("class", "")
-            if child.tag.rpartition("}")[2] in _INTERACTIVE or "tooltip" in classes.split(" ")[0] or classes == "background":
+            if (
+                child.tag.rpartition("}")[2] in _INTERACTIVE
+                or "tooltip" in classes.split(" ")[0]
+                or classes == "background"
+            ):
                 parent.remove(child)
                 continue
             for name in ("id", "rx", "ry"):

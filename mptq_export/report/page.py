@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from mptq_export.emit.exact.proof import Quantity
 from mptq_export.recipe.schema import Claim
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
@@ -111,7 +112,7 @@ def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
     """
     kinds: dict[str, list[Claim]] = {}
     for claim in claims:
-        kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
+        kinds.setdefault(Quantity.kind_of(claim), []).append(claim)
 
     def room(claim: Claim) -> float:
         share = claim.value / claim.limit if claim.limit else 0.0
