@@ -46,7 +46,9 @@ class WorstImage:
 def worst_images(
     logits: Logits, float_logits: Logits | None, labels: Labels | None, divergences: NDArray[np.float64] | None
 ) -> tuple[WorstImage, ...]:
-    """The `MOST` images with the largest distance, the worst first; none where there is nothing to compare with.
+    """The `MOST` worst images: first those with another class than the float model's, then by their distance.
+
+    None where there is nothing to compare with.
 
     Args:
         logits: (images, classes) of the file.
@@ -61,6 +63,9 @@ def worst_images(
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         divergences = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     says, beside = logits.argmax(1), None if float_logits is None else float_logits.argmax(1)
+    order = np.argsort(-divergences, kind="stable")
+    if beside is not None:
+        order = order[np.argsort((says == beside)[order], kind="stable")]
     return tuple(
         WorstImage(
             int(index),
@@ -69,7 +74,7 @@ def worst_images(
             None if beside is None else int(beside[index]),
             None if labels is None else int(labels[index]),
         )
-        for index in np.argsort(-divergences, kind="stable")[:MOST]
+        for index in order[:MOST]
     )
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from mptq_export.emit.exact.proof import Quantity
 from mptq_export.recipe.schema import Claim
+from mptq_export.report.accuracy import accuracy_path
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
 from mptq_export.report.export_files import Export
@@ -22,6 +23,7 @@ from mptq_export.report.network import rows_of
 from mptq_export.report.paths import csv_path
 from mptq_export.report.promise import not_run, output_words
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.report.worst import worst_of
 from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
 
@@ -86,6 +88,8 @@ def report_page(export: Export) -> str:
         front=front,
         front_plot=front_chart([("search", front)]) if front else None,
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
+        worst=worst_of(export),
+        eval_name=accuracy_path(export.onnx).name,
         warnings=evidence.warnings if evidence else (),
         notes=evidence.notes if evidence else (),
         images=evidence.observed_images if evidence else 0,
