@@ -140,7 +140,7 @@ def weights_chart(codes: NDArray[np.int8], bits: int, floats: ValueHistogram | N
         reach = max(reach, min(math.ceil(max(-floats.low, floats.high)), 2 * reach))
     counts = np.bincount(codes.astype(np.int64).ravel() + reach, minlength=2 * reach + 1)
     unit, base = _MINI[0] / (2 * reach + 1), _MINI[1] - 14
-    top = max(int(counts.max(initial=0)), 1)
+    top = max(float(counts.max(initial=0)), 1.0)
     line = ""
     if floats is not None:
         width = (floats.high - floats.low) / len(floats.counts)

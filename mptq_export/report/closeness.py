@@ -127,8 +127,8 @@ def _of_output(found: EvaluatedOutput, images: str, count: int) -> Figure | None
 
 def _agreement(agreement: Agreement) -> Figure:
     note = (
-        f"images get the float model's class (95%: {agreement.low:.1%} to {agreement.high:.1%}); mean KL {agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to "
-        f"{agreement.kl_high:.5f}). {_held_back(agreement)}"
+        f"images get the float model's class (95%: {agreement.low:.1%} to {agreement.high:.1%}); mean KL "
+        f"{agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to {agreement.kl_high:.5f}). {_held_back(agreement)}"
     )
     return Figure("Agreement", share_text(agreement.same / agreement.images, agreement.images), note)
 

@@ -175,8 +175,9 @@ class Latency:
         threads: of onnxruntime.
         rounds: timed runs of each.
         file_ms: the written file.
-        float_ms: the float model in onnxruntime; None where there was no such file.
-        ratio: median over the rounds of file against float; None without a float file.
+        float_ms: the float model in onnxruntime; None where it was not timed.
+        ratio: median over the rounds of file against float; None where it was not timed.
+        why_no_float: why not, in the middle of a sentence; empty where it was.
     """
 
     cpu: str
@@ -185,6 +186,7 @@ class Latency:
     file_ms: float
     float_ms: float | None
     ratio: float | None
+    why_no_float: str = ""
 
 
 @dataclass(frozen=True)

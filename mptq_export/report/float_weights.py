@@ -1,4 +1,4 @@
-"""The float weights of every layer in the steps of their channels: what stands beside the codes that were made of them."""
+"""The float weights of every layer in the steps of their channels: they stand beside the codes made of them."""
 
 import torch
 
