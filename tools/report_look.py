@@ -3,8 +3,8 @@
     python -m tools.report_look REPORT [--pictures FOLDER] [--open N]
 
 Prints what it found as one line of JSON; exit status 0 if every view is as it should be, 1 if not, 2 if it could not
-run. `--pictures` writes a PNG of the top of every view, of the plots and weights of the last open layers, of the list of
-layers and of the worst images, and the print as PDF; `--open` opens the first N foldings first.
+run. `--pictures` writes a PNG of the top of every view, of the plots and weights of the last open layers, of the list
+of layers and of the worst images, and the print as PDF; `--open` opens the first N foldings first.
 Needs Playwright and a Chromium (`tools.browser`).
 
 Every view must stay within its width, its texts must stand out from what is behind them (WCAG AA: 4.5 to 1), and the
