@@ -12,10 +12,11 @@ import onnx
 import pytest
 from cli.helpers import run
 
+from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.evidence import read_evidence
 from mptq_export.report.export_files import read_export
-from mptq_export.report.page import report_page
+from mptq_export.report.page import proof_rows, report_page
 from mptq_export.report.stored_weights import StoredWeights
 from mptq_export.support.errors import MptqError
 
@@ -123,6 +124,24 @@ def test_minima_and_maxima_read_as_what_they_are(whole: Page, made: Path):
     assert f"attention code of a row's maximum {len(least)} {closest:g} (at least 1) in " in table
     assert re.search(r"Exp margin in steps \d+ [\d.]+ \(at least 0\.001\) in ", table)
     assert re.search(r"int32 accumulator \d+ [\d.e+]+ \(at most 2\.14748e\+09\) in ", table)
+
+
+def test_claims_are_gathered_by_what_they_are_about_whatever_their_sites_are_called():
+    said = (
+        "activation code of a.input",
+        "activation code of sum of tokens.input",
+        "activation code of x margin in steps",
+        "float32 sum of tokens",
+        "float32 sum of attention codes",
+        "Exp margin in steps",
+        "assumed error of Exp over the distance to a boundary",
+        "assumed error of gelu over the distance to a boundary",
+    )
+    rows = proof_rows([Claim("layer", what, float(i), 10.0, "at most") for i, what in enumerate(said)])
+    assert {kind: (count, claim.value) for kind, count, claim in rows} == {
+        "activation code": (3, 2.0),
+        **{what: (1, float(i)) for i, what in enumerate(said) if i > 2},
+    }
 
 
 def test_plots_are_inline(whole: Page):
