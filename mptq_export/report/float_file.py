@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mptq_export.emit.float_onnx import write_for_timing
 from mptq_export.support.errors import MptqError
+from mptq_export.support.silence import silent_stdout
 
 #: Bytes of the largest weights that are written: torch's exporter holds them several times.
 MOST_BYTES = 500e6
@@ -58,7 +59,7 @@ class FloatFile:
         nbytes = sum(each.numel() * each.element_size() for each in self._model.parameters())
         if nbytes > MOST_BYTES:
             raise MptqError(f"its weights are {nbytes / 1e6:,.0f} MB: --float-onnx FILE writes it for this")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent_stdout():
             warnings.simplefilter("ignore")
             # A copy, as some models keep what they computed last, and torch's exporter computes with stand-ins.
             write_for_timing(deepcopy(self._model), image, path)

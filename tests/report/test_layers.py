@@ -21,6 +21,7 @@ from mptq_export.report.float_file import FloatFile
 from mptq_export.report.float_weights import in_steps
 from mptq_export.report.layer_table import COLUMNS, layers_csv
 from mptq_export.report.page import report_page
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from tools.browser import NoBrowserError, open_browser
@@ -118,6 +119,19 @@ def test_float_is_timed_without_being_asked_for(made: Path):
     assert {name: sum(seen.counts) for name, seen in steps.items()} == {
         n: q.codes.size for n, q in recipe.weights.items()
     }
+
+
+def test_a_float_model_that_the_older_exporter_refuses_is_timed_all_the_same(capfd: pytest.CaptureFixture[str]):
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(x).abs().mean((2, 3))
+
+    file = FloatFile(Odd())  # what it wrote goes with it
+    (found,) = open_session(file.path(np.ones((1, 3, 8, 8), np.float32))).run(
+        None, {"x": np.ones((1, 3, 8, 8), np.float32)}
+    )
+    assert found == pytest.approx(np.ones((1, 3)), rel=1e-5)
+    assert capfd.readouterr() == ("", "")  # torch prints its whole graph
 
 
 def test_a_float_model_that_cannot_be_timed_says_why(monkeypatch: pytest.MonkeyPatch):
