@@ -12,7 +12,7 @@ DIGITS := examples/digits
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs wheel device pythons lock oldest oldest-quick figures fuzz clean
+.PHONY: help demo test test-all lint docs pages wheel device pythons lock oldest oldest-quick figures fuzz clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -35,7 +35,10 @@ lint: $(DEV_STAMP)  ## check style and types
 	$(BIN)/mypy
 
 docs: $(DOCS_STAMP)  ## build the pages in docs/ (out/site); a broken link fails
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/properdocs build --strict -f mkdocs.yml # with --quiet warnings are not counted, and nothing fails
+
+pages: $(DEV_STAMP)  ## run the commands of README and tutorial, and write what they print into the pages
+	$(BIN)/python -m tools.pages renew
 
 # The lock is for Linux on x86-64 and CPython 3.11; elsewhere: make wheel LOCKED='-c constraints.txt'
 LOCKED ?= --no-deps --require-hashes -r $(DIGITS)/requirements.lock
