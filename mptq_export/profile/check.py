@@ -31,22 +31,24 @@ def check_profile(model: onnx.ModelProto, external: Iterable[str] = ()) -> Profi
         view = ProfileView(model, external)
     except _INVALID as error:
         why = " ".join(str(error).split())[:300]
-        return ProfileReport("sonnx", nodes, (RuleReport(VALID, (Finding("the file", why),), ()),))
-    return ProfileReport("sonnx", nodes, tuple(_look(rule, view) for rule in RULES))
+        return ProfileReport("", "sonnx", nodes, (RuleReport(VALID, (Finding("the file", why),), ()),))
+    return ProfileReport("", "sonnx", nodes, tuple(_look(rule, view) for rule in RULES))
 
 
-def refuse_broken_profile(model: onnx.ModelProto) -> None:
-    """Refuse a file that was to be of the profile and is not.
+def refuse_broken_profile(model: onnx.ModelProto) -> ProfileReport:
+    """Refuse a file that was to be of the profile and is not; gives the report of one that is.
 
     Raises:
         MptqError: it breaks a rule, and that is no exception.
     """
-    for found in check_profile(model).broken:
+    report = check_profile(model)
+    for found in report.broken:
         first, more = found.broken[0], f" (and {len(found.broken) - 1} more)" if len(found.broken) > 1 else ""
         raise MptqError(
             f"rule {found.rule.name} of --profile sonnx ({found.rule.says}): {first.place}: {first.why}{more}; leave "
             "--profile out, or report the model"
         )
+    return report
 
 
 def _look(rule: ProfileRule, view: ProfileView) -> RuleReport:

@@ -38,11 +38,13 @@ class ProfileReport:
     """A file and all rules.
 
     Attributes:
+        model: the file's path; empty for one that has none yet.
         profile: its name.
         nodes: how many nodes the file has.
         rules: every rule that was looked at, in the order of the table.
     """
 
+    model: str
     profile: str
     nodes: int
     rules: tuple[RuleReport, ...]
@@ -69,6 +71,7 @@ class ProfileReport:
     def to_json(self) -> dict[str, Json]:
         """Plain JSON values: every rule, and every place that breaks it or is an exception."""
         return {
+            "model": self.model,
             "profile": self.profile,
             "passed": self.passed,
             "nodes": self.nodes,
