@@ -24,12 +24,12 @@ def _unpacks_weights(view: ProfileView, node: onnx.NodeProto) -> bool:
 
 
 def _two_stacks(view: ProfileView, node: onnx.NodeProto) -> bool:
-    """A product of two stacks of matrices, as many in each, both computed."""
+    """A product of two stacks of matrices, as many in each."""
     shapes = [view.sizes(name) for name in node.input]
     if any(shape is None or len(shape) < 3 for shape in shapes):
         return False
     left, right = (shape[:-2] for shape in shapes if shape is not None)
-    return left == right and not view.constant_names.intersection(node.input)
+    return left == right
 
 
 def _codes_of_a_byte(view: ProfileView, node: onnx.NodeProto) -> bool:
@@ -55,10 +55,10 @@ EXCEPTIONS: tuple[ProfileException, ...] = (
     ProfileException(
         "ReduceMax",
         "O1",
-        "ReduceMax on uint8 codes is no listed operator",
-        "a softmax whose bits are the same everywhere needs the largest code of a row; the listed Max takes tensors "
-        "of one shape",
-        lambda view, node: node.op_type == "ReduceMax" and view.kinds.get(node.input[0]) == onnx.TensorProto.UINT8,
+        "ReduceMax is no listed operator",
+        "a softmax whose bits are the same everywhere needs the largest score of a row, which rounds nothing; the "
+        "listed Max takes tensors of one shape",
+        _op("ReduceMax"),
     ),
     ProfileException(
         "Round",
@@ -77,7 +77,7 @@ EXCEPTIONS: tuple[ProfileException, ...] = (
     ProfileException(
         "stacked products",
         "R7",
-        "both operands of a product of activations have a matrix for each head and image",
+        "both operands of a product of activations have a matrix for each head and image (or window)",
         "with two axes each it would be a node for each head and image, and as many kernels; nothing is broadcast",
         _two_stacks,
     ),

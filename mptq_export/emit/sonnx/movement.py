@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from mptq_export.emit.sonnx.spelling import Spelling
 
@@ -34,6 +35,26 @@ def slices(node: onnx.NodeProto, spelling: Spelling) -> None:
     order = [list(range(len(sizes))), [step for _, _, step in whole]]
     for place, numbers in enumerate([*columns, *order], 1):
         node.input[place] = spelling.integers(numbers)
+
+
+def pieces(node: onnx.NodeProto, spelling: Spelling) -> bool:
+    """A Split of which not all pieces are read as a Slice for each that is; gives whether it was written so."""
+    view = spelling.view
+    read = [name for name in node.output if name in view.readers or name in view.outputs]
+    if len(read) == len(node.output):
+        return False
+    sizes = spelling.shape(node.input[0])
+    axis, start = int(str(view.attribute(node, "axis", 0))) % len(sizes), 0
+    for name in node.output:
+        end = start + spelling.shape(name)[axis]
+        if name in read:
+            starts, ends = [0] * len(sizes), list(sizes)
+            starts[axis], ends[axis] = start, end
+            numbers = (starts, ends, list(range(len(sizes))), [1] * len(sizes))
+            inputs = [node.input[0], *(spelling.integers(each) for each in numbers)]
+            spelling.put(helper.make_node("Slice", inputs, [name], name=name))
+        start = end
+    return True
 
 
 def axis_from_front(node: onnx.NodeProto, spelling: Spelling) -> None:

@@ -57,6 +57,13 @@ def two_axes(node: onnx.NodeProto, spelling: Spelling) -> bool:
     return True
 
 
+def same_stacks(node: onnx.NodeProto, spelling: Spelling) -> None:
+    """Stacks of matrices of one shape, where ONNX would repeat one of them."""
+    stacks = spelling.shape(node.output[0])[:-2]
+    for place, name in enumerate(node.input):
+        node.input[place] = spelling.expand(name, [*stacks, *spelling.shape(name)[-2:]])
+
+
 def reshaped(spelling: Spelling, tensor: str, sizes: list[int], name: str) -> str:
     """A Reshape that says all that it can say."""
     return spelling.onnx.one("Reshape", [tensor, spelling.onnx.shape(sizes)], name, allowzero=0)

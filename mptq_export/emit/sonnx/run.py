@@ -7,8 +7,8 @@ broadcast. No number is computed otherwise: an Expand repeats, a Reshape moves, 
 import onnx
 
 from mptq_export.emit.sonnx.fixed_shapes import with_batch
-from mptq_export.emit.sonnx.movement import MOVES
-from mptq_export.emit.sonnx.products import full_bias, two_axes
+from mptq_export.emit.sonnx.movement import MOVES, pieces
+from mptq_export.emit.sonnx.products import full_bias, same_stacks, two_axes
 from mptq_export.emit.sonnx.spelling import Spelling
 from mptq_export.profile.broadcasting import broadcast_inputs
 
@@ -31,12 +31,16 @@ def spelled_out(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
         node = onnx.NodeProto()
         node.CopyFrom(original)
         spelling.fill(node)
+        if node.op_type == "Split" and pieces(node, spelling):
+            continue
         if node.op_type in MOVES:
             MOVES[node.op_type](node, spelling)
         elif node.op_type == "Gemm":
             full_bias(node, spelling)
-        elif node.op_type == "MatMul" and two_axes(node, spelling):
-            continue
+        elif node.op_type == "MatMul":
+            if two_axes(node, spelling):
+                continue
+            same_stacks(node, spelling)
         sizes = spelling.shape(node.output[0])
         for place in broadcast_inputs(node):
             node.input[place] = spelling.expand(node.input[place], sizes)
