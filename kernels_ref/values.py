@@ -159,7 +159,8 @@ class EveryValue:
         node = self._producers.get(second)
         if node is not None and node.op == "Expand":
             node = self._producers.get(node.inputs[0])
-        source = node.inputs[0] if node is not None and node.op == "ReduceMax" else ""
+        kept = node is not None and node.op == "ReduceMax" and node.attributes.get("keepdims", 1)
+        source = node.inputs[0] if node is not None and kept else ""
         table = self._tables.get(source)
         return source if table is not None and table.root == first else ""
 
