@@ -86,8 +86,8 @@ def export(
         target: the runtime that the file is for, a name of `targets.table.TARGETS`: `ort` (where it is left out) and
             `ort-web` get the exact form, all others the portable one.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
-        profile: `sonnx`: the same bits in a file that leaves nothing implicit, for a fixed batch; `none`; None: none, or
-            the recipe's.
+        profile: `sonnx`: the same bits in a file that leaves nothing implicit, for a fixed batch; `none`; None: none,
+            or the recipe's.
         batch: inputs that a file of a profile takes at once; None: 1, or the recipe's.
         float_onnx: also write the float model here.
         one_file: of a detector, also write `OUT.one.onnx`, as `join_detector` does.

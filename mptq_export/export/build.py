@@ -152,9 +152,11 @@ class ReplayedBuild:
         recipe = read_recipe(plan.recipe)
         profile = outputs.profile_with(recipe.settings.profile)
         if outputs.batch is not None and profile is None:
-            raise MptqError(f"--batch is that of a file of --profile sonnx, which {plan.recipe} has not; add the profile")
+            raise MptqError(
+                f"--batch is that of a file of --profile sonnx, which {plan.recipe} has not; add the profile"
+            )
         recipe = replay_settings(
-            plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target, profile
+            plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target, profile=profile
         )
         settings = recipe.settings
         if settings.features and not loaded.features:

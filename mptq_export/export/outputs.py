@@ -21,7 +21,6 @@ from mptq_export.targets.min_onnxruntime import storage_in
 from mptq_export.targets.rules import check_target, storage_for
 from mptq_export.targets.table import portable_form
 
-
 ProfileChoice = Literal["none"] | ProfileName
 """A profile, or none where a recipe has one."""
 
@@ -143,7 +142,9 @@ class Outputs:
         Raises:
             MptqError: its target has another form, one file of a detector is asked for, or a batch without a profile.
         """
-        if self.batch is not None and (self.profile == "none" or (self.profile is None and not isinstance(plan, Replayed))):
+        if self.batch is not None and (
+            self.profile == "none" or (self.profile is None and not isinstance(plan, Replayed))
+        ):
             raise MptqError("--batch is that of a file of --profile sonnx; all others leave it free: leave it out")
         if self.batch is not None and self.batch < 1:
             raise MptqError(f"--batch {self.batch}: a file takes one input at least")

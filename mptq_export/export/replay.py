@@ -73,6 +73,7 @@ def replay_settings(
     input_type: InputType | None,
     storage: WeightStorage | None,
     target: str | None,
+    *,
     profile: FileProfile | None = None,
 ) -> ExportRecipe:
     """The recipe with another input type, weight storage or target, where one is asked for, and with a profile.

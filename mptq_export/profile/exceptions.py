@@ -48,8 +48,8 @@ EXCEPTIONS: tuple[ProfileException, ...] = (
         "Gelu",
         "O1",
         "Gelu is no listed operator (the group's scope.md names it in a use case)",
-        "written with Erf it would be five ops on floats that the proof has no margin for; as one op its result is held "
-        "to a margin and then rounded to codes",
+        "written with Erf it would be five ops on floats that the proof has no margin for; as one op its result is "
+        "held to a margin and then rounded to codes",
         _op("Gelu"),
     ),
     ProfileException(

@@ -1,7 +1,7 @@
 """What ONNX means where a node says nothing: values of attributes and inputs that are left out.
 
-The defaults of attributes are those of the installed onnx package's schemas. What the schemas say in words only (strides
-are 1, an absent zero point is 0) stands in the two tables below.
+The defaults of attributes are those of the installed onnx package's schemas. What the schemas say in words only
+(strides are 1, an absent zero point is 0) stands in the two tables below.
 """
 
 from collections.abc import Callable, Iterator

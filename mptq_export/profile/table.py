@@ -62,14 +62,18 @@ RULES: tuple[ProfileRule, ...] = (
         operator_rules.known_operators,
     ),
     ProfileRule(
-        "O2", "no operator draws its result", requirements("REQ-OP-010 Deterministic operators"),
+        "O2",
+        "no operator draws its result",
+        requirements("REQ-OP-010 Deterministic operators"),
         operator_rules.deterministic,
     ),
     ProfileRule(
         "O3", "no operator of training", requirements("REQ-OP-020 Inference operators"), operator_rules.inference
     ),
     ProfileRule(
-        "O4", "every attribute is written", requirements("REQ-OP-070 No default value"),
+        "O4",
+        "every attribute is written",
+        requirements("REQ-OP-070 No default value"),
         operator_rules.attributes_written,
     ),
     ProfileRule(
@@ -91,16 +95,24 @@ RULES: tuple[ProfileRule, ...] = (
         requirements("REQ-GR-000 Explicit types and shapes"),
         restrictions.reshape,
     ),
-    ProfileRule("R2", "the axis of a Concat counts from the front", operator("concat/concat.md", "3d3740a", "R1"),
-                restrictions.concat),
+    ProfileRule(
+        "R2",
+        "the axis of a Concat counts from the front",
+        operator("concat/concat.md", "3d3740a", "R1"),
+        restrictions.concat,
+    ),
     ProfileRule(
         "R3",
         "a Slice names every axis, with bounds within its size",
         operator("slice/slice.md", "7070975", "R2 and R6 to R8"),
         restrictions.slices,
     ),
-    ProfileRule("R4", "bounds of a Clip are scalars", operator("clip/clip.md", "0ab7337", "constraints C1 of min and max"),
-                restrictions.clip),
+    ProfileRule(
+        "R4",
+        "bounds of a Clip are scalars",
+        operator("clip/clip.md", "0ab7337", "constraints C1 of min and max"),
+        restrictions.clip,
+    ),
     ProfileRule(
         "R5",
         "a Conv has two spatial axes, pads in numbers, and one group or one for each channel",
@@ -114,7 +126,9 @@ RULES: tuple[ProfileRule, ...] = (
         restrictions.gemm,
     ),
     ProfileRule(
-        "R7", "operands of a MatMul have two axes", operator("matmul/matmul.md", "0ab7337", "constraints C1"),
+        "R7",
+        "operands of a MatMul have two axes",
+        operator("matmul/matmul.md", "0ab7337", "constraints C1"),
         restrictions.matmul,
     ),
     ProfileRule(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from mptq_export.profile.check import check_profile
 from mptq_export.profile.report import ProfileReport
@@ -15,7 +15,6 @@ from .drafts import FLOAT, Draft, draft
 
 CONV = {"kernel_shape": [1, 1], "pads": [0] * 4, "strides": [1, 1], "dilations": [1, 1]}
 QUANTIZE = {"axis": 1, "block_size": 0, "output_dtype": 0, "saturate": 1}
-
 
 
 def f1(made: Draft) -> None:
@@ -143,7 +142,12 @@ def r2(made: Draft) -> None:
 
 
 def r3_axes(made: Draft) -> None:
-    made.stored |= {"zeros": np.zeros(1, np.int64), "ends": np.array([4]), "axes": np.array([1]), "ones": np.ones(1, np.int64)}
+    made.stored |= {
+        "zeros": np.zeros(1, np.int64),
+        "ends": np.array([4]),
+        "axes": np.array([1]),
+        "ones": np.ones(1, np.int64),
+    }
 
 
 def r3_beyond(made: Draft) -> None:

@@ -36,5 +36,7 @@ def with_batch(model: onnx.ModelProto, batch: int) -> FileView:
     for node in view.nodes:
         for name in filter(None, node.output):
             if min(view.shapes.get(name, [-1]), default=0) < 0:
-                raise MptqError(f"--profile sonnx: the shape of {name} does not follow from the batch; report the model")
+                raise MptqError(
+                    f"--profile sonnx: the shape of {name} does not follow from the batch; report the model"
+                )
     return view

@@ -25,9 +25,9 @@ def slices(node: onnx.NodeProto, spelling: Spelling) -> None:
     given = [spelling.onnx.initializers.get(name) for name in node.input[1:]]
     if any(tensor is None for tensor in given):
         return  # computed: the checker names it
-    starts, ends, axes, steps = (onnx.numpy_helper.to_array(tensor) for tensor in given if tensor is not None)
+    numbers = [onnx.numpy_helper.to_array(tensor) for tensor in given if tensor is not None]
     sizes = spelling.shape(node.input[0])
-    bounds = {int(axis) % len(sizes): (int(a), int(b), int(k)) for a, b, axis, k in zip(starts, ends, axes, steps)}
+    bounds = {int(axis) % len(sizes): (int(a), int(b), int(k)) for a, b, axis, k in zip(*numbers, strict=True)}
     whole = [slice(*bounds.get(axis, (0, size, 1))).indices(size) for axis, size in enumerate(sizes)]
     if any(step < 0 for _, _, step in whole):
         return  # an end of -1 would count from the back
