@@ -34,7 +34,9 @@ def describe_ends(model: onnx.ModelProto, loaded: LoadedModel, settings: Setting
     """Write into a file what its input and its outputs are: their doc strings."""
     preprocessing = loaded.preprocessing
     (entry,) = model.graph.input
-    if settings.input_type == "uint8":
+    if loaded.takes_regions:
+        entry.doc_string = "regions that the first stage cuts out of maps, [region, channel, row, column]; no NaN"
+    elif settings.input_type == "uint8":
         entry.doc_string = "raw pixels from 0 to 255, [batch, row, column, channel]"
     else:
         entry.doc_string = (

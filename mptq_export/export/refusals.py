@@ -57,11 +57,6 @@ def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path
             "file already; leave the option out"
         )
     parts = [head.detector.part for head in loaded.heads if head.detector is not None]
-    if parts and outputs.profile == "sonnx":
-        raise MptqError(
-            f"--profile sonnx fixes the batch, and the heads of {loaded.asked.name}, a detector of two stages, take as "
-            "many regions as were found; leave --profile out"
-        )
     if parts:
         outputs.check(plan, loaded.asked.name, *inputs, parts=parts)
 
