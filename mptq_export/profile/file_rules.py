@@ -49,9 +49,9 @@ def no_functions(view: ProfileView) -> Iterator[Finding]:
 
 def types_and_shapes(view: ProfileView) -> Iterator[Finding]:
     """Every tensor has its type and its shape written, and they are those that follow."""
-    declared = view.declared
+    declared, shaped = view.declared, _with_shapes(view.declared.model.graph)
     for name in _tensors(view):
-        if not declared.kinds.get(name) or name not in declared.shapes or not _has_shape(view, name):
+        if not declared.kinds.get(name) or name not in shaped:
             yield Finding(name, "its type and shape are not written")
         elif declared.kinds[name] != view.kinds.get(name, declared.kinds[name]):
             yield Finding(name, "its type is written as another one than follows")
@@ -119,10 +119,7 @@ def _tensors(view: ProfileView) -> Iterator[str]:
     return iter(dict.fromkeys(chain((entry.name for entry in view.model.graph.input), computed)))
 
 
-def _has_shape(view: ProfileView, name: str) -> bool:
-    """Whether a shape is written: one without sizes is that of a scalar, and not none."""
-    graph = view.declared.model.graph
-    return any(
-        entry.name == name and entry.type.tensor_type.HasField("shape")
-        for entry in (*graph.value_info, *graph.input, *graph.output)
-    )
+def _with_shapes(graph: onnx.GraphProto) -> set[str]:
+    """Tensors whose shape is written: one without sizes is that of a scalar, and not none."""
+    entries = chain(graph.value_info, graph.input, graph.output)
+    return {entry.name for entry in entries if entry.type.tensor_type.HasField("shape")}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from onnx import TensorProto, helper
 
@@ -275,6 +276,26 @@ def test_a_damaged_shape_is_told():
     info = next(each for each in model.graph.value_info if each.name == "square")
     info.type.tensor_type.shape.dim[0].dim_value = 4
     assert broken(check_profile(model)) == {"F1"}  # the onnx package finds it itself
+
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(float[N, 3] x) => (seq(float[N, 3]) y) { y = SequenceConstruct(x) }",
+        "(float[N] x, bool c) => (float[M] y) { y = If(c) <then_branch = a () => (float[N] p) { p = Identity(x) }, "
+        "else_branch = b () => (float[N] q) { q = Identity(x) }> }",
+        "(float x) => (float y) { z = own.F(x) y = Identity(x) }",
+        "(float[3, 2, 2] x) => (float[3] y) { y = ReduceMax <axes = [1, 2], keepdims = 0> (x) }",
+        "(float[3, 2] x, int64[1] s) => (float[K] y) { y = Reshape(x, s) }",
+    ],
+)
+def test_files_of_other_makers_are_read(text: str):
+    report = check_profile(onnx.parser.parse_model(HEAD + text))
+    assert not report.passed
+    assert all(finding.why for rule in report.broken for finding in rule.broken)
 
 
 def test_a_rule_names_its_source_and_exceptions_their_rule():
