@@ -18,7 +18,8 @@ _INTRODUCTION = """\
 What `mptq-verify FILE --profile sonnx` holds a file against ([sonnx.md](sonnx.md)). It reads the ONNX file alone. The
 words are those of this project; a source names the document of the ONNX working group for a safety-related profile
 (drafts in the repository onnx/working-groups, folder safety-related-profile), the first digits of the commit that was
-read, and the place in it. `python -m tools.profile_rules` writes this page from `mptq_export/profile/table.py` and `exceptions.py`.
+read, and the place in it. `python -m tools.profile_rules` writes this page from `mptq_export/profile/table.py` and
+`exceptions.py`.
 
 ## Rules
 """

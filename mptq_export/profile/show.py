@@ -1,6 +1,6 @@
 """A file held against a profile, for people: every rule in a line, then what is broken, then the exceptions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -27,12 +27,13 @@ def show_profile(report: ProfileReport, console: Console, *, every_node: bool = 
         verdict = f"broken at {len(rule.broken)}" if rule.broken else "holds"
         beside = f", {len(rule.excepted)} exceptions" if rule.excepted else ""
         say(f"  {rule.rule.name:<4} {verdict + beside:<28} {rule.rule.says}")
-        say(f"  {'':<4} {'':<28} from {rule.rule.source}") if every_node else None
-        _say_places(say, [finding for finding in rule.broken], every_node)
+        if every_node:
+            say(f"  {'':<4} {'':<28} from {rule.rule.source}")
+        _say_places(say, rule.broken, every_node=every_node)
     for exception, places in report.exceptions.items():
         say(f"exception to {exception.rule}, {len(places)} nodes: {exception.says}")
         say(f"  because {exception.reason}")
-        _say_places(say, places, every_node)
+        _say_places(say, places, every_node=every_node)
     broken = sum(len(rule.broken) for rule in report.broken)
     listed = sum(map(len, report.exceptions.values()))
     if report.passed:
@@ -42,9 +43,8 @@ def show_profile(report: ProfileReport, console: Console, *, every_node: bool = 
         say(f"BROKEN: {len(report.broken)} rules ({names}) at {broken} places")
 
 
-def _say_places(say: object, places: Sequence[Finding], every_node: bool) -> None:
+def _say_places(say: Callable[[str], None], places: Sequence[Finding], *, every_node: bool) -> None:
     shown = places if every_node else places[:_FEW]
-    assert callable(say)
     for place in shown:
         say(f"       {place.place}: {place.why}")
     if len(places) > len(shown):

@@ -33,8 +33,8 @@ def slices(node: onnx.NodeProto, spelling: Spelling) -> None:
         return  # an end of -1 would count from the back
     columns = ([bound[place] for bound in whole] for place in (0, 1))
     order = [list(range(len(sizes))), [step for _, _, step in whole]]
-    for place, numbers in enumerate([*columns, *order], 1):
-        node.input[place] = spelling.integers(numbers)
+    for place, written in enumerate([*columns, *order], 1):
+        node.input[place] = spelling.integers(written)
 
 
 def pieces(node: onnx.NodeProto, spelling: Spelling) -> bool:
