@@ -81,23 +81,21 @@ def write_export(
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
     macs = sum(Costs.of(graph).macs.values())
-    out, (made, plain) = outputs.onnx, _emit_tied_model(outputs, loaded, graph, recipe)
-    pending = [made]
-    check_tables(pending[0])
-    min_ort = oldest_onnxruntime(pending[0])
-    del made
+    out, pending = outputs.onnx, [_emit_tied_model(outputs, loaded, graph, recipe)]
+    check_tables(pending[0][0])
+    min_ort = oldest_onnxruntime(pending[0][0])
     reports: list[VerifyReport] = []
     found: list[Profiled] = []
 
     def write(path: Path) -> None:
-        model = pending.pop()
+        model, plain = pending.pop()
         start = perf_counter()
         inputs = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
         onnx.save(model, path)
         if plain is not None:
             again = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
             found.append(check_profiled(model, plain, path, again, out.name))
-        del model
+        del model, plain
         trim()  # the check takes ten bytes a weight and more
         try:
             report = verify_model(path, tracked(inputs, progress, "checking", len(inputs)), most_bytes=MOST_BYTES)
