@@ -9,20 +9,19 @@ import onnx
 from mptq_export.profile.rule import Finding, at
 from mptq_export.profile.view import ProfileView
 
-_TENSORS = "tensor_type"
+_TENSORS, _ONNX = "tensor_type", "ai.onnx"
 
 
 def versions(view: ProfileView) -> Iterator[Finding]:
     """One version of each operator set that is used, and of no other."""
     model = view.declared.model
-    imported = Counter(entry.domain.replace("ai.onnx", "", 1) for entry in model.opset_import)
-    used = {node.domain.replace("ai.onnx", "", 1) for node in view.nodes}
+    imported = Counter(entry.domain or _ONNX for entry in model.opset_import)
+    used = {node.domain or _ONNX for node in view.nodes}
     for domain in sorted(used | set(imported)):
-        name = domain or "ai.onnx"
         if imported[domain] != 1:
-            yield Finding("the file", f"names the version of the operator set {name} {imported[domain]} times")
+            yield Finding("the file", f"names the version of the operator set {domain} {imported[domain]} times")
         elif domain not in used:
-            yield Finding("the file", f"names the operator set {name}, of which no node is")
+            yield Finding("the file", f"names the operator set {domain}, of which no node is")
 
 
 def complete(view: ProfileView) -> Iterator[Finding]:
