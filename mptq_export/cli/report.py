@@ -11,6 +11,7 @@ _MOST = 2
 
 
 @click.command(
+    "mptq-report",
     cls=MptqCommand,
     examples=[
         "mptq-report model.mptq.onnx --force",
@@ -49,3 +50,7 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
         write_comparison(exports[0], exports[1], out)
     if not is_quiet():
         click.echo(out)
+
+
+if __name__ == "__main__":
+    main()
