@@ -20,9 +20,9 @@ from mptq_export.evaluate.metrics import (
 )
 from mptq_export.evaluate.numbering import misnumbered
 from mptq_export.evaluate.worst_images import WorstImage, worst_images
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
-from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
 
@@ -94,8 +94,7 @@ def onnx_predictor(session: ort.InferenceSession, normalize: Normalize) -> Predi
     output = session.get_outputs()[0].name
 
     def predict(pixels: Pixels) -> Logits:
-        feed = {spec.name: to_graph_input(pixels, spec, normalize)}
-        logits: Logits = run_session(session, [output], feed)[output]
+        logits: Logits = run_any(session, [output], spec, to_graph_input(pixels, spec, normalize))[output]
         if logits.ndim != 2 or logits.shape[0] != len(pixels) or not np.issubdtype(logits.dtype, np.floating):
             raise MptqError(
                 f"output {output} is {logits.dtype} of shape {list(logits.shape)} for {len(pixels)} images, not "

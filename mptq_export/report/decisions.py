@@ -91,6 +91,14 @@ def global_decisions(recipe: ExportRecipe) -> list[Decision]:
         Decision("input", settings.input_type, _INPUT[settings.input_type]),
         Decision("weight storage", settings.weight_storage, _STORAGE[settings.weight_storage]),
     ]
+    if settings.profile is not None:
+        found.append(
+            Decision(
+                "profile",
+                f"{settings.profile.name}, batch {settings.profile.batch}",
+                "nothing is left implicit: shapes, attributes, optional inputs, broadcasts (docs/sonnx.md)",
+            )
+        )
     if settings.reconstruct:
         found.append(
             Decision("reconstruction", "on", "rounding, scales and ranges learned block by block after all else")

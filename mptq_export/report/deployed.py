@@ -26,6 +26,7 @@ from mptq_export.load.forward import tensors
 from mptq_export.recipe.outputs import Output
 from mptq_export.report.evidence import Agreement, Latency, OutputCloseness
 from mptq_export.report.float_file import FloatFile
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
 from mptq_export.runtime.session import open_session, run_session
@@ -144,7 +145,7 @@ def compare_with_float(
 
     def pairs() -> Iterator[tuple[Values, Values]]:
         for some in batches:
-            found = run_session(session, names, {spec.name: file_inputs(some, spec, preprocessing)})
+            found = run_any(session, names, spec, file_inputs(some, spec, preprocessing))
             yield [found[name] for name in names], floating.of(some)
 
     report = compare_outputs(pairs(), floating.given)
