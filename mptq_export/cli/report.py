@@ -1,4 +1,4 @@
-"""``mptq-report``: the page of an export built again from its files, or two exports side by side."""
+"""``mptq-report``: the page of an export built again from its files, its layers as CSV, or two exports side by side."""
 
 from pathlib import Path
 
@@ -16,6 +16,7 @@ _MOST = 2
     examples=[
         "mptq-report model.mptq.onnx --force",
         "mptq-report model.mptq.recipe.json -o report.html",
+        "mptq-report model.mptq.onnx --csv layers.csv",
         "mptq-report a.onnx b.onnx",
     ],
 )
@@ -27,8 +28,15 @@ _MOST = 2
     type=click.Path(path_type=Path),
     help="Default: NAME.report.html beside the ONNX file; A-vs-B.report.html for two.",
 )
+@click.option(
+    "--csv",
+    "csv_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the layers with their widths, sizes and errors to FILE, and no page.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
+def main(*, exports: tuple[Path, ...], out: Path | None, csv_path: Path | None, force: bool) -> None:
     """Build the report of an EXPORT (its .onnx file or its .recipe.json) again, or compare two.
 
     What lies beside it is used: the recipe, NAME.report.json (what the export measured), NAME.search.json (the search
@@ -37,14 +45,18 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """
     if len(exports) > _MOST:
         raise click.UsageError("One export, or two to compare.")
+    if csv_path is not None and (len(exports) > 1 or out is not None):
+        raise click.UsageError("--csv is of one export, and takes the place of the page: leave -o out.")
     from mptq_export.report.paths import comparison_path, onnx_path_of, report_path
-    from mptq_export.report.write import write_comparison, write_report
+    from mptq_export.report.write import write_comparison, write_csv, write_report
     from mptq_export.support.files import check_writable
 
     files = [onnx_path_of(path) for path in exports]
-    out = out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))
+    out = csv_path or out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))
     check_writable(out, force=force)
-    if len(files) == 1:
+    if csv_path is not None:
+        write_csv(exports[0], out)
+    elif len(files) == 1:
         write_report(exports[0], out)
     else:
         write_comparison(exports[0], exports[1], out)

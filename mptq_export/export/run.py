@@ -33,7 +33,7 @@ from mptq_export.export.refusals import (
     check_weights,
 )
 from mptq_export.export.request import ExportRequest
-from mptq_export.export.write import load_milliseconds, write_export
+from mptq_export.export.write import Written, load_milliseconds, write_export
 from mptq_export.export.write_portable import write_portable
 from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
@@ -48,8 +48,6 @@ from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import SILENT, Listener, Progress, undivided
 from mptq_export.targets.rules import warnings_of
-from mptq_export.verify.portable import PortableCheck
-from mptq_export.verify.report import VerifyReport
 
 
 def export_model(request: ExportRequest, progress: Listener = SILENT) -> list[ExportResult]:
@@ -213,7 +211,7 @@ def _export_one(
     graph, recipe = ready.build(outputs, progress)
     graph = put_aside(graph)
     images = None if calibrated is None else calibrated.images
-    verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
+    written = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
         with undivided(progress, "writing the kit"):
             inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
@@ -228,12 +226,13 @@ def _export_one(
         command=command,
         loaded=loaded,
         recipe=recipe,
-        verification=verification,
+        verification=written.verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
-        min_ort=min_ort,
+        min_ort=written.min_ort,
         warnings=(*searched, *loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
+        profiled=written.profiled,
     )
     try:
         evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
@@ -248,13 +247,12 @@ def _write(
     built: tuple[Graph, ExportRecipe],
     images: torch.Tensor | None,
     progress: Progress,
-) -> tuple[VerifyReport | PortableCheck, str | None]:
+) -> Written:
     """Write the file in the form of its recipe: what its check found, and the oldest onnxruntime where it is known."""
     graph, recipe = built
     if recipe.settings.form == "portable":
-        return write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None
-    written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
-    return written.verification, written.min_ort
+        return Written(write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None)
+    return write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
 
 
 def _write_page(result: ExportResult) -> ExportResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
+from mptq_export.data.probe import probe_inputs
 from mptq_export.quantize.form import Simulation
 from mptq_export.report.deployed import (
     BATCH,
@@ -17,6 +18,7 @@ from mptq_export.report.deployed import (
     measure_latency,
 )
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
+from mptq_export.report.float_weights import float_weights
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
@@ -63,7 +65,8 @@ def write_evidence(
             result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
         )
     with undivided(progress, "timing"):
-        latency = measure_latency(result.onnx, result.float_onnx)
+        image = probe_inputs(result.loaded.preprocessing, 1)
+        latency = measure_latency(result.onnx, result.float_onnx, floating.file, image)
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -87,6 +90,7 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
+        weight_steps=float_weights(graph, result.recipe),
     )
     write_json(evidence_path(result.onnx), evidence)
     return evidence

@@ -36,6 +36,11 @@ def searched_path(search: Path) -> Path:
     return stem.with_suffix(".onnx") if stem.suffix == ".search" else search.with_suffix(".onnx")
 
 
+def csv_path(onnx_path: Path) -> Path:
+    """OUT.layers.csv."""
+    return onnx_path.with_suffix(".layers.csv")
+
+
 def comparison_path(first: Path, second: Path) -> Path:
     """A-vs-B.report.html beside the first of two ONNX files."""
     return first.with_name(f"{first.with_suffix('').name}-vs-{second.with_suffix('').name}.report.html")
