@@ -16,14 +16,14 @@ from mptq_export.load.file.folder import files_of
 from mptq_export.quantize.expected import importance_seconds, learning_seconds, walk_seconds
 from mptq_export.quantize.method import METHODS
 from mptq_export.support.progress import STARTING, Expected
-from mptq_export.support.size import Size
+from mptq_export.support.size import SMALL, Size
 from mptq_export.targets.table import portable_form
 
 #: Weights of a model of which not even a file is there, as of a name on timm's hub: those of ViT-S.
 _PARAMETERS = 22e6
 
-#: Pixels of an image along an edge, where nobody has said it yet; half for models with fewer weights than these.
-_EDGE, _SMALL = 224, 1e6
+#: Pixels of an image along an edge, where nobody has said it yet; half for small models.
+_EDGE = 224
 
 #: Images that a file is observed on and compared with float on.
 _OBSERVED, _COMPARED = 8, 64
@@ -69,7 +69,7 @@ class ExportWork:
             nbytes = sum(path.stat().st_size for path in files_of(Path(request.model.name)) if path.is_file())
             parameters = int(nbytes / 4 or _PARAMETERS)
         if pixels is None:
-            edge = _EDGE if parameters > _SMALL else _EDGE // 2
+            edge = _EDGE if parameters > SMALL else _EDGE // 2
             height, width = request.model.inputs.img_size or (edge, edge)
             pixels = height * width
         images = 0 if isinstance(request.plan, Replayed) else request.calibration.count

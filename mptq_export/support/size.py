@@ -3,8 +3,12 @@
 import math
 from dataclasses import astuple, dataclass
 
-#: Of a model of which nothing but its weights is known: blocks, and pixels of a token along an edge.
+#: Of a model of which nothing but its weights is known: blocks, half of them where it has fewer weights than `SMALL`,
+#: and pixels of a token along an edge.
 _BLOCKS, _PATCH = 12, 16
+
+#: Weights of a model that is meant for small pictures.
+SMALL = 1e6
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,11 @@ class Size:
             parameters: how many weights it has.
             pixels: of an image.
         """
-        width = math.sqrt(max(parameters, 1) / (12 * _BLOCKS))
+        blocks = _BLOCKS if parameters > SMALL else _BLOCKS // 2
+        width = math.sqrt(max(parameters, 1) / (12 * blocks))
         tokens, heads = pixels / _PATCH**2 + 1, max(1.0, width / 64)
         block = Size(numbers=7 * tokens * width, norms=2 * tokens * width, channels=2 * width)
         block += Size(macs=2 * tokens**2 * width, numbers=2 * heads * tokens**2, channels=tokens + 64, layers=2.0)
         for inputs, outputs in ((1, 3), (1, 1), (1, 4), (4, 1)):
             block += Size.of_layer(tokens, inputs * width, outputs * width)
-        return sum([block] * _BLOCKS, Size())
+        return sum([block] * blocks, Size())
