@@ -4,7 +4,8 @@ import copy
 import io
 import logging
 import warnings
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from typing import Any
 
 import torch
 
@@ -16,13 +17,19 @@ from mptq_export.capture.tracer import Tracer
 from mptq_export.recipe.outputs import LOGITS, Output
 
 
-def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: tuple[Output, ...] = LOGITS) -> Graph:
+def capture(
+    model: torch.nn.Module,
+    input_size: tuple[int, int, int],
+    outputs: tuple[Output, ...] = LOGITS,
+    noting: AbstractContextManager[Any] | None = None,
+) -> Graph:
     """Capture a model in eval mode as a canonical graph.
 
     Args:
         model: float32 model; maps [B, C, H, W] float32 to one tensor, or to several.
         input_size: (C, H, W) in pixels.
         outputs: what it gives, in order.
+        noting: is entered while the constants of the graph are computed; see `origins`.
 
     Returns:
         The graph before any transform; its values equal the model's.
@@ -39,7 +46,8 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: t
         with listening() as heard, suppress(Exception):
             _exported(traced, input_size)
         raise frozen_batch(model, heard.line) from error
-    return Tracer(program, HANDLERS).run(outputs)
+    with noting or nullcontext():
+        return Tracer(program, HANDLERS).run(outputs)
 
 
 def _exported(model: torch.nn.Module, input_size: tuple[int, int, int]) -> torch.export.ExportedProgram:
