@@ -194,6 +194,12 @@ from mptq_export.targets.table import TARGETS, portable_form
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
 )
 @click.option(
+    "--dossier",
+    type=click.Path(path_type=Path),
+    help="Also write a folder with one document (HTML, PDF, JSON) and its evidence, for those who must argue that what "
+    "runs is what was trained and checked.",
+)
+@click.option(
     "--context",
     metavar="SOC",
     help="In the kit of --target qnn: also the file as HTP's compiler prepares it for this SoC, such as SM8650.",
@@ -247,6 +253,7 @@ def main(
     float_onnx: Path | None,
     one_file: bool,
     kit: Path | None,
+    dossier: Path | None,
     context: str | None,
     device: str | None,
     base: str | None,
@@ -275,6 +282,7 @@ def main(
         float_onnx=float_onnx,
         one_file=one_file,
         kit=kit,
+        dossier=dossier,
         context=context,
         json=json_path,
         input_type=input_type,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from mptq_export.cli.common import MptqCommand
+from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import is_quiet
 
 _MOST = 2
@@ -16,6 +17,7 @@ _MOST = 2
         "mptq-report model.mptq.onnx --force",
         "mptq-report model.mptq.recipe.json -o report.html",
         "mptq-report a.onnx b.onnx",
+        "mptq-report --dossier dossier/ model.mptq.onnx",
     ],
 )
 @click.argument("exports", metavar="EXPORT [EXPORT]", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -26,8 +28,21 @@ _MOST = 2
     type=click.Path(path_type=Path),
     help="Default: NAME.report.html beside the ONNX file; A-vs-B.report.html for two.",
 )
+@click.option(
+    "--dossier",
+    type=click.Path(path_type=Path),
+    help="Instead of the page write this folder: one document (HTML, PDF, JSON) with its evidence, for those who must "
+    "argue that what runs is what was trained and checked.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Golden values of --dossier are for images of this folder, not for synthetic ones.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
+def main(
+    *, exports: tuple[Path, ...], out: Path | None, dossier: Path | None, images: Path | None, force: bool
+) -> None:
     """Build the report of an EXPORT (its .onnx file or its .recipe.json) again, or compare two.
 
     What lies beside it is used: the recipe, NAME.report.json (what the export measured), NAME.search.json (the search
@@ -36,6 +51,13 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """
     if len(exports) > _MOST:
         raise click.UsageError("One export, or two to compare.")
+    if dossier is not None:
+        if out is not None or len(exports) > 1:
+            raise click.UsageError("--dossier DIR is of one EXPORT, and goes without -o.")
+        _write_dossier(exports[0], dossier, images, force=force)
+        return
+    if images is not None:
+        raise click.UsageError("--images goes with --dossier DIR.")
     from mptq_export.report.paths import comparison_path, onnx_path_of, report_path
     from mptq_export.report.write import write_comparison, write_report
     from mptq_export.support.files import check_writable
@@ -47,5 +69,14 @@ def main(*, exports: tuple[Path, ...], out: Path | None, force: bool) -> None:
         write_report(exports[0], out)
     else:
         write_comparison(exports[0], exports[1], out)
+    if not is_quiet():
+        click.echo(out)
+
+
+def _write_dossier(export: Path, out: Path, images: Path | None, *, force: bool) -> None:
+    from mptq_export.dossier.write import write_dossier
+
+    terminal = Terminal()
+    terminal.warn(write_dossier(export, out, images, force=force))
     if not is_quiet():
         click.echo(out)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mptq_export.recipe.outputs import OutputKind
+from mptq_export.report.lineage import Lineage
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
@@ -226,6 +227,7 @@ class Evidence:
         histograms: by key of a quantizer whose levels have regions.
         check: exactness; None of a portable file, of which nothing is proved.
         portable: a portable file beside the simulation; None of an exact one.
+        lineage: where the file comes from; None where no dossier was asked for.
         kernels: matmuls in graph order.
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model gives no classes.
@@ -259,6 +261,7 @@ class Evidence:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     portable: PortableCheck | None = None
+    lineage: Lineage | None = None
 
     def __post_init__(self) -> None:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:

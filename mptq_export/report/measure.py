@@ -17,9 +17,11 @@ from mptq_export.report.deployed import (
     measure_latency,
 )
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
+from mptq_export.report.lineage import Lineage
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
+from mptq_export.report.trace import lineage_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import write_json
@@ -34,6 +36,8 @@ def write_evidence(
     calibrated: Calibrated | None,
     floating: FloatOutputs,
     progress: Progress,
+    *,
+    traced: bool = False,
 ) -> Evidence:
     """Measure and write.
 
@@ -43,6 +47,7 @@ def write_evidence(
         calibrated: what it was calibrated on; None for an export from a recipe.
         floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
+        traced: also follow every trained tensor to its codes, for a dossier.
 
     Returns:
         What was written.
@@ -53,8 +58,9 @@ def write_evidence(
     graph, simulator = built
     macs = Costs.of(graph).macs
     digest, check = sha256_of(result.onnx), result.verification
+    before = None if calibrated is not None else _evidence_before(result.replayed, digest)
     if calibrated is None:
-        observed, compared = _measured_before(result.replayed, digest)
+        observed, compared = _measured_before(before)
     else:
         observed = observe(graph, result.recipe, simulator, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.source, sum(macs.values()))
@@ -85,6 +91,7 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
+        lineage=_lineage(result, calibrated, before) if traced else before.lineage if before is not None else None,
     )
     write_json(evidence_path(result.onnx), evidence)
     return evidence
@@ -102,13 +109,22 @@ def check_of(verification: VerifyReport) -> Check:
     )
 
 
-def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Compared]:
-    """What the export that wrote a recipe measured with its images, if this one gave the same file; else nothing."""
+def _lineage(result: ExportResult, calibrated: Calibrated | None, before: Evidence | None) -> Lineage:
+    return lineage_of(result.loaded, result.recipe, calibrated, None if before is None else before.lineage)
+
+
+def _evidence_before(replayed: Path | None, digest: str) -> Evidence | None:
+    """What the export that wrote a recipe measured, if this one gave the same file; else None."""
     try:
         before = read_evidence(evidence_path(onnx_path_of(replayed))) if replayed else None
     except MptqError:
-        before = None
-    if before is None or before.onnx_sha256 != digest:
+        return None
+    return before if before is not None and before.onnx_sha256 == digest else None
+
+
+def _measured_before(before: Evidence | None) -> tuple[Observed, Compared]:
+    """What was measured with images when there were some."""
+    if before is None:
         return Observed(), Compared()
     observed = Observed(before.observed_images, before.errors, before.norms, before.histograms)
     return observed, Compared(before.agreement, before.outputs)
