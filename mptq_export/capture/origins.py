@@ -4,7 +4,7 @@ A dispatch mode sees each operation on real tensors, views and changes in place 
 from whatever its operands came from, so a constant may be said to come from more than it needs, never from less.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mptq_export.capture.graph import Graph
 
 
-class Origins(TorchDispatchMode):
+class Origins(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped
     """Notes origins while it is entered.
 
     Args:
@@ -21,7 +21,7 @@ class Origins(TorchDispatchMode):
     """
 
     def __init__(self, state: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._names: dict[int, frozenset[str]] = {}
         self._held: list[torch.Tensor] = []  # memory that is given back could be another tensor's next
         for name, tensor in state.items():
@@ -29,7 +29,7 @@ class Origins(TorchDispatchMode):
 
     def __torch_dispatch__(
         self,
-        func: Callable[..., Any],
+        func: torch._ops.OpOverload,
         types: tuple[type, ...],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
@@ -39,7 +39,7 @@ class Origins(TorchDispatchMode):
         given = [*_tensors(args), *_tensors(kwargs or {})]
         names = frozenset[str]().union(*map(self.of, given))
         if names:
-            changed = given[:1] if getattr(func, "_schema", None) is not None and func._schema.is_mutable else []
+            changed = given[:1] if func._schema.is_mutable else []
             for tensor in (*_tensors(result), *changed):
                 self._add(tensor, names)
         return result

@@ -27,7 +27,7 @@ class _Where:
     def share(self, output: str, what: str, value: float, floating: float | None = None) -> Measured:
         """A share of the images, with its interval."""
         low, high = share_interval(round(value * self.images), self.images)
-        return self.figure(output, what, value, (low, high), _SHARE, floating)
+        return self.figure(output, what, value, (low, high), kind=_SHARE, floating=floating)
 
     def figure(
         self,
@@ -35,6 +35,7 @@ class _Where:
         what: str,
         value: float,
         interval: tuple[float, float] | None = None,
+        *,
         kind: str = _NONE,
         floating: float | None = None,
     ) -> Measured:
@@ -64,7 +65,7 @@ def _evaluated(found: Evaluation, source: str) -> Iterator[Measured]:
         if quantised is not None:
             yield where.figure(task, "AP", quantised, floating=None if floating is None else floating.ap)
         if precision.difference is not None:
-            yield where.figure(task, "AP minus float", precision.difference, precision.difference_interval, _DRAWS)
+            yield where.figure(task, "AP minus float", precision.difference, precision.difference_interval, kind=_DRAWS)
     if found.found_again is not None:
         again = found.found_again.of_float
         for what, value in (("IoU 0.5", again.at_50), ("IoU 0.75", again.at_75)):
@@ -75,7 +76,7 @@ def _evaluated(found: Evaluation, source: str) -> Iterator[Measured]:
         yield where.figure("segmentation", "mean IoU", found.iou.quantised.mean_iou, floating=floating_iou)
         if found.iou.difference is not None:
             interval = found.iou.difference_interval
-            yield where.figure("segmentation", "mean IoU minus float", found.iou.difference, interval, _DRAWS)
+            yield where.figure("segmentation", "mean IoU minus float", found.iou.difference, interval, kind=_DRAWS)
     if found.same_class is not None:
         yield where.figure("segmentation", "pixels of the same class as float", found.same_class)
 
@@ -92,12 +93,12 @@ def _output(output: EvaluatedOutput, where: _Where) -> Iterator[Measured]:
     if output.mean_kl is not None:
         interval = output.kl_interval
         kind = _NONE if interval is None else _DRAWS
-        yield where.figure(output.output, "mean KL(float || file), nats", output.mean_kl, interval, kind)
+        yield where.figure(output.output, "mean KL(float || file), nats", output.mean_kl, interval, kind=kind)
     if output.beside_float is not None:
         yield where.figure(output.output, "mean cosine to float", output.beside_float.cosine)
         if (nearest := output.beside_float.neighbours) is not None:
             interval = nearest.nearest_interval
-            yield where.figure(output.output, "nearest neighbour kept", nearest.nearest, interval, _SHARE)
+            yield where.figure(output.output, "nearest neighbour kept", nearest.nearest, interval, kind=_SHARE)
     if output.cosine is not None:
         yield where.figure(output.output, "mean cosine to float", output.cosine)
     if output.sqnr_db is not None:
@@ -107,9 +108,9 @@ def _output(output: EvaluatedOutput, where: _Where) -> Iterator[Measured]:
 def _agreement(found: Agreement, source: str) -> Iterator[Measured]:
     where = _Where(found.images, _images(found.source, found.calibrated), None, source)
     share = found.same / found.images
-    yield where.figure("logits", "same class as float", share, (found.low, found.high), _SHARE)
+    yield where.figure("logits", "same class as float", share, (found.low, found.high), kind=_SHARE)
     interval = (found.kl_low, found.kl_high)
-    yield where.figure("logits", "mean KL(float || file), nats", found.mean_kl, interval, _DRAWS)
+    yield where.figure("logits", "mean KL(float || file), nats", found.mean_kl, interval, kind=_DRAWS)
 
 
 def _closeness(found: OutputCloseness, source: str) -> Iterator[Measured]:
@@ -120,7 +121,7 @@ def _closeness(found: OutputCloseness, source: str) -> Iterator[Measured]:
     low, high = found.same_nearest_low, found.same_nearest_high
     if found.same_nearest is not None and low is not None and high is not None:
         share = found.same_nearest / found.images
-        yield where.figure(found.output, "nearest neighbour kept", share, (low, high), _SHARE)
+        yield where.figure(found.output, "nearest neighbour kept", share, (low, high), kind=_SHARE)
 
 
 def _images(source: str, calibrated: int) -> str:

@@ -7,11 +7,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mptq_export.dossier.contents import Dossier, Operand, Operator
+from mptq_export.dossier.contents import Dossier, Measured, Operand, Operator
 from mptq_export.report.lineage import HashedFile
 
 #: From here on a number stands with an exponent.
 _LARGE, _SMALL, _DIGITS = 1e9, 1e-3, 6
+#: Whole numbers below it stand with all of their digits.
+_WHOLE = 1e16
+#: Figures of accuracy that stand in front.
+_FIRST = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def number(value: float | None) -> str:
     """A number as the document shows it: whole ones in groups of three, others with six digits."""
     if value is None:
         return "-"
-    if isinstance(value, int) or (value.is_integer() and abs(value) < _LARGE):
+    if isinstance(value, int) or (value.is_integer() and abs(value) < _WHOLE):
         return f"{int(value):,}"
     if math.isfinite(value) and (abs(value) >= _LARGE or abs(value) < _SMALL):
         return f"{value:.{_DIGITS - 1}e}"
@@ -61,6 +65,7 @@ def title_of(dossier: Dossier) -> str:
 def sections_of(dossier: Dossier) -> tuple[Section, ...]:
     """The whole document."""
     return (
+        Section("In short", tuple(_short(dossier))),
         Section("Identity", tuple(_identity(dossier))),
         Section("Replication criterion", tuple(_criterion(dossier))),
         Section(
@@ -73,11 +78,46 @@ def sections_of(dossier: Dossier) -> tuple[Section, ...]:
         Section("Tests of the reference", tuple(_tests(dossier))),
         Section("Bounds and margins", tuple(_bounds(dossier))),
         Section("Golden values", tuple(_golden(dossier))),
+        Section("Files", tuple(_all_files(dossier))),
         Section("Where everything comes from", tuple(_sources(dossier))),
     )
 
 
 Blocks = Iterator[str | Table | tuple[str, ...]]
+
+
+def _short(dossier: Dossier) -> Blocks:
+    criterion, checked = dossier.criterion, dossier.criterion.checked
+    compared = "not recorded" if checked is None else f"{number(checked.differing)} of {number(checked.values)}"
+    trained = dossier.trace.tensors
+    rows = [
+        ("file", f"{dossier.identity.file.name}, SHA-256 {dossier.identity.file.sha256}"),
+        (
+            "replication criterion",
+            "exact: the same bits as the reference, for every input that keeps the preconditions",
+        ),
+        ("values that differ from the reference", compared),
+        ("bounds and margins proved", number(len(dossier.bounds))),
+        (
+            "smallest margin, in steps",
+            f"{number(criterion.assumption.smallest_margin)} (at least {number(criterion.assumption.margin)})",
+        ),
+        ("operators", number(len(dossier.operators))),
+        ("trained tensors followed to their codes", number(len(trained)) if trained else "not traced"),
+        *(
+            (
+                f"{each.what} of {each.output}",
+                f"{number(each.value)} ({_interval(each)}) on {number(each.images)} images",
+            )
+            for each in dossier.accuracy[:_FIRST]
+        ),
+        ("not shown", "see part 4, which is as much a part of the argument as the rest"),
+    ]
+    yield Table(("what", "value"), tuple(rows), (1, 3))
+
+
+def _interval(figure: Measured) -> str:
+    return "no interval" if figure.low is None else f"95 %: {number(figure.low)} to {number(figure.high)}"
 
 
 def _identity(dossier: Dossier) -> Blocks:
@@ -107,13 +147,16 @@ def _identity(dossier: Dossier) -> Blocks:
     yield Table(("what", "value"), tuple(facts), (1, 4))
     yield "Files:"
     yield _files((identity.file, *identity.recipe, *identity.checkpoint))
-    if calibration.files:
-        yield "Images that were calibrated on:"
-        yield _files(calibration.files)
     yield "What the file says of itself:"
     yield Table(("metadata", "value"), tuple(identity.metadata.items()), (1, 3))
-    yield "The folder of this dossier:"
+
+
+def _all_files(dossier: Dossier) -> Blocks:
+    yield "The folder of this dossier, but for the document itself:"
     yield _files(dossier.files)
+    if dossier.identity.calibration.files:
+        yield "Images that were calibrated on, in order:"
+        yield _files(dossier.identity.calibration.files)
 
 
 def _files(files: Iterable[HashedFile]) -> Table:
@@ -208,8 +251,9 @@ def _trace(dossier: Dossier) -> Blocks:
         yield Table(("tensor", "type", "shape", "SHA-256", "reaches"), rows, (2, 0.8, 1, 2.5, 3))
     yield (
         "Layers with weights. Codes are chosen from the float weights behind the rewrites, by their error on the "
-        "calibration inputs; the distance in decibels includes what calibration corrected on purpose. The codes of the "
-        "file were unpacked and equal those of the recipe:"
+        "calibration inputs; balanced attention multiplies q and k of a head, and v and the projection, by a matrix and "
+        "its inverse before. The distance in decibels is between these float weights and codes times scale, with what "
+        "calibration corrected on purpose. The codes of the file were unpacked and equal those of the recipe:"
     )
     layers = tuple(
         (
@@ -295,8 +339,9 @@ def _operand(operand: Operand) -> str:
 
 def _tests(dossier: Dossier) -> Blocks:
     yield (
-        "For every kernel that computes operators of this file in kernels_ref, the tests that run it to its end, and in "
-        "how many of their cases; each compares with onnxruntime or with the definition."
+        "For every kernel that computes operators of this file in kernels_ref, the tests that run it to its end, and "
+        "in how many of their cases. `pytest tests/kernels_ref/FILE::FUNCTION` runs one; most compare with onnxruntime "
+        "bit by bit."
     )
     rows = tuple(
         (
@@ -320,8 +365,8 @@ def _bounds(dossier: Dossier) -> Blocks:
 def _golden(dossier: Dossier) -> Blocks:
     golden = dossier.golden
     yield (
-        f"{number(golden.inputs)} inputs ({golden.origin}) with what kernels_ref computes for them; onnxruntime gave the "
-        "same bits before they were written. The folder kit/ has runners that compare a device with them: see its "
+        f"{number(golden.inputs)} inputs ({golden.origin}) with what kernels_ref computes for them; onnxruntime gave "
+        "the same bits before they were written. The folder kit/ has runners that compare a device with them: see its "
         "README.md. CRC-32 is over the values of each input, little endian, in C order."
     )
     rows = tuple(

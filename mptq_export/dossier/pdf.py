@@ -1,7 +1,7 @@
-"""The dossier as PDF: the same blocks as its HTML, on paper.
+r"""The dossier as PDF: the same blocks as its HTML, on paper.
 
-reportlab lays it out (`pip install 'mptq-export[dossier]'`). Its fonts have the letters of Latin-1; what is beyond stands
-as an escape, such as `\\u4e2d`. The bytes depend on the dossier alone.
+reportlab lays it out (`pip install 'mptq-export[dossier]'`). Its fonts have the letters of Latin-1; what is beyond
+stands as an escape, such as `\u4e2d`. The bytes depend on the dossier alone.
 """
 
 import io

@@ -185,7 +185,7 @@ def _subtract(walk: _Walk, node: onnx.NodeProto) -> Interval:
 def _is_peak_of(walk: _Walk, peak: str, values: str) -> bool:
     """Whether a tensor is the maximum of another one, along an axis, both dequantized alike or not at all."""
     if (maximum := walk.maker(peak, "ReduceMax")) is not None:
-        return maximum.input[0] == values
+        return str(maximum.input[0]) == values
     ours, theirs = walk.maker(peak, "DequantizeLinear"), walk.maker(values, "DequantizeLinear")
     if ours is None or theirs is None or ours.input[1:] != theirs.input[1:] or walk.of(ours, 1).low <= 0:
         return False
@@ -217,7 +217,7 @@ def _is_norm_of(walk: _Walk, norm: str, values: str) -> bool:
     name, squared = norm, False
     while (node := walk.graph.producers.get(name)) is not None:
         if node.op_type == "Mul" and node.input[0] == node.input[1]:
-            return squared and node.input[0] == values
+            return squared and str(node.input[0]) == values
         if node.op_type == "Add" and not (node.input[1] in walk.constants and walk.of(node, 1).low >= 0):
             return False
         if node.op_type not in ("Add", "Cast", "ReduceSum", "Sqrt"):

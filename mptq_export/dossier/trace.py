@@ -1,4 +1,4 @@
-"""From every trained tensor to its codes: what rewrites did with it, which layer's codes were chosen, where they lie."""
+"""From every trained tensor to its codes: what it reaches, which layer's codes were chosen from it, where they lie."""
 
 import math
 

@@ -34,7 +34,10 @@ from mptq_export.verify.origin import Origin, check_recipe
 
 KIT = "kit"
 EVIDENCE = "evidence"
-NO_PDF = "the dossier has no PDF, which needs reportlab: pip install 'mptq-export[dossier]', then mptq-report {} --dossier {} --force"
+NO_PDF = (
+    "the dossier has no PDF, which needs reportlab: pip install 'mptq-export[dossier]', then mptq-report {} --dossier "
+    "{} --force"
+)
 
 
 def write_dossier(

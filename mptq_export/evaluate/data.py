@@ -86,7 +86,7 @@ def about_float(warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 def images_digest(folder: ImageFolder) -> str:
-    """SHA-256 over a line for every image that was read, in order: that of its file, a space, its path in the folder."""
+    """SHA-256 over a line for each image that was read, in order: that of its file, a space, its path in the folder."""
     lines = (f"{sha256_of(file)} {file.relative_to(folder.path).as_posix()}\n" for file in folder.files)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 

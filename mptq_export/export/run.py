@@ -141,7 +141,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)
     results = [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
-    return [_with_dossiers(each, *ready) for each, ready in zip(results, writers, strict=True)]
+    return [_with_dossiers(each, *made_from) for each, made_from in zip(results, writers, strict=True)]
 
 
 def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
@@ -229,8 +229,9 @@ def _with_dossiers(result: ExportResult, ready: Build, outputs: Outputs) -> Expo
         return result
     images = None if ready.calibrated is None else ready.calibrated.images.cpu().numpy()
     told = write_dossier(result.onnx, outputs.dossier, images, force=outputs.force)
+    builds: Sequence[Build] = ready.heads
     heads = []
-    for head, own in zip(result.heads, ready.heads, strict=True):
+    for head, own in zip(result.heads, builds, strict=True):
         assert own.loaded.detector is not None
         heads.append(_with_dossiers(head, own, outputs.of_part(own.loaded.detector.part)))
     return replace(result, dossier=outputs.dossier, warnings=(*result.warnings, *told), heads=tuple(heads))

@@ -91,7 +91,11 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
-        lineage=_lineage(result, calibrated, before) if traced else before.lineage if before is not None else None,
+        lineage=_lineage(result, graph, calibrated, before)
+        if traced
+        else before.lineage
+        if before is not None
+        else None,
     )
     write_json(evidence_path(result.onnx), evidence)
     return evidence
@@ -109,8 +113,9 @@ def check_of(verification: VerifyReport) -> Check:
     )
 
 
-def _lineage(result: ExportResult, calibrated: Calibrated | None, before: Evidence | None) -> Lineage:
-    return lineage_of(result.loaded, result.recipe, calibrated, None if before is None else before.lineage)
+def _lineage(result: ExportResult, graph: Graph, calibrated: Calibrated | None, before: Evidence | None) -> Lineage:
+    quantized, stored = (graph, result.recipe), None if before is None else before.lineage
+    return lineage_of(result.loaded, quantized, calibrated, stored)
 
 
 def _evidence_before(replayed: Path | None, digest: str) -> Evidence | None:

@@ -28,20 +28,22 @@ from mptq_export.transform.prepare import rewritten
 
 
 def lineage_of(
-    loaded: LoadedModel, recipe: ExportRecipe, calibrated: Calibrated | None, before: Lineage | None
+    loaded: LoadedModel,
+    quantized: tuple[Graph, ExportRecipe],
+    calibrated: Calibrated | None,
+    before: Lineage | None,
 ) -> Lineage:
     """Where an exact file of a recipe comes from.
 
     Args:
         loaded: the float model.
-        recipe: of the export.
+        quantized: the float graph that the codes were chosen from, on the CPU, and the recipe.
         calibrated: what it was calibrated on; None for an export from a recipe.
         before: what the export that wrote the recipe says of its inputs, where it said it.
     """
-    state = loaded.model.state_dict()
+    recipe, state = quantized[1], loaded.model.state_dict()
     origins = Origins(state)
-    graph = _as_quantized(loaded, recipe, origins)
-    reached = origins.of_graph(graph)
+    reached = origins.of_graph(_rewritten_anew(loaded, recipe, origins))
     tensors = tuple(
         TrainedTensor(
             name=name,
@@ -52,20 +54,21 @@ def lineage_of(
         )
         for name, tensor in state.items()
     )
-    weights = {name: _rewritten_weight(graph, recipe, name) for name in recipe.weights}
     named = [Path(name) for name in (loaded.asked.name, loaded.asked.base) if name is not None]
     checkpoint = [_hashed(file, path) for path in named for file in sorted(files_of(path)) if file.is_file()]
-    if calibrated is None:
-        inputs = (0, "", ()) if before is None else (before.inputs, before.inputs_sha256, before.files)
-    else:
+    if calibrated is not None:
         source = calibrated.source
-        files = _hashed_files(source.files)
-        inputs = (source.count, _digest(calibrated.images.cpu().numpy()), files)
+        inputs = (source.count, _digest(calibrated.images.cpu().numpy()), _hashed_files(source.files))
+        weights = {name: _rewritten_weight(*quantized, name) for name in recipe.weights}
+    elif before is not None:
+        inputs, weights = (before.inputs, before.inputs_sha256, before.files), before.weights
+    else:  # what calibration did to the float weights is not in a recipe: balanced attention
+        inputs, weights = (0, "", ()), {}
     return Lineage(tuple(checkpoint), *inputs, tensors, weights)
 
 
-def _as_quantized(loaded: LoadedModel, recipe: ExportRecipe, origins: Origins) -> Graph:
-    """The float graph of which the codes were chosen, captured and rewritten anew."""
+def _rewritten_anew(loaded: LoadedModel, recipe: ExportRecipe, origins: Origins) -> Graph:
+    """The float graph captured and rewritten anew; what calibration does besides stays within the heads of a block."""
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
     graph = capture(loaded.model, preprocessing.input_size, loaded.outputs, origins)
