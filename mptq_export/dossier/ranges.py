@@ -21,6 +21,9 @@ from mptq_export.verify.graph import GraphReader
 #: Share of an end that is added to it: more than all roundings of one kernel in float32.
 _WIDER = 2.0**-20
 
+#: The unit of a norm with a mean is at most 1, and a thousandth for what is rounded.
+_UNIT = 1.001
+
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -204,6 +207,9 @@ def _divide(walk: _Walk, node: onnx.NodeProto) -> Interval:
     a, b = walk.of(node, 0), walk.of(node, 1)
     if _is_norm_of(walk, node.input[1], node.input[0]):
         return _inside(a, Interval(-1.0, 1.0)).wider()
+    if (centred := _centred_of(walk, *node.input)) is not None:
+        room = _UNIT + centred.largest * 2.0**-24 / math.sqrt(0.5)
+        return Interval(-room, room)
     if (values := _weighted_mean(walk, *node.input)) is not None:
         return values.wider()
     if b.low <= 0 <= b.high:
@@ -227,14 +233,33 @@ def _is_norm_of(walk: _Walk, norm: str, values: str) -> bool:
     return False
 
 
+def _centred_of(walk: _Walk, values: str, deviation: str) -> Interval | None:
+    """The whole numbers of which `values / deviation` is the unit of a layer norm with a mean; see docs/design.md, 4.
+
+    The distance to the mean is at most the root of the sum of squares of all distances, which is what the two
+    differences behind the sum of squares give (the bound `rounding of a variance`); the mean is rounded to float32.
+    """
+    centred, name = walk.maker(values, "Sub"), deviation
+    for op in ("Cast", "Sqrt", "Add", "Sub", "Sub", "ReduceSum", "Mul", "Cast"):
+        node = walk.maker(name, op)
+        if node is None or centred is None:
+            return None
+        name = node.input[0]
+    assert centred is not None
+    return walk.of(centred, 0) if name == centred.input[0] else None
+
+
 def _weighted_mean(walk: _Walk, sums: str, weights: str) -> Interval | None:
-    """The values of which `sums / weights` is a mean: products with the same codes, divided by the sum of these."""
+    """The values of which `sums / weights` is a mean: products with the same codes, divided by the sum of these.
+
+    The codes themselves divided by their sum are shares, a mean of ones and zeros.
+    """
     of_values, of_ones = walk.maker(sums, "MatMul"), walk.maker(weights, "MatMul")
-    if of_values is None or of_ones is None or of_values.input[0] != of_ones.input[0]:
+    if of_ones is None or walk.found[of_ones.input[1]] != Interval(1.0, 1.0) or walk.of(of_ones, 0).low < 0:
         return None
-    ones = walk.found[of_ones.input[1]]
-    sound = ones == Interval(1.0, 1.0) and walk.of(of_ones, 0).low >= 0
-    return walk.of(of_values, 1) if sound else None
+    if sums == of_ones.input[0]:
+        return Interval(0.0, 1.0)
+    return walk.of(of_values, 1) if of_values is not None and of_values.input[0] == of_ones.input[0] else None
 
 
 def _root(walk: _Walk, node: onnx.NodeProto) -> Interval:
