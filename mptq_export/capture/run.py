@@ -17,25 +17,33 @@ from mptq_export.capture.tracer import Tracer
 from mptq_export.recipe.outputs import LOGITS, Output
 
 
-def capture(
-    model: torch.nn.Module,
-    input_size: tuple[int, int, int],
-    outputs: tuple[Output, ...] = LOGITS,
-    noting: AbstractContextManager[Any] | None = None,
-) -> Graph:
+def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: tuple[Output, ...] = LOGITS) -> Graph:
     """Capture a model in eval mode as a canonical graph.
 
     Args:
         model: float32 model; maps [B, C, H, W] float32 to one tensor, or to several.
         input_size: (C, H, W) in pixels.
         outputs: what it gives, in order.
-        noting: is entered while the constants of the graph are computed; see `origins`.
 
     Returns:
         The graph before any transform; its values equal the model's.
 
     Raises:
         MptqError: `torch.export` cannot trace the model, or an op has no canonical form.
+    """
+    return capture_noted(model, input_size, outputs, nullcontext())
+
+
+def capture_noted(
+    model: torch.nn.Module,
+    input_size: tuple[int, int, int],
+    outputs: tuple[Output, ...],
+    noting: AbstractContextManager[Any],
+) -> Graph:
+    """`capture`, and `noting` is entered while the constants of the graph are computed; see `origins`.
+
+    Raises:
+        MptqError: as `capture`.
     """
     traced = own(model)
     try:
@@ -46,7 +54,7 @@ def capture(
         with listening() as heard, suppress(Exception):
             _exported(traced, input_size)
         raise frozen_batch(model, heard.line) from error
-    with noting or nullcontext():
+    with noting:
         return Tracer(program, HANDLERS).run(outputs)
 
 

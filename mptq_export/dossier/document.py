@@ -251,8 +251,8 @@ def _trace(dossier: Dossier) -> Blocks:
         yield Table(("tensor", "type", "shape", "SHA-256", "reaches"), rows, (2, 0.8, 1, 2.5, 3))
     yield (
         "Layers with weights. Codes are chosen from the float weights behind the rewrites, by their error on the "
-        "calibration inputs; balanced attention multiplies q and k of a head, and v and the projection, by a matrix and "
-        "its inverse before. The distance in decibels is between these float weights and codes times scale, with what "
+        "calibration inputs; balanced attention multiplies q and k of a head, and v and the projection, by a matrix "
+        "and its inverse before. The distance in decibels is between these float weights and codes times scale, with what "
         "calibration corrected on purpose. The codes of the file were unpacked and equal those of the recipe:"
     )
     layers = tuple(

@@ -17,7 +17,7 @@ from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.evaluate import weight_matrix
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.origins import Origins
-from mptq_export.capture.run import capture
+from mptq_export.capture.run import capture_noted
 from mptq_export.load.file.folder import files_of
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import ExportRecipe
@@ -71,7 +71,7 @@ def _rewritten_anew(loaded: LoadedModel, recipe: ExportRecipe, origins: Origins)
     """The float graph captured and rewritten anew; what calibration does besides stays within the heads of a block."""
     preprocessing = loaded.preprocessing
     normalisation = (preprocessing.mean, preprocessing.std) if recipe.settings.calibration.pixel_inputs else None
-    graph = capture(loaded.model, preprocessing.input_size, loaded.outputs, origins)
+    graph = capture_noted(loaded.model, preprocessing.input_size, loaded.outputs, origins)
     with torch.no_grad(), origins:
         graph = rewritten(graph, normalisation)
         for name, sq_b in recipe.sq_b.items():
