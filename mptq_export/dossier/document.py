@@ -252,8 +252,8 @@ def _trace(dossier: Dossier) -> Blocks:
     yield (
         "Layers with weights. Codes are chosen from the float weights behind the rewrites, by their error on the "
         "calibration inputs; balanced attention multiplies q and k of a head, and v and the projection, by a matrix "
-        "and its inverse before. The distance in decibels is between these float weights and codes times scale, with what "
-        "calibration corrected on purpose. The codes of the file were unpacked and equal those of the recipe:"
+        "and its inverse before. The distance in decibels is between these float weights and codes times scale, with "
+        "what calibration corrected on purpose. The codes of the file were unpacked and equal those of the recipe:"
     )
     layers = tuple(
         (

