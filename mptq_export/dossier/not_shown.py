@@ -16,6 +16,7 @@ _NEVER = (
     "Another execution provider, other session options or another runtime than the criterion names, or that "
     "onnxruntime, the compiler and the CPU are free of defects: the comparison, the functions that were run and the "
     "golden values would show many of them, and no finite number of inputs shows all.",
+    "Who wrote these files: hashes tie them to each other, and nothing is signed.",
     "Memory, timing and what happens when the process is disturbed.",
     "A certification of any kind: this document is material for an argument, which its readers have to make.",
 )

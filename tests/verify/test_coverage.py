@@ -1,4 +1,4 @@
-"""The list of what runs in which test of the reference is whole; `tests/kernels_ref/conftest.py` holds it to the runs."""
+"""The list of what runs in which test of the reference is whole; `kernels_ref/conftest.py` holds it to the runs."""
 
 import ast
 from pathlib import Path
