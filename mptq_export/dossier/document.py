@@ -24,7 +24,7 @@ class Table:
 
     Attributes:
         head: of the columns.
-        rows: a text a column.
+        rows: a text a column; it may have several lines.
         widths: of the columns, relative to each other.
     """
 
@@ -304,11 +304,11 @@ def _operators(dossier: Dossier) -> Blocks:
     yield (
         "In the order of the file. After the name of an operator stands the version of its definition; attributes in "
         "parentheses have their default value. Every tensor stands with type, shape and the least and the greatest "
-        "value that it can have, whatever the input; `-` is no bound. Bounds are numbers of the list of bounds."
+        "value that it can have, whatever the input. Bounds are numbers of the list of bounds."
     )
-    head = ("", "name", "operator, attributes", "reads", "makes", "kind", "kernel", "bounds")
+    head = ("", "name", "operator", "reads", "makes", "kind", "kernel", "bounds")
     rows = tuple(map(_operator, dossier.operators))
-    yield Table(head, rows, (0.5, 2, 2, 4, 3, 1, 1.2, 1))
+    yield Table(head, rows, (0.6, 2, 2, 4, 3, 1.2, 1.6, 1))
 
 
 def _operator(operator: Operator) -> tuple[str, ...]:
@@ -321,8 +321,8 @@ def _operator(operator: Operator) -> tuple[str, ...]:
         str(operator.number),
         operator.name,
         f"{operator.op} {operator.version}{domain}" + (f": {attributes}" if attributes else ""),
-        "; ".join(map(_operand, operator.inputs)),
-        "; ".join(map(_operand, operator.outputs)),
+        "\n".join(map(_operand, operator.inputs)),
+        "\n".join(map(_operand, operator.outputs)),
         operator.kind,
         operator.kernel + ran,
         ", ".join(map(str, operator.bounds)),
@@ -333,8 +333,15 @@ def _operand(operand: Operand) -> str:
     if not operand.name:
         return "left out"
     constant = "constant " if operand.constant else ""
-    ends = f"{number(operand.low)} to {number(operand.high)}"
-    return f"{operand.name}: {constant}{operand.type} {_shape(operand.shape)}, {ends}"
+    return f"{operand.name}: {constant}{operand.type} {_shape(operand.shape)}, {_ends(operand)}"
+
+
+def _ends(operand: Operand) -> str:
+    if operand.low is None and operand.high is None:
+        return "no bound"
+    if operand.low == operand.high:
+        return number(operand.low)
+    return f"{number(operand.low)} to {number(operand.high)}"
 
 
 def _tests(dossier: Dossier) -> Blocks:

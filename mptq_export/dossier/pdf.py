@@ -101,7 +101,7 @@ class _Flow:
     def _paragraph(text: str, style: Any) -> Any:
         from reportlab.platypus import Paragraph  # noqa: PLC0415
 
-        return Paragraph(escape(_latin(text)), style)
+        return Paragraph(escape(_latin(text)).replace("\n", "<br/>"), style)
 
 
 def _heading(text: str, style: Any) -> Any:
