@@ -26,8 +26,8 @@ class Method:
         residual_correction: layers that write the residual also correct the error that it has already.
         row_importance: rows count by how much the outputs depend on them, instead of alike.
         rotated_residual: in the portable form: the residual's channels are mixed, where that pays.
-        weight_regions: in the exact form: OPT-m for weights of 4 bits and fewer: levels that are not evenly spaced, and
-            outliers; with `weight_scales_by_error` and `gptq` alone.
+        weight_regions: in the exact form: OPT-m for weights of so many bits and fewer, 4 at most (0: none): levels that
+            are not evenly spaced, and outliers; with `weight_scales_by_error` and `gptq` alone.
         centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
             the middle of their codes is the middle of what they are.
         even_heads: in the exact form: balanced attention spreads every head evenly over its channels.
@@ -46,7 +46,7 @@ class Method:
     residual_correction: bool = False
     row_importance: bool = False
     rotated_residual: bool = False
-    weight_regions: bool = False
+    weight_regions: int = 0
     centred_codes: bool = False
     even_heads: bool = False
     attention_ranges: bool = False
@@ -76,6 +76,7 @@ BEST = Method(
     residual_correction=True,
     row_importance=True,
     rotated_residual=True,
+    weight_regions=4,
     centred_codes=True,
     attention_ranges=True,
     attention_levels=True,

@@ -31,7 +31,7 @@ from mptq_export.verify.compare import verify_model
 from mptq_export.verify.kernels.plan import read_kernel_plan
 from tests.quantize.helpers import digits
 
-WITH = replace(BEST, weight_regions=True)
+WITH = replace(BEST, weight_regions=4)
 WIDTHS = [(3, 3), (2, 4)]
 
 
@@ -144,7 +144,7 @@ def test_the_portable_form_has_none():
     _, recipe = build_recipe(
         source,
         lambda _layer: (4, 8),
-        replace(MINMAX, weight_scales_by_error=True, gptq=True, weight_regions=True),
+        replace(MINMAX, weight_scales_by_error=True, gptq=True, weight_regions=4),
         form=form,
     )
     assert all(quant.regions is None for quant in recipe.weights.values())

@@ -50,7 +50,7 @@ def exported(kind: str) -> bytes:
 
 @cache
 def _export(kind: str) -> tuple[onnx.ModelProto, Recipe]:
-    graph, recipe = quantized(kind, widths, replace(BEST, weight_regions=kind == "swin"))
+    graph, recipe = quantized(kind, widths, replace(BEST, weight_regions=4 * (kind == "swin")))
     model = emit(graph, recipe, input_type="float32", producer="1")
     onnx.helper.set_model_props(model, {"a": "b"})
     tie(model, recipe)

@@ -99,7 +99,7 @@ class FittedCodes:
         """How a fitted weight is rounded at a width; arguments as of `round_weight`."""
         method = state.method
         gptq = method.gptq and bits <= self.widest_gptq and not isinstance(nodes[0].op, Depthwise)
-        in_regions = method.weight_regions and state.form.has_weight_regions and bits in CORES
+        in_regions = bits in CORES and bits <= method.weight_regions and state.form.has_weight_regions
         return WeightRounding(
             fitted.weight,
             bits,

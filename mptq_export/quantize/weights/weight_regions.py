@@ -177,15 +177,22 @@ def _round_at_best_scales(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale [N] and codes [N, K] of every channel, rounded with moved errors.
 
-    A channel begins at the share that is estimated to be best, and goes on until the shares beside its best are known.
+    A channel begins at the share that is estimated to be best and those beside it, and goes on until the shares beside
+    its best are known.
     """
     shares, channels = candidate.scales.shape
     numbers = torch.arange(channels, device=weight.device)
-    errors = torch.full(candidate.scales.shape, torch.inf, dtype=torch.float64, device=weight.device)
+    best, least = candidate.errors.argmin(0), torch.full_like(candidate.errors[0], torch.inf)
     codes = torch.empty(weight.shape, dtype=torch.float32, device=weight.device)
-    wanted = torch.zeros(candidate.scales.shape, dtype=torch.bool, device=weight.device)
-    wanted[candidate.errors.argmin(0), numbers] = True
-    while wanted.any():
+    tried = torch.zeros(candidate.scales.shape, dtype=torch.bool, device=weight.device)
+    while True:
+        wanted = torch.zeros_like(tried)
+        for beside in (best, (best - 1).clamp_min(0), (best + 1).clamp_max(shares - 1)):
+            wanted[beside, numbers] = True
+        wanted &= ~tried
+        if not wanted.any():
+            return candidate.scales[best, numbers], codes
+        tried |= wanted
         for share, channel in zip(*(torch.split(i, ROWS) for i in wanted.nonzero(as_tuple=True)), strict=True):
             rows, scale = weight[channel], candidate.scales[share, channel]
             found = round_gptq(rows, scale, hessian, allowed.at(scale, candidate.price))
@@ -194,14 +201,9 @@ def _round_at_best_scales(
             error.nan_to_num_(nan=_LARGEST)
             for one in share.unique().tolist():  # no channel twice
                 its, new = channel[share == one], error[share == one]
-                better = new < errors[:, its].amin(0)
-                codes[its[better]] = found[share == one][better]
-                errors[one, its] = new
-        best = errors.argmin(0)
-        wanted = torch.zeros_like(wanted)
-        for beside in ((best - 1).clamp_min(0), (best + 1).clamp_max(shares - 1)):
-            wanted[beside, numbers] |= ~errors[beside, numbers].isfinite()
-    return candidate.scales[best, numbers], codes
+                better = new < least[its]
+                codes[its[better]], best[its[better]] = found[share == one][better], one
+                least[its] = torch.minimum(new, least[its])
 
 
 def _beyond(codes: torch.Tensor, regions: WeightRegions) -> torch.Tensor:
