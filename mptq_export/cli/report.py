@@ -13,6 +13,7 @@ _MOST = 2
 
 @click.command(
     cls=MptqCommand,
+    isolated=True,
     examples=[
         "mptq-report model.mptq.onnx --force",
         "mptq-report model.mptq.recipe.json -o report.html",
