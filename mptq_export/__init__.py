@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["allocate", "calibrate", "export", "join_detector", "load", "open_detector", "verify"]
 
-# The module that has each. What runs a finished file needs no torch, and does not import it.
+# The module that has each. What runs or checks a finished file needs no torch, and does not import it.
 _WHERE = {name: "mptq_export.api" for name in __all__} | {
+    "verify": "mptq_export.verify.run",
     "join_detector": "mptq_export.export.one_file",
     "open_detector": "mptq_export.detect.opened",
 }

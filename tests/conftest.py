@@ -16,6 +16,7 @@ REPO = Path(__file__).resolve().parent.parent
 LONG = (
     "test_real_checkpoints.py",
     "crosscheck/test_same_bytes.py",
+    "docs/test_pages.py",
     "test_notebook.py",
     "cli/test_replay.py",
     "cli/test_mixed.py",

@@ -72,3 +72,7 @@ def main(
     )
     write_json(json_path, report.to_json())
     show_report(report, output())
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import click
 
 from mptq_export.cli.isolated import isolate, why
 from mptq_export.cli.verbosity import verbosity_options
+from mptq_export.cli.version import version_option
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
 from mptq_export.support.json_files import Json
@@ -44,7 +45,7 @@ class MptqCommand(click.Command):
         `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process.
         """
         super().__init__(*args, **kwargs)
-        self.params += verbosity_options()
+        self.params += [*verbosity_options(), version_option()]
         self.examples = examples
         self.isolated = isolated
 
@@ -87,6 +88,8 @@ class MptqCommand(click.Command):
         except OSError as error:  # temporary files: a full disk, mostly
             where = _where(error.filename)
             status = fail(f"{where}: {error.strerror or error}; free space, or set TMPDIR to another folder")
+        except ModuleNotFoundError as error:
+            status = _missing(error)
         except click.UsageError as error:
             name = error.ctx.command_path if error.ctx else self.name
             status = fail(f"{error.format_message()} See `{name} --help`.")
@@ -98,6 +101,21 @@ class MptqCommand(click.Command):
         finally:
             logging.disable(silenced)
         sys.exit(status or 0)
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """The status where a package is not installed.
+
+    Raises:
+        ModuleNotFoundError: it is a module of ours: a defect.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "mptq_export", "kernels_ref"):
+        raise error
+    return fail(
+        f"{package} is not installed in this environment, and this needs it; pip install mptq-export brings all "
+        "(mptq-device has what mptq-verify, mptq-eval and mptq-bench need without a checkpoint)"
+    )
 
 
 def _where(path: str | bytes | int | None) -> str:

@@ -199,3 +199,7 @@ def _check_task(task: Task | None, annotations: Path | None, ignore: int, first_
         raise click.UsageError("--annotations goes with --task detection or segmentation.")
     if (ignore, first_label) != (_IGNORE, 0) and task != "segmentation":
         raise click.UsageError("--ignore and --first-label go with --task segmentation.")
+
+
+if __name__ == "__main__":
+    main()

@@ -42,6 +42,7 @@ from mptq_export.targets.table import TARGETS, portable_form
 
 
 @click.command(
+    "mptq-export",
     cls=MptqCommand,
     examples=[
         "mptq-export model.pt --calib images/",
@@ -340,3 +341,7 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
             f"--recipe {context.params['recipe']} and {option} exclude each other: a recipe holds the finished codes, "
             f"nothing is calibrated or chosen again; leave {option} out, or leave --recipe out to quantize anew"
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ _MOST = 2
 
 
 @click.command(
+    "mptq-report",
     cls=MptqCommand,
     isolated=True,
     examples=[
@@ -81,3 +82,7 @@ def _write_dossier(export: Path, out: Path, images: Path | None, *, force: bool)
     terminal.warn(write_dossier(export, out, images, force=force))
     if not is_quiet():
         click.echo(out)
+
+
+if __name__ == "__main__":
+    main()

@@ -174,3 +174,7 @@ def _elsewhere(
     show_elsewhere(report, output())
     terminal.warn(report.warnings)
     return EXIT_FAILED if report.failed else 0 if report.passed else EXIT_UNPROVED
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib import import_module
+from typing import Any
+
+from mptq_export.support.errors import MptqError
 
 _SYNSET = re.compile(r"n\d{8}")
 _SHOWN = 3
@@ -35,10 +39,9 @@ class ClassNames:
         folders = set(folders)
         if not all(map(_SYNSET.fullmatch, folders)):
             return None
-        from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: PLC0415 - timm imports torch
-
-        subset = infer_imagenet_subset({"num_classes": logits})
-        return None if subset is None else cls.in_order(ImageNetInfo(subset).label_names(), f"{subset}'s synsets")
+        timm = _timm_data()
+        subset = timm.infer_imagenet_subset({"num_classes": logits})
+        return None if subset is None else cls.in_order(timm.ImageNetInfo(subset).label_names(), f"{subset}'s synsets")
 
     def number_all(self, folders: Iterable[str]) -> dict[str, int] | None:
         """The logit of every folder; None where one is no class, or two are one class by a name that is not its own."""
@@ -105,7 +108,15 @@ def _fold(name: str) -> str:
 @cache
 def _lemmas() -> Mapping[str, str]:
     """WordNet's words for every synset of ImageNet's, with commas between."""
-    from timm.data import ImageNetInfo  # noqa: PLC0415 - timm imports torch
-
-    info = ImageNetInfo("imagenet-22k")
+    info = _timm_data().ImageNetInfo("imagenet-22k")
     return {synset: info.label_name_to_description(synset) for synset in info.label_names()}
+
+
+def _timm_data() -> Any:
+    try:
+        return import_module("timm.data")  # imports torch
+    except ModuleNotFoundError as error:
+        raise MptqError(
+            "the folders are named by WordNet's synsets; what these mean stands in timm, which is not installed here: "
+            "give --class-map FILE with the names of the folders, one a line in the order of the logits"
+        ) from error

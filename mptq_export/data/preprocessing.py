@@ -3,9 +3,8 @@
 import json
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mptq_export.data.placement import Placement, corner, squash
+from mptq_export.data.timm_geometry import resize_and_crop
 from mptq_export.support.errors import MptqError
 
 _PREFIX = "preprocessing."
@@ -157,7 +157,16 @@ class Preprocessing:
             return self._resized_and_cropped(converted, self.resize_to)
         if self.shows_all:
             return self._placed(converted)
-        return np.ascontiguousarray(np.asarray(self._resize_and_crop(converted)).transpose(1, 2, 0))
+        _, height, width = self.input_size
+        cropped = resize_and_crop(
+            converted,
+            (height, width),
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            fill=tuple(round(255 * value) for value in self.mean),
+        )
+        return np.asarray(cropped).reshape(height, width, -1)
 
     def _resized_and_cropped(self, image: Image.Image, resize_to: tuple[int, ...]) -> NDArray[np.uint8]:
         channels, height, width = self.input_size
@@ -230,18 +239,3 @@ class Preprocessing:
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         scaled = (pixels.astype(np.float32) / np.float32(255) - mean) / std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-    @cached_property
-    def _resize_and_crop(self) -> Callable[[Image.Image], Any]:
-        from timm.data.transforms_factory import transforms_imagenet_eval  # noqa: PLC0415 - timm imports torch
-
-        transform: Callable[[Image.Image], Any] = transforms_imagenet_eval(
-            img_size=self.input_size[1:],
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            interpolation=self.interpolation,
-            mean=self.mean,
-            std=self.std,
-            normalize=False,
-        )
-        return transform

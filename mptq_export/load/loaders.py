@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mptq_export.load.import_torchvision  # noqa: F401 - before all that imports timm
 from mptq_export.load.doors import check_asked
 from mptq_export.load.hf_hub import fetched, is_of_hf_hub
 from mptq_export.load.inputs import InputOptions

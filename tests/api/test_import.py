@@ -3,9 +3,7 @@
 import pkgutil
 import subprocess
 import sys
-import tomllib
 from importlib import import_module
-from pathlib import Path
 from types import FunctionType
 
 import mptq_export
@@ -52,8 +50,3 @@ def test_the_verbs_are_functions_although_folders_bear_their_names():
 
 def test_what_is_no_verb_is_no_attribute():
     assert not hasattr(mptq_export, "quantise_all")
-
-
-def test_the_version_is_that_of_the_distribution():
-    project = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    assert mptq_export.__version__ == tomllib.loads(project)["project"]["version"]

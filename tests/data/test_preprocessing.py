@@ -19,7 +19,9 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize(("crop_pct", "size"), [(0.9, (24, 24)), (1.0, (24, 24)), (0.875, (24, 32)), (1.15, (24, 24))])
+@pytest.mark.parametrize(
+    ("crop_pct", "size"), [(0.9, (24, 24)), (1.0, (24, 24)), (0.875, (24, 32)), (1.15, (24, 24)), (1.9, (25, 32))]
+)
 def test_the_bits_of_timms_evaluation_transform(
     preprocessing: Preprocessing, crop_mode: str, interpolation: str, crop_pct: float, size: tuple[int, int]
 ):
@@ -31,7 +33,7 @@ def test_the_bits_of_timms_evaluation_transform(
     }
     ours = dataclasses.replace(preprocessing, **config)
     timms = create_transform(**config, mean=ours.mean, std=ours.std, is_training=False)
-    for image in (noise(50, 37), noise(20, 90), noise(24, 24)):
+    for image in (noise(50, 37), noise(20, 90), noise(24, 24), noise(25, 21), noise(30, 301), noise(301, 40)):
         pixels = ours.transform_uint8(image)
         assert pixels.dtype == np.uint8
         assert pixels.shape == (*size, 3)

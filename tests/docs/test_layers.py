@@ -9,7 +9,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "mptq_export"
 
-#: Lowest first; rooms of one layer do not import each other. `api` is the one module that is no folder.
+#: Lowest first; rooms of one layer do not import each other. `api` and `__main__` are modules, all others folders.
 LAYERS = (
     ("support",),
     ("recipe",),
@@ -29,6 +29,7 @@ LAYERS = (
     ("dossier",),
     ("export",),
     ("api", "cli"),
+    ("__main__",),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 
