@@ -23,22 +23,35 @@ def has_reportlab() -> bool:
 
 
 def dossier_pdf(dossier: Dossier) -> bytes:
-    """The document in landscape A4, with outline and page numbers; `has_reportlab` says whether it can be made."""
+    """The document on paper; `has_reportlab` says whether it can be made."""
+    title = title_of(dossier)
+    foot = f"{title}, SHA-256 {dossier.identity.file.sha256}"
+    return laid_out(title, dossier.made_by, sections_of(dossier), foot)
+
+
+def laid_out(title: str, author: str, sections: tuple[Section, ...], foot: str) -> bytes:
+    """Sections as PDF in landscape A4, with outline and page numbers.
+
+    Args:
+        title: of the document.
+        author: what wrote it.
+        sections: what it says.
+        foot: stands under every page.
+    """
     from reportlab.lib.pagesizes import A4, landscape  # noqa: PLC0415 - an optional package
     from reportlab.platypus import SimpleDocTemplate  # noqa: PLC0415
 
-    title, target = title_of(dossier), io.BytesIO()
+    target = io.BytesIO()
     document = SimpleDocTemplate(
         target,
         pagesize=landscape(A4),
         **dict.fromkeys(("leftMargin", "rightMargin", "topMargin", "bottomMargin"), _MARGIN),
         title=_latin(title),
-        author=dossier.made_by,
+        author=author,
         invariant=1,
     )
-    foot = _foot(f"{title}, SHA-256 {dossier.identity.file.sha256}")
-    flow = _Flow(document.width)
-    document.build(list(flow.of(title, sections_of(dossier))), onFirstPage=foot, onLaterPages=foot)
+    draw = _foot(foot)
+    document.build(list(_Flow(document.width).of(title, sections)), onFirstPage=draw, onLaterPages=draw)
     return target.getvalue()
 
 

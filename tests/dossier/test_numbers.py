@@ -17,6 +17,7 @@ import pytest
 from mptq_export.cli.eval import main as evaluate
 from mptq_export.cli.report import main as report
 from mptq_export.dossier import document
+from mptq_export.dossier.pdf import laid_out
 
 from .conftest import command, run, succeed
 from .traced import is_number, leaves, untraced, words
@@ -125,6 +126,15 @@ def test_the_pdf_says_what_the_page_says(made: Path):
     missing = [text for text in texts if not all(word in printed for word in text.split())]
     assert len(whole) > 0.99 * len(texts) > 1000  # a row that a page ends in is in two pieces
     assert missing == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("reportlab") is None, reason="needs reportlab")
+def test_the_pdf_takes_any_text_and_cells_longer_than_a_page(made: Path):
+    content = json.loads((made / "late" / "dossier.json").read_text())
+    names = ", ".join(f"<b>{number} & \u732b" for number in range(3000))
+    table = document.Table(("a", "b"), (("x", names), ("y", "n" * 400)), (1, 4))
+    sections = (document.Section("<i>", (table, ("one", "two"), content["criterion"]["statement"])),)
+    assert laid_out("\u732b", "author", sections, "foot").startswith(b"%PDF")
 
 
 def test_the_folder_stands_alone(made: Path):
