@@ -1,6 +1,7 @@
 """The bias of a fused product: int32 codes.
 
 DequantizeLinear(int32 codes)         the codes as they are, whatever their scale says
+    (M, N), every row the same        a row of them
 float32                               rint(bias / (scale_a * scale_w)), where a runtime quantizes it by itself
 MatMul -> Add                         the Add's constant, where a runtime makes a Gemm of the two
 """
@@ -21,6 +22,21 @@ def bias_codes(name: str, readers: Readers) -> Array | None:
         return None
     codes = constants[node.inputs[0]]
     return codes if codes.dtype == np.int32 and codes.ndim == 1 else None
+
+
+def bias_rows(name: str, readers: Readers) -> tuple[str, Array] | None:
+    """The int32 codes behind a bias's DequantizeLinear with a row for each row of the result, all the same.
+
+    Returns:
+        The name of the codes (M, N), and one row of them, (N,).
+    """
+    node, constants = readers.producers.get(name), readers.constants
+    if node is None or node.op != "DequantizeLinear" or node.inputs[0] not in constants:
+        return None
+    codes = constants[node.inputs[0]]
+    if codes.dtype != np.int32 or codes.ndim != 2 or not len(codes) or (codes != codes[0]).any():
+        return None
+    return node.inputs[0], np.asarray(codes[0])
 
 
 def quantized_bias(name: str, scale: Array, constants: Constants) -> Array | None:

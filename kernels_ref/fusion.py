@@ -10,7 +10,8 @@ with `acc = sum over K of (a - zero_a) (w - zero_w) + bias`, an exact int32. Eve
 Fused are, as measured with onnxruntime 1.32 on x86-64:
 
 - weights on one scale or one for each output channel, also behind a Transpose; zero points written out beside a Gemm;
-- a bias of constant int32 codes, or of floats if codes come out: then it is quantized first (`kernels_ref.biases`);
+- a bias of constant int32 codes, beside a Gemm also one for each row of the result, all the same; or of floats if
+  codes come out: then it is quantized first (`kernels_ref.biases`);
 - MatMul and Add as a Gemm, where the shapes allow it;
 - output codes of the activation's type, read by nothing else; a Relu or Clip before them that changes no code;
 - activations that the runtime holds as uint8 (`kernels_ref.signed`), for a Gemm also int8.
@@ -23,7 +24,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kernels_ref.biases import bias_codes, find_biases, quantized_bias
+from kernels_ref.biases import bias_codes, bias_rows, find_biases, quantized_bias
 from kernels_ref.matmul import MAX_I32, centred, exact_product, factor_slices, fits_int32
 from kernels_ref.model import Graph, Node
 from kernels_ref.ops.quantize_linear import code_range, to_codes
@@ -59,7 +60,7 @@ class FusedMatmul:
     """A fused product.
 
     `codes_node` is the QuantizeLinear that takes part in it, `weight` holds the `bias` (int32 codes) too;
-    `weight_codes` are the constant codes as the file has them.
+    `weight_codes` are the constant codes as the file has them, `bias_rows` names a bias that has a row for each row.
     """
 
     node: Node
@@ -71,6 +72,7 @@ class FusedMatmul:
     zero_y: Array
     bias: Array | None
     weight_codes: Array | None
+    bias_rows: str | None = None
 
     @cached_property
     def _scale(self) -> Array:
@@ -172,9 +174,12 @@ def _fuse(node: Node, readers: Readers, signed: Signed) -> FusedMatmul | None:
         if quantization is None or signed.held(codes_node.outputs[0], quantization[1].dtype) != held:
             return None
         scale_y, zero_y = quantization
-    bias = None
+    bias, named = None, None
     if len(node.inputs) > 2 and node.inputs[2]:
         bias = bias_codes(node.inputs[2], readers)
+        rows = bias_rows(node.inputs[2], readers) if bias is None else None
+        if rows is not None:
+            named, bias = rows
         if bias is None and codes_node is not None:
             bias = quantized_bias(node.inputs[2], np.asarray(a.scale * w.scale), constants)
         if bias is None:
@@ -194,6 +199,7 @@ def _fuse(node: Node, readers: Readers, signed: Signed) -> FusedMatmul | None:
         zero_y=zero_y,
         bias=bias,
         weight_codes=codes,
+        bias_rows=named,
     )
 
 

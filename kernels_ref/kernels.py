@@ -75,7 +75,8 @@ class Kernels:
         output = () if codes_node is None else (fused.scale_y, self._held(codes_node.outputs[0], fused.zero_y))
         outputs = fused.node.outputs if codes_node is None else codes_node.outputs
         if fused.node.op == "Gemm":
-            return Kernel("QGemm", (*left, *right, fused.bias, *output), outputs, fused.node.attributes)
+            bias = fused.bias if fused.bias_rows is None else fused.bias_rows
+            return Kernel("QGemm", (*left, *right, bias, *output), outputs, fused.node.attributes)
         if codes_node is not None:
             return Kernel("QLinearMatMul", (*left, *right, *output), outputs, {})
         order = (left[0], right[0], left[1], right[1], left[2], right[2])

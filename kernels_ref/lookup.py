@@ -1,7 +1,7 @@
 """Element-wise functions of codes, looked up instead of computed.
 
     codes -> DequantizeLinear -> Gelu -> QuantizeLinear                 table[code]
-    codes, peak = ReduceMax(codes) -> ... Sub -> Exp -> QuantizeLinear  table[peak - code]
+    codes, peak = ReduceMax(codes) -> ... Sub -> Exp -> QuantizeLinear  table[peak - code], also behind Expand(peak)
 
 An element's result depends on its code alone, so the graph's own ops, run once on all 256 codes, give every result that
 there can be. The second form is taken only where all pairs with code <= peak, tried one by one, give what their
@@ -33,7 +33,7 @@ class Lookup:
 
     Args:
         codes: name of the 8-bit tensor.
-        peak: name of its ReduceMax, or ''.
+        peak: name of its ReduceMax, or of an Expand of that; or ''.
         table: 256 bytes, the results by the bits of the code or by the distance.
         dtype: the type of the results.
     """
@@ -107,6 +107,11 @@ class _Search:
             node.outputs[0]: node.inputs[0]
             for node in graph.nodes
             if node.op == "ReduceMax" and node.attributes.get("keepdims", 1) and node.inputs[0] in types
+        }
+        self._peaks |= {
+            node.outputs[0]: self._peaks[node.inputs[0]]
+            for node in graph.nodes
+            if node.op == "Expand" and node.inputs[0] in self._peaks and node.outputs[0] in types
         }
         # What a maximum is taken of is not followed further back.
         self._roots = {*self._peaks, *self._peaks.values()}

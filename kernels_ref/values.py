@@ -152,9 +152,15 @@ class EveryValue:
         return _Table(name, np.unique(results))
 
     def _under(self, first: str, second: str) -> str:
-        """The tensor, a function of the first, of which the second is the maximum: never above it. Else ''."""
+        """The tensor, a function of the first, of which the second is the maximum: never above it. Else ''.
+
+        The maximum may be written out in the shape of the tensor: an Expand repeats it where broadcasting would.
+        """
         node = self._producers.get(second)
-        source = node.inputs[0] if node is not None and node.op == "ReduceMax" else ""
+        if node is not None and node.op == "Expand":
+            node = self._producers.get(node.inputs[0])
+        kept = node is not None and node.op == "ReduceMax" and node.attributes.get("keepdims", 1)
+        source = node.inputs[0] if node is not None and kept else ""
         table = self._tables.get(source)
         return source if table is not None and table.root == first else ""
 

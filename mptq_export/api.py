@@ -15,7 +15,7 @@ from mptq_export.allocate.run import allocate
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
-from mptq_export.export.outputs import Outputs
+from mptq_export.export.outputs import Outputs, ProfileChoice
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import check_parts
 from mptq_export.export.run import check_and_write_companion, export_built
@@ -59,6 +59,8 @@ def export(
     weight_storage: WeightStorage | None = None,
     target: str | None = None,
     min_ort: str | None = None,
+    profile: ProfileChoice | None = None,
+    batch: int | None = None,
     float_onnx: str | Path | None = None,
     one_file: bool = False,
     kit: str | Path | None = None,
@@ -85,6 +87,9 @@ def export(
         target: the runtime that the file is for, a name of `targets.table.TARGETS`: `ort` (where it is left out) and
             `ort-web` get the exact form, all others the portable one.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; weights are stored so that it can.
+        profile: `sonnx`: the same bits in a file that leaves nothing implicit, for a fixed batch; `none`; None: none,
+            or the recipe's.
+        batch: inputs that a file of a profile takes at once; None: 1, or the recipe's.
         float_onnx: also write the float model here.
         one_file: of a detector, also write `OUT.one.onnx`, as `join_detector` does.
         kit: also write a verification kit in this folder.
@@ -124,6 +129,8 @@ def export(
         weight_storage=weight_storage,
         target=target,
         min_ort=min_ort,
+        profile=profile,
+        batch=batch,
         force=force,
     ).fitting(plan)
     calibrated = source.calibrated if isinstance(source, Allocation) else source

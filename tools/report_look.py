@@ -3,8 +3,8 @@
     python -m tools.report_look REPORT [--pictures FOLDER] [--open N]
 
 Prints what it found as one line of JSON; exit status 0 if every view is as it should be, 1 if not, 2 if it could not
-run. `--pictures` writes a PNG of the top of every view, one of the plots of the last open layers, and the print as
-PDF; `--open` opens the first N foldings first.
+run. `--pictures` writes a PNG of the top of every view, of the plots and weights of the last open layers, of the list
+of layers and of the worst images, and the print as PDF; `--open` opens the first N foldings first.
 Needs Playwright and a Chromium (`tools.browser`).
 
 Every view must stay within its width, its texts must stand out from what is behind them (WCAG AA: 4.5 to 1), and the
@@ -33,6 +33,13 @@ VIEWS: tuple[tuple[str, int, int, Theme], ...] = (
     ("phone-light", 390, 844, "light"),
     ("phone-dark", 390, 844, "dark"),
 )
+#: Parts of the page that have pictures of their own.
+PARTS = {
+    "plots": "details[open] > .plots",
+    "weights": "details[open] > .minis",
+    "layers": ".list",
+    "worst": ".images",
+}
 #: A4 in pixels of CSS, and in inches.
 PAPER, INCHES = (794, 1123), ("8.27in", "11.7in")
 _PHONE = 500
@@ -80,7 +87,7 @@ def look(browser: "Browser", report: Path, pictures: Path | None, unfold: int) -
             if pictures is not None:
                 page.screenshot(path=pictures / f"{name}.png")
             if pictures is not None and name == VIEWS[0][0]:
-                save_plots(page, pictures / "plots.png")
+                save_parts(page, pictures)
     with opened(browser, report, PAPER, "light", unfold, found) as page:
         page.emulate_media(media="print")
         found["views"]["print"] = page.evaluate(_MEASURE)
@@ -112,11 +119,12 @@ def opened(
         page.close()
 
 
-def save_plots(page: "Page", path: Path) -> None:
-    """The plots of the last folding that is open and has some."""
-    plots = page.locator("details[open] .plots")
-    if plots.count():
-        plots.last.screenshot(path=path)
+def save_parts(page: "Page", folder: Path) -> None:
+    """Plots and weights of the last folding that is open and has some, the list of layers, and the worst images."""
+    for name, selector in PARTS.items():
+        found = page.locator(selector)
+        if found.count():
+            found.last.screenshot(path=folder / f"{name}.png")
 
 
 def sound(found: dict[str, Any]) -> bool:

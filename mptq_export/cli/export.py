@@ -27,7 +27,7 @@ from mptq_export.cli.values import (
 from mptq_export.cli.verbosity import output
 from mptq_export.data.preprocessing import CROP_MODES
 from mptq_export.data.reading import Reading
-from mptq_export.export.outputs import Outputs
+from mptq_export.export.outputs import PROFILES, Outputs, ProfileChoice
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.doors import default_output
@@ -180,6 +180,17 @@ from mptq_export.targets.table import TARGETS, portable_form
     metavar="VERSION",
     help="The oldest onnxruntime that shall open the file, such as 1.20: weights are stored so that it can.",
 )
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    help="sonnx: the same bits in a file that leaves nothing implicit, by the rules of the ONNX working group for a "
+    "safety-related profile (a draft); weights a byte each. Default: none, or the recipe's.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    help="Inputs that a file of --profile takes at once.  [default: 1, or the recipe's]",
+)
 @click.option("-o", "--output", "onnx", type=click.Path(path_type=Path), help="Default: MODEL's name with .mptq.onnx.")
 @click.option(
     "--float-onnx", type=click.Path(path_type=Path), help="Also write the float model, checked against torch."
@@ -250,6 +261,8 @@ def main(
     weight_storage: WeightStorage | None,
     target: str | None,
     min_ort: str | None,
+    profile: ProfileChoice | None,
+    batch: int | None,
     onnx: Path | None,
     float_onnx: Path | None,
     one_file: bool,
@@ -290,6 +303,8 @@ def main(
         weight_storage=weight_storage,
         target=target,
         min_ort=min_ort,
+        profile=profile,
+        batch=batch,
         force=force,
     )
     request = ExportRequest(

@@ -1,4 +1,4 @@
-"""``mptq-report``: the page of an export built again from its files, or two exports side by side."""
+"""``mptq-report``: the page of an export built again from its files, its layers as CSV, or two exports side by side."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ _MOST = 2
     examples=[
         "mptq-report model.mptq.onnx --force",
         "mptq-report model.mptq.recipe.json -o report.html",
+        "mptq-report model.mptq.onnx --csv layers.csv",
         "mptq-report a.onnx b.onnx",
         "mptq-report --dossier dossier/ model.mptq.onnx",
     ],
@@ -41,9 +42,22 @@ _MOST = 2
     type=click.Path(path_type=Path),
     help="Golden values of --dossier are for images of this folder, not for synthetic ones.",
 )
+@click.option(
+    "--csv",
+    "csv_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the layers with their widths, sizes and errors to FILE, and no page.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def main(
-    *, exports: tuple[Path, ...], out: Path | None, dossier: Path | None, images: Path | None, force: bool
+    *,
+    exports: tuple[Path, ...],
+    out: Path | None,
+    dossier: Path | None,
+    images: Path | None,
+    csv_path: Path | None,
+    force: bool,
 ) -> None:
     """Build the report of an EXPORT (its .onnx file or its .recipe.json) again, or compare two.
 
@@ -54,20 +68,24 @@ def main(
     if len(exports) > _MOST:
         raise click.UsageError("One export, or two to compare.")
     if dossier is not None:
-        if out is not None or len(exports) > 1:
-            raise click.UsageError("--dossier DIR is of one EXPORT, and goes without -o.")
+        if out is not None or csv_path is not None or len(exports) > 1:
+            raise click.UsageError("--dossier DIR is of one EXPORT, and goes without -o and --csv.")
         _write_dossier(exports[0], dossier, images, force=force)
         return
     if images is not None:
         raise click.UsageError("--images goes with --dossier DIR.")
+    if csv_path is not None and (len(exports) > 1 or out is not None):
+        raise click.UsageError("--csv is of one export, and takes the place of the page: leave -o out.")
     from mptq_export.report.paths import comparison_path, onnx_path_of, report_path
-    from mptq_export.report.write import write_comparison, write_report
+    from mptq_export.report.write import write_comparison, write_csv, write_report
     from mptq_export.support.files import check_writable
 
     files = [onnx_path_of(path) for path in exports]
-    out = out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))
+    out = csv_path or out or (report_path(files[0]) if len(files) == 1 else comparison_path(*files))
     check_writable(out, force=force)
-    if len(files) == 1:
+    if csv_path is not None:
+        write_csv(exports[0], out)
+    elif len(files) == 1:
         write_report(exports[0], out)
     else:
         write_comparison(exports[0], exports[1], out)

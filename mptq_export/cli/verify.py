@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from mptq_export.cli.common import EXIT_FAILED, EXIT_UNPROVED, MptqCommand, json_option, write_json
 from mptq_export.cli.options import (
@@ -15,7 +16,8 @@ from mptq_export.cli.options import (
     runtime_options,
 )
 from mptq_export.cli.terminal import Terminal
-from mptq_export.cli.verbosity import output
+from mptq_export.cli.verbosity import is_verbose, output
+from mptq_export.recipe.settings import ProfileName
 from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
 
@@ -29,6 +31,7 @@ from mptq_export.runtime.edge.session import RuntimeName
         "mptq-verify model.mptq.onnx --recipe model.mptq.recipe.json",
         "mptq-verify model.mptq.onnx --images photos/ --limit 32",
         "mptq-verify model.mptq.onnx --random 4 --threads 2 --json report.json",
+        "mptq-verify model.sonnx.onnx --profile sonnx",
         "mptq-verify model.qnn.onnx --runtime qnn --images photos/ --float model.float.onnx",
     ],
 )
@@ -57,6 +60,11 @@ from mptq_export.runtime.edge.session import RuntimeName
     type=click.IntRange(1),
     help="Inputs a batch.  [default: 1 and 3, where the file leaves it free]",
 )
+@click.option(
+    "--profile",
+    type=click.Choice(get_args(ProfileName)),
+    help="Hold MODEL against the rules of this profile instead: it is read alone, nothing is run. -v names every node.",
+)
 @runtime_options
 @float_options
 @json_option
@@ -70,6 +78,7 @@ def main(
     recipe: Path | None,
     threads: int | None,
     batch: int | None,
+    profile: ProfileName | None,
     runtime: RuntimeName | None,
     backend: Path | None,
     soc: str | None,
@@ -94,8 +103,12 @@ def main(
     Exit status: 0 exact; 3 equal on these inputs, or a matmul in float; 1 different, a result depends on the batch, or
     MODEL is not as it was written; 2 when MODEL, the recipe or the images cannot be used. A MODEL that is not
     --recipe's is not run. With --runtime: 0 whole and right; 3 right, with a matmul in float; 1 wrong, not whole, or
-    refused, or not as it was written.
+    refused, or not as it was written. With --profile: 0 every rule holds but for the exceptions that are listed; 1 one
+    is broken.
     """
+    if profile is not None:
+        _refuse_beside_profile()
+        return _of_profile(model, json_path)
     if images and random_count:
         raise click.UsageError("--images and --random exclude each other.")
     if limit and not images:
@@ -147,6 +160,31 @@ def main(
         return 0
     as_written = not (report.origin and report.origin.problems)
     return EXIT_UNPROVED if report.equal and not report.mixing and as_written else EXIT_FAILED
+
+
+#: What goes with --profile.
+_BESIDE_PROFILE = frozenset({"model", "profile", "json_path"})
+
+
+def _refuse_beside_profile() -> None:
+    """Refuse options about running a file where its form alone is looked at."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE and parameter.expose_value
+        if given and name not in _BESIDE_PROFILE:
+            raise click.UsageError(f"--profile reads MODEL and runs nothing; leave {parameter.opts[0]} out.")
+
+
+def _of_profile(model: Path, json_path: Path | None) -> int:
+    """Hold MODEL against a profile and give the exit status."""
+    from mptq_export.profile.show import show_profile
+    from mptq_export.verify.profile import verify_profile
+
+    report = verify_profile(model)
+    write_json(json_path, report.to_json())
+    show_profile(report, output(soft_wrap=True), every_node=is_verbose())
+    return 0 if report.passed else EXIT_FAILED
 
 
 def _elsewhere(

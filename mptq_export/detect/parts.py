@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mptq_export.detect.layout import fits, input_shape, output_shapes
 from mptq_export.recipe.detector import DETECTOR_KEY, FIRST_KEY, JOINED_KEY, Detector, Part, detector_of
 from mptq_export.recipe.onnx_contents import CONTENTS_KEY
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import GraphInput, graph_input
-from mptq_export.runtime.session import open_session, run_session
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 
 #: Metadata that all files of one detector have in common.
@@ -40,17 +41,7 @@ class PartFile:
 
     def run(self, inputs: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Its outputs by name, for any number of inputs but none: where the file has a batch of its own, in turn."""
-        names = [entry.name for entry in self.session.get_outputs()]
-        size = self.spec.batch(len(inputs))
-        if size == len(inputs):
-            return run_session(self.session, names, {self.spec.name: inputs})
-        filling = np.zeros((-len(inputs) % size, *inputs.shape[1:]), inputs.dtype)
-        filled = np.concatenate((inputs, filling))
-        runs = [
-            run_session(self.session, names, {self.spec.name: filled[start : start + size]})
-            for start in range(0, len(filled), size)
-        ]
-        return {name: np.concatenate([run[name] for run in runs])[: len(inputs)] for name in names}
+        return run_any(self.session, [entry.name for entry in self.session.get_outputs()], self.spec, inputs)
 
 
 def part_path(first: Path, part: Part) -> Path:

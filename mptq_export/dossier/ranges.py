@@ -83,8 +83,10 @@ class _Walk:
         return self.found[node.input[place]]
 
     def maker(self, name: str, op: str) -> onnx.NodeProto | None:
-        """The node that makes a tensor, if it is of this op."""
+        """The node that makes a tensor, or the one that is spread to its shape, if it is of this op."""
         node = self.graph.producers.get(name)
+        while node is not None and node.op_type == "Expand":
+            node = self.graph.producers.get(node.input[0])
         return node if node is not None and node.op_type == op else None
 
 
@@ -226,7 +228,7 @@ def _is_norm_of(walk: _Walk, norm: str, values: str) -> bool:
             return squared and str(node.input[0]) == values
         if node.op_type == "Add" and not (node.input[1] in walk.constants and walk.of(node, 1).low >= 0):
             return False
-        if node.op_type not in ("Add", "Cast", "ReduceSum", "Sqrt"):
+        if node.op_type not in ("Add", "Cast", "Expand", "ReduceSum", "Sqrt"):
             return False
         squared = squared or node.op_type == "Sqrt"
         name = node.input[0]
@@ -306,7 +308,9 @@ def _matmul(walk: _Walk, node: onnx.NodeProto) -> Interval:
 def _gemm(walk: _Walk, node: onnx.NodeProto) -> Interval:
     weights = walk.constants.get(node.input[1])
     plain = all(
-        attribute.name == "transB" or (attribute.name in ("alpha", "beta") and attribute.f == 1)
+        attribute.name == "transB"
+        or (attribute.name == "transA" and not attribute.i)
+        or (attribute.name in ("alpha", "beta") and attribute.f == 1)
         for attribute in node.attribute
     )
     if weights is None or not plain:

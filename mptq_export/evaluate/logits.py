@@ -7,11 +7,22 @@ from typing import Literal
 import numpy as np
 import onnxruntime as ort
 
-from mptq_export.evaluate.metrics import Labels, Logits, agreement, cosines, divergences, mean_interval, top_k
+from mptq_export.evaluate.by_class import ClassAccuracy, accuracy_by_class
+from mptq_export.evaluate.metrics import (
+    Labels,
+    Logits,
+    agreement,
+    cosines,
+    divergences,
+    in_top_k,
+    mean_interval,
+    top_k,
+)
 from mptq_export.evaluate.numbering import misnumbered
+from mptq_export.evaluate.worst_images import WorstImage, worst_images
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
-from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
 
@@ -50,6 +61,8 @@ class EvalReport:
         warnings: what the user should know, a sentence each.
         output: name of the ONNX output.
         kind: `logits`.
+        by_class: accuracy of every class that has images; empty without labels.
+        worst: the images on which it fares worst, the worst first; empty with neither labels nor a float model.
     """
 
     images: int
@@ -63,6 +76,8 @@ class EvalReport:
     warnings: tuple[str, ...] = ()
     output: str = "logits"
     kind: Literal["logits"] = "logits"
+    by_class: tuple[ClassAccuracy, ...] = ()
+    worst: tuple[WorstImage, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """The report as plain JSON values."""
@@ -79,8 +94,7 @@ def onnx_predictor(session: ort.InferenceSession, normalize: Normalize) -> Predi
     output = session.get_outputs()[0].name
 
     def predict(pixels: Pixels) -> Logits:
-        feed = {spec.name: to_graph_input(pixels, spec, normalize)}
-        logits: Logits = run_session(session, [output], feed)[output]
+        logits: Logits = run_any(session, [output], spec, to_graph_input(pixels, spec, normalize))[output]
         if logits.ndim != 2 or logits.shape[0] != len(pixels) or not np.issubdtype(logits.dtype, np.floating):
             raise MptqError(
                 f"output {output} is {logits.dtype} of shape {list(logits.shape)} for {len(pixels)} images, not "
@@ -144,6 +158,8 @@ def judge_logits(
         cosine=None,
         warnings=() if note is None else (note,),
         output=output,
+        by_class=_by_class(logits, None, labels),
+        worst=worst_images(logits, None, labels, None),
     )
     if float_logits is None:
         return report
@@ -160,6 +176,8 @@ def judge_logits(
         mean_kl=float(found.mean()),
         kl_interval=mean_interval(found),
         cosine=float(cosines(float_logits, logits).mean()),
+        by_class=_by_class(logits, float_logits, labels),
+        worst=worst_images(logits, float_logits, labels, found),
     )
 
 
@@ -173,6 +191,13 @@ def predictions(batches: Iterable[Pixels], models: Sequence[Predict]) -> list[Lo
     if not parts:
         raise MptqError("there are no images to evaluate; name a folder that holds some with --data")
     return [np.concatenate(of_model) for of_model in zip(*parts, strict=True)]
+
+
+def _by_class(logits: Logits, float_logits: Logits | None, labels: Labels | None) -> tuple[ClassAccuracy, ...]:
+    if labels is None:
+        return ()
+    beside = None if float_logits is None else in_top_k(float_logits, labels, 1)
+    return accuracy_by_class(labels, in_top_k(logits, labels, 1), beside)
 
 
 def _accuracy(logits: Logits, labels: Labels | None) -> Accuracy:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Logits = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
+_PERCENT = 100
+"""From so many images on a percent is an image or more."""
 _DRAWS = 2000
 _AT_ONCE = 100
 """Draws of the bootstrap that are in memory together: 40 MB for 50,000 images."""
@@ -111,6 +113,17 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
     # At either end the bound is that end, which rounding would miss.
     low = 0.0 if hits == 0 else (middle - reach) / (1 + square)
     return low, 1.0 if hits == count else (middle + reach) / (1 + square)
+
+
+def share_text(share: float, count: int) -> str:
+    """A share of images for people: `15 of 16` where one image is more than a percent, else `93.81%`."""
+    return f"{round(share * count)} of {count}" if count < _PERCENT else f"{share:.2%}"
+
+
+def share_within(share: float, count: int) -> str:
+    """The 95 % interval of a share of images for people, as `95%: 71.7% to 98.9%`."""
+    low, high = share_interval(round(share * count), count)
+    return f"95%: {low:.1%} to {high:.1%}"
 
 
 def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,9 +12,9 @@ from mptq_export.evaluate.embeddings import EmbeddingReport, judge_embedding
 from mptq_export.evaluate.logits import EvalReport, judge_logits
 from mptq_export.evaluate.metrics import Labels
 from mptq_export.recipe.outputs import Output
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import Normalize, Pixels, to_graph_input
-from mptq_export.runtime.session import run_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import Json
 
@@ -78,7 +78,7 @@ def onnx_outputs(session: ort.InferenceSession, names: Sequence[str], normalize:
         raise MptqError(f"the file has no output {missing[0]}, which its metadata names; export it again")
 
     def predict(pixels: Pixels) -> Values:
-        found = run_session(session, list(names), {spec.name: to_graph_input(pixels, spec, normalize)})
+        found = run_any(session, names, spec, to_graph_input(pixels, spec, normalize))
         for name, values in found.items():
             if values.shape[:1] != (len(pixels),):
                 raise MptqError(

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import onnxruntime as ort
 
+from mptq_export.data.class_names import ClassNames
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.evaluate.beside import LoadFloat, load_beside
@@ -15,10 +16,12 @@ from mptq_export.evaluate.data import about_data, about_float, check_numbered, n
 from mptq_export.evaluate.edge import Elsewhere, RanIn
 from mptq_export.evaluate.given import Given
 from mptq_export.evaluate.kept import KeptOutputs
+from mptq_export.evaluate.logits import EvalReport
 from mptq_export.evaluate.metrics import Labels
-from mptq_export.evaluate.outputs import OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
+from mptq_export.evaluate.outputs import OutputReport, OutputsReport, PredictOutputs, evaluate_outputs, onnx_outputs
 from mptq_export.evaluate.request import EvalRequest
 from mptq_export.evaluate.told import Told
+from mptq_export.evaluate.worst_images import with_pictures
 from mptq_export.runtime.edge.form import check_form
 from mptq_export.runtime.edge.opening import check_runtime, open_edge
 from mptq_export.runtime.graph_input import graph_input
@@ -104,6 +107,7 @@ def evaluate_file(
         check_numbered(folder, names, report.classes)
     told = () if floating is None else about_float(floating.warnings)
     where = () if ran_in is None else ran_in.warnings
+    report = _with_names(report, folder, names)
     about = about_data(folder, (*notes, *more, *told, *where, *report.warnings))
     described = {"model": str(asked.model), "sha256": sha256_of(asked.model)}
     return Evaluated(report, folder.numbering.text if folder.numbering else None, {**described, **about}, ran_in)
@@ -132,6 +136,21 @@ def file_predictor(
         ran = {"model": sha256_of(asked.model), "runtime": f"{opened.name} {opened.version}", "device": opened.device}
         with KeptOutputs.open(asked.resume, ran) as kept:
             yield kept.around(elsewhere.predict), elsewhere
+
+
+def _with_names(report: OutputsReport, folder: ImageFolder, names: ClassNames | None) -> OutputsReport:
+    """The same with classes by name, and pictures of the worst images: the folder's own names where it has classes."""
+    known = {} if names is None else {number: name for name, number in names.numbers.items()}
+    if folder.numbering is not None:
+        known |= {number: "/".join(folders) for folders, number in folder.numbering.labels.items()}
+
+    def named(each: OutputReport) -> OutputReport:
+        if not isinstance(each, EvalReport):
+            return each
+        by_class = tuple(replace(own, name=known.get(own.label, str(own.label))) for own in each.by_class)
+        return replace(each, by_class=by_class, worst=with_pictures(each.worst, folder, known))
+
+    return replace(report, outputs=tuple(map(named, report.outputs)))
 
 
 def _groups(folder: ImageFolder) -> Labels | None:

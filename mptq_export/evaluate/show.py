@@ -7,6 +7,7 @@ from mptq_export.evaluate.dense import DenseReport
 from mptq_export.evaluate.edge import RanIn
 from mptq_export.evaluate.embeddings import Closeness, EmbeddingReport, KnnAccuracy
 from mptq_export.evaluate.logits import Accuracy, EvalReport
+from mptq_export.evaluate.metrics import share_text, share_within
 from mptq_export.evaluate.neighbours import Neighbours
 from mptq_export.evaluate.outputs import OutputsReport
 
@@ -39,7 +40,7 @@ def show_report(
             _show_logits(each, console)
         elif isinstance(each, EmbeddingReport):
             console.print(f"{each.output}: {each.kind}, {each.channels} channels", markup=False)
-            _show_embedding(each, console)
+            _show_embedding(each, report.images, console)
     dense = [each for each in report.outputs if isinstance(each, DenseReport)]
     if dense:
         _show_dense(dense, console)
@@ -56,26 +57,26 @@ def _show_logits(report: EvalReport, console: Console) -> None:
     """The accuracies as a table and the distance to the float model below it."""
     if report.quantised.top1 is not None:
         table = Table("model", "top-1", "top-5", box=None, padding=(0, 2))
-        table.add_row("quantised", *_accuracies(report.quantised))
+        table.add_row("quantised", *_accuracies(report.quantised, report.images))
         if report.floating is not None:
-            table.add_row("float", *_accuracies(report.floating))
+            table.add_row("float", *_accuracies(report.floating, report.images))
         console.print(table)
     if report.agreement is not None and report.kl_interval is not None:
         low, high = report.kl_interval
-        console.print(f"agreement with float {report.agreement:.2%}")
+        console.print(f"agreement with float {_share(report.agreement, report.images)}")
         console.print(f"mean KL(float || quantised) {report.mean_kl:.5f} nats (95%: {low:.5f} to {high:.5f})")
         console.print(f"cosine of the logits {report.cosine:.5f}")
 
 
-def _show_embedding(report: EmbeddingReport, console: Console) -> None:
+def _show_embedding(report: EmbeddingReport, images: int, console: Console) -> None:
     """Direction and neighbours beside float, and the classes that neighbours name."""
     if report.beside_float is not None:
         _show_closeness(report.beside_float, console)
     if report.quantised is not None:
         table = Table("model", "1-NN accuracy", "10-NN accuracy", box=None, padding=(0, 2))
-        table.add_row("quantised", *_knn(report.quantised))
+        table.add_row("quantised", *_knn(report.quantised, images))
         if report.floating is not None:
-            table.add_row("float", *_knn(report.floating))
+            table.add_row("float", *_knn(report.floating, images))
         console.print(table)
 
 
@@ -107,18 +108,19 @@ def _show_dense(reports: list[DenseReport], console: Console) -> None:
         beside = each.cosine is not None
         sqnr = NOTHING if not beside else "no error" if each.sqnr_db is None else f"{each.sqnr_db:.2f} dB"
         cosine = f"{each.cosine:.5f}" if each.cosine is not None else NOTHING
+        same = NOTHING if each.agreement is None else f"{each.agreement:.2%}"
         shape = "x".join(map(str, each.shape))
-        table.add_row(each.output, each.kind, shape, sqnr, cosine, *([_share(each.agreement)] if objects else []))
+        table.add_row(each.output, each.kind, shape, sqnr, cosine, *([same] if objects else []))
     console.print(table)
 
 
-def _accuracies(accuracy: Accuracy) -> tuple[str, str]:
-    return _share(accuracy.top1), _share(accuracy.top5)
+def _accuracies(accuracy: Accuracy, images: int) -> tuple[str, str]:
+    return _share(accuracy.top1, images), _share(accuracy.top5, images)
 
 
-def _knn(accuracy: KnnAccuracy) -> tuple[str, str]:
-    return _share(accuracy.nearest), _share(accuracy.ten)
+def _knn(accuracy: KnnAccuracy, images: int) -> tuple[str, str]:
+    return _share(accuracy.nearest, images), _share(accuracy.ten, images)
 
 
-def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2%}"
+def _share(value: float | None, images: int) -> str:
+    return NOTHING if value is None else f"{share_text(value, images)} ({share_within(value, images)})"

@@ -30,6 +30,7 @@ from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
+from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_weights_fit
 from mptq_export.support.progress import Progress
 from mptq_export.support.version import __version__
@@ -149,7 +150,14 @@ class ReplayedBuild:
         """
         check_weights_fit(loaded.parameters)
         recipe = read_recipe(plan.recipe)
-        recipe = replay_settings(plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target)
+        profile = outputs.profile_with(recipe.settings.profile)
+        if outputs.batch is not None and profile is None:
+            raise MptqError(
+                f"--batch is that of a file of --profile sonnx, which {plan.recipe} has not; add the profile"
+            )
+        recipe = replay_settings(
+            plan.recipe, recipe, outputs.input_type, outputs.weight_storage, outputs.target, profile=profile
+        )
         settings = recipe.settings
         if settings.features and not loaded.features:
             loaded = loaded.with_features(settings.features)
@@ -219,6 +227,7 @@ def recipe_settings(
         outputs=loaded.outputs,
         form="exact" if portable_form(outputs.target) is None else "portable",
         residual_bits=residual_bits(outputs.target, plan.residual_bits),
+        profile=outputs.profile_with(),
     )
 
 

@@ -32,6 +32,8 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
         "--weight-storage": outputs.weight_storage,
         "--target": outputs.target,
         "--min-ort": outputs.min_ort,
+        "--profile": outputs.profile,
+        "--batch": None if outputs.batch is None else str(outputs.batch),
     }
     for option, value in options.items():
         words += [option, value] if value else []

@@ -20,6 +20,9 @@ from mptq_export.recipe.settings import Settings
 from mptq_export.recipe.store import to_json
 from mptq_export.support.version import __version__
 
+#: Metadata with the profile that a file obeys.
+PROFILE_KEY = "mptq.profile"
+
 
 def first_stage(outputs: Outputs) -> dict[str, str]:
     """What the file of a head says of the one before it: heads of two exports do not go together."""
@@ -44,6 +47,8 @@ def describe(model: onnx.ModelProto, loaded: LoadedModel, settings: Settings, pr
     }
     if settings.target is not None:
         metadata["mptq.target"] = settings.target
+    if settings.profile is not None:
+        metadata[PROFILE_KEY] = settings.profile.name
     if loaded.features:
         metadata[FEATURES_KEY] = features_text(loaded.features)
     elif loaded.outputs != LOGITS or loaded.library == "module":  # no library says what a module gives

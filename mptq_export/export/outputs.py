@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from mptq_export.allocate.request import check_timed
 from mptq_export.dossier.folder import DOSSIER_FOLDER
@@ -13,7 +13,7 @@ from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
 from mptq_export.kit.folder import KIT_FOLDER
 from mptq_export.load.file.folder import files_of
 from mptq_export.recipe.detector import Part
-from mptq_export.recipe.settings import InputType, WeightStorage
+from mptq_export.recipe.settings import FileProfile, InputType, ProfileName, WeightStorage
 from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
 from mptq_export.report.paths import evidence_path, onnx_path_of, report_path
 from mptq_export.support.closed_sets import check_known
@@ -22,6 +22,13 @@ from mptq_export.support.files import check_writable
 from mptq_export.targets.min_onnxruntime import storage_in
 from mptq_export.targets.rules import check_target, storage_for
 from mptq_export.targets.table import portable_form
+
+ProfileChoice = Literal["none"] | ProfileName
+"""A profile, or none where a recipe has one."""
+
+
+PROFILES: tuple[ProfileChoice, ...] = ("none", *get_args(ProfileName))
+"""Every word of it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Outputs:
         target: the runtime that the file is for, one of `targets.table.TARGETS`; None: `ort`, or the recipe's.
         min_ort: the oldest onnxruntime that shall open the file, such as `1.20`; None for no wish. Where packed weights
             would be too new for it, `weight_storage` becomes `int8`.
+        profile: a way to write the exact form that leaves nothing implicit, or `none`; None: none, or the recipe's.
+        batch: inputs that a file of a profile takes at once; None: 1, or the recipe's.
         force: replace existing files.
         first_stage: of a detector's head, the digest of the contents of the file that runs before it.
 
@@ -59,12 +68,15 @@ class Outputs:
     weight_storage: WeightStorage | None = None
     target: str | None = None
     min_ort: str | None = None
+    profile: ProfileChoice | None = None
+    batch: int | None = None
     force: bool = False
     first_stage: str | None = None
 
     def __post_init__(self) -> None:
         check_known("input_type", self.input_type, get_args(InputType))
         check_known("weight_storage", self.weight_storage, get_args(WeightStorage))
+        check_known("profile", self.profile, PROFILES)
 
     @property
     def models(self) -> list[Path]:
@@ -98,7 +110,10 @@ class Outputs:
             MptqError: the target or the oldest onnxruntime does not take the widths or the storage; there can be no
                 context binary; or a file size is to be met where every width takes a byte.
         """
-        storage = storage_in(self.min_ort, self.weight_storage, plan.weight_bits)
+        self._check_profile(plan)
+        spelled = self.profile == "sonnx" and not isinstance(plan, Replayed)  # a recipe knows what it had
+        wished = self.weight_storage or ("int8" if spelled else None)
+        storage = storage_in(self.min_ort, wished, plan.weight_bits)
         if self.target is not None or plan.residual_bits is not None or not isinstance(plan, Replayed):
             check_target(self.target or "ort", storage, plan.widths, plan.residual_bits)
         if self.min_ort is not None and portable_form(self.target) is not None:
@@ -120,6 +135,36 @@ class Outputs:
                 "widths have one size"
             )
         return replace(self, weight_storage=storage)
+
+    def profile_with(self, stored: FileProfile | None = None) -> FileProfile | None:
+        """The profile of the file, where a recipe may have one already."""
+        if self.profile == "none" or (self.profile is None and stored is None):
+            return None
+        return FileProfile("sonnx", self.batch or (1 if stored is None else stored.batch))
+
+    def _check_profile(self, plan: Plan) -> None:
+        """Refuse a profile that the file cannot have.
+
+        Raises:
+            MptqError: its target has another form, one file of a detector is asked for, or a batch without a profile.
+        """
+        if self.batch is not None and (
+            self.profile == "none" or (self.profile is None and not isinstance(plan, Replayed))
+        ):
+            raise MptqError("--batch is that of a file of --profile sonnx; all others leave it free: leave it out")
+        if self.batch is not None and self.batch < 1:
+            raise MptqError(f"--batch {self.batch}: a file takes one input at least")
+        if self.profile != "sonnx":
+            return
+        if portable_form(self.target) is not None:
+            raise MptqError(
+                f"--profile sonnx spells the exact form out, and --target {self.target} has another one: leave one out"
+            )
+        if self.one_file:
+            raise MptqError(
+                "--profile sonnx and --one-file exclude each other: a detector in one file is float between its "
+                "networks; leave one out"
+            )
 
     def of_each(self, plan: Plan) -> "list[Outputs]":
         """The outputs of every file that a plan gives: of a search with several budgets `NAME.BUDGET.onnx` each.

@@ -15,9 +15,10 @@ from mptq_export.recipe.onnx_contents import contents_digest
 from mptq_export.recipe.store import recipe_paths
 from mptq_export.report.paths import evidence_path
 from mptq_export.report.result import ExportResult
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
-from mptq_export.runtime.session import open_session, run_session
+from mptq_export.runtime.session import open_session
 from mptq_export.support.progress import Progress
 
 ExportOne = Callable[[Build, Outputs], ExportResult]
@@ -66,7 +67,7 @@ def file_network(path: Path, preprocessing: Preprocessing) -> Network:
     spec, names = graph_input(session), [each.name for each in session.get_outputs()]
 
     def run(inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        return run_session(session, names, {spec.name: file_inputs(inputs, spec, preprocessing)})
+        return run_any(session, names, spec, file_inputs(inputs, spec, preprocessing))
 
     return run
 

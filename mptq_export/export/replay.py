@@ -20,7 +20,7 @@ from mptq_export.quantize.portable.rotation import rotated
 from mptq_export.quantize.residual_grid import streams
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import ExportRecipe, Recipe
-from mptq_export.recipe.settings import InputType, ModelIdentity, WeightStorage
+from mptq_export.recipe.settings import FileProfile, InputType, ModelIdentity, WeightStorage
 from mptq_export.support.errors import MptqError
 from mptq_export.targets.rules import storage_for
 from mptq_export.targets.table import TARGETS, portable_form
@@ -73,13 +73,23 @@ def replay_settings(
     input_type: InputType | None,
     storage: WeightStorage | None,
     target: str | None,
+    *,
+    profile: FileProfile | None = None,
 ) -> ExportRecipe:
-    """The recipe with another input type, weight storage or target, where one is asked for.
+    """The recipe with another input type, weight storage or target, where one is asked for, and with a profile.
 
     Raises:
-        MptqError: the recipe's target is not known, or pixels are asked for and the recipe is for other inputs.
+        MptqError: the recipe's target is not known, pixels are asked for and the recipe is for other inputs, or a
+            profile is asked for and the recipe is of the portable form.
     """
     settings = recipe.settings
+    if profile is not None and settings.form != "exact":
+        raise MptqError(
+            f"{path}: --profile sonnx spells the exact form out, and these codes are of the {settings.form} form for "
+            f"{settings.target}; leave it out"
+        )
+    if profile is not None and settings.profile is None:
+        storage = storage or "int8"
     if settings.target is not None and settings.target not in TARGETS:
         raise MptqError(f"{path}: the settings' target is {settings.target[:40]!r}; {_ADVICE}")
     if input_type == "uint8" and not settings.calibration.pixel_inputs:
@@ -99,6 +109,7 @@ def replay_settings(
         input_type=input_type or settings.input_type,
         weight_storage=storage or settings.weight_storage,
         target=target or settings.target,
+        profile=profile,
     )
     return replace(recipe, settings=asked)
 

@@ -30,7 +30,7 @@ from mptq_export.export.refusals import (
     check_weights,
 )
 from mptq_export.export.request import ExportRequest
-from mptq_export.export.write import load_milliseconds, write_export
+from mptq_export.export.write import Written, load_milliseconds, write_export
 from mptq_export.export.write_portable import write_portable
 from mptq_export.kit.inputs import golden_inputs
 from mptq_export.kit.write import write_kit
@@ -46,8 +46,6 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import write_json
 from mptq_export.support.progress import SILENT, Listener, Progress
 from mptq_export.targets.rules import warnings_of
-from mptq_export.verify.portable import PortableCheck
-from mptq_export.verify.report import VerifyReport
 
 
 def export_model(request: ExportRequest, progress: Listener = SILENT) -> list[ExportResult]:
@@ -179,7 +177,7 @@ def _export_one(
     graph, recipe = ready.build(outputs, progress)
     graph = put_aside(graph)
     images = None if calibrated is None else calibrated.images
-    verification, min_ort = _write(outputs, loaded, (graph, recipe), images, progress)
+    written = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
         inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
         write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
@@ -193,12 +191,13 @@ def _export_one(
         command=command,
         loaded=loaded,
         recipe=recipe,
-        verification=verification,
+        verification=written.verification,
         float_bytes=loaded.parameters * 4,
         onnx_bytes=outputs.onnx.stat().st_size,
         load_ms=load_milliseconds(outputs.onnx),
-        min_ort=min_ort,
+        min_ort=written.min_ort,
         warnings=(*searched, *loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
+        profiled=written.profiled,
     )
     try:
         simulated, traced = (graph, simulation_of(graph, recipe)), outputs.dossier is not None
@@ -214,13 +213,12 @@ def _write(
     built: tuple[Graph, ExportRecipe],
     images: torch.Tensor | None,
     progress: Progress,
-) -> tuple[VerifyReport | PortableCheck, str | None]:
+) -> Written:
     """Write the file in the form of its recipe: what its check found, and the oldest onnxruntime where it is known."""
     graph, recipe = built
     if recipe.settings.form == "portable":
-        return write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None
-    written = write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
-    return written.verification, written.min_ort
+        return Written(write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None)
+    return write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
 
 
 def _with_dossiers(result: ExportResult, ready: Build, outputs: Outputs) -> ExportResult:

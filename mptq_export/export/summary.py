@@ -17,6 +17,7 @@ from mptq_export.recipe.schema import Claim
 from mptq_export.recipe.settings import Form, NamedClasses
 from mptq_export.report.form_decisions import residual_words
 from mptq_export.report.paths import report_path
+from mptq_export.report.profiled import Profiled
 from mptq_export.report.promise import runnable
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
@@ -71,6 +72,8 @@ class Summary:
         detector: which part of a detector the file is; None where it is of none.
         heads: of a detector of two stages, the same of the files of its heads.
         one_file: a detector as one file, float between its networks; None where it was not asked for.
+        profile: what a file of a profile obeys: its name, the batch, how many rules, the places of each exception, and
+            its values against the plain file's; None of a plain file.
     """
 
     output: str
@@ -113,6 +116,7 @@ class Summary:
     detector: Part | None
     heads: "tuple[Summary, ...]"
     one_file: str | None
+    profile: dict[str, Json] | None
 
 
 _PARTS: dict[str | None, str] = {
@@ -167,6 +171,7 @@ def summary_of(result: ExportResult) -> Summary:
         detector=None if loaded.detector is None else loaded.detector.part,
         heads=tuple(map(summary_of, result.heads)),
         one_file=None if result.one_file is None else str(result.one_file),
+        profile=None if result.profiled is None else result.profiled.to_json(),
     )
 
 
@@ -204,6 +209,7 @@ def _show_file(result: ExportResult, console: Console) -> None:
         "size": f"{facts.onnx_bytes / 1e6:.2f} MB, {ratio:.3f} of the float32 weights",
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),
+        **({"profile": _profiled(result.profiled)} if result.profiled else {}),
         **few_bits_rows(result),
         "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
         "report": facts.report,
@@ -211,7 +217,7 @@ def _show_file(result: ExportResult, console: Console) -> None:
     if facts.kit:
         rows["kit"] = f"{facts.kit}: copy it to the device and run one of its runners (see its README.md)"
     if facts.dossier:
-        rows["dossier"] = f"{facts.dossier}: dossier.html, dossier.pdf and dossier.json say the same; evidence beside"
+        rows["dossier"] = f"{facts.dossier}: one document (dossier.html) and its evidence"
     for label, text in [*rows.items(), *(("note", note) for note in facts.notes)]:
         console.print(f"{label:<12} {text}", markup=False)
 
@@ -234,6 +240,16 @@ def _proved(result: ExportResult, facts: Summary) -> dict[str, str]:
         "checked": f"{facts.differing_values} of {facts.compared_values:,} values differ between onnxruntime and "
         f"kernels_ref ({_checked(check)})",
     }
+
+
+def _profiled(profiled: Profiled) -> str:
+    """What a file of a profile obeys, and the plain file beside it."""
+    exceptions = ", ".join(f"{name} ({places})" for name, places in profiled.exceptions.items())
+    return (
+        f"{profiled.name}, batch {profiled.batch}: {profiled.rules} rules, 0 broken; exceptions (nodes): "
+        f"{exceptions or 'none'}; {profiled.plain.differing} of {profiled.plain.values:,} values differ from the "
+        "plain file's"
+    )
 
 
 def _elsewhere(result: ExportResult) -> str:

@@ -12,13 +12,16 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.sites import sites
 from mptq_export.capture.graph import Graph
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.sonnx.run import spelled_out
 from mptq_export.export.metadata import describe, first_stage, tie
 from mptq_export.export.outputs import Outputs
+from mptq_export.export.profiled import check_profiled, describe_ends
 from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.detector import RANGE_KEY
 from mptq_export.recipe.schema import ExportRecipe, Recipe
 from mptq_export.recipe.store import recipe_writers
+from mptq_export.report.profiled import Profiled
 from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
@@ -31,6 +34,7 @@ from mptq_export.targets.rules import check_target
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.code_functions.exhaustive import check_tables
 from mptq_export.verify.compare import verify_model
+from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
 
 
@@ -39,12 +43,15 @@ class Written:
     """A file that was written.
 
     Attributes:
-        verification: onnxruntime against `kernels_ref` on the inputs of `selfcheck`.
-        min_ort: the oldest onnxruntime that opens it, as `major.minor`.
+        verification: onnxruntime against `kernels_ref` on the inputs of `selfcheck`; of a portable file, against the
+            simulation.
+        min_ort: the oldest onnxruntime that opens it, as `major.minor`; None for a portable file.
+        profiled: of a file of a profile: what it obeys, and the plain file beside it.
     """
 
-    verification: VerifyReport
-    min_ort: str
+    verification: VerifyReport | PortableCheck
+    min_ort: str | None
+    profiled: Profiled | None = None
 
 
 def write_export(
@@ -75,16 +82,20 @@ def write_export(
     """
     macs = sum(Costs.of(graph).macs.values())
     out, pending = outputs.onnx, [_emit_tied_model(outputs, loaded, graph, recipe)]
-    check_tables(pending[0])
-    min_ort = oldest_onnxruntime(pending[0])
+    check_tables(pending[0][0])
+    min_ort = oldest_onnxruntime(pending[0][0])
     reports: list[VerifyReport] = []
+    found: list[Profiled] = []
 
     def write(path: Path) -> None:
-        model = pending.pop()
+        model, plain = pending.pop()
         start = perf_counter()
         inputs = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
         onnx.save(model, path)
-        del model
+        if plain is not None:
+            again = selfcheck_inputs(model, macs, images, recipe.settings.method, loaded.preprocessing)
+            found.append(check_profiled(model, plain, path, again, out.name))
+        del model, plain
         trim()  # the check takes ten bytes a weight and more
         try:
             report = verify_model(path, tracked(inputs, progress, "checking", len(inputs)), most_bytes=MOST_BYTES)
@@ -98,7 +109,7 @@ def write_export(
         reports.append(replace(report, inputs=dict(inputs.drawn), seconds=perf_counter() - start))
 
     write_together({out: write, **recipe_writers(recipe, out)}, force=outputs.force)
-    return Written(reports[0], min_ort)
+    return Written(reports[0], min_ort, found[0] if found else None)
 
 
 def _failure(report: VerifyReport) -> str:
@@ -114,8 +125,13 @@ def _failure(report: VerifyReport) -> str:
     return ", ".join(found)
 
 
-def _emit_tied_model(outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe: ExportRecipe) -> onnx.ModelProto:
-    """The proved model, with all that its file says about itself; the recipe lists its parts."""
+def _emit_tied_model(
+    outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe: ExportRecipe
+) -> tuple[onnx.ModelProto, onnx.ModelProto | None]:
+    """The proved model, with all that its file says about itself; the recipe lists its parts.
+
+    Where the file is of a profile, the plain model comes with it.
+    """
     settings = recipe.settings
     check_target(settings.target or "ort", settings.weight_storage, _widths(recipe))
     model = emit(
@@ -125,6 +141,10 @@ def _emit_tied_model(outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe
         producer=__version__,
         storage=settings.weight_storage,
     )
+    plain = None
+    if settings.profile is not None:
+        plain, model = model, spelled_out(model, settings.profile.batch)
+        describe_ends(model, loaded, settings)
     check_oldest(model, outputs.min_ort)
     promised = {OLDEST_KEY: oldest_onnxruntime(model), PRECONDITIONS_KEY: preconditions(settings.input_type)}
     promised |= first_stage(outputs)
@@ -132,7 +152,7 @@ def _emit_tied_model(outputs: Outputs, loaded: LoadedModel, graph: Graph, recipe
         promised[RANGE_KEY] = json.dumps(_input_range(graph, recipe))
     describe(model, loaded, settings, promised)
     tie(model, recipe)
-    return model
+    return model, plain
 
 
 def _input_range(graph: Graph, recipe: Recipe) -> tuple[float, float]:

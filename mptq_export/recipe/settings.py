@@ -18,6 +18,9 @@ MethodName = Literal["minmax", "paper", "best"]
 Form = Literal["exact", "portable"]
 """What a file is: the same bits on every CPU, or the QDQ graph that accelerators take."""
 
+ProfileName = Literal["sonnx"]
+"""A way to write the exact form that leaves nothing implicit; see `mptq_export/profile`."""
+
 Solver = Literal["greedy", "integer programme", "quantized base"]
 """What found widths for a budget: Greedy MP, the integer programme over the estimates, or that again on the base of
 what they found."""
@@ -113,6 +116,24 @@ class SearchFacts:
 
 
 @dataclass(frozen=True)
+class FileProfile:
+    """A profile of ONNX that a file obeys.
+
+    Attributes:
+        name: of the profile.
+        batch: inputs that the file takes at once.
+    """
+
+    name: ProfileName
+    batch: int
+
+    def __post_init__(self) -> None:
+        """Refuse a batch of none."""
+        if self.batch < 1:
+            raise ValueError(f"profile has a batch of {self.batch}")
+
+
+@dataclass(frozen=True)
 class Settings:
     """How an export was asked for, and what it was made with.
 
@@ -133,6 +154,7 @@ class Settings:
         outputs: what the file gives, in order; empty in files of older versions: logits, or feature maps.
         form: of the file.
         residual_bits: width of the residual: a grid in the exact form, codes in the portable one, 32 for a float.
+        profile: that the file obeys; None where none was asked for.
     """
 
     bits: str
@@ -151,6 +173,7 @@ class Settings:
     outputs: tuple[Output, ...] = ()
     form: Form = "exact"
     residual_bits: int = 16
+    profile: FileProfile | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that no feature map has."""

@@ -1,12 +1,15 @@
 """What was found on images of the user's: OUT.eval.json, which `mptq-eval OUT.onnx --json OUT.eval.json` writes."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import read_json
+
+_PICTURE = re.compile(r"data:image/jpeg;base64,[A-Za-z0-9+/]+=*")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,38 @@ class StoredCloseness:
 
 
 @dataclass(frozen=True)
+class StoredClass:
+    """See `evaluate.by_class.ClassAccuracy`."""
+
+    label: int
+    images: int
+    right: int
+    float_right: int | None
+    name: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= max(self.right, self.float_right or 0) <= self.images or self.images < 1:
+            raise ValueError("an accuracy of a class that cannot be")
+
+
+@dataclass(frozen=True)
+class StoredWorst:
+    """See `evaluate.worst_images.WorstImage`."""
+
+    distance: float
+    says: int
+    float_says: int | None
+    label: int | None
+    file: str
+    names: tuple[str, str, str]
+    picture: str
+
+    def __post_init__(self) -> None:
+        if not _PICTURE.fullmatch(self.picture):
+            raise ValueError("a picture that is none")
+
+
+@dataclass(frozen=True)
 class EvaluatedOutput:
     """One output of a file.
 
@@ -58,6 +93,8 @@ class EvaluatedOutput:
         beside_float: of an embedding.
         cosine: of all else.
         sqnr_db: of all else; None without an error.
+        by_class: of logits, of every class that has images; empty without labels.
+        worst: of logits, the images on which the file fares worst.
     """
 
     output: str
@@ -70,6 +107,8 @@ class EvaluatedOutput:
     beside_float: StoredCloseness | None = None
     cosine: float | None = None
     sqnr_db: float | None = None
+    by_class: tuple[StoredClass, ...] = ()
+    worst: tuple[StoredWorst, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +191,8 @@ class Evaluation:
         iou: of a segmentation, by label maps.
         same_class: of a segmentation: share of the pixels that both give the same class.
         images_sha256: over the hashes and names of the images' files; None in files of older versions.
+        by_class: of a classifier and nothing else.
+        worst: of a classifier and nothing else.
     """
 
     sha256: str
@@ -170,6 +211,8 @@ class Evaluation:
     iou: StoredIntersection | None = None
     same_class: float | None = None
     images_sha256: str | None = None
+    by_class: tuple[StoredClass, ...] = ()
+    worst: tuple[StoredWorst, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task is None and (self.quantised is None) == (not self.outputs):
@@ -183,7 +226,7 @@ class Evaluation:
         logits = EvaluatedOutput(
             "logits", "logits", self.quantised, self.floating, self.agreement, self.mean_kl, self.kl_interval
         )
-        return self.outputs or (logits,)
+        return self.outputs or (replace(logits, by_class=self.by_class, worst=self.worst),)
 
 
 def accuracy_path(onnx_path: Path) -> Path:

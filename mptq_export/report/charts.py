@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pygal
 from markupsafe import Markup
+from numpy.typing import NDArray
 from pygal.style import Style
 
 from mptq_export.recipe.opt_m_levels import level_regions
@@ -25,15 +27,21 @@ _SVG = "http://www.w3.org/2000/svg"
 #: Units of the drawing: a phone shows them at about their own size.
 _WIDTH, _HEIGHT = 420, 270
 
+#: Those of the small drawings of weights.
+_MINI = (300, 110)
+
 _STYLE = Style(
     font_family="inherit", label_font_size=11, major_label_font_size=11, legend_font_size=12, title_font_size=12
 )
+
+#: Bars this near to each other are neighbours: what rounding to a tenth leaves.
+_JOINED = 0.15
 
 #: Elements and classes that only serve pygal's scripts.
 _INTERACTIVE = ("defs", "desc", "title")
 _UNUSED = {"reactive", "tooltip-trigger", "activate-serie", "always_show"}
 
-_DIGITS = re.compile(r"-?\d+\.\d{2,}")
+_DIGITS = re.compile(r"-?\d+\.\d+")
 
 #: Height of the marks of the levels below a histogram, as a share of its own.
 _MARKS = 0.08
@@ -117,6 +125,49 @@ def levels_chart(histogram: ValueHistogram, quant: ActivationQuant) -> Markup:
     return _svg(chart, "Histogram with the regions and levels of OPT-m", "levels")
 
 
+def weights_chart(codes: NDArray[np.int8], bits: int, floats: ValueHistogram | None) -> Markup:
+    """How often each weight code is used, and a line for the float weights in the steps of their channels.
+
+    Drawn here and not by pygal, as there is one for every layer: no axis but the codes at both ends.
+
+    Args:
+        codes: int8 [N, K], all of a layer.
+        bits: their width.
+        floats: of the float weights, in bins of one width; None where it is not known.
+    """
+    reach = max(2 ** (bits - 1), int(np.abs(codes.astype(np.int16)).max(initial=0)))
+    if floats is not None:  # what was clipped is seen, unless it lies so far off that codes would not be
+        reach = max(reach, min(math.ceil(max(-floats.low, floats.high)), 2 * reach))
+    counts = np.bincount(codes.astype(np.int64).ravel() + reach, minlength=2 * reach + 1)
+    unit, base = _MINI[0] / (2 * reach + 1), _MINI[1] - 14
+    top = max(float(counts.max(initial=0)), 1.0)
+    line = ""
+    if floats is not None:
+        width = (floats.high - floats.low) / len(floats.counts)
+        heights = [count / width for count in floats.counts]  # weights a step, as the bars are
+        top = max(top, *heights)
+        centres = [(floats.low + (i + 0.5) * width + reach + 0.5) * unit for i in range(len(heights))]
+        points = [
+            f"{_short(x)} {_short(base * (1 - y / top))}"
+            for x, y in zip(centres, heights, strict=True)
+            if 0 <= x <= _MINI[0]
+        ]
+        line = f'<path class="line color-1" d="M{" ".join(points)}"/>' if points else ""
+    bars = "".join(
+        f"M{_short(i * unit + 0.1 * unit)} {base}v{_short(-max(base * count / top, 0.4))}h{_short(0.8 * unit)}V{base}"
+        for i, count in enumerate(counts.tolist())
+        if count
+    )
+    ends = "".join(
+        f'<text x="{x}" y="{_MINI[1] - 2}" text-anchor="{anchor}">{text}</text>'
+        for x, anchor, text in ((0, "start", -reach), (_MINI[0] / 2, "middle", 0), (_MINI[0], "end", reach))
+    )
+    return Markup(
+        f'<svg viewBox="0 0 {_MINI[0]} {_MINI[1]}" class="plot weights" role="img" '
+        f'aria-label="Histogram of weight codes"><path class="rect color-0" d="{bars}"/>{line}{ends}</svg>'
+    )
+
+
 def _chart(kind: Any, *, x_title: str | None = None, y_title: str | None = None, height: int = _HEIGHT) -> Any:
     return kind(
         width=_WIDTH,
@@ -144,14 +195,24 @@ def _svg(chart: Any, description: str, css_class: str = "") -> Markup:
     for parent in list(root.iter()):
         for child in list(parent):
             classes = child.get("class", "")
-            if child.tag.rpartition("}")[2] in _INTERACTIVE or "tooltip" in classes.split(" ")[0]:
+            if (
+                child.tag.rpartition("}")[2] in _INTERACTIVE
+                or "tooltip" in classes.split(" ")[0]
+                or classes == "background"
+            ):
                 parent.remove(child)
                 continue
-            child.attrib.pop("id", None)
+            for name in ("id", "rx", "ry"):
+                child.attrib.pop(name, None)
             child.set("class", " ".join(word for word in classes.split() if word not in _UNUSED))
+            if not child.get("class"):
+                del child.attrib["class"]
             for name in ("d", "x", "y", "cx", "cy", "width", "height", "transform"):
                 if name in child.attrib:
-                    child.set(name, _DIGITS.sub(lambda found: f"{float(found[0]):.4g}", child.attrib[name]))
+                    child.set(name, _DIGITS.sub(lambda found: _short(float(found[0])), child.attrib[name]))
+    for bars in [each for each in root.iter() if each.get("class") == "histbars"]:
+        _join_bars(bars)
+    _without_empty(root)
     root.attrib = {
         "viewBox": root.attrib["viewBox"],
         "class": f"plot {css_class}".strip(),
@@ -160,6 +221,36 @@ def _svg(chart: Any, description: str, css_class: str = "") -> Markup:
     }
     ET.register_namespace("", _SVG)
     return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def _short(number: float) -> str:
+    """A length in the drawing, to a tenth of a unit."""
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def _join_bars(group: ET.Element) -> None:
+    """One path in place of a rectangle for every bar: a tenth of the bytes. Neighbours share their edge."""
+    path, right, foot = "", -math.inf, -math.inf
+    for bar in group.iter(f"{{{_SVG}}}rect"):
+        left, top, width, height = (float(bar.get(name, "0")) for name in ("x", "y", "width", "height"))
+        if max(abs(left - right), abs(top + height - foot)) > _JOINED:
+            path += f"V{_short(foot)}" if path else ""
+            foot = top + height
+            path += f"M{_short(left)} {_short(foot)}"
+        right = left + width
+        path += f"V{_short(top)}H{_short(right)}"
+    for child in list(group):
+        group.remove(child)
+    if path:
+        ET.SubElement(group, f"{{{_SVG}}}path", {"class": "rect", "d": f"{path}V{_short(foot)}"})
+
+
+def _without_empty(element: ET.Element) -> None:
+    """Take out groups in which nothing is drawn."""
+    for child in list(element):
+        _without_empty(child)
+        if child.tag == f"{{{_SVG}}}g" and not len(child):
+            element.remove(child)
 
 
 def _spaced(blocks: Sequence[str]) -> list[str]:

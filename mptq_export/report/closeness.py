@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from mptq_export.evaluate.metrics import share_text, share_within
 from mptq_export.report.accuracy import EvaluatedOutput, Evaluation, Shares, StoredIntersection, StoredPrecision
 from mptq_export.report.evidence import Agreement, OutputCloseness
 from mptq_export.report.export_files import Export
@@ -32,7 +33,7 @@ def _evaluated(accuracy: Evaluation) -> list[Figure]:
     images = f"{accuracy.images:,} images{where}"
     found = _of_task(accuracy, images)
     for each in accuracy.each:
-        figure = _of_output(each, images)
+        figure = _of_output(each, images, accuracy.images)
         if figure is not None:
             named = f"{each.output}, {figure.note}" if accuracy.outputs else figure.note
             found.append(replace(figure, note=named))
@@ -75,32 +76,48 @@ def _points(
         within = ""
         if found.difference_interval is not None:
             low, high = (100 * bound for bound in found.difference_interval)
-            within = f", 95 %: {low:+.2f} to {high:+.2f}"
+            within = f", 95%: {low:+.2f} to {high:+.2f}"
         notes.insert(0, f"float {100 * beside:.2f} ({100 * found.difference:+.2f}{within})")
     return Figure(title, f"{100 * (value or 0.0):.2f}", "; ".join(notes))
 
 
-def _of_output(found: EvaluatedOutput, images: str) -> Figure | None:
-    """What one output is judged by; None where there was nothing to judge it by."""
+def _of_output(found: EvaluatedOutput, images: str, count: int) -> Figure | None:
+    """What one output is judged by; None where there was nothing to judge it by.
+
+    Args:
+        found: what was measured.
+        images: on what, for people.
+        count: how many they are.
+    """
+
+    def share(value: float) -> str:
+        return share_text(value, count)
+
+    def known(value: float) -> str:
+        return f"{share(value)} ({share_within(value, count)})"
+
     notes = [images]
     quantised, floating = found.quantised or Shares(), found.floating or Shares()
     if found.agreement is not None and found.mean_kl is not None:
-        notes.append(f"agreement {found.agreement:.2%}, mean KL {found.mean_kl:.5f} nats")
+        same = known(found.agreement) if quantised.top1 is not None else share_within(found.agreement, count)
+        notes.append(f"agreement {same}, mean KL {found.mean_kl:.5f} nats")
     if quantised.top1 is not None:
-        beside = [] if floating.top1 is None else [f"float {floating.top1:.2%}"]
-        return Figure("Top-1", f"{quantised.top1:.2%}", "; ".join([*beside, *notes]))
+        beside = [] if floating.top1 is None else [f"float {share(floating.top1)}"]
+        return Figure("Top-1", share(quantised.top1), "; ".join([share_within(quantised.top1, count), *beside, *notes]))
     if found.agreement is not None:
-        return Figure("Agreement", f"{found.agreement:.2%}", "; ".join(notes))
+        return Figure("Agreement", share(found.agreement), "; ".join(notes))
     if quantised.nearest is not None:
-        beside = [] if floating.nearest is None else [f"float {floating.nearest:.2%}"]
+        beside = [] if floating.nearest is None else [f"float {share(floating.nearest)}"]
         if found.beside_float is None:
-            return Figure("1-NN accuracy", f"{quantised.nearest:.2%}", "; ".join([*beside, *notes]))
-        notes.append(f"1-NN accuracy {quantised.nearest:.2%}" + "".join(f" ({text})" for text in beside))
+            within = share_within(quantised.nearest, count)
+            return Figure("1-NN accuracy", share(quantised.nearest), "; ".join([within, *beside, *notes]))
+        notes.append(f"1-NN accuracy {known(quantised.nearest)}" + "".join(f" ({text})" for text in beside))
     if found.beside_float is not None:
         near = found.beside_float.neighbours
         if near is not None:
             ten = "" if near.ten is None else f", of the ten nearest {near.ten:.2%}"
-            notes.append(f"nearest neighbour kept {near.nearest:.2%}{ten}")
+            low, high = near.nearest_interval
+            notes.append(f"nearest neighbour kept {share(near.nearest)} (95%: {low:.1%} to {high:.1%}){ten}")
         return Figure("Cosine", f"{found.beside_float.cosine:.5f}", "; ".join(notes))
     if found.cosine is None:
         return None
@@ -110,11 +127,10 @@ def _of_output(found: EvaluatedOutput, images: str) -> Figure | None:
 
 def _agreement(agreement: Agreement) -> Figure:
     note = (
-        f"{agreement.same} of {agreement.images} images get the float model's class (95 %: {agreement.low:.1%} to "
-        f"{agreement.high:.1%}); mean KL {agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to "
-        f"{agreement.kl_high:.5f}). {_held_back(agreement)}"
+        f"images get the float model's class (95%: {agreement.low:.1%} to {agreement.high:.1%}); mean KL "
+        f"{agreement.mean_kl:.5f} nats ({agreement.kl_low:.5f} to {agreement.kl_high:.5f}). {_held_back(agreement)}"
     )
-    return Figure("Agreement", f"{agreement.same / agreement.images:.1%}", note)
+    return Figure("Agreement", share_text(agreement.same / agreement.images, agreement.images), note)
 
 
 def _measured(found: OutputCloseness) -> Figure:
@@ -124,7 +140,7 @@ def _measured(found: OutputCloseness) -> Figure:
     notes = [first]
     if found.same_nearest is not None:
         notes.append(
-            f"{found.same_nearest} of {found.images} images keep their nearest neighbour (95 %: "
+            f"{found.same_nearest} of {found.images} images keep their nearest neighbour (95%: "
             f"{found.same_nearest_low:.1%} to {found.same_nearest_high:.1%})"
         )
     if found.shared_ten is not None:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from mptq_export.recipe.describe import describe_activation, describe_regions, describe_sq_b, describe_weight
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import InputType, SearchFacts, WeightStorage
-from mptq_export.report.charts import levels_chart, ranges_chart
+from mptq_export.report.charts import levels_chart, ranges_chart, weights_chart
 from mptq_export.report.evidence import Evidence, LayerError
 from mptq_export.report.form_decisions import form_decisions
 from mptq_export.report.network import block_of
@@ -61,6 +61,7 @@ class BlockDecisions:
         name: of the block.
         decisions: in the order of the network.
         pictures: what SQ-b did, what OPT-m chose.
+        weights: how often each code of a layer is used.
         grids: values of the residual by the exponent of their grid.
         worst: layer with the smallest SQNR, with its error; None where none was measured.
     """
@@ -68,6 +69,7 @@ class BlockDecisions:
     name: str
     decisions: list[Decision] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    weights: list[Picture] = field(default_factory=list)
     grids: dict[int, list[str]] = field(default_factory=dict)
     worst: tuple[str, LayerError] | None = None
 
@@ -89,6 +91,14 @@ def global_decisions(recipe: ExportRecipe) -> list[Decision]:
         Decision("input", settings.input_type, _INPUT[settings.input_type]),
         Decision("weight storage", settings.weight_storage, _STORAGE[settings.weight_storage]),
     ]
+    if settings.profile is not None:
+        found.append(
+            Decision(
+                "profile",
+                f"{settings.profile.name}, batch {settings.profile.batch}",
+                "nothing is left implicit: shapes, attributes, optional inputs, broadcasts (docs/sonnx.md)",
+            )
+        )
     if settings.reconstruct:
         found.append(
             Decision("reconstruction", "on", "rounding, scales and ranges learned block by block after all else")
@@ -141,6 +151,10 @@ def block_decisions(recipe: ExportRecipe, evidence: Evidence | None) -> list[Blo
         if evidence is not None and quant.regions and key in evidence.histograms:
             plot = levels_chart(evidence.histograms[key], quant)
             place.pictures.append(Picture(f"OPT-m at {key}: {describe_regions(quant)}", plot))
+    steps = evidence.weight_steps if evidence else {}
+    for name, weight in recipe.own_weights.items():
+        plot = weights_chart(weight.codes, weight.bits, steps.get(name))
+        place_of(name).weights.append(Picture(name, plot))
     for name, sq_b in reversed(recipe.sq_b.items()):
         place = place_of(name)
         place.decisions.insert(0, Decision(name, describe_sq_b(sq_b), sq_b.reason))

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,12 @@ from mptq_export.evaluate.outputs import HELD, Values, compare_outputs
 from mptq_export.load.forward import tensors
 from mptq_export.recipe.outputs import Output
 from mptq_export.report.evidence import Agreement, Latency, OutputCloseness
+from mptq_export.report.float_file import FloatFile
+from mptq_export.runtime.any_batch import run_any
 from mptq_export.runtime.graph_input import graph_input
 from mptq_export.runtime.pixels import file_inputs
 from mptq_export.runtime.session import open_session, run_session
+from mptq_export.support.errors import MptqError
 from mptq_export.support.progress import Progress, tracked
 
 #: Images of a step; of a model whose tensors are too many for a check of several images, one.
@@ -43,8 +46,8 @@ _WORK = IMAGES * 20e9
 #: Images of the largest models.
 FEWEST = 8
 
-#: What all timed runs may take.
-_LATENCY_SECONDS = 1.5
+#: What all timed runs should take, and what the fewest may.
+_LATENCY_SECONDS = (1.5, 6.0)
 
 #: Fewer rounds say little; more say little more.
 _ROUNDS = (3, 15)
@@ -55,6 +58,10 @@ class FloatOutputs:
 
     Batches are known by their bytes, so that no other batch gets them. Of models with outputs that are large (maps,
     tokens) nothing is kept.
+
+    Attributes:
+        given: what the model gives, in order.
+        file: the model as a file, for timing.
     """
 
     def __init__(self, model: torch.nn.Module, given: tuple[Output, ...]) -> None:
@@ -65,6 +72,7 @@ class FloatOutputs:
             given: what it gives, in order.
         """
         self.given, self._model = given, model
+        self.file = FloatFile(model)
         self._small = all(each.kind in HELD for each in given)
         self._known: dict[bytes, Values] = {}
 
@@ -137,7 +145,7 @@ def compare_with_float(
 
     def pairs() -> Iterator[tuple[Values, Values]]:
         for some in batches:
-            found = run_session(session, names, {spec.name: file_inputs(some, spec, preprocessing)})
+            found = run_any(session, names, spec, file_inputs(some, spec, preprocessing))
             yield [found[name] for name in names], floating.of(some)
 
     report = compare_outputs(pairs(), floating.given)
@@ -193,33 +201,64 @@ def _closeness(report: EmbeddingReport | DenseReport, images: FixedImages) -> Ou
     )
 
 
-def measure_latency(path: Path, float_onnx: Path | None) -> Latency | None:
-    """Time one image on one thread, in turn with the float file where there is one.
+def measure_latency(
+    path: Path, float_onnx: Path | None, floating: FloatFile, image: NDArray[np.float32]
+) -> Latency | None:
+    """Time one image on one thread, in turn with the float model.
+
+    Args:
+        path: the written file.
+        float_onnx: the float model as a file, where one was asked for.
+        floating: writes it, where none was.
+        image: a float32 input of the float model, (1, channels, height, width).
 
     Returns:
         None where so few runs fit into the time that they would say nothing.
     """
-    runners: dict[str, Callable[[], object]] = {}
-    for name, file in {"file": path, "float": float_onnx}.items():
-        if file is not None:
-            session = open_session(file, threads=1)
-            output = [session.get_outputs()[0].name]
-            runners[name] = partial(run_session, session, output, feed_of(graph_input(session), 1))
-    start = time.perf_counter()
-    for run in runners.values():
-        run()
-    once = time.perf_counter() - start
-    rounds = min(int(_LATENCY_SECONDS / (2 * max(once, 1e-6))), _ROUNDS[1])
-    if rounds < _ROUNDS[0]:
+    runs = {"file": _runner(path)}
+    if _rounds(_once(runs)) is None:
         return None
-    times = interleave(runners, rounds)
+    why = ""
+    try:
+        runs["float"] = _runner(float_onnx or floating.path(image))
+    except MptqError as error:
+        why = str(error)
+    rounds = _rounds(_once(runs))
+    if rounds is None:
+        del runs["float"]
+        why, rounds = "it takes too long to be timed in passing", _ROUNDS[0]
+    times = interleave(runs, rounds)
     medians = {name: float(np.median(seconds)) * 1e3 for name, seconds in times.items()}
-    ratio = float(np.median(times["file"] / times["float"])) if "float" in times else None
     return Latency(
         cpu=detect_cpu().description,
         threads=1,
         rounds=rounds,
         file_ms=medians["file"],
         float_ms=medians.get("float"),
-        ratio=ratio,
+        ratio=float(np.median(times["file"] / times["float"])) if "float" in times else None,
+        why_no_float=why,
     )
+
+
+def _runner(path: Path) -> Callable[[], object]:
+    session = open_session(path, threads=1)
+    output = [session.get_outputs()[0].name]
+    return partial(run_session, session, output, feed_of(graph_input(session), 1))
+
+
+def _once(runs: Mapping[str, Callable[[], object]]) -> float:
+    """Seconds of one run of each, the first of which is not counted: it allocates."""
+    for run in runs.values():
+        run()
+    start = time.perf_counter()
+    for run in runs.values():
+        run()
+    return time.perf_counter() - start
+
+
+def _rounds(once: float) -> int | None:
+    """How many rounds are timed, where one of each takes so many seconds; None where it is not worth it."""
+    few, many = _ROUNDS
+    if 2 * few * once > _LATENCY_SECONDS[1]:  # every timed run has one before it that is not
+        return None
+    return min(max(int(_LATENCY_SECONDS[0] / (2 * max(once, 1e-6))), few), many)

@@ -5,7 +5,7 @@ images, which are gone when the report is built again.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -176,8 +176,9 @@ class Latency:
         threads: of onnxruntime.
         rounds: timed runs of each.
         file_ms: the written file.
-        float_ms: the float model in onnxruntime; None where there was no such file.
-        ratio: median over the rounds of file against float; None without a float file.
+        float_ms: the float model in onnxruntime; None where it was not timed.
+        ratio: median over the rounds of file against float; None where it was not timed.
+        why_no_float: why not, in the middle of a sentence; empty where it was.
     """
 
     cpu: str
@@ -186,6 +187,7 @@ class Latency:
     file_ms: float
     float_ms: float | None
     ratio: float | None
+    why_no_float: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,8 +228,6 @@ class Evidence:
         norms: by layer norm.
         histograms: by key of a quantizer whose levels have regions.
         check: exactness; None of a portable file, of which nothing is proved.
-        portable: a portable file beside the simulation; None of an exact one.
-        lineage: where the file comes from; None where no dossier was asked for.
         kernels: matmuls in graph order.
         op_counts: nodes of each op in onnxruntime's optimised graph.
         agreement: None where the float model and images were not at hand, or the model gives no classes.
@@ -237,6 +237,9 @@ class Evidence:
         input: how images become the input, and who said each part of it.
         warnings: what the user must know before the file is used, a sentence each.
         notes: what was inferred from the checkpoint, a sentence each.
+        portable: a portable file beside the simulation; None of an exact one.
+        lineage: where the file comes from; None where no dossier was asked for.
+        weight_steps: of every layer, its float weights in the steps of their channels; empty in files of before.
     """
 
     version: int
@@ -262,6 +265,7 @@ class Evidence:
     notes: tuple[str, ...]
     portable: PortableCheck | None = None
     lineage: Lineage | None = None
+    weight_steps: dict[str, ValueHistogram] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.float_bytes <= 0 or min(self.macs.values(), default=0) < 0:

@@ -47,11 +47,15 @@ def _latency(export: Export) -> Figure:
     if export.recipe.settings.form == "portable":
         runs = f"in onnxruntime, not on the target; {runs}"
     if latency.float_ms is None or latency.ratio is None:
-        return Figure("Latency", f"{latency.file_ms:.2f} ms", f"float not timed (no --float-onnx); {runs}")
+        return Figure(
+            "Latency",
+            f"{latency.file_ms:.2f} ms",
+            f"float not timed: {latency.why_no_float or 'there was no file of it'}; {runs}",
+        )
     return Figure(
         "Latency",
         f"{latency.file_ms:.2f} ms",
-        f"{latency.ratio:.2f} of float32 ({latency.float_ms:.2f} ms) in turn; {runs}",
+        f"{latency.ratio:.2f} of float32 ({latency.float_ms:.2f} ms, in onnxruntime too) in turn; {runs}",
     )
 
 

@@ -1,4 +1,4 @@
-"""The error after each layer: a curve along the network, and a list from the worst."""
+"""The error after each layer: a curve along the network, and the nodes from the worst."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,6 @@ from markupsafe import Markup
 from mptq_export.report.charts import error_chart
 from mptq_export.report.evidence import ErrorKind, Evidence
 
-#: Decibels that fill a bar of the list.
-_FULL = 60.0
-
 
 @dataclass(frozen=True)
 class ErrorRow:
@@ -17,23 +14,16 @@ class ErrorRow:
 
     Attributes:
         name: of the node.
-        kind: what the node is.
         decibels: SQNR; the fewer, the worse.
-        share: length of its bar, in per cent.
     """
 
     name: str
-    kind: ErrorKind
     decibels: float
-    share: float
 
 
 def error_rows(evidence: Evidence) -> list[ErrorRow]:
     """All nodes, worst first."""
-    rows = [
-        ErrorRow(name, error.kind, error.sqnr_db, min(max(error.sqnr_db / _FULL, 0.01), 1.0) * 100)
-        for name, error in evidence.errors.items()
-    ]
+    rows = [ErrorRow(name, error.sqnr_db) for name, error in evidence.errors.items()]
     return sorted(rows, key=lambda row: row.decibels)
 
 

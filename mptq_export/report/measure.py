@@ -7,6 +7,7 @@ from pathlib import Path
 from mptq_export.allocate.costs import Costs
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
+from mptq_export.data.probe import probe_inputs
 from mptq_export.quantize.form import Simulation
 from mptq_export.report.deployed import (
     BATCH,
@@ -17,6 +18,7 @@ from mptq_export.report.deployed import (
     measure_latency,
 )
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
+from mptq_export.report.float_weights import float_weights
 from mptq_export.report.lineage import Lineage
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
@@ -68,6 +70,9 @@ def write_evidence(
         compared = compare_with_float(
             result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
         )
+    with progress.stage("timing", 1):
+        image = probe_inputs(result.loaded.preprocessing, 1)
+        latency = measure_latency(result.onnx, result.float_onnx, floating.file, image)
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -86,7 +91,7 @@ def write_evidence(
         op_counts=check.plan.op_counts if isinstance(check, VerifyReport) else {},
         agreement=compared.agreement,
         outputs=compared.outputs,
-        latency=measure_latency(result.onnx, result.float_onnx),
+        latency=latency,
         weights=result.loaded.weights,
         input=result.loaded.input_text,
         warnings=result.warnings,
@@ -96,6 +101,7 @@ def write_evidence(
         else before.lineage
         if before is not None
         else None,
+        weight_steps=float_weights(graph, result.recipe),
     )
     write_json(evidence_path(result.onnx), evidence)
     return evidence

@@ -1,5 +1,7 @@
 """The page of one export, from what its files tell; the templates lay it out."""
 
+import base64
+import hashlib
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -7,30 +9,45 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from mptq_export.emit.exact.proof import Quantity
 from mptq_export.recipe.schema import Claim
+from mptq_export.report.accuracy import accuracy_path
 from mptq_export.report.charts import front_chart
 from mptq_export.report.decisions import block_decisions, global_decisions, read_decisions
 from mptq_export.report.export_files import Export
 from mptq_export.report.figures import figures_of
 from mptq_export.report.form_decisions import residual_words
-from mptq_export.report.layer_errors import error_plot, error_rows
+from mptq_export.report.layer_errors import error_plot
+from mptq_export.report.layer_table import COLUMNS, FULL_DB, layer_rows, worst_first
 from mptq_export.report.network import rows_of
+from mptq_export.report.paths import csv_path
 from mptq_export.report.promise import not_run, output_words
 from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.report.worst import worst_of
 from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
 
-#: Rows of the list of errors that are shown at once.
-WORST = 12
+#: What the columns of the list of layers are called on the page.
+HEADS = ("#", "layer", "kind", "weights", "reads", "parameters", "MACs", "SQNR (dB)")
 
 
 def render(template: str, **values: Any) -> str:
-    """A page: the template, with the style sheet inside and everything escaped."""
+    """A page: the template, with style sheet and script inside and everything escaped."""
+    environment = _environment()
+    style, script = _own("report.css"), _own("layers.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template(template).render(
+        style=style, script=script, script_hash=f"sha256-{digest}", version=__version__, **values
+    )
+
+
+def _own(name: str) -> Markup:
+    """A style sheet or script of ours, not data: as it is, without the spaces and lines that only people need."""
     environment = _environment()
     assert environment.loader is not None
-    style, _, _ = environment.loader.get_source(environment, "report.css")
-    own = Markup(style)  # our own style sheet, not data
-    return environment.get_template(template).render(style=own, version=__version__, **values)
+    source, _, _ = environment.loader.get_source(environment, name)
+    lines = (line.strip() for line in source.splitlines())
+    return Markup("\n".join(line for line in lines if line and not line.startswith("//")))
 
 
 @cache
@@ -58,7 +75,11 @@ def report_page(export: Export) -> str:
         arch=export.recipe.model.arch,
         settings=export.recipe.settings,
         figures=figures_of(export),
-        rows=rows_of(export.recipe, evidence.macs if evidence else {}),
+        network=rows_of(export.recipe, evidence.macs if evidence else {}),
+        rows=worst_first(layer_rows(export)),
+        heads=list(zip(HEADS, COLUMNS, strict=True)),
+        full_db=FULL_DB,
+        csv_name=csv_path(export.onnx).name,
         residual=residual_words(export.recipe.settings.residual_bits),
         portable=export.recipe.settings.form == "portable",
         runs=export.runs,
@@ -66,9 +87,9 @@ def report_page(export: Export) -> str:
         not_run=not_run(export),
         front=front,
         front_plot=front_chart([("search", front)]) if front else None,
-        errors=error_rows(evidence) if evidence else [],
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
-        worst=WORST,
+        worst=worst_of(export),
+        eval_name=accuracy_path(export.onnx).name,
         warnings=evidence.warnings if evidence else (),
         notes=evidence.notes if evidence else (),
         images=evidence.observed_images if evidence else 0,
@@ -76,6 +97,7 @@ def report_page(export: Export) -> str:
         proof=proof_rows(export.recipe.proof),
         decisions=[*global_decisions(export.recipe), *read_decisions(evidence)],
         blocks=block_decisions(export.recipe, evidence),
+        has_floats=evidence is not None and bool(evidence.weight_steps),
         commands=commands_of(export),
         versions=versions_of(export),
         hashes=hashes_of(export),
@@ -94,7 +116,7 @@ def proof_rows(claims: list[Claim]) -> list[tuple[str, int, Claim]]:
     """
     kinds: dict[str, list[Claim]] = {}
     for claim in claims:
-        kinds.setdefault(claim.what.partition(" of ")[0], []).append(claim)
+        kinds.setdefault(Quantity.kind_of(claim), []).append(claim)
 
     def room(claim: Claim) -> float:
         share = claim.value / claim.limit if claim.limit else 0.0

@@ -17,6 +17,11 @@ def evidence_path(onnx_path: Path) -> Path:
     return onnx_path.with_suffix(".report.json")
 
 
+def csv_path(onnx_path: Path) -> Path:
+    """OUT.layers.csv."""
+    return onnx_path.with_suffix(".layers.csv")
+
+
 def comparison_path(first: Path, second: Path) -> Path:
     """A-vs-B.report.html beside the first of two ONNX files."""
     return first.with_name(f"{first.with_suffix('').name}-vs-{second.with_suffix('').name}.report.html")

@@ -6,6 +6,7 @@ from pathlib import Path
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.report.evidence import Evidence
+from mptq_export.report.profiled import Profiled
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
 
@@ -32,6 +33,7 @@ class ExportResult:
         dossier: the folder of the dossier; None where none was asked for.
         heads: of a detector of two stages the files of its heads, in the order in which they run.
         one_file: a detector as one file, float between its networks; None where it was not asked for.
+        profiled: of a file of a profile: what it obeys, and the plain file beside it.
         evidence: what was measured of it, as OUT.report.json holds it; None where that could not be written.
     """
 
@@ -52,3 +54,4 @@ class ExportResult:
     heads: "tuple[ExportResult, ...]" = ()
     one_file: Path | None = None
     evidence: Evidence | None = None
+    profiled: Profiled | None = None

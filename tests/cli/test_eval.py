@@ -1,5 +1,7 @@
 """mptq-eval from the command line: which label an image gets, which images count, and what is said about both."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,13 @@ def test_folders_in_timms_order_where_no_names_are_known(tmp_path: Path, val: Pa
     result = run(model(tmp_path / "m.onnx"), "--data", val, "--json", tmp_path / "e.json")
     report = measured(result, tmp_path / "e.json")
     assert (report["images"], report["quantised"]["top1"]) == (12, 1.0)
+    assert "12 of 12 (95%: 75.8% to 100.0%)" in result.stdout
+    assert [(own["name"], own["right"], own["images"]) for own in report["by_class"]] == [(c, 4, 4) for c in COLOURS]
+    worst = report["worst"][0]
+    assert worst["names"][0] == worst["names"][2] == worst["file"].partition("/")[0]
+    shown = Image.open(io.BytesIO(base64.b64decode(worst["picture"].partition("base64,")[2])))
+    pixels = np.asarray(shown).astype(int).mean((0, 1))
+    assert ("red", "green", "blue")[int(pixels.argmax())] == worst["names"][2]  # the very image
     said = "3 class folders, numbered in timm's order, as no names of the classes are known"
     assert f"labels: {said}\n" in result.stdout and report["labels"] == said and result.stderr == ""
     assert (report["class_folders"], report["skipped"], report["skipped_first"], report["warnings"]) == (3, 0, {}, [])

@@ -14,7 +14,7 @@ LAYERS = (
     ("support",),
     ("recipe",),
     ("targets",),
-    ("capture", "data"),
+    ("capture", "data", "profile"),
     ("load", "runtime"),
     ("detect",),
     ("transform",),

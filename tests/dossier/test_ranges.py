@@ -135,6 +135,7 @@ def test_the_ends_are_those_of_the_definition():
         (helper.make_node("Gelu", ["f"], ["y"]), -0.1701, 63.5),
         (helper.make_node("ReduceSum", ["f", "axes"], ["y"]), -256, 254),
         (helper.make_node("MatMul", ["f", "w"], ["y"]), -256, 254),
+        (helper.make_node("Gemm", ["f", "w"], ["y"], alpha=1.0, beta=1.0, transA=0, transB=0), -256, 254),
         (helper.make_node("Softplus", ["f"], ["y"]), -math.inf, math.inf),
     ],
     ids=lambda value: value.op_type if isinstance(value, onnx.NodeProto) else "",

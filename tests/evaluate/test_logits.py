@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from mptq_export.evaluate.float_model import float_predictor
-from mptq_export.evaluate.logits import Predict, evaluate, onnx_predictor
+from mptq_export.evaluate.logits import Predict, evaluate, judge_logits, onnx_predictor
 from mptq_export.evaluate.metrics import Logits
 from mptq_export.runtime.pixels import Pixels
 from mptq_export.runtime.session import open_session
@@ -112,3 +112,20 @@ def test_errors_are_one_line(tmp_path: Path, images: tuple[Pixels, np.ndarray]):
         predictor(classifier(tmp_path / "i.onnx", TensorProto.INT32))(pixels)
     with pytest.raises(MptqError, match="not one row of logits"):
         predictor(classifier(tmp_path / "f.onnx", TensorProto.FLOAT, flat=False))(pixels)
+
+
+def test_the_worst_images_are_those_that_lost_their_class_then_the_most_divergent():
+    labels = np.array([0, 0, 1, 1])
+    exact = np.array([[4, 0], [1, 0], [0, 3], [2, 0]], np.float32)  # the last one is wrong in both
+    found = np.array([[1, 0], [0, 0.1], [0, 2.9], [2, 0]], np.float32)  # the second one flips
+    report = judge_logits(found, exact, labels)
+    assert [each.index for each in report.worst] == [1, 0, 2, 3]
+    assert report.worst[1].distance == max(each.distance for each in report.worst)
+    assert [(each.says, each.float_says, each.label) for each in report.worst][::3] == [(1, 0, 0), (0, 0, 1)]
+    assert [(own.label, own.images, own.right, own.float_right) for own in report.by_class] == [
+        (0, 2, 1, 2),
+        (1, 2, 1, 1),
+    ]
+    alone = judge_logits(found, None, labels)
+    assert [each.index for each in alone.worst[:2]] == [3, 1]  # cross-entropy
+    assert judge_logits(found, None, None).worst == judge_logits(found, None, None).by_class == ()

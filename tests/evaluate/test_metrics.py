@@ -8,6 +8,8 @@ from mptq_export.evaluate.metrics import (
     mean_kl,
     ratio_interval,
     share_interval,
+    share_text,
+    share_within,
     top_k,
 )
 
@@ -94,3 +96,12 @@ def test_the_interval_of_a_share(hits: int, count: int, low: float, high: float)
     found = share_interval(hits, count)
     assert found == pytest.approx((low, high), abs=5e-5)
     assert found[0] <= hits / count <= found[1]
+
+
+def test_a_share_of_few_images_is_a_count():
+    assert (share_text(15 / 16, 16), share_text(1.0, 99), share_text(93 / 100, 100)) == (
+        "15 of 16",
+        "99 of 99",
+        "93.00%",
+    )
+    assert share_within(15 / 16, 16) == "95%: 71.7% to 98.9%"

@@ -129,6 +129,20 @@ def test_a_distance_to_the_maximum_is_never_above_zero(bias: Array | None):
     assert found.min() == (-63.75 if bias is None else -64.5)
 
 
+@pytest.mark.parametrize(("keepdims", "most"), [(1, 0.0), (0, 63.75)])
+def test_a_maximum_written_out_is_never_below(keepdims: int, most: float):
+    """One that lost its axis is repeated along another one, where it may well be below."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["x"]),
+        helper.make_node("ReduceMax", ["x", "axis"], ["peak"], keepdims=keepdims),
+        helper.make_node("Expand", ["peak", "sizes"], ["peaks"]),
+        helper.make_node("Sub", ["x", "peaks"], ["y"]),
+    ]
+    constants = {"s": F32(0.25), "z": np.uint8(0), "axis": AXIS, "sizes": np.array([3, 3], np.int64)}
+    found = functions(nodes, constants).every_value("y")
+    assert found is not None and found.max() == most
+
+
 def test_every_element_wise_op_has_values():
     """One list of them: an op that a look-up takes is one whose values are known."""
     nodes = [

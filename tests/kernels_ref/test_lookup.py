@@ -98,6 +98,18 @@ def test_softmax_by_the_distance_to_the_peak(kind: type):
         assert_trace_agrees(proto, {"x": x})
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_peak_that_is_written_out_for_every_code(kind: type):
+    """Expand(peak) instead of broadcasting: the same table."""
+    proto = softmax(0.0678253174, kind)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([8, 32], np.int64), "sizes"))
+    proto.graph.node.insert(1, node("Expand", "peak sizes", "peaks"))
+    proto.graph.node[3].input[0] = "peaks"
+    assert lookups(proto) == ["c"]
+    for x in (EVERY[kind], RNG.permutation(EVERY[kind].ravel()).reshape(8, 32)):
+        assert_trace_agrees(proto, {"x": x})
+
+
 def test_every_pair_of_a_code_and_its_peak():
     proto = softmax(0.0678253174, np.uint8)
     pairs = np.stack(np.meshgrid(np.arange(256), np.arange(256)), -1).reshape(-1, 2).astype(np.uint8)

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from integer_models import Array, assert_same_bits, model, node
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from kernels_ref import Interpreter, InterpreterError
 from kernels_ref.matmul import exact_product
@@ -62,6 +62,29 @@ def test_gemm(kind: str, per_channel: bool, bias: bool, codes: type | None, tran
     proto = gemm_model(a, w, zero, per_channel=per_channel, bias=bias, trans_b=trans_b, codes=codes)
     trace = assert_same_bits(proto, {"a": a})
     assert trace["y"].dtype == np.float32 and trace["wf"].dtype == np.float32
+
+
+@pytest.mark.parametrize("codes", [None, np.uint8])
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_bias_with_a_row_for_each_row(codes: type | None, alike: bool):
+    """Its codes repeated by an Expand: a QGemm as before. Rows that differ are no kernel that is known here."""
+    w, zero = weights("s8", (37, 11))
+    a = RNG.integers(0, 256, (5, 37), np.uint8)
+    proto = gemm_model(a, w, zero, per_channel=True, bias=True, codes=codes)
+    stored = {each.name: each for each in proto.graph.initializer}
+    if alike:
+        proto.graph.initializer.append(numpy_helper.from_array(np.array([5, 11]), "sizes"))
+        proto.graph.node.insert(2, node("Expand", "b sizes", "rows"))
+        proto.graph.node[3].input[0] = "rows"
+    else:
+        rows = RNG.integers(-40000, 40000, (5, 11), np.int32)
+        stored["b"].CopyFrom(numpy_helper.from_array(rows, "b"))
+    bias = next(each for each in proto.graph.node if each.output[0] == "bf")
+    bias.attribute[0].i = 1
+    kernels = [kernel.op for kernel in Interpreter(proto).kernels if kernel.outputs[0] in ("y", "q")]
+    assert (kernels == ["QGemm"]) is alike
+    if alike:
+        assert_same_bits(proto, {"a": a})
 
 
 @pytest.mark.parametrize("a_code", [0, 255])

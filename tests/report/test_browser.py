@@ -30,7 +30,7 @@ def test_the_report_of_a_search(folder: Path):
     assert int(str(found["plots"])) >= 5
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     views = {f"{width}-{theme}.png" for width in ("wide", "phone") for theme in ("light", "dark")}
-    assert pictures == views | {"plots.png", "print.pdf"}
+    assert pictures == views | {"plots.png", "weights.png", "layers.png", "print.pdf"}
 
 
 def test_a_comparison(folder: Path):

@@ -233,6 +233,23 @@ def test_a_changed_constant_and_a_changed_input_are_named(name: str, tmp_path: P
     assert any(f"onnxruntime made {name} (int8, [32, 24])" in reason for reason in reasons)
 
 
+def test_where_sizes_are_fixed_another_kernel_and_another_constant_are_named_still(tmp_path: Path):
+    """There movement is not told apart where the two disagree: all else is."""
+    path, model = tmp_path / "m.onnx", file_of(FUSED["a MatMul"][1], (5, 32))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, path)
+    optimised = open_runtime_graph(path, threads=1).model
+    kernels = Interpreter(model).kernels
+    assert ReferenceKernels(model, kernels).disagreements(optimised) == ()
+    without = [kernel for kernel in kernels if kernel.op != "QLinearMatMul"]
+    assert "kernels_ref has no such kernel" in ReferenceKernels(model, without).disagreements(optimised)[0]
+    (product,) = (node for node in optimised.graph.node if node.op_type == "QLinearMatMul")
+    weight = next(tensor for tensor in optimised.graph.initializer if tensor.name == product.input[3])
+    weight.raw_data = bytes([*weight.raw_data[:-1], weight.raw_data[-1] ^ 1])
+    reasons = ReferenceKernels(model, kernels).disagreements(optimised)
+    assert "onnxruntime runs QLinearMatMul for y; kernels_ref gives it other inputs" in reasons
+
+
 def test_weights_that_may_saturate_are_a_reason(tmp_path: Path):
     model = file_of(FUSED["a MatMul"][1], (5, 32))
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == "w")

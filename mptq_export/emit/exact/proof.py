@@ -44,8 +44,16 @@ class Quantity(Enum):
 
     def is_of(self, claim: Claim) -> bool:
         """Whether a claim is about this quantity, of whatever site or function."""
-        before, _, after = self.text.partition("{}")
-        return claim.what.startswith(before) and claim.what.endswith(after)
+        before, named, after = self.text.partition("{}")
+        if not named:
+            return claim.what == self.text
+        least = len(before) + len(after)
+        return claim.what.startswith(before) and claim.what.endswith(after) and len(claim.what) > least
+
+    @staticmethod
+    def kind_of(claim: Claim) -> str:
+        """What claims of a kind are called together: that of codes names a site each, all else is its own kind."""
+        return "activation code" if Quantity.ACTIVATION_CODE.is_of(claim) else claim.what
 
 
 class Proof:

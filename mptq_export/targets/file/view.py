@@ -88,6 +88,19 @@ class FileView:
         return found
 
     @cached_property
+    def kinds(self) -> dict[str, int]:
+        """Element types of tensors as ONNX numbers them, by name; 0 where none is said, or it is no tensor."""
+        graph = self.model.graph
+        found = {name: tensor.data_type for name, tensor in self.stored.items()}
+        for info in (*graph.value_info, *graph.input, *graph.output):
+            found[info.name] = info.type.tensor_type.elem_type
+        return found
+
+    def dtype(self, name: str) -> np.dtype[np.generic]:
+        """NumPy's type of a tensor whose type is said."""
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.kinds[name]))
+
+    @cached_property
     def outputs(self) -> set[str]:
         """Names of the outputs."""
         return {output.name for output in self.model.graph.output}

@@ -5,7 +5,7 @@ Both graphs' tensors are numbered by what they are made of (`value_numbering`), 
 optimised graph must have a number that one of `kernels_ref` has.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,26 @@ def refuse_undefined(optimised: onnx.ModelProto, path: Path) -> None:
             )
 
 
+def _is_fixed(model: onnx.ModelProto) -> bool:
+    """Whether every size of every input is a number."""
+    sizes = (size for each in model.graph.input for size in each.type.tensor_type.shape.dim)
+    return all(size.HasField("dim_value") for size in sizes)
+
+
 class ReferenceKernels:
     """What `kernels_ref` computes of a file, numbered; small enough to keep when the file itself is let go.
 
     Args:
         model: the file.
         kernels: the kernels of `kernels_ref`.
+        wherever: movement is not told apart (see `ValueNumbering`). So is a file looked at again whose sizes are all
+            fixed, where the two disagree otherwise.
     """
 
-    def __init__(self, model: onnx.ModelProto, kernels: Iterable[Kernel]) -> None:
-        self._numbering = ValueNumbering()
+    def __init__(self, model: onnx.ModelProto, kernels: Sequence[Kernel], *, wherever: bool = False) -> None:
+        again = not wherever and _is_fixed(model)
+        self._again = ReferenceKernels(model, kernels, wherever=True) if again else None
+        self._numbering = ValueNumbering(wherever=wherever)
         self._places: dict[str, Number] = {}
         self._stored: set[str] = set()
         self._ops: dict[int, str] = {}
@@ -96,6 +106,8 @@ class ReferenceKernels:
                 for name in node.input
                 if name in values and not self._is_computed(name) and not self._holds(values[name])
             ]
+        if found and self._again is not None:
+            return self._again.disagreements(optimised)
         return tuple(dict.fromkeys(found))
 
     def _add(self, kernel: Kernel) -> None:

@@ -65,9 +65,15 @@ class Number:
 
 
 class ValueNumbering:
-    """Gives out numbers; one for both graphs that are compared."""
+    """Gives out numbers; one for both graphs that are compared.
 
-    def __init__(self) -> None:
+    Args:
+        wherever: movement is not told apart at all, nor axes. Where all sizes are fixed, a runtime takes transpositions
+            through a Reshape, past it, and makes one of both.
+    """
+
+    def __init__(self, *, wherever: bool = False) -> None:
+        self._wherever = wherever
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._keys: list[tuple[Any, ...]] = []
         self._constants: set[int] = set()
@@ -82,6 +88,8 @@ class ValueNumbering:
         value = as_unsigned(np.asarray(value))
         if value.dtype == np.uint8 and value.ndim == 1 and value.size and (value == value[0]).all():
             value = value[:1]  # zero points, one for each channel
+        if self._wherever:
+            value = np.sort(value, axis=None)
         shape = () if value.size == 1 else value.shape[next((i for i, n in enumerate(value.shape) if n != 1), 0) :]
         number = self._number("constant", digest(value), shape)
         self._constants.add(number.base)
@@ -98,7 +106,10 @@ class ValueNumbering:
         if first is None:
             return self._number(op, tuple(given), significant(op, attributes))
         if op in MOVES:
-            return self._moved(op, first, attributes)
+            return first if self._wherever else self._moved(op, first, attributes)
+        if self._wherever:
+            attributes = {name: value for name, value in attributes.items() if name not in ("axis", "channels_last")}
+            given = [*given[:1], *given[2:]] if op in _REDUCTIONS else given
         if op in _PRODUCTS:
             given = [None if x is None else self._flat(x) for x in given]
         if op == "QuantizeLinear":
