@@ -331,10 +331,10 @@ def _convolve(walk: _Walk, node: onnx.NodeProto) -> Interval:
 
 
 def _with_weights(x: Interval, weights: NDArray[Any], bias: NDArray[Any] | None = None) -> Interval:
-    """Sums of products of inputs in an interval with the columns of [K, N]."""
+    """Sums of products of inputs in an interval with the columns of [K, N], and a bias that broadcasts to them."""
     wide = weights.astype(np.float64)
     up, down = np.maximum(wide, 0).sum(axis=0), np.minimum(wide, 0).sum(axis=0)
-    add = np.zeros(1) if bias is None else bias.astype(np.float64).ravel()
+    add = np.zeros(1) if bias is None else bias.astype(np.float64)
     if math.isinf(x.largest):
         return EVERYTHING
     # Two roundings to float32 and the larger terms that cancel: a share of the largest partial sum.

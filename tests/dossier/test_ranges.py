@@ -136,12 +136,14 @@ def test_the_ends_are_those_of_the_definition():
         (helper.make_node("ReduceSum", ["f", "axes"], ["y"]), -256, 254),
         (helper.make_node("MatMul", ["f", "w"], ["y"]), -256, 254),
         (helper.make_node("Gemm", ["f", "w"], ["y"], alpha=1.0, beta=1.0, transA=0, transB=0), -256, 254),
+        (helper.make_node("Gemm", ["f", "w", "rows"], ["y"]), -257, 256),
         (helper.make_node("Softplus", ["f"], ["y"]), -math.inf, math.inf),
     ],
     ids=lambda value: value.op_type if isinstance(value, onnx.NodeProto) else "",
 )
 def test_a_step(node: onnx.NodeProto, low: float, high: float):
     constants = {**SCALED, "axes": np.asarray([1]), "w": np.full((4, 1), 1, np.float32)}
+    constants["rows"] = np.asarray([[-1], [2]], np.float32)  # a bias that was spread over the rows
     found = of_nodes(VALUES, node, constants=constants)["y"]
     assert found.low == pytest.approx(low, rel=1e-5, abs=1e-3) and found.high == pytest.approx(high, rel=1e-5)
 
