@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from mptq_export.support.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mptq_export.api import allocate, calibrate, export, load, verify
+    from mptq_export.api import allocate, calibrate, export, load, open_search, verify
     from mptq_export.detect.opened import open_detector
     from mptq_export.export.one_file import join_detector
 
-__all__ = ["allocate", "calibrate", "export", "join_detector", "load", "open_detector", "verify"]
+__all__ = ["allocate", "calibrate", "export", "join_detector", "load", "open_detector", "open_search", "verify"]
 
 # The module that has each. What runs or checks a finished file needs no torch, and does not import it.
 _WHERE = {name: "mptq_export.api" for name in __all__} | {

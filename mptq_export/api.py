@@ -12,6 +12,7 @@ from typing import Any
 
 from mptq_export.allocate.allocation import Allocation
 from mptq_export.allocate.run import allocate
+from mptq_export.allocate.stored_search import Search, open_search
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
@@ -35,11 +36,13 @@ __all__ = [
     "LoadedModel",
     "MptqError",
     "MptqWarning",
+    "Search",
     "VerifyReport",
     "allocate",
     "calibrate",
     "export",
     "load",
+    "open_search",
     "verify",
 ]
 
@@ -141,7 +144,7 @@ def export(
     outputs.check(plan, loaded.asked.name, *read)
     check_parts(outputs, plan, loaded, *read)
     ready = _ready(plan, source, outputs)
-    check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated)
+    check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated, progress)
     (result,) = export_built([ready], outputs, progress)
     told = (sentence for each in (result, *result.heads) for sentence in each.warnings)
     for sentence in dict.fromkeys(told):

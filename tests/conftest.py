@@ -61,6 +61,15 @@ def remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
         yield memory
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_stages() -> Iterator[None]:
+    """Exports of this process leave no line a stage: times differ, and what tests compare is what else is said."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mptq_export.cli.export.STAGES", False)
+        patch.setattr("mptq_export.cli.terminal.SILENCE", 1e6)
+        yield
+
+
 @pytest.fixture
 def memory(remembered: Memory) -> Iterator[Memory]:
     """The same, for a test that compares two exports: it forgets in between."""

@@ -25,7 +25,7 @@ from torch import nn
 import mptq_export.export.run  # noqa: F401 - all that exports
 from mptq_export.allocate.units import layers
 from mptq_export.capture import run as tracing
-from mptq_export.capture.graph import Graph, Node
+from mptq_export.capture.graph import Graph
 from mptq_export.load.timm.infer import function_of
 from mptq_export.quantize import build_recipe as quantizing
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
@@ -34,6 +34,7 @@ from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.recipe.outputs import LOGITS, Output
 from mptq_export.recipe.schema import Recipe
+from mptq_export.support.progress import SILENT, Bar
 from mptq_export.verify import compare
 from mptq_export.verify.onnx_file import load_onnx
 from mptq_export.verify.origin import check_contents
@@ -92,15 +93,14 @@ def remembering(folder: Path | None) -> Iterator[Memory]:
         calibrated: CalibratedGraph,
         widths: WidthsOf,
         method: Method,
+        bar: Bar = SILENT,
         *,
-        tick: Callable[[Node], None] = lambda _: None,
         form: Form = EXACT,
     ) -> tuple[Graph, Recipe]:
         asked = {node.name: widths(node.name) for node in layers(calibrated.graph)}
         key = digest("recipe", calibrated, asked, method, form)
         graph, recipe = memory.recall(key, lambda: build_recipe_anew(calibrated, widths, method, form=form))
-        for node in calibrated.graph:
-            tick(node)
+        bar.advance(1)
         return graph, deepcopy(recipe)
 
     def verify_model(path: Path, inputs: Iterable[NDArray[Any]], **options: Any) -> VerifyReport:

@@ -1,25 +1,27 @@
-"""What a search found for one model and one budget, and how a problem becomes that."""
+"""What a search found for one model and one budget."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.greedy_mp import Step
-from mptq_export.allocate.quantized_base import Rebased
+from mptq_export.allocate.answer import FoundWidths
+from mptq_export.allocate.descent import FrontPoint
+from mptq_export.allocate.expected import SearchWork
+from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import FoundWidths, FrontPoint, SearchResult, TradeOff, trade_off
-from mptq_export.allocate.searchable import Problem
+from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.size import size_of
+from mptq_export.quantize.build_recipe import build_recipe
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.recipe.settings import InputType, MethodName
-from mptq_export.support.progress import Bar, Progress
+from mptq_export.support.progress import SILENT, Bar
 
-#: How far looking at the base of found widths advances the bar, in mean bits: it takes about as long.
-_BASE = 4.0
+if TYPE_CHECKING:
+    from mptq_export.allocate.stored_search import Search
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ class Aim:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Widths of all layers that a search found for one budget.
+    """Widths of all layers that a search has for one budget.
 
     Attributes:
         calibrated: the model.
-        settings: what was searched.
+        settings: what was searched, and for what budgets.
         method: how layers are quantized.
-        search: the trade-off, shared by the allocations of all budgets.
+        search: all that the search found out; it answers other budgets too.
+        problem: of the layers of this model, what the search knows of their widths.
         found: its result for this budget.
+        given: the prepared model that is quantized, with how much its rows count as far as that was measured.
         target: the runtime that it was searched for; None is `ort`.
         residual_bits: width of the residual that was asked for.
         heads: of a detector of two stages the widths of its heads, under the same budget.
@@ -55,8 +59,10 @@ class Allocation:
     calibrated: Calibrated
     settings: SearchRequest
     method: MethodName
-    search: SearchResult
+    search: "Search"
+    problem: StoredProblem
     found: FoundWidths
+    given: CalibratedGraph
     target: str | None = None
     residual_bits: int | None = None
     heads: "tuple[Allocation, ...]" = ()
@@ -74,11 +80,27 @@ class Allocation:
     @property
     def mean_bits(self) -> tuple[float, float]:
         """Mean width of weights, weighted by parameters, and of activations, weighted by multiply-accumulates."""
-        return self.search.costs.mean_bits(self.found.widths)
+        return self.problem.costs.mean_bits(self.found.widths)
+
+    @property
+    def bits_text(self) -> str:
+        """The widths in a few words."""
+        found, (weights, activations) = self.found, self.mean_bits
+        of_operations = found.budget.kind in ("operations", "operations share")
+        more = f", {self.problem.costs.operations_text(found.widths)}" if of_operations else ""
+        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}{more}"
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """What the width of every unit is expected to cost by itself, in divergence of the outputs."""
+        return {unit.key: self.problem.table[unit.key, unit.bits(self.widths)] for unit in self.problem.space.units}
 
     @property
     def divergence(self) -> float:
-        """Mean of the metric on calibration images: for logits KL divergence from the float model's, in nats."""
+        """Mean of the metric that is expected on calibration images: for logits KL divergence in nats.
+
+        Of several models under one budget it is that of all.
+        """
         return self.found.divergence
 
     @property
@@ -93,21 +115,21 @@ class Allocation:
             calibrated: the same model.
         """
         graph = graph_of(calibrated, Aim(self.target, self.residual_bits))
-        search = replace(self.search, problem=self.search.problem.recalibrated(graph))
-        return replace(self, calibrated=calibrated, search=search)
+        return replace(self, calibrated=calibrated, given=replace(graph, metric=self.given.metric))
 
-    def build_final_recipe(self, input_type: InputType | None = None) -> tuple[Graph, Recipe]:
+    def build_final_recipe(self, input_type: InputType | None = None, bar: Bar = SILENT) -> tuple[Graph, Recipe]:
         """All quantizers at these widths, chosen anew, with their transforms.
 
         Args:
             input_type: what the file takes; None: float32.
+            bar: advances by 1 in all.
 
         Returns:
             The graph with the transforms, on the device of the calibration, and the recipe without its proof.
         """
-        problem = self.search.problem
-        graph = graph_for(problem.form.quantizing, self.calibrated.graph, input_type)
-        return problem.build_final_recipe(self.found.widths, graph)
+        form = form_for(self.target, self.residual_bits)
+        given = self.given.of_graph(graph_for(form, self.calibrated.graph, input_type))
+        return build_recipe(given, self.found.widths.__getitem__, METHODS[self.method], bar, form=form)
 
 
 def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
@@ -116,38 +138,13 @@ def graph_of(calibrated: Calibrated, aim: Aim) -> CalibratedGraph:
     return CalibratedGraph(graph, calibrated.stats, calibrated.images)
 
 
-def solved(problem: Problem, journal: Path, *, resume: bool, progress: Progress) -> TradeOff:
-    """`trade_off`, shown as a stage."""
-    start, end = problem.costs.mean_bits(problem.space.start), problem.settings.lowest
-    distance, count = _distance(start, end), len(problem.settings.budgets) if problem.form.rebased else 0
-    left = _BASE * count
-    with progress.stage("searching", distance + left) as bar:
+def work_of(calibrated: Calibrated, settings: SearchRequest, method: MethodName, form: SearchForm) -> SearchWork:
+    """What decides how long a search of a calibrated model takes.
 
-        def again(budget: Budget, found: Rebased) -> None:
-            nonlocal left
-            text = f"{budget.text} on its quantized base: divergence {found.before:.4f}, then {found.divergence:.4f}"
-            bar.advance(_BASE, text)
-            left -= _BASE
-
-        result = trade_off(problem, journal, resume=resume, tick=_advancing(bar, start, end), again=again)
-        bar.advance(left)  # of budgets whose estimates add up, so that nothing was looked at again
-        return result
-
-
-def _advancing(bar: Bar, start: tuple[float, float], end: tuple[float, float]) -> Callable[[Step, float, float], None]:
-    """What advances a bar by every accepted step: from the widest mean widths down to where the search may end."""
-    count, left = 0, _distance(start, end)
-
-    def advance(step: Step, weights: float, activations: float) -> None:
-        nonlocal count, left
-        count += len(step.lowered)
-        before, left = left, min(left, _distance((weights, activations), end))
-        text = f"step {count}  mean bits {weights:.2f}/{activations:.2f}  divergence {step.divergence:.4f}"
-        bar.advance(before - left, text)
-
-    return advance
-
-
-def _distance(means: tuple[float, float], end: tuple[float, float]) -> float:
-    """How far mean widths of (weights, activations) are above where a search may end."""
-    return sum(max(0.0, mean - least) for mean, least in zip(means, end, strict=True))
+    Args:
+        calibrated: the model.
+        settings: what is searched.
+        method: how layers are quantized.
+        form: of the file.
+    """
+    return SearchWork(size_of(calibrated.graph), len(calibrated.images), METHODS[method], settings, form.timed)

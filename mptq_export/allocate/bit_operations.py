@@ -8,9 +8,10 @@ factors of a product of two activations are both activations.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mptq_export.allocate.units import Widths, layers, multiplications
+from mptq_export.allocate.units import Widths, layers
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import Matmul
+from mptq_export.capture.size import multiplications
 
 
 @dataclass(frozen=True)

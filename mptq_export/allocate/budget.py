@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mptq_export.allocate.width_domain import WidthDomain
@@ -12,6 +12,9 @@ from mptq_export.support.errors import MptqError
 BudgetKind = Literal["bits", "bytes", "latency", "operations", "operations share"]
 """Mean width of weights, and of activations; bytes of the ONNX file; milliseconds of one image on this machine; BOPs of
 one image (`bit_operations.py`), or their share of what 8-bit weights and activations take."""
+
+BudgetOption = Literal["--mixed", "--pick"]
+"""How a budget is given: with a search, or to one that is stored."""
 
 #: What a budget can be of: its units, and how many of the budget's own unit (bytes, milliseconds, BOPs) one is.
 _UNITS: dict[str, tuple[BudgetKind, float]] = {
@@ -41,47 +44,45 @@ class Budget:
         kind: what it is of.
         most: the largest value; of mean widths that of weights.
         most_activations: the largest mean width of activations; None where it has no bound, and for other kinds.
+        option: which one it was given with.
     """
 
     text: str
     kind: BudgetKind
     most: float
     most_activations: float | None = None
+    option: BudgetOption = field(default="--mixed", compare=False)
 
     @staticmethod
-    def parse(text: str, *, both: bool = True) -> "Budget":
+    def parse(text: str, *, both: bool = True, option: BudgetOption = "--mixed") -> "Budget":
         """Read a budget.
 
         Args:
             text: `4.5` or `5/12` (mean bits), `12MB` (file size), `15ms` (latency), `20GBOPs` or `75%` (BOPs, or their
                 share of those at 8/8).
             both: whether a mean width alone is a bound of activations too.
+            option: which one it was given with.
 
         Raises:
             MptqError: it is none of them.
         """
         text = text.strip()
         if (pair := _PAIR.fullmatch(text)) is not None and float(pair[1]) > 0 and float(pair[2]) > 0:
-            return Budget(text, "bits", float(pair[1]), float(pair[2]))
+            return Budget(text, "bits", float(pair[1]), float(pair[2]), option)
         match = re.fullmatch(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})", text)
         if match is None or not float(match[1]) > 0:
             raise MptqError(
-                f"--mixed {text} is neither a mean bit-width such as 4.5 or 5/12, nor a file size such as 12MB, nor a "
+                f"{option} {text} is neither a mean bit-width such as 4.5 or 5/12, nor a file size such as 12MB, nor a "
                 "latency such as 15ms, nor bit operations such as 75% or 20GBOPs"
             )
         kind, size = _UNITS[match[2]]
         most = float(match[1]) * size
-        return Budget(text, kind, most, most if kind == "bits" and both else None)
+        return Budget(text, kind, most, most if kind == "bits" and both else None, option)
 
     @property
     def label(self) -> str:
         """The budget as part of a file's name."""
         return budget_label(self.text)
-
-    def within(self, other: "Budget") -> bool:
-        """Whether what meets this budget meets another one of its kind."""
-        mine, its = (b.most_activations or float("inf") for b in (self, other))
-        return self.most <= other.most and mine <= its
 
     def not_met(self, domain: WidthDomain, least: str, remedy: str | None = None) -> MptqError:
         """The refusal of a budget that no widths meet.
@@ -91,9 +92,10 @@ class Budget:
             least: what the model has at the cheapest ones.
             remedy: what to do; None: what helps against most budgets.
         """
-        lower = ", or lower --mixed-range" if domain.alike and domain.lowest[0] > min(WIDTHS) else ""
+        again = "lower" if self.option == "--mixed" else "search again with a lower"
+        lower = f", or {again} --mixed-range" if domain.alike and domain.lowest[0] > min(WIDTHS) else ""
         return MptqError(
-            f"--mixed {self.text} cannot be met: at the cheapest widths of {domain} (pins stand) it has "
+            f"{self.option} {self.text} cannot be met: at the cheapest widths of {domain} (pins stand) it has "
             f"{least}; {remedy or f'raise the budget{lower}'}"
         )
 
@@ -104,7 +106,7 @@ def budget_label(text: str) -> str:
 
 
 def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[str, tuple[int, int]]) -> None:
-    """Refuse budgets that do not go together, or that no width of the domain meets.
+    """Refuse budgets that are one twice, or that no width of the domain meets.
 
     Args:
         budgets: one per result.
@@ -112,16 +114,12 @@ def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[
         pins: (weights, activations) of layers that do not move.
 
     Raises:
-        MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range.
+        MptqError: there is none, one is named twice, or one is outside the range.
     """
     if not budgets:
         raise MptqError("there is no budget: name a mean width such as 4.5, a file size or a latency")
     if len({(budget.kind, budget.most, budget.most_activations) for budget in budgets}) != len(budgets):
-        raise MptqError("--mixed names a budget twice; each gives one file")
-    if len({budget.kind for budget in budgets}) > 1:
-        raise MptqError(
-            "--mixed takes mean widths, file sizes, latencies or bit operations, not several of them in one search"
-        )
+        raise MptqError(f"{budgets[0].option} names a budget twice; each gives one file")
     lowest = [min(side) for side in zip(domain.lowest, *pins.values(), strict=True)]
     if domain.alike:
         lowest = [min(lowest)] * 2
@@ -131,7 +129,7 @@ def check_budgets(budgets: Sequence[Budget], domain: WidthDomain, pins: Mapping[
         for most, least, highest in zip(_bounds(budget), lowest, domain.highest, strict=True):
             if most is not None and most > highest:
                 what = "--mixed-range, which ends at" if domain.alike else "what there is to choose from, which ends at"
-                raise MptqError(f"--mixed {budget.text} is above {what} {highest}; ask for less")
+                raise MptqError(f"{budget.option} {budget.text} is above {what} {highest}; ask for less")
             if most is not None and most < least:
                 raise budget.not_met(domain, "mean widths of at least {:.2f}/{:.2f}".format(*lowest))
 

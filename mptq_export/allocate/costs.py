@@ -8,9 +8,10 @@ from mptq_export.allocate.constraint import Constraint
 from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.prices import Prices
-from mptq_export.allocate.units import Widths, layers, multiplications, weight_counts
+from mptq_export.allocate.units import Widths, layers, weight_counts
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.ops import PatchEmbed
+from mptq_export.capture.size import multiplications
 from mptq_export.recipe.schema import WIDTHS
 
 #: All that there are, in any form.

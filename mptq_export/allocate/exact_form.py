@@ -40,7 +40,6 @@ class ExactSearchForm:
 
     quantizing: ExactForm = EXACT
     timed: bool = True
-    rebased: bool = True
 
     def fixed(self, _graph: Graph, _domain: WidthDomain) -> dict[str, int]:
         """None."""

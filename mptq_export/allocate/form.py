@@ -69,7 +69,6 @@ class SearchForm(Protocol):
     Attributes:
         quantizing: as a walk sees it.
         timed: whether what files of it take in onnxruntime on this machine says something of where they run.
-        rebased: whether quantizers are chosen again on the base of widths that were found.
     """
 
     @property
@@ -80,11 +79,6 @@ class SearchForm(Protocol):
     @property
     def timed(self) -> bool:
         """Whether what files of it take in onnxruntime on this machine says something of where they run."""
-        ...
-
-    @property
-    def rebased(self) -> bool:
-        """Whether quantizers are chosen again on the base of widths that were found."""
         ...
 
     def fixed(self, graph: Graph, domain: WidthDomain) -> dict[str, int]:

@@ -106,7 +106,9 @@ def greedy(
                 if estimate.cheapest(widths, limit, level, 1) != group:
                     continue
             level = (level + expected + found) / 2
-            widths, last, most = lowered, images, len(space.units)
+            widths, last = lowered, images
+            # Where groups were too large, the next one is not begun with all again: they still are, with few bits.
+            most = 2 * most if len(group) == most else len(space.units)
             yield Step(dict(group), found, widths)
         yield None
 

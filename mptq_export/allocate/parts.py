@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, work_of
+from mptq_export.allocate.expected import search_stages
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
+from mptq_export.allocate.pick import SearchedModel, allocations, part_name, terms_of
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import SearchResult, TradeOff
+from mptq_export.allocate.search import search
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for
@@ -63,24 +65,29 @@ def search_parts(
     form = form_for(aim.target, aim.residual_bits)
     given = [graph_of(part.calibrated, aim) for part in parts]
     pins = pins_of([each.graph for each in given], settings.pins)
+    progress.expect(search_stages([work_of(part.calibrated, settings, method, search_form(form)) for part in parts]))
     with sharing(parts[0].calibrated.asked.device, parts[0].calibrated.images.device) as group:
         each = [
             PartProblem(
                 part.name,
-                AllocationProblem(graph, METHODS[method], replace(settings, pins=own), search_form(form), group=group),
+                AllocationProblem(
+                    graph,
+                    METHODS[method],
+                    replace(settings, pins=own),
+                    search_form(form),
+                    group=group,
+                    progress=progress,
+                ),
                 part.per_picture,
             )
             for part, graph, own in zip(parts, given, pins, strict=True)
         ]
-        found = solved(PartsProblem(each, settings), journal, resume=resume, progress=progress)
-    results = [_own(part, found) for part in each]
-    return [
-        tuple(
-            Allocation(part.calibrated, settings, method, result, result.found[i], aim.target, aim.residual_bits)
-            for part, result in zip(parts, results, strict=True)
-        )
-        for i in range(len(settings.budgets))
+        terms = terms_of([part.calibrated for part in parts], settings, method, aim)
+        found = search(PartsProblem(each, settings), terms, journal, resume=resume, progress=progress)
+    models = [
+        SearchedModel(part.name, part.calibrated, one.problem.calibrated) for part, one in zip(parts, each, strict=True)
     ]
+    return allocations(found, settings, models)
 
 
 def search_detector(
@@ -94,19 +101,6 @@ def search_detector(
     progress: Progress = SILENT,
 ) -> list[Allocation]:
     """`search_parts` of a calibrated detector of two stages: an allocation a budget, with those of its heads."""
-    parts = [SearchedPart(_name(each), each, each.per_picture) for each in (calibrated, *calibrated.heads)]
+    parts = [SearchedPart(part_name(each), each, each.per_picture) for each in (calibrated, *calibrated.heads)]
     found = search_parts(parts, settings, method, journal, aim=aim, resume=resume, progress=progress)
     return [replace(first, heads=tuple(heads)) for first, *heads in found]
-
-
-def _name(calibrated: Calibrated) -> str:
-    detector = calibrated.loaded.detector
-    assert detector is not None
-    return detector.part
-
-
-def _own(part: PartProblem, found: TradeOff) -> SearchResult:
-    """What a search of all parts found for one of them: its widths and costs; all else is of all."""
-    results = [replace(each, widths=part.own(each.widths)) for each in found.found]
-    own = replace(found, costs=part.problem.costs, found=results)
-    return SearchResult.of(part.problem, own)

@@ -17,6 +17,7 @@ import numpy as np
 
 from mptq_export.allocate.bit_operations import BitOperations
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.problem import AllocationProblem
@@ -49,12 +50,6 @@ class PartProblem:
     def own(self, widths: Widths) -> Widths:
         """Of the widths of all parts, its own."""
         return {layer: widths[self.called(layer)] for layer in self.problem.space.start}
-
-    def around(self, widths: Widths, reach: int) -> "PartProblem":
-        """The same on the base of widths of its own; it counts as before."""
-        other = replace(self, problem=self.problem.around(widths, reach))
-        other.__dict__["scale"] = self.scale
-        return other
 
     @cached_property
     def scale(self) -> float:
@@ -90,13 +85,9 @@ class PartsProblem:
         return _costs([(part, part.problem.costs_of_codes) for part in self._parts])
 
     @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key: those of different parts differ."""
-        return {part.called(key): part.called(kind) for part in self._parts for key, kind in part.problem.kinds.items()}
-
-    def around(self, widths: Widths, reach: int) -> "PartsProblem":
-        """As the protocol says: each part around its own."""
-        return PartsProblem([part.around(part.own(widths), reach) for part in self._parts], self.settings)
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes, of each part."""
+        return tuple(work for part in self._parts for work in part.problem.work)
 
     @property
     def identity(self) -> str:
@@ -169,7 +160,6 @@ def _space(parts: Sequence[PartProblem]) -> SearchSpace:
         parts[0].problem.space.domain,
         {part.called(layer): pair for part, space in spaces for layer, pair in space.pinned.items()},
         {part.called(layer): bits for part, space in spaces for layer, bits in space.fixed.items()},
-        parts[0].problem.space.reach,
     )
 
 

@@ -27,6 +27,7 @@ from mptq_export.quantize.portable.form import Portable
 from mptq_export.quantize.portable.search import PortableSearch
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
+from mptq_export.quantize.walk.following import following
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
@@ -247,7 +248,8 @@ def _collect(
             extra.setdefault(site.node.name, []).append(site)
     activations = _EveryActivation(catalogue, {site.key: bits for site, bits in sites}, seat)
     steps = activations, EveryWeight(space, catalogue.weights, seat)
-    Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra)).run()
+    walk = Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra))
+    walk.run(following(calibrated.graph, len(calibrated.images), method, seat.bar))
     return catalogue
 
 

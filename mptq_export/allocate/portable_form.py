@@ -39,7 +39,6 @@ class PortableSearchForm:
 
     quantizing: Portable
     timed: bool = False
-    rebased: bool = False
 
     def fixed(self, graph: Graph, domain: WidthDomain) -> dict[str, int]:
         """As the protocol says: the widths that are the same whatever is asked for."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from copy import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from statistics import fmean
@@ -12,6 +13,7 @@ import torch
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.evaluator import Distance, Evaluator
 from mptq_export.allocate.exact_form import EXACT_SEARCH, with_regions
+from mptq_export.allocate.expected import CATALOGUE, TABLE, TIMING, TRANSFORMS, SearchWork
 from mptq_export.allocate.feasible import check_metric
 from mptq_export.allocate.form import Catalogue, SearchForm
 from mptq_export.allocate.image_split import ImageSplit
@@ -21,19 +23,18 @@ from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable, sensitivity_table
 from mptq_export.allocate.shared_transforms import choose_transforms
-from mptq_export.allocate.unit_kinds import unit_kinds
 from mptq_export.allocate.units import Widths
 from mptq_export.capture.evaluate import evaluate
-from mptq_export.capture.graph import Graph
-from mptq_export.quantize.build_recipe import build_recipe
+from mptq_export.capture.size import size_of
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
+from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.form import WidthsOf
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import metric_text
-from mptq_export.recipe.schema import Recipe
 from mptq_export.support.errors import MptqError
-from mptq_export.support.processes.group import Group
+from mptq_export.support.processes.group import Alone, Group
+from mptq_export.support.progress import SILENT, Bar, Progress, shares, undivided
 
 #: Images that a loss of the caller's own is tried on.
 _TRIED_ON = 4
@@ -68,6 +69,7 @@ class AllocationProblem:
         form: SearchForm = EXACT_SEARCH,
         *,
         group: Group | None = None,
+        progress: Progress = SILENT,
     ) -> None:
         """Choose the transforms.
 
@@ -77,56 +79,54 @@ class AllocationProblem:
             settings: what to search.
             form: of the file.
             group: processes that share the work while a search runs; None: this one alone.
+            progress: hears how far it is, whenever something is computed that takes time.
 
         Raises:
             MptqError: the metric is none of such outputs, a pin matches no layer, a loss of the caller's own does not
                 give numbers, or a table cannot be certified.
         """
-        self.settings, self.method, self.form, self._group = settings, method, form, group
+        self.settings, self.method, self.form, self._group = settings, method, form, group or Alone()
+        self._progress = progress
         check_metric(settings, calibrated.graph)
         self.metric_sample = self._try_own(calibrated)
         domain, fixed = settings.widths, form.fixed(calibrated.graph, settings.widths)
         self.space = SearchSpace.of(calibrated.graph, domain, tied=settings.tied, pins=settings.pins, fixed=fixed)
-        self.calibrated = replace(calibrated, metric=settings.closed_form).with_importance(method, group)
-        middle = form.middle(domain)
-        self._choose_transforms(lambda _layer: middle)
-        graph = self.transformed.graph
-        sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
+        middle, size, images = form.middle(domain), size_of(calibrated.graph), len(calibrated.images)
+        with self._stage(TRANSFORMS) as bar:
+            weighing = importance_seconds(size, images, method)
+            first, rest = shares(bar, weighing, walk_seconds(size, images, method, fits=False))
+            self._group.hear(first)
+            given = replace(calibrated, metric=settings.closed_form)
+            self.calibrated = given.with_importance(method, self._group)
+            self._choose_transforms(lambda _layer: middle, rest)
+            graph = self.transformed.graph
+            sizes, operations = form.sizes(graph, self.recipe, self.space), form.operations(graph, domain)
         self._plain_costs = Costs.of(graph, sizes=sizes, operations=operations)
         self._split = ImageSplit.of(len(calibrated.images))
 
-    def _choose_transforms(self, widths: WidthsOf) -> None:
-        graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing)
+    def _choose_transforms(self, widths: WidthsOf, bar: Bar) -> None:
+        graph, self.recipe = choose_transforms(self.calibrated, widths, self.method, self.form.quantizing, bar)
         self.transformed = replace(self.calibrated, graph=graph)
 
-    def around(self, widths: Widths, reach: int) -> "AllocationProblem":
-        """The same on the base of widths that were found: transforms and quantizers are chosen for them.
+    @contextmanager
+    def _stage(self, label: str) -> Iterator[Bar]:
+        """A stage that the calls of the group advance by 1 in all."""
+        with self._progress.stage(label, 1) as bar:
+            self._group.hear(bar)
+            yield bar
+            self._group.hear(SILENT)
 
-        The walk of its catalogue goes on with these widths, so that every candidate is fitted to what it will read, and
-        its table has the errors of layers that read what quantized ones give.
-
-        Args:
-            widths: of all layers.
-            reach: how many widths beside that of a unit it has on either side.
-        """
-        other = copy(self)
-        other.unit, other.costs = self.unit, self.costs
-        for made in ("catalogue", "table", "evaluator"):
-            other.__dict__.pop(made, None)
-        other.space = self.space.around(widths, reach)
-        other._choose_transforms(widths.__getitem__)
-        return other
+    @property
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes."""
+        images = len(self.calibrated.images)
+        return (SearchWork(size_of(self.calibrated.graph), images, self.method, self.settings, self.form.timed),)
 
     @property
     def costs_of_codes(self) -> Costs:
         """`costs` with what the codes of the catalogue really take."""
         assert self.costs.sizes is not None
         return replace(self.costs, sizes=self.form.sizes_of(self.costs.sizes, self.catalogue))
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key."""
-        return unit_kinds(self.transformed.graph, self.space)
 
     @cached_property
     def costs(self) -> Costs:
@@ -140,7 +140,8 @@ class AllocationProblem:
     def catalogue(self) -> Catalogue:
         """Quantizers of every width, chosen from the images that do not measure."""
         method = replace(self.method, sq_b="off", balanced_attention=False)  # the transforms stand
-        return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space, self._group)
+        with self._stage(CATALOGUE):
+            return self.form.collect(self.transformed.of_images(self._split.fitting), method, self.space, self._group)
 
     @cached_property
     def measuring_images(self) -> torch.Tensor:
@@ -150,7 +151,9 @@ class AllocationProblem:
     @cached_property
     def table(self) -> SensitivityTable:
         """Estimated divergence of every unit and width."""
-        found = self.table_on(self.measuring_images)
+        catalogue = self.catalogue  # before the stage: it is one of its own
+        with self._stage(TABLE):
+            found = self._table_on(self.measuring_images, catalogue)
         return found if self.unit == 1 else {key: self.unit * value for key, value in found.items()}
 
     @cached_property
@@ -176,9 +179,11 @@ class AllocationProblem:
 
     def table_on(self, images: torch.Tensor) -> SensitivityTable:
         """The same on float32 inputs of one's own."""
+        return self._table_on(images, self.catalogue)
+
+    def _table_on(self, images: torch.Tensor, catalogue: Catalogue) -> SensitivityTable:
         graph, metric = self.transformed.graph, self.settings.closed_form
-        based = self.space.reach is not None
-        return sensitivity_table(graph, self.catalogue, images, self.space, metric, quantized=based, group=self._group)
+        return sensitivity_table(graph, catalogue, images, self.space, metric, group=self._group)
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -217,11 +222,10 @@ class AllocationProblem:
 
     @property
     def identity(self) -> str:
-        """What a journal belongs to: the search, the images and the weights."""
+        """What a journal belongs to: the search, the images and the weights; no budget."""
         settings, digest = self.settings, hashlib.sha256()
         content = {
             "metric": [metric_text(settings.metric), *self.metric_sample],
-            "budgets": [b.text for b in settings.budgets],
             "bits": [list(settings.widths.weights), list(settings.widths.activations)],
             "form": repr(self.form),
             "tied": settings.tied,
@@ -232,26 +236,8 @@ class AllocationProblem:
             digest.update(name.encode() + quant.codes.tobytes())
         return digest.hexdigest()
 
-    def build_final_recipe(self, widths: Widths, graph: Graph | None = None) -> tuple[Graph, Recipe]:
-        """The recipe of chosen widths: everything chosen anew for them, the transforms too.
-
-        Args:
-            widths: of all layers.
-            graph: the model for another type of input; None: as it was searched.
-        """
-        calibrated = self.calibrated if graph is None else replace(self.calibrated, graph=graph)
-        return build_recipe(calibrated, widths.__getitem__, self.method, form=self.form.quantizing)
-
-    def recalibrated(self, calibrated: CalibratedGraph) -> "AllocationProblem":
-        """The same, but for the final recipe, whose quantizers are chosen on other inputs.
-
-        Args:
-            calibrated: the graph, prepared for the form, with these.
-        """
-        other = copy(self)
-        other.calibrated = replace(calibrated, metric=self.settings.closed_form).with_importance(self.method)
-        return other
-
     def measure_latency(self) -> LatencyTable:
         """What the widths cost in time, here and now; only where the form of the file can be timed here."""
-        return self.form.latency(self.transformed.graph, self.recipe, self.catalogue, self.space)
+        catalogue = self.catalogue
+        with undivided(self._progress, TIMING):
+            return self.form.latency(self.transformed.graph, self.recipe, catalogue, self.space)

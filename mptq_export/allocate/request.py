@@ -45,10 +45,10 @@ class SearchRequest:
         return self.metric if isinstance(self.metric, str) else None
 
     def check(self) -> None:
-        """Refuse budgets that do not go together, or that no width of the range meets.
+        """Refuse budgets that are one twice, or that no width of the range meets.
 
         Raises:
-            MptqError: there is none, one is named twice, they are of several kinds, or one is outside the range; or
+            MptqError: there is none, one is named twice, or one is outside the range; or
             weights and activations shall move together that have other widths to choose from.
         """
         if self.tied and not self.widths.alike:
@@ -61,24 +61,12 @@ class SearchRequest:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What whoever asks should know of the budgets: `check_timed` leaves those of time in onnxruntime alone."""
-        timed = [f"--mixed {budget.text}" for budget in self.budgets if budget.kind == "latency"]
+        timed = [f"{budget.option} {budget.text}" for budget in self.budgets if budget.kind == "latency"]
         if not timed:
             return ()
         return (
             f"{' '.join(timed)}: fewer bits do not run faster in onnxruntime on a CPU, whose kernels compute in 8 bits "
             "whatever the codes have; they save bytes, and a file size such as --mixed 12MB bounds these",
-        )
-
-    @property
-    def lowest(self) -> tuple[float, float]:
-        """Mean widths at which the search may end: those of the least budget of widths, or the narrowest ones."""
-        weights, activations = self.widths.lowest
-        means = [budget for budget in self.budgets if budget.kind == "bits"]
-        bounds = [budget.most_activations for budget in means if budget.most_activations is not None]
-        still = means and not bounds
-        return (
-            min((budget.most for budget in means), default=float(weights)),
-            float(self.widths.highest[1]) if still else min(bounds, default=float(activations)),
         )
 
 
@@ -91,24 +79,25 @@ def check_timed(budgets: Sequence[Budget], target: str | None) -> None:
     for budget in budgets:
         if budget.kind == "latency" and portable_form(target) is not None:
             raise MptqError(
-                f"--mixed {budget.text} with --target {target}: a latency would be that of onnxruntime on this CPU, "
-                "which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean width "
-                "or a file size"
+                f"{budget.option} {budget.text} with --target {target}: a latency would be that of onnxruntime on this "
+                "CPU, which says nothing of that runtime; give bit operations, such as 75% (of those at 8/8), a mean "
+                "width or a file size"
             )
 
 
-def check_journal(path: Path, *, resume: bool, force: bool) -> None:
+def check_journal(path: Path, *, resume: bool, force: bool, finished: Path | None = None) -> None:
     """Refuse early a journal that is missing, that would be lost, or that cannot be written.
 
     Args:
         path: the file.
         resume: whether the search goes on from it.
         force: whether one that is there may be replaced.
+        finished: what the search wrote when it was done, from which it goes on too; None where it writes nothing.
 
     Raises:
         MptqError: it is so.
     """
-    if resume and not path.exists():
+    if resume and not path.exists() and not (finished is not None and finished.exists()):
         raise MptqError(f"--resume: there is no journal {path}; start the search without --resume")
     if not resume and not force and path.exists():
         raise MptqError(f"{path} is of an interrupted search: go on with --resume, or start again with --force")

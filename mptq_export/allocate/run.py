@@ -4,13 +4,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mptq_export.allocate.allocation import Aim, Allocation, graph_of, solved
+from mptq_export.allocate.allocation import Aim, Allocation, graph_of, work_of
 from mptq_export.allocate.budget import Budget
+from mptq_export.allocate.expected import search_stages
 from mptq_export.allocate.forms import search_form
 from mptq_export.allocate.parts import search_detector
+from mptq_export.allocate.pick import SearchedModel, allocations, terms_of
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest, check_journal, check_timed
-from mptq_export.allocate.search import SearchResult
+from mptq_export.allocate.search import search
 from mptq_export.allocate.width_domain import width_domain
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.quantize.method import METHODS
@@ -47,7 +49,7 @@ def allocate(
         calibrated: what `calibrate` gave.
         budgets: one or several: mean widths (`4.5`, or `5/12` for weights and activations), file sizes (`12MB`),
             latencies of an image on this machine (`15ms`) or multiply-accumulate-bits (`20GBOPs`, or `75%` of those at
-            8/8). Several of one kind share one search.
+            8/8). All share one search, which answers any wider one afterwards: `Allocation.search.pick`.
         widths: the narrowest and the widest that are tried; None: 2 to 8, or all that the target runs.
         tied: weights and activations of a layer move together, as in the paper.
         pins: (weights, activations) of layers that do not move, by shell pattern of their names.
@@ -104,9 +106,11 @@ def search_widths(
     if calibrated.heads:
         return search_detector(calibrated, settings, method, journal, aim=aim, resume=resume, progress=progress)
     form = search_form(form_for(aim.target, aim.residual_bits))
+    progress.expect(search_stages([work_of(calibrated, settings, method, form)]))
     with sharing(calibrated.asked.device, calibrated.images.device) as group:
-        problem = AllocationProblem(graph_of(calibrated, aim), METHODS[method], settings, form, group=group)
-        result = SearchResult.of(problem, solved(problem, journal, resume=resume, progress=progress))
-    return [
-        Allocation(calibrated, settings, method, result, found, aim.target, aim.residual_bits) for found in result.found
-    ]
+        problem = AllocationProblem(
+            graph_of(calibrated, aim), METHODS[method], settings, form, group=group, progress=progress
+        )
+        terms = terms_of([calibrated], settings, method, aim)
+        found = search(problem, terms, journal, resume=resume, progress=progress)
+    return [each for (each,) in allocations(found, settings, [SearchedModel(None, calibrated, problem.calibrated)])]

@@ -1,149 +1,41 @@
-"""Greedy MP from a calibrated model: one search, and widths per budget."""
+"""Greedy MP from a calibrated model: one search, whatever the budgets, and widths for any of them afterwards."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 
-from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.constraint import as_limit, cheapest
-from mptq_export.allocate.costs import Costs
-from mptq_export.allocate.greedy_mp import Step, greedy
-from mptq_export.allocate.integer_programme import solve
+from mptq_export.allocate.answer import check_possible
+from mptq_export.allocate.descent import FrontPoint, Point, descend
+from mptq_export.allocate.expected import STEPS, steps
 from mptq_export.allocate.journal import Journal
-from mptq_export.allocate.problem import AllocationProblem
-from mptq_export.allocate.quantized_base import Rebased, rebased, sum_errs
+from mptq_export.allocate.rehearsal import Rehearsal
+from mptq_export.allocate.search_terms import SEARCH_VERSION, SearchTerms
 from mptq_export.allocate.searchable import Problem
+from mptq_export.allocate.stored_problem import StoredProblem
+from mptq_export.allocate.stored_search import Search
 from mptq_export.allocate.units import Widths
-from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import SILENT, Progress
 
 
-@dataclass(frozen=True)
-class FoundWidths:
-    """What the search found for one budget.
-
-    Attributes:
-        budget: the budget.
-        widths: widths of all layers.
-        divergence: mean divergence on the search images, with the quantizers that it was compared with.
-        solver: whichever was better; `quantized base` where that found better ones.
-        compared: the divergence of greedy and programme with the quantizers of the catalogue; or that of the better one
-            and of what its base led to, each with quantizers that were chosen for it.
-    """
-
-    budget: Budget
-    widths: Widths
-    divergence: float
-    solver: Solver
-    compared: dict[Solver, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontPoint:
-    """One accepted step of the search: what it lowered, and what the widths after it cost.
-
-    Attributes:
-        lowered: the new width of every unit that was lowered, by key.
-        mean_weight_bits: by parameters.
-        mean_activation_bits: by multiply-accumulates.
-        file_bytes: estimated size of the file; None where sizes were not measured.
-        gbops: 1e9 multiply-accumulate-bits of an image.
-        latency_ms: estimated time of an image; None where times were not measured.
-        divergence: mean divergence of the outputs on the search images, with the catalogue's quantizers.
-    """
-
-    lowered: dict[str, int]
-    mean_weight_bits: float
-    mean_activation_bits: float
-    gbops: float
-    file_bytes: float | None = None
-    latency_ms: float | None = None
-    divergence: float
-
-
-@dataclass(frozen=True)
-class TradeOff:
-    """The trade-off between costs and divergence, and the widths that it has for every budget.
-
-    Attributes:
-        costs: what widths cost, in time too.
-        found: one result per budget, in the order of the budgets.
-        front: every accepted step.
-        evaluations: different candidates that were measured.
-    """
-
-    costs: Costs
-    found: list[FoundWidths]
-    front: tuple[FrontPoint, ...]
-    evaluations: int
-
-
-@dataclass(frozen=True)
-class SearchResult(TradeOff):
-    """That of one model.
-
-    Attributes:
-        problem: what was solved.
-    """
-
-    problem: AllocationProblem
-
-    @staticmethod
-    def of(problem: AllocationProblem, found: TradeOff) -> "SearchResult":
-        """A trade-off with its problem."""
-        return SearchResult(found.costs, found.found, found.front, found.evaluations, problem)
-
-    def bits_text(self, found: FoundWidths) -> str:
-        """The widths of one result in a few words."""
-        weights, activations = self.costs.mean_bits(found.widths)
-        of_operations = found.budget.kind in ("operations", "operations share")
-        more = f", {self.costs.operations_text(found.widths)}" if of_operations else ""
-        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}{more}"
-
-    def estimates(self, found: FoundWidths) -> dict[str, float]:
-        """What the width of every unit costs by itself, in divergence of the outputs."""
-        table, units = self.problem.table, self.problem.space.units
-        return {unit.key: table[unit.key, unit.bits(found.widths)] for unit in units}
-
-
-def search(
-    problem: AllocationProblem,
-    journal: Path,
-    *,
-    resume: bool,
-    tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Rebased], None] | None = None,
-) -> SearchResult:
-    """`trade_off` of one model, with it."""
-    return SearchResult.of(problem, trade_off(problem, journal, resume=resume, tick=tick, again=again))
-
-
-def trade_off(
-    problem: Problem,
-    journal: Path,
-    *,
-    resume: bool,
-    tick: Callable[[Step, float, float], None] | None = None,
-    again: Callable[[Budget, Rebased], None] | None = None,
-) -> TradeOff:
-    """Find widths for every budget.
+def search(problem: Problem, terms: SearchTerms, journal: Path, *, resume: bool, progress: Progress = SILENT) -> Search:
+    """Find out what any budget will be answered from.
 
     Args:
         problem: what to solve.
+        terms: what it is of; they are stored with what is found.
         journal: file that keeps every measurement.
         resume: go on from the journal, if it is of this search.
-        tick: called after every accepted step with the mean widths of weights and activations.
-        again: called after the base of what was found for a budget was looked at.
+        progress: hears every accepted step.
 
     Raises:
-        MptqError: a budget is below what the range allows, or the journal is of another search.
+        MptqError: one of the budgets that were asked for is below what the range allows, or the journal is of another
+            search.
     """
-    budgets, costs = problem.settings.budgets, problem.costs
+    budgets, costs, space = problem.settings.budgets, problem.costs, problem.space
     for budget in budgets:
         if budget.kind != "latency":  # refused before anything else is computed
-            _check_possible(problem, budget, costs)
+            check_possible(costs, space, budget)
     with Journal.open(journal, problem.identity, resume=resume) as kept:
         costs = problem.costs_of_codes
         if problem.form.timed:
@@ -151,107 +43,30 @@ def trade_off(
         try:
             for budget in budgets:
                 if budget.kind in ("latency", "bytes"):
-                    _check_possible(problem, budget, costs)
+                    check_possible(costs, space, budget)
         except MptqError:
-            journal.unlink()  # it holds nothing that another search could use
+            if not resume:
+                journal.unlink()  # it holds nothing that another search could use
             raise
+        stored = StoredProblem.of(space, costs, problem.table, problem.unit)
+        kept.keep({"search_version": SEARCH_VERSION, "terms": asdict(terms), "problem": asdict(stored)})
 
-        found, front = _stepped(problem, costs, kept, tick)
-        if problem.form.rebased:
-            found = [_on_base(problem, costs, kept, each, again) for each in found]
-    return TradeOff(costs, found, tuple(front), len(kept.asked))
+        def measure(widths: Widths) -> list[float]:
+            return kept.divergences(widths, lambda: problem.divergences(widths))
 
+        with progress.stage(STEPS, 1) as bar:
+            rehearsal, done = Rehearsal(stored, fmean(measure(space.start)), budgets), 0.0
+            progress.expect([steps(problem.work, rehearsal.measured)])
 
-def _stepped(
-    problem: Problem, costs: Costs, kept: Journal, tick: Callable[[Step, float, float], None] | None
-) -> tuple[list[FoundWidths], list[FrontPoint]]:
-    """Greedy from the widest widths, and the programme beside it: a result a budget, and every accepted step."""
-    space, budgets = problem.space, problem.settings.budgets
+            def tick(point: Point) -> None:
+                nonlocal done
+                if isinstance(point, FrontPoint):
+                    weights, activations = point.mean_weight_bits, point.mean_activation_bits
+                    text = f"mean bits {weights:.2f}/{activations:.2f}  divergence {point.divergence:.4f}"
+                    before, done = done, max(done, rehearsal.share(point))
+                    bar.advance(done - before, text)
 
-    def measure(widths: Widths) -> list[float]:
-        return kept.divergences(widths, lambda: problem.divergences(widths))
-
-    front: list[FrontPoint] = []
-    found: dict[int, FoundWidths] = {}
-    for chain in _chains(budgets):
-        limits = [as_limit(costs.constraints(budgets[i]), space) for i in chain]
-        left = list(chain)
-        widths, divergence = space.start, fmean(measure(space.start))
-        for step in greedy(space, problem.table, measure, limits, problem.unit):
-            if step is None:
-                budget = budgets[left[0]]
-                constraints = costs.constraints(budget)
-                programme = solve(space, problem.table, constraints)
-                summed = fmean(measure(programme)) if all(c.met(programme) for c in constraints) else math.inf
-                found[left.pop(0)] = _better(budget, (widths, divergence), (programme, summed))
-                continue
-            widths, divergence = step.widths, step.divergence
-            front.append(FrontPoint(lowered=step.lowered, divergence=divergence, **costs.describe(widths)))
-            if tick:
-                tick(step, *costs.mean_bits(widths))
-    return [found[i] for i in range(len(budgets))], front
-
-
-def _on_base(
-    problem: Problem,
-    costs: Costs,
-    kept: Journal,
-    found: FoundWidths,
-    again: Callable[[Budget, Rebased], None] | None,
-) -> FoundWidths:
-    """A result, or what its own base led to where the estimates do not add up to what it has."""
-
-    def measure(base: Problem, widths: Widths) -> list[float]:
-        return kept.divergences(widths, lambda: base.divergences(widths), base.space.start)
-
-    images = kept.divergences(found.widths, lambda: problem.divergences(found.widths))
-    if not sum_errs(images, sum(problem.table[unit.key, unit.bits(found.widths)] for unit in problem.space.units)):
-        return found
-    result = rebased(problem, measure, costs.constraints(found.budget), found.widths)
-    if again:
-        again(found.budget, result)
-    if result.widths == found.widths:
-        return found
-    compared: dict[Solver, float] = {found.solver: result.before, "quantized base": result.divergence}
-    return FoundWidths(found.budget, result.widths, result.divergence, "quantized base", compared)
-
-
-def _chains(budgets: Sequence[Budget]) -> list[list[int]]:
-    """Numbers of budgets, each tighter in everything than the one before: a search goes on from one to the next.
-
-    Mean widths of weights and of activations may leave several: `6/12` is no step on the way from `7/10`.
-    """
-    found: list[list[int]] = []
-    wide_first = sorted(
-        range(len(budgets)), key=lambda i: (-budgets[i].most, -(budgets[i].most_activations or math.inf))
-    )
-    for i in wide_first:
-        chain = next((chain for chain in found if budgets[i].within(budgets[chain[-1]])), None)
-        if chain is None:
-            found.append([i])
-        else:
-            chain.append(i)
-    return found
-
-
-def _check_possible(problem: Problem, budget: Budget, costs: Costs) -> None:
-    constraints = costs.constraints(budget)
-    bottom = cheapest(constraints, problem.space)
-    if all(constraint.met(bottom) for constraint in constraints):
-        return
-    least = costs.describe(bottom)
-    has = f"mean widths {least['mean_weight_bits']:.2f}/{least['mean_activation_bits']:.2f}"
-    has += f", about {least['file_bytes'] / 1e6:.2f} MB"
-    has += f", {costs.operations_text(bottom)}"
-    if budget.kind != "latency":
-        raise budget.not_met(problem.space.domain, has)
-    remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
-    raise budget.not_met(problem.space.domain, f"{has} and {least['latency_ms']:.1f} ms", remedy)
-
-
-def _better(budget: Budget, stepped: tuple[Widths, float], programme: tuple[Widths, float]) -> FoundWidths:
-    """Greedy's result, or that of the integer programme, whichever diverges less."""
-    compared: dict[Solver, float] = {"greedy": stepped[1], "integer programme": programme[1]}
-    if programme[1] < stepped[1]:
-        return FoundWidths(budget, *programme, "integer programme", compared)
-    return FoundWidths(budget, *stepped, "greedy", compared)
+            descend(stored, measure, tick, budgets)
+            bar.advance(1 - done)
+        # All that is known: a search that goes on for a wider budget keeps what it had.
+        return Search.of(terms, stored, problem.identity, kept.measured)

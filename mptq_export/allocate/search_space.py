@@ -1,7 +1,7 @@
 """The variables of a search: what moves, between which widths, and from where."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mptq_export.allocate.units import Unit, Widths, layers, pinned_widths, units
 from mptq_export.allocate.width_domain import WidthDomain
@@ -18,7 +18,6 @@ class SearchSpace:
         domain: widths that are tried.
         pinned: widths of the layers that do not move, in the domain or not.
         fixed: width of the activations of layers whose own does not move.
-        reach: how many widths beside that of the start are tried on either side; None: all.
     """
 
     units: list[Unit]
@@ -26,7 +25,6 @@ class SearchSpace:
     domain: WidthDomain
     pinned: Widths = field(default_factory=dict)
     fixed: Mapping[str, int] = field(default_factory=dict)
-    reach: int | None = None
 
     @staticmethod
     def of(
@@ -54,19 +52,9 @@ class SearchSpace:
         start = {name: (weights, still.get(name, bits)) for name, (weights, bits) in asked.items()}
         return SearchSpace(units(graph, tied=tied, pinned=pinned, fixed=still), start, domain, pinned, still)
 
-    def around(self, widths: Widths, reach: int) -> "SearchSpace":
-        """The same from other widths, and not far from them.
-
-        Args:
-            widths: of all layers.
-            reach: how many widths beside that of a unit are tried on either side.
-        """
-        return replace(self, start=widths, reach=reach)
-
     def widths(self, unit: Unit) -> tuple[int, ...]:
         """All widths of a unit, rising."""
-        offered = self.domain.activations if unit.side == "activations" else self.domain.weights
-        return offered if self.reach is None else self._near(offered, unit.bits(self.start))
+        return self.domain.activations if unit.side == "activations" else self.domain.weights
 
     def below(self, unit: Unit, widths: Widths) -> tuple[int, ...]:
         """The widths of a unit that are narrower than what it has, rising."""
@@ -83,17 +71,10 @@ class SearchSpace:
     def weight_widths(self, layer: str) -> Sequence[int]:
         """All widths that the weights of a layer may have."""
         bits = self.start[layer][0]
-        return (bits,) if layer in self.pinned else self._near(self.domain.weights, bits)
+        return (bits,) if layer in self.pinned else self.domain.weights
 
     def activation_widths(self, layer: str) -> Sequence[int]:
         """All widths that the activations of a layer may have."""
         still = layer in self.pinned or layer in self.fixed
         bits = self.start[layer][1]
-        return (bits,) if still else self._near(self.domain.activations, bits)
-
-    def _near(self, offered: tuple[int, ...], bits: int) -> tuple[int, ...]:
-        """Those of some widths, rising, that are within reach of one of them."""
-        if self.reach is None:
-            return offered
-        at = offered.index(bits)
-        return offered[max(0, at - self.reach) : at + self.reach + 1]
+        return (bits,) if still else self.domain.activations

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from mptq_export.allocate.costs import Costs
+from mptq_export.allocate.expected import SearchWork
 from mptq_export.allocate.form import SearchForm
 from mptq_export.allocate.latency import LatencyTable
 from mptq_export.allocate.request import SearchRequest
@@ -43,17 +44,13 @@ class Problem(Protocol):
         """`costs` with what the codes of the catalogue really take."""
         ...
 
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every unit, by its key: of which units the table may be wrong alike."""
-        ...
-
-    def around(self, widths: Widths, reach: int) -> "Problem":
-        """The same on the base of widths that were found, and so many beside each; only where `form.rebased`."""
-        ...
-
     def divergences(self, widths: Widths) -> list[float]:
         """The true objective of every image, or one number for all."""
+        ...
+
+    @property
+    def work(self) -> tuple[SearchWork, ...]:
+        """What decides how long it takes, of each model."""
         ...
 
     def measure_latency(self) -> LatencyTable:

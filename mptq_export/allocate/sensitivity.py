@@ -38,7 +38,6 @@ def sensitivity_table(
     space: SearchSpace,
     metric: MetricName | None = None,
     *,
-    quantized: bool = False,
     group: Group | None = None,
 ) -> SensitivityTable:
     """Estimate all units at all widths.
@@ -49,12 +48,9 @@ def sensitivity_table(
         images: float32 inputs.
         space: what moves; all else has the widths where the search starts.
         metric: by which the outputs are compared; None takes that of their kinds.
-        quantized: every layer reads what the quantized ones before it give, at the widths where the search starts,
-            instead of what the float ones give. What a width costs is then how far its result is from that of the
-            widest one: errors that come with what is read are those of other units, and many times larger.
         group: processes that share the images; None: this one alone.
     """
-    estimate = _Estimate(graph, catalogue, space, metric, quantized)
+    estimate = _Estimate(graph, catalogue, space, metric)
     table: SensitivityTable = {(unit.key, b): 0.0 for unit in space.units for b in space.widths(unit)}
     shares = (group or Alone()).call(_share, estimate, images)
     for of_batch in (found for share in shares for found in share):
@@ -76,7 +72,6 @@ class _Estimate:
     catalogue: Catalogue
     space: SearchSpace
     metric: MetricName | None
-    quantized: bool
 
     def of_batch(
         self, simulator: Simulation, images: torch.Tensor, noises: list[torch.Tensor]
@@ -95,19 +90,16 @@ class _Estimate:
             drawn = [(hessian_draw(graph, output, noise, self.metric) * output).sum() for noise in noises]
             reached = [values[name] for name in wanted]
             gradients = [torch.autograd.grad(each, reached, retain_graph=True) for each in drawn]
-        read = _quantized_values(graph, self.catalogue, simulator, space, images) if self.quantized else None
         gradients_at = dict(zip(wanted, zip(*gradients, strict=True), strict=True))
-        at = _Places(graph, self.catalogue, values, gradients_at, read)
+        at = _Places(graph, self.catalogue, values, gradients_at)
         found: list[tuple[tuple[str, int], float]] = []
         with torch.no_grad():
             for unit in space.units:
-                widest: dict[str, torch.Tensor] = {}
-                for b in space.widths(unit)[::-1] if self.quantized else space.widths(unit):
+                for b in space.widths(unit):
                     self.catalogue.install(simulator, unit.given(space.start, b), images.device)
                     for name in places[unit.key]:
                         inputs, exact, directions = at.of(name)
-                        given = simulator.compute(graph[name], inputs).double()
-                        error = given - (widest.setdefault(name, given) if self.quantized else exact)
+                        error = simulator.compute(graph[name], inputs).double() - exact
                         moved = directions @ error[..., None]
                         found.append(((unit.key, b), float(moved.square().sum()) / (2 * _DRAWS)))
         return found
@@ -116,7 +108,7 @@ class _Estimate:
 def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[tuple[tuple[str, int], float]]]:
     """`of_batch` for each of this process's batches; what is drawn for a batch is the same in all processes."""
     graph, space = estimate.graph, estimate.space
-    generator = torch.Generator().manual_seed(int(estimate.quantized))  # two tables of one search differ in their noise
+    generator = torch.Generator().manual_seed(0)
     numbers = sum(math.prod(node.shape.dims) for node in graph)
     batches = torch.split(images, min(_IMAGES, images_at_once(numbers)))
     simulator = estimate.catalogue.simulator(graph)
@@ -129,22 +121,8 @@ def _share(seat: Seat, estimate: _Estimate, images: torch.Tensor) -> list[list[t
         noises = [hessian_noise(graph, len(some), generator) for _ in range(_DRAWS)]
         if number in own:
             found.append(estimate.of_batch(simulator, some, noises))
+            seat.bar.advance(1 / len(own))
     return found
-
-
-def _quantized_values(
-    graph: Graph, catalogue: Catalogue, simulator: Simulation, space: SearchSpace, images: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """What every node gives at the widths where the search starts, as the simulator has it."""
-    catalogue.install(simulator, space.start, images.device)
-    values: dict[str, torch.Tensor] = {}
-
-    def observe(node: Node, value: torch.Tensor) -> None:
-        values[node.name] = value
-
-    with torch.no_grad():
-        evaluate(graph, catalogue.given(simulator, graph, images), observe, simulator.compute)
-    return values
 
 
 _Place = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]
@@ -160,10 +138,8 @@ class _Places:
         catalogue: Catalogue,
         values: dict[str, torch.Tensor],
         gradients: dict[str, tuple[torch.Tensor, ...]],
-        read: dict[str, torch.Tensor] | None,
     ) -> None:
         self._graph, self._catalogue, self._values, self._gradients = graph, catalogue, values, gradients
-        self._read = read
         self._kept: tuple[str, _Place] | None = None
 
     def of(self, name: str) -> _Place:
@@ -174,6 +150,4 @@ class _Places:
         return self._kept[1]
 
     def _input(self, source: str) -> torch.Tensor:
-        if self._read is not None:
-            return self._read[source]
         return self._catalogue.simulated(self._graph, source, self._values[source].detach().float())

@@ -10,11 +10,13 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
+from mptq_export.quantize.walk.following import following
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import CodeRange
 from mptq_export.quantize.weights.quantize_weight import quantize_weight
 from mptq_export.recipe.schema import Recipe, WeightQuant
+from mptq_export.support.progress import SILENT, Bar
 
 #: Of the weights that the walk goes on with: so wide that none has to be searched.
 _WEIGHT_BITS = 8
@@ -34,7 +36,7 @@ class _RoundedWeights:
 
 
 def choose_transforms(
-    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, form: Form
+    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, form: Form, bar: Bar = SILENT
 ) -> tuple[Graph, Recipe]:
     """Choose SQ-b, balance attention, rotate the residual where the form wants that.
 
@@ -43,6 +45,7 @@ def choose_transforms(
         widths: of every layer, that the transforms are chosen for.
         method: which techniques are used.
         form: of the file.
+        bar: advances by 1 in all.
 
     Returns:
         The graph with its transforms, and a recipe that holds them; its weights have 8 bits.
@@ -52,5 +55,6 @@ def choose_transforms(
     """
     calibrated, rotations = form.transformed(calibrated, widths, method)
     walk = Walk(calibrated, widths, method, weight_step=_RoundedWeights(), form=form)
-    graph, recipe = walk.build_recipe()
+    tick = following(calibrated.graph, len(calibrated.images), method, bar, fits=False)
+    graph, recipe = walk.build_recipe(tick)
     return graph, replace(recipe, rotations=rotations)

@@ -1,7 +1,6 @@
 """What moves in the search: the weights of a layer, or the operands of a matmul, each with its own width."""
 
 import fnmatch
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 from mptq_export.capture.calls import calls
 from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Matmul, PatchEmbed, Weighted
+from mptq_export.capture.size import multiplications
 from mptq_export.support.errors import MptqError
 
 Widths = dict[str, tuple[int, int]]
@@ -106,14 +106,6 @@ def weight_counts(graph: Graph) -> dict[str, int]:
     called = calls(graph)
     nodes = (node for node in layers(graph) if "weight" in node.params)
     return {node.name: node.params["weight"].numel() for node in nodes if node.name == called[node.name][0]}
-
-
-def multiplications(graph: Graph, node: Node) -> int:
-    """Multiply-accumulates of a layer for one image."""
-    outputs = math.prod(node.shape.at(1))
-    if isinstance(node.op, Matmul):
-        return outputs * graph[node.inputs[0]].shape.dims[-1]
-    return outputs * math.prod(node.params["weight"].shape[1:])
 
 
 def pinned_widths(graph: Graph, pins: Mapping[str, tuple[int, int]]) -> Widths:

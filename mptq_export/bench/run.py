@@ -18,7 +18,7 @@ from mptq_export.runtime.edge.options import EdgeOptions, TimedRuntime
 from mptq_export.runtime.graph_input import GraphInput
 from mptq_export.runtime.session import open_session, run_session
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import SILENT, Progress
+from mptq_export.support.progress import SILENT, Progress, tracked
 from mptq_export.verify.reference import open_reference
 
 _PROFILED_RUNS = 10
@@ -62,7 +62,8 @@ def bench(
     specs = {name: read_spec(path) for name, path in names.items()}
     size = common_batch([(names[name], spec) for name, spec in specs.items()], batch)
     alone = {
-        name: measure_alone(path, threads=threads, batch=size, runs=_PROFILED_RUNS) for name, path in names.items()
+        name: measure_alone(path, threads=threads, batch=size, runs=_PROFILED_RUNS)
+        for name, path in tracked(names.items(), progress, "measuring each file alone", len(names))
     }
     runners: dict[_Row, Run] = {}
     elsewhere: dict[_Row, Elsewhere] = {}

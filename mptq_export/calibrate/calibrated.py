@@ -20,7 +20,7 @@ from mptq_export.recipe.outputs import AXES
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_memory
 from mptq_export.support.mapped import check_waiting, memory_for_waiting
-from mptq_export.support.progress import Progress, tracked
+from mptq_export.support.progress import Progress, tracked, undivided
 from mptq_export.transform.prepare import prepare
 
 #: Images a calibration step; bounds the memory of the activations.
@@ -81,15 +81,17 @@ def calibrate_on(
         MptqError: the model holds what cannot be captured, or memory is too small.
     """
     device, preprocessing = torch_device(asked.device), model.preprocessing
-    probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
-    captured = capture(model.model, preprocessing.input_size, model.outputs)
-    _check_axes(captured)
-    check_capture(captured, model.model, probe)
+    with undivided(progress, "capturing"):
+        probe = probe_images(torch.from_numpy(next(iter(source.batches(max(BATCHES))))))
+        captured = capture(model.model, preprocessing.input_size, model.outputs)
+        _check_axes(captured)
+        check_capture(captured, model.model, probe)
     steps = -(-source.count // BATCH)
 
     def run(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> tuple[Graph, int, Statistics]:
-        graph = prepare(captured, probe, normalisation)
-        check(graph)
+        with undivided(progress, "preparing"):
+            graph = prepare(captured, probe, normalisation)
+            check(graph)
         held = values_at_once(graph, deferring_scores(graph, source.count).names)
         what, advice = f"calibrating on {source.count} images", "use fewer images (--count)"
         if device == "cpu":
@@ -110,7 +112,8 @@ def calibrate_on(
     if not pixel_inputs:
         graph, held, stats = run(None)
     if source.held is None:
-        inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in source.batches(BATCH)])
+        batches = tracked(source.batches(BATCH), progress, "reading the images", steps)
+        inputs = torch.cat([torch.from_numpy(batch).to(device) for batch in batches])
     else:
         inputs = torch.from_numpy(source.held).to(device)
     return Calibrated(

@@ -9,6 +9,7 @@ from mptq_export.cli.common import MptqCommand, json_option, write_json
 from mptq_export.cli.terminal import Terminal
 from mptq_export.cli.verbosity import output
 from mptq_export.runtime.edge.options import EdgeOptions, Precision, TimedRuntime
+from mptq_export.support.progress import STARTING, undivided
 
 
 @click.command(
@@ -57,19 +58,21 @@ def main(
     """
     if precision and runtime is None:
         raise click.UsageError("--precision goes with --runtime.")
-    from mptq_export.bench.run import bench
-    from mptq_export.bench.show import show_report
+    with Terminal() as terminal:
+        with undivided(terminal, STARTING):
+            from mptq_export.bench.run import bench
+            from mptq_export.bench.show import show_report
 
-    report = bench(
-        models,
-        threads=threads,
-        batch=batch,
-        rounds=rounds,
-        runtime=runtime,
-        options=EdgeOptions(precision=precision),
-        reference=reference,
-        progress=Terminal(),
-    )
+        report = bench(
+            models,
+            threads=threads,
+            batch=batch,
+            rounds=rounds,
+            runtime=runtime,
+            options=EdgeOptions(precision=precision),
+            reference=reference,
+            progress=terminal,
+        )
     write_json(json_path, report.to_json())
     show_report(report, output())
 

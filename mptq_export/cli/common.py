@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -39,12 +39,21 @@ class MptqCommand(click.Command):
     the command runs, but with ``-v``. Use it as ``@click.command(cls=MptqCommand, examples=[...])``.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), isolated: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        isolated: bool = False,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """`examples` are command lines that `--help` shows as they are; all else goes to click.
 
-        `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process.
+        `isolated` is for commands that give a stranger's file to onnxruntime: they run in a child process. `groups`
+        are names of options, by the heading under which `--help` shows them; all others come last.
         """
         super().__init__(*args, **kwargs)
+        self.groups = groups or {}
         self.params += [*verbosity_options(), version_option()]
         self.examples = examples
         self.isolated = isolated
@@ -53,6 +62,19 @@ class MptqCommand(click.Command):
         """Run the function, unless its report would replace what it reads."""
         _spare_inputs(ctx)
         return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, where there are some; all under one otherwise."""
+        if not self.groups:
+            super().format_options(ctx, formatter)
+            return
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        records = {str(each.name): record for each in options if (record := each.get_help_record(ctx)) is not None}
+        named = {name for names in self.groups.values() for name in names}
+        others = [name for name in records if name not in named]
+        for heading, names in {**self.groups, "Others": others}.items():
+            with formatter.section(heading):
+                formatter.write_dl([records[name] for name in names])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, one a line, not re-wrapped."""
@@ -95,9 +117,9 @@ class MptqCommand(click.Command):
             status = fail(f"{error.format_message()} See `{name} --help`.")
         except click.ClickException as error:
             status = fail(error.format_message())
-        except (click.Abort, KeyboardInterrupt):
+        except (click.Abort, KeyboardInterrupt) as stopped:
             status = EXIT_INTERRUPTED
-            click.echo("interrupted", err=True)
+            click.echo(" ".join(["interrupted", *map(str, stopped.args)]), err=True)
         finally:
             logging.disable(silenced)
         sys.exit(status or 0)

@@ -19,6 +19,7 @@ from mptq_export.cli.verbosity import output
 from mptq_export.data.class_map import read_class_map
 from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
+from mptq_export.support.progress import STARTING, undivided
 
 if TYPE_CHECKING:
     from mptq_export.evaluate.beside import FloatModel
@@ -139,15 +140,17 @@ def main(
         raise click.UsageError("--resume goes with --runtime or --task detection: all else is quick.")
     if class_map is not None:
         read_class_map(class_map)
-    from mptq_export.evaluate.detection.run import evaluate_detector
-    from mptq_export.evaluate.detection.show import show_detection
-    from mptq_export.evaluate.request import EvalRequest
-    from mptq_export.evaluate.run import evaluate_file
-    from mptq_export.evaluate.segmentation.run import evaluate_segmentation
-    from mptq_export.evaluate.segmentation.show import show_segmentation
-    from mptq_export.evaluate.show import show_report
-    from mptq_export.load.request import ModelRequest
-    from mptq_export.verify.onnx_file import load_onnx, metadata_of
+    terminal = Terminal()
+    with terminal, undivided(terminal, STARTING):
+        from mptq_export.evaluate.detection.run import evaluate_detector
+        from mptq_export.evaluate.detection.show import show_detection
+        from mptq_export.evaluate.request import EvalRequest
+        from mptq_export.evaluate.run import evaluate_file
+        from mptq_export.evaluate.segmentation.run import evaluate_segmentation
+        from mptq_export.evaluate.segmentation.show import show_segmentation
+        from mptq_export.evaluate.show import show_report
+        from mptq_export.load.request import ModelRequest
+        from mptq_export.verify.onnx_file import load_onnx, metadata_of
 
     def load_float(asked: ModelRequest) -> "FloatModel":
         from mptq_export.evaluate.float_model import load_float  # torch
@@ -171,19 +174,22 @@ def main(
         ignore=ignore,
         first_label=first_label,
     )
-    terminal, metadata = Terminal(), metadata_of(load_onnx(model))
+    metadata = metadata_of(load_onnx(model))
     if task == "detection":
-        detected = evaluate_detector(asked, metadata, load_float, terminal)
+        with terminal:
+            detected = evaluate_detector(asked, metadata, load_float, terminal)
         write_json(json_path, detected.to_json())
         show_detection(detected, output())
         terminal.warn(detected.warnings)
     elif task == "segmentation":
-        segmented = evaluate_segmentation(asked, metadata, load_float, terminal)
+        with terminal:
+            segmented = evaluate_segmentation(asked, metadata, load_float, terminal)
         write_json(json_path, segmented.to_json())
         show_segmentation(segmented, output())
         terminal.warn(segmented.warnings)
     else:
-        found = evaluate_file(asked, metadata, load_float, terminal)
+        with terminal:
+            found = evaluate_file(asked, metadata, load_float, terminal)
         write_json(json_path, found.to_json())
         show_report(found.report, output(), found.labels, found.ran_in)
         terminal.warn(found.warnings)

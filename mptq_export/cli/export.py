@@ -1,5 +1,9 @@
 """``mptq-export``: a trained vision transformer in, one exact integer ONNX file out."""
 
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,8 +31,9 @@ from mptq_export.cli.values import (
 from mptq_export.cli.verbosity import output
 from mptq_export.data.preprocessing import CROP_MODES
 from mptq_export.data.reading import Reading
+from mptq_export.export.expected import ExportWork
 from mptq_export.export.outputs import PROFILES, Outputs, ProfileChoice
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import OPTIONS, ExportRequest
 from mptq_export.load.doors import default_output
 from mptq_export.load.inputs import InputOptions
@@ -37,19 +42,39 @@ from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.metric import MetricName
 from mptq_export.recipe.outputs import OutputKind
 from mptq_export.recipe.settings import InputType, MethodName, WeightStorage
+from mptq_export.support.durations import duration
 from mptq_export.support.errors import MptqError
+from mptq_export.support.progress import STARTING, undivided
 from mptq_export.targets.table import TARGETS, portable_form
+
+#: Whether stages leave a line each, where there is no terminal.
+STAGES = True
+
+#: What `--help` puts together.
+GROUPS = {
+    "Model": ("arch", "model_kwargs", "features", "outputs", "base", "trust"),
+    "Input": ("mean", "std", "img_size", "interpolation", "crop_pct", "crop_mode", "in_chans", "input_type"),
+    "Calibration": ("images", "count", "exif", "allow_skipped", "any_range", "class_map", "device"),
+    "Bits": ("bits", "method", "reconstruct", "residual_bits", "recipe", "pins"),
+    "Search": ("budgets", "widths", "tied", "metric", "resume", "search_file", "picks"),
+    "Outputs": (
+        *("onnx", "force", "target", "min_ort", "weight_storage", "profile", "batch"),
+        *("kit", "context", "dossier", "float_onnx", "one_file", "json_path"),
+    ),
+}
 
 
 @click.command(
     "mptq-export",
     cls=MptqCommand,
+    groups=GROUPS,
     examples=[
         "mptq-export model.pt --calib images/",
         "mptq-export model.pt --arch deit_tiny_patch16_224 --model-kwargs '{\"num_classes\": 10}' --calib images/",
         "mptq-export model.safetensors --calib inputs.npz --input uint8 -o model.onnx",
         "mptq-export timm:vit_small_patch16_224 --calib images/ --bits 4/4",
         "mptq-export model.pt --calib images/ --mixed 4.5 --pin 'head=8/8'",
+        "mptq-export model.pt --search model.mptq.search.json --pick 4.2 --pick 11MB",
         "mptq-export swin.pt --features 0,1,2,3 --calib images/",
         "mptq-export mypackage.models:make_model --img-size 224 --mean 0.5 --std 0.5 --calib images/",
         "mptq-export model.pt --recipe model.mptq.recipe.json --input uint8 -o pixels.onnx",
@@ -77,8 +102,8 @@ from mptq_export.targets.table import TARGETS, portable_form
     "--mean",
     metavar="NUMBERS",
     callback=parse_numbers,
-    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. This and the next six "
-    "overrule the checkpoint and the architecture.",
+    help="Mean of pixels in 0..1: one for each channel (0.485,0.456,0.406) or one for all. What is said of the input "
+    "overrules the checkpoint and the architecture.",
 )
 @click.option("--std", metavar="NUMBERS", callback=parse_numbers, help="Standard deviation of the same.")
 @click.option("--img-size", metavar="N|HxW", callback=parse_size, help="Pixels of the input.")
@@ -98,9 +123,9 @@ from mptq_export.targets.table import TARGETS, portable_form
     "--bits",
     default="8/8",
     show_default=True,
-    metavar="W/A",
+    metavar="W/A|N",
     callback=parse_bits,
-    help="Bit-widths, 2 to 8; 16 for activations where the target has them.",
+    help="Bits of weights and activations, 2 to 8; 16 for activations where the target has them. 4 is 4/4.",
 )
 @click.option(
     "--method",
@@ -133,6 +158,20 @@ from mptq_export.targets.table import TARGETS, portable_form
     help="Search a width for every layer: a mean bit-width (4.5; 5/12 for weights and activations), a file size "
     "(12MB), the latency of one image here (15ms), or multiply-accumulate-bits (20GBOPs; 75% of those at 8/8). Several "
     "give several files. With a --target that has other widths for activations, a mean alone is of the weights.",
+)
+@click.option(
+    "--search",
+    "search_file",
+    type=click.Path(path_type=Path),
+    help="Ask the .search.json of a finished --mixed (or the .search.jsonl of an interrupted one) with --pick: the "
+    "widths of another budget, and the bytes of a search for it, without searching. It says how to calibrate.",
+)
+@click.option(
+    "--pick",
+    "picks",
+    multiple=True,
+    metavar="BUDGET",
+    help="A budget of any kind that --mixed takes. Several give several files.",
 )
 @click.option(
     "--mixed-range",
@@ -252,6 +291,8 @@ def main(
     residual_bits: int | None,
     recipe: Path | None,
     budgets: tuple[str, ...],
+    search_file: Path | None,
+    picks: tuple[str, ...],
     widths: range | None,
     tied: bool,
     pins: dict[str, tuple[int, int]],
@@ -280,14 +321,21 @@ def main(
     MODEL is a checkpoint or a folder with one, timm:NAME, hf-hub:OWNER/NAME, or package.module:name of a function of
     yours that returns the model: its package is imported from here, as python -m does, and so runs.
     """
-    kind: type[Plan] = Searched if budgets else Uniform if recipe is None else Replayed
+    kind: type[Plan] = Replayed if recipe is not None else Uniform
+    kind = Searched if budgets else Picked if search_file is not None else kind
     _refuse_misplaced(kind)
-    plan: Plan = Uniform(bits, pins, method, reconstruct, resume and not budgets, residual_bits)
+    plan: Plan = Uniform(bits, pins, method, reconstruct, resume and kind is Uniform, residual_bits)
+    calibration = CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device)
     if budgets:
         domain = width_domain(target, portable_form(target), widths)
         read = tuple(Budget.parse(text, both=domain.alike) for text in budgets)
         search = SearchRequest(read, domain, tied, pins, metric)
         plan = Searched(search, method, reconstruct, resume, residual_bits)
+    elif search_file is not None:
+        plan = picked = Picked.of(search_file, picks, reconstruct=reconstruct, resume=resume)
+        calibration = picked.terms.calibration.request(images, device)
+        target, input_type = picked.aimed(target, input_type)
+        onnx = onnx or picked.output
     elif recipe is not None:
         plan = Replayed(recipe)
     inputs = InputOptions(mean, std, img_size, interpolation, crop_pct, crop_mode, in_chans)
@@ -311,20 +359,44 @@ def main(
         model=ModelRequest(model, arch, model_kwargs, trust, inputs, features, *_names_and_kinds(outputs), base),
         plan=plan,
         outputs=files,
-        calibration=CalibrationRequest(images, count, Reading(exif, allow_skipped, any_range), class_map, device),
+        calibration=calibration,
     )
     request.check()
     # Here torch is imported: what can be refused without it was refused.
-    from mptq_export.export.run import export_checked
-    from mptq_export.export.summary import show_summary, summary_of
+    with _telling_how_to_resume(request, Terminal(lines=STAGES)) as terminal:
+        terminal.expect(ExportWork.guess(request).stages())
+        with undivided(terminal, STARTING):
+            from mptq_export.export.run import export_checked
+            from mptq_export.export.summary import show_end, show_summary, summary_of
 
-    terminal = Terminal()
-    results = export_checked(request, terminal)
+        results = export_checked(request, terminal)
+    console = output(soft_wrap=True)
     for result in results:
         terminal.warn(sentence for each in (result, *result.heads) for sentence in each.warnings)
-        show_summary(result, output(soft_wrap=True))
+        show_summary(result, console)
+    show_end(results, terminal.time, console)
     summaries = [summary_of(result) for result in results]
     write_json(json_path, summaries[0] if len(summaries) == 1 else {"exports": summaries})
+
+
+@contextmanager
+def _telling_how_to_resume(request: ExportRequest, terminal: Terminal) -> Iterator[Terminal]:
+    """Show the command; where it is interrupted, say what is kept and how it goes on.
+
+    Raises:
+        click.Abort: it was interrupted.
+    """
+    try:
+        with terminal:
+            yield terminal
+    except KeyboardInterrupt:
+        where = f"after {duration(terminal.time.elapsed)}, in: {terminal.time.label}"
+        kept = [path for path in request.outputs.journals(request.plan) if path.exists()]
+        if not kept:
+            raise click.Abort(f"{where}; nothing is kept, start again") from None
+        given = sys.argv[1:]
+        again = shlex.join(["mptq-export", *given, *([] if "--resume" in given else ["--resume"])])
+        raise click.Abort(f"{where}; what was done is kept in {kept[0]}, go on with: {again}") from None
 
 
 def _names_and_kinds(
@@ -348,6 +420,13 @@ def _refuse_misplaced(plan: type[Plan]) -> None:
         name, option = str(parameter.name), parameter.opts[0]
         if name not in elsewhere or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
+        if plan is Picked:
+            raise MptqError(
+                f"--search {context.params['search_file']} and {option} exclude each other: the search was made with "
+                "what it says, and all of that decides its widths; leave one out, or search again with --mixed"
+            )
+        if name == "picks":
+            raise MptqError("--pick asks a search that is stored: name its .search.json with --search, not --mixed")
         if plan is Searched:
             raise MptqError(f"--mixed and {option} exclude each other: the search decides the widths; leave one out")
         if name not in OPTIONS[Uniform]:

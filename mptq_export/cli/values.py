@@ -84,15 +84,15 @@ def parse_bits(_context: click.Context, _parameter: click.Parameter, text: str) 
 
 
 def bits_from(text: str, option: str = "--bits") -> tuple[int, int]:
-    """Two widths from `W/A`.
+    """Two widths from `W/A`, or from one number for both.
 
     Raises:
         MptqError: it is something else, or a width is not from 2 to 8 (16 for activations, which some targets take).
     """
-    match = re.fullmatch(r"([2-8])/([2-8]|16)", text.strip())
+    match = re.fullmatch(r"([2-8])(?:/([2-8]|16))?", text.strip())
     if match is None:
-        raise MptqError(f"{option} {text} is not W/A with both widths from 2 to 8, for example 8/8")
-    return int(match[1]), int(match[2])
+        raise MptqError(f"{option} {text} is not W/A with both widths from 2 to 8, for example 8/8, or 8 for both")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def parse_width(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:

@@ -20,6 +20,7 @@ from mptq_export.cli.verbosity import is_verbose, output
 from mptq_export.recipe.settings import ProfileName
 from mptq_export.runtime.edge.options import EdgeOptions, Precision
 from mptq_export.runtime.edge.session import RuntimeName
+from mptq_export.support.progress import STARTING, undivided
 
 
 @click.command(
@@ -140,19 +141,21 @@ def main(
         return _elsewhere(model, runtime, options, asked, json_path, terminal=terminal)
     if checkpoint is not None:
         raise click.UsageError("--float goes with --runtime; mptq-eval compares a file with its float model.")
-    from mptq_export.verify.run import verify
-    from mptq_export.verify.show import show_report
+    with terminal:
+        with undivided(terminal, STARTING):
+            from mptq_export.verify.run import verify
+            from mptq_export.verify.show import show_report
 
-    report = verify(
-        model,
-        images,
-        count=count,
-        recipe=recipe,
-        threads=threads or 0,
-        batch=batch,
-        allow_skipped=allow_skipped,
-        progress=terminal,
-    )
+        report = verify(
+            model,
+            images,
+            count=count,
+            recipe=recipe,
+            threads=threads or 0,
+            batch=batch,
+            allow_skipped=allow_skipped,
+            progress=terminal,
+        )
     write_json(json_path, report.to_json())
     show_report(report, output())
     terminal.warn(report.warnings)
@@ -197,17 +200,19 @@ def _elsewhere(
     terminal: Terminal,
 ) -> int:
     """Run MODEL in another runtime and give the exit status."""
-    from mptq_export.evaluate.beside import FloatModel
-    from mptq_export.load.request import ModelRequest
-    from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere
-    from mptq_export.verify.elsewhere.show import show_elsewhere
+    with terminal, undivided(terminal, STARTING):
+        from mptq_export.evaluate.beside import FloatModel
+        from mptq_export.load.request import ModelRequest
+        from mptq_export.verify.elsewhere.run import ElsewhereRequest, verify_elsewhere
+        from mptq_export.verify.elsewhere.show import show_elsewhere
 
     def load_float(request: ModelRequest) -> FloatModel:
         from mptq_export.evaluate.float_model import load_float  # torch
 
         return load_float(request)
 
-    report = verify_elsewhere(ElsewhereRequest(model, runtime, options, **asked), load_float, terminal)
+    with terminal:
+        report = verify_elsewhere(ElsewhereRequest(model, runtime, options, **asked), load_float, terminal)
     write_json(json_path, report.to_json())
     show_elsewhere(report, output())
     terminal.warn(report.warnings)

@@ -26,13 +26,12 @@ from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.method import METHODS
 from mptq_export.quantize.target_form import form_for, graph_for
 from mptq_export.recipe.detector import Part
-from mptq_export.recipe.metric import metric_text
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import CalibrationFacts, SearchFacts, Settings
 from mptq_export.recipe.store import read_recipe
 from mptq_export.support.errors import MptqError
 from mptq_export.support.limits import check_weights_fit
-from mptq_export.support.progress import Progress
+from mptq_export.support.progress import Progress, undivided
 from mptq_export.support.version import __version__
 from mptq_export.targets.rules import residual_bits, storage_for
 from mptq_export.targets.table import portable_form
@@ -78,12 +77,12 @@ class UniformBuild:
         graph = graph_for(form, calibrated.graph, outputs.input_type)
         pinned = pinned_widths(graph, plan.pins)
         bits = "{}/{}".format(*plan.bits) + (f", {len(pinned)} layers pinned" if pinned else "")
-        with progress.stage("quantizing", len(graph.nodes)) as bar:
+        with progress.stage("quantizing", 1) as bar:
             built = build_recipe(
                 CalibratedGraph(graph, calibrated.stats, calibrated.images),
                 lambda layer: pinned.get(layer, plan.bits),
                 METHODS[plan.method],
-                tick=lambda _node: bar.advance(),
+                bar,
                 form=form,
             )
         learned = learned_if_asked(plan, outputs, calibrated, (graph, *built), progress)
@@ -122,11 +121,11 @@ class SearchedBuild:
     def build(self, outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """Choose all quantizers anew for the widths: graph on the CPU, and recipe."""
         plan, calibrated, allocation = self.plan, self.calibrated, self.allocation
-        built = allocation.build_final_recipe(outputs.input_type)
+        with progress.stage("quantizing", 1) as bar:
+            built = allocation.build_final_recipe(outputs.input_type, bar)
         prepared = graph_for(form_for(outputs.target, plan.residual_bits), calibrated.graph, outputs.input_type)
         learned = learned_if_asked(plan, outputs, calibrated, (prepared, *built), progress)
-        bits = allocation.search.bits_text(allocation.found)
-        settings = recipe_settings(plan, outputs, calibrated, bits, learned.warnings)
+        settings = recipe_settings(plan, outputs, calibrated, allocation.bits_text, learned.warnings)
         settings = replace(settings, search=_search_facts(allocation))
         return learned.graph, ExportRecipe.of(learned.recipe, identity_of(self.loaded), settings)
 
@@ -175,10 +174,11 @@ class ReplayedBuild:
         """One of the heads, as its own recipe has it."""
         return self.heads[number]
 
-    def build(self, _outputs: Outputs, _progress: Progress) -> tuple[Graph, ExportRecipe]:
+    def build(self, _outputs: Outputs, progress: Progress) -> tuple[Graph, ExportRecipe]:
         """The graph of the recipe on the CPU; synthetic images are only the probe of the rewrites."""
         probe = torch.from_numpy(probe_inputs(self.loaded.preprocessing, max(BATCHES)))
-        return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
+        with undivided(progress, "replaying"):
+            return replay_graph(self.plan.recipe, self.recipe, self.loaded, probe), self.recipe
 
 
 Build = UniformBuild | SearchedBuild | ReplayedBuild
@@ -241,8 +241,8 @@ def _search_facts(allocation: Allocation) -> SearchFacts:
         solver=found.solver,
         mean_bits=allocation.mean_bits,
         divergence={name: kl if math.isfinite(kl) else None for name, kl in found.compared.items()},
-        evaluations=allocation.search.evaluations,
+        evaluations=found.evaluations,
         widths={layer: "{}/{}".format(*widths) for layer, widths in found.widths.items()},
-        estimated_divergence_alone=allocation.search.estimates(found),
-        metric=metric_text(settings.metric),
+        estimated_divergence_alone=allocation.estimates,
+        metric=allocation.search.terms.metric,
     )

@@ -4,7 +4,7 @@ import shlex
 
 from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.load.request import ModelRequest
 
 #: Stands for data that only a program had.
@@ -23,14 +23,15 @@ def command_of(model: ModelRequest, plan: Plan, outputs: Outputs, calibration: C
     words = ["mptq-export", model.name, *model.words()]
     if isinstance(plan, Replayed):
         words += ["--recipe", str(plan.recipe)]
-    if calibration is not None:
-        words += _calibration_words(calibration, model.features)
-    if not isinstance(plan, Replayed):
-        words += _width_words(plan)
+    if isinstance(plan, Picked):
+        words += _picked_words(plan, calibration, model.features)
+    else:
+        words += [] if calibration is None else _calibration_words(calibration, model.features)
+        words += [] if isinstance(plan, Replayed) else _width_words(plan)
     options = {
         "--input": outputs.input_type,
         "--weight-storage": outputs.weight_storage,
-        "--target": outputs.target,
+        "--target": None if isinstance(plan, Picked) else outputs.target,
         "--min-ort": outputs.min_ort,
         "--profile": outputs.profile,
         "--batch": None if outputs.batch is None else str(outputs.batch),
@@ -52,9 +53,22 @@ def _calibration_words(calibration: CalibrationRequest, features: tuple[int, ...
     words = ["--calib", _GIVEN if given else str(calibration.images)] if given or calibration.images else []
     words += calibration.reading.options
     words += ["--class-map", str(calibration.class_map)] if calibration.class_map else []
-    if features is not None:
-        words += ["--features", *([",".join(map(str, features))] if features else [])]
-    return [*words, "--count", str(calibration.count)]
+    return [*words, *_features_words(features), "--count", str(calibration.count)]
+
+
+def _features_words(features: tuple[int, ...] | None) -> list[str]:
+    if features is None:
+        return []
+    return ["--features", *([",".join(map(str, features))] if features else [])]
+
+
+def _picked_words(plan: Picked, calibration: CalibrationRequest | None, features: tuple[int, ...] | None) -> list[str]:
+    """All else stands in the file of the search."""
+    words = ["--search", str(plan.file), *(word for each in plan.search.budgets for word in ("--pick", each.text))]
+    moved = calibration is not None and calibration.images != plan.terms.calibration.path
+    words += ["--calib", str(calibration.images)] if calibration is not None and moved else []
+    words += _features_words(features)
+    return words + (["--reconstruct"] if plan.reconstruct else [])
 
 
 def _width_words(plan: Uniform | Searched) -> list[str]:

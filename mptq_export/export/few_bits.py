@@ -1,7 +1,6 @@
-"""What a person needs to hear of a file below four bits: its true bytes, how close it is, where not, what may help."""
+"""What a person needs to hear of a file below four bits: its true bytes, where it is far from float, what may help."""
 
 from mptq_export.recipe.schema import Recipe
-from mptq_export.report.evidence import Agreement
 from mptq_export.report.layer_errors import error_rows
 from mptq_export.report.result import ExportResult
 from mptq_export.report.stored_weights import StoredWeights
@@ -22,8 +21,6 @@ def few_bits_rows(result: ExportResult) -> dict[str, str]:
         return {}
     rows = {"stored": _stored(result)} if result.recipe.settings.form == "exact" else {}
     evidence = result.evidence
-    if evidence is not None and evidence.agreement is not None:
-        rows["closeness"] = _closeness(evidence.agreement)
     if evidence is not None and evidence.errors:
         worst = ", ".join(f"{row.name} {row.decibels:.1f} dB" for row in error_rows(evidence)[:_FARTHEST])
         rows["farthest"] = f"{worst} (signal to noise on {evidence.observed_images} images; the report has all layers)"
@@ -42,13 +39,6 @@ def _stored(result: ExportResult) -> str:
     """Where the bytes of the file are."""
     found = StoredWeights.of(result.recipe)
     return f"{found}; all else {(result.onnx_bytes - found.nbytes) / 1e6:.2f} MB"
-
-
-def _closeness(found: Agreement) -> str:
-    text = f"{found.same} of {found.images} images get the float model's class, mean KL {found.mean_kl:.4f} nats"
-    if not found.calibrated:
-        return f"{text}; none of them was calibrated on"
-    return f"{text}; {found.calibrated} of them were calibrated on, so that others fare worse: measure with mptq-eval"
 
 
 def _advice(result: ExportResult) -> str:

@@ -1,13 +1,9 @@
 """Which model a recipe belongs to."""
 
-import hashlib
 import json
-from collections.abc import Mapping
-
-import numpy as np
-import torch
 
 from mptq_export.load.loaded import LoadedModel
+from mptq_export.load.weights_digest import weights_digest
 from mptq_export.recipe.settings import ModelIdentity
 
 
@@ -20,12 +16,3 @@ def identity_of(loaded: LoadedModel) -> ModelIdentity:
         weights_sha256=weights_digest(loaded.model.state_dict()),
         library=loaded.library,
     )
-
-
-def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names and bytes of a state dict, in sorted order."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)  # no copy
-    return digest.hexdigest()

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mptq_export.allocate.request import check_timed
+from mptq_export.allocate.search_terms import JOURNAL_SUFFIX
 from mptq_export.dossier.folder import DOSSIER_FOLDER
 from mptq_export.export.context import check_context
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.kit.folder import KIT_FOLDER
 from mptq_export.load.file.folder import files_of
 from mptq_export.recipe.detector import Part
 from mptq_export.recipe.settings import FileProfile, InputType, ProfileName, WeightStorage
 from mptq_export.recipe.store import read_settings, recipe_paths, tensors_path
-from mptq_export.report.paths import evidence_path, onnx_path_of, report_path
+from mptq_export.report.paths import evidence_path, onnx_path_of, report_path, search_paths
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import check_writable
@@ -90,8 +91,21 @@ class Outputs:
 
     @property
     def front(self) -> Path:
-        """The trade-off of a search."""
+        """All that a search found out."""
         return self.onnx.with_suffix(".search.json")
+
+    def front_of(self, plan: Searched) -> Path | None:
+        """Where the search of a plan is written.
+
+        None where it lies already, under a name by which reports find it, or is not done.
+        """
+        if not isinstance(plan, Picked):
+            return self.front
+        if plan.file.suffix == JOURNAL_SUFFIX:
+            return None
+        labels = [budget.label for budget in plan.search.budgets]
+        here = {path.resolve() for label in labels for path in search_paths(self.onnx, label)}
+        return None if plan.file.resolve() in here else self.front
 
     @property
     def journal(self) -> Path:
@@ -102,6 +116,12 @@ class Outputs:
     def learned(self) -> Path:
         """The blocks that a reconstruction has learned so far: a folder."""
         return self.onnx.with_suffix(".learned")
+
+    def journals(self, plan: Plan) -> list[Path]:
+        """Where what an interrupted export has done is kept: what `--resume` goes on with."""
+        searched = [self.journal] if isinstance(plan, Searched) else []
+        learned = [] if isinstance(plan, Replayed) or not plan.reconstruct else self.of_each(plan)
+        return searched + [each.learned for each in learned]
 
     def fitting(self, plan: Plan) -> "Outputs":
         """The same with weights stored in a form that runtime and plan allow.
@@ -128,11 +148,11 @@ class Outputs:
             )
         if isinstance(plan, Searched):
             check_timed(plan.search.budgets, self.target)
-        sized = isinstance(plan, Searched) and any(budget.kind == "bytes" for budget in plan.search.budgets)
+        sized = [each for each in plan.search.budgets if each.kind == "bytes"] if isinstance(plan, Searched) else []
         if sized and storage_for(self.target or "ort", storage) == "int8":
             raise MptqError(
-                "--mixed with a file size needs --weight-storage packed (and --min-ort 1.23, if any): with int8 all "
-                "widths have one size"
+                f"{sized[0].option} with a file size needs --weight-storage packed (and --min-ort 1.23, "
+                "if any): with int8 all widths have one size"
             )
         return replace(self, weight_storage=storage)
 
@@ -227,9 +247,9 @@ class Outputs:
         each = [one for whole in self.of_each(plan) for one in (whole, *map(whole.of_part, parts))]
         for one in each:
             written |= one._check_files(read, stored)
-        if isinstance(plan, Searched):
-            check_writable(self.front, force=self.force or plan.resume)
-            written |= {self.front.resolve(), self.journal.resolve()}
+        if isinstance(plan, Searched) and (front := self.front_of(plan)) is not None:
+            check_writable(front, force=self.force or plan.resume)
+            written |= {front.resolve(), self.journal.resolve()}
         if not isinstance(plan, Replayed) and plan.reconstruct:
             for one in each:
                 one._check_learned(plan)

@@ -1,15 +1,18 @@
 """Where the codes of an export come from: a closed set of plans. What a plan can be told are its fields."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mptq_export.allocate.request import SearchRequest
+from mptq_export.allocate.search_terms import SearchTerms, parse_picks, read_terms
 from mptq_export.quantize.method import METHODS
 from mptq_export.recipe.schema import WIDE, WIDTHS
-from mptq_export.recipe.settings import MethodName
+from mptq_export.recipe.settings import InputType, MethodName
+from mptq_export.report.paths import searched_path
 from mptq_export.support.closed_sets import check_known
 from mptq_export.support.errors import MptqError
+from mptq_export.targets.table import portable_form
 
 Widths = tuple[int, int]
 """Bits of (weights, activations)."""
@@ -102,6 +105,83 @@ class Searched:
         return {*self.search.widths.weights, *(weights for weights, _ in self.search.pins.values())}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picked(Searched):
+    """Calibrate, and quantize at the widths that a stored search has for each budget: nothing is searched.
+
+    Attributes:
+        file: the search.
+        terms: what it says of itself.
+
+    Raises:
+        MptqError: there is nothing to go on with, or a budget is outside the range of the search.
+    """
+
+    file: Path
+    terms: SearchTerms
+
+    @staticmethod
+    def of(file: Path, budgets: Sequence[str], *, reconstruct: bool = False, resume: bool = False) -> "Picked":
+        """The plan of some budgets.
+
+        Args:
+            file: the search.
+            budgets: as the user wrote them.
+            reconstruct: afterwards learn rounding, scales and ranges.
+            resume: go on with an interrupted reconstruction.
+
+        Raises:
+            MptqError: the file holds no search, there is no budget, or one cannot be read or is outside the range.
+        """
+        terms = read_terms(file)
+        if not budgets:
+            raise MptqError(
+                f"--search {file} is asked with --pick BUDGET, such as --pick 4.5 or --pick 3MB; which one?"
+            )
+        search = terms.request(parse_picks(budgets, terms))
+        return Picked(search, terms.method, reconstruct, resume, terms.residual_bits, file=file, terms=terms)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.resume and not self.reconstruct:
+            raise MptqError("--resume goes on with --reconstruct here: a --pick searches nothing; leave it out")
+
+    @property
+    def output(self) -> Path:
+        """The file that is written if nothing else is said: beside the search, named by the budget.
+
+        Of several budgets the name that gives each file its own.
+        """
+        found, budgets = searched_path(self.file), self.search.budgets
+        return found if len(budgets) > 1 else found.with_name(f"{found.stem}.{budgets[0].label}{found.suffix}")
+
+    def aimed(self, target: str | None, input_type: InputType | None) -> tuple[str | None, InputType | None]:
+        """Target and input type of the search.
+
+        Args:
+            target: that is asked for now; None: whatever it was.
+            input_type: the same. In the exact form it is free, for it decides no widths.
+
+        Raises:
+            MptqError: another one is asked for than was searched for.
+        """
+        terms = self.terms
+        if target not in (None, terms.target or "ort"):
+            raise MptqError(
+                f"--search {self.file} was made for --target {terms.target or 'ort'}, not {target}; leave --target "
+                f"out, or search with --mixed and --target {target}"
+            )
+        if portable_form(terms.target) is None:
+            return terms.target, input_type
+        searched = terms.input_type or "float32"
+        if input_type not in (None, searched):
+            raise MptqError(
+                f"--search {self.file} was made with --input {searched}, whose codes it measured; leave --input "
+                f"out, or search with --mixed and --input {input_type}"
+            )
+        return terms.target, terms.input_type
+
+
 @dataclass(frozen=True)
 class Replayed:
     """Take the codes of a stored recipe; nothing is calibrated or chosen again.
@@ -128,7 +208,7 @@ class Replayed:
         return set()
 
 
-Plan = Uniform | Searched | Replayed
+Plan = Uniform | Searched | Picked | Replayed
 
 
 def _check_widths(named: Mapping[str, Widths]) -> None:

@@ -7,7 +7,7 @@ from mptq_export.calibrate.request import CalibrationRequest
 from mptq_export.data.given import Given
 from mptq_export.data.reading import Reading
 from mptq_export.export.outputs import Outputs
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.load.doors import check_asked
 from mptq_export.load.request import ModelRequest
 from mptq_export.support.errors import MptqError
@@ -36,9 +36,10 @@ class ExportRequest:
             MptqError: an output cannot be written, or an input is not there or of another kind.
         """
         plan, outputs, calibration = self.plan, self.outputs, self.calibration
-        outputs.fitting(plan).check(plan, self.model.name, calibration.images, calibration.class_map)
-        if isinstance(plan, Searched):
-            check_journal(outputs.journal, resume=plan.resume, force=outputs.force)
+        searched = plan.file if isinstance(plan, Picked) else None
+        outputs.fitting(plan).check(plan, self.model.name, calibration.images, calibration.class_map, searched)
+        if isinstance(plan, Searched) and not isinstance(plan, Picked):
+            check_journal(outputs.journal, resume=plan.resume, force=outputs.force, finished=outputs.front)
         check_asked(self.model)
         if isinstance(plan, Replayed):
             _check_recipe(plan)
@@ -72,5 +73,6 @@ _CALIBRATING = (_told(CalibrationRequest) - _told(Given)) | {"features"}
 OPTIONS: dict[type[Plan], frozenset[str]] = {
     Uniform: _told(Uniform) | _CALIBRATING,
     Searched: _told(Searched) | _CALIBRATING,
+    Picked: frozenset({"search_file", "picks", "reconstruct", "resume", "images", "device", "features"}),
     Replayed: _told(Replayed),
 }

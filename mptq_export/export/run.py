@@ -7,21 +7,25 @@ from functools import partial
 import torch
 
 from mptq_export.allocate.allocation import Aim
+from mptq_export.allocate.pick import picked
 from mptq_export.allocate.run import search_widths
+from mptq_export.allocate.stored_search import Search, open_search
 from mptq_export.calibrate.calibrated import Calibrated, torch_device
 from mptq_export.calibrate.run import calibrate_model
 from mptq_export.capture.graph import Graph
 from mptq_export.capture.mapped_tensors import put_aside
+from mptq_export.capture.size import size_of
 from mptq_export.data.probe import probe_inputs
 from mptq_export.dossier.write import write_dossier
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
+from mptq_export.export.expected import ExportWork, files
 from mptq_export.export.forms import simulation_of
 from mptq_export.export.one_file import join_detector
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.parts import export_with_heads
-from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import (
     check_calibrated,
     check_companion,
@@ -43,8 +47,7 @@ from mptq_export.report.measure import write_evidence
 from mptq_export.report.result import ExportResult
 from mptq_export.report.write import write_report
 from mptq_export.support.errors import MptqError
-from mptq_export.support.json_files import write_json
-from mptq_export.support.progress import SILENT, Listener, Progress
+from mptq_export.support.progress import SILENT, Listener, Progress, undivided
 from mptq_export.targets.rules import warnings_of
 
 
@@ -72,24 +75,44 @@ def export_checked(request: ExportRequest, progress: Listener) -> list[ExportRes
     if isinstance(plan, Replayed):
         stored = ReplayedBuild.read(plan, _load(request, outputs, progress), outputs)
         progress.warn(stored.recipe.settings.calibration.warnings)
-        check_and_write_companion(plan, outputs, stored.loaded)
+        check_and_write_companion(plan, outputs, stored.loaded, progress=progress)
         return export_built([stored], outputs, progress)
     if isinstance(plan, Searched):
         progress.warn(plan.search.warnings)
+    search = _search_of(plan) if isinstance(plan, Picked) else None
     calibrated = _calibrate(request, plan, outputs, progress)
-    check_and_write_companion(plan, outputs, calibrated.loaded, calibrated)
+    progress.expect(files([_work(each, plan, outputs) for each in (calibrated, *calibrated.heads)]))
+    check_and_write_companion(plan, outputs, calibrated.loaded, calibrated, progress)
     if isinstance(plan, Uniform):
         return export_built([UniformBuild.of(plan, calibrated, outputs)], outputs, progress)
+    if search is not None:
+        with undivided(progress, "weighing rows"):
+            answers = picked(search, plan.search.budgets, calibrated)
+        return export_built([SearchedBuild(plan, each) for each in answers], outputs, progress)
     aim = Aim(outputs.target, plan.residual_bits, outputs.input_type)
     journal = outputs.journal
+    if plan.resume and not journal.exists():  # it was done, and goes on to narrower widths
+        open_search(outputs.front).write_journal(journal)
     found = search_widths(calibrated, plan.search, plan.method, journal, aim=aim, resume=plan.resume, progress=progress)
     results = export_built([SearchedBuild(plan, each) for each in found], outputs, progress)
     journal.unlink()
     return results
 
 
+def _search_of(plan: Picked) -> Search:
+    """The search of a plan; budgets that it cannot answer are refused before anything is calibrated."""
+    search = open_search(plan.file)
+    for budget in plan.search.budgets:
+        search.answer(budget)
+    return search
+
+
 def check_and_write_companion(
-    plan: Plan, outputs: Outputs, loaded: LoadedModel, calibrated: Calibrated | None = None
+    plan: Plan,
+    outputs: Outputs,
+    loaded: LoadedModel,
+    calibrated: Calibrated | None = None,
+    progress: Progress = SILENT,
 ) -> None:
     """What comes before the long work: refuse what cannot be, write the float companion.
 
@@ -101,11 +124,12 @@ def check_and_write_companion(
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
         names = [each.name for each in loaded.outputs]
-        write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
+        with undivided(progress, "writing the float model"):
+            write_float_onnx(loaded.model, probe_inputs(loaded.preprocessing, 2), outputs.float_onnx, names)
     heads = calibrated.heads if calibrated is not None else (None,) * len(loaded.heads)
     for head, own in zip(loaded.heads, heads, strict=True):
         assert head.detector is not None
-        check_and_write_companion(plan, outputs.of_part(head.detector.part), head, own)
+        check_and_write_companion(plan, outputs.of_part(head.detector.part), head, own, progress)
 
 
 def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -> list[ExportResult]:
@@ -134,16 +158,32 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         results.append(result)
         writers.append((whole, one))
     if isinstance(first, SearchedBuild):
-        write_json(outputs.front, first.allocation.front)
+        front = outputs.front_of(first.plan)
+        if front is not None:
+            first.allocation.search.write(front)
     if not isinstance(first.plan, Replayed) and first.plan.reconstruct:
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)
-    results = [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
-    return [_with_dossiers(each, *made_from) for each, made_from in zip(results, writers, strict=True)]
+    with undivided(progress, "writing the report"):
+        results = [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
+    if outputs.dossier is None:
+        return results
+    with undivided(progress, "writing the dossier"):
+        return [_with_dossiers(each, *made_from) for each, made_from in zip(results, writers, strict=True)]
+
+
+def _work(calibrated: Calibrated, plan: Plan, outputs: Outputs) -> ExportWork:
+    """What decides how long the export of one network takes."""
+    height, width = calibrated.loaded.preprocessing.input_size[1:]
+    return ExportWork(size_of(calibrated.graph), height * width, len(calibrated.images), plan, outputs.target)
 
 
 def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> LoadedModel:
-    loaded, calibration = load_asked(request.model), request.calibration
+    calibration = request.calibration
+    with undivided(progress, "loading the model"):
+        loaded = load_asked(request.model)
+    height, width = loaded.preprocessing.input_size[1:]
+    progress.expect(ExportWork.guess(request, loaded.parameters, height * width).stages())
     progress.warn(loaded.warnings)
     check_parts(outputs, request.plan, loaded, calibration.images, calibration.class_map)
     check_companion(outputs, loaded)
@@ -179,8 +219,9 @@ def _export_one(
     images = None if calibrated is None else calibrated.images
     written = _write(outputs, loaded, (graph, recipe), images, progress)
     if outputs.kit is not None:
-        inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
-        write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
+        with undivided(progress, "writing the kit"):
+            inputs = golden_inputs(outputs.onnx, None if images is None else images.cpu().numpy(), loaded.preprocessing)
+            write_kit(outputs.onnx, inputs, outputs.kit, context=outputs.context, force=outputs.force)
     aimed = warnings_of(recipe.settings.target or "ort")
     searched = ready.plan.search.warnings if isinstance(ready.plan, Searched) else ()
     result = ExportResult(

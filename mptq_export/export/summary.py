@@ -1,6 +1,7 @@
 """What a person reads after an export."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from mptq_export.data.classes import FOLDERS
 from mptq_export.emit.exact.proof import Quantity
 from mptq_export.export.few_bits import few_bits_rows
+from mptq_export.export.last_lines import closeness_row, end_rows
 from mptq_export.export.one_file import FLOAT
 from mptq_export.load.inputs import values_of
 from mptq_export.load.loaded import LoadedModel
@@ -21,6 +23,7 @@ from mptq_export.report.profiled import Profiled
 from mptq_export.report.promise import runnable
 from mptq_export.report.result import ExportResult
 from mptq_export.support.json_files import Json
+from mptq_export.support.time_left import TimeLeft
 from mptq_export.verify.inputs.sets import InputKind, describe_inputs
 from mptq_export.verify.portable import PortableCheck
 from mptq_export.verify.report import VerifyReport
@@ -188,6 +191,18 @@ def show_summary(result: ExportResult, console: Console) -> None:
         console.print(f"{'one file':<12} {result.one_file}: {FLOAT}", markup=False)
 
 
+def show_end(results: Sequence[ExportResult], time: TimeLeft, console: Console) -> None:
+    """Print what is said once, after the summaries of all files.
+
+    Args:
+        results: the files.
+        time: of the command.
+        console: where.
+    """
+    for label, text in end_rows(results, time).items():
+        console.print(f"{label:<12} {text}", markup=False)
+
+
 def _show_file(result: ExportResult, console: Console) -> None:
     facts = summary_of(result)
     ratio = facts.onnx_bytes / facts.float32_bytes
@@ -210,6 +225,7 @@ def _show_file(result: ExportResult, console: Console) -> None:
         "load": f"{facts.load_ms:.0f} ms until onnxruntime has a session",
         **_proved(result, facts),
         **({"profile": _profiled(result.profiled)} if result.profiled else {}),
+        **closeness_row(result),
         **few_bits_rows(result),
         "written": f"{facts.output}, and its .recipe.json and .recipe.safetensors",
         "report": facts.report,

@@ -26,7 +26,7 @@ from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import under_name, write_together
 from mptq_export.support.memory import trim
-from mptq_export.support.progress import SILENT, Progress, tracked
+from mptq_export.support.progress import SILENT, Progress, advancing, undivided
 from mptq_export.support.version import __version__
 from mptq_export.targets.min_onnxruntime import OLDEST_KEY, check_oldest, oldest_onnxruntime
 from mptq_export.targets.preconditions import PRECONDITIONS_KEY, preconditions
@@ -80,10 +80,11 @@ def write_export(
         MptqError: a layer cannot be proved exact, the two differ, the installed onnxruntime's functions are not what is
             assumed, an image's result depends on its batch, or the disk is full; nothing is written.
     """
-    macs = sum(Costs.of(graph).macs.values())
-    out, pending = outputs.onnx, [_emit_tied_model(outputs, loaded, graph, recipe)]
-    check_tables(pending[0][0])
-    min_ort = oldest_onnxruntime(pending[0][0])
+    macs, out = sum(Costs.of(graph).macs.values()), outputs.onnx
+    with undivided(progress, "writing the file"):
+        pending = [_emit_tied_model(outputs, loaded, graph, recipe)]
+        check_tables(pending[0][0])
+        min_ort = oldest_onnxruntime(pending[0][0])
     reports: list[VerifyReport] = []
     found: list[Profiled] = []
 
@@ -98,7 +99,8 @@ def write_export(
         del model, plain
         trim()  # the check takes ten bytes a weight and more
         try:
-            report = verify_model(path, tracked(inputs, progress, "checking", len(inputs)), most_bytes=MOST_BYTES)
+            with progress.stage("checking", len(inputs)) as bar:
+                report = verify_model(path, advancing(inputs, bar), most_bytes=MOST_BYTES)
         except MptqError as error:  # of a file that has a temporary name as yet
             reason = under_name(str(error), path, "it")
             raise MptqError(f"{out.name} was not written: {reason}; please report the model") from error

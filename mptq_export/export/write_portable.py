@@ -20,7 +20,7 @@ from mptq_export.recipe.store import recipe_writers
 from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_together
-from mptq_export.support.progress import SILENT, Progress
+from mptq_export.support.progress import SILENT, Progress, undivided
 from mptq_export.support.version import __version__
 from mptq_export.targets.file.check import refuse_broken
 from mptq_export.verify.portable import PortableCheck, check_portable
@@ -57,10 +57,11 @@ def write_portable(
             nothing is written.
     """
     settings, where = recipe.settings, sites_of(recipe.settings, graph, recipe)
-    model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
-    refuse_broken(model, settings.target or "ort")
-    describe(model, loaded, settings, {FORM_KEY: "portable", **first_stage(outputs)})
-    tie(model, recipe)
+    with undivided(progress, "writing the file"):
+        model = emit_portable(graph, recipe, where, input_type=settings.input_type, producer=__version__)
+        refuse_broken(model, settings.target or "ort")
+        describe(model, loaded, settings, {FORM_KEY: "portable", **first_stage(outputs)})
+        tie(model, recipe)
     if images is None:
         pictures = torch.from_numpy(probe_inputs(loaded.preprocessing, IMAGES))
     else:

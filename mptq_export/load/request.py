@@ -45,11 +45,22 @@ class ModelRequest:
 
     def words(self) -> tuple[str, ...]:
         """The same as options of a command line, but for the name and the feature maps, which a recipe knows."""
-        words = ["--arch", self.arch] if self.arch else []
-        words += ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else []
-        words += ["--base", self.base] if self.base else []
-        words += ["--outputs", ",".join(self._named())] if self._named() else []
-        return (*words, *self.inputs.words(), *(["--trust"] if self.trust else []))
+        outputs = ["--outputs", ",".join(self._named())] if self._named() else []
+        *first, trust = self._said()
+        return (*(word for words in first for word in words), *outputs, *self.inputs.words(), *trust)
+
+    def float_words(self) -> tuple[str, ...]:
+        """The same as the options of a command that takes it as `--float`."""
+        return ("--float", self.name, *(word for words in self._said() for word in words))
+
+    def _said(self) -> list[list[str]]:
+        """What every command can be told of a model."""
+        return [
+            ["--arch", self.arch] if self.arch else [],
+            ["--model-kwargs", json.dumps(dict(self.model_kwargs))] if self.model_kwargs else [],
+            ["--base", self.base] if self.base else [],
+            ["--trust"] if self.trust else [],
+        ]
 
     def _named(self) -> list[str]:
         """The outputs as a command line names them: `NAME`, or `NAME=KIND`."""

@@ -3,16 +3,21 @@
 from dataclasses import replace
 
 from mptq_export.capture.graph import Graph
+from mptq_export.capture.size import size_of
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT
+from mptq_export.quantize.expected import importance_seconds, walk_seconds
 from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.walk import Tick, Walk
+from mptq_export.quantize.walk.following import following
+from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import Recipe
+from mptq_export.support.processes.group import Alone
+from mptq_export.support.progress import SILENT, Bar, shares
 
 
 def build_recipe(
-    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, tick: Tick | None = None, *, form: Form = EXACT
+    calibrated: CalibratedGraph, widths: WidthsOf, method: Method, bar: Bar = SILENT, *, form: Form = EXACT
 ) -> tuple[Graph, Recipe]:
     """Choose every quantizer.
 
@@ -20,7 +25,7 @@ def build_recipe(
         calibrated: what is quantized; row importance is measured where it is not known and the method asks for it.
         widths: bit-widths of every layer; what no matmul reads, and the pixels, stay at 8.
         method: which techniques are used.
-        tick: called after every node.
+        bar: advances by 1 in all.
         form: of the file that will be written; the graph is prepared for it.
 
     Returns:
@@ -29,6 +34,10 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    calibrated, rotations = form.transformed(calibrated.with_importance(method), widths, method)
+    size, images = size_of(calibrated.graph), len(calibrated.images)
+    weighing = 0.0 if calibrated.importance is not None else importance_seconds(size, images, method)
+    first, rest = shares(bar, weighing, walk_seconds(size, images, method))
+    calibrated, rotations = form.transformed(calibrated.with_importance(method, Alone(first)), widths, method)
+    tick = following(calibrated.graph, images, method, rest)
     graph, recipe = Walk(calibrated, widths, method, form=form).build_recipe(tick)
     return graph, replace(recipe, rotations=rotations)

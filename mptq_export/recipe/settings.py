@@ -21,9 +21,8 @@ Form = Literal["exact", "portable"]
 ProfileName = Literal["sonnx"]
 """A way to write the exact form that leaves nothing implicit; see `mptq_export/profile`."""
 
-Solver = Literal["greedy", "integer programme", "quantized base"]
-"""What found widths for a budget: Greedy MP, the integer programme over the estimates, or that again on the base of
-what they found."""
+Solver = Literal["greedy", "integer programme"]
+"""What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
 
 Library = Literal["timm", "transformers", "torchvision", "module"]
 """Whose a model is; `module`: the user's own."""
@@ -95,9 +94,9 @@ class SearchFacts:
         tied: whether weights and activations of a layer moved together.
         solver: whichever was better.
         mean_bits: mean width of weights by parameters, and of activations by multiply-accumulates.
-        divergence: mean divergence of the outputs on the search images by solver; None where its widths were not
-            allowed.
-        evaluations: different candidates that were measured.
+        divergence: mean divergence of the outputs on the search images by solver, as the search's measurements let
+            expect; None where its widths were not allowed.
+        evaluations: different candidates that were measured for that.
         widths: `W/A` of every layer.
         estimated_divergence_alone: what the width of every unit costs by itself.
         metric: what divergence was measured by; see `recipe.metric.metric_text`.

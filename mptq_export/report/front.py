@@ -1,4 +1,4 @@
-"""The trade-off of a search of widths, and the points that became files."""
+"""The trade-off of a search of widths, its budgets to choose from, and the points that became files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,10 @@ from mptq_export.allocate.budget import budget_label
 from mptq_export.recipe.schema import ExportRecipe
 from mptq_export.recipe.settings import Settings, Solver
 from mptq_export.recipe.store import read_settings
+from mptq_export.report.paths import search_paths
 from mptq_export.support.errors import MptqError
-from mptq_export.support.json_files import read_json
+from mptq_export.support.json_files import load_json
+from mptq_export.support.typed_json import from_json
 
 #: Points beyond them are damage.
 _WIDEST, _FARTHEST = 32, 1e12
@@ -40,6 +42,30 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Offered(Point):
+    """A budget that the search measured: `--pick` writes it.
+
+    Attributes:
+        budget: as `--pick` takes it.
+        solver: what found it.
+        gbops: 1e9 multiply-accumulate-bits of an image.
+        file_bytes: estimated size of the file; None where sizes were not measured.
+        latency_ms: estimated time of an image; None where times were not measured.
+    """
+
+    budget: str
+    solver: Solver
+    gbops: float
+    file_bytes: float | None
+    latency_ms: float | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(abs(value) > _FARTHEST for value in (self.gbops, self.file_bytes or 0, self.latency_ms or 0)):
+            raise ValueError("a budget of a search that cannot be")
+
+
+@dataclass(frozen=True)
 class Chosen:
     """A point that became a file.
 
@@ -63,10 +89,14 @@ class Front:
     Attributes:
         steps: accepted steps, from wide to narrow.
         chosen: all files of the search that are still there, the report's own first.
+        offered: budgets that the search measured, from wide to narrow.
+        name: of the file of the search.
     """
 
     steps: tuple[Point, ...]
     chosen: tuple[Chosen, ...]
+    offered: tuple[Offered, ...] = ()
+    name: str = ""
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -95,20 +125,21 @@ def read_front(onnx_path: Path, recipe: ExportRecipe) -> Front | None:
     own = _chosen(onnx_path.name, recipe.settings)
     if own is None:
         return None
-    stem = onnx_path.with_suffix("").name
-    base = stem.removesuffix(f".{budget_label(own.budget)}")
-    found = next(
-        (p for n in dict.fromkeys((stem, base)) if (p := onnx_path.with_name(f"{n}.search.json")).is_file()), None
-    )
+    found = next((path for path in search_paths(onnx_path, budget_label(own.budget)) if path.is_file()), None)
     if found is None:
         return None
     try:
-        steps = read_json(found, tuple[Point, ...], "steps")
+        stored = load_json(found)
+        if not isinstance(stored, dict):
+            raise ValueError("it is of an older version, or something else")
+        steps = from_json(tuple[Point, ...], stored.get("steps"), "steps")
+        offered = from_json(tuple[Offered, ...], stored.get("rungs"), "rungs")
     except (OSError, ValueError) as error:
         raise MptqError(f"{found.name} is damaged ({error})") from error
     base = found.name.removesuffix(".search.json")
     others = (_sibling(path) for path in sorted(found.parent.glob("*.recipe.json")) if path.name.startswith(f"{base}."))
-    return Front(steps, (own, *(other for other in others if other is not None and other.name != own.name)))
+    chosen = (own, *(other for other in others if other is not None and other.name != own.name))
+    return Front(steps, chosen, offered, found.name)
 
 
 def _sibling(recipe_path: Path) -> Chosen | None:

@@ -19,7 +19,6 @@ from mptq_export.report.deployed import (
 )
 from mptq_export.report.evidence import VERSION, Check, Evidence, read_evidence
 from mptq_export.report.float_weights import float_weights
-from mptq_export.report.lineage import Lineage
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
@@ -27,7 +26,7 @@ from mptq_export.report.trace import lineage_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import write_json
-from mptq_export.support.progress import Progress
+from mptq_export.support.progress import Progress, undivided
 from mptq_export.support.version import __version__
 from mptq_export.verify.report import VerifyReport
 
@@ -70,9 +69,13 @@ def write_evidence(
         compared = compare_with_float(
             result.onnx, floating, images, result.loaded.preprocessing, progress, batch=1 if large else BATCH
         )
-    with progress.stage("timing", 1):
+    with undivided(progress, "timing"):
         image = probe_inputs(result.loaded.preprocessing, 1)
         latency = measure_latency(result.onnx, result.float_onnx, floating.file, image)
+    lineage = None if before is None else before.lineage
+    if traced:
+        with undivided(progress, "following the tensors"):
+            lineage = lineage_of(result.loaded, (graph, result.recipe), calibrated, lineage)
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -96,11 +99,7 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
-        lineage=_lineage(result, graph, calibrated, before)
-        if traced
-        else before.lineage
-        if before is not None
-        else None,
+        lineage=lineage,
         weight_steps=float_weights(graph, result.recipe),
     )
     write_json(evidence_path(result.onnx), evidence)
@@ -117,11 +116,6 @@ def check_of(verification: VerifyReport) -> Check:
         batches=tuple(sorted(verification.batches)),
         outputs_only=verification.outputs_only,
     )
-
-
-def _lineage(result: ExportResult, graph: Graph, calibrated: Calibrated | None, before: Evidence | None) -> Lineage:
-    quantized, stored = (graph, result.recipe), None if before is None else before.lineage
-    return lineage_of(result.loaded, quantized, calibrated, stored)
 
 
 def _evidence_before(replayed: Path | None, digest: str) -> Evidence | None:

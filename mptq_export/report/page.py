@@ -22,7 +22,7 @@ from mptq_export.report.layer_table import COLUMNS, FULL_DB, layer_rows, worst_f
 from mptq_export.report.network import rows_of
 from mptq_export.report.paths import csv_path
 from mptq_export.report.promise import not_run, output_words
-from mptq_export.report.reproduce import commands_of, hashes_of, versions_of
+from mptq_export.report.reproduce import commands_of, hashes_of, pick_command, versions_of
 from mptq_export.report.worst import worst_of
 from mptq_export.support.version import __version__
 from mptq_export.verify.kernels.plan import MatmulKernel
@@ -87,6 +87,7 @@ def report_page(export: Export) -> str:
         not_run=not_run(export),
         front=front,
         front_plot=front_chart([("search", front)]) if front else None,
+        picks=[(offered, pick_command(export, offered.budget)) for offered in front.offered] if front else [],
         error_plot=error_plot([("", evidence)]) if evidence and has_errors else None,
         worst=worst_of(export),
         eval_name=accuracy_path(export.onnx).name,

@@ -5,6 +5,7 @@ from pathlib import Path
 from mptq_export.support.errors import MptqError
 
 _RECIPE = ".recipe.json"
+_SEARCH = ".search.json"
 
 
 def report_path(onnx_path: Path) -> Path:
@@ -15,6 +16,24 @@ def report_path(onnx_path: Path) -> Path:
 def evidence_path(onnx_path: Path) -> Path:
     """OUT.report.json."""
     return onnx_path.with_suffix(".report.json")
+
+
+def search_paths(onnx_path: Path, budget: str) -> tuple[Path, ...]:
+    """Where the search of an export may lie, the first choice first: NAME.search.json, or that without the budget.
+
+    Args:
+        onnx_path: NAME.onnx.
+        budget: that the file is of, as part of a name.
+    """
+    stem = onnx_path.with_suffix("").name
+    names = dict.fromkeys((stem, stem.removesuffix(f".{budget}")))
+    return tuple(onnx_path.with_name(f"{name}{_SEARCH}") for name in names)
+
+
+def searched_path(search: Path) -> Path:
+    """NAME.onnx of NAME.search.json, or of the journal NAME.search.jsonl; it need not exist."""
+    stem = search.with_suffix("")
+    return stem.with_suffix(".onnx") if stem.suffix == ".search" else search.with_suffix(".onnx")
 
 
 def csv_path(onnx_path: Path) -> Path:

@@ -43,6 +43,13 @@ def commands_of(export: Export) -> list[Command]:
     ]
 
 
+def pick_command(export: Export, budget: str) -> str:
+    """The command line that writes another point of the search; all else that it was told stands in its file."""
+    options = () if export.evidence is None else export.evidence.model_options
+    name = "" if export.front is None else export.front.name
+    return _line("mptq-export", "MODEL", *options, "--search", name, "--pick", budget)
+
+
 def _task(export: Export) -> tuple[str, ...]:
     """What the file was judged at, as options."""
     task = None if export.accuracy is None else export.accuracy.task

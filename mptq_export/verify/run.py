@@ -16,7 +16,7 @@ from mptq_export.runtime.edge.form import FORM_KEY
 from mptq_export.runtime.graph_input import declared_input
 from mptq_export.runtime.pixels import to_graph_input
 from mptq_export.support.errors import MptqError
-from mptq_export.support.progress import SILENT, Progress, tracked
+from mptq_export.support.progress import SILENT, Progress, advancing
 from mptq_export.verify.batches import MOST_BYTES
 from mptq_export.verify.code_functions.exhaustive import run_tables
 from mptq_export.verify.compare import verify_model
@@ -96,8 +96,8 @@ def verify(
     tables = run_tables(document) if CONTENTS_KEY in metadata_of(document) else None  # a file of ours
     del document  # the weights of a large model
     most_bytes = MOST_BYTES if batch is None else inf
-    batches = tracked(inputs, progress, "verifying", len(inputs))
-    report = verify_model(path, batches, threads=threads, most_bytes=most_bytes)
+    with progress.stage("verifying", len(inputs)) as bar:
+        report = verify_model(path, advancing(inputs, bar), threads=threads, most_bytes=most_bytes)
     drawn = {kind: number for kind, number in inputs.drawn.items() if number}
     warnings, skipped = (folder.warnings, len(folder.skipped)) if folder is not None else ((), 0)
     seconds = perf_counter() - start

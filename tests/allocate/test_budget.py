@@ -3,7 +3,7 @@
 import pytest
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.search import _chains
+from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.support.errors import MptqError
 
 
@@ -73,21 +73,10 @@ def test_a_budget_is_part_of_a_files_name(text: str, label: str):
     assert Budget.parse(text).label == label
 
 
-def test_one_budget_within_another():
-    assert Budget.parse("4").within(Budget.parse("5"))
-    assert not Budget.parse("6/12").within(Budget.parse("7/10"))
-    assert Budget.parse("6/10").within(Budget.parse("7", both=False))
-    assert not Budget.parse("6", both=False).within(Budget.parse("7/10"))
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        (("4", "5", "3"), [[1, 0, 2]]),
-        (("6/12", "7/10"), [[1], [0]]),
-        (("5/12", "5"), [[1, 0]]),  # on a target a mean alone is of weights
-        (("7/10", "6/12", "6/9", "5/12"), [[0, 2], [1, 3]]),
-    ],
-)
-def test_a_search_goes_on_from_one_budget_to_a_tighter_one(texts: tuple[str, ...], expected: list[list[int]]):
-    assert _chains([Budget.parse(text, both=False) for text in texts]) == expected
+def test_a_refusal_names_the_option():
+    with pytest.raises(MptqError, match=r"^--pick five is neither"):
+        Budget.parse("five", option="--pick")
+    domain = WidthDomain.of_range(range(3, 9))
+    refused = str(Budget.parse("2", option="--pick").not_met(domain, "3"))
+    assert refused.startswith("--pick 2 cannot be met") and "or search again with a lower --mixed-range" in refused
+    assert "search again" not in str(Budget.parse("2").not_met(domain, "3"))

@@ -46,7 +46,6 @@ def test_what_is_known_is_not_measured_again(path: Path):
         assert journal.divergences(SECOND, never) == [1e-17]
         assert journal.divergences(THIRD, lambda: [3.0]) == [3.0]
         assert journal.divergences(THIRD, never) == [3.0]
-        assert len(journal.asked) == 3
     with Journal.open(path, "one", resume=True) as journal:
         assert journal.divergences(THIRD, never) == [3.0]
 
@@ -60,6 +59,16 @@ def test_times_are_measured_once(path: Path):
         assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]
     with Journal.open(path, "one", resume=True) as journal:  # what was kept is kept again
         assert journal.latency(lambda: LatencyTable({}, 0.0)) == measured
+
+
+def test_what_was_searched_is_kept_once(path: Path):
+    with Journal.open(path, "one", resume=True) as journal:
+        journal.keep({"terms": 1})
+    with Journal.open(path, "one", resume=True) as journal:
+        journal.keep({"terms": 2})  # what an interrupted search says is what its measurements are of
+        assert journal.divergences(FIRST, never) == [0.1 + 0.2, 1.0]
+    kept = [line for line in map(json.loads, path.read_text().splitlines()) if "stored" in line]
+    assert kept == [{"stored": {"terms": 1}}]
 
 
 def test_every_measurement_is_on_disk_at_once(path: Path):

@@ -12,11 +12,9 @@ import torch
 from quantize.helpers import digits
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.exact_form import ExactSearchForm
 from mptq_export.allocate.own_loss import OwnLoss
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.calibrate.statistics import collect
 from mptq_export.capture.evaluate import evaluate
@@ -28,6 +26,8 @@ from mptq_export.quantize.objective.divergence import divergence
 from mptq_export.recipe.metric import Metric
 from mptq_export.recipe.outputs import Output
 from mptq_export.support.errors import MptqError
+
+from .searches import Searched, searched
 
 
 def squares(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
@@ -49,38 +49,35 @@ def with_metric(problem: AllocationProblem, metric: Metric | None) -> Allocation
 
 
 @pytest.fixture(scope="module")
-def by_squares(tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    first_catalogue_alone = ExactSearchForm(rebased=False)
-    problem = AllocationProblem(digits().calibrated, PAPER, asked(squares), first_catalogue_alone)
-    return search(problem, tmp_path_factory.mktemp("own") / "x.jsonl", resume=False)
+def by_squares(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    problem = AllocationProblem(digits().calibrated, PAPER, asked(squares))
+    return searched(problem, tmp_path_factory.mktemp("own") / "x.jsonl")
 
 
-def test_an_own_loss_is_what_is_measured(by_squares: SearchResult):
+def test_an_own_loss_is_what_is_measured(by_squares: Searched):
     (found,) = by_squares.found
-    assert max(by_squares.costs.mean_bits(found.widths)) <= 4 + 1e-9
+    assert max(by_squares.search.problem.costs.mean_bits(found.widths)) <= 4 + 1e-9
     evaluator = by_squares.problem.evaluator
     images = evaluator.divergences(found.widths)
     assert fmean(images) == found.divergence and len(images) == len(by_squares.problem.measuring_images)
     # Squared distances of logits are of another size than the KL divergences that the estimates are of.
     assert by_squares.problem.unit > 3
-    estimated = sum(by_squares.estimates(found).values())
+    estimated = by_squares.search.problem.summed(found.widths)
     assert found.divergence / 20 < estimated < 5 * found.divergence
 
 
-def test_one_number_for_all_images_finds_the_same(by_squares: SearchResult, tmp_path: Path):
+def test_one_number_for_all_images_finds_the_same(by_squares: Searched, tmp_path: Path):
     problem = with_metric(by_squares.problem, lambda exact, found: squares(exact, found).mean().item())
-    result = search(problem, tmp_path / "x.jsonl", resume=False)
+    result = searched(problem, tmp_path / "x.jsonl")
     (found,) = result.found
-    assert max(result.costs.mean_bits(found.widths)) <= 4 + 1e-9
+    assert max(result.search.problem.costs.mean_bits(found.widths)) <= 4 + 1e-9
     assert found.divergence < 1.3 * by_squares.found[0].divergence
 
 
 @pytest.mark.parametrize(
     ("metric", "factor"), [("kl", 16), ("cosine", 4), ("mse", 4)]
 )  # kl bends away from its second derivative
-def test_a_name_chooses_the_distance_of_estimates_and_measurements(
-    by_squares: SearchResult, metric: Any, factor: float
-):
+def test_a_name_chooses_the_distance_of_estimates_and_measurements(by_squares: Searched, metric: Any, factor: float):
     problem = with_metric(by_squares.problem, metric)
     start = problem.space.start
     graph = problem.transformed.graph
@@ -109,7 +106,7 @@ def test_the_metric_of_detectors_is_of_detectors_alone():
         AllocationProblem(digits().calibrated, PAPER, asked("detection"))
 
 
-def test_a_journal_is_of_one_metric(by_squares: SearchResult):
+def test_a_journal_is_of_one_metric(by_squares: Searched):
     def twice(exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
         return 2 * squares(exact, found)
 
@@ -180,7 +177,7 @@ def test_what_is_no_loss_is_refused_before_the_search(metric: Any, words: str):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_better_with_fewer_bits_is_no_loss(by_squares: SearchResult):
+def test_what_is_better_with_fewer_bits_is_no_loss(by_squares: Searched):
     problem = with_metric(by_squares.problem, lambda exact, found: -squares(exact, found))
     with pytest.raises(
         MptqError, match=r"does not rise when all layers go down to the narrowest of 3-5 bits .*; it must be a loss"

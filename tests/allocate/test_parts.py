@@ -13,10 +13,14 @@ from mptq_export import calibrate, load
 from mptq_export.allocate.allocation import Aim, Allocation
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.parts import SearchedPart, search_parts
-from mptq_export.allocate.parts_problem import PartProblem, PartsProblem
+from mptq_export.allocate.parts_problem import PartProblem, PartsProblem, pins_of
+from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
 from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.quantize.method import METHODS
 from mptq_export.support.errors import MptqError
+
+PINS = {"head": (4, 4)}
 
 
 class Shared(nn.Module):
@@ -59,47 +63,50 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(parts: list[SearchedPart], journal: Path) -> list[tuple[Allocation, ...]]:
-    return searched(parts, settings("3", "2.5", head=(4, 4)), journal)
+    return searched(parts, settings("3", "2.5", **PINS), journal)
 
 
 def test_a_mean_width_is_that_of_all_parts(found: list[tuple[Allocation, ...]]):
     assert [[one.budget for one in each] for each in found] == [["3", "3"], ["2.5", "2.5"]]
     for budget, (first, second) in zip((3, 2.5), found, strict=True):
-        costs = first.search.costs, second.search.costs
+        costs = first.problem.costs, second.problem.costs
         weights = [sum(c.parameters.values()) for c in costs]
         means = [one.mean_bits for one in (first, second)]
         assert sum(m[0] * w for m, w in zip(means, weights, strict=True)) / sum(weights) <= budget + 1e-9
-        often = [sum(c.macs.values()) * count for c, count in zip(costs, (1, 3), strict=True)]
+        often = [sum(c.macs.values()) for c in costs]  # of a picture, which has three inputs of the second
         assert sum(m[1] * n for m, n in zip(means, often, strict=True)) / sum(often) <= budget + 1e-9
         assert first.divergence == second.divergence > 0
         assert first.widths["head"] == second.widths["head"] == second.widths["head_2"] == (4, 4)
         assert second.widths["last"] == second.widths["last_2"]
-        assert all(one.widths.keys() == one.search.problem.space.start.keys() for one in (first, second))
+        assert all(one.widths.keys() == one.problem.space.start.keys() for one in (first, second))
     front = found[0][0].front
-    assert front == found[0][1].front and front[-1].mean_weight_bits <= 2.5 + 1e-9
+    assert front == found[0][1].front and front[-1].mean_weight_bits <= 2.5
     assert {key.partition("/")[0] for point in front for key in point.lowered} == {"first", "second"}
 
 
 def test_each_part_counts_by_its_own_scale(parts: list[SearchedPart], found: list[tuple[Allocation, ...]]):
+    pinned = dict(zip(("first", "second"), pins_of([one.given.graph for one in found[0]], PINS), strict=True))
+    each = [
+        PartProblem(
+            part.name,
+            AllocationProblem(one.given, METHODS["paper"], replace(one.settings, pins=pinned[part.name])),
+            part.per_picture,
+        )
+        for part, one in zip(parts, found[0], strict=True)
+    ]
     shares = []
-    for one in found[0]:
-        problem = one.search.problem
-        middle = {layer: (4, 4) if "head" in layer else (3, 3) for layer in problem.space.start}
-        shares.append(fmean(problem.divergences(one.widths)) / fmean(problem.divergences(middle)))
-    each = [PartProblem(p.name, one.search.problem, p.per_picture) for p, one in zip(parts, found[0], strict=True)]
+    for part, one in zip(each, found[0], strict=True):
+        middle = {layer: (4, 4) if "head" in layer else (3, 3) for layer in part.problem.space.start}
+        shares.append(fmean(part.problem.divergences(one.widths)) / fmean(part.problem.divergences(middle)))
     together = PartsProblem(each, found[0][0].settings)
     widths = {
         part.called(layer): pair for part, one in zip(each, found[0], strict=True) for layer, pair in one.widths.items()
     }
     assert fmean(together.divergences(widths)) == pytest.approx(sum(shares))
-    base = together.around(widths, 1)  # other quantizers, and the same scales
-    assert base.space.start == widths
-    assert {(unit.key, bits) for unit in base.space.units for bits in base.space.widths(unit)} == set(base.table)
-    shares = [
-        fmean(part.problem.around(one.widths, 1).divergences(one.widths)) / part.scale
-        for part, one in zip(each, found[0], strict=True)
-    ]
-    assert fmean(base.divergences(widths)) == pytest.approx(sum(shares))
+    assert found[0][0].divergence == pytest.approx(sum(shares))  # 3 is a rung: measured, not estimated
+    whole = found[0][0].search.problem
+    assert whole.part("second") == found[0][1].problem
+    assert whole.costs.file_bytes(widths) == pytest.approx(together.costs_of_codes.file_bytes(widths))
 
 
 def test_widths_are_kept_on_other_inputs(parts: list[SearchedPart], found: list[tuple[Allocation, ...]]):
@@ -115,11 +122,13 @@ def test_widths_are_kept_on_other_inputs(parts: list[SearchedPart], found: list[
 def test_files_are_within_a_size_together_and_a_search_goes_on(
     parts: list[SearchedPart], found: list[tuple[Allocation, ...]], tmp_path: Path
 ):
-    least = [one.search.costs.file_bytes(one.search.problem.space.narrowest) for one in found[0]]
-    most = 1.01 * sum(least)
+    whole = found[0][0].search.problem
+    most = 1.01 * whole.costs.file_bytes(whole.space.narrowest)
     asked, kept = settings(f"{most / 1e3:.2f}kB"), tmp_path / "x.jsonl"
     ((first, second),) = searched(parts, asked, kept)
-    assert sum(one.search.costs.file_bytes(one.found.widths) for one in (first, second)) <= most + 5
+    named = {"first": first.widths, "second": second.widths}
+    widths = {f"{name}/{layer}": pair for name, own in named.items() for layer, pair in own.items()}
+    assert first.search.problem.costs.file_bytes(widths) <= most + 5
     lines = len(kept.read_text().splitlines())
     ((again, _),) = searched(parts, asked, kept, resume=True)
     assert again.widths == first.widths and len(kept.read_text().splitlines()) == lines

@@ -18,7 +18,6 @@ from mptq_export.allocate.portable_catalogue import PortableCatalogue, collect_p
 from mptq_export.allocate.portable_form import PortableSearchForm
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import SearchResult, search
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import sensitivity_table
 from mptq_export.allocate.units import Widths, layers
@@ -37,6 +36,8 @@ from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.target_form import graph_for
 from mptq_export.recipe.schema import Recipe
 from mptq_export.targets.table import TARGETS
+
+from .searches import Searched, searched
 
 _QNN = TARGETS["qnn"].portable
 assert _QNN is not None
@@ -209,10 +210,10 @@ def settings(*budgets: str, pins: dict[str, tuple[int, int]] | None = None) -> S
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, Path]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Searched, Path]:
     problem = AllocationProblem(calibrated(32), BEST, settings("5/12", "5"), form())
     journal = tmp_path_factory.mktemp("portable") / "x.search.jsonl"
-    return search(problem, journal, resume=False), journal
+    return searched(problem, journal), journal
 
 
 def kl(built: tuple[Graph, Recipe], widths: Widths) -> float:
@@ -224,13 +225,13 @@ def kl(built: tuple[Graph, Recipe], widths: Widths) -> float:
         return float(divergence(graph, exact, simulator.logits(graph, digits().val)).mean())
 
 
-def test_every_result_is_within_its_budget(found: tuple[SearchResult, Path]):
+def test_every_result_is_within_its_budget(found: tuple[Searched, Path]):
     both, weights = found[0].found
     assert [each.budget.text for each in found[0].found] == ["5/12", "5"]
-    mean = found[0].costs.mean_bits(both.widths)
+    mean = found[0].search.problem.costs.mean_bits(both.widths)
     assert 4.5 < mean[0] <= 5
     assert 11 < mean[1] <= 12
-    mean = found[0].costs.mean_bits(weights.widths)
+    mean = found[0].search.problem.costs.mean_bits(weights.widths)
     assert 4.5 < mean[0] <= 5
     assert mean[1] == 16  # a mean alone is of weights
     for each in found[0].found:
@@ -238,17 +239,17 @@ def test_every_result_is_within_its_budget(found: tuple[SearchResult, Path]):
         assert {pair[1] for pair in each.widths.values()} <= {8, 16}
 
 
-def test_mixed_is_better_than_uniform(found: tuple[SearchResult, Path]):
+def test_mixed_is_better_than_uniform(found: tuple[Searched, Path]):
     """Weights of 4 and 8 bits with activations of 8 and 16 against weights of 4 with activations of 16."""
     widths = found[0].found[0].widths
-    mixed = kl(found[0].problem.build_final_recipe(widths), widths)
+    mixed = kl(found[0].build_final_recipe(widths), widths)
     uniform = {layer: (4, 16) for layer in widths}
     assert mixed < 0.7 * kl(build_recipe(calibrated(32), uniform.__getitem__, BEST, form=form().quantizing), uniform)
 
 
-def test_the_final_recipe_has_the_widths(found: tuple[SearchResult, Path]):
+def test_the_final_recipe_has_the_widths(found: tuple[Searched, Path]):
     widths = found[0].found[0].widths
-    graph, recipe = found[0].problem.build_final_recipe(widths)
+    graph, recipe = found[0].build_final_recipe(widths)
     where = form().quantizing.sites(graph, widths.__getitem__)
     for name, quant in recipe.weights.items():
         assert quant.bits == widths[name][0]
@@ -260,17 +261,17 @@ def test_the_final_recipe_has_the_widths(found: tuple[SearchResult, Path]):
             assert recipe.activations[right].bits == 8  # HTP's second factor
 
 
-def test_no_time_is_measured(found: tuple[SearchResult, Path]):
+def test_no_time_is_measured(found: tuple[Searched, Path]):
     assert all(point.latency_ms is None and point.gbops > 0 for point in found[0].front)
     assert '"latency"' not in found[1].read_text()
 
 
-def test_a_finished_search_is_replayed(found: tuple[SearchResult, Path], monkeypatch: pytest.MonkeyPatch):
+def test_a_finished_search_is_replayed(found: tuple[Searched, Path], monkeypatch: pytest.MonkeyPatch):
     def divergences(_self: Evaluator, _widths: Widths) -> list[float]:
         raise AssertionError("it was measured before")
 
     monkeypatch.setattr(Evaluator, "divergences", divergences)
-    again = search(found[0].problem, found[1], resume=True)
+    again = searched(found[0].problem, found[1], resume=True)
     assert [each.widths for each in again.found] == [each.widths for each in found[0].found]
     assert again.front == found[0].front
 
@@ -278,9 +279,8 @@ def test_a_finished_search_is_replayed(found: tuple[SearchResult, Path], monkeyp
 @pytest.mark.parametrize("budget", ["70%", "0.5GBOPs"])
 def test_a_budget_of_bit_operations(tmp_path: Path, budget: str):
     problem = AllocationProblem(calibrated(), Method(), settings(budget), form())
-    made = search(problem, tmp_path / "x.jsonl", resume=False)
+    made = searched(problem, tmp_path / "x.jsonl")
     (one,) = made.found
-    assert "GBOPs" in made.bits_text(one) and "of those at 8/8" in made.bits_text(one)
     operations = problem.costs.operations
     most = 0.7 * operations.at_8_bits if budget == "70%" else 0.5e9
     assert 0.9 * most < operations.total(one.widths) <= most

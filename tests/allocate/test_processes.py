@@ -14,7 +14,6 @@ from tiny_models import calibrated_graph, images
 from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.problem import AllocationProblem
 from mptq_export.allocate.request import SearchRequest
-from mptq_export.allocate.search import search
 from mptq_export.allocate.width_domain import WidthDomain
 from mptq_export.quantize.method import BEST
 from mptq_export.support.errors import MptqError
@@ -23,6 +22,7 @@ from mptq_export.support.processes.group import Alone, Group
 from mptq_export.support.processes.started import Processes
 
 from .called import ending, failing, given, keeping
+from .searches import searched
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def found_by(group: Group | None, journal: Path) -> tuple[Any, ...]:
     calibrated = replace(calibrated_graph("vit"), images=images("vit", 20))
     settings = SearchRequest((Budget.parse("2.5"),), WidthDomain.of_range(range(2, 4)), False, {})
     problem = AllocationProblem(calibrated, BEST, settings, group=group)
-    result = search(problem, journal, resume=False)
-    measured = [line for line in journal.read_text().splitlines() if "latency" not in json.loads(line)]
+    result = searched(problem, journal)
+    measured = [line for line in journal.read_text().splitlines() if "widths" in json.loads(line)]
     importance = {name: rows.tolist() for name, rows in (problem.calibrated.importance or {}).items()}
     codes = {
         key: (quant.codes.tobytes(), quant.scale.tobytes(), quant.bias.tobytes())

@@ -13,7 +13,7 @@ from cli.helpers import FEW, run
 from PIL import Image
 from tiny_detectors import SIZE
 
-from mptq_export import allocate, calibrate, export, load, verify
+from mptq_export import allocate, calibrate, export, load, open_search, verify
 from mptq_export.api import Calibrated, ExportResult, MptqError
 from mptq_export.detect.glue import Networks, detect
 from mptq_export.export.parts import file_network
@@ -152,6 +152,10 @@ def test_one_budget_over_three_files(calibrated: Calibrated, tmp_path: Path):
     weights = [each.mean_bits[0] for each in facts if each is not None]
     # The budget is of all files together: the pinned backbone alone is above it.
     assert min(weights[1:]) < 3.9 < weights[0]
+    found.search.write(tmp_path / "again.search.json")
+    again = open_search(tmp_path / "again.search.json").pick("3.9", calibrated)
+    assert [each.found for each in (again, *again.heads)] == [each.found for each in (found, *found.heads)]
+    assert [each.problem for each in again.heads] == [each.problem for each in found.heads]
 
 
 def test_a_pin_of_no_part(calibrated: Calibrated, tmp_path: Path):

@@ -1,7 +1,7 @@
 """The verbs of the command line from Python: the same files, byte for byte, and the same refusals."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,9 +12,11 @@ import torch
 from cli.helpers import files, run, save
 from remembered import Memory
 
-from mptq_export import allocate, calibrate, export, load, verify
+from mptq_export import allocate, calibrate, export, load, open_search, verify
+from mptq_export.allocate.evaluator import Evaluator
 from mptq_export.api import Calibrated, MptqError, MptqWarning
 from mptq_export.recipe.store import read_recipe
+from mptq_export.support.progress import Expected
 
 MEASURED = (".report.", ".search.")
 
@@ -26,7 +28,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 def steps(out: Path) -> list[dict[str, Any]]:
     """The stored trade-off without its measured times."""
-    front = json.loads(out.with_suffix(".search.json").read_text())
+    front = json.loads(out.with_suffix(".search.json").read_text())["steps"]
     return [{key: value for key, value in step.items() if key != "latency_ms"} for step in front]
 
 
@@ -77,7 +79,8 @@ def test_a_search_and_its_file(work: Path, memory: Memory):
     assert run(work / "m.pt", "--calib", work / "calib", *line, "-o", theirs).exit_code == 0
     assert written(ours.parent) == written(theirs.parent)
     assert steps(ours) == steps(theirs)
-    assert json.loads(ours.with_suffix(".search.json").read_text()) == [asdict(point) for point in found.front]
+    stored = json.loads(ours.with_suffix(".search.json").read_text())
+    assert stored["steps"] == [asdict(point) for point in found.front]
 
 
 def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated: Calibrated, tmp_path: Path):
@@ -89,6 +92,25 @@ def test_several_budgets_share_a_search_that_goes_on_from_its_journal(calibrated
     assert [one.widths for one in again] == [one.widths for one in found]
     with pytest.raises(MptqError, match="of an interrupted search"):
         allocate(calibrated, ["3", "2.5"], widths=(2, 4), journal=journal)
+
+
+def test_a_stored_search_answers_another_budget(
+    calibrated: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    journal = tmp_path / "search.jsonl"
+    (found,) = allocate(calibrated, "2.5", widths=(2, 4), journal=journal)
+    (other,) = allocate(calibrated, "2.6", widths=(2, 4))
+    monkeypatch.setattr(Evaluator, "__init__", lambda *_: pytest.fail("something was measured"))
+    for search in (found.search, open_search(journal)):
+        picked = search.pick("2.6", calibrated)
+        assert (picked.widths, picked.found) == (other.widths, other.found)
+    export(open_search(journal).pick("2.6", calibrated), tmp_path / "m.onnx")
+    assert read_recipe(tmp_path / "m.recipe.json").settings.bits.startswith("mixed 2.6: mean ")
+    again = open_search(tmp_path / "m.search.json")
+    assert again.table() == found.search.table() and again.rungs == found.search.rungs
+    few = calibrate(load(calibrated.loaded.asked.name), count=3)
+    with pytest.raises(MptqError, match="made on other calibration inputs"):
+        again.pick("2.6", few)
 
 
 def test_a_recipe_is_replayed_on_a_loaded_model(calibrated: Calibrated, tmp_path: Path):
@@ -113,6 +135,9 @@ class Counting:
         self.totals: dict[str, float] = {}
         self.done: dict[str, float] = {}
 
+    def expect(self, stages: Sequence[Expected]) -> None:
+        self.expected = [stage.label for stage in stages]
+
     @contextmanager
     def stage(self, label: str, total: float) -> Iterator["Counting"]:
         self.label, self.totals[label], self.done[label] = label, total, 0
@@ -129,13 +154,12 @@ def test_progress_is_told_to_who_asks(work: Path):
     verify(work / "m.onnx", count=2, progress=seen)
     totals = dict(seen.totals)
     assert totals["calibrating"] == 1
-    assert totals["quantizing"] > 10
     assert totals["verifying"] == 3
-    assert seen.done == totals
+    assert seen.done == pytest.approx(totals)
     seen = Counting()
     allocate(calibrated, "3", widths=(2, 4), progress=seen)
-    assert seen.totals["searching"] == 2 + 4  # a bit of weights, one of activations, and the base of what was found
-    assert seen.done["searching"] == pytest.approx(2 + 4)
+    assert seen.done == pytest.approx(seen.totals)
+    assert seen.expected == ["searching"] and [*seen.done][-1] == "searching"
 
 
 @pytest.mark.parametrize(

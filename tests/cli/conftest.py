@@ -39,7 +39,11 @@ def refused(work: Path) -> Callable[..., str]:
         assert "Traceback" not in result.stderr
         *told, line = result.stderr.splitlines()
         assert line.startswith("error: ")
-        early = ("warning: calibrated on ", "warning: --mixed ")  # few images, and what a latency buys: told early
+        early = (
+            "warning: calibrated on ",
+            "warning: --mixed ",
+            "warning: --pick ",
+        )  # few images, and what a latency buys: told early
         assert len(told) <= len(early) and all(each.startswith(early) for each in told)
         for word in words:
             assert word in line

@@ -23,6 +23,8 @@ from mptq_export.support.progress import Bar, Silent
 KIND = "vit"
 ARCH, KWARGS = KINDS[KIND]
 WRITTEN = {f"m.mptq.{end}" for end in ("onnx", "recipe.json", "recipe.safetensors", "report.html", "report.json")}
+#: What a stage leaves where there is no terminal: its time, or in a long one how far it is.
+STAGE_LINE = r"[a-z ]+: ((\d+ h )?(\d+ min ?)?(\d+(\.\d)? s)?)( so far, about .* left)?"
 #: What an export on the six images of the tests' folder is told.
 FEW = "warning: calibrated on 6 inputs only: ranges are poor with fewer than 16; a hundred do\n"
 

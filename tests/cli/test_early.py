@@ -38,7 +38,8 @@ _MISTAKES = {
     ("m.pt", "--recipe", "hub"): "cannot read the recipe hub: it is a folder",
     ("m.pt", "--mixed", "1.5"): "--mixed 1.5 cannot be met: at the cheapest widths of 2-8 (pins stand)",
     ("m.pt", "--mixed", "9"): "--mixed 9 is above --mixed-range",
-    ("m.pt", "--mixed", "4", "--mixed", "4.0MB"): "not several of them in one search",
+    ("m.pt", "--search", "nope.search.json", "--pick", "4"): "cannot read --search nope.search.json: No such file",
+    ("m.pt", "--pick", "4"): "--pick asks a search that is stored",
     ("m.pt", "--mixed", "x"): "--mixed x is neither",
     (
         "m.pt",

@@ -11,6 +11,7 @@ import pytest
 from mptq_export.allocate.budget import Budget
 from mptq_export.export.plan import Searched
 from mptq_export.export.request import ExportRequest
+from mptq_export.support.errors import MptqError
 
 from .helpers import run
 
@@ -60,7 +61,6 @@ def test_a_budget_that_is_none(work: Path, refused: Callable[..., str], text: st
         (("--mixed", "3/1.9", "--mixed-range", "2-8"), ("--mixed 3/1.9 cannot be met", "at least 2.00/2.00")),
         (("--mixed", "3", "--mixed", "3/3"), ("--mixed names a budget twice",)),
         (("--mixed", "3", "--mixed", "3.0"), ("--mixed names a budget twice",)),
-        (("--mixed", "3", "--mixed", "2MB"), ("not several of them in one search",)),
         (("--mixed", "3", "--bits", "3/3"), ("--mixed and --bits exclude each other",)),
         (("--mixed-range", "2-8"), ("--mixed-range belongs to --mixed BUDGET, which is missing",)),
         (("--tied",), ("--tied belongs to --mixed BUDGET, which is missing",)),
@@ -78,14 +78,14 @@ def test_what_does_not_go_together(
 def test_means_of_weights_and_activations_each_have_a_bound(work: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[ExportRequest] = []
 
-    def seen(request: ExportRequest, *_: object) -> list[object]:
+    def seen(request: ExportRequest, *_: object) -> None:
         asked.append(request)
-        return []
+        raise MptqError("seen")
 
     monkeypatch.setattr(import_module("mptq_export.export.run"), "export_checked", seen)
     options = ("--mixed", "3", "--mixed", "3/4", "--mixed", "2.5/4", "--mixed-range", "2-8", "--reconstruct")
     result = run(work / "m.pt", "--calib", work / "calib", *options)
-    assert result.exit_code == 0, (result.output, result.exception)
+    assert (result.exit_code, result.stderr) == (2, "error: seen\n")
     plan = asked[0].plan
     assert isinstance(plan, Searched) and plan.reconstruct
     assert plan.search.budgets == (

@@ -135,7 +135,6 @@ def test_a_file_size_is_kept(work: Path, searched: tuple[Path, Result]):
         (("--mixed", "6/17"), ("--mixed 6/17 is above", "ends at 16")),
         (("--mixed", "10%"), ("--mixed 10% cannot be met", "GBOPs", "of those at 8/8")),
         (("--mixed", "10kB"), ("--mixed 10kB cannot be met", "of codes alone")),
-        (("--mixed", "6", "--mixed", "70%"), ("not several of them in one search",)),
         (("--mixed", "6", "--mixed-range", "5-7"), ("rule 'widths' of --target qnn", "--mixed-range 5-7", "4 or 8")),
         (("--mixed", "6", "--mixed-range", "8-15"), ("--mixed-range 8-15 is not LO-HI",)),
         (("--mixed", "6", "--target", "rknn"), ("rule 'widths' of --target rknn", "leave --mixed out")),

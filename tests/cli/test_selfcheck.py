@@ -15,7 +15,8 @@ from tiny_models import CLASSES, images
 
 from mptq_export.data.preprocessing import Preprocessing
 from mptq_export.export import write
-from mptq_export.export.selfcheck import FEWEST, check_counts, selfcheck_inputs
+from mptq_export.export.check_counts import FEWEST, check_counts
+from mptq_export.export.selfcheck import selfcheck_inputs
 from mptq_export.verify import compare
 
 from .helpers import KIND, run

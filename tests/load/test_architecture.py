@@ -10,6 +10,8 @@ from mptq_export.load.file.checkpoint import Checkpoint
 from mptq_export.load.timm.architecture import Architecture, resolve_architecture
 from mptq_export.load.timm.fit import build_meta, fit, shapes_of
 from mptq_export.load.timm.layouts.table import translated
+from mptq_export.load.timm.near import looks_like
+from mptq_export.load.timm.place_tensors import place
 from mptq_export.support.errors import MptqError
 
 
@@ -106,6 +108,22 @@ def test_given_arguments_are_part_of_the_match():
     assert "the same model as" in found.source
     with pytest.raises(MptqError, match="fit no"):
         infer("swin_tiny_patch4_window7_224", window_size=5)
+
+
+def test_a_refusal_names_what_the_tensors_fit():
+    """Of a name that timm does not know, or that is another model's; another depth; nothing where nothing fits."""
+    tensors = tensors_of("deit_tiny_patch16_224", num_classes=7)
+    like = "These tensors look like deit_tiny_patch16_224 or vit_tiny_patch16_224: pass --arch with the right one."
+    with pytest.raises(MptqError, match=f"timm has no architecture 'deit_tny'. {like}"):
+        resolve_architecture(checkpoint(tensors), arch="deit_tny")
+    with pytest.raises(MptqError, match=f"does not fit deit_small_patch16_224: .* {like}"):
+        place(Path("x.pt"), tensors, build_meta("deit_small_patch16_224", {}), "deit_small_patch16_224")
+    shallow = shapes_of(tensors_of("vit_small_patch32_224", depth=5))
+    assert looks_like(shallow, shallow).endswith("""pass --arch vit_small_patch32_224 --model-kwargs '{"depth": 5}'.""")
+    assert looks_like(shapes_of(tensors), tensors, "deit_tiny_patch16_224") == ""
+    distilled = {**shapes_of(tensors), "dist_token": (1, 1, 192)}
+    assert "look most like" in looks_like(distilled, distilled)
+    assert looks_like(others := shapes_of(tensors_of("resnet18")), others) == ""
 
 
 def test_swins_old_layout_is_recognised():

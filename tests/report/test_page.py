@@ -251,8 +251,9 @@ def test_measurements_that_cannot_be_are_left_out(folder: Path, keys: tuple[str 
 
 @pytest.mark.parametrize(("key", "value"), [("mean_weight_bits", 1e300), ("divergence", 1e308), ("divergence", None)])
 def test_a_search_that_cannot_be_is_left_out(folder: Path, key: str, value: object):
-    changed(folder / "s.search.json", (0, key), value)
-    assert "s.search.json is damaged" in page_of(folder / "s.5.onnx").text
+    for section in ("steps", "rungs"):
+        changed(folder / "s.search.json", (section, 0, key), value)
+        assert "s.search.json is damaged" in page_of(folder / "s.5.onnx").text
 
 
 @pytest.mark.parametrize(

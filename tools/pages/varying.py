@@ -21,6 +21,7 @@ class Varying:
 
 
 VARYING = (
+    Varying("time by stage", re.compile(r"^time {9}.*$", re.MULTILINE), "time         T"),
     Varying("minutes", re.compile(r"\b\d+(\.\d+)? min( \d+ s)?(?![\w/])"), "T s"),
     Varying("seconds", re.compile(r"\b\d+(\.\d+)? s(?![\w/])"), "T s"),
     Varying("milliseconds", re.compile(r"\b\d+(\.\d+)? ms(?![\w/])"), "T ms"),

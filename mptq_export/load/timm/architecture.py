@@ -15,6 +15,7 @@ from mptq_export.load.timm.hub_config import HubConfig
 from mptq_export.load.timm.infer import Candidate, fitting_models
 from mptq_export.load.timm.infer_trained import trained_models
 from mptq_export.load.timm.layouts.clip import is_openais
+from mptq_export.load.timm.near import looks_like
 from mptq_export.support.errors import MptqError
 
 
@@ -60,29 +61,35 @@ def resolve_architecture(
         MptqError: the name is unknown to timm, or nothing names the model and the tensors fit none or several.
     """
     kwargs = {**checkpoint.model_kwargs, **(model_kwargs or {})}
-    if arch is not None:
-        return Architecture(check_name(arch), kwargs, "--arch")
-    named = named_architecture(checkpoint)
-    if named is not None:
-        return Architecture(check_name(named, "; pass --arch NAME"), kwargs, "named by the checkpoint")
-    if config is not None:
-        return Architecture(check_name(config.architecture, "; pass --arch NAME"), kwargs, f"named by {config.source}")
-    said = checkpoint.pretrained_cfg if stated is None else stated
     known = checkpoint.state_dict if names is None else names
+    named = named_architecture(checkpoint)
+    if arch is not None:
+        said_by = arch, "--arch"
+    elif named is not None:
+        said_by = named, "named by the checkpoint"
+    else:
+        said_by = (config.architecture, f"named by {config.source}") if config is not None else ("", "")
+    if said_by[0]:
+        name, source = said_by
+        seen = "" if timm.is_model(name) else looks_like(shapes_of(checkpoint.state_dict), known, name)
+        if seen:
+            raise MptqError(f"timm has no architecture {name!r}.{seen}")
+        return Architecture(check_name(name, "" if arch else "; pass --arch NAME"), kwargs, source)
+    said = checkpoint.pretrained_cfg if stated is None else stated
     candidates = trained_models(checkpoint, known, kwargs, said, hints)
     if candidates is None:
         stored = shapes_of(checkpoint.state_dict)
         candidates = fitting_models(stored, kwargs, said, hints, among=among, names=known)
     if is_openais(known):
         candidates = tuple(each for each in candidates if QUICK in each.name) or candidates
-    return _the_one(checkpoint, kwargs, candidates, activation_hint(known))
+    return _the_one(checkpoint, kwargs, candidates, known)
 
 
 def _the_one(
-    checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...], which: str
+    checkpoint: Checkpoint, kwargs: dict[str, Any], candidates: tuple[Candidate, ...], known: Collection[str]
 ) -> Architecture:
     if not candidates:
-        hint = advice(checkpoint.path, checkpoint.state_dict)
+        hint = looks_like(shapes_of(checkpoint.state_dict), known) or advice(checkpoint.path, checkpoint.state_dict)
         raise MptqError(
             f"{checkpoint.path} does not name its architecture, and its tensors fit no ViT, DeiT or Swin of timm; pass "
             f"--arch NAME, with --model-kwargs for a model of custom size.{hint}"
@@ -93,7 +100,7 @@ def _the_one(
         differ = "compute different things" if len(functions) > 1 else "prepare images differently"
         raise MptqError(
             f"{checkpoint.path} does not name its architecture, and its tensors fit several that {differ}; pass "
-            f"--arch with one of {named}{which}.{beside(checkpoint.path)}"
+            f"--arch with one of {named}{activation_hint(known)}.{beside(checkpoint.path)}"
         )
     (found,) = candidates
     also = f" (the same model as {', '.join(found.aliases)})" if found.aliases else ""

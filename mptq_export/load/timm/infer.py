@@ -86,6 +86,21 @@ def fitting_models(
     return distinct_models(found)
 
 
+def likely_models(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
+    """Names of models with this patch embedding and depth, with the shapes of their tensors as far as they can fit.
+
+    Args:
+        shapes: of the checkpoint's tensors, without what no model needs.
+    """
+    for name in _plausible_names(shapes, {}, "*"):
+        try:
+            model = fit(name, shapes, {}).model
+        except MptqError:
+            continue
+        wanted = shapes_of(model.state_dict())
+        yield name, needed(wanted, wanted)
+
+
 def distinct_models(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """One for each function and preprocessing; of those that fit at their own image size, if there are any."""
     preferred = [candidate for candidate in found if candidate.own_size] or found

@@ -12,6 +12,7 @@ from mptq_export.load.timm.convert import convert, masked
 from mptq_export.load.timm.fit import Shapes, shapes_of
 from mptq_export.load.timm.follow_values import Converted
 from mptq_export.load.timm.harmless import disagreeing, reason_of, told
+from mptq_export.load.timm.near import looks_like
 from mptq_export.support.errors import MptqError
 
 _SHOWN = 3
@@ -77,7 +78,7 @@ def place(
         raise MptqError(
             f"{path} does not fit {arch}: {'; '.join(filter(None, problems))}. Pass the right {arches}, the --img-size "
             f"and --in-chans of training, or --model-kwargs such as {one}."
-            f"{advice(path, tensors, wanted)}"
+            f"{looks_like(shapes_of(tensors), names, arch) or advice(path, tensors, wanted)}"
         )
     kept = {name: tensor for name, tensor in stored.items() if name in wanted}
     return Placed(kept, left_out, (*converted.told_sums(), *told(left_out, names)))

@@ -81,6 +81,7 @@ def _share(
         noise = hessian_noise(graph, len(images), generator)
         if number in own:
             found.append(_squares(graph, blocks, images, noise, metric))
+            seat.bar.advance(1 / len(own))
     return found
 
 

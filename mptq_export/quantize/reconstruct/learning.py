@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mptq_export.quantize.reconstruct.length import BATCH, STEPS
+
 #: One image of so many judges, mirrored and moved.
 _JUDGING = 4
 
@@ -35,8 +37,8 @@ class Learning:
         offset_rate: of their offsets, in codes of what reads them.
     """
 
-    steps: int = 150
-    batch: int = 8
+    steps: int = STEPS
+    batch: int = BATCH
     float_share: float = 0.5
     rank_one: bool = True
     code_rate: float = 5e-3

@@ -5,8 +5,10 @@ added up in the order in which one process would add it, and whatever is decided
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from mptq_export.support.progress import SILENT, Bar
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -21,11 +23,13 @@ class Seat:
         rank: its number, from 0.
         size: how many there are.
         kept: what earlier calls left here for later ones, by key.
+        bar: hears how much of a call this process has done, 1 in all; of others than the first nobody listens.
     """
 
     rank: int = 0
     size: int = 1
     kept: dict[str, Any] = field(default_factory=dict)
+    bar: Bar = SILENT
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """The items of this process: neighbours, so that all shares one after the other are all items again."""
@@ -63,6 +67,10 @@ class Group(Protocol):
         """
         ...
 
+    def hear(self, bar: Bar) -> None:
+        """Let a bar follow the calls that come, by what this process does of them: 1 a call."""
+        ...
+
     def drop(self, key: str) -> None:
         """Let all processes forget what they keep by a key, with the next call at the latest."""
         ...
@@ -73,14 +81,18 @@ class Alone:
 
     size = 1
 
-    def __init__(self) -> None:
-        self._seat = Seat()
+    def __init__(self, bar: Bar = SILENT) -> None:
+        self._seat = Seat(bar=bar)
 
     def call(
         self, function: Callable[Concatenate[Seat, Given], Result], *given: Given.args, **named: Given.kwargs
     ) -> list[Result]:
         """As the protocol says."""
         return [function(self._seat, *given, **named)]
+
+    def hear(self, bar: Bar) -> None:
+        """As the protocol says."""
+        self._seat = replace(self._seat, bar=bar)
 
     def drop(self, key: str) -> None:
         """As the protocol says."""

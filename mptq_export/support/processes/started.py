@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, Self
@@ -23,6 +24,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, PContext
 from mptq_export.support.errors import MptqError
 from mptq_export.support.processes.calls import HOST, INTERFACE, TIMEOUT, LostError, answered, asked, join, ready_keys
 from mptq_export.support.processes.group import Given, Result, Seat
+from mptq_export.support.progress import Bar
 
 #: Seconds that a process may take to start or to end.
 _STARTING = 300.0
@@ -84,6 +86,10 @@ class Processes:
         except LostError as error:
             reason = self._failed(_ENDING) or "it does not answer"
             raise MptqError(f"a process for another GPU has ended ({reason}); {_KEPT}, or {_REMEDY}") from error
+
+    def hear(self, bar: Bar) -> None:
+        """As the protocol `Group` says."""
+        self._seat = replace(self._seat, bar=bar)
 
     def drop(self, key: str) -> None:
         """As the protocol `Group` says."""

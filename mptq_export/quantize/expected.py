@@ -1,0 +1,36 @@
+"""What choosing quantizers should take, before it is done: seconds on one core of the machine that was measured.
+
+The terms were fitted to the time of every node of DeiT-tiny and ViT-S (8 and 32 images) and of the digits model (100),
+as the walk comes to it; on other machines the clock corrects them (`support/time_left.py`).
+"""
+
+from mptq_export.quantize.method import Method
+from mptq_export.quantize.reconstruct.length import BATCH, STEPS
+from mptq_export.support.size import Size
+
+
+def walk_seconds(size: Size, images: int, method: Method, *, fits: bool = True) -> float:
+    """Of a walk, or of a part of it.
+
+    Args:
+        size: of the nodes.
+        images: how many go through.
+        method: which techniques are used.
+        fits: whether weights are fitted and rounded with care; else nothing but activations and transforms.
+    """
+    seconds = images * 3.5e-8 * size.numbers
+    if method.sq_b != "off" or method.ranges_by_error:
+        seconds += 1.3e-3 * size.channels + images * 2.5e-7 * size.norms
+    if fits and method.measures_inputs:
+        seconds += 7e-4 * size.columns + 1.5e-9 * size.solving + images * 1.06e-10 * size.moments
+    return seconds
+
+
+def importance_seconds(size: Size, images: int, method: Method) -> float:
+    """Of the importance of every row: once through the model and back, in float64."""
+    return images * (1.3e-10 * size.macs + 3e-9 * size.numbers) if method.row_importance else 0.0
+
+
+def learning_seconds(size: Size) -> float:
+    """Of `--reconstruct`: so many steps a block, there and back in float32, and what a step costs of any size."""
+    return STEPS * (4e-3 * size.layers + BATCH * (1e-10 * size.macs + 3e-9 * size.numbers))
