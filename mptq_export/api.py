@@ -67,6 +67,7 @@ def export(
     float_onnx: str | Path | None = None,
     one_file: bool = False,
     kit: str | Path | None = None,
+    dossier: str | Path | None = None,
     context: str | None = None,
     force: bool = False,
     progress: Progress = SILENT,
@@ -95,6 +96,7 @@ def export(
         float_onnx: also write the float model here.
         one_file: of a detector, also write `OUT.one.onnx`, as `join_detector` does.
         kit: also write a verification kit in this folder.
+        dossier: also write a dossier in this folder: what argues that the file is exact, and its evidence.
         context: in the kit of a file for `qnn`, also the file as HTP's compiler prepares it for this SoC.
         force: replace existing files.
         progress: hears how far it is.
@@ -124,6 +126,7 @@ def export(
         float_onnx=None if float_onnx is None else Path(float_onnx),
         one_file=one_file,
         kit=None if kit is None else Path(kit),
+        dossier=None if dossier is None else Path(dossier),
         context=context,
         input_type=input_type,
         weight_storage=weight_storage,

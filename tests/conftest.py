@@ -26,6 +26,8 @@ LONG = (
     "allocate/test_evaluator.py",
     "bench/test_peers.py",
     "cli/test_export.py",
+    "dossier/test_numbers.py",
+    "dossier/test_ranges.py",
     "tools/test_doors.py",
     "capture/test_mutations.py",
     "fuzz/test_hostile_onnx.py",

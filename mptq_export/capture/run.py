@@ -4,7 +4,8 @@ import copy
 import io
 import logging
 import warnings
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from typing import Any
 
 import torch
 
@@ -30,6 +31,20 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: t
     Raises:
         MptqError: `torch.export` cannot trace the model, or an op has no canonical form.
     """
+    return capture_noted(model, input_size, outputs, nullcontext())
+
+
+def capture_noted(
+    model: torch.nn.Module,
+    input_size: tuple[int, int, int],
+    outputs: tuple[Output, ...],
+    noting: AbstractContextManager[Any],
+) -> Graph:
+    """`capture`, and `noting` is entered while the constants of the graph are computed; see `origins`.
+
+    Raises:
+        MptqError: as `capture`.
+    """
     traced = own(model)
     try:
         program = _exported(traced, input_size)
@@ -39,7 +54,8 @@ def capture(model: torch.nn.Module, input_size: tuple[int, int, int], outputs: t
         with listening() as heard, suppress(Exception):
             _exported(traced, input_size)
         raise frozen_batch(model, heard.line) from error
-    return Tracer(program, HANDLERS).run(outputs)
+    with noting:
+        return Tracer(program, HANDLERS).run(outputs)
 
 
 def _exported(model: torch.nn.Module, input_size: tuple[int, int, int]) -> torch.export.ExportedProgram:

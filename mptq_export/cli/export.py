@@ -59,7 +59,7 @@ GROUPS = {
     "Search": ("budgets", "widths", "tied", "metric", "resume", "search_file", "picks"),
     "Outputs": (
         *("onnx", "force", "target", "min_ort", "weight_storage", "profile", "batch"),
-        *("kit", "context", "float_onnx", "one_file", "json_path"),
+        *("kit", "context", "dossier", "float_onnx", "one_file", "json_path"),
     ),
 }
 
@@ -245,6 +245,12 @@ GROUPS = {
     help="Also write a folder to check the file on its device: model, golden values, small runners.",
 )
 @click.option(
+    "--dossier",
+    type=click.Path(path_type=Path),
+    help="Also write a folder with one document (HTML, PDF, JSON) and its evidence, for those who must argue that what "
+    "runs is what was trained and checked.",
+)
+@click.option(
     "--context",
     metavar="SOC",
     help="In the kit of --target qnn: also the file as HTP's compiler prepares it for this SoC, such as SM8650.",
@@ -302,6 +308,7 @@ def main(
     float_onnx: Path | None,
     one_file: bool,
     kit: Path | None,
+    dossier: Path | None,
     context: str | None,
     device: str | None,
     base: str | None,
@@ -337,6 +344,7 @@ def main(
         float_onnx=float_onnx,
         one_file=one_file,
         kit=kit,
+        dossier=dossier,
         context=context,
         json=json_path,
         input_type=input_type,

@@ -1,5 +1,6 @@
 """What a file says about the images that it is evaluated on, and what was found when they were read."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -11,6 +12,7 @@ from mptq_export.data.classes import classes_of_file, number_folders
 from mptq_export.data.images import ImageFolder
 from mptq_export.data.reading import exif_of
 from mptq_export.support.errors import MptqError
+from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import Json
 
 _SHOWN = 10
@@ -83,6 +85,12 @@ def about_float(warnings: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"--float: {warning}" for warning in warnings if not _OVERRULED.search(warning))
 
 
+def images_digest(folder: ImageFolder) -> str:
+    """SHA-256 over a line for each image that was read, in order: that of its file, a space, its path in the folder."""
+    lines = (f"{sha256_of(file)} {file.relative_to(folder.path).as_posix()}\n" for file in folder.files)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
 def about_data(folder: ImageFolder, notes: tuple[str, ...]) -> dict[str, Json]:
     """How the images were read, as plain JSON values.
 
@@ -99,5 +107,6 @@ def about_data(folder: ImageFolder, notes: tuple[str, ...]) -> dict[str, Json]:
             str(file.relative_to(folder.path)): why for file, why in islice(folder.skipped.items(), _SHOWN)
         },
         "exif_orientations": folder.turned,
+        "images_sha256": images_digest(folder),
         "warnings": [*folder.warnings, *notes],
     }

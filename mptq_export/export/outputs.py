@@ -1,15 +1,17 @@
 """What an export writes: refused before any work where it cannot be written, or would overwrite what is needed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from mptq_export.allocate.request import check_timed
 from mptq_export.allocate.search_terms import JOURNAL_SUFFIX
+from mptq_export.dossier.folder import DOSSIER_FOLDER
 from mptq_export.export.context import check_context
 from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
-from mptq_export.kit.folder import check_kit_folder
+from mptq_export.kit.folder import KIT_FOLDER
 from mptq_export.load.file.folder import files_of
 from mptq_export.recipe.detector import Part
 from mptq_export.recipe.settings import FileProfile, InputType, ProfileName, WeightStorage
@@ -39,6 +41,7 @@ class Outputs:
         float_onnx: also write the float model here.
         one_file: of a detector, also write it as one file, with its float parts as ONNX ops.
         kit: also write a verification kit in this folder.
+        dossier: also write a dossier of the file in this folder; of an exact one alone.
         context: in the kit, also prepare the file for this SoC of Qualcomm's, by its name or number.
         json: a file that the caller writes afterwards; it must not be one of the outputs.
         input_type: `float32` or `uint8`; None: float32, or the recipe's.
@@ -59,6 +62,7 @@ class Outputs:
     float_onnx: Path | None = None
     one_file: bool = False
     kit: Path | None = None
+    dossier: Path | None = None
     context: str | None = None
     json: Path | None = None
     input_type: InputType | None = None
@@ -134,6 +138,8 @@ class Outputs:
             check_target(self.target or "ort", storage, plan.widths, plan.residual_bits)
         if self.min_ort is not None and portable_form(self.target) is not None:
             raise MptqError(f"--min-ort is about the exact form; leave it out with --target {self.target}")
+        if self.dossier is not None:
+            self._check_form(plan)
         if self.context is not None:
             check_context(self.context, self.kit, self.target, plan)
         if not isinstance(plan, Replayed) and plan.reconstruct and portable_form(self.target) is not None:
@@ -201,14 +207,24 @@ class Outputs:
             return None if path is None else path.with_name(f"{path.stem}.{part}{path.suffix}")
 
         onnx = self.onnx.with_name(f"{self.onnx.stem}.{part}{self.onnx.suffix}")
-        kit = None if self.kit is None else self.kit.with_name(f"{self.kit.name}.{part}")
+        kit, dossier = (
+            None if folder is None else folder.with_name(f"{folder.name}.{part}") for folder in (self.kit, self.dossier)
+        )
         return replace(
-            self, onnx=onnx, float_onnx=beside(self.float_onnx), one_file=False, kit=kit, input_type="float32"
+            self,
+            onnx=onnx,
+            float_onnx=beside(self.float_onnx),
+            one_file=False,
+            kit=kit,
+            dossier=dossier,
+            input_type="float32",
         )
 
     def _of_budget(self, label: str) -> "Outputs":
         onnx = self.onnx.with_name(f"{self.onnx.stem}.{label}{self.onnx.suffix}")
-        return replace(self, onnx=onnx, kit=self.kit and self.kit / label)
+        return replace(
+            self, onnx=onnx, kit=self.kit and self.kit / label, dossier=self.dossier and self.dossier / label
+        )
 
     def check(self, plan: Plan, model: str, *inputs: Path | None, parts: Sequence[Part] = ()) -> None:
         """Refuse outputs that cannot be written, are an input, or are one file twice.
@@ -240,9 +256,28 @@ class Outputs:
         if self.json is not None and self.json.resolve() in read | stored | written:
             raise MptqError(f"--json {self.json} names the checkpoint, the recipe or an output; choose another file")
         for one in each:
+            outside = (Path(model), *one.models, *([one.json] if one.json else []))
             if one.kit is not None:
-                outside = (Path(model), *one.models, *([one.json] if one.json else []))
-                check_kit_folder(one.kit, force=one.force, outside=outside)
+                others = (*outside, *([one.dossier] if one.dossier else []))
+                KIT_FOLDER.check(one.kit, force=one.force, outside=others)
+            if one.dossier is not None:
+                others = (*outside, *([one.kit] if one.kit else []))
+                DOSSIER_FOLDER.check(one.dossier, force=one.force, outside=others)
+
+    def _check_form(self, plan: Plan) -> None:
+        """Refuse a dossier of a file that promises no bits.
+
+        Raises:
+            MptqError: the target, or the recipe, has another form than the exact one.
+        """
+        target = self.target
+        if target is None and isinstance(plan, Replayed):
+            with suppress(OSError, ValueError):  # a recipe that cannot be read is refused when it is
+                target = read_settings(plan.recipe).target
+        if portable_form(target) is not None:
+            raise MptqError(
+                f"--dossier argues that a file is exact, and no bits are promised of files for {target}; leave one out"
+            )
 
     def _check_learned(self, plan: Uniform | Searched) -> None:
         """Refuse a journal of a reconstruction that is missing or would be lost."""

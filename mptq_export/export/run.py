@@ -16,6 +16,7 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.mapped_tensors import put_aside
 from mptq_export.capture.size import size_of
 from mptq_export.data.probe import probe_inputs
+from mptq_export.dossier.write import write_dossier
 from mptq_export.emit.float_onnx import write_float_onnx
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.command import command_of
@@ -143,7 +144,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
     floating = {
         each.loaded.detector: FloatOutputs(each.loaded.model, each.loaded.outputs) for each in (first, *first.heads)
     }
-    results = []
+    results, writers = [], []
     for whole, one in zip(ready, outputs.of_each(first.plan), strict=True):
         calibration = None if whole.calibrated is None else whole.calibrated.asked
         command = command_of(whole.loaded.asked, whole.plan, replace(one, onnx=outputs.onnx), calibration)
@@ -155,6 +156,7 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         if one.one_file:
             result = replace(result, one_file=join_detector(one.onnx, one.joined, force=one.force).path)
         results.append(result)
+        writers.append((whole, one))
     if isinstance(first, SearchedBuild):
         front = outputs.front_of(first.plan)
         if front is not None:
@@ -163,7 +165,11 @@ def export_built(ready: Sequence[Build], outputs: Outputs, progress: Progress) -
         for own in (own for each in results for own in (each, *each.heads)):
             remove_journal(Outputs(own.onnx).learned)
     with undivided(progress, "writing the report"):
-        return [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
+        results = [replace(_write_page(each), heads=tuple(map(_write_page, each.heads))) for each in results]
+    if outputs.dossier is None:
+        return results
+    with undivided(progress, "writing the dossier"):
+        return [_with_dossiers(each, *made_from) for each, made_from in zip(results, writers, strict=True)]
 
 
 def _work(calibrated: Calibrated, plan: Plan, outputs: Outputs) -> ExportWork:
@@ -235,7 +241,8 @@ def _export_one(
         profiled=written.profiled,
     )
     try:
-        evidence = write_evidence(result, (graph, simulation_of(graph, recipe)), calibrated, floating, progress)
+        simulated, traced = (graph, simulation_of(graph, recipe)), outputs.dossier is not None
+        evidence = write_evidence(result, simulated, calibrated, floating, progress, traced=traced)
     except MptqError as error:  # the file itself is whole and proved
         return replace(result, warnings=(*result.warnings, f"what the report shows was not stored: {error}"))
     return replace(result, evidence=evidence)
@@ -253,6 +260,20 @@ def _write(
     if recipe.settings.form == "portable":
         return Written(write_portable(outputs, loaded, graph, recipe, images=images, progress=progress), None)
     return write_export(outputs, loaded, graph, recipe, images=images, progress=progress)
+
+
+def _with_dossiers(result: ExportResult, ready: Build, outputs: Outputs) -> ExportResult:
+    """Write what argues for a file, and of a detector of two stages for each of its files, if that was asked for."""
+    if outputs.dossier is None:
+        return result
+    images = None if ready.calibrated is None else ready.calibrated.images.cpu().numpy()
+    told = write_dossier(result.onnx, outputs.dossier, images, force=outputs.force)
+    builds: Sequence[Build] = ready.heads
+    heads = []
+    for head, own in zip(result.heads, builds, strict=True):
+        assert own.loaded.detector is not None
+        heads.append(_with_dossiers(head, own, outputs.of_part(own.loaded.detector.part)))
+    return replace(result, dossier=outputs.dossier, warnings=(*result.warnings, *told), heads=tuple(heads))
 
 
 def _write_page(result: ExportResult) -> ExportResult:

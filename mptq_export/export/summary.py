@@ -42,6 +42,7 @@ class Summary:
         features: names of the feature maps among them; empty where there are none.
         outputs: what the file gives, in order: the `name` and the `kind` of each.
         kit: the verification kit.
+        dossier: the dossier.
         report: the report's page.
         recipe: the recipe that was replayed.
         calibration: what it was calibrated on.
@@ -86,6 +87,7 @@ class Summary:
     features: tuple[str, ...]
     outputs: tuple[Output, ...]
     kit: str | None
+    dossier: str | None
     report: str
     recipe: str | None
     calibration: str
@@ -140,6 +142,7 @@ def summary_of(result: ExportResult) -> Summary:
         features=tuple(each.name for each in loaded.features),
         outputs=loaded.outputs,
         kit=None if result.kit is None else str(result.kit),
+        dossier=None if result.dossier is None else str(result.dossier),
         report=str(report_path(result.onnx)),
         recipe=None if result.replayed is None else str(result.replayed),
         calibration=settings.calibration.description,
@@ -229,6 +232,8 @@ def _show_file(result: ExportResult, console: Console) -> None:
     }
     if facts.kit:
         rows["kit"] = f"{facts.kit}: copy it to the device and run one of its runners (see its README.md)"
+    if facts.dossier:
+        rows["dossier"] = f"{facts.dossier}: one document (dossier.html) and its evidence"
     for label, text in [*rows.items(), *(("note", note) for note in facts.notes)]:
         console.print(f"{label:<12} {text}", markup=False)
 

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mptq_export.kit.contents import kit_contents
-from mptq_export.kit.folder import check_kit_folder, write_folder
+from mptq_export.kit.folder import KIT_FOLDER
 from mptq_export.kit.golden import golden_run
 from mptq_export.kit.portable.contents import portable_contents
 from mptq_export.kit.portable.golden import portable_run
@@ -46,13 +46,27 @@ def write_kit(
         MptqError: the folder cannot be written, the file is not ONNX, the inputs do not fit, the values differ, or HTP
             does not take the file whole. Nothing is left half written.
     """
-    check_kit_folder(out, force=force)
+    KIT_FOLDER.check(out, force=force)
     model = load_onnx(onnx_path)
     if FORM_KEY in metadata_of(model):
-        write_folder(out, _portable_files(onnx_path, model, inputs, context))
+        KIT_FOLDER.write(out, _portable_files(onnx_path, model, inputs, context))
         return
     if context is not None:
         raise MptqError(f"no context binary of {onnx_path}: it is of the exact form; export it with --target qnn")
+    KIT_FOLDER.write(out, exact_files(onnx_path, model, inputs))
+
+
+def exact_files(onnx_path: Path, model: onnx.ModelProto, inputs: Sequence[NDArray[Any]]) -> dict[str, bytes]:
+    """Every file of the kit of an exact file, by path in the folder.
+
+    Args:
+        onnx_path: the exported file.
+        model: the same, read.
+        inputs: as for `write_kit`.
+
+    Raises:
+        MptqError: the inputs do not fit, or the values differ.
+    """
     data = onnx_path.read_bytes()
     probes = find_probes(model)
     suffix = probe_suffix(probes)
@@ -60,7 +74,7 @@ def write_kit(
         probed = Path(folder) / onnx_path.name
         probed.write_bytes(data + suffix)
         run = golden_run(onnx_path, probed, probes, inputs)
-    write_folder(out, {**_runners(RUNNERS), **kit_contents(run, data, suffix)})
+    return {**_runners(RUNNERS), **kit_contents(run, data, suffix)}
 
 
 def _portable_files(

@@ -89,6 +89,7 @@ class EvaluatedOutput:
         floating: that of the float model, if it was given.
         agreement: share of the images for which both name the same class.
         mean_kl: mean KL(float || file), in nats.
+        kl_interval: of the mean KL, at 95 %.
         beside_float: of an embedding.
         cosine: of all else.
         sqnr_db: of all else; None without an error.
@@ -102,6 +103,7 @@ class EvaluatedOutput:
     floating: Shares | None = None
     agreement: float | None = None
     mean_kl: float | None = None
+    kl_interval: tuple[float, float] | None = None
     beside_float: StoredCloseness | None = None
     cosine: float | None = None
     sqnr_db: float | None = None
@@ -179,6 +181,7 @@ class Evaluation:
         floating: the float model, if it was given.
         agreement: share of the images for which both name the same class.
         mean_kl: mean KL(float || file), in nats.
+        kl_interval: of the mean KL, at 95 %.
         warnings: what `mptq-eval` warned of: labels, images that were left out.
         outputs: what it gives otherwise.
         ran_in: the other runtime that computed the file; None for onnxruntime on a CPU.
@@ -187,6 +190,7 @@ class Evaluation:
         found_again: of a detector beside its float model.
         iou: of a segmentation, by label maps.
         same_class: of a segmentation: share of the pixels that both give the same class.
+        images_sha256: over the hashes and names of the images' files; None in files of older versions.
         by_class: of a classifier and nothing else.
         worst: of a classifier and nothing else.
     """
@@ -197,6 +201,7 @@ class Evaluation:
     floating: Shares | None = None
     agreement: float | None = None
     mean_kl: float | None = None
+    kl_interval: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
     outputs: tuple[EvaluatedOutput, ...] = ()
     ran_in: StoredRuntime | None = None
@@ -205,6 +210,7 @@ class Evaluation:
     found_again: StoredAgreement | None = None
     iou: StoredIntersection | None = None
     same_class: float | None = None
+    images_sha256: str | None = None
     by_class: tuple[StoredClass, ...] = ()
     worst: tuple[StoredWorst, ...] = ()
 
@@ -217,7 +223,9 @@ class Evaluation:
         """All outputs that were judged by themselves, a classifier's too."""
         if self.task is not None:
             return ()
-        logits = EvaluatedOutput("logits", "logits", self.quantised, self.floating, self.agreement, self.mean_kl)
+        logits = EvaluatedOutput(
+            "logits", "logits", self.quantised, self.floating, self.agreement, self.mean_kl, self.kl_interval
+        )
         return self.outputs or (replace(logits, by_class=self.by_class, worst=self.worst),)
 
 

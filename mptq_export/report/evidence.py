@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mptq_export.recipe.outputs import OutputKind
+from mptq_export.report.lineage import Lineage
 from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
@@ -237,6 +238,7 @@ class Evidence:
         warnings: what the user must know before the file is used, a sentence each.
         notes: what was inferred from the checkpoint, a sentence each.
         portable: a portable file beside the simulation; None of an exact one.
+        lineage: where the file comes from; None where no dossier was asked for.
         weight_steps: of every layer, its float weights in the steps of their channels; empty in files of before.
     """
 
@@ -262,6 +264,7 @@ class Evidence:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     portable: PortableCheck | None = None
+    lineage: Lineage | None = None
     weight_steps: dict[str, ValueHistogram] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from mptq_export.report.float_weights import float_weights
 from mptq_export.report.observe import Observed, observe, observed_images
 from mptq_export.report.paths import evidence_path, onnx_path_of
 from mptq_export.report.result import ExportResult
+from mptq_export.report.trace import lineage_of
 from mptq_export.support.errors import MptqError
 from mptq_export.support.hashes import sha256_of
 from mptq_export.support.json_files import write_json
@@ -36,6 +37,8 @@ def write_evidence(
     calibrated: Calibrated | None,
     floating: FloatOutputs,
     progress: Progress,
+    *,
+    traced: bool = False,
 ) -> Evidence:
     """Measure and write.
 
@@ -45,6 +48,7 @@ def write_evidence(
         calibrated: what it was calibrated on; None for an export from a recipe.
         floating: what the float model gives for the images that files are compared with it on.
         progress: hears how far it is.
+        traced: also follow every trained tensor to its codes, for a dossier.
 
     Returns:
         What was written.
@@ -55,8 +59,9 @@ def write_evidence(
     graph, simulator = built
     macs = Costs.of(graph).macs
     digest, check = sha256_of(result.onnx), result.verification
+    before = None if calibrated is not None else _evidence_before(result.replayed, digest)
     if calibrated is None:
-        observed, compared = _measured_before(result.replayed, digest)
+        observed, compared = _measured_before(before)
     else:
         observed = observe(graph, result.recipe, simulator, observed_images(calibrated.images), progress)
         images = agreement_images(calibrated.source, sum(macs.values()))
@@ -67,6 +72,10 @@ def write_evidence(
     with undivided(progress, "timing"):
         image = probe_inputs(result.loaded.preprocessing, 1)
         latency = measure_latency(result.onnx, result.float_onnx, floating.file, image)
+    lineage = None if before is None else before.lineage
+    if traced:
+        with undivided(progress, "following the tensors"):
+            lineage = lineage_of(result.loaded, (graph, result.recipe), calibrated, lineage)
     evidence = Evidence(
         version=VERSION,
         onnx_sha256=digest,
@@ -90,6 +99,7 @@ def write_evidence(
         input=result.loaded.input_text,
         warnings=result.warnings,
         notes=result.loaded.notes,
+        lineage=lineage,
         weight_steps=float_weights(graph, result.recipe),
     )
     write_json(evidence_path(result.onnx), evidence)
@@ -108,13 +118,18 @@ def check_of(verification: VerifyReport) -> Check:
     )
 
 
-def _measured_before(replayed: Path | None, digest: str) -> tuple[Observed, Compared]:
-    """What the export that wrote a recipe measured with its images, if this one gave the same file; else nothing."""
+def _evidence_before(replayed: Path | None, digest: str) -> Evidence | None:
+    """What the export that wrote a recipe measured, if this one gave the same file; else None."""
     try:
         before = read_evidence(evidence_path(onnx_path_of(replayed))) if replayed else None
     except MptqError:
-        before = None
-    if before is None or before.onnx_sha256 != digest:
+        return None
+    return before if before is not None and before.onnx_sha256 == digest else None
+
+
+def _measured_before(before: Evidence | None) -> tuple[Observed, Compared]:
+    """What was measured with images when there were some."""
+    if before is None:
         return Observed(), Compared()
     observed = Observed(before.observed_images, before.errors, before.norms, before.histograms)
     return observed, Compared(before.agreement, before.outputs)

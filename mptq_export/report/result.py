@@ -30,6 +30,7 @@ class ExportResult:
         load_ms: time that onnxruntime needs to make a session of the file.
         min_ort: the oldest onnxruntime that opens the file; None for a portable file.
         warnings: what the user must see of the model, the calibration inputs and the file, a sentence each.
+        dossier: the folder of the dossier; None where none was asked for.
         heads: of a detector of two stages the files of its heads, in the order in which they run.
         one_file: a detector as one file, float between its networks; None where it was not asked for.
         profiled: of a file of a profile: what it obeys, and the plain file beside it.
@@ -49,6 +50,7 @@ class ExportResult:
     load_ms: float
     min_ort: str | None
     warnings: tuple[str, ...]
+    dossier: Path | None = None
     heads: "tuple[ExportResult, ...]" = ()
     one_file: Path | None = None
     evidence: Evidence | None = None

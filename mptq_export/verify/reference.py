@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import onnx
 from numpy.typing import NDArray
 
 from kernels_ref import Interpreter, InterpreterError, Kernel
@@ -70,3 +71,15 @@ def open_reference(path: Path) -> Callable[[Feed], dict[str, NDArray[Any]]]:
             raise refusal(error) from error
 
     return run
+
+
+def kernels_of(model: onnx.ModelProto) -> Sequence[Kernel]:
+    """What `kernels_ref` computes a file as: fused kernels and single ops, in graph order.
+
+    Raises:
+        MptqError: `kernels_ref` cannot read the file.
+    """
+    try:
+        return Interpreter(model).kernels
+    except InterpreterError as error:
+        raise MptqError(f"kernels_ref cannot read the file: {error_line(error)}") from error

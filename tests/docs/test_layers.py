@@ -26,6 +26,7 @@ LAYERS = (
     ("bench",),
     ("allocate",),
     ("kit", "report"),
+    ("dossier",),
     ("export",),
     ("api", "cli"),
     ("__main__",),

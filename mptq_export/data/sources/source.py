@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class CalibrationSource:
         folders: the folders that hold images, relative to the data's, a name a level; empty where there are none.
         skipped: how many images were left out.
         held: all inputs, (inputs, channels, height, width), where they are in memory already.
+        files: what they were read of, in order, where that is a file an input.
     """
 
     count: int
@@ -38,6 +40,7 @@ class CalibrationSource:
     folders: tuple[Folder, ...] = ()
     skipped: int = 0
     held: Inputs | None = None
+    files: tuple[Path, ...] = ()
 
     def batches(self, size: int) -> Iterator[Inputs]:
         """All inputs in batches.
