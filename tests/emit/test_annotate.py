@@ -48,7 +48,11 @@ def test_what_was_decided_stands_there(emitted: Emitted):
     _, text = found["blocks.0.attn.qkv"]
     norm = made.sq_b["blocks.0.norm1"]
     state = f"SQ-b, strength {norm.strength:g}" if norm.strength else "no SQ-b"
-    assert text.startswith("blocks.0.attn.qkv: 4/4 bits (weights/activations)\nweights: 4 bits, narrow, 96 x 32; ")
+    assert text.startswith(
+        "blocks.0.attn.qkv: 4/4 bits (weights/activations)\nweights: 4 bits, narrow, 96 x 32, levels "
+    )
+    levels = made.weights["blocks.0.attn.qkv"].regions.levels
+    assert f", levels {' '.join(map(str, levels))}; " in text
     assert text.endswith(f"reads blocks.0.norm1: {state}")
     assert found["blocks.0.norm1"] == ("Div", f"blocks.0.norm1: {state}; {norm.reason}")
     products = [op for layer, (op, _) in found.items() if layer not in made.weights and layer not in made.sq_b]
