@@ -13,6 +13,9 @@ from mptq_export.evaluate.outputs import OutputsReport
 
 NOTHING = "-"
 
+#: Columns that a table of accuracies may take: its lines are not broken, whatever the console has.
+_WIDTH = 100
+
 
 def show_report(
     report: OutputsReport, console: Console, labels: str | None = None, ran_in: RanIn | None = None
@@ -60,7 +63,7 @@ def _show_logits(report: EvalReport, console: Console) -> None:
         table.add_row("quantised", *_accuracies(report.quantised, report.images))
         if report.floating is not None:
             table.add_row("float", *_accuracies(report.floating, report.images))
-        console.print(table)
+        console.print(table, width=_WIDTH, crop=False)
     if report.agreement is not None and report.kl_interval is not None:
         low, high = report.kl_interval
         console.print(f"agreement with float {_share(report.agreement, report.images)}")
@@ -77,7 +80,7 @@ def _show_embedding(report: EmbeddingReport, images: int, console: Console) -> N
         table.add_row("quantised", *_knn(report.quantised, images))
         if report.floating is not None:
             table.add_row("float", *_knn(report.floating, images))
-        console.print(table)
+        console.print(table, width=_WIDTH, crop=False)
 
 
 def _show_closeness(found: Closeness, console: Console) -> None:

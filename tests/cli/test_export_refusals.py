@@ -74,7 +74,7 @@ def test_readings_belong_to_calibration_data(work: Path, refused: Callable[..., 
 # -- the options -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", ["8", "9/8", "8/1", "8/8/8", "a/b", "", "8:8", "-4/8", "16/16", "08/8"])
+@pytest.mark.parametrize("bits", ["9", "9/8", "8/1", "8/8/8", "a/b", "", "8:8", "-4/8", "16/16", "08/8"])
 def test_wrong_bits(work: Path, refused: Callable[..., str], bits: str):
     refused(work / "m.pt", "--bits", bits, words=("--bits", "from 2 to 8"))
 

@@ -142,7 +142,7 @@ def test_a_search_of_widths_goes_by_the_error_of_the_maps(tmp_path: Path, kind: 
     model = save(tmp_path / "m.pt", kind)
     result = run(model, "--features", "--count", 4, "--mixed", "3", "--mixed-range", "2-4")
     assert result.exit_code == 0, (result.output, result.exception)
-    front = [step["divergence"] for step in json.loads((tmp_path / "m.mptq.search.json").read_text())]
+    front = [step["divergence"] for step in json.loads((tmp_path / "m.mptq.search.json").read_text())["steps"]]
     assert front
     assert 0 < front[0] < front[-1] < 0.1  # squares of errors by squares of maps: from above 10 dB
     assert verify_model(tmp_path / "m.mptq.onnx", [images(kind, 1).numpy()]).passed

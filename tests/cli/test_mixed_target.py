@@ -75,7 +75,7 @@ def test_the_report_shows_the_search(searched: tuple[Path, Result]):
     shown = layers_of(export.recipe, export.evidence.macs)
     assert {layer: bits[0] for layer, bits in shown.items()} == {layer: pair[1] for layer, pair in widths.items()}
     assert mean_activation_bits(export) == pytest.approx(export.recipe.settings.search.mean_bits[1])  # type: ignore[union-attr]
-    points = json.loads((searched[0] / "m.mptq.search.json").read_text())
+    points = json.loads((searched[0] / "m.mptq.search.json").read_text())["steps"]
     assert all(point["latency_ms"] is None and point["gbops"] > 0 and point["file_bytes"] > 0 for point in points)
 
 

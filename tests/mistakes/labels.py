@@ -66,12 +66,10 @@ def loose(folder: Path) -> Command:
 
 
 LABELS = (
-    Mistake("classes 5 to 14 in plain order", natural, "right", ("7 class folders", "100.00%")),
-    Mistake(
-        "a subset of the classes", judged(names=("", "", "", "3", "", "5", "", "", "8", "")), "right", ("100.00%",)
-    ),
-    Mistake("a hidden folder among the classes", with_folder(".ipynb_checkpoints"), "right", ("100.00%",)),
-    Mistake("__MACOSX among the classes", with_folder("__MACOSX"), "right", ("100.00%",)),
+    Mistake("classes 5 to 14 in plain order", natural, "right", ("7 class folders", "21 of 21")),
+    Mistake("a subset of the classes", judged(names=("", "", "", "3", "", "5", "", "", "8", "")), "right", ("9 of 9",)),
+    Mistake("a hidden folder among the classes", with_folder(".ipynb_checkpoints"), "right", ("27 of 27",)),
+    Mistake("__MACOSX among the classes", with_folder("__MACOSX"), "right", ("27 of 27",)),
     Mistake("a folder that is no class", with_folder("junk"), "refused", ("junk", "--class-map")),
     Mistake("names that the file does not know", judged(names=NAMED), "refused", ("--class-map",)),
     Mistake("images outside of the class folders", loose, "refused", ("class",)),
@@ -80,7 +78,7 @@ LABELS = (
         "a class map that names a class twice", mapped('{"ten": 0, "two": 1, "1": "other"}'), "refused", ("map.txt",)
     ),
     Mistake(
-        "a class map of another order", mapped(json.dumps({n: i for i, n in enumerate(NAMED)})), "right", ("100.00%",)
+        "a class map of another order", mapped(json.dumps({n: i for i, n in enumerate(NAMED)})), "right", ("30 of 30",)
     ),
     Mistake(
         "a class map with numbers beside the names",

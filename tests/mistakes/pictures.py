@@ -81,12 +81,12 @@ def synthetic(folder: Path) -> Command:
 
 
 PICTURES = (
-    Mistake("16 bits a pixel", painted(lambda x: Image.fromarray(x.astype(np.uint16) * 257)), "right", ("100.00%",)),
+    Mistake("16 bits a pixel", painted(lambda x: Image.fromarray(x.astype(np.uint16) * 257)), "right", ("30 of 30",)),
     Mistake(
         "floats of 0 to 1",
         painted(lambda x: Image.fromarray(x.astype(np.float32) / 255), ".tiff"),
         "right",
-        ("100.00%",),
+        ("30 of 30",),
     ),
     Mistake(
         "floats of an unknown range",
@@ -100,12 +100,12 @@ PICTURES = (
         "refused",
         ("range",),
     ),
-    Mistake("grey with an opaque alpha", painted(see_through), "right", ("100.00%",)),
-    Mistake("a palette", painted(lambda x: Image.fromarray(x).convert("P")), "right", ("100.00%",)),
+    Mistake("grey with an opaque alpha", painted(see_through), "right", ("30 of 30",)),
+    Mistake("a palette", painted(lambda x: Image.fromarray(x).convert("P")), "right", ("30 of 30",)),
     Mistake("a tenth that cannot be read", broken(1), "told", ("left out 10 of 100 images",)),
     Mistake("a third that cannot be read", broken(3), "refused", ("30 of 100", "--allow-skipped")),
     Mistake("a third, and leave to go on", broken(3, "--allow-skipped"), "told", ("left out 30 of 100 images",)),
-    Mistake("a folder linked into itself", looped, "right", ("30 images", "100.00%")),
+    Mistake("a folder linked into itself", looped, "right", ("30 images", "30 of 30")),
     Mistake("pictures on their side", turned, "told", ("EXIF", "--exif")),
     Mistake("the same picture again and again", all_alike, "told", ("same",)),
     Mistake("a folder without pictures", none, "refused", ("no images",)),
