@@ -25,7 +25,7 @@ except RuntimeError as error:
 
 
 def said(source: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True, check=False)
 
 
 def test_timm_models_need_none_of_its_operators():
