@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from mptq_export.calibrate.calibrated import Calibrated
 from mptq_export.capture.graph import Graph
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Searched, Uniform
+from mptq_export.quantize.reconstruct.end_check import MOST
 from mptq_export.quantize.reconstruct.journal import Journal, identity_of
-from mptq_export.quantize.reconstruct.learning import Learning
+from mptq_export.quantize.reconstruct.learning import FEW, Learning
 from mptq_export.quantize.reconstruct.refold import refolded
 from mptq_export.quantize.reconstruct.run import cost, reconstruct
 from mptq_export.recipe.schema import Recipe
@@ -60,7 +62,22 @@ def learned_if_asked(
     journal = Journal.open(outputs.learned, identity, resume=plan.resume)
     with progress.stage("learning", cost(graph, learning)) as bar:
         recipe = reconstruct(
-            graph, recipe, calibrated.images, learning=learning, journal=journal, bar=bar, warn=told.append
+            graph,
+            recipe,
+            calibrated.images,
+            held_back=held_back_images(calibrated),
+            learning=learning,
+            journal=journal,
+            bar=bar,
+            warn=told.append,
         )
     graph = refolded(graph, prepared, recipe).cast(torch.float32)
     return Learned(graph.to("cpu"), recipe, tuple(told))
+
+
+def held_back_images(calibrated: Calibrated) -> torch.Tensor | None:
+    """Inputs that calibration did not take, on the device of those that it took; None where there are too few."""
+    found = calibrated.source.comparison(MOST)
+    if found.calibrated or found.count < FEW:
+        return None
+    return torch.from_numpy(np.concatenate(list(found.batches(MOST)))).to(calibrated.images.device)

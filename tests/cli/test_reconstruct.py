@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from mptq_export.api import calibrate, load
 from mptq_export.export import learn
 from mptq_export.quantize.reconstruct import run as learning
 from mptq_export.quantize.reconstruct.learning import Learning
@@ -80,6 +82,16 @@ def test_what_cannot_be_learned_is_refused(
     work: Path, refused: Callable[..., str], arguments: tuple[str, ...], words: tuple[str, ...]
 ):
     refused(work / "m.pt", "--calib", work / "calib", "--bits", "4/8", *arguments, words=words)
+
+
+def test_images_that_calibration_left_judge_what_was_learned():
+    digits = Path(__file__).resolve().parents[2] / "examples" / "digits"
+    model = load(digits / "digits_vit.pt")
+    some = calibrate(model, digits / "calib", count=30)
+    found = learn.held_back_images(some)
+    assert found is not None and len(found) >= 32
+    assert all(not any(torch.equal(image, other) for other in some.images) for image in found)
+    assert learn.held_back_images(calibrate(model, digits / "calib", count=100)) is None
 
 
 @pytest.mark.slow

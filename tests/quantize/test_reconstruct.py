@@ -89,7 +89,8 @@ def test_images_that_judge_are_others():
 def test_codes_scales_ranges_and_sq_b_are_learned_and_say_so():
     recipe, found = built()[1], learned()
     moved = [name for name, quant in found.weights.items() if "learned with its block" in quant.reason]
-    assert sum("divergence of the model's outputs on 24 other images" in q.reason for q in found.weights.values()) == 1
+    judged = "divergence of the model's outputs on 24 calibration images, mirrored and moved"
+    assert sum(judged in quant.reason for quant in found.weights.values()) == 1
     assert any(not np.array_equal(recipe.weights[n].codes, found.weights[n].codes) for n in moved)
     assert any(not np.array_equal(recipe.weights[n].scale, found.weights[n].scale) for n in moved)
     for name in moved:
@@ -130,6 +131,22 @@ def test_what_does_not_bring_the_outputs_nearer_is_left_out_with_a_word(monkeypa
     monkeypatch.setattr(end_check, "divergence", lambda *_: torch.ones(1))
     assert reconstruct(graph, recipe, few(), learning=replace(SHORT, steps=4), warn=told.append) is recipe
     assert any("did not help" in sentence and "is 1 with" in sentence for sentence in told)
+
+
+def test_images_that_were_held_back_judge_the_end(monkeypatch: pytest.MonkeyPatch):
+    graph, recipe = built()
+    held_back, told, seen = digits().val[:7], list[str](), list[torch.Tensor]()
+
+    def worse(_graph: Graph, _exact: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+        seen.append(found)
+        return torch.full((1,), float(len(seen)))
+
+    monkeypatch.setattr(end_check, "divergence", worse)
+    short = replace(SHORT, steps=4)
+    found = reconstruct(graph, recipe, few(), held_back=held_back, learning=short, warn=told.append)
+    assert found is recipe
+    assert any("is 2 with what was learned and 1 without, on 7 other images" in sentence for sentence in told)
+    assert torch.equal(seen[0], Simulator.of(graph, recipe).logits(graph, held_back))
 
 
 def test_eight_bits_stand():

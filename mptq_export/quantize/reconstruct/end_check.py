@@ -14,7 +14,7 @@ from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.recipe.schema import Recipe
 
 #: Images that it is measured on, at most.
-_MOST = 128
+MOST = 128
 
 
 @dataclass(frozen=True)
@@ -22,34 +22,41 @@ class EndCheck:
     """The mean divergence of the model's outputs with two recipes, on images that nothing was fitted to.
 
     Attributes:
-        images: how many.
+        images: which ones, for people.
         before: with the recipe that learning started from.
         after: with what was learned.
     """
 
-    images: int
+    images: str
     before: float
     after: float
 
     @staticmethod
-    def of(folded: Folded, learned: Recipe, images: torch.Tensor, batches: FittingBatches) -> "EndCheck":
+    def of(
+        folded: Folded, learned: Recipe, images: torch.Tensor, held_back: torch.Tensor | None, batches: FittingBatches
+    ) -> "EndCheck":
         """Measure.
 
         Args:
             folded: the graph and the recipe that learning started from.
             learned: what came of it.
             images: float32 calibration inputs.
+            held_back: others of the same kind; None where there are none: then calibration inputs stand in for them,
+                mirrored and moved.
             batches: how many images are computed at once.
         """
-        count = min(_MOST, len(images))
-        others = unseen(images[torch.arange(count, device=images.device) * len(images) // count])
+        others, what = held_back, "other images"
+        if others is None:
+            count = min(MOST, len(images))
+            others = unseen(images[torch.arange(count, device=images.device) * len(images) // count])
+            what = "calibration images, mirrored and moved"
         graph = folded.graph
         exact = _outputs(graph, None, others, batches)
         before, after = (
             float(divergence(graph, exact, _outputs(folded.of(recipe), recipe, others, batches)).mean())
             for recipe in (folded.recipe, learned)
         )
-        return EndCheck(count, before, after)
+        return EndCheck(f"{len(others)} {what}", before, after)
 
     @property
     def helped(self) -> bool:
@@ -61,14 +68,14 @@ class EndCheck:
         """What is said where it is not."""
         return (
             f"--reconstruct did not help: the divergence of the outputs is {self.after:.4g} with what was learned and "
-            f"{self.before:.4g} without, on {self.images} images that nothing was fitted to; it is left out"
+            f"{self.before:.4g} without, on {self.images}; it is left out"
         )
 
     def noted(self, recipe: Recipe) -> Recipe:
         """What was learned, with the figures behind the reason of the last layer that was."""
         name = next(n for n, quant in reversed(recipe.weights.items()) if "learned with its block" in quant.reason)
         quant = recipe.weights[name]
-        note = f"divergence of the model's outputs on {self.images} other images {self.before:.4g} -> {self.after:.4g}"
+        note = f"divergence of the model's outputs on {self.images} {self.before:.4g} -> {self.after:.4g}"
         return replace(recipe, weights=recipe.weights | {name: replace(quant, reason=f"{quant.reason}; {note}")})
 
 

@@ -43,6 +43,7 @@ def reconstruct(
     recipe: Recipe,
     images: torch.Tensor,
     *,
+    held_back: torch.Tensor | None = None,
     learning: Learning | None = None,
     journal: Journal | None = None,
     bar: Bar = SILENT,
@@ -54,6 +55,7 @@ def reconstruct(
         graph: the graph of the recipe with its transforms applied, on the device that computes.
         recipe: a finished recipe of the exact form.
         images: float32 calibration inputs on that device.
+        held_back: others of the same data there, which tell whether it helped; None where there are none.
         learning: how long and how fast; None: as measured.
         journal: holds blocks that an interrupted run learned, and takes those of this one.
         bar: advances by `cost` in all.
@@ -78,7 +80,7 @@ def reconstruct(
         if all(learned.weights[name] is quant for name, quant in recipe.weights.items()):
             warn("--reconstruct changed nothing: no block got better")
             return recipe
-        check = EndCheck.of(run.folded, learned, images, batches)
+        check = EndCheck.of(run.folded, learned, images, held_back, batches)
     if check.helped:
         return check.noted(learned)
     warn(check.warning)
