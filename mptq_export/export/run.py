@@ -239,6 +239,7 @@ def _export_one(
         min_ort=written.min_ort,
         warnings=(*searched, *loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
         profiled=written.profiled,
+        available=None if calibrated is None else calibrated.source.available,
     )
     try:
         simulated, traced = (graph, simulation_of(graph, recipe)), outputs.dossier is not None
