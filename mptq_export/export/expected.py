@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mptq_export.allocate.expected import SearchWork, search_stages
+from mptq_export.allocate.expected import SearchWork, asked_width, search_stages
 from mptq_export.export.check_counts import check_counts
-from mptq_export.export.plan import Picked, Plan, Replayed, Searched
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.load.file.folder import files_of
 from mptq_export.quantize.expected import importance_seconds, learning_seconds, walk_seconds
@@ -75,6 +75,15 @@ class ExportWork:
         images = 0 if isinstance(request.plan, Replayed) else request.calibration.count
         return ExportWork(Size.guess(parameters, pixels), pixels, images, request.plan, request.outputs.target)
 
+    @property
+    def _exact(self) -> bool:
+        return portable_form(self.target) is None
+
+    @staticmethod
+    def _weight_bits(plan: Uniform | Searched) -> int:
+        """Of most weights."""
+        return round(asked_width(plan.search)) if isinstance(plan, Searched) else plan.bits[0]
+
     def before(self) -> list[Expected]:
         """From the first import to the calibration."""
         size = self.size
@@ -96,10 +105,10 @@ class ExportWork:
         """Of a search; none without."""
         if not isinstance(self.plan, Searched):
             return []
-        timed, method = portable_form(self.target) is None, METHODS[self.plan.method]
+        method = METHODS[self.plan.method]
         if isinstance(self.plan, Picked):
             return [Expected("weighing rows", importance_seconds(self.size, self.images, method))]
-        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, timed)])
+        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, self._exact)])
 
     def file(self) -> list[Expected]:
         """From the codes to what its report shows, of one file."""
@@ -112,8 +121,8 @@ class ExportWork:
         if isinstance(plan, Replayed):
             found = [Expected("replaying", 0.5 + 1e-4 * size.columns + 1.3e-9 * size.macs, "file"), *found]
         else:
-            method = METHODS[plan.method]
-            quantizing = walk_seconds(size, self.images, method)
+            method, bits = METHODS[plan.method], self._weight_bits(plan)
+            quantizing = walk_seconds(size, self.images, method, (bits,), has_weight_regions=self._exact)
             if not isinstance(plan, Searched):
                 quantizing += importance_seconds(size, self.images, method)
             learning = [Expected("learning", learning_seconds(size))] if plan.reconstruct else []
