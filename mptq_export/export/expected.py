@@ -31,11 +31,14 @@ _OBSERVED, _COMPARED = 8, 64
 #: Seconds to read an image, and a pixel of it.
 _READING, _PIXEL = 5e-4, 1e-7
 
-#: Seconds of what does not depend on the model: libraries, loading, a file's first session, timing, the page.
-_LIBRARIES, _LOADING, _FIRST, _PAGE = 6.0, 0.2, 0.4, 0.7
+#: Seconds of what does not depend on the model: libraries, loading, a file's first session.
+_LIBRARIES, _LOADING, _FIRST = 6.0, 0.2, 0.4
+
+#: Seconds of the page for each layer.
+_PAGE = 0.02
 
 #: Seconds that timing takes at most, and of the runs of a file for each multiply-accumulate.
-_TIMED, _RUN = 1.5, 4e-10
+_TIMED, _RUN = 1.5, 1e-9
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class ExportWork:
     def before(self) -> list[Expected]:
         """From the first import to the calibration."""
         size = self.size
-        capturing = 1.2 + 1.5e-4 * size.columns + 1.8e-9 * size.macs
+        capturing = 1.0 + 1.2e-4 * size.columns + 1.4e-9 * size.macs
         reading = self.images * (_READING + _PIXEL * self.pixels)
         calibrating = reading + self.images * (3.2e-11 * size.macs + 5e-10 * size.numbers)
         found = [Expected(STARTING, _LIBRARIES, "start"), Expected("loading the model", _LOADING, "start")]
@@ -128,8 +131,8 @@ class ExportWork:
             learning = [Expected("learning", learning_seconds(size))] if plan.reconstruct else []
             found = [Expected("quantizing", quantizing), *learning, *found]
             found.append(Expected("observing", _OBSERVED * 1.2e-10 * size.macs, "file"))
-            found.append(Expected("comparing with float", _COMPARED * (0.003 + 5e-11 * size.macs), "file"))
-        return [*found, Expected("timing", 0.1 + min(_TIMED, _RUN * size.macs), "file")]
+            found.append(Expected("comparing with float", _COMPARED * (0.003 + 6e-11 * size.macs), "file"))
+        return [*found, Expected("timing", 0.3 + min(_TIMED, _RUN * size.macs), "file")]
 
     def stages(self) -> list[Expected]:
         """All of them."""
@@ -145,4 +148,5 @@ def files(networks: Sequence[ExportWork]) -> list[Expected]:
     plan = networks[0].plan
     count = len(plan.search.budgets) if isinstance(plan, Searched) else 1
     each = [stage for network in networks for stage in network.file()]
-    return each * count + [Expected("writing the report", count * len(networks) * _PAGE, "file")]
+    pages = count * _PAGE * sum(network.size.layers for network in networks)
+    return each * count + [Expected("writing the report", pages, "file")]

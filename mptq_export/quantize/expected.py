@@ -23,13 +23,13 @@ def walk_seconds(
         bits: the widths that weights are rounded at; none where they are not fitted at all.
         has_weight_regions: of the form of the file.
     """
-    seconds = images * 3.5e-8 * size.numbers
+    seconds = images * 2.2e-8 * size.numbers
     if method.sq_b != "off" or method.ranges_by_error:
-        seconds += 1.3e-3 * size.channels + images * 2.5e-7 * size.norms
+        seconds += 1.7e-2 * size.layers + 9.5e-4 * size.channels + images * 3.2e-7 * size.norms
     if bits and method.measures_inputs:
-        seconds += images * 1.06e-10 * size.moments
+        seconds += images * 1.3e-10 * size.moments
         few = sum(each <= method.weight_regions for each in bits) if has_weight_regions else 0
-        seconds += (3.3e-4 * len(bits) + 2.9e-4 * few) * size.columns + 3e-9 * len(bits) * size.solving
+        seconds += (2.9e-4 * len(bits) + 3.1e-4 * few) * size.columns + 3.2e-9 * len(bits) * size.solving
     return seconds
 
 
