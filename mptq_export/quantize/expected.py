@@ -40,4 +40,4 @@ def importance_seconds(size: Size, images: int, method: Method) -> float:
 
 def learning_seconds(size: Size) -> float:
     """Of `--reconstruct`: so many steps a block, there and back in float32, and what a step costs of any size."""
-    return STEPS * (4e-3 * size.layers + BATCH * (1e-10 * size.macs + 3e-9 * size.numbers))
+    return STEPS * (2e-3 * size.layers + BATCH * (1.5e-10 * size.macs + 4.8e-9 * size.numbers))
