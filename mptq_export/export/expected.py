@@ -119,7 +119,7 @@ class ExportWork:
         checked = sum(check_counts(int(size.macs), self.images, "best").values())
         found = [
             Expected("writing the file", 0.2 + 4e-5 * size.columns, "file"),
-            Expected("checking", _FIRST + checked * (0.08 + 2.8e-10 * size.macs), "file"),
+            Expected("checking", _FIRST + checked * (0.06 + 2.8e-10 * size.macs), "file"),
         ]
         if isinstance(plan, Replayed):
             found = [Expected("replaying", 0.5 + 1e-4 * size.columns + 1.3e-9 * size.macs, "file"), *found]
