@@ -18,7 +18,7 @@ from mptq_export.calibrate.run import calibrate
 from mptq_export.export.build import Build, ReplayedBuild, SearchedBuild, UniformBuild
 from mptq_export.export.outputs import Outputs, ProfileChoice
 from mptq_export.export.plan import Plan, Replayed, Searched, Uniform
-from mptq_export.export.refusals import check_parts
+from mptq_export.export.refusals import check_loaded
 from mptq_export.export.run import check_and_write_companion, export_built
 from mptq_export.load.loaded import LoadedModel
 from mptq_export.load.run import load
@@ -142,7 +142,7 @@ def export(
     else:
         loaded, read = calibrated, (None, None)
     outputs.check(plan, loaded.asked.name, *read)
-    check_parts(outputs, plan, loaded, *read)
+    check_loaded(outputs, plan, loaded, *read)
     ready = _ready(plan, source, outputs)
     check_and_write_companion(plan, outputs, ready.loaded, ready.calibrated, progress)
     (result,) = export_built([ready], outputs, progress)

@@ -15,7 +15,7 @@ from mptq_export.quantize.form import Simulation, SiteSearch
 from mptq_export.quantize.method import Method
 from mptq_export.quantize.simulation.simulate import Simulator
 from mptq_export.quantize.walk.activation_step import AtAskedWidth
-from mptq_export.quantize.walk.following import following
+from mptq_export.quantize.walk.following import following, seconds_of_nodes
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.walk.weight_step import FittedCodes, fit_weight
@@ -142,6 +142,7 @@ def _collect(seat: Seat, calibrated: CalibratedGraph, method: Method, space: Sea
     catalogue = ExactCatalogue(exponents=calibrated.exponents)
     steps = _EveryActivation(space, catalogue, seat), EveryWeight(space, catalogue.weights, seat)
     walk = Walk(calibrated, space.start.__getitem__, method, *steps)
-    walk.run(following(calibrated.graph, len(calibrated.images), method, seat.bar))
+    seconds = seconds_of_nodes(calibrated.graph, len(calibrated.images), method, space.weight_widths)
+    walk.run(following(seconds, seat.bar))
     catalogue.widest = dict(walk.state.simulator.activations)
     return catalogue

@@ -23,8 +23,18 @@ _FIRST, _MORE = 3.0, 1.6
 #: How far a search goes down, as a share of the range, for budgets that are no mean widths.
 _USUAL = 0.6
 
+#: Seconds to search one more width of what a layer reads.
+_WIDTH = 0.04
+
 #: Seconds to measure how large files are.
 _SIZES = 1.0
+
+
+def asked_width(settings: SearchRequest) -> float:
+    """The mean width of the weights under the smallest budget, as far as it is known before a search."""
+    high, low = settings.widths.highest[0], settings.widths.lowest[0]
+    usual = high - _USUAL * (high - low)
+    return min(each.most if each.kind == "bits" else usual for each in settings.budgets)
 
 
 @dataclass(frozen=True)
@@ -36,14 +46,14 @@ class SearchWork:
         images: calibration images.
         method: which techniques are used.
         settings: what is searched.
-        timed: whether widths are timed.
+        exact: whether the file is of the exact form: widths are timed, and weights may have regions.
     """
 
     size: Size
     images: int
     method: Method
     settings: SearchRequest
-    timed: bool = True
+    exact: bool = True
 
     @property
     def _split(self) -> tuple[int, int]:
@@ -61,7 +71,7 @@ class SearchWork:
         widths = max(len(domain.weights), len(domain.activations))
         return {
             TRANSFORMS: _SIZES + self._transforms + importance_seconds(self.size, self.images, self.method),
-            CATALOGUE: self._catalogue(widths),
+            CATALOGUE: self._catalogue,
             TIMING: self._timing(widths),
             TABLE: self._table(widths),
             STEPS: self._measured * self.candidate,
@@ -70,24 +80,22 @@ class SearchWork:
     @property
     def _measured(self) -> float:
         """Candidates, as far as is known: more and more of them the fewer bits are asked for."""
-        domain = self.settings.widths
-        high, low = domain.highest[0], domain.lowest[0]
-        ends = [each.most if each.kind == "bits" else high - _USUAL * (high - low) for each in self.settings.budgets]
-        down = max(1.0, high - min(ends))
+        down = max(1.0, self.settings.widths.highest[0] - asked_width(self.settings))
         return _FIRST * float(_MORE**down - 1) / (_MORE - 1)
 
     @property
     def _transforms(self) -> float:
-        return walk_seconds(self.size, self.images, self.method, fits=False)
+        return walk_seconds(self.size, self.images, self.method)
 
-    def _catalogue(self, widths: int) -> float:
-        """Weights are fitted once and rounded at every width; so are activations, which read the same sample."""
-        once = walk_seconds(self.size, self._split[0], self.method)
-        rounding = walk_seconds(Size(columns=self.size.columns, solving=self.size.solving), 0, self.method)
-        return once + (widths - 1) * rounding
+    @property
+    def _catalogue(self) -> float:
+        """Weights are fitted once and rounded at every width; every width of activations is searched in one sample."""
+        domain, images = self.settings.widths, self._split[0]
+        once = walk_seconds(self.size, images, self.method, domain.weights, has_weight_regions=self.exact)
+        return once + (len(domain.activations) - 1) * _WIDTH * self.size.layers
 
     def _timing(self, widths: int) -> float:
-        return widths * (0.3 + 9e-10 * self.size.macs + 5e-5 * self.size.columns) if self.timed else 0.0
+        return widths * (0.3 + 9e-10 * self.size.macs + 5e-5 * self.size.columns) if self.exact else 0.0
 
     def _table(self, widths: int) -> float:
         return self._split[1] * widths * (1.6e-10 * self.size.macs + 2e-4 * self.size.layers)

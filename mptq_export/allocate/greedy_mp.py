@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mptq_export.allocate.noise import standard_error
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.units import Unit, Widths
@@ -96,7 +96,7 @@ def greedy(
             images = measure(lowered)
             found = fmean(images)
             expected = sum(estimate.rise(*step) for step in group)
-            noise = max(_NOISE * max(level, found), _SIGNIFICANT * standard_error(np.subtract(images, last)))
+            noise = max(_NOISE * max(level, found), _SIGNIFICANT * _standard_error(np.subtract(images, last)))
             excess = found - level - noise
             if excess > _TRUST * expected:
                 if len(group) > 1:
@@ -160,3 +160,8 @@ class _Estimate:
         if not below or gain <= 0:
             return None
         return self.rise(unit.key, below[-1]) / gain, unit.key
+
+
+def _standard_error(images: NDArray[np.float64]) -> float:
+    """Of the mean of a number an image; 0 where there is one for all."""
+    return float(np.std(images) / np.sqrt(max(len(images) - 1, 1)))

@@ -27,7 +27,7 @@ from mptq_export.quantize.portable.form import Portable
 from mptq_export.quantize.portable.search import PortableSearch
 from mptq_export.quantize.portable.simulate import PortableSimulator
 from mptq_export.quantize.portable.sites import PortableSites
-from mptq_export.quantize.walk.following import following
+from mptq_export.quantize.walk.following import following, seconds_of_nodes
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import ActivationQuant, CodeForm, SqB, WeightQuant
@@ -249,7 +249,9 @@ def _collect(
     activations = _EveryActivation(catalogue, {site.key: bits for site, bits in sites}, seat)
     steps = activations, EveryWeight(space, catalogue.weights, seat)
     walk = Walk(calibrated, space.start.__getitem__, method, *steps, form=_EveryConversion(form, extra))
-    walk.run(following(calibrated.graph, len(calibrated.images), method, seat.bar))
+    images, regions = len(calibrated.images), form.has_weight_regions
+    seconds = seconds_of_nodes(calibrated.graph, images, method, space.weight_widths, has_weight_regions=regions)
+    walk.run(following(seconds, seat.bar))
     return catalogue
 
 

@@ -94,7 +94,7 @@ class AllocationProblem:
         middle, size, images = form.middle(domain), size_of(calibrated.graph), len(calibrated.images)
         with self._stage(TRANSFORMS) as bar:
             weighing = importance_seconds(size, images, method)
-            first, rest = shares(bar, weighing, walk_seconds(size, images, method, fits=False))
+            first, rest = shares(bar, weighing, walk_seconds(size, images, method))
             self._group.hear(first)
             given = replace(calibrated, metric=settings.closed_form)
             self.calibrated = given.with_importance(method, self._group)

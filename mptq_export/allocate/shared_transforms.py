@@ -10,7 +10,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.following import following
+from mptq_export.quantize.walk.following import following, seconds_of_nodes
 from mptq_export.quantize.walk.state import WalkState
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.quantize.weights.code_range import CodeRange
@@ -55,6 +55,6 @@ def choose_transforms(
     """
     calibrated, rotations = form.transformed(calibrated, widths, method)
     walk = Walk(calibrated, widths, method, weight_step=_RoundedWeights(), form=form)
-    tick = following(calibrated.graph, len(calibrated.images), method, bar, fits=False)
+    tick = following(seconds_of_nodes(calibrated.graph, len(calibrated.images), method), bar)
     graph, recipe = walk.build_recipe(tick)
     return graph, replace(recipe, rotations=rotations)

@@ -1,6 +1,6 @@
-"""The images that every export of a checkpoint is compared with float on, whatever it was calibrated on."""
+"""The images that an export is compared with float on: the same for every export of a checkpoint, and held back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,10 +20,13 @@ from mptq_export.data.synthetic import draw_leaves
 #: Calibration takes seed 0.
 _SEED = 1
 
+#: So many images that were held back say more than many that the quantizers were fitted to.
+_ENOUGH = 16
+
 
 @dataclass(frozen=True)
 class FixedImages:
-    """Inputs that depend on the source alone, not on how many of it an export was calibrated on.
+    """Inputs that depend on the source alone, as far as they can without being those that were calibrated on.
 
     Attributes:
         count: how many there are.
@@ -46,10 +49,7 @@ class FixedImages:
 def open_fixed(
     path: Path | None, preprocessing: Preprocessing, count: int, *, calibrated: int, reading: Reading = USUAL
 ) -> FixedImages:
-    """Choose inputs of a calibration source, evenly spread.
-
-    Input j is the one at (j + 1/3) / count of the source. Calibration on n inputs takes those at i / n, so that the two
-    meet only where n has a factor of 3, or where the source is small.
+    """Choose inputs of a calibration source, as `choose_fixed`.
 
     Args:
         path: what `open_calibration` takes: a folder of images, or a file of inputs; None for synthetic images.
@@ -122,6 +122,26 @@ def fixed_pictures(
 
 
 def choose_fixed(total: int, count: int, calibrated: int) -> tuple[list[int], int]:
-    """Indices of the chosen ones of so many, and how many of those calibration took as well."""
-    chosen = [(3 * j + 1) * total // (3 * count) for j in range(count)] if count < total else list(range(total))
-    return chosen, len({*chosen} & {*spread(range(total), calibrated)})
+    """Choose among so many, evenly spread.
+
+    Calibration on n takes those at i / n of them, and this those at (j + 1/3) / count: the two meet only where n has a
+    factor of 3, or where there are few. Where they meet, those that calibration left are chosen from alone, if they are
+    enough.
+
+    Returns:
+        Indices, and how many of them calibration took as well.
+    """
+    taken = {*spread(range(total), calibrated)}
+    chosen = _thirds(range(total), count)
+    if taken.isdisjoint(chosen):
+        return chosen, 0
+    left = [index for index in range(total) if index not in taken]
+    if len(left) >= min(count, _ENOUGH):
+        return _thirds(left, count), 0
+    return chosen, len(taken.intersection(chosen))
+
+
+def _thirds(indices: Sequence[int], count: int) -> list[int]:
+    """Those at (j + 1/3) / count; all of them when there are not more."""
+    total = len(indices)
+    return [indices[(3 * j + 1) * total // (3 * count)] for j in range(count)] if count < total else list(indices)

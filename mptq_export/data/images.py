@@ -59,6 +59,7 @@ class ImageFolder:
         numbering: which logit each of them is; None without labels.
         labels: (images,) int64 number of the logit of each of `files`; None without labels.
         skipped: the images that were left out so far, and why.
+        found: how many there are, before any limit.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class ImageFolder:
         self._exif, self._allow_skipped = exif, allow_skipped
         found = find_images(path) if files is None else list(files)
         self.folders = tuple(dict.fromkeys(self._folder(file) for file in found))
+        self.found = len(found)
         self.files = found if limit is None else spread(found, limit)
         self.skipped: dict[Path, str] = {}
         self._asked = len(self.files)

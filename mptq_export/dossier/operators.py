@@ -9,8 +9,9 @@ import onnx
 from onnx import helper
 
 from mptq_export.dossier.contents import Attribute, Bound, Operand, Operator, OperatorKind, Size
+from mptq_export.dossier.interval import EVERYTHING
 from mptq_export.dossier.kinds import KINDS, kind_of
-from mptq_export.dossier.ranges import EVERYTHING, Ranges, ranges
+from mptq_export.dossier.ranges import Ranges, ranges
 from mptq_export.verify.constants import constant_tensors
 from mptq_export.verify.graph import GraphReader
 from mptq_export.verify.kernels.plan import MatmulKernel

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mptq_export.allocate.expected import SearchWork, search_stages
+from mptq_export.allocate.expected import SearchWork, asked_width, search_stages
 from mptq_export.export.check_counts import check_counts
-from mptq_export.export.plan import Picked, Plan, Replayed, Searched
+from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.request import ExportRequest
 from mptq_export.load.file.folder import files_of
 from mptq_export.quantize.expected import importance_seconds, learning_seconds, walk_seconds
@@ -31,11 +31,14 @@ _OBSERVED, _COMPARED = 8, 64
 #: Seconds to read an image, and a pixel of it.
 _READING, _PIXEL = 5e-4, 1e-7
 
-#: Seconds of what does not depend on the model: libraries, loading, a file's first session, timing, the page.
-_LIBRARIES, _LOADING, _FIRST, _PAGE = 6.0, 0.2, 0.4, 0.7
+#: Seconds of what does not depend on the model: libraries, loading, a file's first session.
+_LIBRARIES, _LOADING, _FIRST = 6.0, 0.2, 0.4
+
+#: Seconds of the page for each layer.
+_PAGE = 0.02
 
 #: Seconds that timing takes at most, and of the runs of a file for each multiply-accumulate.
-_TIMED, _RUN = 1.5, 4e-10
+_TIMED, _RUN = 1.5, 1e-9
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,19 @@ class ExportWork:
         images = 0 if isinstance(request.plan, Replayed) else request.calibration.count
         return ExportWork(Size.guess(parameters, pixels), pixels, images, request.plan, request.outputs.target)
 
+    @property
+    def _exact(self) -> bool:
+        return portable_form(self.target) is None
+
+    @staticmethod
+    def _weight_bits(plan: Uniform | Searched) -> int:
+        """Of most weights."""
+        return round(asked_width(plan.search)) if isinstance(plan, Searched) else plan.bits[0]
+
     def before(self) -> list[Expected]:
         """From the first import to the calibration."""
         size = self.size
-        capturing = 1.2 + 1.5e-4 * size.columns + 1.8e-9 * size.macs
+        capturing = 1.0 + 1.2e-4 * size.columns + 1.4e-9 * size.macs
         reading = self.images * (_READING + _PIXEL * self.pixels)
         calibrating = reading + self.images * (3.2e-11 * size.macs + 5e-10 * size.numbers)
         found = [Expected(STARTING, _LIBRARIES, "start"), Expected("loading the model", _LOADING, "start")]
@@ -96,10 +108,10 @@ class ExportWork:
         """Of a search; none without."""
         if not isinstance(self.plan, Searched):
             return []
-        timed, method = portable_form(self.target) is None, METHODS[self.plan.method]
+        method = METHODS[self.plan.method]
         if isinstance(self.plan, Picked):
             return [Expected("weighing rows", importance_seconds(self.size, self.images, method))]
-        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, timed)])
+        return search_stages([SearchWork(self.size, self.images, method, self.plan.search, self._exact)])
 
     def file(self) -> list[Expected]:
         """From the codes to what its report shows, of one file."""
@@ -107,20 +119,20 @@ class ExportWork:
         checked = sum(check_counts(int(size.macs), self.images, "best").values())
         found = [
             Expected("writing the file", 0.2 + 4e-5 * size.columns, "file"),
-            Expected("checking", _FIRST + checked * (0.08 + 2.8e-10 * size.macs), "file"),
+            Expected("checking", _FIRST + checked * (0.06 + 2.8e-10 * size.macs), "file"),
         ]
         if isinstance(plan, Replayed):
             found = [Expected("replaying", 0.5 + 1e-4 * size.columns + 1.3e-9 * size.macs, "file"), *found]
         else:
-            method = METHODS[plan.method]
-            quantizing = walk_seconds(size, self.images, method)
+            method, bits = METHODS[plan.method], self._weight_bits(plan)
+            quantizing = walk_seconds(size, self.images, method, (bits,), has_weight_regions=self._exact)
             if not isinstance(plan, Searched):
                 quantizing += importance_seconds(size, self.images, method)
             learning = [Expected("learning", learning_seconds(size))] if plan.reconstruct else []
             found = [Expected("quantizing", quantizing), *learning, *found]
             found.append(Expected("observing", _OBSERVED * 1.2e-10 * size.macs, "file"))
-            found.append(Expected("comparing with float", _COMPARED * (0.003 + 5e-11 * size.macs), "file"))
-        return [*found, Expected("timing", 0.1 + min(_TIMED, _RUN * size.macs), "file")]
+            found.append(Expected("comparing with float", _COMPARED * (0.003 + 6e-11 * size.macs), "file"))
+        return [*found, Expected("timing", 0.3 + min(_TIMED, _RUN * size.macs), "file")]
 
     def stages(self) -> list[Expected]:
         """All of them."""
@@ -136,4 +148,5 @@ def files(networks: Sequence[ExportWork]) -> list[Expected]:
     plan = networks[0].plan
     count = len(plan.search.budgets) if isinstance(plan, Searched) else 1
     each = [stage for network in networks for stage in network.file()]
-    return each * count + [Expected("writing the report", count * len(networks) * _PAGE, "file")]
+    pages = count * _PAGE * sum(network.size.layers for network in networks)
+    return each * count + [Expected("writing the report", pages, "file")]

@@ -10,6 +10,9 @@ _ENOUGH = 4
 
 _FARTHEST = 3
 
+#: Calibration images that are advised at most, and at least as a multiple of those that were taken.
+_MANY, _MORE = 512, 1.25
+
 
 def few_bits_rows(result: ExportResult) -> dict[str, str]:
     """Facts with their labels; none where no weight and no operand of a matmul has fewer than four bits.
@@ -51,4 +54,13 @@ def _advice(result: ExportResult) -> str:
         "--mixed gives bits to the layers that need them": settings.search is None,
         "--reconstruct learns the rounding, on a GPU in minutes": not settings.reconstruct,
     }
-    return "; ".join(advice for advice, fits in untried.items() if fits)
+    return "; ".join([*(advice for advice, fits in untried.items() if fits), *_more_images(result)])
+
+
+def _more_images(result: ExportResult) -> list[str]:
+    """Where there are more images than were taken, and repairing weights would make something of them."""
+    settings, there = result.recipe.settings, result.available or 0
+    taken, many = settings.calibration.images, min(there, _MANY)
+    if settings.method != "best" or many - settings.calibration.skipped < _MORE * taken:
+        return []
+    return [f"--count {many} calibrates on more of the {there:,} images, {taken} so far, which pays at so few bits"]

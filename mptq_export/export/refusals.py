@@ -19,16 +19,6 @@ from mptq_export.support.limits import check_file
 from mptq_export.support.mapped import check_waiting
 
 
-def check_companion(outputs: Outputs, loaded: LoadedModel) -> None:
-    """Refuse a float companion that ONNX cannot hold.
-
-    Raises:
-        MptqError: one is asked for, and it would be larger than an ONNX file can be.
-    """
-    if outputs.float_onnx is not None:
-        check_file(str(outputs.float_onnx), loaded.parameters, 32, "leave --float-onnx out")
-
-
 def check_weights(plan: Uniform | Searched, outputs: Outputs, loaded: LoadedModel) -> None:
     """Refuse a model whose quantized weights ONNX cannot hold.
 
@@ -39,8 +29,8 @@ def check_weights(plan: Uniform | Searched, outputs: Outputs, loaded: LoadedMode
     check_file(str(outputs.onnx), loaded.parameters, bits, "use fewer bits for the weights")
 
 
-def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path | None) -> None:
-    """Refuse outputs of the networks of a detector's second stage that cannot be written.
+def check_loaded(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path | None) -> None:
+    """Refuse outputs that a model, or a network of a detector's second stage, cannot have.
 
     Args:
         outputs: of the whole, checked.
@@ -49,16 +39,20 @@ def check_parts(outputs: Outputs, plan: Plan, loaded: LoadedModel, *inputs: Path
         inputs: what is read besides; None where there is none.
 
     Raises:
-        MptqError: one is there already, or an input has its name; or one file is asked for of what is no detector.
+        MptqError: a float companion would be larger than an ONNX file can be; a file of a network is there already,
+            or an input has its name; or one file is asked for of what is no detector.
     """
     if outputs.one_file and loaded.detector is None:
         raise MptqError(
             f"--one-file is about detectors, and {loaded.asked.name} is none whose boxes can be described: it is one "
             "file already; leave the option out"
         )
-    parts = [head.detector.part for head in loaded.heads if head.detector is not None]
-    if parts:
-        outputs.check(plan, loaded.asked.name, *inputs, parts=parts)
+    heads = {head.detector.part: head for head in loaded.heads if head.detector is not None}
+    if heads:
+        outputs.check(plan, loaded.asked.name, *inputs, parts=list(heads))
+    for own, network in [(outputs, loaded), *((outputs.of_part(part), head) for part, head in heads.items())]:
+        if own.float_onnx is not None:
+            check_file(str(own.float_onnx), network.parameters, 32, "leave --float-onnx out")
 
 
 def check_layers(plan: Uniform | Searched, outputs: Outputs, graph: Graph) -> None:

@@ -28,9 +28,8 @@ from mptq_export.export.parts import export_with_heads
 from mptq_export.export.plan import Picked, Plan, Replayed, Searched, Uniform
 from mptq_export.export.refusals import (
     check_calibrated,
-    check_companion,
     check_layers,
-    check_parts,
+    check_loaded,
     check_weights,
 )
 from mptq_export.export.request import ExportRequest
@@ -119,7 +118,6 @@ def check_and_write_companion(
     Raises:
         MptqError: the calibration inputs do not fit the outputs or the memory, or there is no companion.
     """
-    check_companion(outputs, loaded)
     if calibrated is not None and not isinstance(plan, Replayed):
         check_calibrated(plan, outputs, calibrated)
     if outputs.float_onnx is not None:
@@ -185,8 +183,7 @@ def _load(request: ExportRequest, outputs: Outputs, progress: Listener) -> Loade
     height, width = loaded.preprocessing.input_size[1:]
     progress.expect(ExportWork.guess(request, loaded.parameters, height * width).stages())
     progress.warn(loaded.warnings)
-    check_parts(outputs, request.plan, loaded, calibration.images, calibration.class_map)
-    check_companion(outputs, loaded)
+    check_loaded(outputs, request.plan, loaded, calibration.images, calibration.class_map)
     return loaded
 
 
@@ -239,6 +236,7 @@ def _export_one(
         min_ort=written.min_ort,
         warnings=(*searched, *loaded.warnings, *recipe.settings.calibration.warnings, *aimed),
         profiled=written.profiled,
+        available=None if calibrated is None else calibrated.source.available,
     )
     try:
         simulated, traced = (graph, simulation_of(graph, recipe)), outputs.dossier is not None

@@ -6,10 +6,10 @@ from mptq_export.capture.graph import Graph
 from mptq_export.capture.size import size_of
 from mptq_export.quantize.calibrated_graph import CalibratedGraph
 from mptq_export.quantize.exact_form import EXACT
-from mptq_export.quantize.expected import importance_seconds, walk_seconds
+from mptq_export.quantize.expected import importance_seconds
 from mptq_export.quantize.form import Form, WidthsOf
 from mptq_export.quantize.method import Method
-from mptq_export.quantize.walk.following import following
+from mptq_export.quantize.walk.following import following, seconds_of_nodes
 from mptq_export.quantize.walk.walk import Walk
 from mptq_export.recipe.schema import Recipe
 from mptq_export.support.processes.group import Alone
@@ -34,10 +34,16 @@ def build_recipe(
     Raises:
         MptqError: a table cannot be certified, or a transform changed the function (a defect of this package).
     """
-    size, images = size_of(calibrated.graph), len(calibrated.images)
-    weighing = 0.0 if calibrated.importance is not None else importance_seconds(size, images, method)
-    first, rest = shares(bar, weighing, walk_seconds(size, images, method))
+    images = len(calibrated.images)
+
+    def seconds(graph: Graph) -> dict[str, float]:
+        regions = form.has_weight_regions
+        return seconds_of_nodes(graph, images, method, lambda layer: widths(layer)[:1], has_weight_regions=regions)
+
+    known = calibrated.importance is not None
+    weighing = 0.0 if known else importance_seconds(size_of(calibrated.graph), images, method)
+    first, rest = shares(bar, weighing, sum(seconds(calibrated.graph).values()))
     calibrated, rotations = form.transformed(calibrated.with_importance(method, Alone(first)), widths, method)
-    tick = following(calibrated.graph, images, method, rest)
+    tick = following(seconds(calibrated.graph), rest)
     graph, recipe = Walk(calibrated, widths, method, form=form).build_recipe(tick)
     return graph, replace(recipe, rotations=rotations)

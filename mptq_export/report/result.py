@@ -35,6 +35,7 @@ class ExportResult:
         one_file: a detector as one file, float between its networks; None where it was not asked for.
         profiled: of a file of a profile: what it obeys, and the plain file beside it.
         evidence: what was measured of it, as OUT.report.json holds it; None where that could not be written.
+        available: how many calibration images there were to choose from; None where that is not known.
     """
 
     onnx: Path
@@ -55,3 +56,4 @@ class ExportResult:
     one_file: Path | None = None
     evidence: Evidence | None = None
     profiled: Profiled | None = None
+    available: int | None = None

@@ -44,6 +44,15 @@ def test_a_file_of_few_bits_tells_how_close_it_is_and_what_was_not_tried(work: P
     assert "closeness" in again.stdout and "--reconstruct" not in again.stdout  # nothing is to be chosen
 
 
+def test_more_images_are_advised_where_there_are_more(work: Path):
+    advice = "--count 6 calibrates on more of the 6 images, 3 so far, which pays at so few bits"
+    for count, bits, advised in (("3", "3", True), ("6", "3", False), ("3", "4", False)):
+        told = run(work / "m.pt", "--calib", work / "calib", "--count", count, "--bits", bits, "--force")
+        assert told.exit_code == 0, (told.output, told.exception)
+        assert (advice in told.stdout) == advised
+        assert ("--count" in told.stdout) == advised
+
+
 @pytest.mark.parametrize("text", ["1-8", "8-2", "2-9", "2", "2-2", "2 - 8", "2-8-9", "two-8"])
 def test_a_range_that_is_none(work: Path, refused: Callable[..., str], text: str):
     refused(work / "m.pt", "--mixed", "3", "--mixed-range", text, words=(f"--mixed-range {text} {NO_RANGE}",))

@@ -164,7 +164,7 @@ def test_a_data_set_is_spread_evenly_and_read_where_it_must_be(
     source = source_of(data, preprocessing, count=20)
     assert np.array_equal(values(source), inputs[::2])
     assert data.asked == [0, *range(0, COUNT, 2)] and source.warnings == ()
-    assert np.array_equal(compared(source, 5)[0], inputs[[2, 10, 18, 26, 34]])
+    assert np.array_equal(compared(source, 5)[0], inputs[[3, 11, 19, 27, 35]])
     assert np.array_equal(values(source_of(Stream([*inputs]), preprocessing, count=20)), inputs[:20])
 
 

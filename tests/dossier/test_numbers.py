@@ -45,7 +45,8 @@ def test_every_number_of_the_digits(digits: Path):
 @pytest.mark.slow
 def test_every_number_of_deit_tiny(assets: Path, tmp_path: Path):
     model, images = assets / "deit_tiny_imagenette.pt", assets / "imagenette"
-    result = run(model, "--calib", images / "calib", "-o", tmp_path / "deit.onnx", "--dossier", tmp_path / "dossier")
+    outputs = ("-o", tmp_path / "deit.onnx", "--dossier", tmp_path / "dossier")
+    result = run(model, "--calib", images / "calib", "--count", 16, *outputs)
     assert result.exit_code == 0, (result.output, result.exception)
     data = ("--data", images / "val", "--float", model, "--limit", 64, "--json", tmp_path / "deit.eval.json")
     succeed(evaluate, tmp_path / "deit.onnx", *data)

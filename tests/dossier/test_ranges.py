@@ -14,9 +14,11 @@ from tiny_models import images, quantized, size
 
 from kernels_ref import Interpreter
 from mptq_export.dossier.contents import Operator
+from mptq_export.dossier.interval import Interval
 from mptq_export.dossier.operators import operators_of
-from mptq_export.dossier.ranges import Interval, ranges
+from mptq_export.dossier.ranges import ranges
 from mptq_export.emit.exact.emitter import emit
+from mptq_export.emit.sonnx.run import spelled_out
 from mptq_export.quantize.method import BEST, MINMAX
 from mptq_export.recipe.onnx_contents import contents_of
 from mptq_export.recipe.schema import Recipe
@@ -27,8 +29,11 @@ CHOSEN = (
     *("vit", "gap", "swin", "clip", "rms_norm", "eva", "cait", "swinv2", "levit", "convit", "visformer", "crossvit"),
     *("maxvit", "sam"),
 )
-CASES = [(kind, (8, 8), MINMAX) for kind in CHOSEN] + [("vit", (3, 3), BEST), ("swin", (4, 5), BEST)]
-NAMES = [f"{kind}-{bits[0]}" for kind, bits, _ in CASES]
+PLAIN = [(kind, (8, 8), MINMAX) for kind in CHOSEN] + [("vit", (3, 3), BEST), ("swin", (4, 5), BEST)]
+#: Files of `--profile sonnx`, where rows of attention are summed in one matrix.
+SPELLED = [("vit", (3, 3), BEST), ("swin", (8, 8), MINMAX), ("convit", (8, 8), MINMAX), ("cait", (8, 8), MINMAX)]
+CASES = PLAIN + SPELLED
+NAMES = [f"{kind}-{bits[0]}" for kind, bits, _ in PLAIN] + [f"{kind}-{bits[0]}-sonnx" for kind, bits, _ in SPELLED]
 
 
 @cache
@@ -37,6 +42,8 @@ def made(number: int) -> tuple[onnx.ModelProto, Recipe, tuple[Operator, ...]]:
     kind, bits, method = CASES[number]
     graph, recipe = quantized(kind, bits, method)
     model = emit(graph, recipe, input_type="float32", producer="1")
+    if number >= len(PLAIN):
+        model = spelled_out(model, batch=2)
     return model, recipe, operators_of(model, contents_of(model), (), ())
 
 

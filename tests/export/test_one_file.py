@@ -19,7 +19,7 @@ from mptq_export.api import ExportResult, load, verify
 from mptq_export.export import one_file
 from mptq_export.export.outputs import Outputs
 from mptq_export.export.plan import Uniform
-from mptq_export.export.refusals import check_parts
+from mptq_export.export.refusals import check_loaded
 from mptq_export.recipe.detector import JOINED_KEY
 from mptq_export.support.errors import MptqError
 from mptq_export.verify.kernels.plan import read_kernel_plan
@@ -127,4 +127,4 @@ def test_what_is_no_detector_is_one_file_already(tmp_path: Path):
     loaded = load(nn.Linear(3, 3), img_size=(1, 3), mean=(0.0,), std=(1.0,), in_chans=1)
     asked = Outputs(tmp_path / "m.onnx", one_file=True)
     with pytest.raises(MptqError, match="--one-file is about detectors"):
-        check_parts(asked, Uniform(), loaded)
+        check_loaded(asked, Uniform(), loaded)

@@ -68,4 +68,5 @@ def _from_values(
         warnings=(*warnings, *suspicions.warnings(described)),
         read=read,
         comparison=partial(fixed_inputs, values, what, calibrated=count),
+        available=len(values),
     )

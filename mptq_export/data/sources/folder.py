@@ -75,6 +75,7 @@ def from_folder(
         folders=folder.folders if files is None else (),
         skipped=len(folder.skipped),
         files=tuple(folder.files),
+        available=folder.found,
     )
 
 

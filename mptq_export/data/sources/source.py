@@ -30,6 +30,7 @@ class CalibrationSource:
         skipped: how many images were left out.
         held: all inputs, (inputs, channels, height, width), where they are in memory already.
         files: what they were read of, in order, where that is a file an input.
+        available: how many there were to choose from; None where that is not known.
     """
 
     count: int
@@ -41,6 +42,7 @@ class CalibrationSource:
     skipped: int = 0
     held: Inputs | None = None
     files: tuple[Path, ...] = ()
+    available: int | None = None
 
     def batches(self, size: int) -> Iterator[Inputs]:
         """All inputs in batches.
