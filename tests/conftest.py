@@ -74,4 +74,4 @@ def no_stages() -> Iterator[None]:
 def memory(remembered: Memory) -> Iterator[Memory]:
     """The same, for a test that compares two exports: it forgets in between."""
     yield remembered
-    remembered.forgotten = False
+    remembered.remember()
