@@ -1,7 +1,8 @@
 """Shared fixtures: where the real checkpoints and images lie, when they are there; what was made before."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Tiny models are no quicker on several threads, and on a busy machine threads wait for each other. Before torch comes;
@@ -39,6 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, all others in their order."""
     places = {REPO / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Garbage is looked for from here on only, and not among a million objects of libraries and tests that stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
