@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from tools.pages.steps import steps_of
 from tools.pages.varying import comparable, difference
 
 README, _, TUTORIAL, DEPLOYING = PAGES
-#: Steps of the tutorial: installing, a folder, the first export, a look into the folder.
-BEGINNING = 4
 PAGE = """# Page
 ```sh
 first \\
@@ -60,15 +57,12 @@ def clone(tmp_path: Path) -> Path:
     return fresh_copy(tmp_path / "clone")
 
 
-def test_what_the_commands_print_is_what_the_pages_show(clone: Path):
+@pytest.mark.parametrize(
+    "pages", [[TUTORIAL, DEPLOYING], [README, TUTORIAL, DEPLOYING]], ids=["fresh", "after the demo"]
+)
+def test_what_the_commands_print_is_what_the_pages_show(clone: Path, pages: list[Path]):
     """In this process, where tests share what exports make."""
-    compared(clone, [TUTORIAL, DEPLOYING], slow=False, run=run_here, python=python_here)
-
-
-def test_the_same_of_the_readme_and_the_tutorial_begins_after_it(clone: Path):
-    """Only there can files of the demo be in the way: the long test does all of it."""
-    compared(clone, [README], slow=False, run=run_here, python=python_here)
-    compared(clone, [TUTORIAL], slow=False, run=run_here, python=python_here, steps=BEGINNING)
+    compared(clone, pages, slow=False, run=run_here, python=python_here)
 
 
 @pytest.mark.slow
@@ -77,10 +71,10 @@ def test_the_same_in_a_shell_with_the_steps_that_take_long(clone: Path, pages: l
     compared(clone, pages, slow=True)
 
 
-def compared(folder: Path, pages: list[Path], *, steps: int | None = None, **how: Any) -> None:
+def compared(folder: Path, pages: list[Path], **how: Any) -> None:
     other = [line for page in pages for line in [stale(page)] if line]
     for page in pages:
-        for each in islice(follow(page, folder, **how), steps):
+        for each in follow(page, folder, **how):
             where = f"{page.name}:{each.step.block.line}, python -m tools.pages renew\n"
             assert other or not each.differs(), where + each.differs()
     if other:
