@@ -5,21 +5,20 @@ columns that are still free; then a few sweeps of coordinate descent.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from mptq_export.quantize.weights.code_range import CodeRange
+from mptq_export.quantize.weights.columns import Codes, PairLimits, descend_columns, round_columns
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.quantize.weights.level_codes import LevelCodes
+from mptq_export.quantize.weights.recorded import rows_added, run_recorded
 
 _BLOCK = 64
 
 #: Rows that are rounded at once: more do not fit a CPU's caches, fewer cost Python's time.
 ROWS = 4096
-
-
-Codes = CodeRange | LevelCodes
-"""The codes that rounding chooses among: all whole numbers of a range, or levels."""
 
 
 def round_gptq(weight: torch.Tensor, scale: torch.Tensor, hessian: Hessian, allowed: Codes) -> torch.Tensor:
@@ -80,61 +79,58 @@ def _by_rows(
     for start, *some in zip(
         range(0, len(matrices[0]), ROWS), *(torch.split(matrix, ROWS) for matrix in matrices), strict=True
     ):
-        codes = allowed.of_rows(start, start + ROWS) if isinstance(allowed, LevelCodes) else allowed
-        columns = work(codes, *(rows.double().T[hessian.order].contiguous() for rows in some))
+        count = len(some[0])
+        added = rows_added(some[0])
+        codes = allowed.of_rows(start, start + count, added) if isinstance(allowed, LevelCodes) else allowed
+        columns = work(codes, *(_columns_of(rows, hessian, added) for rows in some))
         result = torch.empty_like(columns)
         result[hessian.order] = columns
-        found.append(result.T.float())
+        found.append(result.T[:count].float())
     return torch.cat(found).contiguous()
+
+
+def _columns_of(rows: torch.Tensor, hessian: Hessian, added: int) -> torch.Tensor:
+    """Rows as columns, and rows of zeros behind them."""
+    return torch.nn.functional.pad(rows.double().T[hessian.order], (0, added)).contiguous()
 
 
 def _propagate(rest: torch.Tensor, hessian: Hessian, allowed: Codes) -> torch.Tensor:
     """Codes [K, rows] of weights in code units, which are changed."""
-    size, result = len(rest), torch.zeros_like(rest)
-    upper, partner = hessian.upper, hessian.partner
-    pair_limit = allowed.pair_limit if isinstance(allowed, CodeRange) else None
-    limit = torch.full_like(rest, float(pair_limit or 0))  # what the neighbour leaves
+    size, result, upper = len(rest), torch.empty_like(rest), hessian.upper
+    pairs = _pairs(torch.zeros_like(rest), hessian, allowed)
     for start in range(0, size, _BLOCK):
-        stop = min(start + _BLOCK, size)
-        errors = torch.empty_like(rest[start:stop])
-        for i in range(start, stop):
-            if isinstance(allowed, LevelCodes):
-                code = allowed.nearest(rest[i], upper[i, i].reciprocal().square())
-            else:
-                code = _clamped(rest[i], allowed, limit[i] if pair_limit else None)
-            result[i] = code
-            if pair_limit and partner[i] != i:
-                limit[partner[i]] = pair_limit - code.abs()
-            error = torch.div(rest[i] - code, upper[i, i], out=errors[i - start])
-            if i + 1 < stop:
-                rest[i + 1 : stop].addr_(upper[i, i + 1 : stop], error, alpha=-1)
-        if stop < size:
-            rest[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
+        block = slice(start, min(start + _BLOCK, size))
+        its = rest[block], upper[block, block]
+        if pairs is None:
+            codes, errors = run_recorded(round_columns, allowed, *its)
+        else:
+            codes, errors = round_columns(*its, allowed, replace(pairs, start=start))
+        result[block] = codes
+        if block.stop < size:
+            rest[block.stop :].addmm_(upper[block, block.stop :].T, errors, alpha=-1)
     return result
 
 
 def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, allowed: Codes) -> None:
     """Every column once, in place."""
-    size, damped, partner = len(codes), hessian.damped, hessian.partner
+    size, damped = len(codes), hessian.damped
     gradient = damped @ (target - codes)
-    pair_limit = allowed.pair_limit if isinstance(allowed, CodeRange) else None
+    pairs = _pairs(codes, hessian, allowed)
     for start in range(0, size, _BLOCK):
-        stop = min(start + _BLOCK, size)
-        before = codes[start:stop].clone()
-        for i in range(start, stop):
-            wanted = codes[i] + gradient[i] / damped[i, i]
-            if isinstance(allowed, LevelCodes):
-                code = allowed.nearest(wanted, damped[i, i])
-            else:
-                left = pair_limit - codes[partner[i]].abs() if pair_limit and partner[i] != i else None
-                code = _clamped(wanted, allowed, left)
-            moved = code - codes[i]
-            codes[i] = code
-            gradient[i:stop].addr_(damped[i:stop, i], moved, alpha=-1)
-        if stop < size:
-            gradient[stop:].addmm_(damped[stop:, start:stop], codes[start:stop] - before, alpha=-1)
+        block = slice(start, min(start + _BLOCK, size))
+        if pairs is None:
+            found = run_recorded(descend_columns, allowed, codes[block], gradient[block], damped[block, block])
+        else:
+            found = descend_columns(
+                codes[block], gradient[block], damped[block, block], allowed, replace(pairs, start=start)
+            )
+        codes[block], moves = found
+        if block.stop < size:
+            gradient[block.stop :].addmm_(damped[block.stop :, block], moves, alpha=-1)
 
 
-def _clamped(value: torch.Tensor, code_range: CodeRange, limit: torch.Tensor | None) -> torch.Tensor:
-    code = value.round().clamp_(code_range.low, code_range.high)
-    return code if limit is None else torch.minimum(torch.maximum(code, -limit), limit)
+def _pairs(codes: torch.Tensor, hessian: Hessian, allowed: Codes) -> PairLimits | None:
+    """What neighbours leave that have these codes, [K, rows]."""
+    if not isinstance(allowed, CodeRange) or allowed.pair_limit is None:
+        return None
+    return PairLimits.of(codes, hessian.partner, allowed.pair_limit)

@@ -46,9 +46,20 @@ class LevelCodes:
         """
         return replace(self, price=price / scale.to(self.core.dtype).square())
 
-    def of_rows(self, start: int, stop: int) -> "LevelCodes":
-        """Those of some of the rows."""
-        return replace(self, price=self.price[start:stop])
+    def of_rows(self, start: int, stop: int, added: int = 0) -> "LevelCodes":
+        """Those of some of the rows, and of so many behind them to which outliers cost nothing."""
+        return replace(self, price=torch.nn.functional.pad(self.price[start:stop], (0, added)))
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them: two without outliers, three with."""
+        return (self.core, self.price) if self.beyond is None else (self.core, self.price, self.beyond)
+
+    @staticmethod
+    def of_tensors(tensors: tuple[torch.Tensor, ...]) -> "LevelCodes":
+        """The codes that have these `tensors`."""
+        core, price, *beyond = tensors
+        return LevelCodes(core, beyond[0] if beyond else None, price)
 
     def nearest(self, value: torch.Tensor, importance: torch.Tensor) -> torch.Tensor:
         """The code of every row with the least error, the price of outliers counted.
