@@ -1,7 +1,8 @@
 """Shared fixtures: where the real checkpoints and images lie, when they are there; what was made before."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Tiny models are no quicker on several threads, and on a busy machine threads wait for each other. Before torch comes;
@@ -20,7 +21,10 @@ LONG = (
     "test_notebook.py",
     "cli/test_replay.py",
     "cli/test_mixed.py",
+    "allocate/test_search.py",
     "cli/test_features.py",
+    "api/test_verbs.py",
+    "cli/test_pick.py",
     "cli/test_says.py",
     "faults/test_killed.py",
     "allocate/test_evaluator.py",
@@ -39,6 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, all others in their order."""
     places = {REPO / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Garbage is looked for from here on only, and not among a million objects of libraries and tests that stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -74,4 +89,4 @@ def no_stages() -> Iterator[None]:
 def memory(remembered: Memory) -> Iterator[Memory]:
     """The same, for a test that compares two exports: it forgets in between."""
     yield remembered
-    remembered.forgotten = False
+    remembered.remember()

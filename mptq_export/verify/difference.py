@@ -61,7 +61,7 @@ def difference(got: NDArray[Any], expected: NDArray[Any]) -> Difference:
     got, expected = _comparable(got), _comparable(expected)
     unequal = got != expected
     zero_signs = 0
-    if np.issubdtype(got.dtype, np.floating):
+    if got.dtype.kind == "f":
         flipped = ~unequal & (np.signbit(got) != np.signbit(expected))  # equal but for the sign: both are 0
         zero_signs = int(np.count_nonzero(flipped))
         unequal |= flipped

@@ -218,10 +218,9 @@ def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Pa
 # -- interruptions -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callable[[int], None], memory: Memory):
+def test_an_interrupted_search_goes_on_to_the_same_bytes(work: Path, cut: Callable[[int], None]):
     several = ("--mixed", "2.5")
     assert mixed(work, *several, "-o", work / "a.onnx").exit_code == 0
-    memory.forget()
     out = work / "b.onnx"
     for number, resume in ((4, ()), (3, ("--resume",)), (6, ("--resume",))):
         cut(number)

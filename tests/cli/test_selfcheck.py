@@ -112,7 +112,7 @@ def test_a_difference_on_one_kind_of_input_is_found(
 
 
 def test_what_was_checked_is_said(work: Path, memory: Memory):
-    memory.forget()  # a check that is remembered takes no time
+    memory.forget(checks=True)  # a check that is remembered takes no time
     result = run(work / "m.pt", "--calib", work / "calib", "--json", work / "s.json")
     assert result.exit_code == 0, result.output
     kinds = "6 images, 4 random, 9 constant and 14 extreme inputs at batches 1 and 3"
