@@ -1,6 +1,6 @@
 """What choosing quantizers should take, before it is done: seconds on one core of the machine that was measured.
 
-The terms were fitted to the time of every node of DeiT-tiny (16 and 32 images), ViT-S (8) and the digits model (100) at
+The terms were fitted to the time of every node of DeiT-tiny (16 images), ViT-S (8) and the digits model (100) at
 several widths, as the walk comes to it; on other machines the clock corrects them (`support/time_left.py`).
 """
 
