@@ -63,4 +63,4 @@ def _more_images(result: ExportResult) -> list[str]:
     taken, many = settings.calibration.images, min(there, _MANY)
     if settings.method != "best" or many - settings.calibration.skipped < _MORE * taken:
         return []
-    return [f"--count {many} calibrates on more of the {there:,} images, {taken} so far, which pays at so few bits"]
+    return [f"--count {many} calibrates on more of the {there:,} images, {taken} so far, which may pay at so few bits"]

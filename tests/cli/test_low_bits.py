@@ -45,7 +45,7 @@ def test_a_file_of_few_bits_tells_how_close_it_is_and_what_was_not_tried(work: P
 
 
 def test_more_images_are_advised_where_there_are_more(work: Path):
-    advice = "--count 6 calibrates on more of the 6 images, 3 so far, which pays at so few bits"
+    advice = "--count 6 calibrates on more of the 6 images, 3 so far, which may pay at so few bits"
     for count, bits, advised in (("3", "3", True), ("6", "3", False), ("3", "4", False)):
         told = run(work / "m.pt", "--calib", work / "calib", "--count", count, "--bits", bits, "--force")
         assert told.exit_code == 0, (told.output, told.exception)
