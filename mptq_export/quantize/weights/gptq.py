@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from mptq_export.quantize.weights.code_range import CodeRange
-from mptq_export.quantize.weights.columns import Codes, PairLimits, descend_columns, round_columns
+from mptq_export.quantize.weights.columns import Codes, PairLimits, Tensors, descend_columns, round_columns
 from mptq_export.quantize.weights.hessian import Hessian
 from mptq_export.quantize.weights.level_codes import LevelCodes
 from mptq_export.quantize.weights.recorded import rows_added, run_recorded
@@ -100,11 +100,7 @@ def _propagate(rest: torch.Tensor, hessian: Hessian, allowed: Codes) -> torch.Te
     pairs = _pairs(torch.zeros_like(rest), hessian, allowed)
     for start in range(0, size, _BLOCK):
         block = slice(start, min(start + _BLOCK, size))
-        its = rest[block], upper[block, block]
-        if pairs is None:
-            codes, errors = run_recorded(round_columns, allowed, *its)
-        else:
-            codes, errors = round_columns(*its, allowed, replace(pairs, start=start))
+        codes, errors = _done(round_columns, allowed, pairs, start, rest[block], upper[block, block])
         result[block] = codes
         if block.stop < size:
             rest[block.stop :].addmm_(upper[block, block.stop :].T, errors, alpha=-1)
@@ -118,15 +114,19 @@ def _sweep(codes: torch.Tensor, target: torch.Tensor, hessian: Hessian, allowed:
     pairs = _pairs(codes, hessian, allowed)
     for start in range(0, size, _BLOCK):
         block = slice(start, min(start + _BLOCK, size))
-        if pairs is None:
-            found = run_recorded(descend_columns, allowed, codes[block], gradient[block], damped[block, block])
-        else:
-            found = descend_columns(
-                codes[block], gradient[block], damped[block, block], allowed, replace(pairs, start=start)
-            )
-        codes[block], moves = found
+        its = codes[block], gradient[block], damped[block, block]
+        codes[block], moves = _done(descend_columns, allowed, pairs, start, *its)
         if block.stop < size:
             gradient[block.stop :].addmm_(damped[block.stop :, block], moves, alpha=-1)
+
+
+def _done(
+    work: Callable[..., Tensors], allowed: Codes, pairs: PairLimits | None, start: int, *blocks: torch.Tensor
+) -> Tensors:
+    """What the work on some columns gives, of which the first has this number: limits of pairs are not recorded."""
+    if pairs is None:
+        return run_recorded(work, allowed, *blocks)
+    return work(*blocks, allowed, replace(pairs, start=start))
 
 
 def _pairs(codes: torch.Tensor, hessian: Hessian, allowed: Codes) -> PairLimits | None:

@@ -29,7 +29,7 @@ def run_recorded(work: Callable[..., Tensors], allowed: Codes, *blocks: torch.Te
     """What work on a block gives, its graph recorded where there is none yet.
 
     Args:
-        work: takes the blocks and the codes; there is one graph of its name, so it must be a function of a module.
+        work: takes the blocks and the codes; graphs are kept by it, so it must be a function of a module.
         allowed: the codes.
         blocks: on one device; they may be changed.
 
