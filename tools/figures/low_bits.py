@@ -17,6 +17,8 @@ UNIFORM = ("4/4", "3/3", "3/4", "2/4")
 BUDGETS = {"3.5": "4/4", "3": "3/3", "2.5": "3/3", "3/4": "3/4", "2.5/4": "3/3"}
 
 LEARNED = "--reconstruct"
+#: It learns from all images of the folder; 128 are the default without it.
+LEARNED_OPTIONS = (LEARNED, "--count", "400")
 HOW = ("best", LEARNED)
 
 
@@ -41,7 +43,7 @@ def _rows(models: Sequence[Model]) -> Iterator[Row]:
 def uniform_file(bench: Bench, model: Model, bits: str, how: str) -> Exported:
     """The file at one width."""
     if how == LEARNED:
-        return bench.export(model, bits, options=(LEARNED,), named="-learned")
+        return bench.export(model, bits, options=LEARNED_OPTIONS, named="-learned")
     return bench.export(model, bits)
 
 
@@ -53,7 +55,7 @@ def mixed_file(bench: Bench, model: Model, budget: str, how: str) -> tuple[Expor
         return found[budget], search.mean_bits
     pins = [word for layer, bits in search.widths.items() for word in ("--pin", f"{escape(layer)}={bits}")]
     named = f"-at-mixed-{budget.replace('/', '-')}-learned"
-    return bench.export(model, "8/8", options=(LEARNED, *pins), named=named), search.mean_bits
+    return bench.export(model, "8/8", options=(*LEARNED_OPTIONS, *pins), named=named), search.mean_bits
 
 
 def _uniform(bench: Bench, model: Model, bits: str, how: str) -> Figures:

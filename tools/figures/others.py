@@ -50,8 +50,8 @@ def others_table(documents: Mapping[str, Document]) -> str:
         return "*Not measured yet.*"
     document = documents["low-bits"]
     found = {(row["model"], row["bits"], row["how"]): row for row in document.rows}
-    rows = [*map(_given, CALIBRATED), _ours("ours, `best`: no gradients", "best", found)]
-    rows += [*map(_given, RECONSTRUCTED), _ours(f"ours, `{LEARNED}`", LEARNED, found)]
+    rows = [*map(_given, CALIBRATED), _ours("ours, `best`: no gradients", "best", "128", found)]
+    rows += [*map(_given, RECONSTRUCTED), _ours(f"ours, `{LEARNED}`", LEARNED, "400; ViT-small 256", found)]
     heads = [f"{what} {bits}" for what in ("top-1", "agreement", "ViT-small: top-1") for bits in _WIDTHS]
     table = markdown_table(("method", "what was evaluated", "images", *heads), rows)
     return f"{table}\n\nOurs: commit {document.commit}."
@@ -62,7 +62,7 @@ def _given(theirs: Theirs) -> tuple[str, ...]:
     return theirs.name, "simulation in float", theirs.images, *("" if x is None else f"{x:.1f} %" for x in shares)
 
 
-def _ours(name: str, how: str, found: Mapping[tuple[str, str, str], Figures]) -> tuple[str, ...]:
+def _ours(name: str, how: str, images: str, found: Mapping[tuple[str, str, str], Figures]) -> tuple[str, ...]:
     asked = ((_HARD, "top1"), (_HARD, "agreement"), (_SMALL, "top1"))
     shares = [found.get((model, bits, how), {}).get(what) for model, what in asked for bits in _WIDTHS]
-    return name, "the integer file", "128", *("" if share is None else percent(share) for share in shares)
+    return name, "the integer file", images, *("" if share is None else percent(share) for share in shares)
