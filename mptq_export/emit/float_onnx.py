@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from mptq_export.runtime.session import open_session
 from mptq_export.support.errors import MptqError
 from mptq_export.support.files import write_atomic
 
@@ -91,7 +91,7 @@ def _reason(error: Exception) -> str:
 
 
 def _compare(model: torch.nn.Module, images: NDArray[np.float32], path: Path) -> None:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     with torch.no_grad():
         expected = model(torch.from_numpy(images))
     tensors = [expected] if isinstance(expected, torch.Tensor) else expected

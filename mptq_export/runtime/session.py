@@ -1,5 +1,6 @@
 """An onnxruntime session of a file; whatever goes wrong is one line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,30 @@ def open_session(path: Path, options: ort.SessionOptions | None = None, *, threa
     Args:
         path: the ONNX file.
         options: session options to start from; onnxruntime's defaults when left out.
-        threads: threads within an operator; 0 is onnxruntime's own choice.
+        threads: threads within an operator; 0 is onnxruntime's own choice, of the CPUs that this process may use.
 
     Raises:
         MptqError: onnxruntime refuses the file.
     """
     options = options or ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _threads_of_own()
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:
         raise MptqError(f"onnxruntime cannot load {path}: {error_line(error)}; export it again") from error
+
+
+def _threads_of_own() -> int:
+    """As many threads as this process has CPUs, where it may not use all of the machine; else 0.
+
+    The threads of its own choice onnxruntime binds to all cores of the machine, whatever the process may use: beside
+    others they wait for each other (https://github.com/microsoft/onnxruntime/issues/8313).
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return 0
+    own = len(os.sched_getaffinity(0))
+    return own if own < (os.cpu_count() or 0) else 0
 
 
 def run_session(
