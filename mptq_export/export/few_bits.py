@@ -1,12 +1,17 @@
-"""What a person needs to hear of a file below four bits: its true bytes, where it is far from float, what may help."""
+"""What a person needs to hear of a file of few bits: its true bytes, where it is far from float, what may help."""
 
+from mptq_export.allocate.budget import Budget
 from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.settings import Settings
 from mptq_export.report.layer_errors import error_rows
 from mptq_export.report.result import ExportResult
 from mptq_export.report.stored_weights import StoredWeights
 
 #: From so many bits on a file is near its float model with `best` alone.
 _ENOUGH = 4
+
+#: The widest activations.
+_ALL = 8
 
 _FARTHEST = 3
 
@@ -15,21 +20,22 @@ _MANY, _MORE = 512, 1.25
 
 
 def few_bits_rows(result: ExportResult) -> dict[str, str]:
-    """Facts with their labels; none where no weight and no operand of a matmul has fewer than four bits.
+    """Facts with their labels; none where every operand of a matmul has eight bits, and every weight four or more.
 
     Args:
         result: an export.
     """
-    if not _few(result.recipe):
-        return {}
-    rows = {"stored": _stored(result)} if result.recipe.settings.form == "exact" else {}
-    evidence = result.evidence
-    if evidence is not None and evidence.errors:
+    rows, evidence = {}, result.evidence
+    few = _few(result.recipe)
+    if few and result.recipe.settings.form == "exact":
+        rows["stored"] = _stored(result)
+    if few and evidence is not None and evidence.errors:
         worst = ", ".join(f"{row.name} {row.decibels:.1f} dB" for row in error_rows(evidence)[:_FARTHEST])
         rows["farthest"] = f"{worst} (signal to noise on {evidence.observed_images} images; the report has all layers)"
-    advice = _advice(result)
-    if advice:
-        rows["more"] = advice
+    if result.replayed is None:
+        advice = [*_wider_activations(result.recipe.settings), *(_untried(result) if few else ())]
+        if advice:
+            rows["more"] = "; ".join(advice)
     return rows
 
 
@@ -44,17 +50,29 @@ def _stored(result: ExportResult) -> str:
     return f"{found}; all else {(result.onnx_bytes - found.nbytes) / 1e6:.2f} MB"
 
 
-def _advice(result: ExportResult) -> str:
+def _wider_activations(settings: Settings) -> list[str]:
+    """Where onnxruntime gives them for nothing: it computes with bytes, and stores no activation."""
+    search = settings.search
+    asked, option, top = (
+        (settings.bits.partition(",")[0], "--bits", _ALL)
+        if search is None
+        else (search.budget, "--mixed", search.range[1])
+    )
+    budget = Budget.parse(asked)
+    if settings.form != "exact" or top < _ALL or budget.most_activations in (None, _ALL):
+        return []
+    return [f"activations of {_ALL} bits cost no bytes and no time in onnxruntime: {option} {budget.most:g}/{_ALL}"]
+
+
+def _untried(result: ExportResult) -> list[str]:
     """What was not tried."""
     settings = result.recipe.settings
-    if result.replayed is not None:
-        return ""
     untried = {
         "--method best repairs weights with the calibration images": settings.method != "best",
         "--mixed gives bits to the layers that need them": settings.search is None,
         "--reconstruct learns the rounding, on a GPU in minutes": not settings.reconstruct,
     }
-    return "; ".join([*(advice for advice, fits in untried.items() if fits), *_more_images(result)])
+    return [*(advice for advice, fits in untried.items() if fits), *_more_images(result)]
 
 
 def _more_images(result: ExportResult) -> list[str]:
