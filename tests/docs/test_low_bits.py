@@ -101,6 +101,8 @@ def test_ours_stands_beside_others():
 def test_searches_begin_before_the_files_that_wait_for_them():
     rows = TABLE.rows(models(Path("assets")))
     first = [each for each in rows if each.turn == 0]
-    assert [each.key for each in first] == [f"{key} mixed 3.5 best" for key in dict.fromkeys(r.model for r in rows)]
+    assert [each.key for each in first] == [
+        f"{key} mixed 3.5 best, all images" for key in dict.fromkeys(r.model for r in rows)
+    ]
     waiting = {each.turn for each in rows if "mixed" in each.key and each not in first}
     assert min(waiting) > max(each.turn for each in rows if "mixed" not in each.key)

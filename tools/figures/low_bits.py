@@ -11,15 +11,26 @@ from tools.figures.searches import search_of, searched
 from tools.figures.show import interval, markdown_table, percent
 from tools.figures.table import Document, Figures, Row, Table
 
-UNIFORM = ("4/4", "3/3", "3/4", "2/4")
+#: The last two for onnxruntime, where activations of 8 bits cost nothing.
+UNIFORM = ("4/4", "3/3", "3/4", "2/4", "3/8", "2/8")
 
 #: Budget, and the uniform widths that its file stands beside.
-BUDGETS = {"3.5": "4/4", "3": "3/3", "2.5": "3/3", "3/4": "3/4", "2.5/4": "3/3"}
+BUDGETS = {"3.5": "4/4", "3": "3/3", "2.5": "3/3", "3/4": "3/4", "2.5/4": "3/3", "2.5/8": "3/8"}
 
-LEARNED = "--reconstruct"
-#: It learns from all images of the folder; 128 are the default without it.
-LEARNED_OPTIONS = (LEARNED, "--count", "400")
-HOW = ("best", LEARNED)
+BEST, ALL_IMAGES, LEARNED = "best", "best, all images", "--reconstruct"
+
+_ALL = ("--count", "400")
+"""As many images as a folder of any model has; 128 are the default."""
+
+#: How a uniform file is made: options, and what tells its name from that of `best`.
+HOW: dict[str, tuple[tuple[str, ...], str]] = {
+    BEST: ((), ""),
+    ALL_IMAGES: (_ALL, "-all"),
+    LEARNED: ((LEARNED, *_ALL), "-learned"),
+}
+
+#: How files of mixed widths are made.
+HOW_MIXED = (ALL_IMAGES, LEARNED)
 
 
 def rows(models: Sequence[Model]) -> list[Row]:
@@ -34,6 +45,7 @@ def _rows(models: Sequence[Model]) -> Iterator[Row]:
             for bits in UNIFORM:
                 measure = partial(_uniform, model=model, bits=bits, how=how)
                 yield Row(f"{model.key} {bits} {how}", model.key, measure, turn=1 if how == LEARNED else 2)
+        for how in HOW_MIXED:
             for budget in BUDGETS:
                 measure = partial(_mixed, model=model, budget=budget, how=how)
                 turn = 3 if how == LEARNED else 0 if budget == searches else 4
@@ -42,26 +54,26 @@ def _rows(models: Sequence[Model]) -> Iterator[Row]:
 
 def uniform_file(bench: Bench, model: Model, bits: str, how: str) -> Exported:
     """The file at one width."""
-    if how == LEARNED:
-        return bench.export(model, bits, options=LEARNED_OPTIONS, named="-learned")
-    return bench.export(model, bits)
+    options, named = HOW[how]
+    return bench.export(model, bits, options=options, named=named)
 
 
 def mixed_file(bench: Bench, model: Model, budget: str, how: str) -> tuple[Exported, tuple[float, float]]:
     """The file at widths of the one search for all budgets, and their means; learned at the widths that it found."""
-    _search, found = searched(bench, model, f"{model.key}-low", list(BUDGETS))
+    _search, found = searched(bench, model, f"{model.key}-low", list(BUDGETS), _ALL)
     search = search_of(found[budget])
     if how != LEARNED:
         return found[budget], search.mean_bits
     pins = [word for layer, bits in search.widths.items() for word in ("--pin", f"{escape(layer)}={bits}")]
-    named = f"-at-mixed-{budget.replace('/', '-')}-learned"
-    return bench.export(model, "8/8", options=(*LEARNED_OPTIONS, *pins), named=named), search.mean_bits
+    options, named = HOW[how]
+    named = f"-at-mixed-{budget.replace('/', '-')}{named}"
+    return bench.export(model, "8/8", options=(*options, *pins), named=named), search.mean_bits
 
 
 def _uniform(bench: Bench, model: Model, bits: str, how: str) -> Figures:
     exported = uniform_file(bench, model, bits, how)
     weights, activations = map(int, bits.split("/"))
-    base = None if how == "best" else (f"{bits} best", uniform_file(bench, model, bits, "best"))
+    base = None if how == BEST else (f"{bits} {BEST}", uniform_file(bench, model, bits, BEST))
     return _figures(bench, model, bits, how, exported, (weights, activations), base)
 
 

@@ -7,7 +7,7 @@ validation images, and given to us. No command here makes them again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tools.figures.low_bits import LEARNED
+from tools.figures.low_bits import BEST, LEARNED
 from tools.figures.show import markdown_table, percent
 from tools.figures.table import Document, Figures
 
@@ -50,7 +50,7 @@ def others_table(documents: Mapping[str, Document]) -> str:
         return "*Not measured yet.*"
     document = documents["low-bits"]
     found = {(row["model"], row["bits"], row["how"]): row for row in document.rows}
-    rows = [*map(_given, CALIBRATED), _ours("ours, `best`: no gradients", "best", "128", found)]
+    rows = [*map(_given, CALIBRATED), _ours("ours, `best`: no gradients", BEST, "128", found)]
     rows += [*map(_given, RECONSTRUCTED), _ours(f"ours, `{LEARNED}`", LEARNED, "400; ViT-small 256", found)]
     heads = [f"{what} {bits}" for what in ("top-1", "agreement", "ViT-small: top-1") for bits in _WIDTHS]
     table = markdown_table(("method", "what was evaluated", "images", *heads), rows)

@@ -11,7 +11,9 @@ from tools.figures.bench import Bench, Exported, Facts, facts_of
 from tools.figures.models import Model
 
 
-def searched(bench: Bench, model: Model, name: str, budgets: Sequence[str]) -> tuple[Facts, dict[str, Exported]]:
+def searched(
+    bench: Bench, model: Model, name: str, budgets: Sequence[str], options: Sequence[str] = ()
+) -> tuple[Facts, dict[str, Exported]]:
     """What a search took, all of its exports included, and its file for each budget.
 
     Args:
@@ -19,6 +21,7 @@ def searched(bench: Bench, model: Model, name: str, budgets: Sequence[str]) -> t
         model: what is searched.
         name: of the search; with the budget behind it that of a file.
         budgets: at least two.
+        options: of the command besides, always the same for a name.
 
     Returns:
         `seconds` (None where it was interrupted) and `peak_mb`; the files by budget.
@@ -28,7 +31,7 @@ def searched(bench: Bench, model: Model, name: str, budgets: Sequence[str]) -> t
         resumed = out.with_suffix(".search.jsonl").exists()
         words = [word for budget in budgets for word in ("--mixed", budget)]
         report = out.with_suffix(".export.json")
-        given = (model.checkpoint, "--calib", model.calib, *words, *bench.device_option)
+        given = (model.checkpoint, "--calib", model.calib, *options, *words, *bench.device_option)
         written = ("-o", out, "--force", "-q", "--json", report)
         ran = bench.commands.console("export", *given, *written, *(["--resume"] if resumed else []), log=out.stem)
         summaries = json.loads(report.read_text(encoding="utf-8"))["exports"]
