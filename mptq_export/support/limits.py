@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mptq_export.support.control_groups import memory_left
 from mptq_export.support.errors import MptqError
 
 #: Protobuf, and so a single ONNX file, ends here.
@@ -79,11 +80,7 @@ def free_memory() -> float:
     with suppress(OSError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = float(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))) * 1024
-    with suppress(OSError, ValueError):  # the limit of a container
-        group = Path("/sys/fs/cgroup")
-        most, used = (float((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
-        free = min(free, most - used + float(counts.get("inactive_file", 0)))  # files that were read count as used
+    free = min(free, memory_left())
     if math.isinf(free) and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return free
