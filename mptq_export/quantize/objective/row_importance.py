@@ -16,6 +16,7 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Input, Linear, PatchEmbed
 from mptq_export.quantize.objective.divergence import hessian_draw, hessian_noise
 from mptq_export.recipe.metric import MetricName
+from mptq_export.support.memory import trim
 from mptq_export.support.processes.group import Alone, Group, Seat
 
 #: Share of the weight that all rows get alike.
@@ -81,6 +82,7 @@ def _share(
         noise = hessian_noise(graph, len(images), generator)
         if number in own:
             found.append(_squares(graph, blocks, images, noise, metric))
+            trim()  # a batch of a large model leaves a gigabyte in pieces that the next one does not fit into
             seat.bar.advance(1 / len(own))
     return found
 
