@@ -1,7 +1,7 @@
 """What a person needs to hear of a file of few bits: its true bytes, where it is far from float, what may help."""
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.recipe.schema import Recipe
+from mptq_export.recipe.schema import WIDTHS, Recipe
 from mptq_export.recipe.settings import Settings
 from mptq_export.report.layer_errors import error_rows
 from mptq_export.report.result import ExportResult
@@ -9,9 +9,6 @@ from mptq_export.report.stored_weights import StoredWeights
 
 #: From so many bits on a file is near its float model with `best` alone.
 _ENOUGH = 4
-
-#: The widest activations.
-_ALL = 8
 
 _FARTHEST = 3
 
@@ -52,16 +49,17 @@ def _stored(result: ExportResult) -> str:
 
 def _wider_activations(settings: Settings) -> list[str]:
     """Where onnxruntime gives them for nothing: it computes with bytes, and stores no activation."""
-    search = settings.search
-    asked, option, top = (
-        (settings.bits.partition(",")[0], "--bits", _ALL)
-        if search is None
-        else (search.budget, "--mixed", search.range[1])
-    )
-    budget = Budget.parse(asked)
-    if settings.form != "exact" or top < _ALL or budget.most_activations in (None, _ALL):
+    if settings.form != "exact":
         return []
-    return [f"activations of {_ALL} bits cost no bytes and no time in onnxruntime: {option} {budget.most:g}/{_ALL}"]
+    search = settings.search
+    if search is None:
+        asked, option, widest = settings.bits.partition(",")[0], "--bits", WIDTHS[-1]
+    else:
+        asked, option, widest = search.budget, "--mixed", search.range[1]
+    budget = Budget.parse(asked)
+    if widest < WIDTHS[-1] or budget.most_activations in (None, widest):
+        return []
+    return [f"activations of {widest} bits cost no bytes and no time in onnxruntime: {option} {budget.most:g}/{widest}"]
 
 
 def _untried(result: ExportResult) -> list[str]:
