@@ -1,14 +1,15 @@
 """The widths of one budget, out of what a search measured: nothing is measured for it.
 
-Both solvers answer. Greedy's widths are its steps as far as the budget wants them, the programme's come from the table.
-What each would have in true divergence is read off its rungs, between them by the sum of the
-estimates, and the better one is taken. At a rung itself both are what was measured there. Only what was measured down
+All solvers answer. Greedy's widths are its steps as far as the budget wants them, the others' come from the table
+(`proposals.py`). What each would have in true divergence is read off its rungs, between them by the sum of the
+estimates, and the best one is taken. At a rung itself all are what was measured there. Only what was measured down
 to the first rung within the budget counts, so that an interrupted search answers as a finished one.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.descent import Descent, FrontPoint
-from mptq_export.allocate.integer_programme import solve
+from mptq_export.allocate.proposals import proposals
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
@@ -33,8 +34,8 @@ class FoundWidths:
         widths: of all layers.
         divergence: mean divergence that is expected of them on the search images, with the search's quantizers; what
             was measured where the budget is a rung.
-        solver: whichever has less.
-        compared: that of both; infinite where a solver has no widths within the budget.
+        solver: whichever has least.
+        compared: that of all; infinite where a solver has no widths within the budget.
         evaluations: different candidates that were measured down to the first rung within the budget.
     """
 
@@ -61,15 +62,13 @@ def answer(problem: StoredProblem, found: Descent, budget: Budget) -> FoundWidth
     space, constraints = problem.space, problem.costs.constraints(budget)
     path = _path(problem, found.steps)
     known = _down_to(problem, path, found, budget)
-    widths: dict[Solver, Widths] = {
-        "greedy": _walked(problem, known.steps, constraints),
-        "integer programme": solve(space, problem.table, constraints),
-    }
-    compared = {
-        solver: _read_off(problem, known.curves[solver], each) if _met(constraints, each) else math.inf
-        for solver, each in widths.items()
-    }
-    solver: Solver = "integer programme" if compared["integer programme"] < compared["greedy"] else "greedy"
+    widths = proposals(problem, constraints)
+    walked = _walked(problem, known.steps, constraints)
+    if _met(constraints, walked):
+        widths = {"greedy": walked, **widths}
+    compared: dict[Solver, float] = dict.fromkeys(get_args(Solver), math.inf)
+    compared |= {solver: _read_off(problem, known.curves[solver], each) for solver, each in widths.items()}
+    solver = min(compared, key=lambda solver: compared[solver])
     if math.isinf(compared[solver]):  # what no step leads to, such as small weights that take less at a wider width
         widths[solver] = cheapest(constraints, space)
         compared[solver] = _read_off(problem, known.curves[solver], widths[solver])
@@ -140,18 +139,19 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
     """
     constraints = problem.costs.constraints(budget)
     if found.start is not None and _met(constraints, path[0]):
-        start = [(path[0], found.start)]
-        return _Known([], {"greedy": start, "integer programme": start}, 1)
+        return _Known([], {solver: [(path[0], found.start)] for solver in get_args(Solver)}, 1)
     within = (number for number, rung in enumerate(found.rungs, 1) if _met(constraints, path[rung.steps]))
     count = next(within, None)
     if found.start is None or (count is None and not found.complete):
         raise MptqError(f"{budget.option} {budget.text}: {_reached_text(found, budget)}")
     rungs = found.rungs[:count]
-    greedy = [(path[0], found.start), *((path[rung.steps], rung.greedy) for rung in rungs)]
-    other = [(path[0], found.start), *((rung.widths, rung.programme) for rung in rungs if rung.programme is not None)]
+    curves: dict[Solver, list[tuple[Widths, float]]] = {solver: [(path[0], found.start)] for solver in get_args(Solver)}
+    for rung in rungs:
+        for solver, divergence in rung.compared.items():
+            curves[solver].append((rung.widths.get(solver, path[rung.steps]), divergence))
     return _Known(
         found.steps if count is None else found.steps[: rungs[-1].steps],
-        {"greedy": greedy, "integer programme": other},
+        curves,
         found.evaluations if count is None else rungs[-1].evaluations,
     )
 

@@ -1,7 +1,8 @@
-"""Greedy MP from the widest widths down, and the programme beside it at fixed mean widths, the rungs.
+"""Greedy MP from the widest widths down, and beside it, at fixed mean widths, the rungs, what is proposed for them.
 
 No budget of a user is among what is measured: budgets decide how far down it goes, and nothing else. So any wider one
-can be answered afterwards (`answer.py`). The rungs are there for that: what lies between two is judged by both.
+can be answered afterwards (`answer.py`). The rungs are there for that: what lies between two is judged by both. What is
+proposed is in `proposals.py`.
 """
 
 import math
@@ -14,7 +15,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import greedy
-from mptq_export.allocate.integer_programme import solve
+from mptq_export.allocate.proposals import proposals
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
@@ -69,24 +70,22 @@ class FrontPoint(Point):
 
 @dataclass(frozen=True, kw_only=True)
 class Rung(Point):
-    """A budget that every search measures: the better of what both solvers have for it.
+    """A budget that every search measures: the best of what the solvers have for it.
 
     Attributes:
         budget: mean widths, as `--mixed` and `--pick` take them.
         solver: which one has the costs and the divergence of this point.
         steps: how many steps lead to the widths that greedy has here.
-        greedy: the divergence of these.
-        programme: that of the programme's; None where it has none within the budget.
-        widths: those of the programme, of every layer.
+        compared: the divergence that each has; one that has no widths within the budget is not there.
+        widths: theirs, of every layer; greedy's are its steps.
         evaluations: different candidates that were measured so far.
     """
 
     budget: str
     solver: Solver
     steps: int
-    greedy: float
-    programme: float | None
-    widths: dict[str, tuple[int, int]]
+    compared: dict[Solver, float]
+    widths: dict[Solver, Widths]
     evaluations: int
 
 
@@ -198,21 +197,19 @@ def _descend(
             tick(found.steps[-1])
             continue
         budget = budgets[len(found.rungs)]
-        constraints = costs.constraints(budget)
-        programme = solve(space, problem.table, constraints)
-        within = all(constraint.met(programme) for constraint in constraints)
-        other = fmean(counted(programme)) if within else math.inf
-        better: Solver = "integer programme" if other < divergence else "greedy"
+        proposed = proposals(problem, costs.constraints(budget))
+        compared: dict[Solver, float] = {"greedy": divergence}
+        compared |= {solver: fmean(counted(each)) for solver, each in proposed.items()}
+        best = min(compared, key=lambda solver: compared[solver])
         rung = Rung(
             budget=budget.text,
-            solver=better,
+            solver=best,
             steps=len(found.steps),
-            greedy=divergence,
-            programme=other if within else None,
-            widths=programme,
+            compared=compared,
+            widths=proposed,
             evaluations=found.evaluations,
-            divergence=min(divergence, other),
-            **costs.describe(widths if better == "greedy" else programme),
+            divergence=compared[best],
+            **costs.describe(proposed.get(best, widths)),
         )
         found.rungs.append(rung)
         tick(rung)

@@ -43,7 +43,7 @@ def allocate(
     resume: bool = False,
     progress: Progress = SILENT,
 ) -> list[Allocation]:
-    """Search a width for every layer under a budget: Greedy MP, and an integer programme beside it.
+    """Search a width for every layer under a budget: Greedy MP, an integer programme and uniform widths beside it.
 
     Args:
         calibrated: what `calibrate` gave.

@@ -17,7 +17,7 @@ from mptq_export.support.errors import MptqError
 from mptq_export.support.json_files import load_json
 from mptq_export.support.typed_json import from_json
 
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Of what is stored of a search."""
 
 JOURNAL_SUFFIX = ".jsonl"

@@ -21,8 +21,8 @@ Form = Literal["exact", "portable"]
 ProfileName = Literal["sonnx"]
 """A way to write the exact form that leaves nothing implicit; see `mptq_export/profile`."""
 
-Solver = Literal["greedy", "integer programme"]
-"""What found widths for a budget: Greedy MP, or the integer programme over the estimates."""
+Solver = Literal["greedy", "integer programme", "uniform"]
+"""What found widths for a budget: Greedy MP, the integer programme over the estimates, or one width for all layers."""
 
 Library = Literal["timm", "transformers", "torchvision", "module"]
 """Whose a model is; `module`: the user's own."""
@@ -92,7 +92,7 @@ class SearchFacts:
         budget: as it was asked for.
         range: the narrowest and the widest width that were tried.
         tied: whether weights and activations of a layer moved together.
-        solver: whichever was better.
+        solver: whichever was best.
         mean_bits: mean width of weights by parameters, and of activations by multiply-accumulates.
         divergence: mean divergence of the outputs on the search images by solver, as the search's measurements let
             expect; None where its widths were not allowed.

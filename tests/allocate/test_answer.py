@@ -29,14 +29,19 @@ ALIKE, APART = WidthDomain.of_range(range(2, 9)), WidthDomain((4, 8), (8, 16))
 
 
 class Model:
-    """Errors of all units add up, some of them to more than the table says."""
+    """Errors of all units add up, some of them to more than the table says, and so do all where widths differ."""
 
     def __init__(
-        self, domain: WidthDomain = ALIKE, *, pinned: Widths | None = None, wrong: dict[str, float] | None = None
+        self,
+        domain: WidthDomain = ALIKE,
+        *,
+        pinned: Widths | None = None,
+        wrong: dict[str, float] | None = None,
+        uneven: float = 0.0,
     ) -> None:
         generator = np.random.default_rng(0)
         still = pinned or {}
-        self.wrong, self.measured = wrong or {}, list[Widths]()
+        self.wrong, self.uneven, self.measured = wrong or {}, uneven, list[Widths]()
         units = [
             Unit(name, side, SIZES[name] * (side == "weights"), SIZES[name] * (side == "activations"))
             for name in NAMES
@@ -56,7 +61,8 @@ class Model:
 
     def exact(self, widths: Widths) -> float:
         units = self.problem.space.units
-        return sum(self.table[unit.key, unit.bits(widths)] * self.wrong.get(unit.key, 1.0) for unit in units)
+        summed = sum(self.table[unit.key, unit.bits(widths)] * self.wrong.get(unit.key, 1.0) for unit in units)
+        return summed * (1 + self.uneven * float(np.std(list(widths.values()))))
 
     def __call__(self, widths: Widths) -> list[float]:
         if widths not in self.measured:
@@ -84,7 +90,8 @@ def test_rungs_end_at_the_narrowest_widths(domain: WidthDomain, pinned: Widths, 
     assert [rung.text for rung in rungs(model.problem.space, model.problem.costs)] == texts.split()
     found = descend(model.problem, model)
     assert found.complete and [rung.budget for rung in found.rungs] == texts.split()
-    assert all(met(model, Budget.parse(rung.budget), rung.widths) for rung in found.rungs)
+    for rung in found.rungs:
+        assert all(met(model, Budget.parse(rung.budget), widths) for widths in rung.widths.values())
     narrowest = model.problem.costs.mean_bits(model.problem.space.narrowest)
     assert (found.steps[-1].mean_weight_bits, found.steps[-1].mean_activation_bits) == pytest.approx(narrowest)
 
@@ -107,6 +114,21 @@ def test_every_kind_of_budget_has_an_answer_near_the_best(text: str):
     assert answered.compared["greedy"] < 2 * answered.divergence
     if budget.kind == "bytes":
         assert {pair[1] for pair in answered.widths.values()} == {8}  # activations are free
+
+
+@pytest.mark.parametrize("text", ["3", "4", "3/5", "1.7kB"])
+def test_uniform_widths_are_taken_where_mixed_ones_are_worse(text: str):
+    model = Model(uneven=10.0)
+    found, budget = descend(model.problem, model), Budget.parse(text)
+    answered = answer(model.problem, found, budget)
+    pairs = set(answered.widths.values())
+    assert answered.solver == "uniform" and len(pairs) == 1 and met(model, budget, answered.widths)
+    ((weights, activations),) = pairs
+    for wider in ((weights + 1, activations), (weights, activations + 1)):
+        assert max(wider) > 8 or not met(model, budget, dict.fromkeys(NAMES, wider))
+    assert min(divergence for solver, divergence in answered.compared.items() if solver != "uniform") > 0
+    if text in ("3", "4"):
+        assert answered.divergence == pytest.approx(model.exact(answered.widths))
 
 
 def test_where_the_table_errs_greedy_knows_better():
