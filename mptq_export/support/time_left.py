@@ -11,8 +11,9 @@ from time import perf_counter
 
 from mptq_export.support.progress import Engine, Expected
 
-#: Expected seconds after which the speed of an engine is believed as much as what was known before.
-_KNOWN = 2.0
+#: Expected seconds after which the speed of an engine is believed as much as what was known before, and their share of
+#: all that is expected: a short stage that was slow says little of an hour.
+_KNOWN, _KNOWN_SHARE = 2.0, 0.01
 
 #: Share of a stage after which its own rate is believed as much as its prior.
 _OWN = 0.1
@@ -184,4 +185,12 @@ class TimeLeft:
             pairs.append((stage.engine, stage.seconds * done, running.at - running.began))
         counted = [(a, b) for each, a, b in pairs if each != "start" and engine in (None, each)]
         expected, taken = (sum(column) for column in zip(*counted, strict=True)) if counted else (0.0, 0.0)
-        return (taken + _KNOWN * before) / (expected + _KNOWN)
+        known = max(_KNOWN, _KNOWN_SHARE * self._expected)
+        return (taken + known * before) / (expected + known)
+
+    @property
+    def _expected(self) -> float:
+        """Seconds expected of all stages, by their priors."""
+        running = self._running.expected if self._running is not None else None
+        stages = [*(stage for stage, _ in self._done), *self._coming, *([] if running is None else [running])]
+        return sum(stage.seconds for stage in stages)

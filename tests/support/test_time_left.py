@@ -61,6 +61,16 @@ def test_every_engine_has_its_own_speed():
     assert time.left == pytest.approx(50.0, rel=0.1)
 
 
+def test_a_short_stage_that_was_slow_says_little_of_an_hour():
+    clock = Clock()
+    time = TimeLeft(clock)
+    time.expect([Expected("capture", 3.0), Expected("walk", 4000.0)])
+    time.begin("capture", 10)
+    clock.now += 20.0
+    time.advance(1)
+    assert time.left is not None and 4000.0 < time.left < 2.2 * 4000.0
+
+
 def test_a_wrong_prior_gives_way_to_the_stages_own_rate():
     clock = Clock()
     time = TimeLeft(clock)
