@@ -88,8 +88,8 @@ class Allocation:
         found, (weights, activations) = self.found, self.mean_bits
         of_operations = found.budget.kind in ("operations", "operations share")
         more = f", {self.problem.costs.operations_text(found.widths)}" if of_operations else ""
-        more += ", the same in all layers: no mixture was better" if found.solver == "uniform" else ""
-        return f"mixed {found.budget.text}: mean {weights:.2f}/{activations:.2f}{more}"
+        alike = "alike in all layers, " if found.solver == "uniform" else ""
+        return f"mixed {found.budget.text}: {alike}mean {weights:.2f}/{activations:.2f}{more}"
 
     @property
     def estimates(self) -> dict[str, float]:
