@@ -17,7 +17,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import Constraint, as_limit, cheapest
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.descent import Descent, FrontPoint
-from mptq_export.allocate.proposals import proposals
+from mptq_export.allocate.proposals import best, proposals
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
@@ -34,7 +34,7 @@ class FoundWidths:
         widths: of all layers.
         divergence: mean divergence that is expected of them on the search images, with the search's quantizers; what
             was measured where the budget is a rung.
-        solver: whichever has least.
+        solver: whose they are; see `proposals.best`.
         compared: that of all; infinite where a solver has no widths within the budget.
         evaluations: different candidates that were measured down to the first rung within the budget.
     """
@@ -68,7 +68,7 @@ def answer(problem: StoredProblem, found: Descent, budget: Budget) -> FoundWidth
         widths = {"greedy": walked, **widths}
     compared: dict[Solver, float] = dict.fromkeys(get_args(Solver), math.inf)
     compared |= {solver: _read_off(problem, known.curves[solver], each) for solver, each in widths.items()}
-    solver = min(compared, key=lambda solver: compared[solver])
+    solver = best(compared)
     if math.isinf(compared[solver]):  # what no step leads to, such as small weights that take less at a wider width
         widths[solver] = cheapest(constraints, space)
         compared[solver] = _read_off(problem, known.curves[solver], widths[solver])

@@ -15,7 +15,7 @@ from mptq_export.allocate.budget import Budget
 from mptq_export.allocate.constraint import as_limit
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import greedy
-from mptq_export.allocate.proposals import proposals
+from mptq_export.allocate.proposals import best, proposals
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Widths
@@ -200,16 +200,16 @@ def _descend(
         proposed = proposals(problem, costs.constraints(budget))
         compared: dict[Solver, float] = {"greedy": divergence}
         compared |= {solver: fmean(counted(each)) for solver, each in proposed.items()}
-        best = min(compared, key=lambda solver: compared[solver])
+        taken = best(compared)
         rung = Rung(
             budget=budget.text,
-            solver=best,
+            solver=taken,
             steps=len(found.steps),
             compared=compared,
             widths=proposed,
             evaluations=found.evaluations,
-            divergence=compared[best],
-            **costs.describe(proposed.get(best, widths)),
+            divergence=compared[taken],
+            **costs.describe(proposed.get(taken, widths)),
         )
         found.rungs.append(rung)
         tick(rung)

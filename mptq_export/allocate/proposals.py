@@ -1,8 +1,9 @@
 """What is proposed for a budget at once, beside the widths that greedy comes to step by step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mptq_export.allocate.constraint import Constraint
+from mptq_export.allocate.greedy_mp import NOISE
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.stored_problem import StoredProblem
@@ -26,6 +27,20 @@ def proposals(problem: StoredProblem, constraints: list[Constraint]) -> dict[Sol
         "uniform": uniform,
     }
     return {solver: widths for solver, widths in found.items() if _met(constraints, widths)}
+
+
+def best(compared: Mapping[Solver, float]) -> Solver:
+    """Whose widths are taken; uniform ones where they are better by more than noise: mixed ones use the whole budget.
+
+    Args:
+        compared: divergence by solver; without one that has no widths, or with infinity. Not empty.
+    """
+    least = min(compared, key=lambda solver: compared[solver])
+    others = {solver: divergence for solver, divergence in compared.items() if solver != "uniform"}
+    if least != "uniform" or not others:
+        return least
+    mixed = min(others, key=lambda solver: others[solver])
+    return least if compared[least] < (1 - NOISE) * others[mixed] else mixed
 
 
 def _uniform(space: SearchSpace) -> Iterator[Widths]:

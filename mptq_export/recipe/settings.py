@@ -92,7 +92,7 @@ class SearchFacts:
         budget: as it was asked for.
         range: the narrowest and the widest width that were tried.
         tied: whether weights and activations of a layer moved together.
-        solver: whichever was best.
+        solver: whose widths were taken.
         mean_bits: mean width of weights by parameters, and of activations by multiply-accumulates.
         divergence: mean divergence of the outputs on the search images by solver, as the search's measurements let
             expect; None where its widths were not allowed.

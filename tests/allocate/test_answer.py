@@ -1,6 +1,7 @@
 """What a search measures and what it answers, against divergences that are known in closed form."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -14,11 +15,13 @@ from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.descent import NotMeasuredError, descend, rungs
 from mptq_export.allocate.form import Sizes
 from mptq_export.allocate.integer_programme import solve
+from mptq_export.allocate.proposals import best
 from mptq_export.allocate.search_space import SearchSpace
 from mptq_export.allocate.sensitivity import SensitivityTable
 from mptq_export.allocate.stored_problem import StoredProblem
 from mptq_export.allocate.units import Unit, Widths
 from mptq_export.allocate.width_domain import WidthDomain
+from mptq_export.recipe.settings import Solver
 from mptq_export.support.errors import MptqError
 from mptq_export.support.typed_json import from_json
 
@@ -114,6 +117,21 @@ def test_every_kind_of_budget_has_an_answer_near_the_best(text: str):
     assert answered.compared["greedy"] < 2 * answered.divergence
     if budget.kind == "bytes":
         assert {pair[1] for pair in answered.widths.values()} == {8}  # activations are free
+
+
+@pytest.mark.parametrize(
+    ("compared", "solver"),
+    [
+        ({"greedy": 1.0, "integer programme": 2.0, "uniform": 3.0}, "greedy"),
+        ({"greedy": 2.0, "integer programme": 1.0, "uniform": 1.0}, "integer programme"),
+        ({"greedy": 2.0, "integer programme": 1.0, "uniform": 0.95}, "integer programme"),  # noise
+        ({"greedy": 2.0, "integer programme": 1.0, "uniform": 0.85}, "uniform"),
+        ({"greedy": math.inf, "integer programme": math.inf, "uniform": 1.0}, "uniform"),
+        ({"uniform": 1.0}, "uniform"),
+    ],
+)
+def test_uniform_widths_must_be_better_by_more_than_noise(compared: dict[Solver, float], solver: Solver):
+    assert best(compared) == solver
 
 
 @pytest.mark.parametrize("text", ["3", "4", "3/5", "1.7kB"])

@@ -12,6 +12,7 @@ from tiny_models import tiny
 
 from mptq_export.allocate import exact_form, problem
 from mptq_export.allocate.evaluator import Evaluator
+from mptq_export.allocate.search_terms import SEARCH_VERSION
 from mptq_export.allocate.units import Widths
 from mptq_export.recipe.store import read_recipe
 from mptq_export.report.front import read_front
@@ -241,9 +242,9 @@ def test_the_search_of_something_else(stored: Path, refused: Callable[..., str])
         ("x.search.json", "no json", ("is no stored search",)),
         ("x.search.json", "[]", ("holds no search that can be asked", "older version")),
         ("x.search.json", '{"search_version": 99}', ("is of another version of this program", "search again")),
-        ("x.search.json", '{"search_version": 1}', ("is damaged", "search again")),
+        ("x.search.json", f'{{"search_version": {SEARCH_VERSION}}}', ("is damaged", "search again")),
         ("x.search.jsonl", '{"search": "0"}\n', ("holds no search that can be asked", "interrupted before")),
-        ("x.search.jsonl", '{"stored": {"search_version": 1}}\n', ("is damaged",)),
+        ("x.search.jsonl", f'{{"stored": {{"search_version": {SEARCH_VERSION}}}}}\n', ("is damaged",)),
     ],
 )
 def test_what_is_no_search(
