@@ -144,7 +144,8 @@ def test_uniform_widths_are_taken_where_mixed_ones_are_worse(text: str):
     ((weights, activations),) = pairs
     for wider in ((weights + 1, activations), (weights, activations + 1)):
         assert max(wider) > 8 or not met(model, budget, dict.fromkeys(NAMES, wider))
-    assert min(divergence for solver, divergence in answered.compared.items() if solver != "uniform") > 0
+    others = [divergence for solver, divergence in answered.compared.items() if solver != "uniform"]
+    assert answered.divergence < 0.9 * min(others)
     if text in ("3", "4"):
         assert answered.divergence == pytest.approx(model.exact(answered.widths))
 
