@@ -14,7 +14,7 @@ from typing import get_args
 import numpy as np
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.constraint import Constraint, as_limit, cheapest
+from mptq_export.allocate.constraint import Constraint, as_limit, cheapest, met
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.descent import Descent, FrontPoint
 from mptq_export.allocate.proposals import best, proposals
@@ -64,7 +64,7 @@ def answer(problem: StoredProblem, found: Descent, budget: Budget) -> FoundWidth
     known = _down_to(problem, path, found, budget)
     widths = proposals(problem, constraints)
     walked = _walked(problem, known.steps, constraints)
-    if _met(constraints, walked):
+    if met(constraints, walked):
         widths = {"greedy": walked, **widths}
     compared: dict[Solver, float] = dict.fromkeys(get_args(Solver), math.inf)
     compared |= {solver: _read_off(problem, known.curves[solver], each) for solver, each in widths.items()}
@@ -83,7 +83,7 @@ def check_possible(costs: Costs, space: SearchSpace, budget: Budget) -> None:
     """
     constraints = costs.constraints(budget)
     bottom = cheapest(constraints, space)
-    if _met(constraints, bottom):
+    if met(constraints, bottom):
         return
     least = costs.describe(bottom)
     has = f"mean widths {least['mean_weight_bits']:.2f}/{least['mean_activation_bits']:.2f}"
@@ -93,10 +93,6 @@ def check_possible(costs: Costs, space: SearchSpace, budget: Budget) -> None:
         raise budget.not_met(space.domain, has)
     remedy = "raise the budget: fewer bits make a smaller file, not a faster one, in onnxruntime"
     raise budget.not_met(space.domain, f"{has} and {least['latency_ms']:.1f} ms", remedy)
-
-
-def _met(constraints: Sequence[Constraint], widths: Widths) -> bool:
-    return all(constraint.met(widths) for constraint in constraints)
 
 
 def _path(problem: StoredProblem, steps: Sequence[FrontPoint]) -> list[Widths]:
@@ -138,9 +134,9 @@ def _down_to(problem: StoredProblem, path: Sequence[Widths], found: Descent, bud
         MptqError: the search was interrupted before it.
     """
     constraints = problem.costs.constraints(budget)
-    if found.start is not None and _met(constraints, path[0]):
+    if found.start is not None and met(constraints, path[0]):
         return _Known([], {solver: [(path[0], found.start)] for solver in get_args(Solver)}, 1)
-    within = (number for number, rung in enumerate(found.rungs, 1) if _met(constraints, path[rung.steps]))
+    within = (number for number, rung in enumerate(found.rungs, 1) if met(constraints, path[rung.steps]))
     count = next(within, None)
     if found.start is None or (count is None and not found.complete):
         raise MptqError(f"{budget.option} {budget.text}: {_reached_text(found, budget)}")

@@ -1,5 +1,6 @@
 """A budget as the solvers see it: sums of what every layer costs at its widths, and the most that each may be."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mptq_export.allocate.greedy_mp import Limit
@@ -54,6 +55,11 @@ class Constraint:
         return max(((here - self.price(unit, b, widths)) / (bits - b) for b in below), default=0.0)
 
 
+def met(constraints: Iterable[Constraint], widths: Widths) -> bool:
+    """Whether widths are within all constraints of a budget."""
+    return all(constraint.met(widths) for constraint in constraints)
+
+
 def as_limit(constraints: list[Constraint], space: SearchSpace) -> Limit:
     """All constraints at once; what is over counts, as a share of what it may be.
 
@@ -70,7 +76,7 @@ def as_limit(constraints: list[Constraint], space: SearchSpace) -> Limit:
         over = (c for c in constraints if not c.met(widths))
         return sum(step * c.saving(unit, widths, below) / max(c.most, 1e-9) for c in over)
 
-    return Limit(gain, lambda widths: all(c.met(widths) for c in constraints))
+    return Limit(gain, lambda widths: met(constraints, widths))
 
 
 def cheapest(constraints: list[Constraint], space: SearchSpace) -> Widths:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from mptq_export.allocate.budget import Budget
-from mptq_export.allocate.constraint import as_limit
+from mptq_export.allocate.constraint import as_limit, met
 from mptq_export.allocate.costs import Costs
 from mptq_export.allocate.greedy_mp import greedy
 from mptq_export.allocate.proposals import best, proposals
@@ -188,7 +188,7 @@ def _descend(
     limits = [as_limit(costs.constraints(budget), space) for budget in budgets]
     widths = space.start
     found.start = divergence = fmean(counted(widths))
-    if asked_for is not None and all(constraint.met(widths) for constraint in enough):
+    if asked_for is not None and met(enough, widths):
         return False
     for step in greedy(space, problem.table, counted, limits, problem.scale):
         if step is not None:
@@ -213,6 +213,6 @@ def _descend(
         )
         found.rungs.append(rung)
         tick(rung)
-        if asked_for is not None and all(constraint.met(widths) for constraint in enough):
+        if asked_for is not None and met(enough, widths):
             return len(found.rungs) == len(budgets)
     return True

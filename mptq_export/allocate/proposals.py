@@ -1,8 +1,9 @@
 """What is proposed for a budget at once, beside the widths that greedy comes to step by step."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
-from mptq_export.allocate.constraint import Constraint
+from mptq_export.allocate.constraint import Constraint, met
 from mptq_export.allocate.greedy_mp import NOISE
 from mptq_export.allocate.integer_programme import solve
 from mptq_export.allocate.search_space import SearchSpace
@@ -21,38 +22,26 @@ def proposals(problem: StoredProblem, constraints: list[Constraint]) -> dict[Sol
     Returns:
         Widths of all layers by who proposes them; only those within the budget.
     """
-    uniform = min(_uniform(problem.space), key=lambda widths: (not _met(constraints, widths), problem.summed(widths)))
+    uniform = min(_uniform(problem.space), key=lambda widths: (not met(constraints, widths), problem.summed(widths)))
     found: dict[Solver, Widths] = {
         "integer programme": solve(problem.space, problem.table, constraints),
         "uniform": uniform,
     }
-    return {solver: widths for solver, widths in found.items() if _met(constraints, widths)}
+    return {solver: widths for solver, widths in found.items() if met(constraints, widths)}
 
 
 def best(compared: Mapping[Solver, float]) -> Solver:
     """Whose widths are taken; uniform ones where they are better by more than noise: mixed ones use the whole budget.
 
     Args:
-        compared: divergence by solver; without one that has no widths, or with infinity. Not empty.
+        compared: divergence by solver, uniform last; one that has no widths is not there, or has infinity. Not empty.
     """
-    least = min(compared, key=lambda solver: compared[solver])
-    others = {solver: divergence for solver, divergence in compared.items() if solver != "uniform"}
-    if least != "uniform" or not others:
-        return least
-    mixed = min(others, key=lambda solver: others[solver])
-    return least if compared[least] < (1 - NOISE) * others[mixed] else mixed
+    return min(compared, key=lambda solver: compared[solver] / (1 - NOISE if solver == "uniform" else 1))
 
 
 def _uniform(space: SearchSpace) -> Iterator[Widths]:
-    """All that moves at one width of weights and one of activations, for every pair of them."""
-    for weights in space.domain.weights:
-        for activations in space.domain.activations:
-            widths = space.start
-            for unit in space.units:
-                widths = unit.applied(widths, activations if unit.side == "activations" else weights)
-            if all(unit.side != "both" for unit in space.units) or weights == activations:
-                yield widths
-
-
-def _met(constraints: list[Constraint], widths: Widths) -> bool:
-    return all(constraint.met(widths) for constraint in constraints)
+    """One width of weights and one of activations for all that moves, for every pair of them."""
+    together = any(unit.side == "both" for unit in space.units)
+    for weights, activations in product(space.domain.weights, space.domain.activations):
+        if weights == activations or not together:
+            yield space.uniform(weights, activations)

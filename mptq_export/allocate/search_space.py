@@ -63,9 +63,13 @@ class SearchSpace:
     @property
     def narrowest(self) -> Widths:
         """All that moves at its narrowest."""
+        return self.uniform(*self.domain.lowest)
+
+    def uniform(self, weights: int, activations: int) -> Widths:
+        """All that moves at one width of weights and one of activations; what moves together has that of weights."""
         found = dict(self.start)
         for unit in self.units:
-            found |= unit.given(found, self.widths(unit)[0])
+            found |= unit.given(found, activations if unit.side == "activations" else weights)
         return found
 
     def weight_widths(self, layer: str) -> Sequence[int]:
