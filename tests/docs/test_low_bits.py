@@ -9,11 +9,11 @@ import pytest
 
 from tools.figures.bench import Bench
 from tools.figures.commands import Commands
-from tools.figures.low_bits import TABLE, mixed_markdown, uniform_markdown
+from tools.figures.low_bits import TABLE, TEN_CLASSES, mixed_markdown, uniform_markdown
 from tools.figures.models import digits, models
-from tools.figures.others import others_table
+from tools.figures.others import hard_markdown, small_markdown
 from tools.figures.paired import compared, judged
-from tools.figures.table import Document
+from tools.figures.table import Document, Table
 
 LABELS = np.array([0, 1, 1, 0])
 FLOAT = np.array([[4.0, 0.0], [0.0, 4.0], [1.0, 0.0], [2.0, 0.0]], np.float32)
@@ -89,20 +89,30 @@ def test_a_file_stands_beside_what_it_is_compared_with():
 
 
 def test_ours_stands_beside_others():
-    assert "Not measured yet" in others_table({})
-    text = others_table({"low-bits": document(row("vit_small_200", "3/3", "best"))})
-    lines = text.splitlines()
-    assert "| FIMA-Q, calibration alone | simulation in float | 128 | 19.2 % | 49.9 % |" in text
-    ours = next(line for line in lines if "ours, `best`" in line)
-    assert ours == "| ours, `best`: no gradients | the integer file | 128 | 48.1 % |  | 66.7 % |  |  |  |"
-    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    best = [row(model, "3/3", "best") for model in ("vit_small_200", "vit_small")]
+    hard, small = hard_markdown(document(*best)), small_markdown(document(*best))
+    assert "| FIMA-Q, calibration alone | simulation in float | 128 | 19.2 % | 49.9 % | 22.7 % | 65.5 % |" in hard
+    assert "| ours, `best`: no gradients | the integer file | 128 | 48.1 % |  | 66.7 % |  |" in hard
+    assert "| FIMA-Q, calibration alone | simulation in float | 128 | 72.1 % | 96.2 % |" in small
+    assert "| ours, `--reconstruct` | the integer file | 256 |  |  |" in small
+    for table in (hard, small):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_searches_begin_before_the_files_that_wait_for_them():
-    rows = TABLE.rows(models(Path("assets")))
+@pytest.mark.parametrize("table", [TABLE, TEN_CLASSES], ids=lambda table: table.name)
+def test_searches_begin_before_the_files_that_wait_for_them(table: Table):
+    rows = table.rows(models(Path("assets")))
     first = [each for each in rows if each.turn == 0]
     assert [each.key for each in first] == [
         f"{key} mixed 3.5 best, all images" for key in dict.fromkeys(r.model for r in rows)
     ]
     waiting = {each.turn for each in rows if "mixed" in each.key and each not in first}
     assert min(waiting) > max(each.turn for each in rows if "mixed" not in each.key)
+
+
+def test_the_hard_model_has_a_table_of_its_own():
+    there = models(Path("assets"))
+    hard, others = ({each.model for each in table.rows(there)} for table in (TABLE, TEN_CLASSES))
+    assert hard == {"vit_small_200"}
+    assert hard | others == {model.key for model in there}
+    assert not hard & others

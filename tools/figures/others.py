@@ -4,24 +4,23 @@ Theirs are no figures of this program: they were measured once with each authors
 validation images, and given to us. No command here makes them again.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tools.figures.low_bits import BEST, LEARNED
+from tools.figures.low_bits import BEST, HARD, LEARNED
 from tools.figures.show import markdown_table, percent
-from tools.figures.table import Document, Figures
+from tools.figures.table import Document
 
 
 @dataclass(frozen=True)
 class Theirs:
-    """What was given to us of a method; shares in per cent, at (3/3, 4/4); None where nothing was measured.
+    """What was given to us of a method; shares in per cent, at (3/3, 4/4).
 
     Attributes:
         name: of the method, and how it ran.
         images: that it was calibrated on, and where that is said apart, reconstructed on.
         hard: top-1 of the checkpoint with 200 classes.
         agreement: of the same with its float model.
-        small: top-1 of ViT-small.
+        small: top-1 of ViT-small; None where nothing was measured.
     """
 
     name: str
@@ -41,28 +40,36 @@ RECONSTRUCTED = (
 )
 
 _WIDTHS = ("3/3", "4/4")
-_HARD, _SMALL = "vit_small_200", "vit_small"
+_SMALL = "vit_small"
+_HEAD = ("method", "what was evaluated", "images")
+_OURS = {BEST: "ours, `best`: no gradients", LEARNED: f"ours, `{LEARNED}`"}
 
 
-def others_table(documents: Mapping[str, Document]) -> str:
+def hard_markdown(document: Document) -> str:
     """A row a method: theirs without reconstruction and ours without, then theirs with and ours with."""
-    if "low-bits" not in documents:
-        return "*Not measured yet.*"
-    document = documents["low-bits"]
-    found = {(row["model"], row["bits"], row["how"]): row for row in document.rows}
-    rows = [*map(_given, CALIBRATED), _ours("ours, `best`: no gradients", BEST, "128", found)]
-    rows += [*map(_given, RECONSTRUCTED), _ours(f"ours, `{LEARNED}`", LEARNED, "400; ViT-small 256", found)]
-    heads = [f"{what} {bits}" for what in ("top-1", "agreement", "ViT-small: top-1") for bits in _WIDTHS]
-    table = markdown_table(("method", "what was evaluated", "images", *heads), rows)
-    return f"{table}\n\nOurs: commit {document.commit}."
+    rows = [_given(each, each.hard, each.agreement) for each in CALIBRATED]
+    rows.append(_ours(document, HARD, BEST, "128", ("top1", "agreement")))
+    rows += [_given(each, each.hard, each.agreement) for each in RECONSTRUCTED]
+    rows.append(_ours(document, HARD, LEARNED, "400", ("top1", "agreement")))
+    return markdown_table((*_HEAD, *_heads("top-1", "agreement")), rows)
 
 
-def _given(theirs: Theirs) -> tuple[str, ...]:
-    shares = (*theirs.hard, *theirs.agreement, *(theirs.small or (None, None)))
-    return theirs.name, "simulation in float", theirs.images, *("" if x is None else f"{x:.1f} %" for x in shares)
+def small_markdown(document: Document) -> str:
+    """The same of ViT-small, of which less was given."""
+    rows = [_given(each, each.small) for each in (*CALIBRATED, *RECONSTRUCTED) if each.small is not None]
+    rows += [_ours(document, _SMALL, how, images, ("top1",)) for how, images in ((BEST, "128"), (LEARNED, "256"))]
+    return markdown_table((*_HEAD, *_heads("top-1")), rows)
 
 
-def _ours(name: str, how: str, images: str, found: Mapping[tuple[str, str, str], Figures]) -> tuple[str, ...]:
-    asked = ((_HARD, "top1"), (_HARD, "agreement"), (_SMALL, "top1"))
-    shares = [found.get((model, bits, how), {}).get(what) for model, what in asked for bits in _WIDTHS]
-    return name, "the integer file", images, *("" if share is None else percent(share) for share in shares)
+def _heads(*shares: str) -> list[str]:
+    return [f"{share} {bits}" for share in shares for bits in _WIDTHS]
+
+
+def _given(theirs: Theirs, *shares: tuple[float, float]) -> tuple[str, ...]:
+    return theirs.name, "simulation in float", theirs.images, *(f"{each:.1f} %" for pair in shares for each in pair)
+
+
+def _ours(document: Document, model: str, how: str, images: str, shares: tuple[str, ...]) -> tuple[str, ...]:
+    found = {row["bits"]: row for row in document.rows if (row["model"], row["how"]) == (model, how)}
+    cells = [percent(found[bits][share]) if bits in found else "" for share in shares for bits in _WIDTHS]
+    return _OURS[how], "the integer file", images, *cells

@@ -20,7 +20,7 @@ from tools.figures.adopted import ADOPTED, AdoptedTable
 from tools.figures.adopted import caption as adopted_caption
 from tools.figures.latency import SHAPES
 from tools.figures.models import REPO, title_of
-from tools.figures.others import others_table
+from tools.figures.others import hard_markdown, small_markdown
 from tools.figures.readme import readme_table
 from tools.figures.table import Document
 
@@ -59,7 +59,10 @@ REGIONS: dict[str, Callable[[Documents], str]] = {
     "search": _of("mixed", mixed.search_markdown),
     "low-bits": _of("low-bits", low_bits.uniform_markdown),
     "low-bits-mixed": _of("low-bits", low_bits.mixed_markdown),
-    "low-bits-others": others_table,
+    "low-bits-others": _of("low-bits", hard_markdown),
+    "low-bits-ten-classes": _of("low-bits-ten-classes", low_bits.uniform_markdown),
+    "low-bits-ten-classes-mixed": _of("low-bits-ten-classes", low_bits.mixed_markdown),
+    "low-bits-ten-classes-others": _of("low-bits-ten-classes", small_markdown),
     "large": _of("large", large.markdown),
     "search-gpus": _of("search-gpus", search_gpus.markdown),
     "latency": _of("latency", latency.markdown),

@@ -18,6 +18,7 @@ from tools.figures.table import Table
 TABLES: tuple[Table, ...] = (
     mixed.TABLE,
     low_bits.TABLE,
+    low_bits.TEN_CLASSES,
     large.TABLE,
     accuracy.TABLE,
     without_images.TABLE,
