@@ -8,6 +8,6 @@ from kernels_ref.interpreter import Interpreter
 from kernels_ref.kernels import Kernel
 from kernels_ref.onnx_file import read_model
 
-__version__ = "0.2.1"
+__version__ = "0.2.2"
 
 __all__ = ["Interpreter", "InterpreterError", "Kernel", "read_model"]

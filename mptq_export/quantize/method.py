@@ -30,7 +30,6 @@ class Method:
             are not evenly spaced, and outliers; with `weight_scales_by_error` and `gptq` alone.
         centred_codes: in the exact form: layer norm outputs and values of attention are moved by half a step, so that
             the middle of their codes is the middle of what they are.
-        even_heads: in the exact form: balanced attention spreads every head evenly over its channels.
         attention_ranges: ranges of queries, keys and values by the error of the attention instead of their own.
         attention_levels: attention codes of few bits have the levels with the smallest error of the weights (OPT-m).
     """
@@ -48,7 +47,6 @@ class Method:
     rotated_residual: bool = False
     weight_regions: int = 0
     centred_codes: bool = False
-    even_heads: bool = False
     attention_ranges: bool = False
     attention_levels: bool = False
 
@@ -80,7 +78,6 @@ BEST = Method(
     centred_codes=True,
     attention_ranges=True,
     attention_levels=True,
-    even_heads=True,
 )
 
 METHODS: dict[MethodName, Method] = {"minmax": MINMAX, "paper": PAPER, "best": BEST}

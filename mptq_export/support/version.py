@@ -1,3 +1,3 @@
 """The version of this package, for what files and pages say of who made them; `kernels_ref` has the same."""
 
-__version__ = "0.2.1"
+__version__ = "0.2.2"

@@ -14,20 +14,19 @@ from mptq_export.capture.graph import Graph, Node
 from mptq_export.capture.ops import Add, Linear, Matmul, Movement, Softmax
 from mptq_export.capture.score_path import score_path
 from mptq_export.transform.channels import channel_numbers, constant_along
-from mptq_export.transform.flat_basis import cosine_basis, flat_basis
+from mptq_export.transform.flat_basis import cosine_basis
 
 #: Part of the mean diagonal that is added to a second moment, so that it can be inverted.
 _DAMPING = 1e-4
 
 
-def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor, *, even: bool = False) -> Graph:
+def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor) -> Graph:
     """Rewrite a fused q, k, v layer, and the projection behind it.
 
     Args:
         graph: any canonical graph.
         linear: a linear layer; one that no attention reads is left as it is.
         outputs: [rows, N], what it gives for calibration images.
-        even: spread every head evenly over its channels.
 
     Preserves: the output. Heads whose q and k (or v) do not come from this one layer, or that anything else
     reads, are left as they are; what is changed is float64.
@@ -36,14 +35,14 @@ def balance_attention(graph: Graph, linear: Node, outputs: torch.Tensor, *, even
     for matmul in matmuls:
         roots = [graph.root(name).name for name in matmul.inputs]
         if roots == [linear.name, linear.name] and _softmax_only(graph, matmul):
-            graph = _balance_scores(graph, matmul, linear.name, outputs, even=even)
+            graph = _balance_scores(graph, matmul, linear.name, outputs)
     for matmul in matmuls:
         if isinstance(graph.root(matmul.inputs[0]).op, Softmax) and graph.root(matmul.inputs[1]).name == linear.name:
-            graph = _balance_context(graph, matmul, linear.name, outputs, even=even)
+            graph = _balance_context(graph, matmul, linear.name, outputs)
     return graph
 
 
-def balancing_matrix(first: torch.Tensor, second: torch.Tensor, *, even: bool = False) -> torch.Tensor:
+def balancing_matrix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """The M for which `M A M^T` and `M^-T B M^-1` are the same matrix with an even diagonal.
 
     Noise of one step size in both operands costs `tr(A') + tr(B')`, and the step follows from the largest channel:
@@ -52,7 +51,6 @@ def balancing_matrix(first: torch.Tensor, second: torch.Tensor, *, even: bool = 
     Args:
         first: A, float64 [d, d], second moment of the first operand.
         second: B, float64 [d, d], second moment of the other.
-        even: make the diagonal even with a Hadamard matrix, where there is one of that size, instead of cosines.
 
     Returns:
         float64 [d, d].
@@ -63,11 +61,10 @@ def balancing_matrix(first: torch.Tensor, second: torch.Tensor, *, even: bool = 
     vectors = vectors * largest.sign()  # either sign is an eigenvector: not the one that this CPU's library finds
     quarter = values.clamp_min(float(values.max()) * 1e-12) ** 0.25
     balanced: torch.Tensor = (vectors * quarter).T @ torch.linalg.inv(lower)
-    basis = flat_basis(len(first)) if even else cosine_basis(len(first))
-    return basis.to(first) @ balanced
+    return cosine_basis(len(first)).to(first) @ balanced
 
 
-def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor, *, even: bool) -> Graph:
+def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
     q_heads = heads_of(channel_numbers(graph, matmul.inputs[0]))
     k_heads = heads_of(channel_numbers(graph, matmul.inputs[1]).transpose(-1, -2))
     if q_heads is None or k_heads is None:
@@ -76,14 +73,14 @@ def _balance_scores(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor
     for q, k in zip(q_heads.to(bias.device), k_heads.to(bias.device), strict=True):
         keys = outputs[:, k]
         bias[k] -= keys.mean(0)
-        matrix = balancing_matrix(_moment(outputs[:, q]), _moment(keys - keys.mean(0)), even=even)
+        matrix = balancing_matrix(_moment(outputs[:, q]), _moment(keys - keys.mean(0)))
         inverse = torch.linalg.inv(matrix).T
         weight[q], bias[q] = matrix @ weight[q], matrix @ bias[q]
         weight[k], bias[k] = inverse @ weight[k], inverse @ bias[k]
     return graph.updated({name: _with(graph[name], weight, bias)})
 
 
-def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor, *, even: bool) -> Graph:
+def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tensor) -> Graph:
     projection = projection_of(graph, matmul)
     v_heads = heads_of(channel_numbers(graph, matmul.inputs[1]))
     if projection is None or v_heads is None:
@@ -99,7 +96,7 @@ def _balance_context(graph: Graph, matmul: Node, name: str, outputs: torch.Tenso
         bias[v] -= mean
         out_bias += out_weight[:, columns] @ mean
         read = out_weight[:, columns]
-        matrix = balancing_matrix(_moment(values - mean), read.T @ read / len(read), even=even)
+        matrix = balancing_matrix(_moment(values - mean), read.T @ read / len(read))
         weight[v], bias[v] = matrix @ weight[v], matrix @ bias[v]
         out_weight[:, columns] = read @ torch.linalg.inv(matrix)
     changes = {name: _with(graph[name], weight, bias), reader.name: _with(graph[reader.name], out_weight, out_bias)}

@@ -169,10 +169,9 @@ def test_the_rotation_is_orthogonal_and_mixes_all(size: int):
     assert matrix.square().max() <= 2 / size + 1e-12  # no channel takes more than twice its share
 
 
-def test_heads_become_even_where_there_is_a_hadamard_matrix():
+def test_heads_become_alike_and_even():
     a, b = positive(16, 3), positive(16, 4)
-    for even, most in ((True, 1.01), (False, 2.01)):
-        matrix = balancing_matrix(a, b, even=even)
-        first, second = matrix @ a @ matrix.T, torch.linalg.inv(matrix).T @ b @ torch.linalg.inv(matrix)
-        assert (first - second).abs().max() <= 0.01 * first.diagonal().mean()
-        assert first.diagonal().max() <= most * first.diagonal().mean()
+    matrix = balancing_matrix(a, b)
+    first, second = matrix @ a @ matrix.T, torch.linalg.inv(matrix).T @ b @ torch.linalg.inv(matrix)
+    assert (first - second).abs().max() <= 0.01 * first.diagonal().mean()
+    assert first.diagonal().max() <= 2.01 * first.diagonal().mean()

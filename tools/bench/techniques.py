@@ -24,7 +24,6 @@ NAMES: dict[str, str] = {
     "attention_levels": "levels of attention codes",
     "centred_codes": "centred codes",
     "weight_regions": "weights with regions",
-    "even_heads": "even heads",
 }
 
 #: Switches that change nothing in the exact form, which is what is measured.
@@ -93,11 +92,11 @@ def others() -> Iterator[Variant]:
 
 
 def learned() -> Iterator[Variant]:
-    """`best`, and with learning behind it, as it is and with a plainer loss."""
+    """`best`, and with learning behind it, as it is and with the second term of its loss."""
     yield _best()
     whole = "best, then learned"
     yield Variant(whole, BEST, _BEST, Learning())
-    yield Variant(f"{whole} without the rank-one term", BEST, whole, Learning(rank_one=False))
+    yield Variant(f"{whole} with the rank-one term", BEST, whole, Learning(rank_one=True))
 
 
 def _best() -> Variant:

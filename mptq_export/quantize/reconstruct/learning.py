@@ -27,7 +27,7 @@ class Learning:
         batch: images a step.
         float_share: share of the elements of a block's input that are the float model's, drawn anew in every step
             (QDrop, arXiv 2203.05740).
-        rank_one: whether the loss has its second term (`loss.py`).
+        rank_one: whether the loss has its second term (`loss.py`); no checkpoint has shown that it helps.
         code_rate: of latent weights, in codes.
         scale_rate: of the scales of weights, as a share.
         bias_rate: of biases, in standard deviations of the block's target.
@@ -40,7 +40,7 @@ class Learning:
     steps: int = STEPS
     batch: int = BATCH
     float_share: float = 0.5
-    rank_one: bool = True
+    rank_one: bool = False
     code_rate: float = 5e-3
     scale_rate: float = 2e-4
     bias_rate: float = 1e-4

@@ -4,9 +4,9 @@ With d the error of an image, its loss is `1/2 sum_i H_ii d_i^2 + 1/2 (u . d)^2`
 of the model's outputs with respect to the block's output, at the quantized block's output, which differs from the float
 one by d (LS-ViT, CVPR 2026; sums over images):
 
-    H_ii = sum g_i d_i / sum d_i^2        u = sum g sqrt(d . g) / sum d . g
+    H_ii = sum g_i d_i / sum d_i^2        u = sum s g sqrt(d . g) / sum d . g
 
-because `g = H d` near the float model, where the gradient is 0.
+because `g = H d` near the float model, where the gradient is 0; s is the sign of g along what most gradients share.
 """
 
 from dataclasses import dataclass
@@ -79,5 +79,9 @@ class BlockLoss:
 
 def _direction(gradients: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
     along = product.flatten(1).sum(1).clamp_min(0)  # d . g of an image; below 0 it tells nothing of a direction
-    weighted = gradients * along.sqrt().reshape(-1, *(1,) * (gradients.dim() - 1))
+    flat = gradients.flatten(1).double()
+    # Errors to either side of the float model give gradients that point either way: alike along what they share.
+    shared: torch.Tensor = torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -1]
+    sided = shared.sign().to(along) * along.sqrt()
+    weighted = gradients * sided.reshape(-1, *(1,) * (gradients.dim() - 1))
     return weighted.sum(0, keepdim=True) / along.sum().clamp_min(_SMALLEST)

@@ -23,8 +23,7 @@ def balance_attention_of(state: WalkState, linear: Node) -> None:
     """Balance the heads of a q, k, v layer; any other linear layer is left as it is."""
     source = state.values.held(linear.inputs[0])
     rows = draw_rows(source).double()
-    even = state.method.even_heads and not state.form.one_scale
-    state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]), even=even)
+    state.graph = balance_attention(state.graph, linear, _FLOAT64(linear, [rows]))
     if state.form.one_scale:
         state.graph = even_values(state.graph, state.graph[linear.name], _FLOAT64(state.graph[linear.name], [rows]))
     elif state.method.centred_codes:
