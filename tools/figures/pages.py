@@ -82,17 +82,19 @@ def caption(document: Document) -> str:
 
 
 def _machines(document: Document) -> str:
-    """The machines; where there are several, each with the models that it measured."""
-    if len(document.machines) == 1:
-        return document.machines[0]
+    """The machines; where several measured different models, each with its own."""
     models = [
-        dict.fromkeys(
-            {**SHAPES, **large.LARGE}.get(row["model"]) or title_of(row["model"])
-            for row in document.rows
-            if row["machine"] == n
+        list(
+            dict.fromkeys(
+                {**SHAPES, **large.LARGE}.get(row["model"]) or title_of(row["model"])
+                for row in document.rows
+                if row["machine"] == n
+            )
         )
         for n in range(len(document.machines))
     ]
+    if all(found == models[0] for found in models):
+        return " or ".join(document.machines)
     return "; ".join(f"{', '.join(found)} on {name}" for name, found in zip(document.machines, models, strict=True))
 
 
