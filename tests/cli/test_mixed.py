@@ -26,6 +26,10 @@ from .searches import RANGE, SUFFIXES, cut_at, mixed
 REPORT = ("report.html", "report.json")
 
 
+#: A mean that no one width for all layers comes near to, so that a search has to mix.
+BETWEEN = 2.9
+
+
 def search_of(path: Path) -> dict[str, Any]:
     """The evidence in a recipe, read as strict JSON."""
 
@@ -74,7 +78,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """A folder with the files of a search, and what the command said; for reading."""
     folder = filled(tmp_path_factory.mktemp("searched"))
-    return folder, mixed(folder)
+    return folder, mixed(folder, budget=BETWEEN)
 
 
 # -- good runs ---------------------------------------------------------------------------------------------------------
@@ -85,20 +89,20 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path
     assert result.exit_code == 0, (result.output, result.exception)
     assert result.stderr == FEW
     assert {path.name for path in work.iterdir()} == {"m.pt", "calib", *WRITTEN, "m.mptq.search.json"}
-    assert re.search(r"bits +mixed 3: mean [23]\.\d\d/[23]\.\d\d \(weights/activations\) in 10 layers", result.stdout)
+    assert re.search(r"bits +mixed 2\.9: mean 2\.\d\d/2\.\d\d \(weights/activations\) in 10 layers", result.stdout)
     report = verify_model(work / "m.mptq.onnx", [images(KIND, 2).numpy()])
     assert report.passed
     assert "0 matmuls in float" in result.stdout
 
     recipe, evidence = read_recipe(work / "m.mptq.recipe.json"), search_of(work / "m.mptq.recipe.json")
-    assert max(means(work / "m.mptq.recipe.json")) <= 3 + 1e-9
+    assert max(means(work / "m.mptq.recipe.json")) <= BETWEEN
     assert {quant.bits for quant in recipe.weights.values()} > {2}
     for layer, (weights, activations) in widths_of(work / "m.mptq.recipe.json").items():
         if layer in recipe.weights:
             assert recipe.weights[layer].bits == weights
             if not layer.startswith("patch_embed"):
                 assert recipe.activations[f"{layer}.input"].bits == activations
-    assert evidence["budget"] == "3"
+    assert evidence["budget"] == str(BETWEEN)
     assert evidence["range"] == [2, 4]
     assert evidence["tied"] is False
     assert recipe.settings.pins == {}
@@ -108,9 +112,9 @@ def test_a_search_writes_a_file_that_holds_and_its_evidence(searched: tuple[Path
     )
     assert evidence["evaluations"] > 5
     assert all(value >= 0 for value in evidence["estimated_divergence_alone"].values())
-    assert front(work / "m.mptq.search.json")[-1]["mean_weight_bits"] <= 3
+    assert front(work / "m.mptq.search.json")[-1]["mean_weight_bits"] <= BETWEEN
     metadata = {entry.key: entry.value for entry in onnx.load(work / "m.mptq.onnx").metadata_props}
-    assert metadata["mptq.bits"].startswith("mixed 3: mean ")
+    assert metadata["mptq.bits"].startswith(f"mixed {BETWEEN}: mean ")
 
 
 def test_its_recipe_replays_the_same_bytes(work: Path):
@@ -210,7 +214,7 @@ def test_a_file_size_is_kept(work: Path):
 def test_the_same_search_gives_the_same_bytes(tmp_path: Path, searched: tuple[Path, Result], memory: Memory):
     folder, _ = searched
     memory.forget()
-    assert mixed(folder, "-o", tmp_path / "b.onnx").exit_code == 0
+    assert mixed(folder, "-o", tmp_path / "b.onnx", budget=BETWEEN).exit_code == 0
     for suffix in SUFFIXES[:3]:
         assert (tmp_path / f"b.{suffix}").read_bytes() == (folder / f"m.mptq.{suffix}").read_bytes()
     assert front(tmp_path / "b.search.json") == front(folder / "m.mptq.search.json")
