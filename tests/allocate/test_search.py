@@ -272,8 +272,10 @@ def test_any_budget_is_answered_without_measuring(
     found = untied.search.answer(budget)
     assert all(constraint.met(found.widths) for constraint in problem.costs.constraints(budget))
     assert all(3 <= bits <= 6 for pair in found.widths.values() for bits in pair)
-    ends = untied.search.found.start, max(rung.divergence for rung in untied.search.rungs)
-    assert 0.5 * ends[0] <= found.divergence <= ends[1]  # the widest are luck, too, on so few images
+    rungs = untied.search.rungs
+    measured = [untied.search.found.start, *(each for rung in rungs for each in rung.compared.values())]
+    # Read off between what was measured: the widest widths need not be the closest ones on so few images.
+    assert min(measured) <= found.divergence <= max(rung.divergence for rung in rungs)
     untied.search.write(tmp_path / "x.search.json")
     assert open_search(tmp_path / "x.search.json").answer(budget) == found
     assert open_search(untied.journal).answer(budget) == found  # of a search that was killed at its end

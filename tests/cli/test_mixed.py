@@ -25,7 +25,6 @@ from .searches import RANGE, SUFFIXES, cut_at, mixed
 
 REPORT = ("report.html", "report.json")
 
-
 #: A mean that no one width for all layers comes near to, so that a search has to mix.
 BETWEEN = 2.9
 
